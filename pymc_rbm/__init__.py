@@ -1,0 +1,44 @@
+"""Restricted Boltzmann machines as PyMC distributions: block Gibbs sampling, stochastic maximum likelihood."""
+
+from importlib.metadata import version
+
+from pymc_rbm import datasets
+from pymc_rbm.distributions import RBM, Hidden
+from pymc_rbm.enumeration import IntractableError
+from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
+from pymc_rbm.learned import generative
+from pymc_rbm.learning import fit
+from pymc_rbm.log_partition import LogPartitionEstimate, log_partition
+from pymc_rbm.machine import Machine, machine_of, restricted
+from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing
+from pymc_rbm.step_methods import BlockGibbs, register
+from pymc_rbm.units import Bernoulli
+
+__version__ = version("pymc-rbm")
+
+__all__ = [
+    "RBM",
+    "Bernoulli",
+    "BlockGibbs",
+    "Hidden",
+    "IntractableError",
+    "LogPartitionEstimate",
+    "Machine",
+    "conditional_hidden",
+    "conditional_visible",
+    "datasets",
+    "energy",
+    "fit",
+    "free_energy",
+    "generative",
+    "hidden_mean",
+    "log_partition",
+    "machine_of",
+    "plot_fantasies",
+    "plot_filters",
+    "plot_learning",
+    "plot_mixing",
+    "restricted",
+]
+
+register()

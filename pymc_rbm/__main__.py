@@ -1,0 +1,136 @@
+"""The main job: learn an RBM of handwritten digits, sample from it, and say whether to believe the result."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import arviz as az
+import matplotlib
+import numpy as np
+import pymc as pm
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+import pymc_rbm as pmr
+
+HELD_OUT = 0.2
+CHAINS, TUNE, DRAWS, SWEEPS = 4, 500, 1000, 10
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the job with command-line arguments."""
+    options = parse(arguments)
+    matplotlib.use("Agg")
+    began = time.perf_counter()
+    data = pmr.datasets.digits() if options.data is None else pmr.datasets.from_npz(options.data)
+    train, test = split(data, options.seed)
+    console = Console()
+    console.print(
+        f"{len(train)} rows to learn from and {len(test)} held out, of {data.shape[1]} units each; "
+        f"{options.hidden} hidden units."
+    )
+    coords = {data.dims[1]: data[data.dims[1]].values, "unit": np.arange(options.hidden)}
+    with pm.Model(coords=coords) as model:
+        W = pm.Normal("W", 0, 1, dims=(data.dims[1], "unit"))
+        b = pm.Flat("b", dims=data.dims[1])
+        c = pm.Flat("c", dims="unit")
+        pmr.RBM("digit", W, b, c, observed=train)
+        learned = pmr.fit(epochs=options.epochs, random_seed=options.seed)
+    with pmr.generative(model, learned):
+        fantasies = pm.sample(
+            DRAWS,
+            tune=TUNE,
+            chains=CHAINS,
+            cores=2,
+            random_seed=options.seed,
+            block_gibbs={"sweeps": SWEEPS},
+            compute_convergence_checks=False,  # the table says it, for what can be diagnosed
+        )
+    log_z = pmr.log_partition(model, learned, random_seed=options.seed)
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    learned.to_netcdf(options.out / "learned.nc")
+    figures = {
+        "filters": pmr.plot_filters(learned),
+        "fantasies": pmr.plot_fantasies(fantasies, test, var_name="digit"),
+        "free_energy": pmr.plot_mixing(fantasies),
+        "learning": pmr.plot_learning(learned),
+    }
+    for name, figure in figures.items():
+        figure.savefig(options.out / f"{name}.png", dpi=150)
+    console.print(report(model, learned, fantasies, log_z, train, test, time.perf_counter() - began))
+    console.print(f"Wrote learned.nc and {', '.join(f'{name}.png' for name in figures)} to {options.out}")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m pymc_rbm", description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, default=Path("rbm_digits"), help="folder for the results (default: %(default)s)"
+    )
+    parser.add_argument("--hidden", type=_positive, default=64, help="number of hidden units (default: %(default)s)")
+    parser.add_argument("--epochs", type=_positive, default=500, help="passes over the data (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed (default: %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, help="binary rows in an .npz file (default: scikit-learn's digits, 8x8, binarised)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def split(data: xr.DataArray, seed: int) -> tuple[xr.DataArray, xr.DataArray]:
+    """Hold out a random fifth of the rows."""
+    order = np.random.default_rng(seed).permutation(len(data))
+    held_out = max(1, round(HELD_OUT * len(data)))
+    return data[np.sort(order[held_out:])], data[np.sort(order[:held_out])]
+
+
+def report(
+    model: pm.Model,
+    learned: xr.DataTree,
+    fantasies: xr.DataTree,
+    log_z: pmr.LogPartitionEstimate,
+    train: xr.DataArray,
+    test: xr.DataArray,
+    seconds: float,
+) -> Table:
+    """The one table of the main job."""
+    machine = pmr.machine_of(model, learned)
+    [weights], visible, hidden = machine.couplings, machine.layers[0].bias, machine.layers[1].bias
+    free_energy = pmr.free_energy(test.values, weights.weights, visible, hidden)
+    log_likelihood = -free_energy - log_z.estimate
+    means = np.asarray(learned["data"]["digit_mean"])
+    independent = np.where(test.values, np.log(means), np.log1p(-means)).sum(1)
+    sampled = fantasies["posterior"]["digit_free_energy"]
+    rhat, ess = float(az.rhat(sampled)), float(az.ess(sampled))
+    sweeps = CHAINS * (DRAWS + TUNE) * SWEEPS / fantasies["posterior"].attrs["sampling_time"]
+    z = "exact log Z" if log_z.method == "exact" else f"log Z = {log_z.estimate:.2f} ± {log_z.standard_error:.2f}, AIS"
+
+    table = Table(title="An RBM of handwritten digits" if test.shape[1] == 64 else "An RBM", title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    table.add_column("what it means")
+    spread = log_likelihood.std(ddof=1) / np.sqrt(len(test)) if len(test) > 1 else np.nan
+    error = np.hypot(spread, log_z.standard_error)
+    table.add_row("test log-likelihood per row", f"{log_likelihood.mean():.2f} ± {error:.2f}", f"nats; {z}")
+    table.add_row("the same, independent units", f"{independent.mean():.2f}", "nats; the baseline to beat")
+    mixed = "chains agree" if rhat < 1.01 else "chains disagree: not mixed"
+    table.add_row(
+        "R-hat of the free energy", f"{rhat:.3f}", f"{mixed} ({CHAINS} chains, {DRAWS} draws, {SWEEPS} sweeps a draw)"
+    )
+    table.add_row("ESS of the free energy", f"{ess:.0f}", f"of {CHAINS * DRAWS} draws")
+    table.add_row("sweeps per second", f"{sweeps:,.0f}", "pm.sample with BlockGibbs, all chains together")
+    table.add_row("seconds", f"{seconds:.1f}", f"in all, {learned.attrs['seconds']:.1f} of them learning")
+    return table
+
+
+if __name__ == "__main__":
+    main()

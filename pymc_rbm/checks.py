@@ -1,0 +1,122 @@
+"""Input checks: every public function refuses bad input before any work, and says what would be right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytensor
+from pytensor.compile.mode import Mode
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.rewriting.utils import rewrite_graph
+
+__all__ = ["binary_data", "restricted_sizes", "shape_of", "whole_number"]
+
+Shape = tuple[int | None, ...]
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """Return ``value`` as an int, or raise ValueError unless it is a whole number of at least ``least``."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def shape_of(x: Any) -> Shape:
+    """Shape of an array or of a symbolic variable; None where it depends on what is not known yet.
+
+    Shapes of random variables are inferred, nothing is drawn (``pm.Flat`` cannot be).
+    """
+    if not isinstance(x, Variable):
+        return np.shape(x)
+    if isinstance(x, SharedVariable):
+        return tuple(x.get_value(borrow=True).shape)
+    if None not in x.type.shape:
+        return tuple(x.type.shape)
+    lengths = rewrite_graph(list(x.shape), include=("ShapeOpt", "canonicalize"), clone=True)
+    try:
+        values = pytensor.function([], lengths, mode=Mode(linker="py", optimizer=None))()
+    except Exception:  # whatever an unknown input or an undrawable prior makes the graph raise
+        return tuple(x.type.shape)
+    return tuple(int(n) for n in values)
+
+
+def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
+    """Return (visible, hidden) sizes, or raise ValueError where the shapes of W, b and c do not fit."""
+    shapes = {"W": shape_of(W), "b": shape_of(b), "c": shape_of(c)}
+    for name, ndim in (("W", 2), ("b", 1), ("c", 1)):
+        if len(shapes[name]) < ndim:
+            raise ValueError(
+                f"{name} must have at least {ndim} axes, got shape {shapes[name]}. An RBM takes W of shape "
+                "(visible, hidden), b of shape (visible,) and c of shape (hidden,)."
+            )
+    (rows, columns), n_b, n_c = shapes["W"][-2:], shapes["b"][-1], shapes["c"][-1]
+
+    def same(m: int | None, n: int | None) -> bool:
+        return m is None or n is None or m == n
+
+    if not (same(rows, n_b) and same(columns, n_c)):
+        transposed = same(rows, n_c) and same(columns, n_b)
+        raise ValueError(
+            f"The shapes do not fit: W {shapes['W']}, b {shapes['b']}, c {shapes['c']}. W is (visible, hidden), b is "
+            "(visible,) and c is (hidden,). "
+            + ("W looks transposed: pass W.T." if transposed else "Check which of the three has the wrong size.")
+        )
+    for name, x in (("W", W), ("b", b), ("c", c)):
+        values = _known_values(x)
+        if values is not None and not np.isfinite(values).all():
+            raise ValueError(f"{name} contains NaN or infinity; the parameters of an RBM must be finite numbers.")
+    return rows if rows is not None else n_b, columns if columns is not None else n_c
+
+
+def binary_data(data: Any, n_visible: int | None = None, name: str = "observed") -> Any:
+    """Return ``data`` as an int8 (masked) array of zeros and ones, or a symbolic variable unchanged.
+
+    Raises
+    ------
+    ValueError
+        If an unmasked entry is not 0 or 1, or the last axis is not ``n_visible`` long.
+    """
+    values = _known_values(data)
+    shape = shape_of(data if values is None else values)
+    if not shape or (n_visible is not None and shape[-1] is not None and shape[-1] != n_visible):
+        hint = " It looks transposed: rows are cases, columns are units." if n_visible in shape[:-1] else ""
+        raise ValueError(
+            f"{name} has shape {shape}, but the machine has {n_visible} visible units: the last axis of {name} must "
+            f"have length {n_visible}.{hint}"
+        )
+    if values is None:
+        return data
+    if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
+        raise ValueError(f"{name} must be numbers 0 and 1, got an array of dtype {values.dtype}.")
+    known = np.ma.compressed(values) if np.ma.isMaskedArray(values) else values
+    if np.isnan(known).any():
+        raise ValueError(
+            f"{name} contains NaN. To have missing entries sampled, mask them: numpy.ma.masked_invalid(data)."
+        )
+    wrong = known[(known != 0) & (known != 1)]
+    if wrong.size:
+        shown = ", ".join(f"{x:g}" for x in np.unique(wrong)[:3])
+        raise ValueError(
+            f"{name} must contain only 0 and 1, got {wrong.size} other entries of {known.size} (such as {shown}). "
+            "Binarise first, for example (data > threshold).astype(int)."
+        )
+    if isinstance(data, Variable):
+        return data
+    if np.ma.isMaskedArray(values):
+        return np.ma.MaskedArray(values.filled(0).astype("int8"), np.ma.getmaskarray(values))
+    return values.astype("int8")
+
+
+def _known_values(x: Any) -> np.ndarray | None:
+    """The numbers in ``x`` if they are at hand: arrays, constants, shared data, data frames, sparse matrices."""
+    if isinstance(x, Constant):
+        return np.asarray(x.data)
+    if isinstance(x, SharedVariable):
+        return np.asarray(x.get_value(borrow=True))
+    if isinstance(x, Variable):
+        return None
+    if hasattr(x, "toarray"):
+        return np.asarray(x.toarray())
+    return np.asanyarray(x.to_numpy() if hasattr(x, "to_numpy") else x)

@@ -1,0 +1,94 @@
+"""Data to learn from: scikit-learn's handwritten digits, bars and stripes, and files."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.checks import binary_data, whole_number
+
+__all__ = ["bars_and_stripes", "digits", "from_npz"]
+
+
+def digits() -> xr.DataArray:
+    """Return scikit-learn's 1,797 handwritten digits, 8x8, binarised at half of the maximum.
+
+    Returns
+    -------
+    DataArray, dims ("image", "pixel"), int8
+        1 where the grey value exceeds 8 of 16. The coordinate ``label`` holds the digit; ``attrs["shape"]`` is (8, 8).
+    """
+    from sklearn.datasets import load_digits
+
+    source = load_digits()
+    binary = (source.data > source.data.max() / 2).astype("int8")
+    return _images(binary, (8, 8), source.target)
+
+
+def bars_and_stripes(n: int = 3, *, duplicates: bool = False) -> xr.DataArray:
+    """Return every n x n picture whose rows are uniform (stripes) or whose columns are (bars).
+
+    Parameters
+    ----------
+    n : int, default 3
+    duplicates : bool, default False
+        Whether the empty and the full picture, which are both bars and stripes, stand twice: 2·2ⁿ pictures instead
+        of 2·2ⁿ - 2. MacKay (2003), section 43, has them twice; much of the literature once.
+
+    Returns
+    -------
+    DataArray, dims ("image", "pixel"), int8
+        ``attrs["shape"]`` is (n, n).
+    """
+    n = whole_number("n", n, 2)
+    lines = np.array(list(product([0, 1], repeat=n)), dtype="int8")
+    stripes = np.repeat(lines, n, axis=1)
+    bars = np.tile(lines, n)
+    if not duplicates:
+        bars = bars[1:-1]
+    return _images(np.concatenate([stripes, bars]), (n, n))
+
+
+def from_npz(path: str | Path) -> xr.DataArray:
+    """Return the binary data in an ``.npz`` file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file holds one two-dimensional array of zeros and ones, or one called ``data``, ``x`` or ``train``; or
+        packed bits ``train_bits`` (``numpy.packbits`` along rows) with the number of columns ``d``.
+
+    Returns
+    -------
+    DataArray, dims ("image", "pixel"), int8
+        ``attrs["shape"]`` is set where the number of columns is a square.
+
+    Raises
+    ------
+    ValueError
+        If there is no such array, or it is not binary; the message lists what is there.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        if "train_bits" in file and "d" in file:
+            rows = np.unpackbits(file["train_bits"], axis=1)[:, : int(file["d"])]
+        else:
+            tables = [name for name in file.files if file[name].ndim == 2]
+            names = [name for name in ("data", "x", "train") if name in tables] or tables
+            if len(names) != 1 and not {"data", "x", "train"} & set(names):
+                contents = {name: file[name].shape for name in file.files}
+                raise ValueError(f"{path} holds {contents}; expected one two-dimensional array, or one called 'data'.")
+            rows = file[names[0]]
+    rows = binary_data(rows, name=f"The array in {path}")
+    side = round(rows.shape[1] ** 0.5)
+    return _images(rows, (side, side) if side**2 == rows.shape[1] else None)
+
+
+def _images(rows: np.ndarray, shape: tuple[int, int] | None, labels: np.ndarray | None = None) -> xr.DataArray:
+    coords = {"image": np.arange(len(rows)), "pixel": np.arange(rows.shape[1])}
+    images = xr.DataArray(rows.astype("int8"), dims=("image", "pixel"), coords=coords)
+    if shape is not None:
+        images.attrs["shape"] = shape
+    return images if labels is None else images.assign_coords(label=("image", labels))

@@ -1,0 +1,87 @@
+"""Forward draws from p(v): what happens when PyMC draws from an RBM.
+
+Everything here is the package's own symbolic graphs, compiled once a process, so that no back end has a sampler of its
+own. The drawing Op calls `draw_visible` whatever the back end.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.io import In, Out
+
+from pymc_rbm.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states
+from pymc_rbm.gibbs import sweep, sweeps
+from pymc_rbm.machine import HIDDEN, VISIBLE, restricted
+
+__all__ = ["draw_visible"]
+
+
+def draw_visible(
+    rng: np.random.Generator, rows: int, n_sweeps: int, W: np.ndarray, b: np.ndarray, c: np.ndarray
+) -> np.ndarray:
+    """Draw independent rows of visible states, shape (rows, visible); ``rng`` advances.
+
+    Exact if one side can be enumerated; otherwise each row is the end of a chain of ``n_sweeps`` sweeps that started
+    from a dispersed state of its own.
+    """
+    W, b, c = parameters = [np.ascontiguousarray(p, dtype="float64") for p in (W, b, c)]
+    if not all(np.isfinite(p).all() for p in parameters):
+        raise ValueError("The parameters of an RBM must be finite numbers; got NaN or infinity while drawing.")
+    if is_enumerable(restricted(W, b, c)):
+        layer, cdf = _enumerated_cdf(W.shape, W.tobytes(), b.tobytes(), c.tobytes())
+        indices = np.searchsorted(cdf, rng.random(rows) * cdf[-1], side="right")
+        next_rng, v = _visible_of_index_function(W.shape, layer)(rng, indices, *parameters)
+    else:
+        next_rng, v = _chain_function()(rng, rows, n_sweeps, *parameters)
+    if next_rng is not rng:  # the compiled function worked on a copy
+        rng.bit_generator.state = next_rng.bit_generator.state
+    return v
+
+
+@lru_cache(maxsize=4)
+def _enumerated_cdf(shape: tuple[int, int], *parameters: bytes) -> tuple[int, np.ndarray]:
+    """The smaller layer and the cumulated weights of its joint states, kept for the next draws."""
+    W, b, c = (np.frombuffer(p) for p in parameters)
+    layer, log_weights = _log_weights_function(shape)
+    log_p = log_weights(W.reshape(shape), b, c)
+    return layer, np.cumsum(np.exp(log_p - log_p.max()))
+
+
+@lru_cache(maxsize=16)
+def _log_weights_function(shape):
+    machine, inputs = _machine(shape)
+    layer, count = cheapest_layer(machine)
+    return layer, pytensor.function(inputs, log_weights_of_states(machine, layer, np.arange(int(count))))
+
+
+@lru_cache(maxsize=16)
+def _visible_of_index_function(shape, layer):
+    """(rng, indices, W, b, c) -> (rng, v): the indexed states of ``layer``, and v given them."""
+    machine, inputs = _machine(shape)
+    rng, indices = pt.random.rng("rng"), pt.lvector("indices")
+    states, next_rng = joint_states(machine, layer, indices), rng
+    if layer == HIDDEN:
+        (states, _), next_rng = sweep(machine, [None, states], rng, clamped=[None, True])
+    return pytensor.function(
+        [In(rng, mutable=True), indices, *inputs], [Out(next_rng, borrow=True), states], on_unused_input="ignore"
+    )
+
+
+@lru_cache(maxsize=1)
+def _chain_function():
+    """(rng, rows, sweeps, W, b, c) -> (rng, v)."""
+    machine, inputs = _machine((None, None))
+    rng, rows, n = pt.random.rng("rng"), pt.lscalar("rows"), pt.lscalar("sweeps")
+    visible = machine.layers[VISIBLE]
+    next_rng, start = visible.unit.dispersed((rows, visible.bias.shape[0]), rng)
+    (v, _), next_rng = sweeps(machine, [start, None], next_rng, n)
+    return pytensor.function([In(rng, mutable=True), rows, n, *inputs], [Out(next_rng, borrow=True), v])
+
+
+def _machine(shape):
+    inputs = [pt.tensor(dtype="float64", shape=s) for s in (shape, shape[:1], shape[1:])]
+    return restricted(*inputs), inputs

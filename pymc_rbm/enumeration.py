@@ -1,0 +1,161 @@
+"""Sums over every state of one layer: how small machines get an exact log Z, and log Z as a node in a graph.
+
+Z = Σ_x exp(-E(x)) runs over every joint state, which is why Boltzmann machines are hard. If one layer is small, the
+other layers sum out in closed form and ``log Z = log Σ_x exp(-F(x))`` over that layer's states only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.builders import OpFromGraph
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Apply, Constant
+from pytensor.graph.op import Op
+from pytensor.graph.traversal import graph_inputs
+from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.machine import Machine
+
+__all__ = [
+    "ENUMERABLE",
+    "IntractableError",
+    "cheapest_layer",
+    "is_enumerable",
+    "joint_states",
+    "log_weights_of_states",
+    "logsumexp",
+    "sizes_of",
+    "symbolic_log_partition",
+]
+
+ENUMERABLE = 16
+"""A layer of at most this many binary units is enumerated inside graphs (2¹⁶ states)."""
+
+
+class IntractableError(ValueError):
+    """log Z is needed and cannot be enumerated."""
+
+
+def sizes_of(machine: Machine) -> list[int | None]:
+    """Sizes of the layers as far as the shapes of the parameters say so."""
+    sizes: list[int | None] = [pt.as_tensor(layer.bias).type.shape[-1] for layer in machine.layers]
+    for c in machine.couplings:
+        first, second = pt.as_tensor(c.weights).type.shape[-2:]
+        sizes[c.first] = sizes[c.first] or first
+        sizes[c.second] = sizes[c.second] or second
+    return sizes
+
+
+def cheapest_layer(machine: Machine) -> tuple[int, float]:
+    """The layer with the fewest joint states, and their number: infinite if no layer is known to be finite."""
+    sizes = sizes_of(machine)
+    counts = [
+        float(len(layer.unit.states)) ** n if layer.unit.states and n is not None else np.inf
+        for layer, n in zip(machine.layers, sizes, strict=True)
+    ]
+    layer = int(np.argmin(counts))
+    return layer, counts[layer]
+
+
+def is_enumerable(machine: Machine) -> bool:
+    """Whether one layer is small enough to be enumerated inside a graph."""
+    return cheapest_layer(machine)[1] <= 2**ENUMERABLE
+
+
+def joint_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
+    """The joint states of ``layer`` with the given indices, shape (len(indices), size), as digits of the index."""
+    unit, n = machine.layers[layer].unit, sizes_of(machine)[layer]
+    values = np.asarray(unit.states, dtype=unit.dtype)
+    digits = (pt.as_tensor(indices)[:, None] // len(values) ** np.arange(n or 0)) % len(values)
+    return pt.as_tensor(values)[digits]
+
+
+def log_weights_of_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
+    """``-F(x)`` for the indexed joint states of ``layer``; parameters' batch axes come first."""
+    states = joint_states(machine, layer, indices)
+    batched = [
+        pt.expand_dims(p, -2) if pt.as_tensor(p).ndim > 1 else p for p in machine.parameters[: len(machine.layers)]
+    ]
+    batched += [
+        pt.expand_dims(c.weights, -3) if pt.as_tensor(c.weights).ndim > 2 else c.weights for c in machine.couplings
+    ]
+    return -machine.with_parameters(batched).free_energy(states, layer)
+
+
+def logsumexp(x: TensorVariable, axis: int = -1) -> TensorVariable:
+    """``log Σ exp(x)``, shifted by the maximum: stable without PyTensor's rewrites, too."""
+    top = pytensor.gradient.disconnected_grad(x.max(axis=axis, keepdims=True))
+    return pt.log(pt.exp(x - top).sum(axis=axis)) + top.squeeze(axis)
+
+
+class EnumeratedLogPartition(OpFromGraph):
+    """log Z by enumeration of the smaller layer: a box in the graph, opened at compilation."""
+
+
+class IntractableLogPartition(Op):
+    """log Z of a machine too large to enumerate. It builds; evaluating or differentiating it raises."""
+
+    __props__ = ("message", "batch_ndim")
+
+    def __init__(self, message: str, batch_ndim: int):
+        self.message, self.batch_ndim = message, batch_ndim
+
+    def make_node(self, *parameters):
+        output = pt.tensor(dtype=parameters[0].dtype, shape=(None,) * self.batch_ndim)
+        return Apply(self, list(parameters), [output])
+
+    def perform(self, node, inputs, output_storage):
+        raise IntractableError(self.message)
+
+    def pullback(self, inputs, outputs, output_gradients):
+        raise IntractableError(self.message)
+
+
+@register_funcify_default_op_cache_key(IntractableLogPartition)
+def _numba_intractable(op, node, **kwargs):
+    message, shape, dtype = op.message, (1,) * op.batch_ndim, node.outputs[0].type.numpy_dtype
+
+    @numba_njit
+    def intractable(*parameters):
+        if parameters[0].size >= 0:  # always; numba wants a function that can return
+            raise IntractableError(message)
+        return np.zeros(shape, dtype)
+
+    return intractable, 1  # the cache key's version: raise it when this function changes
+
+
+def symbolic_log_partition(machine: Machine) -> TensorVariable:
+    """Log Z as a node of a graph, decided from what the parameters are.
+
+    - One layer has at most 16 binary units: the exact sum, differentiable.
+    - Else, parameters that are all constants or shared data: zero. The log-density is then unnormalised; the constant
+      that is missing matters to no sampler (PyMC's CAR does the same).
+    - Else a node that builds but raises `IntractableError` when it is evaluated or differentiated.
+    """
+    parameters = [pt.as_tensor(p) for p in machine.parameters]
+    if is_enumerable(machine):
+        inputs = [p.type() for p in parameters]
+        inner = machine.with_parameters(inputs)
+        layer, count = cheapest_layer(inner)
+        log_z = logsumexp(log_weights_of_states(inner, layer, np.arange(int(count))))
+        return EnumeratedLogPartition(inputs, [log_z], inline=True, name="log Z")(*parameters)
+    if all(isinstance(p, Constant | SharedVariable) for p in graph_inputs(parameters)):
+        return pt.zeros((), dtype=parameters[0].dtype)
+    n = len(machine.layers)
+    batch_ndim = max([p.ndim - 1 for p in parameters[:n]] + [p.ndim - 2 for p in parameters[n:]])
+    return IntractableLogPartition(_intractable_message(machine), batch_ndim)(*parameters)
+
+
+def _intractable_message(machine: Machine) -> str:
+    shape = "x".join("?" if n is None else str(n) for n in sizes_of(machine))
+    return (
+        f"The log-density of this {shape} machine needs its partition function, which can only be enumerated when one "
+        f"side has at most {ENUMERABLE} binary units. Ways out: learn the weights with pymc_rbm.fit, which needs no "
+        "log Z; fix them with pymc_rbm.generative or pm.do to sample the units; pass log_z= if you know it; or make "
+        "one side smaller."
+    )

@@ -1,0 +1,150 @@
+"""The mathematics alone: energies and conditionals on plain arrays (array out) or symbolic ones (symbolic out)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from pytensor.graph.basic import Variable
+
+from pymc_rbm.checks import restricted_sizes, shape_of
+from pymc_rbm.machine import HIDDEN, VISIBLE, machine_of, restricted
+
+__all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]
+
+
+def energy(v: Any, h: Any, W: Any, b: Any, c: Any) -> Any:
+    """Return ``E(v, h) = -vᵀWh - bᵀv - cᵀh``, so that ``p(v, h) ∝ exp(-E)``.
+
+    Parameters
+    ----------
+    v : array_like, shape (…, visible)
+    h : array_like, shape (…, hidden)
+    W : array_like, shape (visible, hidden)
+    b : array_like, shape (visible,)
+    c : array_like, shape (hidden,)
+
+    Returns
+    -------
+    ndarray, shape (…)
+        In nats; a symbolic tensor if any argument is symbolic.
+
+    Raises
+    ------
+    ValueError
+        If sizes do not fit or an array holds NaN.
+    """
+    _check(W, b, c, v=v, h=h)
+    return _evaluate(_energy, v, h, W, b, c)
+
+
+def free_energy(v: Any, W: Any, b: Any, c: Any) -> Any:
+    """Return ``F(v) = -bᵀv - Σ_j log(1 + exp(c_j + (vᵀW)_j))``, so that ``p(v) ∝ exp(-F)``.
+
+    Parameters, returns and errors as in `energy`.
+    """
+    _check(W, b, c, v=v)
+    return _evaluate(_free_energy, v, W, b, c)
+
+
+def conditional_hidden(v: Any, W: Any, c: Any) -> Any:
+    """Return ``p(h_j = 1 | v) = σ(c_j + (vᵀW)_j)``, shape (…, hidden).
+
+    ``v`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`.
+    """
+    _check(W, None, c, v=v)
+    return _evaluate(_conditional_hidden, v, W, c)
+
+
+def conditional_visible(h: Any, W: Any, b: Any) -> Any:
+    """Return ``p(v_i = 1 | h) = σ(b_i + (Wh)_i)``, shape (…, visible).
+
+    ``h`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`.
+    """
+    _check(W, b, None, h=h)
+    return _evaluate(_conditional_visible, h, W, b)
+
+
+def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden") -> xr.DataArray:
+    """Return the mean of the hidden units given visible ones: the features of an RBM.
+
+    Parameters
+    ----------
+    v : array_like or DataArray, shape (…, visible)
+    target : Machine, RBM variable or PyMC model with one RBM
+    learned : DataTree, optional
+        What `fit` returned, if the parameters of ``target`` are random variables.
+    dim : str, default "hidden"
+        Name of the new dimension.
+
+    Returns
+    -------
+    DataArray, shape (…, hidden)
+        With the dims and coords of ``v``, if it has any.
+    """
+    machine = machine_of(target, learned)
+    [weights] = machine.couplings
+    values = conditional_hidden(np.asarray(v), weights.weights, machine.layers[HIDDEN].bias)
+    if not isinstance(v, xr.DataArray):
+        return xr.DataArray(values, dims=[*(f"row_{i}" for i in range(values.ndim - 1)), dim])
+    coords = {name: x for name, x in v.coords.items() if v.dims[-1] not in x.dims}
+    return xr.DataArray(values, dims=(*v.dims[:-1], dim), coords=coords)
+
+
+def _energy(v, h, W, b, c):
+    return restricted(W, b, c).energy([v, h])
+
+
+def _free_energy(v, W, b, c):
+    return restricted(W, b, c).free_energy(v)
+
+
+def _conditional_hidden(v, W, c):
+    return restricted(W, None, c).mean(HIDDEN, [v, None])
+
+
+def _conditional_visible(h, W, b):
+    return restricted(W, b, None).mean(VISIBLE, [None, h])
+
+
+def _check(W: Any, b: Any, c: Any, **states: Any) -> None:
+    """Refuse sizes that do not fit and states with NaN. A bias that the caller does not have is None."""
+    W_shape = shape_of(W)
+    rows, columns = W_shape[-2:] if len(W_shape) > 1 else (None, None)
+    n_visible, n_hidden = restricted_sizes(
+        W, np.zeros(rows or 0) if b is None else b, np.zeros(columns or 0) if c is None else c
+    )
+    for name, x in states.items():
+        wanted, side = (n_visible, "visible") if name == "v" else (n_hidden, "hidden")
+        shape = shape_of(x)
+        if not shape or (None not in (shape[-1], wanted) and shape[-1] != wanted):
+            raise ValueError(
+                f"{name} has shape {shape}, but W {W_shape} has {wanted} {side} units: the last axis of {name} must "
+                f"have length {wanted}. W is (visible, hidden)."
+            )
+        if not isinstance(x, Variable) and np.isnan(np.asarray(x, dtype="float64")).any():
+            raise ValueError(f"{name} contains NaN.")
+
+
+def _evaluate(formula: Callable, *arguments: Any) -> Any:
+    if any(isinstance(x, Variable) for x in arguments):
+        return formula(*arguments)
+    arrays = [np.asarray(x) for x in arguments]
+    weights = 2 if formula is _energy else 1
+    dtype = "float32" if arrays[weights].dtype == np.float32 else "float64"
+    # States keep a narrow type, parameters are floating.
+    arrays = [x if i < weights and x.dtype == np.int8 else x.astype(dtype) for i, x in enumerate(arrays)]
+    # PyTensor broadcasts only along axes that are known to have length one.
+    types = tuple((x.dtype.name, tuple(1 if n == 1 else None for n in x.shape)) for x in arrays)
+    return _compiled(formula, types)(*arrays)
+
+
+@lru_cache(maxsize=32)
+def _compiled(formula: Callable, types: tuple[tuple[str, tuple[int | None, ...]], ...]):
+    inputs = [pt.tensor(dtype=dtype, shape=shape) for dtype, shape in types]
+    return pytensor.function(inputs, formula(*inputs))

@@ -1,0 +1,86 @@
+"""Block Gibbs: the only loop in the package that samples conditionals.
+
+The units of a block are independent given the rest (that is what *restricted* buys), so a whole block is
+drawn at once. A sweep updates every block once and leaves ``p(x)`` invariant (Geman & Geman 1984).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.machine import Machine, State
+
+__all__ = ["sweep", "sweeps"]
+
+
+def sweep(
+    machine: Machine, state: State, rng: TensorVariable, clamped: Sequence[Any] | None = None
+) -> tuple[list[TensorVariable], TensorVariable]:
+    """Update every block once, in the order of ``machine.blocks()``.
+
+    Parameters
+    ----------
+    machine : Machine
+    state : sequence of tensor_like, shape (…, size)
+        One state a layer. A layer that is updated before anything reads it may be None.
+    rng : random generator variable
+    clamped : sequence, optional
+        A layer's entry is None (all its units are free), True (none is) or a boolean mask, True where
+        the unit keeps its value.
+
+    Returns
+    -------
+    state : list of tensor
+    rng : random generator variable
+    """
+    state = list(state)
+    for block in machine.blocks():
+        for layer in block:
+            held = None if clamped is None else clamped[layer]
+            if held is True:
+                continue
+            rng, new = machine.layers[layer].unit.sample(machine.field(layer, state), rng)
+            state[layer] = new if held is None else pt.where(held, state[layer], new)
+    return state, rng
+
+
+def sweeps(
+    machine: Machine,
+    state: State,
+    rng: TensorVariable,
+    n: int | TensorVariable,
+    clamped: Sequence[Any] | None = None,
+) -> tuple[list[TensorVariable], TensorVariable]:
+    """Run ``n`` sweeps; parameters, arguments and results as in `sweep`. ``n`` may be symbolic."""
+    if isinstance(n, int | np.integer) and n == 1:
+        return sweep(machine, state, rng, clamped)
+    # Layers that the first block overwrites need no start, but a loop's state must have a shape.
+    state = [
+        machine.mean(i, state).astype(layer.unit.dtype) if x is None else pt.as_tensor(x).astype(layer.unit.dtype)
+        for i, (layer, x) in enumerate(zip(machine.layers, state, strict=True))
+    ]
+    masks = [m for m in clamped or () if m is not None and m is not True]
+
+    # Parameters enter as explicit arguments: a random weight must be drawn once, not once a sweep.
+    def one(*args):
+        inner, inner_rng = list(args[: len(state)]), args[len(state)]
+        rest = list(args[len(state) + 1 :])
+        parameters, inner_masks = rest[: len(machine.parameters)], rest[len(machine.parameters) :]
+        inner_clamped = clamped and [m if m is None or m is True else inner_masks.pop(0) for m in clamped]
+        inner, inner_rng = sweep(machine.with_parameters(parameters), inner, inner_rng, inner_clamped)
+        return *inner, inner_rng
+
+    *traces, rng = pytensor.scan(
+        one,
+        outputs_info=[*state, rng],
+        non_sequences=[*map(pt.as_tensor, machine.parameters), *map(pt.as_tensor, masks)],
+        n_steps=n,
+        return_updates=False,
+    )
+    return [trace[-1] for trace in traces], rng

@@ -1,0 +1,258 @@
+"""Learning: stochastic approximation of the maximum likelihood, driven by persistent Markov chains."""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from pymc.model import modelcontext
+from pytensor.compile.io import In, Out
+from pytensor.graph.replace import graph_replace
+
+from pymc_rbm.checks import whole_number
+from pymc_rbm.gibbs import sweeps as run_sweeps
+from pymc_rbm.learned import History, learned_tree
+from pymc_rbm.machine import HIDDEN, VISIBLE
+from pymc_rbm.objective import Observed, objective, observed_machines, parameter_variables, start_values
+from pymc_rbm.progress import LearningProgressBar
+
+__all__ = ["fit"]
+
+MONITORED_ROWS = 1000
+
+
+def fit(
+    epochs: int = 50,
+    *,
+    batch_size: int | None = 100,
+    chains: int = 100,
+    sweeps: int = 1,
+    optimizer: Callable | None = None,
+    learning_rate: float | Callable[[float], float] = 0.1,
+    start: dict[str, Any] | None = None,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+    compile_kwargs: dict | None = None,
+    model: pm.Model | None = None,
+) -> xr.DataTree:
+    r"""Learn the parameters of a model's observed RBMs by persistent contrastive divergence.
+
+    Climbs the penalised log-likelihood per row, ``mean log p(v) + log prior / N``, in the unconstrained space of the
+    model's continuous free variables (``pm.Flat`` priors: plain maximum likelihood). Each iteration advances the
+    particles by ``sweeps`` sweeps, estimates
+
+    .. math::
+
+        \nabla_\theta = -\operatorname{mean}_\text{batch} \nabla F(v) + \operatorname{mean}_\text{particles} \nabla F(v)
+
+    plus the gradient of the rest of the model's log-density, and hands it to the optimiser.
+
+    Parameters
+    ----------
+    epochs : int, default 50
+        Passes over the data, each in a fresh random order without replacement.
+    batch_size : int or None, default 100
+        Rows per iteration; None takes all rows. An epoch's rows are split evenly, so batches may be a little smaller.
+    chains : int, default 100
+        Number of persistent chains, whose current states are the particles. Their number need not match the batch.
+    sweeps : int, default 1
+        Sweeps of every chain per iteration.
+    optimizer : callable, default ``pm.sgd``
+        One of PyMC's. Given without arguments (``pm.adam``) it gets ``learning_rate``; given with its own
+        (``pm.adam(learning_rate=0.003)``), ``learning_rate`` is not used. Adaptive optimisers start faster, but near
+        the optimum they blow the noise of the estimate up to full-size updates and can drive the particles apart.
+    learning_rate : float or callable, default 0.1
+        A number is held for the first half of learning and then falls linearly to zero: with a rate that does not
+        fall, the parameters keep wandering around the optimum. A callable maps the share of learning done, from 0 to
+        1, to the rate.
+    start : dict, optional
+        Start values by name of free variable. By default a variable used as b starts at the data's log-odds, W near
+        zero, c at zero, others at PyMC's initial point.
+    random_seed : int or Generator, optional
+        The same seed gives the same result.
+    progressbar : bool, default True
+        The bar shows, once an epoch, the stochastic pseudo log-likelihood per row (up to 1,000 rows), the free-energy
+        gap (particles minus data; far from zero means that the particles are not where the data are) and, from time
+        to time, R-hat of the particles' free energy over the last 500 iterations.
+    compile_kwargs : dict, optional
+        Passed to ``pm.compile``.
+    model : Model, optional
+        Default: the model on the context stack.
+
+    Returns
+    -------
+    DataTree
+        ``parameters``: free variables and Deterministics of the model at the last iterate, with its dims and coords.
+        ``learning``: monitors by ``iteration`` and ``epoch``.
+        ``particles``: free energy and mean activations of the persistent chains as (chain, draw), one draw an
+        iteration; ``az.rhat(learned, group="particles")`` and the like work.
+        ``particle_states``: the last visible states. ``data``: the means of the data.
+        Interrupting (Ctrl-C) returns what was learned so far, with ``attrs["interrupted"] = 1``.
+
+    Raises
+    ------
+    ValueError
+        Before any work, if the model has no observed RBM, nothing to learn, free discrete variables (masked RBMs
+        included), or if an argument is out of range.
+    FloatingPointError
+        If the parameters stop being finite.
+
+    Notes
+    -----
+    Bias: if the particles were exact draws from the current model the gradient would be unbiased. They lag behind,
+    the more so the larger the learning rate and the slower the machine mixes; with a falling rate and mixing chains
+    the iterates converge to a stationary point of the objective [1]_, [2]_. Whether the chains mixed is for
+    ``particles`` to show.
+
+    References
+    ----------
+    .. [1] Younes, L. (1999). On the convergence of Markovian stochastic algorithms with rapidly decreasing ergodicity
+       rates. Stochastics 65, 177-228.
+    .. [2] Tieleman, T. (2008). Training restricted Boltzmann machines using approximations to the likelihood
+       gradient. ICML.
+    """
+    model = modelcontext(model)
+    epochs, chains, sweeps = (
+        whole_number(name, value) for name, value in (("epochs", epochs), ("chains", chains), ("sweeps", sweeps))
+    )
+    batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
+    rate = _rate(learning_rate)
+    observed = observed_machines(model)
+    rng = np.random.default_rng(random_seed)
+
+    learner = _Learner(model, observed, chains, sweeps, optimizer or pm.sgd, start, rng, compile_kwargs or {})
+    most_rows = max(len(x.rows) for x in observed)
+    batches = 1 if batch_size is None else -(-most_rows // batch_size)
+    history = History([x.name for x in observed])
+    began, interrupted = time.perf_counter(), False
+    with LearningProgressBar(epochs, progressbar) as bar:
+        try:
+            for epoch in range(epochs):
+                for i, rows in enumerate(_shuffled([len(x.rows) for x in observed], batches, rng)):
+                    history.add(learner.update(rows, rate((epoch * batches + i) / (epochs * batches))))
+                history.add_epoch(learner.pseudo_log_likelihood())
+                if not np.isfinite(history.last_gap):
+                    raise FloatingPointError(
+                        f"The parameters are not finite in epoch {epoch + 1}. Lower learning_rate, or give W a prior."
+                    )
+                bar.update(epoch + 1, **history.monitors(bar.visible))
+        except KeyboardInterrupt:
+            interrupted = True
+            message = f"Learning was interrupted in epoch {epoch + 1} of {epochs}; returning what was learned so far."
+            warnings.warn(message, stacklevel=2)
+    attrs = {
+        "epochs": epochs,
+        "batch_size": most_rows if batch_size is None else batch_size,
+        "chains": chains,
+        "sweeps": sweeps,
+        "interrupted": int(interrupted),
+        "seconds": time.perf_counter() - began,
+    }
+    return learned_tree(model, learner.parameters(), history, learner.particle_states(), observed, attrs)
+
+
+def _rate(learning_rate: float | Callable[[float], float]) -> Callable[[float], float]:
+    if callable(learning_rate):
+        return learning_rate
+    if not np.isscalar(learning_rate) or not np.isfinite(learning_rate) or learning_rate <= 0:
+        raise ValueError(f"learning_rate must be a positive number or a callable, got {learning_rate!r}.")
+    return lambda done: learning_rate * min(1.0, 2 * (1 - done))
+
+
+def _shuffled(counts: list[int], batches: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
+    """Split the rows of each RBM into ``batches`` random parts; RBMs with equally many rows stay paired."""
+    orders = {n: np.array_split(rng.permutation(n), batches) for n in sorted(set(counts))}
+    for i in range(batches):
+        yield [orders[n][i] for n in counts]
+
+
+class _Learner:
+    """The compiled update and everything that it moves: parameters, particles, the optimiser's memory."""
+
+    def __init__(self, model, observed: list[Observed], chains, sweeps, optimizer, start, rng, compile_kwargs):
+        self.rng, self.observed = rng, observed
+        floatX = pytensor.config.floatX
+        values = model.continuous_value_vars
+        points = start_values(model, observed, start, rng)
+        shared = [pytensor.shared(points[v.name].astype(v.dtype), name=v.name) for v in values]
+        given = dict(zip(values, shared, strict=True))
+        self._rate = pytensor.shared(np.asarray(0.0, dtype=floatX), name="learning_rate")
+
+        machines = [x.machine for x in observed]
+        with_values = graph_replace(
+            model.replace_rvs_by_values([pt.as_tensor(p) for m in machines for p in m.parameters]), given, strict=False
+        )
+        machines = [m.with_parameters(with_values[3 * i : 3 * i + 3]) for i, m in enumerate(machines)]
+
+        generator = next_rng = pt.random.rng("rng")
+        rows = [pt.lvector(f"{x.name}_rows") for x in observed]
+        batches, particles, updates = [], [], {}
+        for x, machine, index in zip(observed, machines, rows, strict=True):
+            unit = machine.layers[VISIBLE].unit
+            size = (chains, x.rows.shape[1])
+            _, initial = unit.dispersed(size, pt.random.shared_rng(np.random.default_rng(rng.integers(2**31))))
+            states = pytensor.shared(pytensor.function([], initial, mode="FAST_COMPILE")(), name=x.name)
+            (v, _), next_rng = run_sweeps(machine, [states, None], next_rng, sweeps)
+            batches.append(pytensor.shared(x.rows)[index])
+            particles.append(v)
+            updates[states] = v
+        self._states = list(updates)
+
+        goal = graph_replace(objective(model, observed, batches, particles), given, strict=False)
+        gradients = pt.grad(-goal, shared, consider_constant=particles, disconnected_inputs="ignore")
+        gradients = [g.astype(p.dtype) for g, p in zip(gradients, shared, strict=True)]
+        is_set = isinstance(optimizer, functools.partial)
+        updates |= optimizer(gradients, shared) if is_set else optimizer(gradients, shared, learning_rate=self._rate)
+        monitors = [
+            statistic
+            for machine, batch, v in zip(machines, batches, particles, strict=True)
+            for statistic in (
+                machine.free_energy(batch).mean(),
+                machine.free_energy(v),
+                v.mean(-1),
+                machine.mean(HIDDEN, [v, None]).mean(-1),
+            )
+        ]
+        self._update = pm.compile(
+            [In(generator, mutable=True), *rows],
+            [Out(next_rng, borrow=True), *monitors],
+            updates=updates,
+            **compile_kwargs,
+        )
+        unit_index = [pt.lvector() for _ in observed]
+        pseudo = [
+            machine.layers[VISIBLE].bias.shape[0] * machine.log_conditional(pytensor.shared(x.rows)[r], unit).mean()
+            for x, machine, r, unit in zip(observed, machines, rows, unit_index, strict=True)
+        ]
+        self._pseudo = pm.compile([*rows, *unit_index], pseudo, **compile_kwargs)
+        names = parameter_variables(model)
+        outputs = graph_replace(model.replace_rvs_by_values(names), given, strict=False)
+        self._names, self._outputs = [x.name for x in names], pm.compile([], outputs, **compile_kwargs)
+
+    def update(self, rows: list[np.ndarray], rate: float) -> list[np.ndarray]:
+        """One iteration; returns the rate and four monitors a machine."""
+        self._rate.set_value(np.asarray(rate, dtype=self._rate.dtype))
+        self.rng, *monitors = self._update(self.rng, *rows)
+        return [np.asarray(rate), *monitors]
+
+    def pseudo_log_likelihood(self) -> list[float]:
+        """Stochastic estimate per row, a total over units: one random unit of each of up to 1,000 random rows."""
+        rows = [self.rng.permutation(len(x.rows))[:MONITORED_ROWS] for x in self.observed]
+        units = [self.rng.integers(x.rows.shape[1], size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
+        return [float(x) for x in self._pseudo(*rows, *units)]
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Free variables and their Deterministics, in the constrained space."""
+        return dict(zip(self._names, self._outputs(), strict=True))
+
+    def particle_states(self) -> dict[str, np.ndarray]:
+        """Visible states of the chains, by name of RBM."""
+        return {x.name: s.get_value() for x, s in zip(self.observed, self._states, strict=True)}

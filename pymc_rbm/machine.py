@@ -1,0 +1,190 @@
+"""Machine: layers of units and the couplings between them, as one energy.
+
+With states ``x_1 … x_L`` of the layers,
+
+    E(x) = - Σ_i bias_iᵀ x_i - Σ_(i,j) x_iᵀ W_ij x_j - Σ_i log base_i(x_i),        p(x) = exp(-E(x)) / Z.
+
+A restricted Boltzmann machine has two layers and one coupling (Smolensky 1986; Hinton 2002). Everything
+else in the package (conditionals, free energy, annealing, learning) follows from the methods here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import singledispatch
+from typing import Any
+
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.units import Bernoulli, Unit
+
+__all__ = ["Coupling", "Layer", "Machine", "machine_of", "restricted"]
+
+State = Sequence[Any]
+VISIBLE, HIDDEN = 0, 1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Units of one family with their biases, shape ``(…, size)``."""
+
+    unit: Unit
+    bias: Any
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Weights ``(…, size of first, size of second)`` between two layers, given by their indices."""
+
+    first: int
+    second: int
+    weights: Any
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Layers and couplings. Parameters and states may be arrays or symbolic; results are symbolic.
+
+    Batch axes come first in states and parameters and broadcast against each other. Layer 0 is the
+    visible one.
+    """
+
+    layers: tuple[Layer, ...]
+    couplings: tuple[Coupling, ...]
+
+    @property
+    def parameters(self) -> list[Any]:
+        """Biases of the layers, then weights of the couplings."""
+        return [layer.bias for layer in self.layers] + [c.weights for c in self.couplings]
+
+    def with_parameters(self, parameters: Sequence[Any]) -> Machine:
+        """Return the same machine with other parameters, in the order of `parameters`."""
+        biases, weights = parameters[: len(self.layers)], parameters[len(self.layers) :]
+        return Machine(
+            tuple(replace(layer, bias=b) for layer, b in zip(self.layers, biases, strict=True)),
+            tuple(replace(c, weights=w) for c, w in zip(self.couplings, weights, strict=True)),
+        )
+
+    def blocks(self) -> list[list[int]]:
+        """Groups of layers that are independent given the others, in the order of a sweep.
+
+        Greedy colouring from the last layer to the first, so that a restricted machine updates its
+        hidden units first and a draw ends with the visible ones.
+        """
+        blocks: list[list[int]] = []
+        for layer in reversed(range(len(self.layers))):
+            for block in blocks:
+                if not any({layer, other} <= {c.first, c.second} for c in self.couplings for other in block):
+                    block.append(layer)
+                    break
+            else:
+                blocks.append([layer])
+        return blocks
+
+    def field(self, layer: int, state: State) -> TensorVariable:
+        """Field on the units of ``layer``: its bias and what the other layers' states send it."""
+        field = pt.as_tensor(self.layers[layer].bias)
+        for c in self.couplings:
+            if layer == c.second:
+                field = field + _times(state[c.first], pt.as_tensor(c.weights))
+            elif layer == c.first:
+                field = field + _times(state[c.second], pt.as_tensor(c.weights).mT)
+        return field
+
+    def energy(self, state: State) -> TensorVariable:
+        """Return ``E(x)`` of a joint state of all layers, one value a row."""
+        weights_dtype = pt.as_tensor(self.layers[0].bias).dtype
+        energy = pt.as_tensor(0.0, dtype=weights_dtype)
+        for layer, x in zip(self.layers, state, strict=True):
+            x = pt.as_tensor(x).astype(weights_dtype)
+            energy = energy - (layer.bias * x + layer.unit.log_base(x)).sum(-1)
+        for c in self.couplings:
+            sent = _times(state[c.first], pt.as_tensor(c.weights))
+            energy = energy - (sent * state[c.second]).sum(-1)
+        return energy
+
+    def free_energy(self, x: Any, layer: int = VISIBLE) -> TensorVariable:
+        """Return ``F(x) = -log Σ exp(-E)`` over all layers but ``layer``, one value a row.
+
+        For a restricted machine, ``F(v) = -bᵀv - log base(v) - Σ_j log_normaliser_j(c_j + (vᵀW)_j)``, so
+        ``log p(v) = -F(v) - log Z``; ``layer=1`` gives the free energy of a hidden state.
+        """
+        others = [i for i in range(len(self.layers)) if i != layer]
+        if any(c.first in others and c.second in others for c in self.couplings):
+            raise ValueError(
+                "The free energy has a closed form only where the summed-out layers are not coupled to each other."
+            )
+        own = self.layers[layer]
+        x = pt.as_tensor(x)
+        free_energy = -(own.bias * x + own.unit.log_base(x)).sum(-1)
+        state = [x if i == layer else None for i in range(len(self.layers))]
+        for i in others:
+            free_energy = free_energy - self.layers[i].unit.log_normaliser(self.field(i, state)).sum(-1)
+        return free_energy
+
+    def mean(self, layer: int, state: State) -> TensorVariable:
+        """Mean of the units of ``layer`` given the other layers' states."""
+        return self.layers[layer].unit.mean(self.field(layer, state))
+
+    def log_conditional(self, v: Any, unit: Any) -> TensorVariable:
+        """Return ``log p(v_unit | all other visible units)``, hidden units summed out, one value a row.
+
+        Parameters
+        ----------
+        v : tensor_like, shape (rows, visible)
+        unit : tensor_like of int, shape (rows,)
+            Which unit of each row. The visible units must be finite.
+        """
+        v, rows = pt.as_tensor(v), pt.arange(v.shape[0])
+        states = self.layers[VISIBLE].unit.states
+        if states is None:
+            raise ValueError("Conditionals of single units need visible units with finitely many states.")
+        alternatives = pt.stack([-self.free_energy(v[rows, unit].set(x)) for x in states])
+        return -self.free_energy(v) - pt.logsumexp(alternatives, axis=0)
+
+    def interpolate(self, base: Machine, beta: Any) -> Machine:
+        """Return the machine with energy ``(1 - β)·E_base + β·E``: the one place that anneals.
+
+        ``base`` has the same layers and no couplings.
+        """
+        biases = [
+            (1 - beta) * start.bias + beta * layer.bias for layer, start in zip(self.layers, base.layers, strict=True)
+        ]
+        return self.with_parameters(biases + [beta * c.weights for c in self.couplings])
+
+
+def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit | None = None) -> Machine:
+    """Return the restricted machine ``E(v, h) = -vᵀWh - bᵀv - cᵀh``, Bernoulli units by default."""
+    return Machine(
+        (Layer(visible or Bernoulli(), b), Layer(hidden or Bernoulli(), c)),
+        (Coupling(VISIBLE, HIDDEN, W),),
+    )
+
+
+@singledispatch
+def machine_of(target: Any, learned: Any = None) -> Machine:
+    """Return the machine, with numbers for parameters, that ``target`` stands for.
+
+    Parameters
+    ----------
+    target : Machine, RBM variable or PyMC model
+        A model must contain exactly one machine. Whatever else the package can resolve registers here.
+    learned : DataTree, optional
+        What `fit` returned; needed where the parameters of ``target`` are random variables.
+    """
+    raise TypeError(f"Expected a Machine, an RBM variable or a PyMC model with one, got {type(target).__name__}.")
+
+
+@machine_of.register
+def _(target: Machine, learned: Any = None) -> Machine:
+    return target
+
+
+def _times(x: Any, weights: TensorVariable) -> TensorVariable:
+    """Return ``xᵀ weights`` over the last axis of ``x``, with batch axes on either side."""
+    x = pt.as_tensor(x).astype(weights.dtype)
+    if weights.ndim == 2:
+        return pt.dot(x, weights)
+    return (x[..., None, :] @ weights)[..., 0, :]

@@ -1,0 +1,176 @@
+"""What learning climbs: the model's log-density with log Z replaced by its surrogate.
+
+The gradient of the mean log-likelihood of an energy-based model is the positive minus the negative phase (Ackley,
+Hinton & Sejnowski 1985),
+
+    ∂/∂θ mean log p(v)  =  - mean_data ∂F(v)/∂θ  +  E_model ∂F(v)/∂θ.
+
+Only the second term is intractable. In `surrogate` log Z stands as minus the mean free energy of particles that are
+held constant, so its derivative is the second term, averaged over the particles. The hidden units are summed out in
+both phases. Everything else in the model (priors, hierarchies, potentials) is differentiated as it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from pymc.vartypes import discrete_types
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant, Variable
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.distributions import machine_of_rv
+from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.random_variables import RBMRV, HiddenRV
+
+__all__ = ["Observed", "objective", "observed_machines", "parameter_variables", "start_values", "surrogate"]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An observed RBM of a model: its variable, its machine (symbolic) and its rows."""
+
+    rv: TensorVariable
+    machine: Machine
+    rows: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """Name of the variable."""
+        return self.rv.name
+
+    @property
+    def log_odds(self) -> np.ndarray:
+        """Fields of independent units with the data's means, each shrunk towards one half by one pseudo-row."""
+        mean = (self.rows.sum(0) + 0.5) / (len(self.rows) + 1)
+        return self.machine.layers[VISIBLE].unit.field_of_mean(mean)
+
+
+def surrogate(machine: Machine, rows: Any, particles: Any) -> TensorVariable:
+    """Return a scalar whose derivative estimates that of the mean log-likelihood of ``rows``.
+
+    Each phase is divided by its own count. The value itself, minus the free-energy gap, is no likelihood.
+    """
+    return machine.free_energy(particles).mean() - machine.free_energy(rows).mean()
+
+
+def objective(model: pm.Model, observed: list[Observed], batches: list[Any], particles: list[Any]) -> TensorVariable:
+    """Penalised log-likelihood per row, as a function of the model's value variables.
+
+    ``(1/N)·[log prior + N·surrogate]`` for one RBM with N rows; several RBMs weigh by their rows. Densities of
+    transformed parameters are those of the constrained parameters: no Jacobian, as in ``pm.find_MAP``.
+    """
+    total = sum(len(x.rows) for x in observed)
+    terms = [
+        len(x.rows) / total * surrogate(x.machine, batch, state)
+        for x, batch, state in zip(observed, batches, particles, strict=True)
+    ]
+    others = [rv for rv in model.basic_RVs if not isinstance(rv.owner.op, HiddenRV | RBMRV)]
+    if others or model.potentials:
+        terms.append(model.logp(vars=[*others, *model.potentials], jacobian=False) / total)
+    return model.replace_rvs_by_values([sum(terms)])[0]
+
+
+def observed_machines(model: pm.Model) -> list[Observed]:
+    """The observed RBMs of ``model``, or ValueError with what stands in the way of learning them."""
+    discrete = [
+        rv.name for rv in model.free_RVs if rv.dtype in discrete_types and not isinstance(rv.owner.op, HiddenRV)
+    ]
+    if discrete:
+        raise ValueError(
+            f"fit needs continuous parameters and fully observed RBMs, but {discrete} are free and discrete (an RBM "
+            "without `observed`, one with a mask, or another discrete variable). Observe them or leave them out."
+        )
+    found = [_observed(model, rv) for rv in model.observed_RVs if isinstance(rv.owner.op, RBMRV)]
+    if not found:
+        raise ValueError("fit found no observed RBM in the model: pass observed= to pymc_rbm.RBM.")
+    if not model.continuous_value_vars:
+        raise ValueError(
+            "There is nothing to learn: the model has no free continuous variable. Give W, b and c priors; pm.Flat is "
+            "plain maximum likelihood."
+        )
+    return found
+
+
+def _observed(model: pm.Model, rv: TensorVariable) -> Observed:
+    if len(rv.owner.inputs) > 5:
+        raise ValueError(f"{rv.name} was given log_z, which learning would contradict; leave log_z out.")
+    machine = machine_of_rv(rv)
+    if [pt.as_tensor(p).ndim for p in machine.parameters] != [1, 1, 2]:
+        raise ValueError(f"fit learns machines whose rows share their parameters; those of {rv.name} have batch axes.")
+    value = model.rvs_to_values[rv]
+    if not isinstance(value, Constant | SharedVariable):
+        value = pytensor.shared(pytensor.function([], value, mode="FAST_COMPILE")())
+    rows = np.asarray(value.data if isinstance(value, Constant) else value.get_value())
+    return Observed(rv, machine, np.atleast_2d(rows).astype(rv.dtype))
+
+
+def parameter_variables(model: pm.Model) -> list[TensorVariable]:
+    """Free continuous variables, and the Deterministics that depend on no machine's units."""
+    units = {rv for rv in model.basic_RVs if isinstance(rv.owner.op, RBMRV | HiddenRV)}
+    free = [rv for rv in model.free_RVs if rv not in units]
+    derived = [x for x in model.deterministics if not units & set(pytensor.graph.traversal.ancestors([x]))]
+    return free + derived
+
+
+def start_values(
+    model: pm.Model, observed: list[Observed], start: dict[str, Any] | None, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Where learning starts, by name of value variable.
+
+    A variable that *is* an RBM's b starts at the data's log-odds, one that is its W at Normal(0, 0.01) (Hinton 2012),
+    one that is its c at zero. Others start where ``pm.sample`` would, and ``start`` overrides all of it. Where W is
+    an expression, its ingredients get Normal(0, 0.01) added: at W = 0 exactly all hidden units would stay alike.
+    """
+    seed = int(rng.integers(2**31))
+    point = dict(model.initial_point(random_seed=seed))
+    direct: set[str] = set()
+    for x in observed:
+        W, b, c = (_plain(p) for p in x.rv.owner.inputs[2:5])
+        known = {W: None, b: x.log_odds, c: 0.0}
+        for rv, value in known.items():
+            if rv in model.free_RVs and model.rvs_to_transforms.get(rv) is None:
+                old = point[rv.name]
+                new = rng.normal(0, 0.01, old.shape) if value is None else value
+                point[rv.name] = np.broadcast_to(np.asarray(new, old.dtype), old.shape).copy()
+                direct.add(rv.name)
+    for value_var in model.continuous_value_vars:
+        if value_var.name not in direct:
+            old = point[value_var.name]
+            point[value_var.name] = (old + rng.normal(0, 0.01, np.shape(old))).astype(old.dtype)
+    if start:
+        point.update(_as_value_point(model, start))
+    return {v.name: np.asarray(point[v.name]) for v in model.continuous_value_vars}
+
+
+def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarray]:
+    names = {rv.name for rv in model.free_RVs}
+    unknown = set(start) - names
+    if unknown:
+        raise ValueError(
+            f"start names {sorted(unknown)}, which are no free variables of the model; those are {sorted(names)}."
+        )
+    shapes = model.eval_rv_shapes()
+    for name, value in start.items():
+        shape = tuple(int(n) for n in shapes[name])
+        if np.shape(value) != shape:
+            raise ValueError(f"start[{name!r}] has shape {np.shape(value)}, the variable has shape {shape}.")
+    point = pm.model.core.make_initial_point_fn(model=model, overrides=dict(start))(0)
+    changed = {model.rvs_to_values[model[name]].name for name in start}
+    return {name: value for name, value in point.items() if name in changed}
+
+
+def _plain(x: Variable) -> Variable:
+    """The variable behind casts and added axes."""
+    while x.owner is not None and isinstance(x.owner.op, DimShuffle | Elemwise) and len(x.owner.inputs) == 1:
+        is_cast = isinstance(x.owner.op, Elemwise) and x.owner.op.scalar_op.__class__.__name__ == "Cast"
+        if not (is_cast or (isinstance(x.owner.op, DimShuffle) and not x.owner.op.is_transpose)):
+            break
+        x = x.owner.inputs[0]
+    return x

@@ -1,0 +1,171 @@
+"""Figures, for images and for data that are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import arviz as az
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+__all__ = ["plot_fantasies", "plot_filters", "plot_learning", "plot_mixing"]
+
+
+def plot_filters(
+    learned: xr.DataTree, var_name: str = "W", *, shape: tuple[int, int] | None = None, most: int = 100
+) -> Figure:
+    """Show each hidden unit's weights as a picture.
+
+    Parameters
+    ----------
+    learned : DataTree
+        What `fit` returned.
+    var_name : str, default "W"
+        The weights, dims (visible, hidden), among its ``parameters``.
+    shape : tuple, optional
+        Height and width of a picture. Default: a square where the number of visible units is one, else one row.
+    most : int, default 100
+        Show at most this many units, those with the largest weights first.
+
+    Returns
+    -------
+    Figure
+        Red is positive, blue negative; one colour scale for all.
+    """
+    W = np.asarray(learned["parameters"][var_name])
+    order = np.argsort(-np.linalg.norm(W, axis=0))[:most]
+    limit = np.abs(W).max()
+    figure, axes = _grid(len(order))
+    for ax, unit in zip(axes, order, strict=False):
+        image = ax.imshow(_picture(W[:, unit], shape), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    figure.colorbar(image, ax=axes, shrink=0.6, label="weight")
+    figure.suptitle(f"{var_name}: weights of {len(order)} hidden units, largest first")
+    return figure
+
+
+def plot_fantasies(
+    fantasies: xr.DataTree,
+    data: Any = None,
+    var_name: str | None = None,
+    *,
+    shape: tuple[int, int] | None = None,
+    rows: int = 6,
+    columns: int = 10,
+) -> Figure:
+    """Show draws from a machine beside data.
+
+    Parameters
+    ----------
+    fantasies : DataTree
+        From ``pm.sample`` of a `generative` model. Pictures are spread evenly over each chain; a row is one chain
+        (several rows a chain where there are fewer chains than rows).
+    data : array_like, optional
+        Rows to show beside, evenly spread over the array.
+    var_name : str, optional
+        The RBM variable. Default: the only integer one.
+    shape : tuple, optional
+        Height and width of a picture. Default: ``data.attrs["shape"]``, else a square, else one row.
+    rows, columns : int
+
+    Returns
+    -------
+    Figure
+    """
+    posterior = fantasies["posterior"]
+    if var_name is None:
+        names = [n for n, x in posterior.data_vars.items() if x.dtype.kind in "iu" and x.ndim == 3]
+        if len(names) != 1:
+            raise ValueError(f"Which variable? Pass var_name, one of {names or list(posterior.data_vars)}.")
+        var_name = str(names[0])
+    draws = np.asarray(posterior[var_name])
+    if shape is None:
+        known = getattr(data, "attrs", {}).get("shape")
+        shape = known if known is not None and np.prod(known) == draws.shape[-1] else None
+    per_chain = -(-rows // len(draws))
+    strips = [
+        draws[chain, np.linspace(0, draws.shape[1] - 1, per_chain * columns).astype(int)].reshape(
+            per_chain, columns, -1
+        )
+        for chain in range(len(draws))
+    ]
+    panels = [(f"{var_name}: draws, chain by chain", np.concatenate(strips)[:rows].reshape(rows * columns, -1))]
+    if data is not None:
+        data = np.asarray(data)
+        panels.insert(0, ("data", data[np.linspace(0, len(data) - 1, rows * columns).astype(int)]))
+    figure = plt.figure(figsize=(5 * len(panels), 0.55 * rows + 0.8), layout="constrained")
+    for part, (title, pictures) in zip(figure.subfigures(1, len(panels), squeeze=False).flat, panels, strict=True):
+        part.suptitle(title)
+        for ax, picture in zip(part.subplots(rows, columns).flat, pictures, strict=True):
+            ax.imshow(_picture(picture, shape), cmap="gray_r", vmin=0, vmax=1)
+            ax.set_axis_off()
+    return figure
+
+
+def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "posterior") -> Figure:
+    """Show trace and autocorrelation of the free energy, chain by chain (ArviZ's own plots).
+
+    Parameters
+    ----------
+    idata : DataTree
+        Draws from a `generative` model, or with ``group="particles"`` what `fit` returned.
+    var_names : str or list, optional
+        Default: every variable whose name ends in ``free_energy``.
+    group : str, default "posterior"
+
+    Returns
+    -------
+    Figure
+    """
+    if var_names is None:
+        var_names = [name for name in idata[group].data_vars if str(name).endswith("free_energy")]
+    plots = az.combine_plots(
+        idata,
+        plots=[(az.plot_trace, {}), (az.plot_autocorr, {})],
+        var_names=var_names,
+        group=group,
+        backend="matplotlib",
+    )
+    figure = plots.viz["figure"].item()
+    for i, ax in enumerate(figure.axes):
+        ax.set_xlabel(("draw", "lag (draws)")[i % 2])
+        ax.set_ylabel(("free energy (nats)", "autocorrelation")[i % 2])
+    return figure
+
+
+def plot_learning(learned: xr.DataTree) -> Figure:
+    """Show the monitors of learning: pseudo log-likelihood by epoch, free energies of data and particles by iteration.
+
+    Neither is a likelihood. Particles whose free energy leaves that of the data are no longer draws from where the
+    data are.
+    """
+    history = learned["learning"].dataset
+    names = [
+        str(n).removesuffix("_pseudo_log_likelihood") for n in history if str(n).endswith("_pseudo_log_likelihood")
+    ]
+    figure, axes = plt.subplots(len(names), 2, figsize=(10, 3.2 * len(names)), squeeze=False, layout="constrained")
+    for (left, right), name in zip(axes, names, strict=True):
+        xr.plot.line(history[f"{name}_pseudo_log_likelihood"], ax=left)
+        left.set(ylabel="pseudo log-likelihood per row (nats)", title=name)
+        for phase in ("data", "particles"):
+            xr.plot.line(history[f"{name}_free_energy_{phase}"], ax=right, label=phase, linewidth=0.8)
+        right.set(ylabel="mean free energy (nats)", title=name)
+        right.legend()
+    return figure
+
+
+def _grid(n: int) -> tuple[Figure, list]:
+    columns = int(np.ceil(np.sqrt(n)))
+    rows = -(-n // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(0.75 * columns + 1.2, 0.75 * rows + 0.6), squeeze=False, layout="constrained"
+    )
+    for ax in axes.flat:
+        ax.set_axis_off()
+    return figure, list(axes.flat)
+
+
+def _picture(x: np.ndarray, shape: tuple[int, int] | None) -> np.ndarray:
+    side = round(x.size**0.5)
+    return x.reshape(shape or ((side, side) if side**2 == x.size else (1, x.size)))

@@ -1,0 +1,49 @@
+"""The progress bar of learning: PyMC's, with columns that say something about learning."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pymc.progress_bar import ProgressBarManager
+from rich.progress import TextColumn
+from rich.table import Column
+
+__all__ = ["LearningProgressBar"]
+
+
+class LearningProgressBar(ProgressBarManager):
+    """One bar; a column a monitor. ``update`` is called once an epoch."""
+
+    step_name = "Epoch"
+    columns: ClassVar = {
+        "pseudo_log_likelihood": ("Pseudo-LL", ".2f"),
+        "free_energy_gap": ("Gap", ".2f"),
+        "rhat": ("R-hat", ".2f"),
+    }
+
+    def __init__(self, epochs: int, progressbar: bool):
+        super().__init__(n_bars=1, progressbar=progressbar)
+        self._epochs = epochs
+        columns = [
+            TextColumn(f"{{task.fields[{key}]:{style}}}", table_column=Column(title, ratio=1, no_wrap=True))
+            for key, (title, style) in self.columns.items()
+        ]
+        stats = {**{key: [float("nan")] for key in self.columns}, "epoch": [0], "marker_pos": [None]}
+        self._backend = self._create_backend(total=epochs, progress_columns=columns, progress_stats=stats)
+
+    @property
+    def visible(self) -> bool:
+        """Whether anything is shown, so that monitors for display alone need not be computed."""
+        return self._show_progress
+
+    def update(self, epoch: int, **monitors: float) -> None:
+        """Show the monitors after ``epoch`` epochs."""
+        if self._show_progress:
+            self._backend.update(
+                task_id=0,
+                advance=1,
+                failing=False,
+                stats={"epoch": epoch, **monitors},
+                is_last=epoch == self._epochs,
+                total=self._epochs,
+            )

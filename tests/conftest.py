@@ -1,0 +1,15 @@
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of reference data beside the checkout; tests that need it are skipped where it is absent."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("the reference data folder ../shared/data is not here")
+    return path

@@ -1,0 +1,370 @@
+"""Learning: the gradient, the estimator, what comes back, and what is refused."""
+
+import signal
+import threading
+
+import arviz as az
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import pytest
+import reference as ref
+import xarray as xr
+
+import pymc_rbm as pmr
+from pymc_rbm.learning import _rate, _shuffled
+from pymc_rbm.objective import observed_machines, surrogate
+
+
+def model_of(data, hidden=4, prior=pm.Flat, **kwargs):
+    n = np.shape(data)[-1]
+    with pm.Model(coords={"pixel": np.arange(n), "unit": np.arange(hidden)}) as model:
+        W = prior("W", dims=("pixel", "unit"), **kwargs)
+        b = pm.Flat("b", dims="pixel")
+        c = pm.Flat("c", dims="unit")
+        pmr.RBM("v", W, b, c, observed=data)
+    return model
+
+
+def log_likelihood(model, learned, data):
+    machine = pmr.machine_of(model, learned)
+    b, c, W = machine.parameters
+    return float(-pmr.free_energy(np.asarray(data), W, b, c).mean() - pmr.log_partition(machine).estimate)
+
+
+# ---------------------------------------------------------------------------------------------- the gradient
+
+
+def test_gradient_with_exact_particles_is_the_enumerated_gradient():
+    """Particles drawn exactly, in expectation: the surrogate is linear in the particles' empirical distribution."""
+    parameters = ref.machine(3, 2, seed=1)
+    rows = np.array([[0, 1, 1], [1, 1, 0], [0, 0, 1], [0, 1, 1]])
+    W, b, c = (pt.as_tensor(x) * 1 for x in parameters)
+    inputs = [pt.tensor(dtype="float64", shape=x.shape) for x in parameters]
+    particle = pt.tensor(dtype="int8", shape=(1, 3))
+    value = surrogate(pmr.restricted(*inputs), rows.astype("int8"), particle)
+    gradient = pytensor.function([particle, *inputs], pt.grad(value, inputs))
+    p = np.exp(ref.log_p(*parameters))
+    estimate = [np.zeros(x.shape) for x in parameters]
+    for state, weight in zip(ref.states(3), p, strict=True):
+        for total, part in zip(estimate, gradient(np.array([state], "int8"), *parameters), strict=True):
+            total += weight * part
+
+    # Data minus model moments, by loops.
+    joint = ref.joint(*parameters)
+    given = joint / joint.sum(1, keepdims=True)
+    hidden = np.array([given[ref.states(3).index(tuple(r))] @ np.array(ref.states(2)) for r in rows.tolist()])
+    data = [rows.T @ hidden / 4, rows.mean(0), hidden.mean(0)]
+    for total, positive, negative in zip(estimate, data, ref.moments(*parameters), strict=True):
+        np.testing.assert_allclose(total, positive - negative, rtol=0, atol=1e-8)
+    assert W.ndim == 2 and b.ndim == c.ndim == 1
+
+
+def test_gradient_of_the_exact_log_density_agrees():
+    """The same gradient by automatic differentiation of the enumerated likelihood."""
+    parameters = ref.machine(3, 2, seed=1)
+    rows = np.array([[0, 1, 1], [1, 1, 0], [0, 0, 1], [0, 1, 1]])
+    with pm.Model() as model:
+        W = pm.Flat("W", shape=(3, 2))
+        b = pm.Flat("b", shape=3)
+        c = pm.Flat("c", shape=2)
+        pmr.RBM("v", W, b, c, observed=rows)
+    point = dict(zip("Wbc", parameters, strict=True))
+    out = model.compile_dlogp()(point) / 4
+    joint = ref.joint(*parameters)
+    given = joint / joint.sum(1, keepdims=True)
+    hidden = np.array([given[ref.states(3).index(tuple(r))] @ np.array(ref.states(2)) for r in rows.tolist()])
+    data = [rows.T @ hidden / 4, rows.mean(0), hidden.mean(0)]
+    expected = [p - n for p, n in zip(data, ref.moments(*parameters), strict=True)]
+    np.testing.assert_allclose(out, np.concatenate([x.ravel() for x in expected]), atol=1e-8)
+
+
+def test_each_phase_is_divided_by_its_own_count():
+    parameters = ref.machine(3, 2, seed=1)
+    rows = np.array(ref.states(3), "int8")
+    machine = pmr.restricted(*parameters)
+    once = surrogate(machine, rows, rows[:3]).eval()
+    twice = surrogate(machine, rows, np.concatenate([rows[:3], rows[:3]])).eval()
+    assert once == pytest.approx(twice, abs=1e-12)
+
+
+def test_one_update_by_hand():
+    """One full-batch iteration of plain gradient ascent, with the particles that it used, repeated in numpy."""
+    data = np.array(ref.states(3))[[1, 3, 5, 5]]
+    W, b, c = ref.machine(3, 2, scale=0.5, seed=3)
+    prior_sd = 0.7
+    with pm.Model() as model:
+        weights = pm.Normal("W", 0, prior_sd, shape=(3, 2))
+        pmr.RBM("v", weights, pm.Flat("b", shape=3), pm.Flat("c", shape=2), observed=data)
+        learned = pmr.fit(
+            1,
+            batch_size=None,
+            chains=7,
+            optimizer=pm.sgd(learning_rate=0.2),
+            start={"W": W, "b": b, "c": c},
+            random_seed=1,
+            progressbar=False,
+        )
+    particles = learned["particle_states"]["v"].values
+
+    def phase(rows):
+        hidden = 1 / (1 + np.exp(-(c + rows @ W)))
+        return rows.T @ hidden / len(rows), rows.mean(0), hidden.mean(0)
+
+    positive, negative = phase(data), phase(particles)
+    gradient = [p - n for p, n in zip(positive, negative, strict=True)]
+    gradient[0] = gradient[0] - W / prior_sd**2 / len(data)
+    for name, old, step in zip("Wbc", (W, b, c), gradient, strict=True):
+        np.testing.assert_allclose(learned["parameters"][name], old + 0.2 * step, atol=1e-12)
+    assert observed_machines(model)[0].name == "v"
+
+
+# ------------------------------------------------------------------------------------------------ it learns
+
+
+@pytest.mark.slow
+def test_bars_and_stripes():
+    """Within 0.15 nats of the bound, log 14, in at least 4 of 5 seeds."""
+    data = pmr.datasets.bars_and_stripes(3)
+    scores = []
+    for seed in range(5):
+        model = model_of(data, 16)
+        with model:
+            learned = pmr.fit(10_000, chains=500, random_seed=seed, progressbar=False)
+        scores.append(log_likelihood(model, learned, data))
+    bound = -np.log(14)
+    assert sum(score > bound - 0.15 for score in scores) >= 4, scores
+    assert max(scores) <= bound + 1e-9
+
+
+def test_digits_beat_independent_pixels():
+    data = pmr.datasets.digits()
+    train, test = data[:1400], data[1400:]
+    model = model_of(train, 8, pm.Normal, mu=0, sigma=1)
+    with model:
+        learned = pmr.fit(100, random_seed=1, progressbar=False)
+    means = learned["data"]["v_mean"].values
+    independent = (test.values * np.log(means) + (1 - test.values) * np.log1p(-means)).sum(1).mean()
+    assert log_likelihood(model, learned, test) > independent + 2
+
+
+def test_hierarchical_scale_and_indirect_weights():
+    """Weights as an expression, a learned positive scale: the start must break the symmetry."""
+    data = np.repeat(pmr.datasets.bars_and_stripes(2).values, 50, axis=0)
+    with pm.Model() as model:
+        scale = pm.HalfNormal("scale", 5)
+        raw = pm.Normal("raw", 0, 1, shape=(4, 6))
+        W = pm.Deterministic("W", scale * raw)
+        pmr.RBM("v", W, pm.Flat("b", shape=4), pm.Flat("c", shape=6), observed=data)
+        learned = pmr.fit(1000, random_seed=1, progressbar=False)
+    estimate = learned["parameters"]
+    assert {"scale", "raw", "W", "b", "c"} == set(estimate)
+    np.testing.assert_allclose(estimate["W"], estimate["scale"] * estimate["raw"], rtol=1e-10)
+    assert np.linalg.matrix_rank(estimate["W"].values, tol=1e-3) > 1
+    independent = -4 * np.log(2)
+    assert log_likelihood(model, learned, data) > independent + 0.3
+
+
+def test_two_machines_learn_together():
+    first, second = pmr.datasets.bars_and_stripes(2).values, np.array(ref.states(3))
+    with pm.Model() as model:
+        for name, data in (("u", first), ("v", second)):
+            n = data.shape[1]
+            pmr.RBM(name, pm.Flat(f"W{name}", shape=(n, 2)), pm.Flat(f"b{name}", shape=n), np.zeros(2), observed=data)
+        learned = pmr.fit(5, batch_size=3, random_seed=1, progressbar=False)
+    assert {"u_free_energy", "v_free_energy"} <= set(learned["particles"])
+    assert pmr.log_partition(model["u"], learned).method == "exact"
+
+
+@pytest.mark.parametrize("optimizer", [pm.adam, pm.adam(learning_rate=0.01), pm.nesterov_momentum, pm.rmsprop])
+def test_optimisers_of_pymc(optimizer):
+    data = pmr.datasets.bars_and_stripes(2)
+    with model_of(data):
+        learned = pmr.fit(20, optimizer=optimizer, learning_rate=0.01, random_seed=1, progressbar=False)
+    assert np.isfinite(learned["parameters"]["W"]).all()
+
+
+@pytest.mark.parametrize("floatX", ["float32", "float64"])
+def test_both_precisions(floatX):
+    data = pmr.datasets.bars_and_stripes(2)
+    with pytensor.config.change_flags(floatX=floatX):
+        model = model_of(data)
+        with model:
+            learned = pmr.fit(20, random_seed=1, progressbar=False)
+    assert learned["parameters"]["W"].dtype == floatX
+
+
+# ------------------------------------------------------------------------------------------ what comes back
+
+
+@pytest.fixture(scope="module")
+def run():
+    data = pmr.datasets.digits()[:300]
+    model = model_of(data, 5, pm.Normal, mu=0, sigma=1)
+    with model:
+        return model, pmr.fit(20, chains=30, batch_size=100, sweeps=2, random_seed=3, progressbar=False), data
+
+
+def test_groups_dims_and_coords(run):
+    _, learned, data = run
+    assert set(learned.children) == {"parameters", "learning", "particles", "particle_states", "data"}
+    assert learned["parameters"]["W"].dims == ("pixel", "unit")
+    np.testing.assert_array_equal(learned["parameters"]["pixel"], data["pixel"])
+    assert dict(learned["learning"].sizes) == {"iteration": 60, "epoch": 20}
+    assert learned["particles"]["v_free_energy"].dims == ("chain", "draw")
+    assert learned["particles"]["v_free_energy"].shape == (30, 60)
+    assert learned["particle_states"]["v"].dims == ("chain", "pixel")
+    assert learned["particle_states"]["v"].dtype == np.int8
+    assert learned.attrs["interrupted"] == 0
+    # The monitors of the last iteration belong to the particles that are returned (before the last update).
+    states = learned["particle_states"]["v"].values
+    np.testing.assert_allclose(learned["particles"]["v_visible_mean"][:, -1], states.mean(1), rtol=1e-12)
+
+
+def test_arviz_takes_the_particles(run):
+    _, learned, _ = run
+    import matplotlib.pyplot as plt
+
+    assert float(az.rhat(learned, group="particles")["v_free_energy"]) > 0.9
+    assert float(az.ess(learned, group="particles")["v_free_energy"]) > 0
+    table = az.summary(learned, group="particles")
+    assert "v_free_energy" in table.index
+    az.plot_trace(learned, group="particles", var_names=["v_free_energy"])
+    az.plot_autocorr(learned, group="particles", var_names=["v_free_energy"])
+    plt.close("all")
+
+
+def test_same_seed_same_result(run):
+    model, learned, _ = run
+    with model:
+        again = pmr.fit(20, chains=30, batch_size=100, sweeps=2, random_seed=3, progressbar=False)
+        other = pmr.fit(20, chains=30, batch_size=100, sweeps=2, random_seed=4, progressbar=False)
+    for group in ("parameters", "particles", "particle_states"):
+        xr.testing.assert_identical(again[group].to_dataset().drop_attrs(), learned[group].to_dataset().drop_attrs())
+    assert (other["parameters"]["W"] != learned["parameters"]["W"]).any()
+
+
+def test_netcdf(run, tmp_path):
+    model, learned, data = run
+    learned.to_netcdf(tmp_path / "learned.nc")
+    with xr.open_datatree(tmp_path / "learned.nc") as again:
+        again.load()
+    for group in learned.children:
+        xr.testing.assert_equal(again[group].to_dataset(), learned[group].to_dataset())
+    assert again.attrs["epochs"] == 20
+    assert log_likelihood(model, again, data) == pytest.approx(log_likelihood(model, learned, data), abs=1e-12)
+
+
+def test_generative(run):
+    model, learned, data = run
+    with pmr.generative(model, learned) as new:
+        assert [x.name for x in new.free_RVs] == ["v"]
+        assert new.named_vars_to_dims["v"] == ("pixel",)
+        draws = pm.sample(50, tune=10, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True)
+    posterior = draws.posterior
+    assert posterior["v"].dims == ("chain", "draw", "pixel")
+    b, c, W = pmr.machine_of(model, learned).parameters
+    np.testing.assert_allclose(posterior["v_free_energy"], pmr.free_energy(posterior["v"].values, W, b, c), rtol=1e-10)
+    np.testing.assert_array_equal(new["W"].get_value(), learned["parameters"]["W"])
+    assert pmr.log_partition(new).estimate == pytest.approx(pmr.log_partition(model, learned).estimate, abs=1e-10)
+    assert pm.draw(pmr.generative(model, learned, size=3)["v"]).shape == (3, 64)
+    assert len(model.observed_RVs) == 1  # the original is untouched
+    with pytest.raises(ValueError, match=r"no value for \['W'\]"):
+        pmr.generative(model, xr.DataTree.from_dict({"parameters": learned["parameters"].to_dataset().drop_vars("W")}))
+    assert data.shape == (300, 64)
+
+
+def test_generative_keeps_hidden_units_data_and_derived_parameters():
+    rows = pmr.datasets.bars_and_stripes(2).values
+    with pm.Model(coords={"row": range(6), "pixel": range(4), "unit": range(3)}) as model:
+        gain = pm.Data("gain", 2.0)
+        raw = pm.Normal("raw", 0, 1, dims=("pixel", "unit"))
+        W = pm.Deterministic("W", gain * raw, dims=("pixel", "unit"))
+        v = pmr.RBM("v", W, np.zeros(4), np.zeros(3), observed=rows, dims=("row", "pixel"))
+        pmr.Hidden("h", v, dims=("row", "unit"))
+        learned = pmr.fit(5, random_seed=1, progressbar=False)
+    with pmr.generative(model, learned) as new:
+        draws = pm.sample(20, tune=0, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True)
+    assert draws.posterior["h"].dims == ("chain", "draw", "unit")
+    assert {"gain", "raw"} == {x.name for x in new.data_vars}
+    np.testing.assert_allclose(pmr.machine_of(new).parameters[2], 2 * learned["parameters"]["raw"], rtol=1e-12)
+
+
+def test_interrupt_returns_what_was_learned():
+    data = pmr.datasets.bars_and_stripes(3)
+    with model_of(data, 8):
+        pmr.fit(1, progressbar=False)  # compiled
+        threading.Timer(4, signal.raise_signal, [signal.SIGINT]).start()
+        with pytest.warns(UserWarning, match=r"interrupted in epoch \d+ of 10000000"):
+            learned = pmr.fit(10_000_000, random_seed=1, progressbar=False)
+    assert learned.attrs["interrupted"] == 1
+    assert np.isfinite(learned["parameters"]["W"]).all()
+    done = learned["learning"].sizes["iteration"]
+    assert learned["particles"].sizes["draw"] == done > 0
+
+
+def test_progress_bar(capfd):
+    with model_of(pmr.datasets.bars_and_stripes(2)):
+        pmr.fit(3, random_seed=1)
+    shown = capfd.readouterr().out
+    assert "Epoch" in shown
+    assert "R-hat" in shown
+
+
+def test_schedule_and_batches():
+    rate = _rate(0.4)
+    assert [rate(x) for x in (0, 0.5, 0.75, 1)] == pytest.approx([0.4, 0.4, 0.2, 0])
+    assert _rate(lambda done: 1 - done)(0.25) == 0.75
+    rng = np.random.default_rng(1)
+    parts = list(_shuffled([10, 7, 10], 3, rng))
+    for i, n in enumerate((10, 7, 10)):
+        assert sorted(np.concatenate([p[i] for p in parts])) == list(range(n))
+    assert all((p[0] == p[2]).all() for p in parts)
+    assert [len(p[0]) for p in parts] == [4, 3, 3]
+
+
+# --------------------------------------------------------------------------------------------------- errors
+
+DATA = pmr.datasets.bars_and_stripes(2).values
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"epochs": 2.5}, "got 2.5"),
+        ({"chains": -3}, "chains must be a whole number"),
+        ({"sweeps": 0}, "sweeps must be"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"learning_rate": -0.1}, "learning_rate must be a positive number"),
+        ({"learning_rate": np.nan}, "learning_rate must be a positive number"),
+        ({"start": {"U": np.zeros((4, 4))}}, r"start names \['U'\]"),
+        ({"start": {"W": np.zeros((4, 5))}}, r"start\['W'\] has shape \(4, 5\).*\(4, 4\)"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with model_of(DATA), pytest.raises(ValueError, match=message):
+        pmr.fit(**{"progressbar": False, **arguments})
+
+
+def test_models_that_cannot_be_learned():
+    def refuse(build, message):
+        with pm.Model() as model:
+            build()
+        with pytest.raises(ValueError, match=message):
+            pmr.fit(model=model, progressbar=False)
+
+    def flat(**kwargs):
+        return pmr.RBM("v", pm.Flat("W", shape=(4, 3)), np.zeros(4), np.zeros(3), **kwargs)
+
+    refuse(lambda: pm.Normal("x"), "no observed RBM")
+    refuse(flat, r"\['v'\] are free and discrete")
+    refuse(lambda: pmr.RBM("v", np.zeros((4, 3)), np.zeros(4), np.zeros(3), observed=DATA), "nothing to learn")
+    refuse(lambda: flat(observed=DATA, log_z=1.0), "was given log_z")
+    refuse(lambda: pmr.RBM("v", pm.Flat("W", shape=(4, 3)), np.zeros((6, 4)), np.zeros(3), observed=DATA), "batch axes")
+
+
+def test_divergence_is_said():
+    with model_of(DATA), pytest.raises(FloatingPointError, match="Lower learning_rate"), np.errstate(all="ignore"):
+        pmr.fit(200, optimizer=pm.sgd(learning_rate=1e308), random_seed=1, progressbar=False)

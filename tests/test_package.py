@@ -1,0 +1,249 @@
+"""What holds for the package as a whole: direction of imports, data sets, figures, the main job, README."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import requires, version
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+from packaging.requirements import Requirement
+
+import pymc_rbm as pmr
+from pymc_rbm.__main__ import main, parse
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "pymc_rbm"
+
+DIRECTION = [
+    "units",
+    "machine",
+    "checks",
+    "gibbs",
+    "enumeration",
+    "log_partition",
+    "functions",
+    "draws",
+    "random_variables",
+    "distributions",
+    "step_methods",
+    "objective",
+    "progress",
+    "learned",
+    "learning",
+    "datasets",
+    "plots",
+]
+"""Each file may import only from files that stand before it."""
+
+WITHOUT_PYMC = [
+    "units",
+    "machine",
+    "checks",
+    "gibbs",
+    "enumeration",
+    "log_partition",
+    "functions",
+    "draws",
+    "datasets",
+    "plots",
+]
+
+
+def imports(name):
+    tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_imports_point_one_way():
+    files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert files == set(DIRECTION)
+    for i, name in enumerate(DIRECTION):
+        own = {x.split(".")[1] for x in imports(name) if x.startswith("pymc_rbm.")}
+        assert own <= set(DIRECTION[:i]), f"{name} imports {own - set(DIRECTION[:i])}"
+        assert "pymc_rbm" not in imports(name)
+
+
+def test_only_distributions_and_what_follows_import_pymc():
+    for name in WITHOUT_PYMC:
+        assert not [x for x in imports(name) if x.split(".")[0] == "pymc"], name
+
+
+def test_importing_touches_nothing_of_jax():
+    code = "import sys, pymc_rbm; assert not [m for m in sys.modules if m == 'jax' or m.startswith('jax.')]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pymc_is_bounded_at_the_next_minor():
+    [pymc] = [r for r in map(Requirement, requires("pymc-rbm")) if r.name == "pymc"]
+    major, minor = map(int, version("pymc").split(".")[:2])
+    assert version("pymc") in pymc.specifier
+    assert f"{major}.{minor + 1}.0" not in pymc.specifier
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == ">=3.12"
+    assert pmr.__version__ == project["version"]
+
+
+def test_public_names_are_documented():
+    for name in pmr.__all__:
+        assert len((getattr(pmr, name).__doc__ or "").strip()) > 20, name
+
+
+# ------------------------------------------------------------------------------------------------------ data
+
+
+def test_digits():
+    data = pmr.datasets.digits()
+    assert data.shape == (1797, 64)
+    assert data.dims == ("image", "pixel")
+    assert data.dtype == np.int8
+    assert set(np.unique(data)) == {0, 1}
+    assert set(np.unique(data.label)) == set(range(10))
+    assert data.attrs["shape"] == (8, 8)
+
+
+@pytest.mark.parametrize(("n", "bound"), [(2, -1.79176), (3, -2.63906), (4, -3.40120), (5, -4.12713)])
+def test_bars_and_stripes(n, bound):
+    """The bound on the mean log-likelihood is minus the entropy of the data."""
+
+    def entropy(rows):
+        _, counts = np.unique(rows, axis=0, return_counts=True)
+        return -(counts / counts.sum() * np.log(counts / counts.sum())).sum()
+
+    data = pmr.datasets.bars_and_stripes(n)
+    assert len(data) == 2 * 2**n - 2
+    assert -entropy(data.values) == pytest.approx(bound, abs=5e-6)
+    doubled = pmr.datasets.bars_and_stripes(n, duplicates=True)
+    assert len(doubled) == 2 * 2**n
+    for picture in data.values.reshape(-1, n, n):
+        assert (picture == picture[:1]).all() or (picture == picture[:, :1]).all()
+
+
+def test_files(tmp_path):
+    rows = (np.random.default_rng(1).random((7, 9)) < 0.5).astype(int)
+    np.savez(tmp_path / "plain.npz", rows, label=np.arange(7))
+    np.savez(tmp_path / "packed.npz", train_bits=np.packbits(rows.astype(bool), axis=1), d=9)
+    for name in ("plain", "packed"):
+        np.testing.assert_array_equal(pmr.datasets.from_npz(tmp_path / f"{name}.npz"), rows)
+    np.savez(tmp_path / "two.npz", a=rows, b=rows)
+    with pytest.raises(ValueError, match=r"two\.npz holds.*'a': \(7, 9\)"):
+        pmr.datasets.from_npz(tmp_path / "two.npz")
+    np.savez(tmp_path / "grey.npz", data=rows * 7)
+    with pytest.raises(ValueError, match=r"grey\.npz must contain only 0 and 1"):
+        pmr.datasets.from_npz(tmp_path / "grey.npz")
+
+
+def test_files_of_the_reference_folder(shared_data):
+    assert pmr.datasets.from_npz(shared_data / "mnist_bin127.npz").shape == (60_000, 784)
+    assert pmr.datasets.from_npz(shared_data / "nade_dna.npz").shape[0] == 1400
+
+
+# --------------------------------------------------------------------------------------------------- figures
+
+
+@pytest.fixture(scope="module", params=[(8, 8), None], ids=["images", "not images"])
+def run(request):
+    data = pmr.datasets.digits()[:200] if request.param else pmr.datasets.digits()[:200, 10:43]
+    with pm.Model(coords={"pixel": data.pixel.values, "unit": range(5)}) as model:
+        W = pm.Normal("W", dims=("pixel", "unit"))
+        pmr.RBM("v", W, pm.Flat("b", dims="pixel"), pm.Flat("c", dims="unit"), observed=data)
+        learned = pmr.fit(3, random_seed=1, progressbar=False)
+    with pmr.generative(model, learned):
+        draws = pm.sample(60, tune=0, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True)
+    return learned, draws, data
+
+
+def test_figures(run, tmp_path):
+    learned, draws, data = run
+    figures = [
+        pmr.plot_filters(learned),
+        pmr.plot_fantasies(draws, data),
+        pmr.plot_fantasies(draws, rows=3, columns=4),
+        pmr.plot_mixing(draws),
+        pmr.plot_mixing(learned, group="particles"),
+        pmr.plot_learning(learned),
+    ]
+    for i, figure in enumerate(figures):
+        figure.savefig(tmp_path / f"{i}.png")
+        assert (tmp_path / f"{i}.png").stat().st_size > 2000
+    assert len(figures[0].axes) >= 5
+    plt.close("all")
+    with pytest.raises(ValueError, match="Which variable"):
+        pmr.plot_fantasies(xr.DataTree.from_dict({"posterior": xr.Dataset({"x": ("chain", [0.5])})}))
+
+
+# -------------------------------------------------------------------------------------------------- main job
+
+
+@pytest.mark.slow
+def test_main_job(tmp_path, capfd):
+    main(["--out", str(tmp_path), "--epochs", "20", "--hidden", "12", "--seed", "2"])
+    shown = capfd.readouterr().out
+    for words in ("test log-likelihood per row", "independent units", "R-hat", "ESS", "sweeps per second", "seconds"):
+        assert words in shown
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"learned.nc", "filters.png", "fantasies.png", "free_energy.png", "learning.png"}
+    with xr.open_datatree(tmp_path / "learned.nc") as learned:
+        assert learned["parameters"]["W"].shape == (64, 12)
+    plt.close("all")
+
+
+@pytest.mark.slow
+def test_main_job_on_a_file(tmp_path, capfd):
+    np.savez(tmp_path / "data.npz", np.repeat(pmr.datasets.bars_and_stripes(3).values, 4, 0))
+    main(["--data", str(tmp_path / "data.npz"), "--out", str(tmp_path / "out"), "--epochs", "5", "--hidden", "3"])
+    assert "exact log Z" in capfd.readouterr().out
+    plt.close("all")
+
+
+def test_command_line(capsys):
+    assert parse([]).hidden == 64
+    for bad in (["--hidden", "0"], ["--epochs", "1.5"], ["--what"]):
+        with pytest.raises(SystemExit):
+            parse(bad)
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    shown = capsys.readouterr().out
+    for option in ("--out", "--hidden", "--epochs", "--seed", "--data"):
+        assert option in shown
+
+
+# ---------------------------------------------------------------------------------------------------- README
+
+
+# ArviZ divides zero by zero for pixels that are never on; PyMC calls it on all units after sampling.
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning:arviz_stats")
+def test_readme_blocks_run(tmp_path, monkeypatch):
+    """Every python block of README, in order, in one namespace."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+    plt.close("all")
+
+
+def test_nothing_names_this_machine():
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if files.returncode:
+        pytest.skip("not a git checkout")
+    for name in files.stdout.split():
+        if name.endswith((".png", ".ipynb")):
+            continue
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert str(Path.home()) + "/" not in text, name
+        assert str(ROOT.parent) + "/" not in text, name
