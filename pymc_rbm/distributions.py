@@ -26,7 +26,7 @@ from pymc_rbm.enumeration import symbolic_log_partition
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, machine_of, restricted
 from pymc_rbm.random_variables import DRAW_SWEEPS, RBMRV, HiddenRV, core_of
 
-__all__ = ["RBM", "Hidden", "machine_of_rv", "rbm_of"]
+__all__ = ["RBM", "Hidden", "dependants", "machine_of_rv", "rbm_of"]
 
 
 @_logprob.register(RBMRV)
@@ -104,12 +104,12 @@ class RBM(Discrete):
 
     rv_type = RBMRV
 
-    def __new__(cls, name, W, b, c, *, observed=None, dims=None, **kwargs):
+    def __new__(cls, name, W, b, c, *, log_z=None, observed=None, dims=None, **kwargs):
         """Check the data and add the variable to the model on the context stack."""
         if observed is not None:
             dims = _dims_of_data(observed, dims)
             observed = binary_data(observed, restricted_sizes(W, b, c)[VISIBLE])
-        return super().__new__(cls, name, W, b, c, observed=observed, dims=dims, **kwargs)
+        return super().__new__(cls, name, W, b, c, log_z=log_z, observed=observed, dims=dims, **kwargs)
 
     @classmethod
     def dist(cls, W, b, c, *, log_z=None, sweeps=DRAW_SWEEPS, shape=None, **kwargs):
@@ -229,6 +229,12 @@ def machine_of_rv(rv: TensorVariable) -> Machine:
     return rv.owner.op.machine(*rv.owner.inputs[2:])
 
 
+def dependants(model: pm.Model, rv: Variable) -> list[TensorVariable]:
+    """Random variables and Potentials of ``model`` that depend on ``rv`` directly, not through other variables."""
+    terms = [term for term in (*model.basic_RVs, *model.potentials) if term is not rv]
+    return [term for term in terms if rv in ancestors([term], blockers=set(model.basic_RVs) - {term, rv})]
+
+
 @machine_of.register
 def _(target: TensorVariable, learned: Any = None) -> Machine:
     machine = machine_of_rv(rbm_of(target))
@@ -269,7 +275,7 @@ def _is_rbm(rv: Variable) -> bool:
 
 
 def _as_float(x: Any) -> TensorVariable:
-    x = pt.as_tensor(x)
+    x = pt.as_tensor(x.values if isinstance(x, xr.DataArray) else x)
     return x if x.dtype == pytensor.config.floatX else x.astype(pytensor.config.floatX)
 
 

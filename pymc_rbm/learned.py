@@ -33,6 +33,11 @@ class History:
         self._epochs: list[list[float]] = []
         self._rhat, self._rhat_at = np.nan, time.perf_counter()
 
+    @property
+    def iterations(self) -> int:
+        """Number of iterations so far."""
+        return len(self._iterations)
+
     def add(self, monitors: list[np.ndarray]) -> None:
         """Add an iteration: the learning rate, then data free energy and three particle functionals a machine."""
         self._iterations.append(monitors)
@@ -109,17 +114,12 @@ def learned_tree(
             "particles": dataset(history.particles(), {}, ("chain", "draw")),
             "particle_states": dataset(states, visible_dims, ("chain",)),
             "data": dataset(
-                {f"{x.name}_mean": _shrunk_mean(x) for x in observed}, {f"{k}_mean": d for k, d in visible_dims.items()}
+                {f"{x.name}_mean": x.mean for x in observed}, {f"{k}_mean": d for k, d in visible_dims.items()}
             ),
         }
     )
     tree.attrs = {"created_by": "pymc_rbm.fit", **attrs}
     return tree
-
-
-def _shrunk_mean(x: Observed) -> np.ndarray:
-    """Means of the data, shrunk towards one half by one pseudo-row so that no unit is certain."""
-    return (x.rows.sum(0) + 0.5) / (len(x.rows) + 1)
 
 
 def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, ...] | None = None) -> pm.Model:

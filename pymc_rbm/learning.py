@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,23 +9,16 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
-import pytensor.tensor as pt
 import xarray as xr
 from pymc.model import modelcontext
-from pytensor.compile.io import In, Out
-from pytensor.graph.replace import graph_replace
 
 from pymc_rbm.checks import whole_number
-from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.learned import History, learned_tree
-from pymc_rbm.machine import HIDDEN, VISIBLE
-from pymc_rbm.objective import Observed, objective, observed_machines, parameter_variables, start_values
+from pymc_rbm.learner import Learner
+from pymc_rbm.objective import observed_machines
 from pymc_rbm.progress import LearningProgressBar
 
 __all__ = ["fit"]
-
-MONITORED_ROWS = 1000
 
 
 def fit(
@@ -128,7 +120,7 @@ def fit(
     observed = observed_machines(model)
     rng = np.random.default_rng(random_seed)
 
-    learner = _Learner(model, observed, chains, sweeps, optimizer or pm.sgd, start, rng, compile_kwargs or {})
+    learner = Learner(model, observed, chains, sweeps, optimizer or pm.sgd, start, rng, compile_kwargs or {})
     most_rows = max(len(x.rows) for x in observed)
     batches = 1 if batch_size is None else -(-most_rows // batch_size)
     history = History([x.name for x in observed])
@@ -145,6 +137,8 @@ def fit(
                     )
                 bar.update(epoch + 1, **history.monitors(bar.visible))
         except KeyboardInterrupt:
+            if not history.iterations:
+                raise
             interrupted = True
             message = f"Learning was interrupted in epoch {epoch + 1} of {epochs}; returning what was learned so far."
             warnings.warn(message, stacklevel=2)
@@ -172,87 +166,3 @@ def _shuffled(counts: list[int], batches: int, rng: np.random.Generator) -> Iter
     orders = {n: np.array_split(rng.permutation(n), batches) for n in sorted(set(counts))}
     for i in range(batches):
         yield [orders[n][i] for n in counts]
-
-
-class _Learner:
-    """The compiled update and everything that it moves: parameters, particles, the optimiser's memory."""
-
-    def __init__(self, model, observed: list[Observed], chains, sweeps, optimizer, start, rng, compile_kwargs):
-        self.rng, self.observed = rng, observed
-        floatX = pytensor.config.floatX
-        values = model.continuous_value_vars
-        points = start_values(model, observed, start, rng)
-        shared = [pytensor.shared(points[v.name].astype(v.dtype), name=v.name) for v in values]
-        given = dict(zip(values, shared, strict=True))
-        self._rate = pytensor.shared(np.asarray(0.0, dtype=floatX), name="learning_rate")
-
-        machines = [x.machine for x in observed]
-        with_values = graph_replace(
-            model.replace_rvs_by_values([pt.as_tensor(p) for m in machines for p in m.parameters]), given, strict=False
-        )
-        machines = [m.with_parameters(with_values[3 * i : 3 * i + 3]) for i, m in enumerate(machines)]
-
-        generator = next_rng = pt.random.rng("rng")
-        rows = [pt.lvector(f"{x.name}_rows") for x in observed]
-        batches, particles, updates = [], [], {}
-        for x, machine, index in zip(observed, machines, rows, strict=True):
-            unit = machine.layers[VISIBLE].unit
-            size = (chains, x.rows.shape[1])
-            _, initial = unit.dispersed(size, pt.random.shared_rng(np.random.default_rng(rng.integers(2**31))))
-            states = pytensor.shared(pytensor.function([], initial, mode="FAST_COMPILE")(), name=x.name)
-            (v, _), next_rng = run_sweeps(machine, [states, None], next_rng, sweeps)
-            batches.append(pytensor.shared(x.rows)[index])
-            particles.append(v)
-            updates[states] = v
-        self._states = list(updates)
-
-        goal = graph_replace(objective(model, observed, batches, particles), given, strict=False)
-        gradients = pt.grad(-goal, shared, consider_constant=particles, disconnected_inputs="ignore")
-        gradients = [g.astype(p.dtype) for g, p in zip(gradients, shared, strict=True)]
-        is_set = isinstance(optimizer, functools.partial)
-        updates |= optimizer(gradients, shared) if is_set else optimizer(gradients, shared, learning_rate=self._rate)
-        monitors = [
-            statistic
-            for machine, batch, v in zip(machines, batches, particles, strict=True)
-            for statistic in (
-                machine.free_energy(batch).mean(),
-                machine.free_energy(v),
-                v.mean(-1),
-                machine.mean(HIDDEN, [v, None]).mean(-1),
-            )
-        ]
-        self._update = pm.compile(
-            [In(generator, mutable=True), *rows],
-            [Out(next_rng, borrow=True), *monitors],
-            updates=updates,
-            **compile_kwargs,
-        )
-        unit_index = [pt.lvector() for _ in observed]
-        pseudo = [
-            machine.layers[VISIBLE].bias.shape[0] * machine.log_conditional(pytensor.shared(x.rows)[r], unit).mean()
-            for x, machine, r, unit in zip(observed, machines, rows, unit_index, strict=True)
-        ]
-        self._pseudo = pm.compile([*rows, *unit_index], pseudo, **compile_kwargs)
-        names = parameter_variables(model)
-        outputs = graph_replace(model.replace_rvs_by_values(names), given, strict=False)
-        self._names, self._outputs = [x.name for x in names], pm.compile([], outputs, **compile_kwargs)
-
-    def update(self, rows: list[np.ndarray], rate: float) -> list[np.ndarray]:
-        """One iteration; returns the rate and four monitors a machine."""
-        self._rate.set_value(np.asarray(rate, dtype=self._rate.dtype))
-        self.rng, *monitors = self._update(self.rng, *rows)
-        return [np.asarray(rate), *monitors]
-
-    def pseudo_log_likelihood(self) -> list[float]:
-        """Stochastic estimate per row, a total over units: one random unit of each of up to 1,000 random rows."""
-        rows = [self.rng.permutation(len(x.rows))[:MONITORED_ROWS] for x in self.observed]
-        units = [self.rng.integers(x.rows.shape[1], size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
-        return [float(x) for x in self._pseudo(*rows, *units)]
-
-    def parameters(self) -> dict[str, np.ndarray]:
-        """Free variables and their Deterministics, in the constrained space."""
-        return dict(zip(self._names, self._outputs(), strict=True))
-
-    def particle_states(self) -> dict[str, np.ndarray]:
-        """Visible states of the chains, by name of RBM."""
-        return {x.name: s.get_value() for x, s in zip(self.observed, self._states, strict=True)}

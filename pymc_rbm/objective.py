@@ -25,7 +25,7 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.distributions import machine_of_rv
+from pymc_rbm.distributions import dependants, machine_of_rv
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.random_variables import RBMRV, HiddenRV
 
@@ -46,10 +46,14 @@ class Observed:
         return self.rv.name
 
     @property
+    def mean(self) -> np.ndarray:
+        """Means of the data, shrunk towards one half by one pseudo-row so that no unit is certain."""
+        return (self.rows.sum(0) + 0.5) / (len(self.rows) + 1)
+
+    @property
     def log_odds(self) -> np.ndarray:
-        """Fields of independent units with the data's means, each shrunk towards one half by one pseudo-row."""
-        mean = (self.rows.sum(0) + 0.5) / (len(self.rows) + 1)
-        return self.machine.layers[VISIBLE].unit.field_of_mean(mean)
+        """Fields of independent units with the data's means."""
+        return self.machine.layers[VISIBLE].unit.field_of_mean(self.mean)
 
 
 def surrogate(machine: Machine, rows: Any, particles: Any) -> TensorVariable:
@@ -71,7 +75,12 @@ def objective(model: pm.Model, observed: list[Observed], batches: list[Any], par
         len(x.rows) / total * surrogate(x.machine, batch, state)
         for x, batch, state in zip(observed, batches, particles, strict=True)
     ]
-    others = [rv for rv in model.basic_RVs if not isinstance(rv.owner.op, HiddenRV | RBMRV)]
+    # Free hidden units integrate to one; observed RBMs are in the surrogate.
+    others = [
+        rv
+        for rv in model.basic_RVs
+        if not isinstance(rv.owner.op, RBMRV) and not (isinstance(rv.owner.op, HiddenRV) and rv in model.free_RVs)
+    ]
     if others or model.potentials:
         terms.append(model.logp(vars=[*others, *model.potentials], jacobian=False) / total)
     return model.replace_rvs_by_values([sum(terms)])[0]
@@ -87,6 +96,10 @@ def observed_machines(model: pm.Model) -> list[Observed]:
             f"fit needs continuous parameters and fully observed RBMs, but {discrete} are free and discrete (an RBM "
             "without `observed`, one with a mask, or another discrete variable). Observe them or leave them out."
         )
+    for rv in model.free_RVs:
+        ignored = [x.name for x in dependants(model, rv)] if isinstance(rv.owner.op, HiddenRV) else []
+        if ignored:
+            raise ValueError(f"fit sums the hidden units {rv.name} out, but {ignored} depend on them; leave these out.")
     found = [_observed(model, rv) for rv in model.observed_RVs if isinstance(rv.owner.op, RBMRV)]
     if not found:
         raise ValueError("fit found no observed RBM in the model: pass observed= to pymc_rbm.RBM.")
@@ -108,6 +121,8 @@ def _observed(model: pm.Model, rv: TensorVariable) -> Observed:
     if not isinstance(value, Constant | SharedVariable):
         value = pytensor.shared(pytensor.function([], value, mode="FAST_COMPILE")())
     rows = np.asarray(value.data if isinstance(value, Constant) else value.get_value())
+    if rows.ndim > 2 or not rows.size:
+        raise ValueError(f"fit needs the data of {rv.name} as (rows, visible) with at least one row, got {rows.shape}.")
     return Observed(rv, machine, np.atleast_2d(rows).astype(rv.dtype))
 
 

@@ -22,13 +22,13 @@ from rich.progress import TextColumn
 from rich.table import Column
 
 from pymc_rbm.checks import whole_number
-from pymc_rbm.distributions import machine_of_rv, rbm_of
+from pymc_rbm.distributions import dependants, machine_of_rv, rbm_of
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import HIDDEN, Machine
 from pymc_rbm.random_variables import RBMRV, HiddenRV
 
-__all__ = ["BlockGibbs", "dependants", "register"]
+__all__ = ["BlockGibbs", "register"]
 
 
 @dataclass_state
@@ -140,12 +140,6 @@ def register() -> None:
     """Add BlockGibbs to the step methods that ``pm.sample`` chooses from, once."""
     if not any(method.name == BlockGibbs.name for method in STEP_METHODS):
         STEP_METHODS.append(BlockGibbs)
-
-
-def dependants(model: pm.Model, rv: Variable) -> list[TensorVariable]:
-    """Random variables and Potentials of ``model`` that depend on ``rv`` directly, not through other variables."""
-    terms = [term for term in (*model.basic_RVs, *model.potentials) if term is not rv]
-    return [term for term in terms if rv in ancestors([term], blockers=set(model.basic_RVs) - {term, rv})]
 
 
 def _visible_kind(rv: Variable) -> str | None:

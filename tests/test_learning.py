@@ -361,8 +361,43 @@ def test_models_that_cannot_be_learned():
     refuse(lambda: pm.Normal("x"), "no observed RBM")
     refuse(flat, r"\['v'\] are free and discrete")
     refuse(lambda: pmr.RBM("v", np.zeros((4, 3)), np.zeros(4), np.zeros(3), observed=DATA), "nothing to learn")
+    refuse(lambda: flat(observed=DATA[:0]), "at least one row")
     refuse(lambda: flat(observed=DATA, log_z=1.0), "was given log_z")
     refuse(lambda: pmr.RBM("v", pm.Flat("W", shape=(4, 3)), np.zeros((6, 4)), np.zeros(3), observed=DATA), "batch axes")
+
+
+def test_start_of_transformed_and_direct_parameters():
+    with pm.Model():
+        scale = pm.HalfNormal("scale")
+        W = pm.Normal("W", 0, scale, shape=(4, 3))
+        pmr.RBM("v", W, pm.Flat("b", shape=4), pm.Flat("c", shape=3), observed=DATA[:4])
+        start = {"scale": 2.5, "W": ref.machine(4, 3)[0]}
+        learned = pmr.fit(1, start=start, learning_rate=1e-12, random_seed=1, progressbar=False)["parameters"]
+    np.testing.assert_allclose(learned["scale"], 2.5, rtol=1e-9)
+    np.testing.assert_allclose(learned["W"], start["W"], rtol=1e-9)
+    mean = (DATA[:4].sum(0) + 0.5) / 5
+    np.testing.assert_allclose(learned["b"], np.log(mean / (1 - mean)), rtol=1e-9, atol=1e-9)
+
+
+def test_observed_hidden_units_count_and_free_ones_do_not():
+    """p(v)·p(h | v) with h observed pulls the weights; a free h integrates to one and changes nothing."""
+
+    def learn(**kwargs):
+        with pm.Model():
+            W = pm.Normal("W", 0, 1, shape=(4, 3))
+            v = pmr.RBM("v", W, np.zeros(4), np.zeros(3), observed=DATA)
+            if kwargs:
+                pmr.Hidden("h", v, **kwargs)
+            return pmr.fit(30, random_seed=1, progressbar=False)["parameters"]["W"].values
+
+    alone, free, observed = learn(), learn(shape=(6, 3)), learn(observed=np.ones((6, 3)))
+    np.testing.assert_allclose(free, alone, rtol=1e-9)
+    assert observed.mean() > alone.mean() + 0.2
+    with pm.Model():
+        v = pmr.RBM("v", pm.Normal("W", 0, 1, shape=(4, 3)), np.zeros(4), np.zeros(3), observed=DATA)
+        pm.Normal("y", pmr.Hidden("h", v).sum(), 1, observed=3.0)
+        with pytest.raises(ValueError, match=r"hidden units h out.*\['y'\]"):
+            pmr.fit(1, progressbar=False)
 
 
 def test_divergence_is_said():

@@ -36,6 +36,7 @@ DIRECTION = [
     "objective",
     "progress",
     "learned",
+    "learner",
     "learning",
     "datasets",
     "plots",
