@@ -75,9 +75,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=_positive, default=500, help="passes over the data (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="random seed (default: %(default)s)")
     parser.add_argument(
-        "--data", type=Path, help="binary rows in an .npz file (default: scikit-learn's digits, 8x8, binarised)"
+        "--data", type=_file, help="binary rows in an .npz file (default: scikit-learn's digits, 8x8, binarised)"
     )
     return parser.parse_args(arguments)
+
+
+def _file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

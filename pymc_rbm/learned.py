@@ -33,11 +33,6 @@ class History:
         self._epochs: list[list[float]] = []
         self._rhat, self._rhat_at = np.nan, time.perf_counter()
 
-    @property
-    def iterations(self) -> int:
-        """Number of iterations so far."""
-        return len(self._iterations)
-
     def add(self, monitors: list[np.ndarray]) -> None:
         """Add an iteration: the learning rate, then data free energy and three particle functionals a machine."""
         self._iterations.append(monitors)

@@ -13,6 +13,7 @@ import xarray as xr
 from pymc.model import modelcontext
 
 from pymc_rbm.checks import whole_number
+from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.learned import History, learned_tree
 from pymc_rbm.learner import Learner
 from pymc_rbm.objective import observed_machines
@@ -87,7 +88,8 @@ def fit(
         ``particles``: free energy and mean activations of the persistent chains as (chain, draw), one draw an
         iteration; ``az.rhat(learned, group="particles")`` and the like work.
         ``particle_states``: the last visible states. ``data``: the means of the data.
-        Interrupting (Ctrl-C) returns what was learned so far, with ``attrs["interrupted"] = 1``.
+        Interrupting (Ctrl-C) finishes the iteration and returns what was learned so far, with
+        ``attrs["interrupted"] = 1`` and a warning; a second Ctrl-C stops at once.
 
     Raises
     ------
@@ -124,30 +126,30 @@ def fit(
     most_rows = max(len(x.rows) for x in observed)
     batches = 1 if batch_size is None else -(-most_rows // batch_size)
     history = History([x.name for x in observed])
-    began, interrupted = time.perf_counter(), False
-    with LearningProgressBar(epochs, progressbar) as bar:
-        try:
-            for epoch in range(epochs):
-                for i, rows in enumerate(_shuffled([len(x.rows) for x in observed], batches, rng)):
-                    history.add(learner.update(rows, rate((epoch * batches + i) / (epochs * batches))))
-                history.add_epoch(learner.pseudo_log_likelihood())
-                if not np.isfinite(history.last_gap):
-                    raise FloatingPointError(
-                        f"The parameters are not finite in epoch {epoch + 1}. Lower learning_rate, or give W a prior."
-                    )
-                bar.update(epoch + 1, **history.monitors(bar.visible))
-        except KeyboardInterrupt:
-            if not history.iterations:
-                raise
-            interrupted = True
-            message = f"Learning was interrupted in epoch {epoch + 1} of {epochs}; returning what was learned so far."
-            warnings.warn(message, stacklevel=2)
+    began = time.perf_counter()
+    with LearningProgressBar(epochs, progressbar) as bar, DeferredInterrupt() as interrupt:
+        for epoch in range(epochs):
+            for i, rows in enumerate(_shuffled([len(x.rows) for x in observed], batches, rng)):
+                history.add(learner.update(rows, rate((epoch * batches + i) / (epochs * batches))))
+                if interrupt.pending:
+                    break
+            if not np.isfinite(history.last_gap):
+                raise FloatingPointError(
+                    f"The parameters are not finite in epoch {epoch + 1}. Lower learning_rate, or give W a prior."
+                )
+            if interrupt.pending:
+                break
+            history.add_epoch(learner.pseudo_log_likelihood())
+            bar.update(epoch + 1, **history.monitors(bar.visible))
+    if interrupt.pending:
+        message = f"Learning was interrupted in epoch {epoch + 1} of {epochs}; returning what was learned so far."
+        warnings.warn(message, stacklevel=2)
     attrs = {
         "epochs": epochs,
         "batch_size": most_rows if batch_size is None else batch_size,
         "chains": chains,
         "sweeps": sweeps,
-        "interrupted": int(interrupted),
+        "interrupted": int(interrupt.pending),
         "seconds": time.perf_counter() - began,
     }
     return learned_tree(model, learner.parameters(), history, learner.particle_states(), observed, attrs)

@@ -25,6 +25,7 @@ from pymc_rbm.checks import whole_number
 from pymc_rbm.distributions import dependants, machine_of_rv, rbm_of
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
+from pymc_rbm.interrupts import is_interrupt
 from pymc_rbm.machine import HIDDEN, Machine
 from pymc_rbm.random_variables import RBMRV, HiddenRV
 
@@ -111,7 +112,12 @@ class BlockGibbs(BlockedStep):
     def step(self, point):
         """Return the next point and the statistics."""
         arguments = [point[name] for name in self._inputs]
-        self.rng, *outputs = self._function(self.rng, *arguments)
+        try:
+            self.rng, *outputs = self._function(self.rng, *arguments)
+        except SystemError as error:  # what numba makes of Ctrl-C; PyMC keeps the draws for a KeyboardInterrupt
+            if is_interrupt(error):
+                raise KeyboardInterrupt from None
+            raise
         values = {var.name: new for var, new in zip(self.vars, outputs, strict=False)}
         stats = {name: float(x) for name, x in zip(self.stats_dtypes_shapes, outputs[len(self.vars) :], strict=True)}
         return {**point, **values}, [stats]

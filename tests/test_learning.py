@@ -302,6 +302,7 @@ def test_interrupt_returns_what_was_learned():
     assert np.isfinite(learned["parameters"]["W"]).all()
     done = learned["learning"].sizes["iteration"]
     assert learned["particles"].sizes["draw"] == done > 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_progress_bar(capfd):

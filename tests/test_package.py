@@ -25,6 +25,7 @@ DIRECTION = [
     "units",
     "machine",
     "checks",
+    "interrupts",
     "gibbs",
     "enumeration",
     "log_partition",
@@ -47,6 +48,7 @@ WITHOUT_PYMC = [
     "units",
     "machine",
     "checks",
+    "interrupts",
     "gibbs",
     "enumeration",
     "log_partition",
@@ -211,7 +213,7 @@ def test_main_job_on_a_file(tmp_path, capfd):
 
 def test_command_line(capsys):
     assert parse([]).hidden == 64
-    for bad in (["--hidden", "0"], ["--epochs", "1.5"], ["--what"]):
+    for bad in (["--hidden", "0"], ["--epochs", "1.5"], ["--what"], ["--data", "no such file.npz"]):
         with pytest.raises(SystemExit):
             parse(bad)
     with pytest.raises(SystemExit):

@@ -1,5 +1,7 @@
 """BlockGibbs: exact transition matrices, stationarity with exact starts, and what broken kernels look like."""
 
+import signal
+import threading
 import warnings
 from itertools import product
 
@@ -469,6 +471,15 @@ def test_sampling_in_both_precisions(floatX):
         pmr.Hidden("h", pmr.RBM("v", W, B, C))
         idata = pm.sample(10, tune=0, chains=2, cores=1, random_seed=1, **quiet)
     assert idata.posterior["h"].shape == (2, 10, 3)
+
+
+def test_interrupt_keeps_the_draws():
+    with pm.Model():
+        pmr.RBM("v", np.zeros((200, 200)), np.zeros(200), np.zeros(200))
+        pm.sample(5, tune=0, chains=1, cores=1, **quiet)  # compiled
+        threading.Timer(3, signal.raise_signal, [signal.SIGINT]).start()
+        idata = pm.sample(1_000_000, tune=0, chains=1, cores=1, random_seed=1, block_gibbs={"sweeps": 20}, **quiet)
+    assert 0 < idata.posterior.sizes["draw"] < 1_000_000
 
 
 def test_progress_bar(capfd):

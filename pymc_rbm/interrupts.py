@@ -1,0 +1,46 @@
+"""Ctrl-C at a good moment.
+
+A signal that arrives while numba's compiled code runs surfaces as a SystemError with the KeyboardInterrupt behind it,
+between two updates that belong together. Long loops of the package defer it to the end of an iteration instead.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+__all__ = ["DeferredInterrupt", "is_interrupt"]
+
+
+class DeferredInterrupt:
+    """Context in which the first Ctrl-C only sets ``pending``; a second one interrupts at once.
+
+    Outside of the main thread, where Python delivers no signals, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.pending = False
+        self._previous: Any = None
+
+    def __enter__(self) -> DeferredInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _note(self, *arguments: object) -> None:
+        self.pending = True
+        signal.signal(signal.SIGINT, self._previous)
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether a KeyboardInterrupt is behind ``error``."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
