@@ -1,7 +1,7 @@
 """Ctrl-C at a good moment.
 
 A signal that arrives while numba's compiled code runs surfaces as a SystemError with the KeyboardInterrupt behind it,
-between two updates that belong together. Long loops of the package defer it to the end of an iteration instead.
+or it comes between two updates that belong together. Long loops of the package defer it to the end of an iteration.
 """
 
 from __future__ import annotations
