@@ -136,6 +136,11 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
         as a free variable, its `Hidden` variables, and a Deterministic ``{name}_free_energy``. Variables that the
         RBMs do not need are left out.
 
+    Notes
+    -----
+    PyMC's convergence checks look at single units. Where some are never on, they emit NumPy's "invalid value"
+    warnings; pass ``compute_convergence_checks=False`` and look at the free energy.
+
     Raises
     ------
     ValueError

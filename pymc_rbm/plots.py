@@ -51,7 +51,7 @@ def plot_fantasies(
     var_name: str | None = None,
     *,
     shape: tuple[int, int] | None = None,
-    rows: int = 6,
+    rows: int = 8,
     columns: int = 10,
 ) -> Figure:
     """Show draws from a machine beside data.
@@ -67,7 +67,9 @@ def plot_fantasies(
         The RBM variable. Default: the only integer one.
     shape : tuple, optional
         Height and width of a picture. Default: ``data.attrs["shape"]``, else a square, else one row.
-    rows, columns : int
+    rows : int, default 8
+        At most this many, the same number for each chain.
+    columns : int, default 10
 
     Returns
     -------
@@ -83,19 +85,18 @@ def plot_fantasies(
     if shape is None:
         known = getattr(data, "attrs", {}).get("shape")
         shape = known if known is not None and np.prod(known) == draws.shape[-1] else None
-    per_chain = -(-rows // len(draws))
-    strips = [
-        draws[chain, np.linspace(0, draws.shape[1] - 1, per_chain * columns).astype(int)].reshape(
-            per_chain, columns, -1
-        )
-        for chain in range(len(draws))
-    ]
-    panels = [(f"{var_name}: draws, chain by chain", np.concatenate(strips)[:rows].reshape(rows * columns, -1))]
+    per_chain = max(1, rows // len(draws))
+    shown = np.linspace(0, draws.shape[1] - 1, per_chain * columns).astype(int)
+    pictures = draws[: max(1, min(rows, len(draws))), shown].reshape(-1, draws.shape[-1])
+    rows = len(pictures) // columns
+    panels = [(f"{var_name}: draws, chain by chain", pictures)]
     if data is not None:
         data = np.asarray(data)
         panels.insert(0, ("data", data[np.linspace(0, len(data) - 1, rows * columns).astype(int)]))
     figure = plt.figure(figsize=(5 * len(panels), 0.55 * rows + 0.8), layout="constrained")
-    for part, (title, pictures) in zip(figure.subfigures(1, len(panels), squeeze=False).flat, panels, strict=True):
+    for part, (title, pictures) in zip(
+        figure.subfigures(1, len(panels), squeeze=False, wspace=0.08).flat, panels, strict=True
+    ):
         part.suptitle(title)
         for ax, picture in zip(part.subplots(rows, columns).flat, pictures, strict=True):
             ax.imshow(_picture(picture, shape), cmap="gray_r", vmin=0, vmax=1)

@@ -187,6 +187,17 @@ def test_figures(run, tmp_path):
         pmr.plot_fantasies(xr.DataTree.from_dict({"posterior": xr.Dataset({"x": ("chain", [0.5])})}))
 
 
+def test_every_chain_is_shown():
+    draws = np.stack([np.full((50, 4), k % 2, "int8") for k in range(4)])
+    draws[..., 0] = [[0], [0], [1], [1]]
+    fantasies = xr.DataTree.from_dict({"posterior": xr.Dataset({"v": (("chain", "draw", "unit"), draws)})})
+    for rows in (4, 6, 8):
+        figure = pmr.plot_fantasies(fantasies, rows=rows, columns=5)
+        seen = {tuple(image.get_array().ravel()[:2]) for ax in figure.axes for image in ax.images}
+        assert len(seen) == 4
+    plt.close("all")
+
+
 # -------------------------------------------------------------------------------------------------- main job
 
 
