@@ -129,6 +129,8 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
         backend="matplotlib",
     )
     figure = plots.viz["figure"].item()
+    figure.set_layout_engine("constrained")
+    figure.set_size_inches(11, 2.8 * (len(figure.axes) // 2))
     for i, ax in enumerate(figure.axes):
         ax.set_xlabel(("draw", "lag (draws)")[i % 2])
         ax.set_ylabel(("free energy (nats)", "autocorrelation")[i % 2])
