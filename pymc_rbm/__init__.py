@@ -6,7 +6,8 @@ from pymc_rbm import datasets
 from pymc_rbm.distributions import RBM, Hidden
 from pymc_rbm.enumeration import IntractableError
 from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
-from pymc_rbm.learned import generative
+from pymc_rbm.generative import generative
+from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
 from pymc_rbm.log_partition import LogPartitionEstimate, log_partition
 from pymc_rbm.machine import Machine, machine_of, restricted
@@ -24,6 +25,7 @@ __all__ = [
     "IntractableError",
     "LogPartitionEstimate",
     "Machine",
+    "averaged",
     "conditional_hidden",
     "conditional_visible",
     "datasets",

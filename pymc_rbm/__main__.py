@@ -17,6 +17,7 @@ from rich.table import Table
 import pymc_rbm as pmr
 
 HELD_OUT = 0.2
+RATE = 0.3
 CHAINS, TUNE, DRAWS, SWEEPS = 4, 500, 1000, 10
 
 
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         b = pm.Flat("b", dims=data.dims[1])
         c = pm.Flat("c", dims="unit")
         pmr.RBM("digit", W, b, c, observed=train)
-        learned = pmr.fit(epochs=options.epochs, random_seed=options.seed)
+        learned = pmr.fit(epochs=options.epochs, learning_rate=RATE, random_seed=options.seed)
     with pmr.generative(model, learned):
         fantasies = pm.sample(
             DRAWS,

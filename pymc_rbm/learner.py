@@ -14,9 +14,10 @@ from pytensor.compile.io import In, Out
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.gibbs import sweeps as run_sweeps
-from pymc_rbm.machine import HIDDEN, VISIBLE
-from pymc_rbm.objective import Observed, objective, parameter_variables, start_values
+from pymc_rbm.centring import OFFSET_RATE, centred
+from pymc_rbm.estimators import NegativePhase
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.objective import Observed, direct_parameters, objective, parameter_variables, start_values
 
 __all__ = ["Learner"]
 
@@ -24,7 +25,7 @@ MONITORED_ROWS = 1000
 
 
 class Learner:
-    """Persistent contrastive divergence as one compiled function, called once an iteration.
+    """One iteration of learning as one compiled function.
 
     Parameters live in shared variables in the model's unconstrained space, particles in shared variables of their own.
     An update first advances the particles under the current parameters, then moves the parameters.
@@ -35,8 +36,10 @@ class Learner:
         model: pm.Model,
         observed: list[Observed],
         chains: int,
+        method: Callable,
         sweeps: int,
         optimizer: Callable,
+        centre: bool,
         start: dict[str, Any] | None,
         rng: np.random.Generator,
         compile_kwargs: dict,
@@ -45,24 +48,31 @@ class Learner:
         values, points = model.continuous_value_vars, start_values(model, observed, start, rng)
         self._parameters = [pytensor.shared(points[v.name].astype(v.dtype), name=v.name) for v in values]
         self._given = dict(zip(values, self._parameters, strict=True))
+        self._averages = [pytensor.shared(p.get_value(), name=f"{p.name}_average") for p in self._parameters]
+        self._weight = pytensor.shared(np.asarray(1.0, dtype=pytensor.config.floatX), name="averaging_weight")
         self._rate = pytensor.shared(np.asarray(0.0, dtype=pytensor.config.floatX), name="learning_rate")
         self._machines = [x.machine.with_parameters(self._at_parameters(model, x.machine.parameters)) for x in observed]
         self._data = [pytensor.shared(x.rows, name=f"{x.name}_data") for x in observed]
         self._rows = [pt.lvector(f"{x.name}_rows") for x in observed]
         self._particles = [self._dispersed(x, chains) for x in observed]
-        self._update = self._compile_update(model, sweeps, optimizer)
+        self._update = self._compile_update(model, method, sweeps, optimizer, centre)
         self._pseudo = self._compile_pseudo_log_likelihood()
         variables = parameter_variables(model)
         self._names = [x.name for x in variables]
-        self._values = pm.compile([], self._at_parameters(model, variables), **compile_kwargs)
+        values = self._at_parameters(model, variables)
+        averages = graph_replace(values, dict(zip(self._parameters, self._averages, strict=True)), strict=False)
+        self._values = pm.compile([], values, **compile_kwargs)
+        self._averaged_values = pm.compile([], averages, **compile_kwargs)
 
-    def update(self, rows: list[np.ndarray], rate: float) -> list[np.ndarray]:
+    def update(self, rows: list[np.ndarray], rate: float, weight: float = 1.0) -> list[np.ndarray]:
         """Run one iteration on the given rows of each RBM's data.
 
-        Returns the rate and, for each RBM, the mean free energy of the batch and of each particle the free energy, the
-        mean visible and the mean hidden activation, all under the parameters before the update.
+        ``weight`` is the new iterate's in the running average of the iterates (1 starts the average afresh). Returns
+        the rate and, for each RBM, the mean free energy of the batch and of each particle the free energy, the mean
+        visible and the mean hidden activation, all under the parameters before the update.
         """
         self._rate.set_value(np.asarray(rate, dtype=self._rate.dtype))
+        self._weight.set_value(np.asarray(weight, dtype=self._weight.dtype))
         self.rng, *monitors = self._update(self.rng, *rows)
         return [np.asarray(rate), *monitors]
 
@@ -75,6 +85,31 @@ class Learner:
     def parameters(self) -> dict[str, np.ndarray]:
         """Free variables and their Deterministics, in the constrained space."""
         return dict(zip(self._names, self._values(), strict=True))
+
+    def averaged_parameters(self) -> dict[str, np.ndarray]:
+        """The same at the average of the iterates."""
+        return dict(zip(self._names, self._averaged_values(), strict=True))
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the estimator has persistent chains."""
+        return all(states in self._state for states in self._particles)
+
+    def state(self) -> list[np.ndarray]:
+        """All that an update changes, the generator apart: parameters, averages, particles, optimiser's memory."""
+        return [np.asarray(x.get_value()) for x in self._state]
+
+    def restore(self, state: list[np.ndarray], rng: np.random.Generator) -> None:
+        """Go on from a `state` and its generator."""
+        shapes = [x.get_value(borrow=True).shape for x in self._state], [x.shape for x in state]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                "`resume` is of another run: its state has shapes "
+                f"{shapes[1]}, this model with these arguments has {shapes[0]}."
+            )
+        for shared, value in zip(self._state, state, strict=True):
+            shared.set_value(value.astype(shared.dtype))
+        self.rng = rng
 
     def particle_states(self) -> dict[str, np.ndarray]:
         """Visible states of the chains, by name of RBM."""
@@ -92,28 +127,55 @@ class Learner:
         _, states = x.machine.layers[VISIBLE].unit.dispersed(size, pt.random.shared_rng(rng))
         return pytensor.shared(pytensor.function([], states, mode="FAST_COMPILE")(), name=f"{x.name}_particles")
 
-    def _compile_update(self, model: pm.Model, sweeps: int, optimizer: Callable):
+    def _compile_update(self, model: pm.Model, method: Callable, sweeps: int, optimizer: Callable, centre: bool):
         rng = next_rng = pt.random.rng("rng")
         updates: dict[Any, TensorVariable] = {}
-        monitors, batches = [], [data[rows] for data, rows in zip(self._data, self._rows, strict=True)]
+        monitors, phases = [], []
+        batches = [data[rows] for data, rows in zip(self._data, self._rows, strict=True)]
         for machine, states, batch in zip(self._machines, self._particles, batches, strict=True):
-            (v, _), next_rng = run_sweeps(machine, [states, None], next_rng, sweeps)
-            updates[states] = v
+            phase = method(machine, batch, states, next_rng, sweeps)
+            next_rng = phase.rng
+            phases.append(phase)
+            if phase.states is not None:
+                updates[states] = phase.states
+            v = phase.particles
             monitors += [
                 machine.free_energy(batch).mean(),
                 machine.free_energy(v),
                 v.mean(-1),
                 machine.mean(HIDDEN, [v, None]).mean(-1),
             ]
-        particles = list(updates.values())
-        goal = graph_replace(objective(model, self.observed, batches, particles), self._given, strict=False)
-        gradients = pt.grad(-goal, self._parameters, consider_constant=particles, disconnected_inputs="ignore")
-        gradients = [g.astype(p.dtype) for g, p in zip(gradients, self._parameters, strict=True)]
+        goal = objective(model, self.observed, self._machines, batches, [phase.log_z for phase in phases])
+        goal = graph_replace(goal, self._given, strict=False)
+        slopes = pt.grad(-goal, self._parameters, disconnected_inputs="ignore")
+        gradients = dict(zip(self._parameters, slopes, strict=True))
+        if centre:
+            for x, machine, batch, phase in zip(self.observed, self._machines, batches, phases, strict=True):
+                updates |= self._centre(model, x, machine, batch, phase, gradients)
         # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
         options = {} if isinstance(optimizer, functools.partial) else {"learning_rate": self._rate}
-        updates |= optimizer(gradients, self._parameters, **options)
+        steps = [gradients[p].astype(p.dtype) for p in self._parameters]
+        updates |= optimizer(steps, self._parameters, **options)
+        for p, average in zip(self._parameters, self._averages, strict=True):
+            updates[average] = (average + self._weight * (updates[p] - average)).astype(p.dtype)
+        self._state = list(updates)
         inputs, outputs = [In(rng, mutable=True), *self._rows], [Out(next_rng, borrow=True), *monitors]
         return pm.compile(inputs, outputs, updates=updates, **self._compile_kwargs)
+
+    def _centre(self, model, x: Observed, machine: Machine, batch, phase: NegativePhase, gradients: dict) -> dict:
+        """Centre the gradients of a machine's parameters in place; return the updates of the offsets."""
+        names = [None if p is None else model.rvs_to_values[p].name for p in direct_parameters(model, x)]
+        if None in names:
+            return {}
+        W, b, c = (next(p for p in self._parameters if p.name == name) for name in names)
+        mu = pytensor.shared(x.mean.astype(W.dtype), name=f"{x.name}_visible_offset")
+        lam = pytensor.shared(np.full(c.get_value(borrow=True).shape, 0.5, W.dtype), name=f"{x.name}_hidden_offset")
+        gradients[W], gradients[b], gradients[c] = centred(gradients[W], gradients[b], gradients[c], mu, lam)
+        states = [batch, phase.particles]
+        visible = sum(v.mean(0) for v in states) / 2
+        hidden = sum(machine.mean(HIDDEN, [v, None]).mean(0) for v in states) / 2
+        new = {mu: (1 - OFFSET_RATE) * mu + OFFSET_RATE * visible, lam: (1 - OFFSET_RATE) * lam + OFFSET_RATE * hidden}
+        return {offset: value.astype(offset.dtype) for offset, value in new.items()}
 
     def _compile_pseudo_log_likelihood(self):
         units = [pt.lvector() for _ in self.observed]

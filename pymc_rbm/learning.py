@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ import xarray as xr
 from pymc.model import modelcontext
 
 from pymc_rbm.checks import whole_number
+from pymc_rbm.estimators import find_method
+from pymc_rbm.history import History
 from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.learned import History, learned_tree
+from pymc_rbm.learned import learned_tree, restore, save
 from pymc_rbm.learner import Learner
 from pymc_rbm.objective import observed_machines
 from pymc_rbm.progress import LearningProgressBar
@@ -25,22 +28,28 @@ __all__ = ["fit"]
 def fit(
     epochs: int = 50,
     *,
+    method: str | Callable = "pcd",
     batch_size: int | None = 100,
     chains: int = 100,
     sweeps: int = 1,
     optimizer: Callable | None = None,
     learning_rate: float | Callable[[float], float] = 0.1,
+    centred: bool = True,
     start: dict[str, Any] | None = None,
+    resume: xr.DataTree | None = None,
+    horizon: int | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 10,
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
     compile_kwargs: dict | None = None,
     model: pm.Model | None = None,
 ) -> xr.DataTree:
-    r"""Learn the parameters of a model's observed RBMs by persistent contrastive divergence.
+    r"""Learn the parameters of a model's observed RBMs by stochastic approximation of the maximum likelihood.
 
     Climbs the penalised log-likelihood per row, ``mean log p(v) + log prior / N``, in the unconstrained space of the
     model's continuous free variables (``pm.Flat`` priors: plain maximum likelihood). Each iteration advances the
-    particles by ``sweeps`` sweeps, estimates
+    particles by ``sweeps`` sweeps, estimates (here for the default method, persistent contrastive divergence)
 
     .. math::
 
@@ -52,6 +61,10 @@ def fit(
     ----------
     epochs : int, default 50
         Passes over the data, each in a fresh random order without replacement.
+    method : {"pcd", "cd", "exact"} or estimator, default "pcd"
+        Persistent contrastive divergence; contrastive divergence, restarted at the data in each iteration (biased, no
+        chains to diagnose); or the exact gradient by enumeration of a side of at most 16 units. See
+        `pymc_rbm.estimators`.
     batch_size : int or None, default 100
         Rows per iteration; None takes all rows. An epoch's rows are split evenly, so batches may be a little smaller.
     chains : int, default 100
@@ -66,9 +79,23 @@ def fit(
         A number is held for the first half of learning and then falls linearly to zero: with a rate that does not
         fall, the parameters keep wandering around the optimum. A callable maps the share of learning done, from 0 to
         1, to the rate.
+    centred : bool, default True
+        Whether to centre the gradients (see `pymc_rbm.centring`), for RBMs whose W, b and c are free variables
+        themselves. It makes learning invariant to flipping the data, and usually faster and steadier.
     start : dict, optional
         Start values by name of free variable. By default a variable used as b starts at the data's log-odds, W near
         zero, c at zero, others at PyMC's initial point.
+    resume : DataTree, optional
+        What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
+        (parameters, particles, optimiser's memory, generator) for ``epochs`` more. ``start`` and ``random_seed`` do not
+        matter then.
+    horizon : int, optional
+        Number of epochs, those of ``resume`` included, over which the learning rate's schedule runs. Default: until the
+        end of this call. 50 epochs and 50 resumed ones, both with ``horizon=100``, are bit for bit 100 epochs.
+    checkpoint : path, optional
+        Write what would be returned to this netCDF file every ``checkpoint_every`` epochs. The file is replaced at
+        once, so that a crash at any moment loses at most one period. ``xarray.open_datatree`` reads it.
+    checkpoint_every : int, default 10
     random_seed : int or Generator, optional
         The same seed gives the same result.
     progressbar : bool, default True
@@ -84,10 +111,11 @@ def fit(
     -------
     DataTree
         ``parameters``: free variables and Deterministics of the model at the last iterate, with its dims and coords.
+        ``averaged_parameters``: the average of the iterates over the second half of the horizon, see `averaged`.
         ``learning``: monitors by ``iteration`` and ``epoch``.
         ``particles``: free energy and mean activations of the persistent chains as (chain, draw), one draw an
         iteration; ``az.rhat(learned, group="particles")`` and the like work.
-        ``particle_states``: the last visible states. ``data``: the means of the data.
+        ``particle_states``: the last visible states. ``data``: the means of the data. ``state``: what ``resume`` needs.
         Interrupting (Ctrl-C) finishes the iteration and returns what was learned so far, with
         ``attrs["interrupted"] = 1`` and a warning; a second Ctrl-C stops at once.
 
@@ -118,19 +146,38 @@ def fit(
         whole_number(name, value) for name, value in (("epochs", epochs), ("chains", chains), ("sweeps", sweeps))
     )
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
-    rate = _rate(learning_rate)
+    checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
+    horizon = None if horizon is None else whole_number("horizon", horizon)
+    rate, estimator = _rate(learning_rate), find_method(method)
     observed = observed_machines(model)
     rng = np.random.default_rng(random_seed)
-
-    learner = Learner(model, observed, chains, sweeps, optimizer or pm.sgd, start, rng, compile_kwargs or {})
-    most_rows = max(len(x.rows) for x in observed)
-    batches = 1 if batch_size is None else -(-most_rows // batch_size)
-    history = History([x.name for x in observed])
+    learner = Learner(
+        model, observed, chains, estimator, sweeps, optimizer or pm.sgd, centred, start, rng, compile_kwargs or {}
+    )
+    history = History([x.name for x in observed]) if resume is None else restore(learner, resume)
+    history.persistent = learner.persistent
+    before = 0 if resume is None else int(resume.attrs["epochs_done"])
+    total = before + epochs if horizon is None else horizon
+    counts = [len(x.rows) for x in observed]
+    batches = 1 if batch_size is None else -(-max(counts) // batch_size)
+    attrs: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": max(counts) if batch_size is None else batch_size,
+        "chains": chains,
+        "sweeps": sweeps,
+    }
     began = time.perf_counter()
+
+    def gathered(epochs_done: int, interrupted: bool = False) -> xr.DataTree:
+        now = {"epochs_done": epochs_done, "interrupted": int(interrupted), "seconds": time.perf_counter() - began}
+        return learned_tree(model, learner, history, observed, attrs | now)
+
     with LearningProgressBar(epochs, progressbar) as bar, DeferredInterrupt() as interrupt:
-        for epoch in range(epochs):
-            for i, rows in enumerate(_shuffled([len(x.rows) for x in observed], batches, rng)):
-                history.add(learner.update(rows, rate((epoch * batches + i) / (epochs * batches))))
+        for epoch in range(before, before + epochs):
+            for i, rows in enumerate(_shuffled(counts, batches, learner.rng)):
+                iteration = epoch * batches + i
+                weight = 1 / max(1, iteration - total * batches // 2)
+                history.add(learner.update(rows, rate(min(1.0, iteration / (total * batches))), weight))
                 if interrupt.pending:
                     break
             if not np.isfinite(history.last_gap):
@@ -140,19 +187,16 @@ def fit(
             if interrupt.pending:
                 break
             history.add_epoch(learner.pseudo_log_likelihood())
-            bar.update(epoch + 1, **history.monitors(bar.visible))
+            bar.update(epoch + 1 - before, **history.monitors(bar.visible))
+            if checkpoint is not None and (epoch + 1) % checkpoint_every == 0:
+                save(gathered(epoch + 1), checkpoint)
     if interrupt.pending:
-        message = f"Learning was interrupted in epoch {epoch + 1} of {epochs}; returning what was learned so far."
+        message = (
+            f"Learning was interrupted in epoch {epoch + 1} of {before + epochs}; returning what was learned so far."
+        )
         warnings.warn(message, stacklevel=2)
-    attrs = {
-        "epochs": epochs,
-        "batch_size": most_rows if batch_size is None else batch_size,
-        "chains": chains,
-        "sweeps": sweeps,
-        "interrupted": int(interrupt.pending),
-        "seconds": time.perf_counter() - began,
-    }
-    return learned_tree(model, learner.parameters(), history, learner.particle_states(), observed, attrs)
+        return gathered(epoch, interrupted=True)
+    return gathered(before + epochs)
 
 
 def _rate(learning_rate: float | Callable[[float], float]) -> Callable[[float], float]:

@@ -1,13 +1,12 @@
-"""What learning climbs: the model's log-density with log Z replaced by its surrogate.
+"""What learning climbs: the model's log-density, with an estimator in the place of log Z.
 
 The gradient of the mean log-likelihood of an energy-based model is the positive minus the negative phase (Ackley,
 Hinton & Sejnowski 1985),
 
     ∂/∂θ mean log p(v)  =  - mean_data ∂F(v)/∂θ  +  E_model ∂F(v)/∂θ.
 
-Only the second term is intractable. In `surrogate` log Z stands as minus the mean free energy of particles that are
-held constant, so its derivative is the second term, averaged over the particles. The hidden units are summed out in
-both phases. Everything else in the model (priors, hierarchies, potentials) is differentiated as it stands.
+Only the second term is intractable. The hidden units are summed out in both phases, and everything else in the model
+(priors, hierarchies, potentials) is differentiated as it stands.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from pymc_rbm.distributions import dependants, machine_of_rv
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.random_variables import RBMRV, HiddenRV
 
-__all__ = ["Observed", "objective", "observed_machines", "parameter_variables", "start_values", "surrogate"]
+__all__ = ["Observed", "direct_parameters", "objective", "observed_machines", "parameter_variables", "start_values"]
 
 
 @dataclass(frozen=True)
@@ -56,24 +55,20 @@ class Observed:
         return self.machine.layers[VISIBLE].unit.field_of_mean(self.mean)
 
 
-def surrogate(machine: Machine, rows: Any, particles: Any) -> TensorVariable:
-    """Return a scalar whose derivative estimates that of the mean log-likelihood of ``rows``.
+def objective(
+    model: pm.Model, observed: list[Observed], machines: list[Machine], batches: list[Any], log_z: list[Any]
+) -> TensorVariable:
+    """Penalised log-likelihood per row, ``mean(-F) - log Z + log prior / N``, for gradients.
 
-    Each phase is divided by its own count. The value itself, minus the free-energy gap, is no likelihood.
-    """
-    return machine.free_energy(particles).mean() - machine.free_energy(rows).mean()
-
-
-def objective(model: pm.Model, observed: list[Observed], batches: list[Any], particles: list[Any]) -> TensorVariable:
-    """Penalised log-likelihood per row, as a function of the model's value variables.
-
-    ``(1/N)·[log prior + N·surrogate]`` for one RBM with N rows; several RBMs weigh by their rows. Densities of
-    transformed parameters are those of the constrained parameters: no Jacobian, as in ``pm.find_MAP``.
+    ``machines`` and ``log_z`` say through which variables the likelihood is seen; the rest of the model is a function
+    of its value variables. Each phase is divided by its own count; several RBMs weigh by their rows. Densities of
+    transformed parameters are those of the constrained parameters: no Jacobian, as in ``pm.find_MAP``. The value is no
+    likelihood where log Z is a surrogate.
     """
     total = sum(len(x.rows) for x in observed)
     terms = [
-        len(x.rows) / total * surrogate(x.machine, batch, state)
-        for x, batch, state in zip(observed, batches, particles, strict=True)
+        len(x.rows) / total * (-machine.free_energy(batch).mean() - z)
+        for x, machine, batch, z in zip(observed, machines, batches, log_z, strict=True)
     ]
     # Free hidden units integrate to one; observed RBMs are in the surrogate.
     others = [
@@ -134,6 +129,12 @@ def parameter_variables(model: pm.Model) -> list[TensorVariable]:
     return free + derived
 
 
+def direct_parameters(model: pm.Model, x: Observed) -> tuple[TensorVariable | None, ...]:
+    """The free variables that *are* the W, b and c of an RBM; None for what is an expression, data or transformed."""
+    plain = [_plain(p) for p in x.rv.owner.inputs[2:5]]
+    return tuple(p if p in model.free_RVs and model.rvs_to_transforms.get(p) is None else None for p in plain)
+
+
 def start_values(
     model: pm.Model, observed: list[Observed], start: dict[str, Any] | None, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
@@ -147,10 +148,8 @@ def start_values(
     point = dict(model.initial_point(random_seed=seed))
     direct: set[str] = set()
     for x in observed:
-        W, b, c = (_plain(p) for p in x.rv.owner.inputs[2:5])
-        known = {W: None, b: x.log_odds, c: 0.0}
-        for rv, value in known.items():
-            if rv in model.free_RVs and model.rvs_to_transforms.get(rv) is None:
+        for rv, value in zip(direct_parameters(model, x), (None, x.log_odds, 0.0), strict=True):
+            if rv is not None:
                 old = point[rv.name]
                 new = rng.normal(0, 0.01, old.shape) if value is None else value
                 point[rv.name] = np.broadcast_to(np.asarray(new, old.dtype), old.shape).copy()

@@ -13,8 +13,10 @@ import reference as ref
 import xarray as xr
 
 import pymc_rbm as pmr
+from pymc_rbm.centring import centred
+from pymc_rbm.estimators import surrogate_log_partition
 from pymc_rbm.learning import _rate, _shuffled
-from pymc_rbm.objective import observed_machines, surrogate
+from pymc_rbm.objective import observed_machines
 
 
 def model_of(data, hidden=4, prior=pm.Flat, **kwargs):
@@ -37,13 +39,13 @@ def log_likelihood(model, learned, data):
 
 
 def test_gradient_with_exact_particles_is_the_enumerated_gradient():
-    """Particles drawn exactly, in expectation: the surrogate is linear in the particles' empirical distribution."""
+    """Particles drawn exactly, in expectation: the estimate is linear in the particles' empirical distribution."""
     parameters = ref.machine(3, 2, seed=1)
     rows = np.array([[0, 1, 1], [1, 1, 0], [0, 0, 1], [0, 1, 1]])
-    W, b, c = (pt.as_tensor(x) * 1 for x in parameters)
     inputs = [pt.tensor(dtype="float64", shape=x.shape) for x in parameters]
     particle = pt.tensor(dtype="int8", shape=(1, 3))
-    value = surrogate(pmr.restricted(*inputs), rows.astype("int8"), particle)
+    machine = pmr.restricted(*inputs)
+    value = -machine.free_energy(rows.astype("int8")).mean() - surrogate_log_partition(machine, particle)
     gradient = pytensor.function([particle, *inputs], pt.grad(value, inputs))
     p = np.exp(ref.log_p(*parameters))
     estimate = [np.zeros(x.shape) for x in parameters]
@@ -58,7 +60,6 @@ def test_gradient_with_exact_particles_is_the_enumerated_gradient():
     data = [rows.T @ hidden / 4, rows.mean(0), hidden.mean(0)]
     for total, positive, negative in zip(estimate, data, ref.moments(*parameters), strict=True):
         np.testing.assert_allclose(total, positive - negative, rtol=0, atol=1e-8)
-    assert W.ndim == 2 and b.ndim == c.ndim == 1
 
 
 def test_gradient_of_the_exact_log_density_agrees():
@@ -80,12 +81,12 @@ def test_gradient_of_the_exact_log_density_agrees():
     np.testing.assert_allclose(out, np.concatenate([x.ravel() for x in expected]), atol=1e-8)
 
 
-def test_each_phase_is_divided_by_its_own_count():
+def test_the_negative_phase_is_divided_by_its_own_count():
     parameters = ref.machine(3, 2, seed=1)
     rows = np.array(ref.states(3), "int8")
     machine = pmr.restricted(*parameters)
-    once = surrogate(machine, rows, rows[:3]).eval()
-    twice = surrogate(machine, rows, np.concatenate([rows[:3], rows[:3]])).eval()
+    once = surrogate_log_partition(machine, rows[:3]).eval()
+    twice = surrogate_log_partition(machine, np.concatenate([rows[:3], rows[:3]])).eval()
     assert once == pytest.approx(twice, abs=1e-12)
 
 
@@ -102,6 +103,7 @@ def test_one_update_by_hand():
             batch_size=None,
             chains=7,
             optimizer=pm.sgd(learning_rate=0.2),
+            centred=False,
             start={"W": W, "b": b, "c": c},
             random_seed=1,
             progressbar=False,
@@ -131,7 +133,7 @@ def test_bars_and_stripes():
     for seed in range(5):
         model = model_of(data, 16)
         with model:
-            learned = pmr.fit(10_000, chains=500, random_seed=seed, progressbar=False)
+            learned = pmr.fit(10_000, sweeps=5, random_seed=seed, progressbar=False)
         scores.append(log_likelihood(model, learned, data))
     bound = -np.log(14)
     assert sum(score > bound - 0.15 for score in scores) >= 4, scores
@@ -195,6 +197,186 @@ def test_both_precisions(floatX):
     assert learned["parameters"]["W"].dtype == floatX
 
 
+# -------------------------------------------------------------------------------------- centring and methods
+
+
+def test_centred_gradients_are_those_of_the_centred_parameters():
+    """Finite differences of the exact log-likelihood in (W, b~, c~), with b = b~ - W lam and c = c~ - W' mu."""
+    W, b, c = ref.machine(3, 2, seed=4)
+    rng = np.random.default_rng(5)
+    mu, lam = rng.random(3), rng.random(2)
+    rows = np.array([1, 3, 3, 6])
+
+    def log_likelihood(W, b_centred, c_centred):
+        return np.mean(np.array(ref.log_p(W, b_centred - W @ lam, c_centred - W.T @ mu))[rows])
+
+    point = [W, b + W @ lam, c + W.T @ mu]
+    numeric = []
+    for k, array in enumerate(point):
+        slope = np.zeros(array.shape)
+        for index in np.ndindex(array.shape):
+            shifted = [[x.copy() for x in point] for _ in range(2)]
+            shifted[0][k][index] += 1e-5
+            shifted[1][k][index] -= 1e-5
+            slope[index] = (log_likelihood(*shifted[0]) - log_likelihood(*shifted[1])) / 2e-5
+        numeric.append(slope)
+
+    joint = ref.joint(W, b, c)
+    given = joint / joint.sum(1, keepdims=True)
+    v, hidden = np.array(ref.states(3))[rows], given[rows] @ np.array(ref.states(2))
+    moments = ref.moments(W, b, c)
+    plain = [x - y for x, y in zip([v.T @ hidden / 4, v.mean(0), hidden.mean(0)], moments, strict=True)]
+    gW, gb, gc = (x.eval() for x in centred(*map(pt.as_tensor, plain), mu, lam))
+    np.testing.assert_allclose(gW, numeric[0], atol=1e-8)
+    # The biases move by their centred gradient less what the moving weights take away.
+    np.testing.assert_allclose(gb, numeric[1] - gW @ lam, atol=1e-8)
+    np.testing.assert_allclose(gc, numeric[2] - gW.T @ mu, atol=1e-8)
+
+
+def test_centred_learning_is_invariant_to_flipping_the_data():
+    """Data 1 - x give the machine with W -> -W, b -> -b, c -> c + W'1, and the same likelihood."""
+    data = np.array(ref.states(4))[[1, 3, 3, 7, 12, 13, 15, 15]]
+    W, b, c = ref.machine(4, 3, scale=0.3, seed=6)
+
+    def learn(data, start, centred):
+        with pm.Model() as model:
+            weights = pm.Flat("W", shape=(4, 3))
+            pmr.RBM("v", weights, pm.Flat("b", shape=4), pm.Flat("c", shape=3), observed=data)
+            learned = pmr.fit(
+                200, method="exact", batch_size=None, chains=5000, centred=centred, start=start,
+                learning_rate=0.5, random_seed=1, progressbar=False,
+            )  # fmt: skip
+        return learned["parameters"], log_likelihood(model, learned, data)
+
+    flipped_start = {"W": -W, "b": -b, "c": c + W.sum(0)}
+    results = {}
+    for flag in (True, False):
+        (first, score), (second, flipped_score) = (
+            learn(data, {"W": W, "b": b, "c": c}, flag), learn(1 - data, flipped_start, flag)
+        )  # fmt: skip
+        results[flag] = [abs(score - flipped_score), float(np.abs(first["W"] + second["W"]).max())]
+    # The offsets average over 5,000 particles, whose noise is what is left of a difference.
+    assert results[True][0] < 1e-3
+    assert results[True][1] < 1e-2
+    assert results[False][1] > 0.3
+
+
+def test_constant_columns_are_harmless():
+    data = np.hstack([pmr.datasets.bars_and_stripes(2).values, np.zeros((6, 1)), np.ones((6, 1))])
+    with model_of(data):
+        learned = pmr.fit(200, random_seed=1, progressbar=False)
+    for x in learned["parameters"].data_vars.values():
+        assert np.isfinite(x).all()
+
+
+def test_exact_method_reaches_the_optimum():
+    """Moments match at the optimum: three units with every pattern's frequency free need three hidden units."""
+    data = np.array(ref.states(3))[[0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7]]
+    model = model_of(data, 4)
+    with model:
+        learned = pmr.fit(
+            40_000, method="exact", batch_size=None, chains=2, learning_rate=1.0, random_seed=1, progressbar=False
+        )
+    b, c, W = pmr.machine_of(model, learned).parameters
+    hidden = pmr.conditional_hidden(data, W, c)
+    positive = data.T @ hidden / len(data), data.mean(0), hidden.mean(0)
+    for p, n in zip(positive, ref.moments(W, b, c), strict=True):
+        np.testing.assert_allclose(p, n, atol=2e-3)
+
+
+def test_contrastive_divergence_has_no_chains():
+    data = pmr.datasets.bars_and_stripes(3)
+    model = model_of(data, 8)
+    with model:
+        learned = pmr.fit(2000, method="cd", batch_size=5, random_seed=1, progressbar=False)
+    assert "particles" not in learned
+    assert log_likelihood(model, learned, data) > -9 * np.log(2) + 1
+
+
+def test_unknown_method_and_too_large_for_exact():
+    with model_of(DATA), pytest.raises(ValueError, match=r"one of \['cd', 'exact', 'pcd'\]"):
+        pmr.fit(1, method="guess", progressbar=False)
+    with model_of(np.zeros((3, 20)), 18), pytest.raises(ValueError, match=r"more than 16 units: sizes \[20, 18\]"):
+        pmr.fit(1, method="exact", progressbar=False)
+
+
+def test_averaged_parameters(run):
+    """The average over the second half of the iterates, by hand from single epochs."""
+    data = pmr.datasets.bars_and_stripes(2).values
+    model = model_of(data, 3)
+    options = {"batch_size": None, "chains": 5, "learning_rate": lambda done: 0.1, "horizon": 8, "progressbar": False}
+    with model:
+        learned = pmr.fit(1, random_seed=1, **options)
+        iterates = [learned["parameters"]["W"].values]
+        for _ in range(7):
+            learned = pmr.fit(1, resume=learned, **options)
+            iterates.append(learned["parameters"]["W"].values)
+    np.testing.assert_allclose(learned["averaged_parameters"]["W"], np.mean(iterates[5:], axis=0), rtol=1e-12)
+    swapped = pmr.averaged(learned)
+    np.testing.assert_array_equal(swapped["parameters"]["W"], learned["averaged_parameters"]["W"])
+    np.testing.assert_array_equal(learned["parameters"]["W"], iterates[-1])
+    assert pmr.log_partition(model, swapped).estimate != pmr.log_partition(model, learned).estimate
+
+
+# ------------------------------------------------------------------------------------- resume and checkpoints
+
+
+@pytest.mark.parametrize("optimizer", [pm.sgd, pm.adam])
+def test_resume_is_bit_for_bit(tmp_path, optimizer):
+    data = pmr.datasets.digits()[:150]
+    model = model_of(data, 4)
+    options = {"optimizer": optimizer, "learning_rate": 0.01, "batch_size": 40, "chains": 20, "progressbar": False}
+    with model:
+        whole = pmr.fit(10, random_seed=2, **options)
+        half = pmr.fit(5, random_seed=2, horizon=10, checkpoint=tmp_path / "half.nc", checkpoint_every=5, **options)
+        with xr.open_datatree(tmp_path / "half.nc") as file:
+            again = pmr.fit(5, resume=file.load(), **options)
+        direct = pmr.fit(5, resume=half, **options)
+    for other in (again, direct):
+        assert other.attrs["epochs_done"] == 10
+        for group in whole.children:
+            xr.testing.assert_equal(other[group].to_dataset(), whole[group].to_dataset())
+        assert other["state"].attrs["rng"] == whole["state"].attrs["rng"]
+    assert [x.name for x in tmp_path.iterdir()] == ["half.nc"]
+
+
+def test_resume_of_an_interrupted_run():
+    model = model_of(DATA, 3)
+    with model:
+        threading.Timer(4, signal.raise_signal, [signal.SIGINT]).start()
+        with pytest.warns(UserWarning, match="interrupted"):
+            first = pmr.fit(10_000_000, random_seed=1, progressbar=False)
+        second = pmr.fit(3, resume=first, progressbar=False)
+    assert second.attrs["epochs_done"] == first.attrs["epochs_done"] + 3
+    assert second["particles"].sizes["draw"] == first["particles"].sizes["draw"] + 3
+
+
+def test_resume_refuses_another_run(run):
+    _, learned, _ = run
+    with model_of(DATA):
+        with pytest.raises(ValueError, match="another run"):
+            pmr.fit(1, resume=learned, progressbar=False)
+        with pytest.raises(ValueError, match=r"must come from pymc_rbm\.fit"):
+            pmr.fit(1, resume=xr.DataTree(), progressbar=False)
+
+
+def test_a_failed_checkpoint_leaves_the_old_file(tmp_path, monkeypatch):
+    from pymc_rbm.learned import save
+
+    path = tmp_path / "learned.nc"
+    path.write_text("old")
+
+    def fail(self, target):
+        target.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(xr.DataTree, "to_netcdf", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save(xr.DataTree(), path)
+    assert path.read_text() == "old"
+    assert [x.name for x in tmp_path.iterdir()] == ["learned.nc"]
+
+
 # ------------------------------------------------------------------------------------------ what comes back
 
 
@@ -208,7 +390,9 @@ def run():
 
 def test_groups_dims_and_coords(run):
     _, learned, data = run
-    assert set(learned.children) == {"parameters", "learning", "particles", "particle_states", "data"}
+    assert set(learned.children) == {
+        "parameters", "averaged_parameters", "learning", "particles", "particle_states", "data", "state"
+    }  # fmt: skip
     assert learned["parameters"]["W"].dims == ("pixel", "unit")
     np.testing.assert_array_equal(learned["parameters"]["pixel"], data["pixel"])
     assert dict(learned["learning"].sizes) == {"iteration": 60, "epoch": 20}
@@ -240,7 +424,7 @@ def test_same_seed_same_result(run):
     with model:
         again = pmr.fit(20, chains=30, batch_size=100, sweeps=2, random_seed=3, progressbar=False)
         other = pmr.fit(20, chains=30, batch_size=100, sweeps=2, random_seed=4, progressbar=False)
-    for group in ("parameters", "particles", "particle_states"):
+    for group in ("parameters", "averaged_parameters", "particles", "particle_states", "state"):
         xr.testing.assert_identical(again[group].to_dataset().drop_attrs(), learned[group].to_dataset().drop_attrs())
     assert (other["parameters"]["W"] != learned["parameters"]["W"]).any()
 

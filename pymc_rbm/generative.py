@@ -1,0 +1,81 @@
+"""The generative model: parameters fixed at the estimate, data no longer observed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pymc as pm
+import xarray as xr
+from pytensor.graph.traversal import ancestors
+
+from pymc_rbm.distributions import RBM, Hidden, machine_of_rv, rbm_of
+from pymc_rbm.random_variables import RBMRV, HiddenRV
+
+__all__ = ["generative"]
+
+
+def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, ...] | None = None) -> pm.Model:
+    """Return the model with its parameters fixed at the estimate and its RBMs no longer observed.
+
+    Parameters
+    ----------
+    model : Model
+        The one that was fitted.
+    learned : DataTree
+        What `fit` returned.
+    size : int or tuple, optional
+        Batch shape of the RBM variables. Default: none, one draw is one row of the data.
+
+    Returns
+    -------
+    Model
+        For ``with pmr.generative(model, learned): pm.sample()``. It contains the parameters as ``pm.Data``, each RBM
+        as a free variable, its `Hidden` variables, and a Deterministic ``{name}_free_energy``. Variables that the
+        RBMs do not need are left out.
+
+    Notes
+    -----
+    PyMC's convergence checks look at single units. Where some are never on, they emit NumPy's "invalid value"
+    warnings; pass ``compute_convergence_checks=False`` and look at the free energy.
+
+    Raises
+    ------
+    ValueError
+        If ``learned`` lacks a parameter of the model.
+    """
+    values = learned["parameters"].dataset
+    units = [rv for rv in model.basic_RVs if isinstance(rv.owner.op, RBMRV | HiddenRV)]
+    free = [rv.name for rv in model.free_RVs if rv not in units]
+    missing = [name for name in free if name not in values]
+    if missing:
+        raise ValueError(
+            f"`learned` has no value for {missing}; its parameters are {sorted(values)}. Is it of another model?"
+        )
+    fixed = pm.do(model, {name: values[name].values.astype(model[name].dtype) for name in free})
+
+    with pm.Model(coords=fixed.coords) as new:
+        machines = [rv for rv in fixed.basic_RVs if isinstance(rv.owner.op, RBMRV)]
+        needed = set(ancestors([p for rv in machines for p in rv.owner.inputs[2:]]))
+        for x in fixed.data_vars + fixed.deterministics:
+            if x in needed:
+                register = new.register_data_var if x in fixed.data_vars else new.add_named_variable
+                register(x, dims=fixed.named_vars_to_dims.get(x.name))
+        for rv in machines:
+            _add_machine(fixed, rv, size)
+    return new
+
+
+def _add_machine(fixed: pm.Model, rv: Any, size: int | tuple[int, ...] | None) -> None:
+    op, parameters = rv.owner.op, rv.owner.inputs[2:]
+    machine = machine_of_rv(rv)
+    dims = fixed.named_vars_to_dims.get(rv.name)
+    if dims is not None:
+        dims = dims[-1:] if size is None else None
+    log_z = parameters[3] if len(parameters) == 4 else None
+    W, b, c = (machine.couplings[0].weights, machine.layers[0].bias, machine.layers[1].bias)
+    v = RBM(rv.name, W, b, c, log_z=log_z, sweeps=op.sweeps, size=size, dims=dims)
+    pm.Deterministic(f"{rv.name}_free_energy", machine.free_energy(v))
+    for h in fixed.basic_RVs:
+        if isinstance(h.owner.op, HiddenRV) and rbm_of(h.owner.inputs[2]) is rv:
+            own = fixed.named_vars_to_dims.get(h.name)
+            Hidden(h.name, v, dims=own[-1:] if own and size is None else None)
