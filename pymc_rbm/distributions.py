@@ -178,8 +178,8 @@ class Hidden(Discrete):
     @classmethod
     def dist(cls, v, **kwargs):
         """Create the variable outside of a model."""
-        W, _, c = (core_of(p) for p in rbm_of(v).owner.inputs[2:5])
-        return super().dist([v, W, c], **kwargs)
+        W, _, c = rbm_of(v).owner.inputs[2:5]
+        return super().dist([v, core_of(W, None, None), core_of(c, None)], **kwargs)
 
     def support_point(rv, size, v, W, c):  # noqa: N805  PyMC calls it with the variable
         """Return the likeliest state given v."""

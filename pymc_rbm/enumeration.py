@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.sharedvalue import SharedVariable
@@ -17,9 +16,10 @@ from pytensor.graph.basic import Apply, Constant
 from pytensor.graph.op import Op
 from pytensor.graph.traversal import graph_inputs
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
+from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.machine import Machine
+from pymc_rbm.machine import Machine, logsumexp
 
 __all__ = [
     "ENUMERABLE",
@@ -28,7 +28,6 @@ __all__ = [
     "is_enumerable",
     "joint_states",
     "log_weights_of_states",
-    "logsumexp",
     "sizes_of",
     "symbolic_log_partition",
 ]
@@ -87,12 +86,6 @@ def log_weights_of_states(machine: Machine, layer: int, indices: Any) -> TensorV
     return -machine.with_parameters(batched).free_energy(states, layer)
 
 
-def logsumexp(x: TensorVariable, axis: int = -1) -> TensorVariable:
-    """``log Σ exp(x)``, shifted by the maximum: stable without PyTensor's rewrites, too."""
-    top = pytensor.gradient.disconnected_grad(x.max(axis=axis, keepdims=True))
-    return pt.log(pt.exp(x - top).sum(axis=axis)) + top.squeeze(axis)
-
-
 class EnumeratedLogPartition(OpFromGraph):
     """log Z by enumeration of the smaller layer: a box in the graph, opened at compilation."""
 
@@ -144,7 +137,11 @@ def symbolic_log_partition(machine: Machine) -> TensorVariable:
         layer, count = cheapest_layer(inner)
         log_z = logsumexp(log_weights_of_states(inner, layer, np.arange(int(count))))
         return EnumeratedLogPartition(inputs, [log_z], inline=True, name="log Z")(*parameters)
-    if all(isinstance(p, Constant | SharedVariable) for p in graph_inputs(parameters)):
+    # A generator among the inputs means that some parameter is random.
+    if all(
+        isinstance(p, Constant | SharedVariable) and not isinstance(p.type, RandomType)
+        for p in graph_inputs(parameters)
+    ):
         return pt.zeros((), dtype=parameters[0].dtype)
     n = len(machine.layers)
     batch_ndim = max([p.ndim - 1 for p in parameters[:n]] + [p.ndim - 2 for p in parameters[n:]])

@@ -21,7 +21,7 @@ from pymc_rbm.objective import Observed, direct_parameters, objective, parameter
 
 __all__ = ["Learner"]
 
-MONITORED_ROWS = 1000
+MONITORED_ROWS = 100, 1000  # at least and at most; a fifth of the data in between, to cost little beside an epoch
 
 
 class Learner:
@@ -77,8 +77,8 @@ class Learner:
         return [np.asarray(rate), *monitors]
 
     def pseudo_log_likelihood(self) -> list[float]:
-        """Stochastic estimate per row, a total over units: one random unit of each of up to 1,000 random rows."""
-        rows = [self.rng.permutation(len(x.rows))[:MONITORED_ROWS] for x in self.observed]
+        """Stochastic estimate per row, a total over units: one random unit of each of some random rows."""
+        rows = [self.rng.permutation(len(x.rows))[: np.clip(len(x.rows) // 5, *MONITORED_ROWS)] for x in self.observed]
         units = [self.rng.integers(x.rows.shape[1], size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
         return [float(x) for x in self._pseudo(*rows, *units)]
 

@@ -99,9 +99,9 @@ def fit(
     random_seed : int or Generator, optional
         The same seed gives the same result.
     progressbar : bool, default True
-        The bar shows, once an epoch, the stochastic pseudo log-likelihood per row (up to 1,000 rows), the free-energy
-        gap (particles minus data; far from zero means that the particles are not where the data are) and, from time
-        to time, R-hat of the particles' free energy over the last 500 iterations.
+        The bar shows, once an epoch, the stochastic pseudo log-likelihood per row (of a fifth of the rows, at most
+        1,000), the free-energy gap (particles minus data; far from zero means that the particles are not where the
+        data are) and, from time to time, R-hat of the particles' free energy over the last 500 iterations.
     compile_kwargs : dict, optional
         Passed to ``pm.compile``.
     model : Model, optional

@@ -11,9 +11,9 @@ import pytensor
 import pytensor.tensor as pt
 
 from pymc_rbm.checks import whole_number
-from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_of_states, logsumexp, sizes_of
+from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_of_states, sizes_of
 from pymc_rbm.gibbs import sweep
-from pymc_rbm.machine import Layer, Machine, machine_of
+from pymc_rbm.machine import Layer, Machine, logsumexp, machine_of
 
 __all__ = ["LogPartitionEstimate", "log_partition"]
 

@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
+import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.units import Bernoulli, Unit
 
-__all__ = ["Coupling", "Layer", "Machine", "machine_of", "restricted"]
+__all__ = ["Coupling", "Layer", "Machine", "logsumexp", "machine_of", "restricted"]
 
 State = Sequence[Any]
 VISIBLE, HIDDEN = 0, 1
@@ -142,7 +143,7 @@ class Machine:
         if states is None:
             raise ValueError("Conditionals of single units need visible units with finitely many states.")
         alternatives = pt.stack([-self.free_energy(v[rows, unit].set(x)) for x in states])
-        return -self.free_energy(v) - pt.logsumexp(alternatives, axis=0)
+        return -self.free_energy(v) - logsumexp(alternatives, axis=0)
 
     def interpolate(self, base: Machine, beta: Any) -> Machine:
         """Return the machine with energy ``(1 - β)·E_base + β·E``: the one place that anneals.
@@ -180,6 +181,12 @@ def machine_of(target: Any, learned: Any = None) -> Machine:
 @machine_of.register
 def _(target: Machine, learned: Any = None) -> Machine:
     return target
+
+
+def logsumexp(x: TensorVariable, axis: int = -1) -> TensorVariable:
+    """``log Σ exp(x)``, shifted by the maximum: stable without PyTensor's rewrites, too."""
+    top = pytensor.gradient.disconnected_grad(x.max(axis=axis, keepdims=True))
+    return pt.log(pt.exp(x - top).sum(axis=axis)) + top.squeeze(axis)
 
 
 def _times(x: Any, weights: TensorVariable) -> TensorVariable:

@@ -95,6 +95,8 @@ def test_large_machine_with_random_parameters_builds_and_raises():
     with pm.Model() as model:
         weights = pm.Normal("W", shape=(40, 30))
         pmr.RBM("v", weights, BIG[1], BIG[2], observed=np.zeros((5, 40)))
+    with pytest.raises(pmr.IntractableError):  # not taken for constants where the weights are still random
+        pm.logp(model["v"], np.zeros((5, 40))).eval()
     log_p = model.logp()  # builds
     assert log_p.ndim == 0
     for mode in (None, "FAST_COMPILE"):

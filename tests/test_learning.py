@@ -127,17 +127,19 @@ def test_one_update_by_hand():
 
 @pytest.mark.slow
 def test_bars_and_stripes():
-    """Within 0.15 nats of the bound, log 14, in at least 4 of 5 seeds."""
+    """Within 0.15 nats of the bound, log 14, in at least 4 of 5 seeds; the averaged iterates much closer in all."""
     data = pmr.datasets.bars_and_stripes(3)
-    scores = []
+    scores, averages = [], []
     for seed in range(5):
         model = model_of(data, 16)
         with model:
             learned = pmr.fit(10_000, sweeps=5, random_seed=seed, progressbar=False)
         scores.append(log_likelihood(model, learned, data))
+        averages.append(log_likelihood(model, pmr.averaged(learned), data))
     bound = -np.log(14)
     assert sum(score > bound - 0.15 for score in scores) >= 4, scores
-    assert max(scores) <= bound + 1e-9
+    assert min(averages) > bound - 0.05, averages
+    assert max(scores + averages) <= bound + 1e-9
 
 
 def test_digits_beat_independent_pixels():
