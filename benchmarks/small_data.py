@@ -1,4 +1,4 @@
-"""Exact test log-likelihood of small binary data sets with one recipe for all: 23 hidden units, PCD-10, averaged iterates.
+"""Exact test log-likelihood of small binary data sets, one recipe for all: 23 hidden units, PCD-10, averaged iterates.
 
 Run with ``python benchmarks/small_data.py FILE.npz [FILE.npz …]``, where each file holds ``train_bits``,
 ``test_bits`` (packed rows) and ``d``. The recipe, fixed in advance: a Normal(0, 1) prior on W, batches and chains of

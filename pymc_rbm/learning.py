@@ -134,6 +134,9 @@ def fit(
     the iterates converge to a stationary point of the objective [1]_, [2]_. Whether the chains mixed is for
     ``particles`` to show.
 
+    Where the rate is high for the data, single iterates are noisy and their average is not: on bars and stripes with 16
+    hidden units and a constant rate the last iterate ends 1 nat below the bound, the average 0.02 (`averaged`).
+
     References
     ----------
     .. [1] Younes, L. (1999). On the convergence of Markovian stochastic algorithms with rapidly decreasing ergodicity
