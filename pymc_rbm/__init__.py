@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from pymc_rbm import datasets
+from pymc_rbm import datasets, schedules
 from pymc_rbm.distributions import RBM, Hidden
 from pymc_rbm.enumeration import IntractableError
 from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
@@ -41,6 +41,7 @@ __all__ = [
     "plot_learning",
     "plot_mixing",
     "restricted",
+    "schedules",
 ]
 
 register()

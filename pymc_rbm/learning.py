@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from pymc_rbm.learned import learned_tree, restore, save
 from pymc_rbm.learner import Learner
 from pymc_rbm.objective import observed_machines
 from pymc_rbm.progress import LearningProgressBar
+from pymc_rbm.schedules import hold_then_fall
 
 __all__ = ["fit"]
 
@@ -34,6 +36,7 @@ def fit(
     sweeps: int = 1,
     optimizer: Callable | None = None,
     learning_rate: float | Callable[[float], float] = 0.1,
+    max_gradient_norm: float | None = None,
     centred: bool = True,
     start: dict[str, Any] | None = None,
     resume: xr.DataTree | None = None,
@@ -78,7 +81,9 @@ def fit(
     learning_rate : float or callable, default 0.1
         A number is held for the first half of learning and then falls linearly to zero: with a rate that does not
         fall, the parameters keep wandering around the optimum. A callable maps the share of learning done, from 0 to
-        1, to the rate.
+        1, to the rate; `pymc_rbm.schedules` has some.
+    max_gradient_norm : float, optional
+        Scale the gradient (of all parameters together, after centring) down to this Euclidean norm where it is larger.
     centred : bool, default True
         Whether to centre the gradients (see `pymc_rbm.centring`), for RBMs whose W, b and c are free variables
         themselves. It makes learning invariant to flipping the data, and usually faster and steadier.
@@ -151,12 +156,12 @@ def fit(
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
     horizon = None if horizon is None else whole_number("horizon", horizon)
-    rate, estimator = _rate(learning_rate), find_method(method)
+    rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
+    estimator = find_method(method)
+    clipped = _clipped(optimizer or pm.sgd, max_gradient_norm)
     observed = observed_machines(model)
     rng = np.random.default_rng(random_seed)
-    learner = Learner(
-        model, observed, chains, estimator, sweeps, optimizer or pm.sgd, centred, start, rng, compile_kwargs or {}
-    )
+    learner = Learner(model, observed, chains, estimator, sweeps, clipped, centred, start, rng, compile_kwargs or {})
     history = History([x.name for x in observed]) if resume is None else restore(learner, resume)
     history.persistent = learner.persistent
     before = 0 if resume is None else int(resume.attrs["epochs_done"])
@@ -202,12 +207,18 @@ def fit(
     return gathered(before + epochs)
 
 
-def _rate(learning_rate: float | Callable[[float], float]) -> Callable[[float], float]:
-    if callable(learning_rate):
-        return learning_rate
-    if not np.isscalar(learning_rate) or not np.isfinite(learning_rate) or learning_rate <= 0:
-        raise ValueError(f"learning_rate must be a positive number or a callable, got {learning_rate!r}.")
-    return lambda done: learning_rate * min(1.0, 2 * (1 - done))
+def _clipped(optimizer: Callable, norm: float | None) -> Callable:
+    """The optimiser behind PyMC's constraint on the total norm of the gradient."""
+    if norm is None:
+        return optimizer
+    if not np.isscalar(norm) or not norm > 0:
+        raise ValueError(f"max_gradient_norm must be a positive number, got {norm!r}.")
+
+    def constrained(gradients, parameters, **options):
+        return optimizer(pm.total_norm_constraint(gradients, norm), parameters, **options)
+
+    # Keep what tells an optimiser with a rate of its own.
+    return functools.partial(constrained) if isinstance(optimizer, functools.partial) else constrained
 
 
 def _shuffled(counts: list[int], batches: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:

@@ -15,7 +15,7 @@ import xarray as xr
 import pymc_rbm as pmr
 from pymc_rbm.centring import centred
 from pymc_rbm.estimators import surrogate_log_partition
-from pymc_rbm.learning import _rate, _shuffled
+from pymc_rbm.learning import _shuffled
 from pymc_rbm.objective import observed_machines
 
 
@@ -500,9 +500,21 @@ def test_progress_bar(capfd):
 
 
 def test_schedule_and_batches():
-    rate = _rate(0.4)
-    assert [rate(x) for x in (0, 0.5, 0.75, 1)] == pytest.approx([0.4, 0.4, 0.2, 0])
-    assert _rate(lambda done: 1 - done)(0.25) == 0.75
+    shares = (0, 0.25, 0.5, 0.75, 1)
+    expected = {
+        "constant": [0.4] * 5,
+        "hold_then_fall": [0.4, 0.4, 0.4, 0.2, 0],
+        "linear": [0.4, 0.3, 0.2, 0.1, 0],
+        "cosine": [0.4, 0.4 * (1 + 0.5**0.5) / 2, 0.2, 0.4 * (1 - 0.5**0.5) / 2, 0],
+        "robbins_monro": [0.4, 0.4 / 3.5, 0.4 / 6, 0.4 / 8.5, 0.4 / 11],
+    }
+    for name, values in expected.items():
+        rate = getattr(pmr.schedules, name)(0.4)
+        assert [rate(x) for x in shares] == pytest.approx(values)
+    data = pmr.datasets.bars_and_stripes(2)
+    with model_of(data):
+        learned = pmr.fit(8, learning_rate=pmr.schedules.linear(0.4), random_seed=1, progressbar=False)
+    np.testing.assert_allclose(learned["learning"]["learning_rate"], 0.4 * (1 - np.arange(8) / 8))
     rng = np.random.default_rng(1)
     parts = list(_shuffled([10, 7, 10], 3, rng))
     for i, n in enumerate((10, 7, 10)):
@@ -525,6 +537,7 @@ DATA = pmr.datasets.bars_and_stripes(2).values
         ({"sweeps": 0}, "sweeps must be"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"learning_rate": -0.1}, "learning_rate must be a positive number"),
+        ({"max_gradient_norm": 0}, "max_gradient_norm must be a positive number, got 0"),
         ({"learning_rate": np.nan}, "learning_rate must be a positive number"),
         ({"start": {"U": np.zeros((4, 4))}}, r"start names \['U'\]"),
         ({"start": {"W": np.zeros((4, 5))}}, r"start\['W'\] has shape \(4, 5\).*\(4, 4\)"),
@@ -585,6 +598,19 @@ def test_observed_hidden_units_count_and_free_ones_do_not():
         pm.Normal("y", pmr.Hidden("h", v).sum(), 1, observed=3.0)
         with pytest.raises(ValueError, match=r"hidden units h out.*\['y'\]"):
             pmr.fit(1, progressbar=False)
+
+
+@pytest.mark.parametrize("optimizer", [pm.sgd, pm.sgd(learning_rate=0.5)])
+def test_gradients_are_clipped(optimizer):
+    options = {"batch_size": None, "learning_rate": 0.5, "progressbar": False}
+    with model_of(DATA):
+        begin = {"W": np.ones((4, 4)), "b": np.zeros(4), "c": np.zeros(4)}
+
+        learned = pmr.fit(1, optimizer=optimizer, max_gradient_norm=1e-3, start=begin, random_seed=1, **options)[
+            "parameters"
+        ]
+    moved = np.sqrt(sum(float(((learned[name] - begin[name]) ** 2).sum()) for name in begin))
+    assert moved == pytest.approx(0.5e-3, rel=1e-3)
 
 
 def test_divergence_is_said():

@@ -39,6 +39,7 @@ DIRECTION = [
     "centring",
     "learner",
     "progress",
+    "schedules",
     "history",
     "learned",
     "generative",
@@ -49,6 +50,7 @@ DIRECTION = [
 """Each file may import only from files that stand before it."""
 
 WITHOUT_PYMC = [
+    "schedules",
     "units",
     "machine",
     "checks",
