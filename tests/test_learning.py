@@ -605,7 +605,6 @@ def test_gradients_are_clipped(optimizer):
     options = {"batch_size": None, "learning_rate": 0.5, "progressbar": False}
     with model_of(DATA):
         begin = {"W": np.ones((4, 4)), "b": np.zeros(4), "c": np.zeros(4)}
-
         learned = pmr.fit(1, optimizer=optimizer, max_gradient_norm=1e-3, start=begin, random_seed=1, **options)[
             "parameters"
         ]
