@@ -9,24 +9,20 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
-from pymc.distributions.distribution import Discrete, PartialObservedRV, SymbolicRandomVariable
+from pymc.distributions.distribution import Discrete
 from pymc.distributions.shape_utils import maybe_resize
 from pymc.logprob.abstract import _logprob
-from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Variable
-from pytensor.graph.replace import graph_replace
-from pytensor.graph.traversal import ancestors
-from pytensor.tensor.random.op import RandomVariable
-from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.checks import binary_data, restricted_sizes, shape_of, whole_number
 from pymc_rbm.enumeration import symbolic_log_partition
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, machine_of, restricted
+from pymc_rbm.lookup import rbm_of
+from pymc_rbm.machine import HIDDEN, VISIBLE, restricted
 from pymc_rbm.random_variables import DRAW_SWEEPS, RBMRV, HiddenRV, core_of
 
-__all__ = ["RBM", "Hidden", "dependants", "machine_of_rv", "rbm_of"]
+__all__ = ["RBM", "Hidden"]
 
 
 @_logprob.register(RBMRV)
@@ -106,9 +102,14 @@ class RBM(Discrete):
 
     def __new__(cls, name, W, b, c, *, log_z=None, observed=None, dims=None, **kwargs):
         """Check the data and add the variable to the model on the context stack."""
+        n_visible, _ = restricted_sizes(W, b, c)
+        if kwargs.get("total_size") is not None:
+            raise ValueError("RBM takes no total_size: pymc_rbm.fit makes minibatches itself, see its batch_size.")
         if observed is not None:
-            dims = _dims_of_data(observed, dims)
-            observed = binary_data(observed, restricted_sizes(W, b, c)[VISIBLE])
+            observed, dims = _with_dims(observed, dims)
+            observed = binary_data(observed, n_visible)
+        if kwargs.get("initval") is not None and not isinstance(kwargs["initval"], str | Variable):
+            kwargs["initval"] = binary_data(np.asarray(kwargs["initval"]), n_visible, "initval")
         return super().__new__(cls, name, W, b, c, log_z=log_z, observed=observed, dims=dims, **kwargs)
 
     @classmethod
@@ -171,14 +172,17 @@ class Hidden(Discrete):
     def __new__(cls, name, v, *, observed=None, dims=None, **kwargs):
         """Check the data and add the variable to the model on the context stack."""
         if observed is not None:
-            dims = _dims_of_data(observed, dims)
+            observed, dims = _with_dims(observed, dims)
             observed = binary_data(observed, rbm_of(v).owner.op.n_hidden)
+            _same_rows(v, shape_of(observed))
         return super().__new__(cls, name, v, observed=observed, dims=dims, **kwargs)
 
     @classmethod
     def dist(cls, v, **kwargs):
         """Create the variable outside of a model."""
         W, _, c = rbm_of(v).owner.inputs[2:5]
+        if kwargs.get("shape") is not None:
+            _same_rows(v, _lengths(kwargs["shape"]))
         return super().dist([v, core_of(W, None, None), core_of(c, None)], **kwargs)
 
     def support_point(rv, size, v, W, c):  # noqa: N805  PyMC calls it with the variable
@@ -196,84 +200,6 @@ class Hidden(Discrete):
         return pt.where(inside.all(-1), log_p, -np.inf)
 
 
-def rbm_of(v: Variable) -> TensorVariable:
-    """Return the RBM random variable that ``v`` is, or that a masked ``v`` is made of.
-
-    Raises
-    ------
-    ValueError
-        If ``v`` is anything else, a function of an RBM's units included.
-    """
-    todo, found = [v], []
-    while todo:
-        var = todo.pop()
-        node = getattr(var, "owner", None)
-        if node is None:
-            continue
-        if isinstance(node.op, RBMRV):
-            found.append(node.outputs[1])
-        elif isinstance(node.op, ViewOp | PartialObservedRV):
-            todo.append(node.inputs[0])
-        elif isinstance(node.op, IncSubtensor | AdvancedIncSubtensor) and node.op.set_instead_of_inc:
-            todo.extend(node.inputs[:2])
-    if not found:
-        raise ValueError(
-            f"Expected an RBM variable of the model (or RBM.dist(...)), got {v!r}. Pass the variable itself, not a "
-            "function of it."
-        )
-    return found[0]
-
-
-def machine_of_rv(rv: TensorVariable) -> Machine:
-    """The machine of an RBM random variable, with the graphs of its parameters."""
-    return rv.owner.op.machine(*rv.owner.inputs[2:])
-
-
-def dependants(model: pm.Model, rv: Variable) -> list[TensorVariable]:
-    """Random variables and Potentials of ``model`` that depend on ``rv`` directly, not through other variables."""
-    terms = [term for term in (*model.basic_RVs, *model.potentials) if term is not rv]
-    return [term for term in terms if rv in ancestors([term], blockers=set(model.basic_RVs) - {term, rv})]
-
-
-@machine_of.register
-def _(target: TensorVariable, learned: Any = None) -> Machine:
-    machine = machine_of_rv(rbm_of(target))
-    parameters = [pt.as_tensor(p) for p in machine.parameters]
-    values = {} if learned is None else learned["parameters"].dataset
-    random = [
-        x for x in ancestors(parameters) if x.owner and isinstance(x.owner.op, RandomVariable | SymbolicRandomVariable)
-    ]
-    known = {x: pt.constant(np.asarray(values[x.name]).astype(x.dtype)) for x in random if x.name in values}
-    parameters = graph_replace(parameters, known, strict=False)
-    missing = {x.name for x in random if x in set(ancestors(parameters))}
-    if missing:
-        raise ValueError(
-            f"The parameters depend on random variables without a value: {sorted(map(str, missing))}. "
-            "Pass `learned`, the result of pymc_rbm.fit, or fix them with pm.do."
-        )
-    return machine.with_parameters(pytensor.function([], parameters, mode="FAST_COMPILE")())
-
-
-@machine_of.register
-def _(target: pm.Model, learned: Any = None) -> Machine:
-    variables = {rbm_of(rv): rv for rv in target.basic_RVs if _is_rbm(rv)}
-    if len(variables) != 1:
-        names = [rv.name for rv in variables.values()]
-        raise ValueError(
-            f"Expected a model with exactly one RBM, got {len(names)}: {names}. Pass the variable, as in "
-            f"model['{(names or ['v'])[0]}']."
-        )
-    return machine_of(next(iter(variables)), learned)
-
-
-def _is_rbm(rv: Variable) -> bool:
-    try:
-        rbm_of(rv)
-    except ValueError:
-        return False
-    return True
-
-
 def _as_float(x: Any) -> TensorVariable:
     x = pt.as_tensor(x.values if isinstance(x, xr.DataArray) else x)
     return x if x.dtype == pytensor.config.floatX else x.astype(pytensor.config.floatX)
@@ -288,18 +214,38 @@ def _lengths(shape: Any) -> list[int | None]:
             entry = pt.zeros(pt.atleast_1d(entry), dtype="int8") if entry.ndim == 0 else None
             lengths.append(None if entry is None else shape_of(entry)[0])
         else:
-            lengths.append(None if entry is None else int(entry))
+            lengths.append(None if entry is None or entry is Ellipsis else int(entry))
     return lengths
 
 
-def _dims_of_data(data: Any, dims: Any) -> Any:
-    """The dims of a DataArray, its coords added to the model where the model does not have them."""
+def _same_rows(v: Any, shape: Any) -> None:
+    """Refuse hidden units whose rows are not those of v."""
+    rows, wanted = tuple(shape[:-1]), shape_of(v)[:-1]
+    if len(rows) != len(wanted) or any(None not in (m, n) and m != n for m, n in zip(rows, wanted, strict=True)):
+        raise ValueError(
+            f"Hidden units of shape {tuple(shape)} do not fit {v}, of shape {shape_of(v)}: each row of v has one row "
+            "of hidden units."
+        )
+
+
+def _with_dims(data: Any, dims: Any) -> tuple[Any, Any]:
+    """A DataArray in the order of ``dims`` (by default its own), its coords added to the model or compared with it."""
     if not isinstance(data, xr.DataArray):
-        return dims
-    dims = dims if dims is not None else data.dims
-    names = (dims,) if isinstance(dims, str) else tuple(dims)
+        return data, dims
+    names = tuple(data.dims) if dims is None else (dims,) if isinstance(dims, str) else tuple(dims)
+    shared = set(names) & set(data.dims)
+    if shared == set(names) == set(data.dims):
+        data = data.transpose(*names)
+    elif shared or len(names) != data.ndim:
+        raise ValueError(f"The data have dims {data.dims}, which dims={names} neither reorders nor renames as a whole.")
     model = pm.modelcontext(None)
-    for name, own in zip(names, data.dims, strict=False):
-        if name is not None and name not in model.coords:
-            model.add_coord(name, data.coords[own].values if own in data.coords else np.arange(data.sizes[own]))
-    return dims
+    for name, own in zip(names, data.dims, strict=True):
+        labels = data.coords[own].values if own in data.coords else np.arange(data.sizes[own])
+        if name not in model.coords:
+            model.add_coord(name, labels)
+        elif name == own and own in data.coords and not np.array_equal(labels, model.coords[name] or labels):
+            raise ValueError(
+                f"The coordinates of {name!r} in the data are not those of the model: {labels[:4]}… against "
+                f"{np.asarray(model.coords[name])[:4]}…. Reindex the data."
+            )
+    return data, names

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pymc as pm
+import pytensor
 import xarray as xr
 from pytensor.graph.traversal import ancestors
 
-from pymc_rbm.distributions import RBM, Hidden, machine_of_rv, rbm_of
+from pymc_rbm.distributions import RBM, Hidden
+from pymc_rbm.lookup import machine_of_rv, rbm_of
 from pymc_rbm.random_variables import RBMRV, HiddenRV
 
 __all__ = ["generative"]
@@ -51,9 +54,18 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
         raise ValueError(
             f"`learned` has no value for {missing}; its parameters are {sorted(values)}. Is it of another model?"
         )
-    fixed = pm.do(model, {name: values[name].values.astype(model[name].dtype) for name in free})
+    estimates = {name: values[name].values.astype(model[name].dtype) for name in free}
+    # A machine's parameters may depend on observed variables: these stay at their data.
+    parameters = [p for rv in units if isinstance(rv.owner.op, RBMRV) for p in rv.owner.inputs[2:]]
+    given = [rv for rv in model.observed_RVs if rv not in units and rv in ancestors(parameters)]
+    data = pytensor.function([], [model.rvs_to_values[rv] for rv in given], mode="FAST_COMPILE")()
+    fixed = pm.do(model, estimates | {rv.name: x for rv, x in zip(given, data, strict=True)})
 
-    with pm.Model(coords=fixed.coords) as new:
+    coords = {
+        name: np.arange(int(fixed.dim_lengths[name].eval())) if labels is None else labels
+        for name, labels in fixed.coords.items()
+    }
+    with pm.Model(coords=coords, model=None) as new:
         machines = [rv for rv in fixed.basic_RVs if isinstance(rv.owner.op, RBMRV)]
         needed = set(ancestors([p for rv in machines for p in rv.owner.inputs[2:]]))
         for x in fixed.data_vars + fixed.deterministics:

@@ -50,7 +50,8 @@ def learned_tree(
 def _state_dataset(learner: Learner) -> xr.Dataset:
     """What `fit` needs to go on exactly."""
     arrays = {f"state_{i}": ([f"state_{i}_dim_{k}" for k in range(x.ndim)], x) for i, x in enumerate(learner.state())}
-    return xr.Dataset(arrays, attrs={"rng": json.dumps(learner.rng.bit_generator.state)})
+    generator = learner.rng.bit_generator.state
+    return xr.Dataset(arrays, attrs={"rng": json.dumps(generator), "names": json.dumps(learner.state_names())})
 
 
 def restore(learner: Learner, learned: xr.DataTree) -> History:
@@ -62,7 +63,7 @@ def restore(learner: Learner, learned: xr.DataTree) -> History:
     bit_generator = getattr(np.random, rng_state["bit_generator"])()
     bit_generator.state = rng_state
     arrays = [np.asarray(state[f"state_{i}"]) for i in range(len(state.data_vars))]
-    learner.restore(arrays, np.random.Generator(bit_generator))
+    learner.restore(json.loads(state.attrs["names"]), arrays, np.random.Generator(bit_generator))
     return History.of(learned, [x.name for x in learner.observed])
 
 

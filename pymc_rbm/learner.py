@@ -99,13 +99,17 @@ class Learner:
         """All that an update changes, the generator apart: parameters, averages, particles, optimiser's memory."""
         return [np.asarray(x.get_value()) for x in self._state]
 
-    def restore(self, state: list[np.ndarray], rng: np.random.Generator) -> None:
-        """Go on from a `state` and its generator."""
-        shapes = [x.get_value(borrow=True).shape for x in self._state], [x.shape for x in state]
-        if shapes[0] != shapes[1]:
+    def state_names(self) -> list[str]:
+        """What the arrays of `state` are: the optimiser's memory has no names of its own."""
+        return [x.name or f"memory {i}" for i, x in enumerate(self._state)]
+
+    def restore(self, names: list[str], state: list[np.ndarray], rng: np.random.Generator) -> None:
+        """Go on from a `state`, with its names, and its generator."""
+        theirs = [(name, x.shape) for name, x in zip(names, state, strict=True)]
+        ours = [(name, x.get_value(borrow=True).shape) for name, x in zip(self.state_names(), self._state, strict=True)]
+        if theirs != ours:
             raise ValueError(
-                "`resume` is of another run: its state has shapes "
-                f"{shapes[1]}, this model with these arguments has {shapes[0]}."
+                f"`resume` is of another run: its state is {theirs}; this model and arguments need {ours}."
             )
         for shared, value in zip(self._state, state, strict=True):
             shared.set_value(value.astype(shared.dtype))
@@ -150,8 +154,12 @@ class Learner:
         slopes = pt.grad(-goal, self._parameters, disconnected_inputs="ignore")
         gradients = dict(zip(self._parameters, slopes, strict=True))
         if centre:
+            done: set[TensorVariable] = set()  # machines may share parameters: each is centred once
             for x, machine, batch, phase in zip(self.observed, self._machines, batches, phases, strict=True):
-                updates |= self._centre(model, x, machine, batch, phase, gradients)
+                own = direct_parameters(model, x)
+                if not done & set(own):
+                    updates |= self._centre(model, x, machine, batch, phase, gradients)
+                done |= {p for p in own if p is not None}
         # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
         options = {} if isinstance(optimizer, functools.partial) else {"learning_rate": self._rate}
         steps = [gradients[p].astype(p.dtype) for p in self._parameters]

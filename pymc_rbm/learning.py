@@ -160,7 +160,13 @@ def fit(
     estimator = find_method(method)
     clipped = _clipped(optimizer or pm.sgd, max_gradient_norm)
     observed = observed_machines(model)
+    if resume is not None and resume.attrs.get("method") not in (None, estimator.__name__):
+        raise ValueError(
+            f"`resume` learned with {resume.attrs['method']!r}, this call asks for {estimator.__name__!r}."
+        )
     rng = np.random.default_rng(random_seed)
+    if not isinstance(rng.bit_generator, np.random.PCG64):  # its state goes into files as text, others' are arrays
+        rng = np.random.Generator(np.random.PCG64(rng.integers(2**63)))
     learner = Learner(model, observed, chains, estimator, sweeps, clipped, centred, start, rng, compile_kwargs or {})
     history = History([x.name for x in observed]) if resume is None else restore(learner, resume)
     history.persistent = learner.persistent
@@ -173,6 +179,7 @@ def fit(
         "batch_size": max(counts) if batch_size is None else batch_size,
         "chains": chains,
         "sweeps": sweeps,
+        "method": estimator.__name__,
     }
     began = time.perf_counter()
 
@@ -223,6 +230,10 @@ def _clipped(optimizer: Callable, norm: float | None) -> Callable:
 
 def _shuffled(counts: list[int], batches: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
     """Split the rows of each RBM into ``batches`` random parts; RBMs with equally many rows stay paired."""
-    orders = {n: np.array_split(rng.permutation(n), batches) for n in sorted(set(counts))}
+    # Fewer rows than parts: go through them as often as it takes, so that no part is empty.
+    orders = {
+        n: np.array_split(np.concatenate([rng.permutation(n) for _ in range(-(-batches // n))]), batches)
+        for n in sorted(set(counts))
+    }
     for i in range(batches):
         yield [orders[n][i] for n in counts]

@@ -24,7 +24,7 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.distributions import dependants, machine_of_rv
+from pymc_rbm.lookup import dependants, machine_of_rv
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.random_variables import RBMRV, HiddenRV
 
@@ -132,7 +132,10 @@ def parameter_variables(model: pm.Model) -> list[TensorVariable]:
 def direct_parameters(model: pm.Model, x: Observed) -> tuple[TensorVariable | None, ...]:
     """The free variables that *are* the W, b and c of an RBM; None for what is an expression, data or transformed."""
     plain = [_plain(p) for p in x.rv.owner.inputs[2:5]]
-    return tuple(p if p in model.free_RVs and model.rvs_to_transforms.get(p) is None else None for p in plain)
+    return tuple(
+        p if p in model.free_RVs and p.ndim == ndim and model.rvs_to_transforms.get(p) is None else None
+        for p, ndim in zip(plain, (2, 1, 1), strict=True)
+    )
 
 
 def start_values(

@@ -119,6 +119,10 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
     -------
     Figure
     """
+    if group not in idata:
+        raise ValueError(
+            f"There is no group {group!r}, only {sorted(idata.children)}; what `fit` returns has 'particles'."
+        )
     if var_names is None:
         var_names = [name for name in idata[group].data_vars if str(name).endswith("free_energy")]
     plots = az.combine_plots(

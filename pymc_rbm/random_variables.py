@@ -48,7 +48,8 @@ class RBMRV(RandomVariable):
     def rng_fn(self, rng, W, b, c, *rest):
         """Draw: all rows at once where they share their parameters."""
         size = rest[-1]
-        batch = tuple(size or np.broadcast_shapes(W.shape[:-2], b.shape[:-1], c.shape[:-1]))
+        log_z_shapes = [np.shape(log_z) for log_z in rest[:-1]]
+        batch = tuple(size or np.broadcast_shapes(W.shape[:-2], b.shape[:-1], c.shape[:-1], *log_z_shapes))
         if W.ndim - 2 == b.ndim - 1 == c.ndim - 1 == sum(W.shape[:-2] + b.shape[:-1] + c.shape[:-1]) / 3:
             W, b, c = W.reshape(W.shape[-2:]), b.reshape(-1), c.reshape(-1)
             rows = draw_visible(rng, int(np.prod(batch)), self.sweeps, W, b, c)

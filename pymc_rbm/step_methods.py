@@ -22,11 +22,11 @@ from rich.progress import TextColumn
 from rich.table import Column
 
 from pymc_rbm.checks import whole_number
-from pymc_rbm.distributions import dependants, machine_of_rv, rbm_of
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.interrupts import is_interrupt
-from pymc_rbm.machine import HIDDEN, Machine
+from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
 from pymc_rbm.random_variables import RBMRV, HiddenRV
 
 __all__ = ["BlockGibbs", "register"]
@@ -184,7 +184,13 @@ def _check(model: pm.Model, rvs: list[TensorVariable]) -> None:
             raise ValueError(
                 f"{rv.name} and its hidden units must be updated together: add {left_out} to the vars of BlockGibbs."
             )
-        if len([x for x in children if x in model.observed_RVs]) > 1:
+        given = [x for x in children if x in model.observed_RVs]
+        if any(x.owner.inputs[2] is not rv for x in given) and _visible_kind(rv) == "free":
+            raise ValueError(
+                f"{rv.name} stands for masked rows of a variable with observed hidden units. Mask single entries, or "
+                "leave these rows out."
+            )
+        if len(given) > 1:
             raise ValueError(
                 f"More than one observed Hidden variable of {rv.name}: their joint conditional is not that of an RBM."
             )
@@ -203,12 +209,14 @@ def _compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, comp
         if isinstance(rv.owner.op, HiddenRV):
             v_in = rv.owner.inputs[2]
             new[rv], v, next_rng = _new_hidden(rv, new, next_rng)
-            if not set(ancestors([v_in])) & set(new):
-                described.append((machine_of_rv(rbm_of(v_in)), v))
+            known = {id(v) for _, v in described}
+            if not set(ancestors([v_in])) & set(new) and id(v) not in known:
+                described.append((_machine_of_hidden(rv), v))
 
     changed = [pt.neq(new[rv], model.rvs_to_values[rv]) for rv in rvs]
+    has_energy = all(machine.layers[VISIBLE].bias is not None for machine, _ in described)
     statistics = [
-        sum(machine.free_energy(v).mean() for machine, v in described),
+        sum(machine.free_energy(v).mean() for machine, v in described) if has_energy else np.nan,
         sum(x.sum() for x in changed) / sum(x.size for x in changed),
         sum(v.mean() for _, v in described) / len(described),
         sum(machine.mean(HIDDEN, [v, None]).mean() for machine, v in described) / len(described),
@@ -240,10 +248,19 @@ def _new_visible(model: pm.Model, rv: TensorVariable, n: int, rng):
     return v if held is None else v[mask], v, rng
 
 
+def _machine_of_hidden(rv: TensorVariable) -> Machine:
+    """The machine of a Hidden variable; without visible biases where v has been replaced by data (``pm.do``)."""
+    _, _, v, W, c = rv.owner.inputs
+    try:
+        return machine_of_rv(rbm_of(v))
+    except ValueError:
+        return restricted(W, None, c)
+
+
 def _new_hidden(rv: TensorVariable, new: dict[Variable, TensorVariable], rng):
     """A hidden variable drawn given the visible state after the sweeps, that state, and the next rng."""
     v = rv.owner.inputs[2]
-    machine = machine_of_rv(rbm_of(v))
+    machine = _machine_of_hidden(rv)
     [v] = graph_replace([v], {x: y for x, y in new.items() if x in set(ancestors([v]))}, strict=False)
     (_, h), rng = sweep(machine, [v, None], rng, clamped=[True, None])
     return h, v, rng

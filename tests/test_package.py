@@ -32,6 +32,7 @@ DIRECTION = [
     "functions",
     "draws",
     "random_variables",
+    "lookup",
     "distributions",
     "step_methods",
     "objective",

@@ -16,7 +16,7 @@ import reference as ref
 from pymc.step_methods import STEP_METHODS
 
 import pymc_rbm as pmr
-from pymc_rbm.distributions import dependants
+from pymc_rbm.lookup import dependants
 from pymc_rbm.step_methods import BlockGibbs, register
 
 W, B, C = ref.machine(4, 3, seed=21)

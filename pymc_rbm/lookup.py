@@ -1,0 +1,132 @@
+"""Which RBM stands behind a variable or a model, and what depends on a variable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from pymc.distributions.distribution import PartialObservedRV, SymbolicRandomVariable
+from pytensor.compile.ops import ViewOp
+from pytensor.graph.basic import Variable, equal_computations
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.basic import AllocEmpty
+from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.random.op import RandomVariable
+from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.machine import Machine, machine_of
+from pymc_rbm.random_variables import RBMRV
+
+__all__ = ["dependants", "machine_of_rv", "rbm_of"]
+
+
+def rbm_of(v: Variable) -> TensorVariable:
+    """Return the RBM random variable that ``v`` is, or that a masked ``v`` is made of.
+
+    Raises
+    ------
+    ValueError
+        If ``v`` is anything else, a function of an RBM's units included.
+    """
+    var = _unviewed(v)
+    parts = [var, *_masked_parts(var)]
+    found = [rv for rv in map(_rbm_behind, parts) if rv is not None]
+    if not found or len(found) < len(parts) - 1:
+        raise ValueError(
+            f"Expected an RBM variable of the model (or RBM.dist(...)), got {v!r}. Pass the variable itself, not a "
+            "function of it."
+        )
+    first, *others = found
+    if any(rv is not first for rv in others):  # PyMC splits a mask of whole rows into two variables
+        parameters = [[_plain_core(p) for p in rv.owner.inputs[2:]] for rv in found]
+        if not all(equal_computations(parameters[0], p) for p in parameters[1:]):
+            raise ValueError(
+                f"{v!r} joins RBM variables with different parameters: it is a function of two machines, or whole rows "
+                "are masked while parameters differ by row, which is not supported."
+            )
+    return first
+
+
+def _unviewed(v: Any) -> Any:
+    while getattr(v, "owner", None) is not None and isinstance(v.owner.op, ViewOp):
+        v = v.owner.inputs[0]
+    return v
+
+
+def _rbm_behind(v: Any) -> TensorVariable | None:
+    """The RBM variable that ``v`` is, or whose entries PyMC split by a mask."""
+    node = getattr(v, "owner", None)
+    if node is not None and isinstance(node.op, PartialObservedRV):
+        return _rbm_behind(node.inputs[0])
+    return v if node is not None and isinstance(node.op, RBMRV) else None
+
+
+def _masked_parts(v: Any) -> list[Any]:
+    """The two variables that PyMC joins into a masked one: both set into an empty array. Otherwise an empty list."""
+    parts = []
+    while getattr(v, "owner", None) is not None and isinstance(v.owner.op, IncSubtensor | AdvancedIncSubtensor):
+        if not v.owner.op.set_instead_of_inc:
+            return []
+        parts.append(_unviewed(v.owner.inputs[1]))
+        v = v.owner.inputs[0]
+    is_join = len(parts) == 2 and v.owner is not None and isinstance(v.owner.op, AllocEmpty)
+    return parts if is_join else []
+
+
+def _plain_core(p: Any) -> Any:
+    """A parameter without the axes that PyTensor prepends; with its batch axes, if it has real ones."""
+    while p.owner is not None and isinstance(p.owner.op, DimShuffle) and p.owner.op.new_order[0] == "x":
+        p = p.owner.inputs[0]
+    return p
+
+
+def machine_of_rv(rv: TensorVariable) -> Machine:
+    """The machine of an RBM random variable, with the graphs of its parameters."""
+    return rv.owner.op.machine(*rv.owner.inputs[2:])
+
+
+def dependants(model: pm.Model, rv: Variable) -> list[TensorVariable]:
+    """Random variables and Potentials of ``model`` that depend on ``rv`` directly, not through other variables."""
+    terms = [term for term in (*model.basic_RVs, *model.potentials) if term is not rv]
+    return [term for term in terms if rv in ancestors([term], blockers=set(model.basic_RVs) - {term, rv})]
+
+
+@machine_of.register
+def _(target: TensorVariable, learned: Any = None) -> Machine:
+    machine = machine_of_rv(rbm_of(target))
+    parameters = [pt.as_tensor(p) for p in machine.parameters]
+    values = {} if learned is None else learned["parameters"].dataset
+    random = [
+        x for x in ancestors(parameters) if x.owner and isinstance(x.owner.op, RandomVariable | SymbolicRandomVariable)
+    ]
+    known = {x: pt.constant(np.asarray(values[x.name]).astype(x.dtype)) for x in random if x.name in values}
+    parameters = graph_replace(parameters, known, strict=False)
+    missing = {x.name for x in random if x in set(ancestors(parameters))}
+    if missing:
+        raise ValueError(
+            f"The parameters depend on random variables without a value: {sorted(map(str, missing))}. "
+            "Pass `learned`, the result of pymc_rbm.fit, or fix them with pm.do."
+        )
+    return machine.with_parameters(pytensor.function([], parameters, mode="FAST_COMPILE")())
+
+
+@machine_of.register
+def _(target: pm.Model, learned: Any = None) -> Machine:
+    # A masked variable is one machine, though PyMC registers two variables for it.
+    variables = {
+        str(rv.name).removesuffix("_observed").removesuffix("_unobserved"): rv
+        for rv in target.basic_RVs
+        if _rbm_behind(rv) is not None
+    }
+    if len(variables) != 1:
+        names = list(variables)
+        raise ValueError(
+            f"Expected a model with exactly one RBM, got {len(names)}: {names}. Pass the variable, as in "
+            f"model['{(names or ['v'])[0]}']."
+        )
+    return machine_of(next(iter(variables.values())), learned)
