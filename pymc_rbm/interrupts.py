@@ -1,7 +1,7 @@
 """Ctrl-C at a good moment.
 
-A signal that arrives while numba's compiled code runs surfaces as a SystemError with the KeyboardInterrupt behind it,
-or it comes between two updates that belong together. Long loops of the package defer it to the end of an iteration.
+A KeyboardInterrupt that is raised while numba's compiled code runs surfaces as a SystemError or crashes the process; or
+it comes between two updates that belong together. Compiled calls and long loops of the package defer it to their end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import signal
 import threading
 from typing import Any
 
-__all__ = ["DeferredInterrupt", "is_interrupt"]
+__all__ = ["DeferredInterrupt"]
 
 
 class DeferredInterrupt:
@@ -35,12 +35,3 @@ class DeferredInterrupt:
     def _note(self, *arguments: object) -> None:
         self.pending = True
         signal.signal(signal.SIGINT, self._previous)
-
-
-def is_interrupt(error: BaseException | None) -> bool:
-    """Whether a KeyboardInterrupt is behind ``error``."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

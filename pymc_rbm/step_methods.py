@@ -24,7 +24,7 @@ from rich.table import Column
 from pymc_rbm.checks import whole_number
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
-from pymc_rbm.interrupts import is_interrupt
+from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
 from pymc_rbm.random_variables import RBMRV, HiddenRV
@@ -112,12 +112,10 @@ class BlockGibbs(BlockedStep):
     def step(self, point):
         """Return the next point and the statistics."""
         arguments = [point[name] for name in self._inputs]
-        try:
+        with DeferredInterrupt() as interrupt:
             self.rng, *outputs = self._function(self.rng, *arguments)
-        except SystemError as error:  # what numba makes of Ctrl-C; PyMC keeps the draws for a KeyboardInterrupt
-            if is_interrupt(error):
-                raise KeyboardInterrupt from None
-            raise
+        if interrupt.pending:  # PyMC keeps the draws so far
+            raise KeyboardInterrupt
         values = {var.name: new for var, new in zip(self.vars, outputs, strict=False)}
         stats = {name: float(x) for name, x in zip(self.stats_dtypes_shapes, outputs[len(self.vars) :], strict=True)}
         return {**point, **values}, [stats]
@@ -201,6 +199,7 @@ def _compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, comp
     rng = next_rng = pt.random.rng("rng")
     new: dict[Variable, TensorVariable] = {}
     described: list[tuple[Machine, TensorVariable]] = []
+    seen: set[Variable] = set()  # visible variables of Hidden ones, which may share them
     for rv in rvs:
         if not isinstance(rv.owner.op, HiddenRV):
             new[rv], v, next_rng = _new_visible(model, rv, n, next_rng)
@@ -209,9 +208,9 @@ def _compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, comp
         if isinstance(rv.owner.op, HiddenRV):
             v_in = rv.owner.inputs[2]
             new[rv], v, next_rng = _new_hidden(rv, new, next_rng)
-            known = {id(v) for _, v in described}
-            if not set(ancestors([v_in])) & set(new) and id(v) not in known:
+            if v_in not in seen and not set(ancestors([v_in])) & set(new):
                 described.append((_machine_of_hidden(rv), v))
+                seen.add(v_in)
 
     changed = [pt.neq(new[rv], model.rvs_to_values[rv]) for rv in rvs]
     has_energy = all(machine.layers[VISIBLE].bias is not None for machine, _ in described)
