@@ -39,6 +39,7 @@ class Learner:
         method: Callable,
         sweeps: int,
         optimizer: Callable,
+        max_gradient_norm: float | None,
         centre: bool,
         start: dict[str, Any] | None,
         rng: np.random.Generator,
@@ -55,7 +56,7 @@ class Learner:
         self._data = [pytensor.shared(x.rows, name=f"{x.name}_data") for x in observed]
         self._rows = [pt.lvector(f"{x.name}_rows") for x in observed]
         self._particles = [self._dispersed(x, chains) for x in observed]
-        self._update = self._compile_update(model, method, sweeps, optimizer, centre)
+        self._update = self._compile_update(model, method, sweeps, optimizer, max_gradient_norm, centre)
         self._pseudo = self._compile_pseudo_log_likelihood()
         variables = parameter_variables(model)
         self._names = [x.name for x in variables]
@@ -131,7 +132,15 @@ class Learner:
         _, states = x.machine.layers[VISIBLE].unit.dispersed(size, pt.random.shared_rng(rng))
         return pytensor.shared(pytensor.function([], states, mode="FAST_COMPILE")(), name=f"{x.name}_particles")
 
-    def _compile_update(self, model: pm.Model, method: Callable, sweeps: int, optimizer: Callable, centre: bool):
+    def _compile_update(
+        self,
+        model: pm.Model,
+        method: Callable,
+        sweeps: int,
+        optimizer: Callable,
+        max_gradient_norm: float | None,
+        centre: bool,
+    ):
         rng = next_rng = pt.random.rng("rng")
         updates: dict[Any, TensorVariable] = {}
         monitors, phases = [], []
@@ -157,12 +166,14 @@ class Learner:
             done: set[TensorVariable] = set()  # machines may share parameters: each is centred once
             for x, machine, batch, phase in zip(self.observed, self._machines, batches, phases, strict=True):
                 own = direct_parameters(model, x)
-                if not done & set(own):
-                    updates |= self._centre(model, x, machine, batch, phase, gradients)
+                if None not in own and not done & set(own):
+                    updates |= self._centre(model, x, own, machine, batch, phase, gradients)
                 done |= {p for p in own if p is not None}
         # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
         options = {} if isinstance(optimizer, functools.partial) else {"learning_rate": self._rate}
         steps = [gradients[p].astype(p.dtype) for p in self._parameters]
+        if max_gradient_norm is not None:
+            steps = pm.total_norm_constraint(steps, max_gradient_norm)
         updates |= optimizer(steps, self._parameters, **options)
         for p, average in zip(self._parameters, self._averages, strict=True):
             updates[average] = (average + self._weight * (updates[p] - average)).astype(p.dtype)
@@ -170,12 +181,9 @@ class Learner:
         inputs, outputs = [In(rng, mutable=True), *self._rows], [Out(next_rng, borrow=True), *monitors]
         return pm.compile(inputs, outputs, updates=updates, **self._compile_kwargs)
 
-    def _centre(self, model, x: Observed, machine: Machine, batch, phase: NegativePhase, gradients: dict) -> dict:
-        """Centre the gradients of a machine's parameters in place; return the updates of the offsets."""
-        names = [None if p is None else model.rvs_to_values[p].name for p in direct_parameters(model, x)]
-        if None in names:
-            return {}
-        W, b, c = (next(p for p in self._parameters if p.name == name) for name in names)
+    def _centre(self, model, x: Observed, own, machine: Machine, batch, phase: NegativePhase, gradients: dict) -> dict:
+        """Centre the gradients of a machine's own W, b and c in place; return the updates of the offsets."""
+        W, b, c = (self._given[model.rvs_to_values[p]] for p in own)
         mu = pytensor.shared(x.mean.astype(W.dtype), name=f"{x.name}_visible_offset")
         lam = pytensor.shared(np.full(c.get_value(borrow=True).shape, 0.5, W.dtype), name=f"{x.name}_hidden_offset")
         gradients[W], gradients[b], gradients[c] = centred(gradients[W], gradients[b], gradients[c], mu, lam)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -158,7 +157,9 @@ def fit(
     horizon = None if horizon is None else whole_number("horizon", horizon)
     rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
     estimator = find_method(method)
-    clipped = _clipped(optimizer or pm.sgd, max_gradient_norm)
+    optimizer = optimizer or pm.sgd
+    if max_gradient_norm is not None and not (np.isscalar(max_gradient_norm) and max_gradient_norm > 0):
+        raise ValueError(f"max_gradient_norm must be a positive number, got {max_gradient_norm!r}.")
     observed = observed_machines(model)
     if resume is not None and resume.attrs.get("method") not in (None, estimator.__name__):
         raise ValueError(
@@ -167,7 +168,19 @@ def fit(
     rng = np.random.default_rng(random_seed)
     if not isinstance(rng.bit_generator, np.random.PCG64):  # its state goes into files as text, others' are arrays
         rng = np.random.Generator(np.random.PCG64(rng.integers(2**63)))
-    learner = Learner(model, observed, chains, estimator, sweeps, clipped, centred, start, rng, compile_kwargs or {})
+    learner = Learner(
+        model,
+        observed,
+        chains,
+        estimator,
+        sweeps,
+        optimizer,
+        max_gradient_norm,
+        centred,
+        start,
+        rng,
+        compile_kwargs or {},
+    )
     history = History([x.name for x in observed]) if resume is None else restore(learner, resume)
     history.persistent = learner.persistent
     before = 0 if resume is None else int(resume.attrs["epochs_done"])
@@ -212,20 +225,6 @@ def fit(
         warnings.warn(message, stacklevel=2)
         return gathered(epoch, interrupted=True)
     return gathered(before + epochs)
-
-
-def _clipped(optimizer: Callable, norm: float | None) -> Callable:
-    """The optimiser behind PyMC's constraint on the total norm of the gradient."""
-    if norm is None:
-        return optimizer
-    if not np.isscalar(norm) or not norm > 0:
-        raise ValueError(f"max_gradient_norm must be a positive number, got {norm!r}.")
-
-    def constrained(gradients, parameters, **options):
-        return optimizer(pm.total_norm_constraint(gradients, norm), parameters, **options)
-
-    # Keep what tells an optimiser with a rate of its own.
-    return functools.partial(constrained) if isinstance(optimizer, functools.partial) else constrained
 
 
 def _shuffled(counts: list[int], batches: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:

@@ -42,14 +42,18 @@ def rbm_of(v: Variable) -> TensorVariable:
             "function of it."
         )
     first, *others = found
-    if any(rv is not first for rv in others):  # PyMC splits a mask of whole rows into two variables
-        parameters = [[_plain_core(p) for p in rv.owner.inputs[2:]] for rv in found]
-        if not all(equal_computations(parameters[0], p) for p in parameters[1:]):
-            raise ValueError(
-                f"{v!r} joins RBM variables with different parameters: it is a function of two machines, or whole rows "
-                "are masked while parameters differ by row, which is not supported."
-            )
+    if not all(_same_machine(first, rv) for rv in others):
+        raise ValueError(
+            f"{v!r} joins RBM variables with different parameters: it is a function of two machines, or whole rows "
+            "are masked while parameters differ by row, which is not supported."
+        )
     return first
+
+
+def _same_machine(a: TensorVariable, b: TensorVariable) -> bool:
+    """Whether two RBM variables have the same parameters: PyMC splits a mask of whole rows into two such variables."""
+    parameters = ([_plain_core(p) for p in rv.owner.inputs[2:]] for rv in (a, b))
+    return a is b or equal_computations(*parameters)
 
 
 def _unviewed(v: Any) -> Any:
@@ -117,16 +121,15 @@ def _(target: TensorVariable, learned: Any = None) -> Machine:
 
 @machine_of.register
 def _(target: pm.Model, learned: Any = None) -> Machine:
-    # A masked variable is one machine, though PyMC registers two variables for it.
-    variables = {
-        str(rv.name).removesuffix("_observed").removesuffix("_unobserved"): rv
-        for rv in target.basic_RVs
-        if _rbm_behind(rv) is not None
-    }
+    variables: list[tuple[str, TensorVariable]] = []
+    for rv in target.basic_RVs:
+        behind = _rbm_behind(rv)
+        if behind is not None and not any(_same_machine(behind, known) for _, known in variables):
+            variables.append((rv.name, behind))
     if len(variables) != 1:
-        names = list(variables)
+        names = [name for name, _ in variables]
         raise ValueError(
             f"Expected a model with exactly one RBM, got {len(names)}: {names}. Pass the variable, as in "
             f"model['{(names or ['v'])[0]}']."
         )
-    return machine_of(next(iter(variables.values())), learned)
+    return machine_of(variables[0][1], learned)

@@ -173,6 +173,24 @@ def test_shared_weights_are_centred_once():
     assert model is not None
 
 
+def test_names_do_not_decide_what_a_machine_is():
+    """Two machines called like the parts of a masked variable are two; equal parameters are one machine."""
+    with pm.Model() as model:
+        pmr.RBM("v_observed", W, B, C)
+        pmr.RBM("v_unobserved", 2 * W, B, C)
+    with pytest.raises(ValueError, match="exactly one RBM, got 2"):
+        pmr.log_partition(model)
+
+
+def test_two_hidden_variables_count_their_machine_once():
+    with pm.Model():
+        v = pmr.RBM("v", W, B, C, observed=STATES[3])
+        pmr.Hidden("h", v)
+        pmr.Hidden("g", v)
+        stats = pm.sample(5, tune=0, chains=1, **quiet)["sample_stats"]
+    np.testing.assert_allclose(stats["free_energy"], pmr.free_energy(STATES[3], W, B, C), rtol=1e-10)
+
+
 def test_log_z_with_batch_axes_shapes_the_draws():
     assert pm.draw(pmr.RBM.dist(W, B, C, log_z=np.zeros(2)), random_seed=1).shape == (2, 3)
 
