@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from pymc_rbm import datasets, schedules
+from pymc_rbm import coupling, datasets, estimators, schedules, tempering
 from pymc_rbm.distributions import RBM, Hidden
 from pymc_rbm.enumeration import IntractableError
 from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
@@ -13,6 +13,7 @@ from pymc_rbm.log_partition import LogPartitionEstimate, log_partition
 from pymc_rbm.machine import Machine, machine_of, restricted
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing
 from pymc_rbm.step_methods import BlockGibbs, register
+from pymc_rbm.stopping import LearningStatus, StopOnGap, StopOnLikelihood
 from pymc_rbm.units import Bernoulli
 
 __version__ = version("pymc-rbm")
@@ -23,13 +24,18 @@ __all__ = [
     "BlockGibbs",
     "Hidden",
     "IntractableError",
+    "LearningStatus",
     "LogPartitionEstimate",
     "Machine",
+    "StopOnGap",
+    "StopOnLikelihood",
     "averaged",
     "conditional_hidden",
     "conditional_visible",
+    "coupling",
     "datasets",
     "energy",
+    "estimators",
     "fit",
     "free_energy",
     "generative",
@@ -42,6 +48,7 @@ __all__ = [
     "plot_mixing",
     "restricted",
     "schedules",
+    "tempering",
 ]
 
 register()

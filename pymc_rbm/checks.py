@@ -14,6 +14,7 @@ from pytensor.graph.rewriting.utils import rewrite_graph
 __all__ = ["binary_data", "restricted_sizes", "shape_of", "whole_number"]
 
 Shape = tuple[int | None, ...]
+PIECE = 2**22
 
 
 def whole_number(name: str, value: Any, least: int = 1) -> int:
@@ -90,23 +91,32 @@ def binary_data(data: Any, n_visible: int | None = None, name: str = "observed")
         return data
     if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
         raise ValueError(f"{name} must be numbers 0 and 1, got an array of dtype {values.dtype}.")
-    known = np.ma.compressed(values) if np.ma.isMaskedArray(values) else values
-    if np.isnan(known).any():
-        raise ValueError(
-            f"{name} contains NaN. To have missing entries sampled, mask them: numpy.ma.masked_invalid(data)."
-        )
-    wrong = known[(known != 0) & (known != 1)]
-    if wrong.size:
-        shown = ", ".join(f"{x:g}" for x in np.unique(wrong)[:3])
-        raise ValueError(
-            f"{name} must contain only 0 and 1, got {wrong.size} other entries of {known.size} (such as {shown}). "
-            "Binarise first, for example (data > threshold).astype(int)."
-        )
+    _check_binary(values, name)
     if isinstance(data, Variable):
         return data
     if np.ma.isMaskedArray(values):
         return np.ma.MaskedArray(values.filled(0).astype("int8"), np.ma.getmaskarray(values))
-    return values.astype("int8")
+    return values.astype("int8", copy=False)
+
+
+def _check_binary(values: np.ndarray, name: str) -> None:
+    """Refuse unmasked entries that are not 0 or 1; piece by piece, so that large data need little more memory."""
+    wrong, examples = 0, np.empty(0)
+    for piece in np.array_split(values, max(1, values.size // PIECE)) if values.ndim else [values]:
+        known = np.ma.compressed(piece) if np.ma.isMaskedArray(piece) else piece
+        if np.isnan(known).any():
+            raise ValueError(
+                f"{name} contains NaN. To have missing entries sampled, mask them: numpy.ma.masked_invalid(data)."
+            )
+        other = known[(known != 0) & (known != 1)]
+        wrong, examples = wrong + other.size, np.unique(np.concatenate([examples, other]))[:3]
+    if wrong:
+        shown = ", ".join(f"{x:g}" for x in examples)
+        total = values.count() if np.ma.isMaskedArray(values) else values.size
+        raise ValueError(
+            f"{name} must contain only 0 and 1, got {wrong} other entries of {total} (such as {shown}). "
+            "Binarise first, for example (data > threshold).astype(int)."
+        )
 
 
 def _known_values(x: Any) -> np.ndarray | None:
@@ -117,6 +127,7 @@ def _known_values(x: Any) -> np.ndarray | None:
         return np.asarray(x.get_value(borrow=True))
     if isinstance(x, Variable):
         return None
-    if hasattr(x, "toarray"):
-        return np.asarray(x.toarray())
+    if hasattr(x, "toarray"):  # sparse; binary ones are held as int8, so make no larger array on the way
+        is_binary = x.dtype.kind in "biuf" and ((x.data == 0) | (x.data == 1)).all()
+        return np.asarray((x.astype("int8") if is_binary else x).toarray())
     return np.asanyarray(x.to_numpy() if hasattr(x, "to_numpy") else x)

@@ -15,6 +15,7 @@ from pytensor.compile.io import In, Out
 
 from pymc_rbm.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states
 from pymc_rbm.gibbs import sweep, sweeps
+from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import HIDDEN, VISIBLE, restricted
 
 __all__ = ["draw_visible"]
@@ -31,12 +32,15 @@ def draw_visible(
     W, b, c = parameters = [np.ascontiguousarray(p, dtype="float64") for p in (W, b, c)]
     if not all(np.isfinite(p).all() for p in parameters):
         raise ValueError("The parameters of an RBM must be finite numbers; got NaN or infinity while drawing.")
-    if is_enumerable(restricted(W, b, c)):
-        layer, cdf = _enumerated_cdf(W.shape, W.tobytes(), b.tobytes(), c.tobytes())
-        indices = np.searchsorted(cdf, rng.random(rows) * cdf[-1], side="right")
-        next_rng, v = _visible_of_index_function(W.shape, layer)(rng, indices, *parameters)
-    else:
-        next_rng, v = _chain_function()(rng, rows, n_sweeps, *parameters)
+    with DeferredInterrupt() as interrupt:
+        if is_enumerable(restricted(W, b, c)):
+            layer, cdf = _enumerated_cdf(W.shape, W.tobytes(), b.tobytes(), c.tobytes())
+            indices = np.searchsorted(cdf, rng.random(rows) * cdf[-1], side="right")
+            next_rng, v = _visible_of_index_function(W.shape, layer)(rng, indices, *parameters)
+        else:
+            next_rng, v = _chain_function()(rng, rows, n_sweeps, *parameters)
+    if interrupt.pending:
+        raise KeyboardInterrupt
     if next_rng is not rng:  # the compiled function worked on a copy
         rng.bit_generator.state = next_rng.bit_generator.state
     return v

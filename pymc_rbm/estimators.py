@@ -1,36 +1,61 @@
 """Estimators of the negative phase: what stands in for the gradient of log Z.
 
-Each is one function of a machine, a batch of data, the states of the persistent chains, a generator and a number of
-sweeps. It returns a scalar whose *derivative* estimates that of log Z, the particles that it used (shape (n, visible)),
-the next states of the persistent chains (None if it has none) and the next generator. To add an estimator, write one
-more function and its row in `METHODS`.
+Each is one function of
+
+- ``machine``: the machine at the current parameters,
+- ``base``: independent units with the data's means,
+- ``batch``: rows of data, shape (rows, visible),
+- ``states``: a shared variable, the visible states of the persistent chains, shape (chains, visible),
+- ``rng``: a generator, and ``sweeps``: their number for each update, possibly symbolic,
+
+and perhaps of options with defaults, by keyword (set them with ``functools.partial``). It returns a `NegativePhase`.
+To add an estimator, write one more function; a row in `pymc_rbm.methods` gives it a name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pytensor
 import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.checks import shape_of
 from pymc_rbm.enumeration import is_enumerable, sizes_of, symbolic_log_partition
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import Machine
 
-__all__ = ["METHODS", "NegativePhase", "contrastive", "exact", "find_method", "persistent", "surrogate_log_partition"]
+__all__ = ["NegativePhase", "contrastive", "exact", "fast_persistent", "persistent", "surrogate_log_partition"]
 
 
 @dataclass(frozen=True)
 class NegativePhase:
-    """What an estimator returns."""
+    """What an estimator returns.
+
+    Attributes
+    ----------
+    log_z : scalar
+        Its *derivative* estimates that of log Z.
+    particles : shape (n, visible)
+        The states that stand for the model in this update.
+    states : shape (chains, visible) or None
+        The next states of the persistent chains; None if there are none.
+    rng : generator
+    updates : dict
+        New values of whatever shared variables the estimator made for itself; each needs a name.
+    report : dict
+        Figures to be recorded at every iteration, of fixed shapes.
+    """
 
     log_z: TensorVariable
     particles: TensorVariable
     states: TensorVariable | None
     rng: Any
+    updates: dict[Any, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 def surrogate_log_partition(machine: Machine, particles: Any) -> TensorVariable:
@@ -38,7 +63,7 @@ def surrogate_log_partition(machine: Machine, particles: Any) -> TensorVariable:
     return -machine.free_energy(disconnected_grad(pt.as_tensor(particles))).mean()
 
 
-def persistent(machine: Machine, batch: Any, states: Any, rng: Any, sweeps: int) -> NegativePhase:
+def persistent(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
     """Persistent contrastive divergence, PCD-k: chains that are never restarted.
 
     Biased only because the chains lag behind the moving parameters: not at all in the limit of a falling learning rate
@@ -48,7 +73,7 @@ def persistent(machine: Machine, batch: Any, states: Any, rng: Any, sweeps: int)
     return NegativePhase(surrogate_log_partition(machine, v), v, v, rng)
 
 
-def contrastive(machine: Machine, batch: Any, states: Any, rng: Any, sweeps: int) -> NegativePhase:
+def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
     """Contrastive divergence, CD-k: ``sweeps`` sweeps from the batch itself, forgotten afterwards.
 
     Biased for any finite number of sweeps, towards machines that reproduce the data locally: modes far from all data
@@ -59,7 +84,7 @@ def contrastive(machine: Machine, batch: Any, states: Any, rng: Any, sweeps: int
     return NegativePhase(surrogate_log_partition(machine, v), v, None, rng)
 
 
-def exact(machine: Machine, batch: Any, states: Any, rng: Any, sweeps: int) -> NegativePhase:
+def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
     """Exact gradient of log Z by enumeration of the smaller side, at most 16 units. No bias, no noise.
 
     The persistent chains run along, for diagnosis only.
@@ -74,17 +99,41 @@ def exact(machine: Machine, batch: Any, states: Any, rng: Any, sweeps: int) -> N
             f"method='exact' enumerates the smaller side, which has more than 16 units: sizes {sizes_of(machine)}. Use "
             "method='pcd'."
         )
-    phase = persistent(machine, batch, states, rng, sweeps)
+    phase = persistent(machine, base, batch, states, rng, sweeps)
     return NegativePhase(symbolic_log_partition(machine), phase.particles, phase.states, phase.rng)
 
 
-METHODS: dict[str, Callable[..., NegativePhase]] = {"pcd": persistent, "cd": contrastive, "exact": exact}
+def fast_persistent(
+    machine: Machine,
+    base: Machine,
+    batch: Any,
+    states: Any,
+    rng: Any,
+    sweeps: Any,
+    *,
+    rate: float = 0.05,
+    decay: float = 0.95,
+) -> NegativePhase:
+    """Fast persistent contrastive divergence, FPCD: chains that are pushed away from where they are.
 
+    The chains follow parameters θ + φ. The fast parameters φ climb the same gradient at their own, constant ``rate``
+    and are multiplied by ``decay`` in each iteration, so that they raise the energy wherever the particles linger, and
+    the chains leave modes that plain Gibbs would not (Tieleman & Hinton 2009).
 
-def find_method(method: str | Callable[..., NegativePhase]) -> Callable[..., NegativePhase]:
-    """Return the estimator of that name, or ``method`` itself if it is one."""
-    if callable(method):
-        return method
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {sorted(METHODS)} or an estimator, got {method!r}.")
-    return METHODS[method]
+    Biased even in the limit: the particles are draws from the machine at θ + φ, and φ does not vanish with the learning
+    rate. Good for getting near the optimum; finish with ``method="pcd"`` or "pt". What the particles' diagnostics show
+    is the mixing of the pushed chains, not that of the machine.
+    """
+    fast = [
+        pytensor.shared(
+            np.zeros(tuple(n or 0 for n in shape_of(p)), dtype=pt.as_tensor(p).dtype), name=f"{states.name}_fast_{i}"
+        )
+        for i, p in enumerate(machine.parameters)
+    ]
+    pushed = machine.with_parameters([p + f for p, f in zip(machine.parameters, fast, strict=True)])
+    (v, _), rng = run_sweeps(pushed, [states, None], rng, sweeps)
+    log_z = surrogate_log_partition(machine, v)
+    climbed = surrogate_log_partition(machine, batch) - log_z
+    slopes = pt.grad(climbed, machine.parameters)
+    updates = {f: (decay * f + rate * slope).astype(f.dtype) for f, slope in zip(fast, slopes, strict=True)}
+    return NegativePhase(log_z, v, v, rng, updates)

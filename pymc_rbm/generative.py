@@ -11,8 +11,8 @@ import xarray as xr
 from pytensor.graph.traversal import ancestors
 
 from pymc_rbm.distributions import RBM, Hidden
-from pymc_rbm.lookup import machine_of_rv, rbm_of
-from pymc_rbm.random_variables import RBMRV, HiddenRV
+from pymc_rbm.lookup import machine_of_rv, named_machines, rbm_behind, rbm_of
+from pymc_rbm.random_variables import HiddenRV
 
 __all__ = ["generative"]
 
@@ -47,7 +47,8 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
         If ``learned`` lacks a parameter of the model.
     """
     values = learned["parameters"].dataset
-    units = [rv for rv in model.basic_RVs if isinstance(rv.owner.op, RBMRV | HiddenRV)]
+    machines = named_machines(model)
+    units = [rv for rv in model.basic_RVs if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV)]
     free = [rv.name for rv in model.free_RVs if rv not in units]
     missing = [name for name in free if name not in values]
     if missing:
@@ -56,7 +57,7 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
         )
     estimates = {name: values[name].values.astype(model[name].dtype) for name in free}
     # A machine's parameters may depend on observed variables: these stay at their data.
-    parameters = [p for rv in units if isinstance(rv.owner.op, RBMRV) for p in rv.owner.inputs[2:]]
+    parameters = [p for rv in machines.values() for p in rv.owner.inputs[2:]]
     given = [rv for rv in model.observed_RVs if rv not in units and rv in ancestors(parameters)]
     data = pytensor.function([], [model.rvs_to_values[rv] for rv in given], mode="FAST_COMPILE")()
     fixed = pm.do(model, estimates | {rv.name: x for rv, x in zip(given, data, strict=True)})
@@ -66,27 +67,27 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
         for name, labels in fixed.coords.items()
     }
     with pm.Model(coords=coords, model=None) as new:
-        machines = [rv for rv in fixed.basic_RVs if isinstance(rv.owner.op, RBMRV)]
-        needed = set(ancestors([p for rv in machines for p in rv.owner.inputs[2:]]))
+        machines = named_machines(fixed)
+        needed = set(ancestors([p for rv in machines.values() for p in rv.owner.inputs[2:]]))
         for x in fixed.data_vars + fixed.deterministics:
             if x in needed:
                 register = new.register_data_var if x in fixed.data_vars else new.add_named_variable
                 register(x, dims=fixed.named_vars_to_dims.get(x.name))
-        for rv in machines:
-            _add_machine(fixed, rv, size)
+        for name, rv in machines.items():
+            _add_machine(fixed, name, rv, size)
     return new
 
 
-def _add_machine(fixed: pm.Model, rv: Any, size: int | tuple[int, ...] | None) -> None:
+def _add_machine(fixed: pm.Model, name: str, rv: Any, size: int | tuple[int, ...] | None) -> None:
     op, parameters = rv.owner.op, rv.owner.inputs[2:]
     machine = machine_of_rv(rv)
-    dims = fixed.named_vars_to_dims.get(rv.name)
+    dims = fixed.named_vars_to_dims.get(name)
     if dims is not None:
         dims = dims[-1:] if size is None else None
     log_z = parameters[3] if len(parameters) == 4 else None
     W, b, c = (machine.couplings[0].weights, machine.layers[0].bias, machine.layers[1].bias)
-    v = RBM(rv.name, W, b, c, log_z=log_z, sweeps=op.sweeps, size=size, dims=dims)
-    pm.Deterministic(f"{rv.name}_free_energy", machine.free_energy(v))
+    v = RBM(name, W, b, c, log_z=log_z, sweeps=op.sweeps, size=size, dims=dims)
+    pm.Deterministic(f"{name}_free_energy", machine.free_energy(v))
     for h in fixed.basic_RVs:
         if isinstance(h.owner.op, HiddenRV) and rbm_of(h.owner.inputs[2]) is rv:
             own = fixed.named_vars_to_dims.get(h.name)

@@ -1,76 +1,112 @@
-"""Monitors of learning, by iteration and by epoch, as they come."""
+"""What learning leaves behind: monitors by iteration and by epoch, and snapshots of the particles, as they come."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import arviz as az
 import numpy as np
 import xarray as xr
 
+from pymc_rbm.learner import FUNCTIONALS
+
 __all__ = ["History"]
 
-RHAT_DRAWS = 500
-SECONDS_BETWEEN_RHATS = 1.0
+WINDOW = 500
+SECONDS_BETWEEN_DIAGNOSTICS = 1.0
+SNAPSHOTS = 8
 
 
 class History:
-    """Monitors by iteration and by epoch, as they come."""
-
-    functionals = ("free_energy", "visible_mean", "hidden_mean")
+    """Monitors by iteration and by epoch, and snapshots of the particles, as they come."""
 
     def __init__(self, names: list[str], persistent: bool = True):
         self.names, self.persistent = names, persistent
-        self._iterations: list[list[np.ndarray]] = []
-        self._epochs: list[list[float]] = []
-        self._rhat, self._rhat_at = np.nan, time.perf_counter()
+        self._iterations: list[dict[str, np.ndarray]] = []
+        self._epochs: list[dict[str, float]] = []
+        self._snapshots: list[tuple[int, dict[str, np.ndarray]]] = []
+        self._shown, self._shown_at = {"rhat": np.nan, "ess": np.nan}, time.perf_counter()
 
-    def add(self, monitors: list[np.ndarray]) -> None:
-        """Add an iteration: the learning rate, then data free energy and three particle functionals a machine."""
+    def add(self, monitors: dict[str, np.ndarray]) -> None:
+        """Add an iteration: what `Learner.update` returned."""
         self._iterations.append(monitors)
 
     def add_epoch(self, pseudo_log_likelihood: list[float]) -> None:
         """Add an epoch's pseudo log-likelihood, one a machine."""
-        self._epochs.append(pseudo_log_likelihood)
+        names = (f"{name}_pseudo_log_likelihood" for name in self.names)
+        self._epochs.append(dict(zip(names, pseudo_log_likelihood, strict=True)))
 
-    def _series(self, position: int, last: int = 0) -> np.ndarray:
-        return np.array([row[position] for row in self._iterations[-last:]])
+    def add_snapshot(self, epoch: int, horizon: int, states: dict[str, np.ndarray]) -> None:
+        """Keep the particles' states if an eighth of the horizon has passed since the last ones."""
+        if epoch * SNAPSHOTS // horizon > (self._snapshots[-1][0] if self._snapshots else 0) * SNAPSHOTS // horizon:
+            self._snapshots.append((epoch, states))
+
+    def __len__(self) -> int:
+        return len(self._iterations)
+
+    def series(self, key: str, last: int = 0) -> np.ndarray:
+        """A monitor of the last iterations (all by default), iterations first."""
+        return np.array([row[key] for row in self._iterations[-last:]])
+
+    @property
+    def last(self) -> dict[str, np.ndarray]:
+        """The monitors of the last iteration."""
+        return self._iterations[-1]
 
     @property
     def last_gap(self) -> float:
         """Free-energy gap of the last iteration, particles minus data, summed over machines."""
-        row = self._iterations[-1]
-        return float(sum(row[2 + 4 * i].mean() - row[1 + 4 * i] for i in range(len(self.names))))
+        row = self.last
+        return float(sum(row[f"{name}_free_energy"].mean() - row[f"{name}_free_energy_data"] for name in self.names))
 
-    def monitors(self, with_rhat: bool) -> dict[str, float]:
-        """What the progress bar shows. R-hat costs time, so it is renewed at most once a second."""
-        if with_rhat and time.perf_counter() - self._rhat_at > SECONDS_BETWEEN_RHATS and len(self._iterations) > 20:
-            if self.persistent and self._iterations[-1][2].size > 1:
-                chains = self._series(2, RHAT_DRAWS).T
-                self._rhat = float(az.rhat(chains, chain_axis=0, draw_axis=1))
-            self._rhat_at = time.perf_counter()
+    def monitors(self, with_diagnostics: bool) -> dict[str, float]:
+        """What the progress bar shows. R-hat and ESS cost time, so they are renewed at most once a second."""
+        now = time.perf_counter()
+        if with_diagnostics and now - self._shown_at > SECONDS_BETWEEN_DIAGNOSTICS and len(self) > 20:
+            key = f"{self.names[0]}_free_energy"
+            if self.persistent and self.last[key].size > 1:
+                chains = self.series(key, WINDOW).T
+                axes = {"chain_axis": 0, "draw_axis": 1}
+                self._shown = {"rhat": float(az.rhat(chains, **axes)), "ess": float(az.ess(chains, **axes))}
+            self._shown_at = now
+        swaps = [self.last[key].min() for key in self.last if key.endswith("_swap_rate")]
         return {
-            "pseudo_log_likelihood": sum(self._epochs[-1]),
+            "pseudo_log_likelihood": sum(self._epochs[-1].values()),
             "free_energy_gap": self.last_gap,
-            "rhat": self._rhat,
+            **self._shown,
+            "sweeps": int(self.last["sweeps"]),
+            "swap_rate": float(min(swaps, default=np.nan)),
         }
 
     def particles(self) -> dict[str, np.ndarray]:
         """Functionals of the persistent chains, shape (chain, draw)."""
-        return {
-            f"{name}_{functional}": self._series(2 + 4 * i + j).T
-            for i, name in enumerate(self.names)
-            for j, functional in enumerate(self.functionals)
+        return {f"{name}_{x}": self.series(f"{name}_{x}").T for name in self.names for x in FUNCTIONALS}
+
+    def snapshots(self) -> xr.Dataset | None:
+        """States of the particles at some epochs, dims (snapshot, chain, unit)."""
+        if not self._snapshots:
+            return None
+        epochs = [epoch for epoch, _ in self._snapshots]
+        states = {
+            name: (("snapshot", "chain", f"{name}_unit"), np.array([x[name] for _, x in self._snapshots]))
+            for name in self.names
         }
+        return xr.Dataset(states, coords={"epoch": ("snapshot", epochs)})
 
     def learning(self) -> xr.Dataset:
         """Monitors by iteration and by epoch."""
-        out = {"learning_rate": ("iteration", self._series(0))}
-        for i, name in enumerate(self.names):
-            out[f"{name}_free_energy_data"] = ("iteration", self._series(1 + 4 * i))
-            means = np.array([row[2 + 4 * i].mean() for row in self._iterations])
-            out[f"{name}_free_energy_particles"] = ("iteration", means)
-            out[f"{name}_pseudo_log_likelihood"] = ("epoch", np.array([row[i] for row in self._epochs]))
+        out: dict[str, Any] = {}
+        of_particles = {f"{name}_{x}" for name in self.names for x in FUNCTIONALS}
+        for key in self._iterations[0]:
+            if key in of_particles:
+                if key.endswith("_free_energy"):
+                    out[f"{key}_particles"] = ("iteration", np.array([row[key].mean() for row in self._iterations]))
+            else:
+                values = self.series(key)
+                out[key] = (("iteration", *(f"{key}_dim_{i}" for i in range(values.ndim - 1))), values)
+        for key in self._epochs[0] if self._epochs else [f"{x}_pseudo_log_likelihood" for x in self.names]:
+            out[key] = ("epoch", np.array([row[key] for row in self._epochs]))
         lengths = {"iteration": len(self._iterations), "epoch": len(self._epochs)}
         return xr.Dataset(out, coords={name: np.arange(n) for name, n in lengths.items()})
 
@@ -78,16 +114,26 @@ class History:
     def of(cls, learned: xr.DataTree, names: list[str]) -> History:
         """The history that ``learned`` holds, to be continued."""
         history = cls(names)
-        monitors = learned["learning"].to_dataset()
-        chains = learned["particles"].to_dataset() if "particles" in learned else None
-        columns = [np.asarray(monitors["learning_rate"])]
-        for name in names:
-            columns.append(np.asarray(monitors[f"{name}_free_energy_data"]))
-            if chains is None:  # only the mean over particles was kept
-                columns += [np.asarray(monitors[f"{name}_free_energy_particles"])] * 3
-            else:
-                columns += [np.asarray(chains[f"{name}_{functional}"]).T for functional in cls.functionals]
-        history._iterations = [list(row) for row in zip(*columns, strict=True)]
-        pseudo = [np.asarray(monitors[f"{name}_pseudo_log_likelihood"]) for name in names]
-        history._epochs = [list(row) for row in zip(*pseudo, strict=True)]
+        columns = {str(key): x for key, x in learned["learning"].to_dataset().items()}
+        if "particles" in learned:
+            chains = learned["particles"].to_dataset()
+            columns |= {str(key): x.transpose("draw", "chain") for key, x in chains.items()}
+        else:  # only the mean over particles was kept
+            for name in names:
+                mean = columns[f"{name}_free_energy_particles"].expand_dims({"chain": 1}, axis=1)
+                columns |= {f"{name}_{x}": mean for x in FUNCTIONALS}
+        by_epoch = {key: x.values for key, x in columns.items() if "epoch" in x.dims}
+        by_iteration = {
+            key: x.values
+            for key, x in columns.items()
+            if "epoch" not in x.dims and not key.endswith("_free_energy_particles")
+        }
+        rows = zip(*by_iteration.values(), strict=True)
+        history._iterations = [dict(zip(by_iteration, row, strict=True)) for row in rows]
+        history._epochs = [dict(zip(by_epoch, row, strict=True)) for row in zip(*by_epoch.values(), strict=True)]
+        if "particle_history" in learned:
+            kept = learned["particle_history"].to_dataset()
+            history._snapshots = [
+                (int(epoch), {name: kept[name].values[i] for name in names}) for i, epoch in enumerate(kept["epoch"])
+            ]
         return history

@@ -14,40 +14,66 @@ from arviz_base import dict_to_dataset
 
 from pymc_rbm.history import History
 from pymc_rbm.learner import Learner
-from pymc_rbm.objective import Observed
+from pymc_rbm.machine import HIDDEN, Machine
+from pymc_rbm.moments import gradient_and_error
+from pymc_rbm.objective import direct_parameters
 
 __all__ = ["averaged", "learned_tree", "restore", "save"]
 
 
-def learned_tree(
-    model: pm.Model, learner: Learner, history: History, observed: list[Observed], attrs: dict[str, Any]
-) -> xr.DataTree:
+def learned_tree(model: pm.Model, learner: Learner, history: History, attrs: dict[str, Any]) -> xr.DataTree:
     """Gather what `fit` returns."""
     coords: dict[str, Any] = {name: np.asarray(values) for name, values in model.coords.items() if values is not None}
     dims = {name: list(d) for name, d in model.named_vars_to_dims.items()}
-    visible_dims = {x.name: [dims[x.name][-1] if x.name in dims else f"{x.name}_unit"] for x in observed}
-    mean_dims = {f"{name}_mean": d for name, d in visible_dims.items()}
+    units = {x.name: _unit_dims(model, x, dims) for x in learner.observed}
 
     def dataset(data, dims, sample_dims=()):
         # ArviZ would warn about more chains than draws, which is normal early in learning.
         return dict_to_dataset(data, coords=coords, dims=dims, sample_dims=list(sample_dims), check_conventions=False)
 
-    groups = {
-        "parameters": dataset(learner.parameters(), dims),
-        "averaged_parameters": dataset(learner.averaged_parameters(), dims),
-        "learning": history.learning(),
-        "data": dataset({f"{x.name}_mean": x.mean for x in observed}, mean_dims),
-        "state": _state_dataset(learner),
-    }
+    groups: dict[str, xr.Dataset | None] = {}
+    for prefix, use_average in (("", False), ("averaged_", True)):
+        parameters, machines = learner.parameters(use_average)
+        named = {name: _named_parameters(name, machine, units[name]) for name, machine in machines.items()}
+        groups[f"{prefix}parameters"] = dataset(parameters, dims)
+        groups[f"{prefix}machines"] = dataset(
+            {key: value for part in named.values() for key, (_, value) in part.items()},
+            {key: list(d) for part in named.values() for key, (d, _) in part.items()},
+        )
+        if not use_average and learner.persistent:
+            groups["gradient"] = gradient_and_error(machines, learner)
+    rows = {f"{name}_rows": values for name, values in learner.some_rows().items()}
+    means = {f"{x.name}_mean": x.mean for x in learner.observed}
+    visible = {name: [d[0]] for name, d in units.items()}
+    data_dims = {f"{name}_mean": d for name, d in visible.items()}
+    data_dims |= {f"{name}_rows": [f"{name}_row", *d] for name, d in visible.items()}
+    groups |= {"learning": history.learning(), "data": dataset(means | rows, data_dims), "state": _state(learner)}
     if learner.persistent:
         groups["particles"] = dataset(history.particles(), {}, ("chain", "draw"))
-        groups["particle_states"] = dataset(learner.particle_states(), visible_dims, ("chain",))
-    tree = xr.DataTree.from_dict(groups)
+        groups["particle_states"] = dataset(learner.particle_states(), visible, ("chain",))
+        groups["particle_history"] = history.snapshots()
+    tree = xr.DataTree.from_dict({name: group for name, group in groups.items() if group is not None})
     tree.attrs = {"created_by": "pymc_rbm.fit", **attrs}
     return tree
 
 
-def _state_dataset(learner: Learner) -> xr.Dataset:
+def _unit_dims(model: pm.Model, x, dims: dict) -> tuple[str, str]:
+    """Names of the visible and the hidden axis."""
+    hidden_bias = direct_parameters(model, x)[2]
+    own = dims.get(hidden_bias.name) if hidden_bias is not None else None
+    return dims[x.name][-1] if x.name in dims else f"{x.name}_unit", own[-1] if own else f"{x.name}_hidden"
+
+
+def _named_parameters(name: str, machine: Machine, units: tuple[str, str]) -> dict[str, tuple[tuple[str, ...], Any]]:
+    b, c, W = machine.parameters
+    return {
+        f"{name}_weights": (units, W),
+        f"{name}_visible_bias": (units[:1], b),
+        f"{name}_hidden_bias": (units[HIDDEN:], c),
+    }
+
+
+def _state(learner: Learner) -> xr.Dataset:
     """What `fit` needs to go on exactly."""
     arrays = {f"state_{i}": ([f"state_{i}_dim_{k}" for k in range(x.ndim)], x) for i, x in enumerate(learner.state())}
     generator = learner.rng.bit_generator.state
@@ -74,7 +100,10 @@ def averaged(learned: xr.DataTree) -> xr.DataTree:
     runs over the second half of learning; it has less noise where the rate did not fall to zero.
     """
     other = learned.copy()
-    other["parameters"] = xr.DataTree(learned["averaged_parameters"].to_dataset())
+    for group in ("parameters", "machines"):
+        other[group] = xr.DataTree(learned[f"averaged_{group}"].to_dataset())
+    if "gradient" in other.children:  # that of the last iterate
+        del other["gradient"]
     return other
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,31 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.centring import OFFSET_RATE, centred
 from pymc_rbm.estimators import NegativePhase
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.objective import Observed, direct_parameters, objective, parameter_variables, start_values
+from pymc_rbm.gibbs import sweeps as run_sweeps
+from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine
+from pymc_rbm.objective import direct_parameters, objective, parameter_variables, start_values
+from pymc_rbm.observed import Observed
 
-__all__ = ["Learner"]
+__all__ = ["FUNCTIONALS", "Learner", "Settings"]
 
+FUNCTIONALS = ("free_energy", "visible_mean", "hidden_mean")
+"""What is recorded of every particle at every iteration."""
+MOST_ROWS = 1000
 MONITORED_ROWS = 100, 1000  # at least and at most; a fifth of the data in between, to cost little beside an epoch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to learn: the arguments of `fit` that shape the compiled update."""
+
+    method: Callable[..., NegativePhase]
+    chains: int
+    sweeps: int | None
+    """None: a number that may change while learning."""
+    optimizer: Callable
+    max_gradient_norm: float | None
+    centred: bool
+    compile_kwargs: dict
 
 
 class Learner:
@@ -35,47 +55,49 @@ class Learner:
         self,
         model: pm.Model,
         observed: list[Observed],
-        chains: int,
-        method: Callable,
-        sweeps: int,
-        optimizer: Callable,
-        max_gradient_norm: float | None,
-        centre: bool,
+        settings: Settings,
         start: dict[str, Any] | None,
         rng: np.random.Generator,
-        compile_kwargs: dict,
     ):
-        self.rng, self.observed, self._compile_kwargs = rng, observed, compile_kwargs
+        self.rng, self.observed, self._settings = rng, observed, settings
         values, points = model.continuous_value_vars, start_values(model, observed, start, rng)
         self._parameters = [pytensor.shared(points[v.name].astype(v.dtype), name=v.name) for v in values]
         self._given = dict(zip(values, self._parameters, strict=True))
         self._averages = [pytensor.shared(p.get_value(), name=f"{p.name}_average") for p in self._parameters]
         self._weight = pytensor.shared(np.asarray(1.0, dtype=pytensor.config.floatX), name="averaging_weight")
         self._rate = pytensor.shared(np.asarray(0.0, dtype=pytensor.config.floatX), name="learning_rate")
+        self._sweeps = pytensor.shared(np.asarray(1, dtype="int64"), name="sweeps")
         self._machines = [x.machine.with_parameters(self._at_parameters(model, x.machine.parameters)) for x in observed]
-        self._data = [pytensor.shared(x.rows, name=f"{x.name}_data") for x in observed]
+        self._data = [self._completed(x) for x in observed]
         self._rows = [pt.lvector(f"{x.name}_rows") for x in observed]
-        self._particles = [self._dispersed(x, chains) for x in observed]
-        self._update = self._compile_update(model, method, sweeps, optimizer, max_gradient_norm, centre)
+        self._particles = [self._dispersed(x, settings.chains) for x in observed]
+        self._update = self._compile_update(model)
         self._pseudo = self._compile_pseudo_log_likelihood()
         variables = parameter_variables(model)
         self._names = [x.name for x in variables]
-        values = self._at_parameters(model, variables)
+        values = [
+            *self._at_parameters(model, variables),
+            *(pt.as_tensor(p) for machine in self._machines for p in machine.parameters),
+        ]
         averages = graph_replace(values, dict(zip(self._parameters, self._averages, strict=True)), strict=False)
-        self._values = pm.compile([], values, **compile_kwargs)
-        self._averaged_values = pm.compile([], averages, **compile_kwargs)
+        self._values = pm.compile([], values, **settings.compile_kwargs)
+        self._averaged_values = pm.compile([], averages, **settings.compile_kwargs)
 
-    def update(self, rows: list[np.ndarray], rate: float, weight: float = 1.0) -> list[np.ndarray]:
+    # ------------------------------------------------------------------------------------------- what it does
+
+    def update(self, rows: list[np.ndarray], rate: float, sweeps: int, weight: float = 1.0) -> dict[str, np.ndarray]:
         """Run one iteration on the given rows of each RBM's data.
 
         ``weight`` is the new iterate's in the running average of the iterates (1 starts the average afresh). Returns
-        the rate and, for each RBM, the mean free energy of the batch and of each particle the free energy, the mean
-        visible and the mean hidden activation, all under the parameters before the update.
+        the rate, the sweeps and, for each RBM, the mean free energy of the batch, `FUNCTIONALS` of each particle and
+        the estimator's report, all under the parameters before the update.
         """
         self._rate.set_value(np.asarray(rate, dtype=self._rate.dtype))
+        self._sweeps.set_value(np.asarray(sweeps))
         self._weight.set_value(np.asarray(weight, dtype=self._weight.dtype))
         self.rng, *monitors = self._update(self.rng, *rows)
-        return [np.asarray(rate), *monitors]
+        named = dict(zip(self._monitor_names, monitors, strict=True))
+        return {"learning_rate": np.asarray(rate), "sweeps": np.asarray(sweeps), **named}
 
     def pseudo_log_likelihood(self) -> list[float]:
         """Stochastic estimate per row, a total over units: one random unit of each of some random rows."""
@@ -83,18 +105,25 @@ class Learner:
         units = [self.rng.integers(x.rows.shape[1], size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
         return [float(x) for x in self._pseudo(*rows, *units)]
 
-    def parameters(self) -> dict[str, np.ndarray]:
-        """Free variables and their Deterministics, in the constrained space."""
-        return dict(zip(self._names, self._values(), strict=True))
-
-    def averaged_parameters(self) -> dict[str, np.ndarray]:
-        """The same at the average of the iterates."""
-        return dict(zip(self._names, self._averaged_values(), strict=True))
+    def parameters(self, averaged: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Machine]]:
+        """Free variables and their Deterministics in the constrained space, and the machines that they make."""
+        values = (self._averaged_values if averaged else self._values)()
+        machines, used = {}, len(self._names)
+        for x, machine in zip(self.observed, self._machines, strict=True):
+            n = len(machine.parameters)
+            machines[x.name] = machine.with_parameters(values[used : used + n])
+            used += n
+        return dict(zip(self._names, values, strict=False)), machines
 
     @property
     def persistent(self) -> bool:
         """Whether the estimator has persistent chains."""
         return all(states in self._state for states in self._particles)
+
+    @property
+    def tempered(self) -> bool:
+        """Whether the estimator swaps replicas."""
+        return any(name.endswith("_swap_rate") for name in self._monitor_names)
 
     def state(self) -> list[np.ndarray]:
         """All that an update changes, the generator apart: parameters, averages, particles, optimiser's memory."""
@@ -120,6 +149,18 @@ class Learner:
         """Visible states of the chains, by name of RBM."""
         return {x.name: states.get_value() for x, states in zip(self.observed, self._particles, strict=True)}
 
+    def rows(self, name: str, indices: np.ndarray) -> np.ndarray:
+        """Rows of an RBM's data, missing entries as they are imputed now."""
+        [data] = [d for x, d in zip(self.observed, self._data, strict=True) if x.name == name]
+        return data.get_value(borrow=True)[indices]
+
+    def some_rows(self) -> dict[str, np.ndarray]:
+        """At most `MOST_ROWS` rows of each RBM's data, evenly spread."""
+        spread = {x.name: np.unique(np.linspace(0, len(x.rows) - 1, MOST_ROWS).astype(int)) for x in self.observed}
+        return {name: self.rows(name, indices) for name, indices in spread.items()}
+
+    # ------------------------------------------------------------------------------------------ how it is made
+
     def _at_parameters(self, model: pm.Model, variables: list[Any]) -> list[TensorVariable]:
         """Express variables of the model through the shared parameters."""
         graphs = model.replace_rvs_by_values([pt.as_tensor(x) for x in variables])
@@ -132,54 +173,81 @@ class Learner:
         _, states = x.machine.layers[VISIBLE].unit.dispersed(size, pt.random.shared_rng(rng))
         return pytensor.shared(pytensor.function([], states, mode="FAST_COMPILE")(), name=f"{x.name}_particles")
 
-    def _compile_update(
-        self,
-        model: pm.Model,
-        method: Callable,
-        sweeps: int,
-        optimizer: Callable,
-        max_gradient_norm: float | None,
-        centre: bool,
-    ):
+    def _completed(self, x: Observed):
+        """The data as a shared variable, not copied; missing entries start as independent draws at the data's means."""
+        if x.missing is None:
+            return pytensor.shared(x.rows, name=f"{x.name}_data", borrow=True)
+        rng = np.random.default_rng(self.rng.integers(2**31))
+        field = np.broadcast_to(x.log_odds, x.rows.shape)
+        _, drawn = x.machine.layers[VISIBLE].unit.sample(pt.as_tensor(field), pt.random.shared_rng(rng))
+        drawn = pytensor.function([], drawn, mode="FAST_COMPILE")()
+        return pytensor.shared(np.where(x.missing, drawn, x.rows), name=f"{x.name}_data")
+
+    def _compile_update(self, model: pm.Model):
+        settings = self._settings
         rng = next_rng = pt.random.rng("rng")
         updates: dict[Any, TensorVariable] = {}
-        monitors, phases = [], []
-        batches = [data[rows] for data, rows in zip(self._data, self._rows, strict=True)]
-        for machine, states, batch in zip(self._machines, self._particles, batches, strict=True):
-            phase = method(machine, batch, states, next_rng, sweeps)
+        monitors: dict[str, TensorVariable] = {}
+        phases, batches = [], []
+        sweeps = self._sweeps if settings.sweeps is None else settings.sweeps
+        for i, (x, machine) in enumerate(zip(self.observed, self._machines, strict=True)):
+            batch, weights, next_rng = self._batch(i, next_rng, sweeps, updates)
+            batches.append((batch, weights))
+            base = Machine(
+                tuple(
+                    Layer(layer.unit, x.log_odds.astype(pytensor.config.floatX) if k == VISIBLE else 0.0 * layer.bias)
+                    for k, layer in enumerate(machine.layers)
+                ),
+                (),
+            )
+            phase = settings.method(machine, base, batch, self._particles[i], next_rng, sweeps)
             next_rng = phase.rng
             phases.append(phase)
+            updates |= phase.updates
             if phase.states is not None:
-                updates[states] = phase.states
+                updates[self._particles[i]] = phase.states
             v = phase.particles
-            monitors += [
-                machine.free_energy(batch).mean(),
-                machine.free_energy(v),
-                v.mean(-1),
-                machine.mean(HIDDEN, [v, None]).mean(-1),
-            ]
+            described = (machine.free_energy(v), v.mean(-1), machine.mean(HIDDEN, [v, None]).mean(-1))
+            monitors[f"{x.name}_free_energy_data"] = (weights * machine.free_energy(batch)).mean()
+            monitors |= {f"{x.name}_{key}": value for key, value in zip(FUNCTIONALS, described, strict=True)}
+            monitors |= {f"{x.name}_{key}": pt.as_tensor(value) for key, value in phase.report.items()}
         goal = objective(model, self.observed, self._machines, batches, [phase.log_z for phase in phases])
-        goal = graph_replace(goal, self._given, strict=False)
+        gradients = self._gradients(model, graph_replace(goal, self._given, strict=False), batches, phases, updates)
+        # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
+        options = {} if isinstance(settings.optimizer, functools.partial) else {"learning_rate": self._rate}
+        updates |= settings.optimizer(gradients, self._parameters, **options)
+        for p, average in zip(self._parameters, self._averages, strict=True):
+            updates[average] = (average + self._weight * (updates[p] - average)).astype(p.dtype)
+        self._state, self._monitor_names = list(updates), list(monitors)
+        inputs, outputs = [In(rng, mutable=True), *self._rows], [Out(next_rng, borrow=True), *monitors.values()]
+        return pm.compile(inputs, outputs, updates=updates, **settings.compile_kwargs)
+
+    def _batch(self, i: int, rng, sweeps, updates: dict):
+        """Rows and weights of a batch; what is missing in it is drawn anew given the rest, by clamped Gibbs."""
+        x, data, rows = self.observed[i], self._data[i], self._rows[i]
+        batch = data[rows]
+        uniform = (x.weights == 1).all()
+        weights = pt.ones(1) if uniform else pytensor.shared(x.weights.astype(pytensor.config.floatX))[rows]
+        if x.missing is not None:
+            known = pytensor.shared(~x.missing)[rows]
+            (batch, _), rng = run_sweeps(self._machines[i], [batch, None], rng, sweeps, clamped=[known, None])
+            updates[data] = data[rows].set(batch)
+        return batch, weights, rng
+
+    def _gradients(self, model, goal, batches, phases, updates: dict) -> list[TensorVariable]:
+        """Gradients of minus the objective, centred and clipped; the offsets' updates are added to ``updates``."""
         slopes = pt.grad(-goal, self._parameters, disconnected_inputs="ignore")
         gradients = dict(zip(self._parameters, slopes, strict=True))
-        if centre:
-            done: set[TensorVariable] = set()  # machines may share parameters: each is centred once
-            for x, machine, batch, phase in zip(self.observed, self._machines, batches, phases, strict=True):
+        done: set[TensorVariable] = set()  # machines may share parameters: each is centred once
+        if self._settings.centred:
+            for x, machine, (batch, _), phase in zip(self.observed, self._machines, batches, phases, strict=True):
                 own = direct_parameters(model, x)
                 if None not in own and not done & set(own):
                     updates |= self._centre(model, x, own, machine, batch, phase, gradients)
                 done |= {p for p in own if p is not None}
-        # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
-        options = {} if isinstance(optimizer, functools.partial) else {"learning_rate": self._rate}
-        steps = [gradients[p].astype(p.dtype) for p in self._parameters]
-        if max_gradient_norm is not None:
-            steps = pm.total_norm_constraint(steps, max_gradient_norm)
-        updates |= optimizer(steps, self._parameters, **options)
-        for p, average in zip(self._parameters, self._averages, strict=True):
-            updates[average] = (average + self._weight * (updates[p] - average)).astype(p.dtype)
-        self._state = list(updates)
-        inputs, outputs = [In(rng, mutable=True), *self._rows], [Out(next_rng, borrow=True), *monitors]
-        return pm.compile(inputs, outputs, updates=updates, **self._compile_kwargs)
+        out = [gradients[p].astype(p.dtype) for p in self._parameters]
+        norm = self._settings.max_gradient_norm
+        return out if norm is None else pm.total_norm_constraint(out, norm)
 
     def _centre(self, model, x: Observed, own, machine: Machine, batch, phase: NegativePhase, gradients: dict) -> dict:
         """Centre the gradients of a machine's own W, b and c in place; return the updates of the offsets."""
@@ -199,4 +267,4 @@ class Learner:
             data.shape[1] * machine.log_conditional(data[rows], unit).mean()
             for machine, data, rows, unit in zip(self._machines, self._data, self._rows, units, strict=True)
         ]
-        return pm.compile([*self._rows, *units], per_row, **self._compile_kwargs)
+        return pm.compile([*self._rows, *units], per_row, **self._settings.compile_kwargs)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ import xarray as xr
 from pymc.model import modelcontext
 
 from pymc_rbm.checks import whole_number
-from pymc_rbm.estimators import find_method
 from pymc_rbm.history import History
-from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.learned import learned_tree, restore, save
-from pymc_rbm.learner import Learner
-from pymc_rbm.objective import observed_machines
-from pymc_rbm.progress import LearningProgressBar
+from pymc_rbm.learned import restore
+from pymc_rbm.learner import Learner, Settings
+from pymc_rbm.methods import find_method, name_of
+from pymc_rbm.observed import observed_machines
+from pymc_rbm.run import Callback, Run
 from pymc_rbm.schedules import hold_then_fall
 
 __all__ = ["fit"]
@@ -32,16 +30,19 @@ def fit(
     method: str | Callable = "pcd",
     batch_size: int | None = 100,
     chains: int = 100,
-    sweeps: int = 1,
+    sweeps: int | str = 1,
     optimizer: Callable | None = None,
     learning_rate: float | Callable[[float], float] = 0.1,
     max_gradient_norm: float | None = None,
     centred: bool = True,
+    row_weights: Any = None,
     start: dict[str, Any] | None = None,
     resume: xr.DataTree | None = None,
     horizon: int | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 10,
+    on_iteration: Callback | None = None,
+    on_epoch: Callback | None = None,
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
     compile_kwargs: dict | None = None,
@@ -63,16 +64,20 @@ def fit(
     ----------
     epochs : int, default 50
         Passes over the data, each in a fresh random order without replacement.
-    method : {"pcd", "cd", "exact"} or estimator, default "pcd"
-        Persistent contrastive divergence; contrastive divergence, restarted at the data in each iteration (biased, no
-        chains to diagnose); or the exact gradient by enumeration of a side of at most 16 units. See
-        `pymc_rbm.estimators`.
+    method : {"pcd", "cd", "fpcd", "pt", "ucd", "exact"} or estimator, default "pcd"
+        Persistent contrastive divergence (`estimators.persistent`), contrastive divergence (``contrastive``: restarted
+        at the data in each iteration; biased, no chains to diagnose), fast PCD (``fast_persistent``), PCD with
+        parallel tempering (`tempering.tempered`), unbiased contrastive divergence by coupled chains
+        (`coupling.unbiased`), or the exact gradient by enumeration of a side of at most 16 units (``exact``). The
+        docstring of each says what it is biased for. ``functools.partial(tempered, temperatures=20)`` sets options.
     batch_size : int or None, default 100
         Rows per iteration; None takes all rows. An epoch's rows are split evenly, so batches may be a little smaller.
     chains : int, default 100
         Number of persistent chains, whose current states are the particles. Their number need not match the batch.
-    sweeps : int, default 1
-        Sweeps of every chain per iteration.
+    sweeps : int or "auto", default 1
+        Sweeps of every chain per iteration. "auto" follows the measured autocorrelation of the particles' slowest
+        functional, so that each iteration brings at least a fifth of ``chains`` in independent particles, with at most
+        50 sweeps (`pymc_rbm.pacing`); the numbers used are in ``learning``.
     optimizer : callable, default ``pm.sgd``
         One of PyMC's. Given without arguments (``pm.adam``) it gets ``learning_rate``; given with its own
         (``pm.adam(learning_rate=0.003)``), ``learning_rate`` is not used. Adaptive optimisers start faster, but near
@@ -86,9 +91,11 @@ def fit(
     centred : bool, default True
         Whether to centre the gradients (see `pymc_rbm.centring`), for RBMs whose W, b and c are free variables
         themselves. It makes learning invariant to flipping the data, and usually faster and steadier.
+    row_weights : array_like of shape (rows,), or dict of them by RBM variable, optional
+        How often each row counts, at least 0; a weight of 2 is a row that stands there twice.
     start : dict, optional
-        Start values by name of free variable. By default a variable used as b starts at the data's log-odds, W near
-        zero, c at zero, others at PyMC's initial point.
+        Start values by name of free variable. By default a variable used as b starts at the data's log-odds, W at
+        Normal(0, 0.1/√visible), c at zero, others at PyMC's initial point.
     resume : DataTree, optional
         What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
         (parameters, particles, optimiser's memory, generator) for ``epochs`` more. ``start`` and ``random_seed`` do not
@@ -100,12 +107,16 @@ def fit(
         Write what would be returned to this netCDF file every ``checkpoint_every`` epochs. The file is replaced at
         once, so that a crash at any moment loses at most one period. ``xarray.open_datatree`` reads it.
     checkpoint_every : int, default 10
+    on_iteration, on_epoch : callable, optional
+        Called after every iteration or epoch with a `LearningStatus`; a true return value ends learning.
+        `StopOnLikelihood` and `StopOnGap` stop it early.
     random_seed : int or Generator, optional
         The same seed gives the same result.
     progressbar : bool, default True
         The bar shows, once an epoch, the stochastic pseudo log-likelihood per row (of a fifth of the rows, at most
         1,000), the free-energy gap (particles minus data; far from zero means that the particles are not where the
-        data are) and, from time to time, R-hat of the particles' free energy over the last 500 iterations.
+        data are) and, from time to time, R-hat and ESS of the particles' free energy over the last 500 iterations; the
+        sweeps if they are "auto", and with tempering the rarest swaps.
     compile_kwargs : dict, optional
         Passed to ``pm.compile``.
     model : Model, optional
@@ -115,19 +126,23 @@ def fit(
     -------
     DataTree
         ``parameters``: free variables and Deterministics of the model at the last iterate, with its dims and coords.
-        ``averaged_parameters``: the average of the iterates over the second half of the horizon, see `averaged`.
-        ``learning``: monitors by ``iteration`` and ``epoch``.
+        ``machines``: weights and biases of each RBM that these make. ``averaged_parameters``, ``averaged_machines``:
+        the same at the average of the iterates over the second half of the horizon, see `averaged`.
+        ``learning``: monitors by ``iteration`` and ``epoch``, and what the method reports.
         ``particles``: free energy and mean activations of the persistent chains as (chain, draw), one draw an
         iteration; ``az.rhat(learned, group="particles")`` and the like work.
-        ``particle_states``: the last visible states. ``data``: the means of the data. ``state``: what ``resume`` needs.
+        ``particle_states``: the last visible states; ``particle_history``: those of up to eight epochs.
+        ``gradient``: the likelihood's gradient at the last iterate and its Monte Carlo error, see
+        `moments.gradient_and_error`. ``data``: the means of the data, and at most 1,000 of the rows, evenly spread.
+        ``state``: what ``resume`` needs.
         Interrupting (Ctrl-C) finishes the iteration and returns what was learned so far, with
         ``attrs["interrupted"] = 1`` and a warning; a second Ctrl-C stops at once.
 
     Raises
     ------
     ValueError
-        Before any work, if the model has no observed RBM, nothing to learn, free discrete variables (masked RBMs
-        included), or if an argument is out of range.
+        Before any work, if the model has no observed RBM, nothing to learn, free discrete variables that do not simply
+        sum out, or if an argument is out of range.
     FloatingPointError
         If the parameters stop being finite.
 
@@ -137,6 +152,16 @@ def fit(
     the more so the larger the learning rate and the slower the machine mixes; with a falling rate and mixing chains
     the iterates converge to a stationary point of the objective [1]_, [2]_. Whether the chains mixed is for
     ``particles`` to show.
+
+    Missing entries (masked ``observed``) are drawn by clamped Gibbs in the positive phase: each row keeps a completed
+    state, which ``sweeps`` sweeps with the known units held renew whenever the row comes up. The objective is then
+    the likelihood of what is known, and the completions lag as the particles do.
+
+    Priors are the regularisers. ``pm.Normal`` on W is weight decay, ``pm.Laplace`` favours zeros, a group prior such as
+    ``pm.Normal("W", 0, pm.HalfNormal("scale", dims="unit"))`` switches whole hidden units off, and a sparsity target
+    is a Potential, in nats for all rows: ``pm.Potential("sparse", -strength * ((pmr.conditional_hidden(data, W,
+    c).mean(0) - 0.05) ** 2).sum())``. A hierarchical scale is learned at the mode of the joint density, which exists
+    only where the scale's prior keeps it away from zero.
 
     Where the rate is high for the data, single iterates are noisy and their average is not: on bars and stripes with 16
     hidden units and a constant rate the last iterate ends 1 nat below the bound, the average 0.02 (`averaged`).
@@ -149,90 +174,68 @@ def fit(
        gradient. ICML.
     """
     model = modelcontext(model)
-    epochs, chains, sweeps = (
-        whole_number(name, value) for name, value in (("epochs", epochs), ("chains", chains), ("sweeps", sweeps))
-    )
+    epochs, chains = whole_number("epochs", epochs), whole_number("chains", chains)
+    number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
     horizon = None if horizon is None else whole_number("horizon", horizon)
     rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
     estimator = find_method(method)
-    optimizer = optimizer or pm.sgd
     if max_gradient_norm is not None and not (np.isscalar(max_gradient_norm) and max_gradient_norm > 0):
         raise ValueError(f"max_gradient_norm must be a positive number, got {max_gradient_norm!r}.")
-    observed = observed_machines(model)
-    if resume is not None and resume.attrs.get("method") not in (None, estimator.__name__):
-        raise ValueError(
-            f"`resume` learned with {resume.attrs['method']!r}, this call asks for {estimator.__name__!r}."
-        )
-    rng = np.random.default_rng(random_seed)
-    if not isinstance(rng.bit_generator, np.random.PCG64):  # its state goes into files as text, others' are arrays
-        rng = np.random.Generator(np.random.PCG64(rng.integers(2**63)))
-    learner = Learner(
-        model,
-        observed,
-        chains,
-        estimator,
-        sweeps,
-        optimizer,
-        max_gradient_norm,
-        centred,
-        start,
-        rng,
-        compile_kwargs or {},
+    for name, callback in (("on_iteration", on_iteration), ("on_epoch", on_epoch)):
+        if callback is not None and not callable(callback):
+            raise ValueError(f"{name} must be a callable that takes a LearningStatus, got {callback!r}.")
+    observed = observed_machines(model, row_weights)
+    _check_resume(resume, name_of(estimator))
+    settings = Settings(
+        estimator, chains, number, optimizer or pm.sgd, max_gradient_norm, centred, compile_kwargs or {}
     )
+    learner = Learner(model, observed, settings, start, _serialisable(random_seed))
+    if number is None and (chains < 2 or not learner.persistent):
+        raise ValueError('sweeps="auto" measures persistent chains, at least two: not available here. Give a number.')
     history = History([x.name for x in observed]) if resume is None else restore(learner, resume)
     history.persistent = learner.persistent
     before = 0 if resume is None else int(resume.attrs["epochs_done"])
-    total = before + epochs if horizon is None else horizon
-    counts = [len(x.rows) for x in observed]
-    batches = 1 if batch_size is None else -(-max(counts) // batch_size)
-    attrs: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": max(counts) if batch_size is None else batch_size,
-        "chains": chains,
-        "sweeps": sweeps,
-        "method": estimator.__name__,
-    }
-    began = time.perf_counter()
-
-    def gathered(epochs_done: int, interrupted: bool = False) -> xr.DataTree:
-        now = {"epochs_done": epochs_done, "interrupted": int(interrupted), "seconds": time.perf_counter() - began}
-        return learned_tree(model, learner, history, observed, attrs | now)
-
-    with LearningProgressBar(epochs, progressbar) as bar, DeferredInterrupt() as interrupt:
-        for epoch in range(before, before + epochs):
-            for i, rows in enumerate(_shuffled(counts, batches, learner.rng)):
-                iteration = epoch * batches + i
-                weight = 1 / max(1, iteration - total * batches // 2)
-                history.add(learner.update(rows, rate(min(1.0, iteration / (total * batches))), weight))
-                if interrupt.pending:
-                    break
-            if not np.isfinite(history.last_gap):
-                raise FloatingPointError(
-                    f"The parameters are not finite in epoch {epoch + 1}. Lower learning_rate, or give W a prior."
-                )
-            if interrupt.pending:
-                break
-            history.add_epoch(learner.pseudo_log_likelihood())
-            bar.update(epoch + 1 - before, **history.monitors(bar.visible))
-            if checkpoint is not None and (epoch + 1) % checkpoint_every == 0:
-                save(gathered(epoch + 1), checkpoint)
-    if interrupt.pending:
+    run = Run(
+        model=model,
+        learner=learner,
+        history=history,
+        rate=rate,
+        before=before,
+        epochs=epochs,
+        horizon=before + epochs if horizon is None else horizon,
+        batch_size=batch_size,
+        sweeps=number,
+        on_iteration=on_iteration,
+        on_epoch=on_epoch,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        attrs={
+            "epochs": epochs,
+            "batch_size": max(len(x.rows) for x in observed) if batch_size is None else batch_size,
+            "chains": chains,
+            "sweeps": sweeps,
+            "method": name_of(estimator),
+        },
+    )
+    done, interrupted = run.learn(progressbar)
+    if interrupted:
         message = (
-            f"Learning was interrupted in epoch {epoch + 1} of {before + epochs}; returning what was learned so far."
+            f"Learning was interrupted in epoch {done + 1} of {before + epochs}; returning what was learned so far."
         )
         warnings.warn(message, stacklevel=2)
-        return gathered(epoch, interrupted=True)
-    return gathered(before + epochs)
+    return run.gathered(done, interrupted)
 
 
-def _shuffled(counts: list[int], batches: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
-    """Split the rows of each RBM into ``batches`` random parts; RBMs with equally many rows stay paired."""
-    # Fewer rows than parts: go through them as often as it takes, so that no part is empty.
-    orders = {
-        n: np.array_split(np.concatenate([rng.permutation(n) for _ in range(-(-batches // n))]), batches)
-        for n in sorted(set(counts))
-    }
-    for i in range(batches):
-        yield [orders[n][i] for n in counts]
+def _check_resume(resume: xr.DataTree | None, method: str) -> None:
+    if resume is not None and resume.attrs.get("method") not in (None, method):
+        raise ValueError(f"`resume` learned with {resume.attrs['method']!r}, this call asks for {method!r}.")
+
+
+def _serialisable(random_seed: Any) -> np.random.Generator:
+    """A generator whose state goes into files as text; others' are arrays."""
+    rng = np.random.default_rng(random_seed)
+    if isinstance(rng.bit_generator, np.random.PCG64):
+        return rng
+    return np.random.Generator(np.random.PCG64(rng.integers(2**63)))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+import xarray as xr
 
 from pymc_rbm.checks import whole_number
 from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_of_states, sizes_of
@@ -129,8 +130,9 @@ def log_partition(
     _, states = cheapest_layer(machine)
     if method == "exact" or (method == "auto" and states <= 2**20):
         return LogPartitionEstimate(_enumerate(machine), 0.0, "exact")
-    if base_mean is None and learned is not None and len(learned.get("data", ())) == 1:
-        [base_mean] = learned["data"].data_vars.values()
+    if base_mean is None and "data" in (learned := target if isinstance(target, xr.DataTree) else learned or {}):
+        means = [x for name, x in learned["data"].data_vars.items() if str(name).endswith("_mean")]
+        base_mean = means[0] if len(means) == 1 else None
     if base_mean is not None:
         base_mean = np.asarray(base_mean, dtype="float64")
         if base_mean.shape != np.shape(machine.layers[0].bias):

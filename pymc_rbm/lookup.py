@@ -8,21 +8,23 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
+import xarray as xr
 from pymc.distributions.distribution import PartialObservedRV, SymbolicRandomVariable
 from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Variable, equal_computations
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
+from pytensor.scalar.basic import Cast
 from pytensor.tensor.basic import AllocEmpty
-from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.machine import Machine, machine_of
+from pymc_rbm.machine import Machine, machine_of, restricted
 from pymc_rbm.random_variables import RBMRV
 
-__all__ = ["dependants", "machine_of_rv", "rbm_of"]
+__all__ = ["dependants", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of"]
 
 
 def rbm_of(v: Variable) -> TensorVariable:
@@ -35,7 +37,7 @@ def rbm_of(v: Variable) -> TensorVariable:
     """
     var = _unviewed(v)
     parts = [var, *_masked_parts(var)]
-    found = [rv for rv in map(_rbm_behind, parts) if rv is not None]
+    found = [rv for rv in map(rbm_behind, parts) if rv is not None]
     if not found or len(found) < len(parts) - 1:
         raise ValueError(
             f"Expected an RBM variable of the model (or RBM.dist(...)), got {v!r}. Pass the variable itself, not a "
@@ -52,7 +54,7 @@ def rbm_of(v: Variable) -> TensorVariable:
 
 def _same_machine(a: TensorVariable, b: TensorVariable) -> bool:
     """Whether two RBM variables have the same parameters: PyMC splits a mask of whole rows into two such variables."""
-    parameters = ([_plain_core(p) for p in rv.owner.inputs[2:]] for rv in (a, b))
+    parameters = ([plain(p) for p in rv.owner.inputs[2:]] for rv in (a, b))
     return a is b or equal_computations(*parameters)
 
 
@@ -62,11 +64,11 @@ def _unviewed(v: Any) -> Any:
     return v
 
 
-def _rbm_behind(v: Any) -> TensorVariable | None:
+def rbm_behind(v: Any) -> TensorVariable | None:
     """The RBM variable that ``v`` is, or whose entries PyMC split by a mask."""
     node = getattr(v, "owner", None)
     if node is not None and isinstance(node.op, PartialObservedRV):
-        return _rbm_behind(node.inputs[0])
+        return rbm_behind(node.inputs[0])
     return v if node is not None and isinstance(node.op, RBMRV) else None
 
 
@@ -82,9 +84,13 @@ def _masked_parts(v: Any) -> list[Any]:
     return parts if is_join else []
 
 
-def _plain_core(p: Any) -> Any:
-    """A parameter without the axes that PyTensor prepends; with its batch axes, if it has real ones."""
-    while p.owner is not None and isinstance(p.owner.op, DimShuffle) and p.owner.op.new_order[0] == "x":
+def plain(p: Any) -> Any:
+    """A parameter without casts and the axes that PyTensor prepends; with its batch axes, if it has real ones."""
+    while p.owner is not None:
+        op = p.owner.op
+        is_cast = isinstance(op, Elemwise) and isinstance(op.scalar_op, Cast)
+        if not (is_cast or (isinstance(op, DimShuffle) and op.new_order[:1] == ("x",))):
+            break
         p = p.owner.inputs[0]
     return p
 
@@ -119,17 +125,43 @@ def _(target: TensorVariable, learned: Any = None) -> Machine:
     return machine.with_parameters(pytensor.function([], parameters, mode="FAST_COMPILE")())
 
 
+def named_machines(model: pm.Model) -> dict[str, TensorVariable]:
+    """The RBM variables of ``model`` by the name that its user gave; the parts of a masked one count once."""
+    found: dict[str, TensorVariable] = {}
+    for rv in model.basic_RVs:
+        behind = rbm_behind(rv)
+        if behind is not None:
+            stem = rv.name.removesuffix("_observed").removesuffix("_unobserved")
+            is_part = stem != rv.name and {f"{stem}_observed", f"{stem}_unobserved", stem} <= set(model.named_vars)
+            if is_part:
+                found.setdefault(stem, rbm_of(model[stem]))
+            else:
+                found[rv.name] = behind
+    return found
+
+
 @machine_of.register
 def _(target: pm.Model, learned: Any = None) -> Machine:
-    variables: list[tuple[str, TensorVariable]] = []
-    for rv in target.basic_RVs:
-        behind = _rbm_behind(rv)
-        if behind is not None and not any(_same_machine(behind, known) for _, known in variables):
-            variables.append((rv.name, behind))
-    if len(variables) != 1:
-        names = [name for name, _ in variables]
+    found: dict[str, TensorVariable] = {}
+    for name, rv in named_machines(target).items():
+        if not any(_same_machine(rv, known) for known in found.values()):
+            found[name] = rv
+    if len(found) != 1:
         raise ValueError(
-            f"Expected a model with exactly one RBM, got {len(names)}: {names}. Pass the variable, as in "
-            f"model['{(names or ['v'])[0]}']."
+            f"Expected a model with exactly one RBM, got {len(found)}: {list(found)}. Pass the variable, as in "
+            f"model['{next(iter(found), 'v')}']."
         )
-    return machine_of(variables[0][1], learned)
+    return machine_of(next(iter(found.values())), learned)
+
+
+@machine_of.register
+def _(target: xr.DataTree, learned: Any = None) -> Machine:
+    values = target["machines"].dataset if "machines" in target else {}
+    names = [str(x).removesuffix("_weights") for x in values if str(x).endswith("_weights")]
+    if len(names) != 1:
+        raise ValueError(
+            f"Expected what pymc_rbm.fit returned for a model with one RBM, got a DataTree with {len(names)}: {names}. "
+            "Pass the variable and the tree, as in machine_of(model['v'], learned)."
+        )
+    W, b, c = (np.asarray(values[f"{names[0]}_{part}"]) for part in ("weights", "visible_bias", "hidden_bias"))
+    return restricted(W, b, c)

@@ -12,23 +12,26 @@ __all__ = ["LearningProgressBar"]
 
 
 class LearningProgressBar(ProgressBarManager):
-    """One bar; a column a monitor. ``update`` is called once an epoch."""
+    """One bar; a column a monitor, some only on demand (``extra``). ``update`` is called once an epoch."""
 
     step_name = "Epoch"
     columns: ClassVar = {
         "pseudo_log_likelihood": ("Pseudo-LL", ".2f"),
         "free_energy_gap": ("Gap", ".2f"),
         "rhat": ("R-hat", ".2f"),
+        "ess": ("ESS", ".0f"),
     }
+    optional: ClassVar = {"sweeps": ("Sweeps", "d"), "swap_rate": ("Swaps", ".0%")}
 
-    def __init__(self, epochs: int, progressbar: bool):
+    def __init__(self, epochs: int, progressbar: bool, *extra: str):
         super().__init__(n_bars=1, progressbar=progressbar)
         self._epochs = epochs
+        shown = self.columns | {key: self.optional[key] for key in extra}
         columns = [
-            TextColumn(f"{{task.fields[{key}]:{style}}}", table_column=Column(title, ratio=1, no_wrap=True))
-            for key, (title, style) in self.columns.items()
+            TextColumn(f"{{task.fields[{key}]:{style}}}", table_column=Column(title, min_width=len(title)))
+            for key, (title, style) in shown.items()
         ]
-        stats = {**{key: [float("nan")] for key in self.columns}, "epoch": [0], "marker_pos": [None]}
+        stats = {**{key: [0 if key == "sweeps" else float("nan")] for key in shown}, "epoch": [0], "marker_pos": [None]}
         self._backend = self._create_backend(total=epochs, progress_columns=columns, progress_stats=stats)
 
     @property

@@ -15,8 +15,8 @@ import xarray as xr
 import pymc_rbm as pmr
 from pymc_rbm.centring import centred
 from pymc_rbm.estimators import surrogate_log_partition
-from pymc_rbm.learning import _shuffled
-from pymc_rbm.objective import observed_machines
+from pymc_rbm.observed import observed_machines
+from pymc_rbm.run import _shuffled
 
 
 def model_of(data, hidden=4, prior=pm.Flat, **kwargs):
@@ -296,7 +296,7 @@ def test_contrastive_divergence_has_no_chains():
 
 
 def test_unknown_method_and_too_large_for_exact():
-    with model_of(DATA), pytest.raises(ValueError, match=r"one of \['cd', 'exact', 'pcd'\]"):
+    with model_of(DATA), pytest.raises(ValueError, match=r"one of \['cd', 'exact', 'fpcd', 'pcd', 'pt', 'ucd'\]"):
         pmr.fit(1, method="guess", progressbar=False)
     with model_of(np.zeros((3, 20)), 18), pytest.raises(ValueError, match=r"more than 16 units: sizes \[20, 18\]"):
         pmr.fit(1, method="exact", progressbar=False)
@@ -393,7 +393,8 @@ def run():
 def test_groups_dims_and_coords(run):
     _, learned, data = run
     assert set(learned.children) == {
-        "parameters", "averaged_parameters", "learning", "particles", "particle_states", "data", "state"
+        "parameters", "averaged_parameters", "machines", "averaged_machines", "learning", "particles",
+        "particle_states", "particle_history", "gradient", "data", "state",
     }  # fmt: skip
     assert learned["parameters"]["W"].dims == ("pixel", "unit")
     np.testing.assert_array_equal(learned["parameters"]["pixel"], data["pixel"])
@@ -406,6 +407,36 @@ def test_groups_dims_and_coords(run):
     # The monitors of the last iteration belong to the particles that are returned (before the last update).
     states = learned["particle_states"]["v"].values
     np.testing.assert_allclose(learned["particles"]["v_visible_mean"][:, -1], states.mean(1), rtol=1e-12)
+
+
+def test_machines_data_and_snapshots(run):
+    model, learned, data = run
+    for tree in (learned, pmr.averaged(learned)):
+        for a, b in zip(pmr.machine_of(tree).parameters, pmr.machine_of(model, tree).parameters, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert learned["machines"]["v_weights"].dims == ("pixel", "unit")
+    np.testing.assert_array_equal(learned["data"]["v_rows"], data)
+    history = learned["particle_history"]
+    np.testing.assert_array_equal(history["epoch"], [3, 5, 8, 10, 13, 15, 18, 20])
+    np.testing.assert_array_equal(history["v"][-1], learned["particle_states"]["v"])
+    with pytest.raises(ValueError, match="with 0: "):
+        pmr.machine_of(xr.DataTree())
+
+
+def test_gradient_and_its_error(run):
+    """By hand from the particles that are returned; the prior is left out."""
+    model, learned, data = run
+    _, c, W = pmr.machine_of(model, learned).parameters
+
+    def statistics(rows):
+        h = 1 / (1 + np.exp(-(c + rows @ W)))
+        return np.concatenate([(rows[:, :, None] * h[:, None]).reshape(len(rows), -1), rows, h], axis=1)
+
+    particles = statistics(learned["particle_states"]["v"].values)
+    difference = statistics(data.values).mean(0) - particles.mean(0)
+    error = particles.std(0, ddof=1) / np.sqrt(len(particles))
+    np.testing.assert_allclose(learned["gradient"]["v_gradient_norm"], np.linalg.norm(difference), rtol=1e-9)
+    np.testing.assert_allclose(learned["gradient"]["v_gradient_standard_error"], np.linalg.norm(error), rtol=1e-9)
 
 
 def test_arviz_takes_the_particles(run):
@@ -491,7 +522,83 @@ def test_interrupt_returns_what_was_learned():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_progress_bar(capfd):
+def test_callbacks():
+    seen = {"iteration": [], "epoch": []}
+
+    def note(kind, last=None):
+        def callback(status):
+            seen[kind].append((status.epoch, status.iteration, float(status.monitors["learning_rate"])))
+            assert status.learned()["learning"].sizes["iteration"] == status.iteration
+            np.testing.assert_array_equal(status.rows()["v"], DATA)
+            return last is not None and status.iteration >= last
+
+        return callback
+
+    with model_of(DATA):
+        options = {"batch_size": 3, "learning_rate": lambda done: 0.1 * (1 - done), "progressbar": False}
+        pmr.fit(2, on_iteration=note("iteration"), on_epoch=note("epoch"), **options)
+        stopped = pmr.fit(5, on_iteration=note("iteration", 3), **options)
+        at_the_end = pmr.fit(5, on_epoch=note("epoch", 3), **options)
+    assert seen["iteration"][:4] == [(0, 1, 0.1), (0, 2, pytest.approx(0.075)), (1, 3, 0.05), (1, 4, 0.025)]
+    assert seen["epoch"][:2] == [(1, 2, pytest.approx(0.075)), (2, 4, 0.025)]
+    for learned, iterations, epochs in ((stopped, 3, 1), (at_the_end, 4, 2)):
+        assert learned.attrs["stopped"] == 1
+        assert learned.attrs["interrupted"] == 0
+        assert learned["learning"].sizes["iteration"] == iterations
+        assert learned.attrs["epochs_done"] == epochs
+    with model_of(DATA), pytest.raises(ValueError, match=r"on_epoch must be a callable.*got 3"):
+        pmr.fit(1, on_epoch=3, progressbar=False)
+
+
+@pytest.mark.slow
+def test_early_stopping_on_the_held_out_likelihood():
+    """Sixty rows, many hidden units: the held-out likelihood rises and falls, and the best machine is kept."""
+    data = pmr.datasets.digits().values[:, 8:40]
+    train, test = data[:60], data[1000:1300]
+    model = model_of(train, 8)
+    with model:
+        stop = pmr.StopOnLikelihood(test, patience=3, every=25)
+        learned = pmr.fit(5000, method="exact", learning_rate=0.2, on_epoch=stop, random_seed=1, progressbar=False)
+    assert learned.attrs["stopped"] == 1
+    assert stop.epochs[-1] == learned.attrs["epochs_done"] < 5000
+    best = int(np.argmax(stop.values))
+    assert best == len(stop.values) - 4
+    assert stop.best.attrs["epochs_done"] == stop.epochs[best]
+    assert log_likelihood(model, stop.best, test) == pytest.approx(stop.values[best], abs=1e-9)
+    with model:
+        gap = pmr.StopOnGap(test, largest=8.0, every=25)
+        learned = pmr.fit(5000, method="exact", learning_rate=0.2, on_epoch=gap, random_seed=1, progressbar=False)
+    assert learned.attrs["stopped"] == 1
+    assert gap.values[-1] > 8.0 >= max(gap.values[:-1])
+    b, c, W = pmr.machine_of(learned).parameters
+    difference = pmr.free_energy(test, W, b, c).mean() - pmr.free_energy(train, W, b, c).mean()
+    assert gap.values[-1] == pytest.approx(difference, abs=1e-9)
+    with pytest.raises(ValueError, match="must contain only 0 and 1"):
+        pmr.StopOnGap(test * 2)
+
+
+def test_sparsity_target_and_group_prior():
+    """A Potential on mean activations moves them to its target; a prior on each unit's scale takes gradients."""
+    data = pmr.datasets.digits()[:200].values
+    means = {}
+    for strength in (0, 1000):
+        with pm.Model() as model:
+            scale = pm.Gamma("scale", 2, 5, shape=6)
+            W = pm.Normal("W", 0, scale, shape=(64, 6))
+            c = pm.Flat("c", shape=6)
+            pmr.RBM("v", W, pm.Flat("b", shape=64), c, observed=data)
+            activation = pmr.conditional_hidden(data, W, c).mean(0)
+            pm.Potential("sparse", -strength * len(data) * ((activation - 0.1) ** 2).sum())
+            learned = pmr.fit(100, batch_size=None, learning_rate=0.02, random_seed=1, progressbar=False)
+        _, c, W = pmr.machine_of(model, learned).parameters
+        means[strength] = pmr.conditional_hidden(data, W, c).mean(0)
+        assert (learned["parameters"]["scale"] > 0).all()
+    assert np.abs(means[1000] - 0.1).max() < 0.05
+    assert np.abs(means[0] - 0.1).min() > 0.1
+
+
+def test_progress_bar(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     with model_of(pmr.datasets.bars_and_stripes(2)):
         pmr.fit(3, random_seed=1)
     shown = capfd.readouterr().out
@@ -559,7 +666,13 @@ def test_models_that_cannot_be_learned():
         return pmr.RBM("v", pm.Flat("W", shape=(4, 3)), np.zeros(4), np.zeros(3), **kwargs)
 
     refuse(lambda: pm.Normal("x"), "no observed RBM")
-    refuse(flat, r"\['v'\] are free and discrete")
+    refuse(flat, "no observed RBM")
+    refuse(lambda: (flat(observed=DATA), pm.Bernoulli("z", 0.5)), "z is free and discrete")
+
+    def with_a_dependant():
+        flat(observed=np.ma.masked_array(DATA, DATA == 2))
+        pm.Potential("p", pm.modelcontext(None)["v"].sum())
+
     refuse(lambda: pmr.RBM("v", np.zeros((4, 3)), np.zeros(4), np.zeros(3), observed=DATA), "nothing to learn")
     refuse(lambda: flat(observed=DATA[:0]), "at least one row")
     refuse(lambda: flat(observed=DATA, log_z=1.0), "was given log_z")

@@ -1,0 +1,34 @@
+"""The estimators by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pymc_rbm.coupling import unbiased
+from pymc_rbm.estimators import NegativePhase, contrastive, exact, fast_persistent, persistent
+from pymc_rbm.tempering import tempered
+
+__all__ = ["METHODS", "find_method", "name_of"]
+
+METHODS: dict[str, Callable[..., NegativePhase]] = {
+    "pcd": persistent,
+    "cd": contrastive,
+    "fpcd": fast_persistent,
+    "pt": tempered,
+    "ucd": unbiased,
+    "exact": exact,
+}
+
+
+def find_method(method: str | Callable[..., NegativePhase]) -> Callable[..., NegativePhase]:
+    """Return the estimator of that name, or ``method`` itself if it is one."""
+    if callable(method):
+        return method
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {sorted(METHODS)} or an estimator, got {method!r}.")
+    return METHODS[method]
+
+
+def name_of(estimator: Callable) -> str:
+    """Name of an estimator, that of a partial's function included."""
+    return getattr(estimator, "__name__", None) or name_of(estimator.func)  # type: ignore[attr-defined]

@@ -1,0 +1,61 @@
+"""The likelihood's gradient at given parameters, with the Monte Carlo error of its negative phase."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+
+from pymc_rbm.learner import Learner
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+
+__all__ = ["gradient_and_error"]
+
+CHUNK = 10_000
+
+
+def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dataset:
+    r"""Size of the mean log-likelihood's gradient by all of W, b and c, and of its Monte Carlo error.
+
+    The gradient is the difference of the means of ``v hᵀ``, ``v`` and ``h`` over data and particles (hidden units as
+    probabilities). The error of each entry is the standard deviation over particles, which are independent chains,
+    divided by the root of their number. Both are returned as Euclidean norms, ``{name}_gradient_norm`` and
+    ``{name}_gradient_standard_error``. At the optimum the first is of the size of the second. The squared norm is
+    biased upwards by the squared error. Priors are left out.
+    """
+    out = {}
+    states = learner.particle_states()
+    for x in learner.observed:
+        machine = machines[x.name]
+        moments = _moments_function(machine.with_parameters([None] * len(machine.parameters)))
+        positive = 0.0
+        for first in range(0, len(x.rows), CHUNK):
+            chunk = np.arange(first, min(first + CHUNK, len(x.rows)))
+            rows = learner.rows(x.name, chunk)
+            positive = positive + moments(rows, x.weights[chunk], *machine.parameters)[0]
+        positive = positive / x.weights.sum()
+        n = len(states[x.name])
+        negative, squares = (m / n for m in moments(states[x.name], np.ones(n), *machine.parameters))
+        variance = np.maximum(squares - negative**2, 0) / max(n - 1, 1)
+        out[f"{x.name}_gradient_norm"] = np.linalg.norm(positive - negative)
+        out[f"{x.name}_gradient_standard_error"] = np.sqrt(variance.sum()) if n > 1 else np.nan
+    return xr.Dataset(out)
+
+
+@lru_cache(maxsize=8)
+def _moments_function(template: Machine):
+    """(rows, weights, parameters) -> weighted sums over rows of the gradient's statistics, and of their squares."""
+    rows, weights = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dvector()
+    parameters = [*(pt.dvector() for _ in template.layers), *(pt.dmatrix() for _ in template.couplings)]
+    h = template.with_parameters(parameters).mean(HIDDEN, [rows, None])
+    v = rows.astype(h.dtype)
+
+    def sums(v, h):
+        return pt.concatenate([((v * weights[:, None]).T @ h).ravel(), weights @ v, weights @ h])
+
+    # The visible biases do not enter.
+    inputs = [rows, weights, *parameters]
+    return pytensor.function(inputs, [sums(v, h), sums(v**2, h**2)], on_unused_input="ignore")

@@ -1,0 +1,131 @@
+"""The data that a model's RBMs are learned from: rows, what is missing in them, and how much each row counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from pymc.distributions.distribution import PartialObservedRV
+from pymc.vartypes import discrete_types
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.lookup import dependants, machine_of_rv, named_machines, rbm_behind
+from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.random_variables import HiddenRV
+
+__all__ = ["Observed", "observed_machines"]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An observed RBM of a model: its variable, its machine (symbolic) and its data."""
+
+    name: str
+    rv: TensorVariable
+    machine: Machine
+    rows: np.ndarray
+    """Shape (rows, visible); what is missing holds zeros."""
+    missing: np.ndarray | None
+    """Mask of the same shape, True where an entry is missing; None if none is."""
+    weights: np.ndarray
+    """Shape (rows,)."""
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Means of the known entries, shrunk towards one half by one pseudo-row so that no unit is certain."""
+        # einsum casts piece by piece: a float copy of all rows may not fit into memory.
+        counts = self.weights.sum() if self.missing is None else np.einsum("i,ij->j", self.weights, ~self.missing)
+        return (np.einsum("i,ij->j", self.weights, self.rows) + 0.5) / (counts + 1)  # missing entries hold zeros
+
+    @property
+    def log_odds(self) -> np.ndarray:
+        """Fields of independent units with the data's means."""
+        return self.machine.layers[VISIBLE].unit.field_of_mean(self.mean)
+
+
+def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed]:
+    """The observed RBMs of ``model``, or ValueError with what stands in the way of learning them."""
+    for rv in model.free_RVs:
+        _check_free(model, rv)
+    variables = named_machines(model)
+    observed = {
+        name: value_rv
+        for name, rv in variables.items()
+        for value_rv in model.observed_RVs
+        if value_rv.name in (name, f"{name}_observed") and rbm_behind(value_rv) is not None
+    }
+    if not observed:
+        raise ValueError("fit found no observed RBM in the model: pass observed= to pymc_rbm.RBM.")
+    if not model.continuous_value_vars:
+        raise ValueError(
+            "There is nothing to learn: the model has no free continuous variable. Give W, b and c priors; pm.Flat is "
+            "plain maximum likelihood."
+        )
+    by_name = row_weights if isinstance(row_weights, dict) else dict.fromkeys(observed, row_weights)
+    unknown = set(by_name) - set(observed)
+    if unknown:
+        raise ValueError(f"row_weights name {sorted(unknown)}; the observed RBMs are {sorted(observed)}.")
+    return [_observed(model, name, rv, by_name.get(name)) for name, rv in observed.items()]
+
+
+def _check_free(model: pm.Model, rv: TensorVariable) -> None:
+    """Refuse free discrete variables that do not simply sum out: RBMs and hidden units do, alone."""
+    if rv.dtype not in discrete_types:
+        return
+    is_hidden = isinstance(rv.owner.op, HiddenRV)
+    if not is_hidden and rbm_behind(rv) is None:
+        raise ValueError(
+            f"fit needs continuous parameters; {rv.name} is free and discrete: observe it or leave it out."
+        )
+    units = [] if is_hidden else [x for x in model.free_RVs if isinstance(x.owner.op, HiddenRV)]
+    ignored = [x.name for x in dependants(model, rv) if x not in units]
+    if ignored:
+        kind = "hidden units" if is_hidden else "free units"
+        raise ValueError(f"fit sums the {kind} {rv.name} out, but {ignored} depend on them; leave these out.")
+
+
+def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> Observed:
+    behind: Any = rbm_behind(rv)
+    if len(behind.owner.inputs) > 5:
+        raise ValueError(f"{name} was given log_z, which learning would contradict; leave log_z out.")
+    machine = machine_of_rv(behind)
+    if [pt.as_tensor(p).ndim for p in machine.parameters] != [1, 1, 2]:
+        raise ValueError(f"fit learns machines whose rows share their parameters; those of {name} have batch axes.")
+    values, missing = _value(model, rv), None
+    if isinstance(rv.owner.op, PartialObservedRV):
+        missing = np.atleast_2d(rv.owner.inputs[1].data)
+        rows = np.zeros(missing.shape, dtype=behind.dtype)
+        rows[~missing] = values
+    else:
+        rows = np.atleast_2d(values).astype(behind.dtype, copy=False)
+    if rows.ndim > 2 or not rows.size:
+        raise ValueError(f"fit needs the data of {name} as (rows, visible) with at least one row, got {rows.shape}.")
+    return Observed(name, behind, machine, rows, missing, _weights(name, weights, len(rows)))
+
+
+def _value(model: pm.Model, rv: TensorVariable) -> np.ndarray:
+    """The observed values; not copied where they are at hand."""
+    value = model.rvs_to_values[rv]
+    if isinstance(value, Constant):
+        return np.asarray(value.data)
+    if isinstance(value, SharedVariable):
+        return np.asarray(value.get_value(borrow=True))
+    return np.asarray(pytensor.function([], value, mode="FAST_COMPILE")())
+
+
+def _weights(name: str, weights: Any, rows: int) -> np.ndarray:
+    if weights is None:
+        return np.ones(rows)
+    weights = np.asarray(weights, dtype="float64")
+    if weights.shape != (rows,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise ValueError(
+            f"row_weights of {name} must be {rows} finite numbers of at least 0, not all 0, one a row; got shape "
+            f"{weights.shape}, from {weights.min(initial=np.inf):g} to {weights.max(initial=-np.inf):g}."
+        )
+    return weights

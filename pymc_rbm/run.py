@@ -1,0 +1,129 @@
+"""The loop of learning: epochs and iterations, callbacks, checkpoints, interrupts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from pymc_rbm.history import History
+from pymc_rbm.interrupts import DeferredInterrupt
+from pymc_rbm.learned import learned_tree, save
+from pymc_rbm.learner import Learner
+from pymc_rbm.pacing import INTERVAL, paced
+from pymc_rbm.progress import LearningProgressBar
+from pymc_rbm.stopping import LearningStatus
+
+__all__ = ["Run"]
+
+Callback = Callable[[LearningStatus], Any]
+
+
+@dataclass
+class Run:
+    """Learning from epoch ``before`` on, for ``epochs`` epochs of a schedule that has ``horizon``."""
+
+    model: pm.Model
+    learner: Learner
+    history: History
+    rate: Callable[[float], float]
+    before: int
+    epochs: int
+    horizon: int
+    batch_size: int | None
+    sweeps: int | None
+    on_iteration: Callback | None
+    on_epoch: Callback | None
+    checkpoint: str | Path | None
+    checkpoint_every: int
+    attrs: dict[str, Any]
+
+    def __post_init__(self):
+        self.counts = [len(x.rows) for x in self.learner.observed]
+        self.batches = 1 if self.batch_size is None else -(-max(self.counts) // self.batch_size)
+        self.stopped, self.began = False, time.perf_counter()
+        self.now = self.sweeps or 1
+        if self.sweeps is None and len(self.history):
+            self.now = self._next_sweeps(int(self.history.last["sweeps"]))
+
+    def learn(self, progressbar: bool) -> tuple[int, bool]:
+        """Run; return the number of whole epochs done in all, and whether Ctrl-C came."""
+        extra = ["sweeps"] * (self.sweeps is None) + ["swap_rate"] * self.learner.tempered
+        with LearningProgressBar(self.epochs, progressbar, *extra) as bar, DeferredInterrupt() as interrupt:
+            for epoch in range(self.before, self.before + self.epochs):
+                whole = self._epoch(epoch, interrupt)
+                if not np.isfinite(self.history.last_gap):
+                    raise FloatingPointError(
+                        f"The parameters are not finite in epoch {epoch + 1}. Lower learning_rate, or give W a prior."
+                    )
+                if not whole:
+                    return epoch, interrupt.pending
+                self._after_epoch(epoch + 1, bar)
+                if self.stopped or interrupt.pending:
+                    return epoch + 1, interrupt.pending
+        return self.before + self.epochs, False
+
+    def gathered(self, epochs_done: int, interrupted: bool = False) -> xr.DataTree:
+        """What `fit` returns."""
+        now = {
+            "epochs_done": epochs_done,
+            "interrupted": int(interrupted),
+            "stopped": int(self.stopped),
+            "seconds": time.perf_counter() - self.began,
+        }
+        return learned_tree(self.model, self.learner, self.history, self.attrs | now)
+
+    def _epoch(self, epoch: int, interrupt: DeferredInterrupt) -> bool:
+        """Run an epoch's iterations; return whether all of them were done."""
+        total = self.horizon * self.batches
+        for i, rows in enumerate(_shuffled(self.counts, self.batches, self.learner.rng)):
+            iteration = epoch * self.batches + i
+            weight = 1 / max(1, iteration - total // 2)
+            self.history.add(self.learner.update(rows, self.rate(min(1.0, iteration / total)), self.now, weight))
+            if self.sweeps is None:
+                self.now = self._next_sweeps(self.now)
+            if self.on_iteration is not None and self.on_iteration(self._status(epoch)):
+                self.stopped = True
+            if interrupt.pending or self.stopped:
+                return i == self.batches - 1
+        return True
+
+    def _next_sweeps(self, now: int) -> int:
+        return paced(self.history, now) if len(self.history) % INTERVAL == 0 else now
+
+    def _after_epoch(self, done: int, bar: LearningProgressBar) -> None:
+        self.history.add_epoch(self.learner.pseudo_log_likelihood())
+        if self.learner.persistent:
+            self.history.add_snapshot(done, self.horizon, self.learner.particle_states())
+        bar.update(done - self.before, **self.history.monitors(bar.visible))
+        if self.checkpoint is not None and done % self.checkpoint_every == 0:
+            save(self.gathered(done), self.checkpoint)
+        if self.on_epoch is not None and self.on_epoch(self._status(done)):
+            self.stopped = True
+
+    def _status(self, epochs_done: int) -> LearningStatus:
+        return LearningStatus(
+            epochs_done,
+            len(self.history),
+            self.history.last,
+            _learned=lambda: self.gathered(epochs_done),
+            _machines=lambda averaged: self.learner.parameters(averaged)[1],
+            _rows=self.learner.some_rows,
+        )
+
+
+def _shuffled(counts: list[int], batches: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
+    """Split the rows of each RBM into ``batches`` random parts; RBMs with equally many rows stay paired."""
+    # Fewer rows than parts: go through them as often as it takes, so that no part is empty.
+    orders = {
+        n: np.array_split(np.concatenate([rng.permutation(n) for _ in range(-(-batches // n))]), batches)
+        for n in sorted(set(counts))
+    }
+    for i in range(batches):
+        yield [orders[n][i] for n in counts]

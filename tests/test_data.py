@@ -1,0 +1,187 @@
+"""The data that learning sees: missing entries, row weights, sparse and large arrays."""
+
+import numpy as np
+import pymc as pm
+import pytest
+import reference as ref
+import scipy.sparse
+import xarray as xr
+
+import pymc_rbm as pmr
+from pymc_rbm.checks import binary_data
+from pymc_rbm.learner import Learner, Settings
+from pymc_rbm.observed import observed_machines
+
+pytestmark = pytest.mark.filterwarnings("ignore:Data in v contains missing values")  # PyMC says so, as it should
+DATA = pmr.datasets.bars_and_stripes(2).values
+
+
+def model_of(data, hidden=3, n=None):
+    n = n or np.shape(data)[-1]
+    with pm.Model() as model:
+        W = pm.Flat("W", shape=(n, hidden))
+        pmr.RBM("v", W, pm.Flat("b", shape=n), pm.Flat("c", shape=hidden), observed=data)
+    return model
+
+
+# --------------------------------------------------------------------------------------------- missing entries
+
+
+def known_log_likelihood(W, b, c, rows, missing):
+    """Mean log-probability of what is known, by summing over all completions."""
+    log_p = np.array(ref.log_p(W, b, c))
+    states = np.array(ref.states(len(b)))
+    return np.mean([
+        ref.log_sum(log_p[((states == row) | hole).all(1)].tolist()) for row, hole in zip(rows, missing, strict=True)
+    ])  # fmt: skip
+
+
+def test_gradient_with_missing_entries():
+    """Mean of the updates at (nearly) fixed parameters against finite differences of the exact likelihood."""
+    rng = np.random.default_rng(2)
+    rows = np.array(ref.states(3))[rng.integers(0, 8, 12)]
+    missing = rng.random(rows.shape) < 0.4
+    missing[0] = True  # a row of which nothing is known
+    parameters = dict(zip("Wbc", ref.machine(3, 2, seed=4), strict=True))
+    rate, piece, points = 1e-7, 100, []
+
+    def note(status):
+        if status.epoch % piece == 0:
+            machine = status.machines()["v"]
+            points.append(np.concatenate([np.ravel(machine.parameters[i]) for i in (2, 0, 1)]))
+
+    with model_of(np.ma.masked_array(rows, missing), 2):
+        options = {"method": "exact", "batch_size": None, "centred": False, "chains": 2, "progressbar": False}
+        pmr.fit(31 * piece, start=parameters, learning_rate=lambda done: rate, on_epoch=note, random_seed=1, **options)
+    slopes = np.diff(points, axis=0) / (rate * piece)
+    start = np.concatenate([parameters[k].ravel() for k in "Wbc"])
+
+    def slope_of(rows, missing):
+        def value(x):
+            return known_log_likelihood(x[:6].reshape(3, 2), x[6:9], x[9:], rows, missing)
+
+        return np.array([(value(start + d) - value(start - d)) / 2e-5 for d in 1e-5 * np.eye(len(start))])
+
+    error = 5 * slopes.std(0, ddof=1) / np.sqrt(len(slopes)) + 1e-6
+    assert (np.abs(slopes.mean(0) - slope_of(rows, missing)) < error).all()
+    # The test sees what it should: missing entries read as zeros have another gradient.
+    assert (np.abs(slopes.mean(0) - slope_of(rows * ~missing, 0 * missing)) > error).any()
+
+
+@pytest.mark.parametrize("kind", ["entries", "rows", "both"])
+def test_masked_data_in_fit_and_after(kind, tmp_path):
+    data = np.repeat(DATA, 20, axis=0)
+    rng = np.random.default_rng(0)
+    mask = rng.random(data.shape) < 0.2 if kind != "rows" else np.zeros(data.shape, bool)
+    if kind != "entries":
+        mask[::5] = True
+    with pm.Model(coords={"row": range(120), "pixel": range(4), "unit": range(3)}) as model:
+        W = pm.Normal("W", 0, 3, dims=("pixel", "unit"))
+        masked = np.ma.masked_array(data, mask)
+        v = pmr.RBM("v", W, pm.Flat("b", dims="pixel"), np.zeros(3), observed=masked, dims=("row", "pixel"))
+        pmr.Hidden("h", v, dims=("row", "unit"))
+        options = {"progressbar": False, "random_seed": 1, "horizon": 20}
+        learned = pmr.fit(20, **options)
+        half = pmr.fit(10, checkpoint=tmp_path / "half.nc", **options)
+        with xr.open_datatree(tmp_path / "half.nc") as file:
+            again = pmr.fit(10, resume=file.load(), **options)
+        del half
+    xr.testing.assert_equal(again["state"].to_dataset(), learned["state"].to_dataset())
+    assert learned["machines"]["v_weights"].dims == ("pixel", "v_hidden")
+    assert learned["data"]["v_rows"].dims == ("v_row", "pixel")
+    mean = np.ma.masked_array(data, mask)
+    expected = (mean.sum(0) + 0.5) / (mean.count(0) + 1)
+    np.testing.assert_allclose(learned["data"]["v_mean"], expected, rtol=1e-12)
+    if kind != "rows":  # what is known stays, and what is missing is drawn
+        np.testing.assert_array_equal(learned["data"]["v_rows"].values[~mask], data[~mask])
+        drawn = learned["data"]["v_rows"].values[mask]
+        assert 0 < drawn.mean() < 1
+    with pmr.generative(model, learned) as new:
+        assert {x.name for x in new.free_RVs} == {"v", "h"}
+    assert pmr.log_partition(model, learned).estimate == pmr.log_partition(learned).estimate
+
+
+def test_dependants_of_missing_entries_are_refused():
+    with model_of(np.ma.masked_array(DATA, DATA * 0 + np.eye(6, 4) == 1)) as model:
+        pm.Potential("p", model["v"].sum())
+        with pytest.raises(ValueError, match=r"free units v_unobserved out.*\['p'\]"):
+            pmr.fit(1, progressbar=False)
+
+
+# -------------------------------------------------------------------------------------------------- row weights
+
+
+@pytest.mark.parametrize("prior", [pm.Flat, pm.Normal])
+def test_weights_are_repeated_rows(prior):
+    weights = np.array([1, 3, 0, 2, 1, 1])
+
+    def learn(data, **kwargs):
+        with pm.Model():
+            W = prior("W", shape=(4, 3))
+            pmr.RBM("v", W, pm.Flat("b", shape=4), pm.Flat("c", shape=3), observed=data)
+            options = {"method": "exact", "batch_size": None, "chains": 1000, "random_seed": 1, "progressbar": False}
+            return pmr.fit(300, centred=False, learning_rate=0.5, **options, **kwargs)
+
+    weighted, repeated = learn(DATA, row_weights=weights), learn(np.repeat(DATA, weights, axis=0))
+    for name, x in repeated["parameters"].data_vars.items():
+        np.testing.assert_allclose(weighted["parameters"][name], x, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(weighted["data"]["v_mean"], repeated["data"]["v_mean"], rtol=1e-12)
+    assert np.abs(learn(DATA)["parameters"]["b"] - repeated["parameters"]["b"]).max() > 1e-3
+
+
+def test_weighted_batches_are_unbiased():
+    """The mean update over many small batches is the update of all rows."""
+    weights = np.array([1, 5, 0.2, 2, 1, 1])
+    parameters = dict(zip("Wbc", ref.machine(4, 3, seed=4), strict=True))
+    moved = {}
+    for size in (None, 2):
+        with model_of(DATA):
+            options = {"method": "exact", "centred": False, "chains": 2, "progressbar": False, "random_seed": 1}
+            options |= {"row_weights": {"v": weights}, "start": parameters, "learning_rate": lambda done: 1e-9}
+            learned = pmr.fit(50, batch_size=size, **options)
+        steps = 1 if size is None else 3
+        moved[size] = {k: (learned["parameters"][k].values - parameters[k]) / steps for k in "Wbc"}
+    for k in "Wbc":
+        np.testing.assert_allclose(moved[2][k], moved[None][k], rtol=1e-4, atol=1e-13)
+
+
+@pytest.mark.parametrize("bad", [np.ones(5), -np.ones(6), np.zeros(6), np.full(6, np.nan), {"u": np.ones(6)}])
+def test_bad_weights(bad):
+    with model_of(DATA), pytest.raises(ValueError, match="row_weights"):
+        pmr.fit(1, row_weights=bad, progressbar=False)
+
+
+# ------------------------------------------------------------------------------------------- sparse and large
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csc_array, scipy.sparse.coo_matrix])
+def test_sparse_data(kind):
+    results = []
+    for data in (DATA, kind(DATA.astype(float))):
+        with model_of(data, n=4):
+            results.append(pmr.fit(5, random_seed=1, progressbar=False)["parameters"].to_dataset())
+    xr.testing.assert_equal(*(x.drop_attrs() for x in results))
+    with pytest.raises(ValueError, match=r"got 2 other entries of 6 \(such as 2, 3\)"):
+        model_of(kind(np.array([[2, 0, 1], [0, 3, 0]])), n=3)
+
+
+def test_data_are_not_copied():
+    """What PyMC holds is what learning reads, and binary int8 arrays pass the checks as they are."""
+    data = np.random.default_rng(0).integers(0, 2, (300, 5)).astype("int8")
+    assert binary_data(data) is data
+    model = model_of(data)
+    settings = Settings(pmr.estimators.persistent, 5, 1, pm.sgd, None, True, {})
+    learner = Learner(model, observed_machines(model), settings, None, np.random.default_rng(1))
+    held = model.rvs_to_values[model["v"]].data
+    assert np.shares_memory(learner._data[0].get_value(borrow=True), held)
+
+
+def test_wrong_entries_in_large_data_are_counted(monkeypatch):
+    monkeypatch.setattr("pymc_rbm.checks.PIECE", 10)
+    data = np.zeros((100, 7))
+    data[[3, 40, 99], [1, 2, 6]] = 5, 4, 5
+    with pytest.raises(ValueError, match=r"got 3 other entries of 700 \(such as 4, 5\)"):
+        binary_data(data)
+    data[50, 3] = np.nan
+    with pytest.raises(ValueError, match="contains NaN"):
+        binary_data(data)
