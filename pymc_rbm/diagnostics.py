@@ -1,0 +1,267 @@
+"""Diagnose draws or a learning run: mixed, not mixed, or cannot tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.functionals import SATURATED, activity, functionals, leading_directions
+from pymc_rbm.machine import Machine
+from pymc_rbm.measures import columns, convergence, count_units, two_sample
+from pymc_rbm.probes import ProbeResult, run_probes
+from pymc_rbm.sampling import run_chains
+from pymc_rbm.thresholds import ESS_PER_CHAIN, RHAT
+from pymc_rbm.verdict import (
+    NOT_MIXED,
+    UNKNOWN,
+    Diagnosis,
+    Finding,
+    judge_chains,
+    judge_learning,
+    judge_probes,
+    judge_units,
+)
+from pymc_rbm.watched import Watched, machine_behind, name_of_run, watch_draws
+
+__all__ = ["diagnose"]
+
+RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
+RUN_ON_SWEEPS = 1, 4, 16, 64  # per draw, tried in turn until the chains agree
+DATA_PROBES = 8
+
+WITHOUT_MACHINE = Finding(
+    UNKNOWN,
+    "Chains that agree may share a mode, and draws alone cannot show it.",
+    "Pass the machine: diagnose(draws, model, learned=learned), or call it within `with pmr.generative(...)`.",
+)
+WITHOUT_PROBES = Finding(UNKNOWN, "No probes were run: chains that agree may share a mode.", "Pass probes=True.")
+
+
+def diagnose(
+    idata: xr.DataTree,
+    target: Any = None,
+    *,
+    learned: xr.DataTree | None = None,
+    name: str | None = None,
+    probes: bool = True,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+) -> Diagnosis:
+    r"""Say whether chains mixed: whether draws, or a learning run, can be believed.
+
+    Chains are compared in continuous functionals of the visible state: the free energy, the mean activations of visible
+    and hidden units, and the projections of v on the leading left singular vectors of W, by ArviZ's rank-normalised
+    split R-hat and effective sample sizes. Units that never change are counted. Because chains that agree may share a
+    mode, *probes* are run: chains of the same machine from starts that lead elsewhere if there is an elsewhere
+    (complements and reflections of the draws, extreme, dispersed and tempered states), 20 autocorrelation times of
+    burn-in and 20 of comparison. Where probes stay away from the draws, the draws are "not mixed", unless annealing in
+    both directions bounds the probability of where they are by 1 %.
+
+    Parameters
+    ----------
+    idata : DataTree
+        Draws of a `generative` model by ``pm.sample``, draws by `sample_gibbs`, or what `fit` returned.
+    target : Machine, RBM variable, model with one RBM, or what `fit` returned, optional
+        The machine that was drawn from. Default: the one recorded in ``idata`` (`fit`, `sample_gibbs`), else in
+        ``learned``, else that of the model on the context stack.
+    learned : DataTree, optional
+        What `fit` returned, if the parameters of ``target`` are random variables.
+    name : str, optional
+        Of the visible variable, where there are several.
+    probes : bool, default True
+        Whether to run probes. Without them the verdict is at best "cannot tell".
+    random_seed : int or Generator, optional
+        For the probes. The same seed gives the same result.
+    progressbar : bool, default True
+
+    Returns
+    -------
+    Diagnosis
+        ``.verdict``, ``.reasons``, ``.advice`` and all figures in ``.measures``; prints as a report. "mixed" needs
+        R-hat up to 1.01, a bulk ESS of 400 [1]_ and probes that agree; "not mixed" a disagreement beyond chance; all
+        else is "cannot tell". `pymc_rbm.thresholds` holds every threshold and its source.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Before any work, if ``idata`` holds neither draws nor a learning run, or the machine does not fit.
+
+    Notes
+    -----
+    A learning run's own draws come from a machine that changes, so its particles are run on at the last parameters and
+    these chains are diagnosed, with rows of the data among the starts of the probes. It is "mixed" only if moreover the
+    particles were where the last machine is, particles and data agree in the projections (two-sample Kolmogorov-Smirnov
+    at what chance allows), and the gradient, where it was recorded, is not much more than its Monte Carlo error.
+
+    The verdict can be wrong. Of machines that mix about one in a hundred is called "not mixed" for each kind of test. A
+    mode that no probe finds is missed.
+
+    References
+    ----------
+    .. [1] Vehtari, A., Gelman, A., Simpson, D., Carpenter, B., Bürkner, P.-C. (2021). Rank-normalization, folding, and
+       localization: an improved R-hat for assessing convergence of MCMC. Bayesian Analysis 16, 667-718.
+    """
+    if not isinstance(idata, xr.DataTree):
+        raise TypeError(f"Expected a DataTree from pm.sample, sample_gibbs or fit, got {type(idata).__name__}.")
+    is_run = "learning" in idata and "data" in idata
+    if not is_run and "posterior" not in idata:
+        raise ValueError(
+            f"Expected draws (a group 'posterior') or what fit returned, got the groups {sorted(idata.children)}."
+        )
+    rng = np.random.default_rng(random_seed)
+    machine = machine_behind(idata, target, learned, name)
+    if is_run:
+        return _diagnose_run(idata, machine, name_of_run(idata, name), probes, rng, progressbar)
+    watched = watch_draws(idata, machine, name)
+    chains, draws = next(iter(watched.functionals.values())).shape[:2]
+    sweeps = "" if watched.sweeps is None else f", {watched.sweeps} sweep{'s' * (watched.sweeps > 1)} a draw"
+    subject = f"{watched.name}, {chains} chains of {draws:,} draws{sweeps}"
+    return Diagnosis.of(subject, *_judged(watched, probes, rng, progressbar))
+
+
+def _judged(
+    watched: Watched,
+    probes: bool,
+    rng: np.random.Generator,
+    progressbar: bool,
+    extra: dict[str, np.ndarray] | None = None,
+) -> tuple[list[Finding], xr.Dataset]:
+    """Findings and measures of chains, their units and, unless they have failed already, their probes."""
+    table = convergence(watched.functionals)
+    if watched.sweeps is not None:
+        table["autocorrelation_sweeps"] = table["autocorrelation"] * watched.sweeps
+    chains, draws = next(iter(watched.functionals.values())).shape[:2]
+    units, still = _units(watched, table, rng)
+    findings = [*judge_chains(table, chains, draws), *judge_units(units, still, draws)]
+    measures = table.assign({key: ((), x) for key, x in units.items()})
+    if watched.machine is None or watched.last is None:
+        findings.append(WITHOUT_MACHINE)
+    elif not probes:
+        findings.append(WITHOUT_PROBES)
+    elif all(finding.verdict != NOT_MIXED for finding in findings):
+        result = _probe(watched.machine, watched, watched.last, table, rng, extra, progressbar)
+        findings += judge_probes(result)
+        measures = measures.assign(_probe_measures(result))
+    return findings, measures
+
+
+def _probe(
+    machine: Machine,
+    watched: Watched,
+    last: np.ndarray,
+    table: xr.Dataset,
+    rng: np.random.Generator,
+    extra: dict[str, np.ndarray] | None,
+    progressbar: bool,
+) -> ProbeResult:
+    times = table["autocorrelation"].fillna(1.0)
+    tau = {str(key): max(1.0, float(x)) for key, x in zip(table.functional.values, times.values, strict=True)}
+    states = last if watched.states is None else watched.states.reshape(-1, watched.states.shape[-1])
+    return run_probes(machine, watched.functionals, states, watched.sweeps or 1, tau, rng, extra, progressbar)
+
+
+def _probe_measures(result: ProbeResult) -> dict[str, Any]:
+    return {
+        "probe_rhat": ("functional", list(result.rhat.values())),
+        "probe_rhat_by_chance": ("functional", list(result.rhat_by_chance.values())),
+        "probe_away": ("probe", result.away),
+        "probe_kind": ("probe", result.kinds),
+        "probe_sweeps": ((), result.sweeps),
+        "probe_mode_weight_at_most": ((), result.weight),
+    }
+
+
+def _units(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> tuple[dict[str, float], int]:
+    """Counts of units that never change, what the machine says about them, and the number of chains that never move."""
+    still = np.all([np.ptp(x, axis=1) == 0 for x in columns(watched.functionals).values()], axis=0)
+    if watched.states is not None:
+        still = np.ptp(watched.states, axis=1).max(-1) == 0
+    n_still = 0 if still.all() else int(still.sum())
+    if watched.states is None:
+        return {}, n_still
+    low, high = watched.states.min(1), watched.states.max(1)
+    found: dict[str, float] = {f"visible_{key}": n for key, n in count_units(low, high).items()}
+    if watched.machine is not None:
+        own = activity(watched.machine, watched.states, rng)
+        hidden = count_units(own["hidden_low"], own["hidden_high"], SATURATED)
+        found |= {f"hidden_{key}": n for key, n in hidden.items()}
+        found["hidden_saturated_share"] = float(own["saturated"])
+        # The machine's own probability that a unit is not what it always was, times the effective number of draws.
+        other = np.where(high.max(0) == 0, own["visible_expected"], 1 - own["visible_expected"])
+        constant = np.ptp(np.concatenate([low, high]), axis=0) == 0
+        effective = table["ess_bulk"].min().fillna(low.shape[0] * watched.states.shape[1]).item()
+        found["unexplained"] = float((other * constant).max() * effective)
+    return found, n_still
+
+
+def _diagnose_run(
+    learned: xr.DataTree, machine: Machine | None, name: str, probes: bool, rng: np.random.Generator, progressbar: bool
+) -> Diagnosis:
+    """Run the particles on at the last parameters, and look at these chains, the data and the gradient."""
+    if machine is None:
+        raise ValueError("The parameters of the machine are not in this learning run: pass the model as `target`.")
+    if "particle_states" not in learned:
+        finding = Finding(
+            UNKNOWN,
+            f"The method {learned.attrs.get('method', '')!r} has no persistent chains to diagnose.",
+            "Draw from what was learned and diagnose the draws: pmr.sample_gibbs.",
+        )
+        return Diagnosis.of(f"{name}, a learning run", [finding], convergence({}))
+    particles = np.asarray(learned["particle_states"][name])
+    rows = learned["data"].dataset.get(f"{name}_rows")
+    watched, before = _run_on(machine, name, particles, rng, progressbar)
+    extra = {} if rows is None else {"data": rng.permutation(rows.values)[:DATA_PROBES]}
+    findings, measures = _judged(watched, probes, rng, progressbar, extra)
+    after = {key: x[:, -1] for key, x in columns(watched.functionals).items()}
+    lagging, figures = _compare(before, after, "particle_lag")
+    data_away: list[str] = []
+    if rows is None:
+        findings.append(Finding(UNKNOWN, "No rows of the data were recorded to compare the particles with."))
+    else:
+        directions = {key: x for key, x in before.items() if key.startswith("projection")}
+        ours = columns({"projection": (rows.values @ leading_directions(machine))[None]})
+        data_away, more = _compare(directions, {key: x[0] for key, x in ours.items()}, "data_distance")
+        figures |= more
+    scalars = _gradient(learned, name)
+    findings += judge_learning(scalars, data_away, lagging)
+    measures = measures.assign(figures | {key: ((), x) for key, x in scalars.items()})
+    subject = (
+        f"{name}, a learning run with {len(particles)} particles; {min(len(particles), RUN_ON_CHAINS)} of them run on "
+        f"at the last parameters for {RUN_ON_DRAWS} draws, {watched.sweeps} sweep{'s' * (watched.sweeps != 1)} a draw"
+    )
+    return Diagnosis.of(subject, findings, measures)
+
+
+def _run_on(
+    machine: Machine, name: str, particles: np.ndarray, rng: np.random.Generator, progressbar: bool
+) -> tuple[Watched, dict[str, np.ndarray]]:
+    """Run particles on, with more and more sweeps a draw until they agree; return them, and functionals before."""
+    before = {key: x[0] for key, x in columns(functionals(machine, particles[None])).items()}
+    v = particles[rng.permutation(len(particles))[:RUN_ON_CHAINS]]
+    for sweeps in RUN_ON_SWEEPS:
+        kept, last = run_chains(machine, v, rng, RUN_ON_DRAWS, 0, sweeps, progressbar=progressbar)
+        states = kept.pop("states")
+        table = convergence(kept)
+        if table["rhat"].max() <= RHAT and table["ess_bulk"].min() >= ESS_PER_CHAIN * len(v):
+            break
+    return Watched(name, machine, kept, states, last, sweeps), before
+
+
+def _compare(a: dict[str, np.ndarray], b: dict[str, np.ndarray], key: str) -> tuple[list[str], dict[str, Any]]:
+    """Two-sample distances by functional; the names of those that chance does not explain, and all figures."""
+    found = {name: two_sample(a[name], b[name], len(a)) for name in a}
+    beyond = [name for name, (distance, by_chance) in found.items() if distance > by_chance]
+    dim = f"{key}_functional"
+    columns = np.reshape(list(found.values()), (-1, 2)).T
+    figures: dict[str, Any] = {dim: list(found)}
+    return beyond, figures | {key: (dim, columns[0]), f"{key}_by_chance": (dim, columns[1])}
+
+
+def _gradient(learned: xr.DataTree, name: str) -> dict[str, float]:
+    """The gradient's size against its Monte Carlo error, where `fit` recorded them."""
+    if "gradient" not in learned:
+        return {}
+    norm, error = (float(learned["gradient"][f"{name}_gradient_{x}"]) for x in ("norm", "standard_error"))
+    return {"gradient_norm": norm, "gradient_standard_error": error, "gradient_ratio": norm / error}

@@ -1,0 +1,40 @@
+"""Every threshold of the verdict, with its source. Nothing else in the diagnostics holds a number that decides."""
+
+from __future__ import annotations
+
+RHAT = 1.01
+"""Rank-normalised split R-hat up to which chains agree (Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021)."""
+
+ESS = 400
+"""Bulk effective sample size from which R-hat and the ESS themselves can be believed (the same)."""
+
+ESS_PER_CHAIN = 10
+"""Bulk ESS a chain below which the chains are too slow for their length (Gelman et al. 2013, Bayesian Data Analysis,
+section 11.5: five for each half of a chain)."""
+
+FALSE_ALARM = 0.01
+"""Chance that healthy, mixing chains are called "not mixed", of each family of tests, shared equally among its tests
+(Bonferroni). An R-hat above 1.01 that chance at this level would explain gives "cannot tell", not "not mixed"."""
+
+FEW_DRAWS = 20
+"""Draws a chain below which nothing is said: halves of chains would have fewer than ten."""
+
+BURN_IN = 20
+"""Autocorrelation times that a probe runs before it is compared, and again while it is. An integrated autocorrelation
+time is about two relaxation times, so what a start leaves in the mean is e⁻⁴⁰ of its distance, if the draws' own
+autocorrelation is that of the whole machine. It is when it is not that probes tell."""
+
+LEAST_PROBE_DRAWS = 100
+"""Draws of burn-in and of comparison at least: their autocorrelation times are estimated, not known."""
+
+NEGLIGIBLE_WEIGHT = 0.01
+"""Probability of a mode up to which the draws may leave it out: below what R-hat up to 1.01 overlooks, too. (One chain
+of a hundred that sits d standard deviations away gives R-hat² - 1 of about d²/100.)"""
+
+UNEXPLAINED = 20
+"""Expected draws with a unit on, by effective number of draws, from which a unit that never was is at odds with the
+machine: independent draws have none with a probability of e⁻²⁰."""
+
+GRADIENT = 2
+"""Norm of the gradient, in units of its Monte Carlo error, up to which learning is at rest: at an optimum it is the
+error alone, a ratio close to 1; at 2 three quarters of its square are real."""
