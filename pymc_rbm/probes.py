@@ -27,7 +27,7 @@ __all__ = ["ProbeResult", "mode_weight_bound", "run_probes", "starts"]
 
 EACH = 4  # probes of a kind
 TEMPERATURES = 200
-BOUND_TEMPERATURES, BOUND_PARTICLES = 1000, 100
+BOUND_TEMPERATURES, BOUND_PARTICLES, BACKWARD_PARTICLES = 1000, 100, 10
 MARKOV_MARGIN = 3.0  # nats; a mean of weights exceeds Z by more with a probability of at most e⁻³
 
 
@@ -89,8 +89,8 @@ def starts(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> di
     mirrored = [x - 2 * ((x - middle) @ u) * u for u in directions for x in chosen[:2]]
     found["reflection"] = values[np.abs(np.reshape(mirrored, (-1, size, 1)) - values).argmin(-1)]
     found["extreme"] = np.reshape([np.where(s * u > 0, high, low) for u in directions for s in (1, -1)], (-1, size))
-    uniform = unit.field_of_mean(np.full(size, middle))
-    found["tempered"] = _annealed(machine, uniform, _independent(machine, uniform, EACH, rng), rng, TEMPERATURES)[0]
+    uniform = unit.field_of_mean(np.full((EACH, size), middle))
+    found["tempered"] = _annealed(machine, uniform, _independent(machine, uniform, rng), rng, TEMPERATURES)[0]
     return {kind: x.astype(unit.dtype) for kind, x in found.items()}
 
 
@@ -164,10 +164,11 @@ def _together(draws: np.ndarray, probes: np.ndarray) -> np.ndarray:
 def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray, rng: np.random.Generator) -> float:
     r"""Bound the probability of the modes in which probes sit, from above.
 
-    Annealing from independent units with the means of the draws to the machine gives weights with mean Z, so the log of
-    their mean exceeds log Z by ``t`` with a probability of at most e⁻ᵗ. Annealing backwards from a draw of the machine
-    restricted to a mode ``B`` gives, by Jensen's inequality, log-weights whose mean is at least log Z_B on average. The
-    difference bounds ``log(Z_B / Z)`` [1]_. Modes that several probes share are counted several times.
+    Annealing from independent units to the machine gives weights with mean Z, so the log of their mean exceeds log Z by
+    ``t`` with a probability of at most e⁻ᵗ. Annealing backwards from a draw of the machine restricted to a mode ``B``
+    gives, by Jensen's inequality, log-weights whose mean is at least log Z_B on average. The difference bounds
+    ``log(Z_B / Z)`` [1]_. Any independent units will do; those with the means of the draws, and backwards those with
+    the means of a probe, make the bounds tight. Modes that several probes share are counted several times.
 
     Parameters
     ----------
@@ -175,7 +176,7 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
     visited : ndarray, shape (probes, draws, visible)
         States of the probes, as draws of the machine restricted to their modes.
     states : ndarray, shape (rows, visible)
-        Some states of the draws: the base has their means, which makes the bound tight, and right with any.
+        Some states of the draws.
     rng : Generator
 
     Returns
@@ -188,25 +189,31 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
     .. [1] Burda, Y., Grosse, R., Salakhutdinov, R. (2015). Accurate and conservative estimates of MRF log-likelihood
        using reverse annealing. AISTATS.
     """
-    unit = machine.layers[VISIBLE].unit
-    if unit.states is None:
+    if machine.layers[VISIBLE].unit.states is None:
         return 1.0
-    middle = np.mean([min(unit.states), max(unit.states)])
-    base = unit.field_of_mean((states.sum(0) + middle) / (len(states) + 1))
-    _, forward = _annealed(machine, base, _independent(machine, base, BOUND_PARTICLES, rng), rng, BOUND_TEMPERATURES)
+    base = np.tile(_field_of(machine, states), (BOUND_PARTICLES, 1))
+    _, forward = _annealed(machine, base, _independent(machine, base, rng), rng, BOUND_TEMPERATURES)
     log_z = logsumexp(forward) - np.log(len(forward)) - MARKOV_MARGIN
-    thinned = visited[:, np.linspace(0, visited.shape[1] - 1, 10).astype(int)]
+    thinned = visited[:, np.linspace(0, visited.shape[1] - 1, BACKWARD_PARTICLES).astype(int)]
+    bases = np.repeat([_field_of(machine, x) for x in visited], BACKWARD_PARTICLES, axis=0)
     rows = thinned.reshape(-1, thinned.shape[-1])
-    _, backward = _annealed(machine, base, rows, rng, BOUND_TEMPERATURES, backwards=True)
-    backward = -backward.reshape(len(visited), -1)
-    upper = backward.mean(1) + 3 * backward.std(1, ddof=1) / np.sqrt(backward.shape[1])
-    return float(min(1.0, np.exp(logsumexp(upper) - log_z)))
+    _, backward = _annealed(machine, bases, rows, rng, BOUND_TEMPERATURES, backwards=True)
+    backward = backward.reshape(len(visited), -1)
+    upper = backward.mean(1) + 3 * backward.std(1, ddof=1) / np.sqrt(BACKWARD_PARTICLES)
+    return float(np.exp(min(0.0, logsumexp(upper) - log_z)))
 
 
-def _independent(machine: Machine, field: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
+def _field_of(machine: Machine, states: np.ndarray) -> np.ndarray:
+    """Fields of independent visible units with the means of ``states``, shrunk by one row in the middle."""
+    unit = machine.layers[VISIBLE].unit
+    middle = np.mean([min(unit.states or ()), max(unit.states or ())])
+    return unit.field_of_mean((states.sum(0) + middle) / (len(states) + 1))
+
+
+def _independent(machine: Machine, field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Visible units drawn independently, each feeling its ``field``."""
     shared = pt.random.shared_rng(np.random.default_rng(rng.integers(2**63)))
-    _, v = machine.layers[VISIBLE].unit.sample(pt.as_tensor(np.tile(field, (rows, 1))), shared)
+    _, v = machine.layers[VISIBLE].unit.sample(pt.as_tensor(field), shared)
     return pytensor.function([], v, mode="FAST_COMPILE")()
 
 
@@ -218,25 +225,30 @@ def _annealed(
     temperatures: int,
     backwards: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Anneal each row of ``v`` from independent units to the machine, or back; return the ends and log-ratios.
+    """Anneal rows of ``v`` from independent units with the fields ``base`` to the machine, or back.
 
-    The ratios leave out log Z of the base, which is the same in both directions.
+    Returns the ends and the log-weights, whose exponential (backwards, its inverse) has the mean Z (or 1/Z).
     """
     betas = np.linspace(0, 1, temperatures)
+    hidden = np.zeros((len(base), len(machine.layers[HIDDEN].bias)))
     anneal = _annealing_function(template(machine))
-    hidden = np.zeros_like(machine.layers[HIDDEN].bias)
-    _, v, log_ratio = anneal(rng, v, betas[::-1] if backwards else betas, base, hidden, *machine.parameters)
-    return v, log_ratio
+    ordered = betas[::-1] if backwards else betas
+    _, v, log_ratio, log_z = anneal(rng, v, ordered, base, hidden, *machine.parameters)
+    return v, log_z + (-log_ratio if backwards else log_ratio)
 
 
 @lru_cache(maxsize=16)
 def _annealing_function(template: Machine):
-    """(rng, v, betas, base biases, parameters) -> rng, v, Σ_k F_k(v_k) - F_k+1(v_k), a sweep at β_k before each."""
+    """(rng, v, betas, base biases by row, parameters) -> rng, v, Σ_k F_k(v_k) - F_k+1(v_k), log Z of the base.
+
+    With a sweep at β_k before each term: the same in both directions, because a sweep of v is reversible.
+    """
     machine, inputs = symbolic(template)
-    base_biases = [pt.dvector() for _ in template.layers]
+    base_biases = [pt.dmatrix() for _ in template.layers]
     base = Machine(tuple(Layer(a.unit, bias) for a, bias in zip(template.layers, base_biases, strict=True)), ())
     rng, betas = pt.random.rng("rng"), pt.dvector("betas")
     v = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
+    log_z = sum(layer.unit.log_normaliser(layer.bias).sum(-1) for layer in base.layers)
 
     def step(beta, following, v, log_ratio, rng, *parameters):
         inner_base = base.with_parameters(parameters[: len(base_biases)])
@@ -252,4 +264,5 @@ def _annealing_function(template: Machine):
         non_sequences=[*base_biases, *inputs],
         return_updates=False,
     )
-    return pytensor.function([rng, v, betas, *base_biases, *inputs], [next_rng, states[-1], log_ratios[-1]])
+    outputs = [next_rng, states[-1], log_ratios[-1], log_z]
+    return pytensor.function([rng, v, betas, *base_biases, *inputs], outputs)

@@ -35,6 +35,11 @@ UNEXPLAINED = 20
 """Expected draws with a unit on, by effective number of draws, from which a unit that never was is at odds with the
 machine: independent draws have none with a probability of e⁻²⁰."""
 
+DATA_DISTANCE = 0.1
+"""Kolmogorov-Smirnov distance between data and a learned machine, beyond chance, up to which the one describes the
+other: a tenth of the probability lies elsewhere. A choice: learned machines differ from data a little, all of them."""
+
 GRADIENT = 2
 """Norm of the gradient, in units of its Monte Carlo error, up to which learning is at rest: at an optimum it is the
-error alone, a ratio close to 1; at 2 three quarters of its square are real."""
+error alone, a ratio of 1, or less, because the parameters have followed the particles; at 2 three quarters of its
+square are real. A ratio below does not show that learning is done."""

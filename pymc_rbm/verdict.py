@@ -189,7 +189,7 @@ def judge_learning(measures: dict[str, float], data_away: list[str], lagging: li
         )
         found.append(Finding(NOT_MIXED, reason, "Lower the learning rate at the end, or run more sweeps an iteration."))
     if data_away:
-        reason = f"Particles and data differ by more than chance in: {', '.join(data_away)}."
+        reason = f"The machine is not where the data are: draws and data differ in {', '.join(data_away)}."
         advice = "Learn longer or with more hidden units; if the chains did not mix, with more sweeps or a lower rate."
         found.append(Finding(UNKNOWN, reason, advice))
     ratio = measures.get("gradient_ratio", np.nan)
