@@ -9,10 +9,10 @@ import xarray as xr
 
 from pymc_rbm.functionals import SATURATED, activity, functionals, leading_directions
 from pymc_rbm.machine import Machine
-from pymc_rbm.measures import columns, convergence, count_units, two_sample
+from pymc_rbm.measures import cautious, columns, convergence, count_units, two_sample
 from pymc_rbm.probes import ProbeResult, run_probes
 from pymc_rbm.sampling import run_chains
-from pymc_rbm.thresholds import DATA_DISTANCE, ESS_PER_CHAIN, RHAT
+from pymc_rbm.thresholds import DATA_DISTANCE, ESS_PER_CHAIN, FEW_DRAWS, RHAT
 from pymc_rbm.verdict import (
     NOT_MIXED,
     UNKNOWN,
@@ -141,7 +141,7 @@ def _judged(
         findings.append(WITHOUT_MACHINE)
     elif not probes:
         findings.append(WITHOUT_PROBES)
-    elif all(finding.verdict != NOT_MIXED for finding in findings):
+    elif draws >= FEW_DRAWS and all(finding.verdict != NOT_MIXED for finding in findings):
         result = _probe(watched.machine, watched, watched.last, table, rng, extra, progressbar)
         findings += judge_probes(result)
         measures = measures.assign(_probe_measures(result))
@@ -157,8 +157,9 @@ def _probe(
     extra: dict[str, np.ndarray] | None,
     progressbar: bool,
 ) -> ProbeResult:
-    times = table["autocorrelation"].fillna(1.0)
-    tau = {str(key): max(1.0, float(x)) for key, x in zip(table.functional.values, times.values, strict=True)}
+    times = np.fmax(1, np.fmax(table["autocorrelation"].values, table["autocorrelation_within"].values))
+    sizes = [x.size for x in columns(watched.functionals).values()]
+    tau = {str(key): cautious(t, n) for key, t, n in zip(table.functional.values, times, sizes, strict=True)}
     states = last if watched.states is None else watched.states.reshape(-1, watched.states.shape[-1])
     return run_probes(machine, watched.functionals, states, watched.sweeps or 1, tau, rng, extra, progressbar)
 

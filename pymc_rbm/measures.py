@@ -9,8 +9,19 @@ from scipy import stats
 
 from pymc_rbm.thresholds import FALSE_ALARM
 
-__all__ = ["columns", "convergence", "count_units", "rhat", "rhat_by_chance", "two_sample", "within_autocorrelation"]
+__all__ = [
+    "cautious",
+    "columns",
+    "convergence",
+    "count_units",
+    "rhat",
+    "rhat_by_chance",
+    "rounding",
+    "two_sample",
+    "within_autocorrelation",
+]
 
+MEASURES = "rhat", "rhat_by_chance", "ess_bulk", "ess_tail", "autocorrelation", "autocorrelation_within"
 AXES = {"chain_axis": 0, "draw_axis": 1}
 
 
@@ -37,31 +48,35 @@ def convergence(functionals: dict[str, np.ndarray]) -> xr.Dataset:
     found = columns(functionals)
     rows = [_measures(x, FALSE_ALARM / len(found)) for x in found.values()]
     return xr.Dataset(
-        {key: ("functional", np.array([row[key] for row in rows])) for key in rows[0]},
+        {key: ("functional", np.array([row[key] for row in rows])) for key in MEASURES},
         coords={"functional": list(found)},
     )
 
 
 def _measures(x: np.ndarray, level: float) -> dict[str, float]:
     chains, draws = x.shape
-    keys = "rhat", "rhat_by_chance", "ess_bulk", "ess_tail", "autocorrelation", "autocorrelation_within"
-    if np.ptp(x) == 0 or draws < 4:
-        return dict.fromkeys(keys, np.nan)
+    if np.ptp(x) <= rounding(x) or draws < 4:
+        return dict.fromkeys(MEASURES, np.nan)
     within = within_autocorrelation(x)
-    by_chance = rhat_by_chance(chains, draws, within, level)
-    if not np.ptp(_halves(x), axis=1).any():
-        return dict(zip(keys, (np.inf, by_chance, chains, chains, np.inf, within), strict=True))
+    by_chance = rhat_by_chance(chains, draws, cautious(within, x.size), level)
+    if (np.ptp(_halves(x), axis=1) <= rounding(x)).all():
+        return dict(zip(MEASURES, (np.inf, by_chance, chains, chains, np.inf, within), strict=True))
     bulk = float(az.ess(x, method="bulk", **AXES))
     tail = float(az.ess(x, method="tail", prob=(0.05, 0.95), **AXES))
-    return dict(zip(keys, (rhat(x), by_chance, bulk, tail, x.size / bulk, within), strict=True))
+    return dict(zip(MEASURES, (rhat(x), by_chance, bulk, tail, x.size / bulk, within), strict=True))
+
+
+def rounding(x: np.ndarray) -> float:
+    """By how much ``x`` may differ from itself: the same states in another order of summation."""
+    return 1e-9 * max(1.0, float(np.abs(x).max()))
 
 
 def rhat(x: np.ndarray) -> float:
     """ArviZ's rank-normalised split R-hat, the larger of bulk and folded, without its 0/0 for what is constant."""
     found = [1.0]
     for method, values in (("z_scale", x), ("folded", np.abs(x - np.median(x)))):
-        if np.ptp(values) > 0:
-            moves = np.ptp(_halves(values), axis=1).any()
+        if np.ptp(values) > rounding(values):
+            moves = (np.ptp(_halves(values), axis=1) > rounding(values)).any()
             found.append(float(az.rhat(x, method=method, **AXES)) if moves else np.inf)
     return max(found)
 
@@ -79,12 +94,21 @@ def within_autocorrelation(x: np.ndarray) -> float:
     draws = x.shape[1]
     times = [1.0]
     for values in (x, np.abs(x - np.median(x))):
-        moving = values[np.ptp(values, axis=1) > 0]
+        moving = values[np.ptp(values, axis=1) > rounding(values)]
         if not len(moving):
             continue
         single = az.ess(moving.T[None], method="bulk", **AXES)  # chains are columns here: each on its own
         times.append(draws / float(np.mean(single)))
     return max(times)
+
+
+def cautious(autocorrelation: float, draws: int) -> float:
+    """An autocorrelation time that was estimated from ``draws`` draws in all, plus two standard errors.
+
+    Its relative variance is 2(2M + 1)/draws, with sums of autocorrelations up to lag M, two and a half times itself
+    (Madras & Sokal 1988, Journal of Statistical Physics 50, 109-186; Sokal's times are half of these).
+    """
+    return autocorrelation * (1 + 2 * np.sqrt(2 * (5 * autocorrelation + 1) / draws))
 
 
 def rhat_by_chance(chains: int, draws: int, autocorrelation: float, level: float) -> float:
@@ -98,7 +122,7 @@ def rhat_by_chance(chains: int, draws: int, autocorrelation: float, level: float
         \hat R^2 = 1 - 1/n + (\tau / n)\, \chi^2_{m-1} / (m - 1).
     """
     m, n = 2 * chains, draws / 2
-    return float(np.sqrt(1 + autocorrelation / n * stats.chi2.isf(level, m - 1) / (m - 1)))
+    return float(np.sqrt(1 + (autocorrelation * stats.chi2.isf(level, m - 1) / (m - 1) - 1) / n))
 
 
 def count_units(low: np.ndarray, high: np.ndarray, margin: float = 0.0) -> dict[str, int]:

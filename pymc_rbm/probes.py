@@ -19,7 +19,7 @@ from scipy.special import logsumexp
 from pymc_rbm.functionals import leading_directions, symbolic, template
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine
-from pymc_rbm.measures import columns, rhat, rhat_by_chance
+from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding
 from pymc_rbm.sampling import dispersed_states, run_chains
 from pymc_rbm.thresholds import BURN_IN, FALSE_ALARM, LEAST_PROBE_DRAWS, NEGLIGIBLE_WEIGHT
 
@@ -125,9 +125,8 @@ def run_probes(
 
     Notes
     -----
-    A probe is away where its mean of some functional differs from the draws' by more than a normal variable with the
-    variance that the autocorrelation implies does with probability `thresholds.FALSE_ALARM`, over all probes and
-    functionals.
+    A probe is away where its ranks among the draws, by some functional or by its distance from the median, have a mean
+    that chance makes as extreme with a probability of `thresholds.FALSE_ALARM`, over all probes and functionals.
     """
     by_kind = starts(machine, states, rng) | (extra or {})
     kinds = [kind for kind, x in by_kind.items() for _ in x]
@@ -137,10 +136,8 @@ def run_probes(
     visited = kept.pop("states")
     probes, draws = columns(kept), columns(functionals)
     level = FALSE_ALARM / len(draws)
-    away = np.zeros(len(kinds), dtype=bool)
-    for key, x in draws.items():
-        error = x.std() * np.sqrt(autocorrelation[key] * (1 / length + 1 / x.size))
-        away |= np.abs(probes[key].mean(1) - x.mean()) > stats.norm.isf(level / len(kinds) / 2) * error
+    scores = [_scores(probes[key], x, autocorrelation[key]) for key, x in draws.items()]
+    away = np.max(scores, axis=(0, 1)) > stats.norm.isf(level / len(kinds) / 4)
     weight = mode_weight_bound(machine, visited[away], states, rng) if away.any() else 0.0
     compared = ~away if weight <= NEGLIGIBLE_WEIGHT else np.ones_like(away)
     together = {key: _together(x, probes[key][compared]) for key, x in draws.items()}
@@ -153,6 +150,21 @@ def run_probes(
         2 * length * sweeps,
         weight,
     )
+
+
+def _scores(probes: np.ndarray, draws: np.ndarray, autocorrelation: float) -> np.ndarray:
+    """How far each probe is from the draws, in location and in spread, as two rows of standard normal numbers.
+
+    By the mean over a probe of its ranks among the draws, between 0 and 1: with a mean of 1/2 and a variance of 1/12
+    times the autocorrelation over the length if it is where the draws are. Ranks do not mind how skewed a value is.
+    """
+    error = np.sqrt(autocorrelation / 12 * (1 / probes.shape[1] + 1 / draws.size))
+    margin, middle, out = rounding(draws), np.median(draws), []
+    for ours, theirs in ((probes, draws), (np.abs(probes - middle), np.abs(draws - middle))):
+        ordered = np.sort(theirs, axis=None)
+        below, above = np.searchsorted(ordered, ours - margin), np.searchsorted(ordered, ours + margin, side="right")
+        out.append(np.abs((below + above).mean(1) / (2 * draws.size) - 0.5) / error)
+    return np.array(out)
 
 
 def _together(draws: np.ndarray, probes: np.ndarray) -> np.ndarray:

@@ -136,7 +136,8 @@ def judge_units(measures: dict[str, float], still_chains: int, draws: int) -> li
     found = []
     stuck = {side: int(measures.get(f"{side}_stuck", 0)) for side in ("visible", "hidden")}
     if draws >= FEW_DRAWS and still_chains:
-        found.append(Finding(NOT_MIXED, f"{still_chains} chains never move while the others do.", SLOW))
+        moves = "chain never moves" if still_chains == 1 else "chains never move"
+        found.append(Finding(NOT_MIXED, f"{still_chains} {moves} while others do.", SLOW))
     if draws >= FEW_DRAWS and any(stuck.values()):
         words = " and ".join(f"{n} {side}" for side, n in stuck.items() if n)
         found.append(Finding(NOT_MIXED, f"{words} units are stuck: constant in each chain, not the same in all.", SLOW))
@@ -184,9 +185,7 @@ def judge_learning(measures: dict[str, float], data_away: list[str], lagging: li
     """What the particles, the data and the gradient allow to say about a learning run."""
     found = []
     if lagging:
-        reason = (
-            f"The particles are not where the last machine is: when they run on, these change: {', '.join(lagging)}."
-        )
+        reason = f"The particles lag behind the machine: when they run on, these change: {', '.join(lagging)}."
         found.append(Finding(NOT_MIXED, reason, "Lower the learning rate at the end, or run more sweeps an iteration."))
     if data_away:
         reason = f"The machine is not where the data are: draws and data differ in {', '.join(data_away)}."

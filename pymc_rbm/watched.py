@@ -101,6 +101,8 @@ def watch_draws(idata: xr.DataTree, machine: Machine | None, name: str | None) -
     if name in names:
         x = posterior[name].transpose("chain", "draw", ...).values
         states = np.moveaxis(x, 1, -2).reshape(-1, x.shape[1], x.shape[-1])  # rows of a batch are chains, too
+        if machine is not None:
+            _check_states(machine, name, states)
         found = _recorded_functionals(idata, name) if machine is None else functionals(machine, states)
         return Watched(name, machine, found or {"visible_mean": states.mean(-1)}, states, states[:, -1], sweeps)
     found = _recorded_functionals(idata, name)
@@ -112,6 +114,13 @@ def watch_draws(idata: xr.DataTree, machine: Machine | None, name: str | None) -
 
 def _are_states(x: xr.DataArray, size: int | None) -> bool:
     return {"chain", "draw"} <= set(x.dims) and x.dtype.kind in "iu" and x.ndim > 2 and size in (None, x.shape[-1])
+
+
+def _check_states(machine: Machine, name: str, states: np.ndarray) -> None:
+    allowed = machine.layers[VISIBLE].unit.states
+    if allowed is not None and not np.isin(states, allowed).all():
+        shown = sorted(set(np.unique(states)) - set(allowed))[:3]
+        raise ValueError(f"{name} must contain only the units' states {allowed}, got other entries, such as {shown}.")
 
 
 def _name_of_records(posterior: xr.Dataset, size: int | None) -> str:
