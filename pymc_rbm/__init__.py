@@ -12,7 +12,7 @@ from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
 from pymc_rbm.log_partition import LogPartitionEstimate, log_partition
 from pymc_rbm.machine import Machine, machine_of, restricted
-from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing
+from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
 from pymc_rbm.sampling import sample_gibbs
 from pymc_rbm.step_methods import BlockGibbs, register
 from pymc_rbm.units import Bernoulli
@@ -45,6 +45,7 @@ __all__ = [
     "plot_filters",
     "plot_learning",
     "plot_mixing",
+    "plot_projections",
     "restricted",
     "sample_gibbs",
     "schedules",

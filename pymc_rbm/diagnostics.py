@@ -7,22 +7,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.functionals import SATURATED, activity, functionals, leading_directions
+from pymc_rbm.examination import examine
+from pymc_rbm.functionals import functionals, leading_directions
 from pymc_rbm.machine import Machine
-from pymc_rbm.measures import cautious, columns, convergence, count_units, two_sample
-from pymc_rbm.probes import ProbeResult, run_probes
+from pymc_rbm.measures import columns, convergence, two_sample
 from pymc_rbm.sampling import run_chains
-from pymc_rbm.thresholds import DATA_DISTANCE, ESS_PER_CHAIN, FEW_DRAWS, RHAT
-from pymc_rbm.verdict import (
-    NOT_MIXED,
-    UNKNOWN,
-    Diagnosis,
-    Finding,
-    judge_chains,
-    judge_learning,
-    judge_probes,
-    judge_units,
-)
+from pymc_rbm.thresholds import DATA_DISTANCE, ESS_PER_CHAIN, RHAT
+from pymc_rbm.verdict import UNKNOWN, Diagnosis, Finding, judge_learning
 from pymc_rbm.watched import Watched, machine_behind, name_of_run, watch_draws
 
 __all__ = ["diagnose"]
@@ -30,13 +21,6 @@ __all__ = ["diagnose"]
 RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
 RUN_ON_SWEEPS = 1, 4, 16, 64  # per draw, tried in turn until the chains agree
 DATA_PROBES = 8
-
-WITHOUT_MACHINE = Finding(
-    UNKNOWN,
-    "Chains that agree may share a mode, and draws alone cannot show it.",
-    "Pass the machine: diagnose(draws, model, learned=learned), or call it within `with pmr.generative(...)`.",
-)
-WITHOUT_PROBES = Finding(UNKNOWN, "No probes were run: chains that agree may share a mode.", "Pass probes=True.")
 
 
 def diagnose(
@@ -119,83 +103,7 @@ def diagnose(
     chains, draws = next(iter(watched.functionals.values())).shape[:2]
     sweeps = "" if watched.sweeps is None else f", {watched.sweeps} sweep{'s' * (watched.sweeps > 1)} a draw"
     subject = f"{watched.name}, {chains} chains of {draws:,} draws{sweeps}"
-    return Diagnosis.of(subject, *_judged(watched, probes, rng, progressbar))
-
-
-def _judged(
-    watched: Watched,
-    probes: bool,
-    rng: np.random.Generator,
-    progressbar: bool,
-    extra: dict[str, np.ndarray] | None = None,
-) -> tuple[list[Finding], xr.Dataset]:
-    """Findings and measures of chains, their units and, unless they have failed already, their probes."""
-    table = convergence(watched.functionals)
-    if watched.sweeps is not None:
-        table["autocorrelation_sweeps"] = table["autocorrelation"] * watched.sweeps
-    chains, draws = next(iter(watched.functionals.values())).shape[:2]
-    units, still = _units(watched, table, rng)
-    findings = [*judge_chains(table, chains, draws), *judge_units(units, still, draws)]
-    measures = table.assign({key: ((), x) for key, x in units.items()})
-    if watched.machine is None or watched.last is None:
-        findings.append(WITHOUT_MACHINE)
-    elif not probes:
-        findings.append(WITHOUT_PROBES)
-    elif draws >= FEW_DRAWS and all(finding.verdict != NOT_MIXED for finding in findings):
-        result = _probe(watched.machine, watched, watched.last, table, rng, extra, progressbar)
-        findings += judge_probes(result)
-        measures = measures.assign(_probe_measures(result))
-    return findings, measures
-
-
-def _probe(
-    machine: Machine,
-    watched: Watched,
-    last: np.ndarray,
-    table: xr.Dataset,
-    rng: np.random.Generator,
-    extra: dict[str, np.ndarray] | None,
-    progressbar: bool,
-) -> ProbeResult:
-    times = np.fmax(1, np.fmax(table["autocorrelation"].values, table["autocorrelation_within"].values))
-    sizes = [x.size for x in columns(watched.functionals).values()]
-    tau = {str(key): cautious(t, n) for key, t, n in zip(table.functional.values, times, sizes, strict=True)}
-    states = last if watched.states is None else watched.states.reshape(-1, watched.states.shape[-1])
-    return run_probes(machine, watched.functionals, states, watched.sweeps or 1, tau, rng, extra, progressbar)
-
-
-def _probe_measures(result: ProbeResult) -> dict[str, Any]:
-    return {
-        "probe_rhat": ("functional", list(result.rhat.values())),
-        "probe_rhat_by_chance": ("functional", list(result.rhat_by_chance.values())),
-        "probe_away": ("probe", result.away),
-        "probe_kind": ("probe", result.kinds),
-        "probe_sweeps": ((), result.sweeps),
-        "probe_mode_weight_at_most": ((), result.weight),
-    }
-
-
-def _units(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> tuple[dict[str, float], int]:
-    """Counts of units that never change, what the machine says about them, and the number of chains that never move."""
-    still = np.all([np.ptp(x, axis=1) == 0 for x in columns(watched.functionals).values()], axis=0)
-    if watched.states is not None:
-        still = np.ptp(watched.states, axis=1).max(-1) == 0
-    n_still = 0 if still.all() else int(still.sum())
-    if watched.states is None:
-        return {}, n_still
-    low, high = watched.states.min(1), watched.states.max(1)
-    found: dict[str, float] = {f"visible_{key}": n for key, n in count_units(low, high).items()}
-    if watched.machine is not None:
-        own = activity(watched.machine, watched.states, rng)
-        hidden = count_units(own["hidden_low"], own["hidden_high"], SATURATED)
-        found |= {f"hidden_{key}": n for key, n in hidden.items()}
-        found["hidden_saturated_share"] = float(own["saturated"])
-        # The machine's own probability that a unit is not what it always was, times the effective number of draws.
-        other = np.where(high.max(0) == 0, own["visible_expected"], 1 - own["visible_expected"])
-        constant = np.ptp(np.concatenate([low, high]), axis=0) == 0
-        effective = table["ess_bulk"].min().fillna(low.shape[0] * watched.states.shape[1]).item()
-        found["unexplained"] = float((other * constant).max() * effective)
-    return found, n_still
+    return Diagnosis.of(subject, *examine(watched, probes, rng, progressbar))
 
 
 def _diagnose_run(
@@ -215,7 +123,7 @@ def _diagnose_run(
     rows = learned["data"].dataset.get(f"{name}_rows")
     watched, before = _run_on(machine, name, particles, rng, progressbar)
     extra = {} if rows is None else {"data": rng.permutation(rows.values)[:DATA_PROBES]}
-    findings, measures = _judged(watched, probes, rng, progressbar, extra)
+    findings, measures = examine(watched, probes, rng, progressbar, extra)
     after = _independent(watched, measures)
     lagging, figures = _compare(before, after, "particle_lag")
     data_away: list[str] = []
@@ -226,7 +134,7 @@ def _diagnose_run(
         ours = {key: x[0] for key, x in projections.items()}
         data_away, more = _compare(ours, after, "data_distance", DATA_DISTANCE)
         figures |= more
-    scalars = _gradient(learned, name)
+    scalars = _gradient(learned, name) | {"renewals": _renewals(learned, measures)}
     findings += judge_learning(scalars, data_away, lagging)
     measures = measures.assign(figures | {key: ((), x) for key, x in scalars.items()})
     subject = (
@@ -278,3 +186,10 @@ def _gradient(learned: xr.DataTree, name: str) -> dict[str, float]:
         return {}
     norm, error = (float(learned["gradient"][f"{name}_gradient_{x}"]) for x in ("norm", "standard_error"))
     return {"gradient_norm": norm, "gradient_standard_error": error, "gradient_ratio": norm / error}
+
+
+def _renewals(learned: xr.DataTree, measures: xr.Dataset) -> float:
+    """How many autocorrelation times of the last machine learning took, in sweeps of each chain."""
+    history = learned["learning"].dataset
+    taken = history["sweeps"].sum() if "sweeps" in history else history.sizes["iteration"] * learned.attrs["sweeps"]
+    return float(taken / np.fmax(1.0, measures["autocorrelation_sweeps"].max()))

@@ -17,13 +17,12 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.thresholds import NEGLIGIBLE_SINGULAR_VALUE, SATURATED
 
 __all__ = ["FUNCTIONALS", "activity", "functionals", "leading_directions", "numeric", "symbolic_functionals"]
 
 FUNCTIONALS = "free_energy", "visible_mean", "hidden_mean", "projection"
 MOST_DIRECTIONS = 3
-NEGLIGIBLE_SINGULAR_VALUE = 0.1  # of the largest
-SATURATED = 0.01  # a unit is saturated where its conditional probability is within this of a bound
 CHUNK_ENTRIES = 2**22
 
 

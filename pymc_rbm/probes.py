@@ -21,14 +21,13 @@ from pymc_rbm.gibbs import sweep
 from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine
 from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding
 from pymc_rbm.sampling import dispersed_states, run_chains
-from pymc_rbm.thresholds import BURN_IN, FALSE_ALARM, LEAST_PROBE_DRAWS, NEGLIGIBLE_WEIGHT
+from pymc_rbm.thresholds import BURN_IN, FALSE_ALARM, LEAST_PROBE_DRAWS, MARGIN, NEGLIGIBLE_WEIGHT
 
 __all__ = ["ProbeResult", "mode_weight_bound", "run_probes", "starts"]
 
 EACH = 4  # probes of a kind
 TEMPERATURES = 200
 BOUND_TEMPERATURES, BOUND_PARTICLES, BACKWARD_PARTICLES = 1000, 100, 10
-MARKOV_MARGIN = 3.0  # nats; a mean of weights exceeds Z by more with a probability of at most e⁻³
 
 
 @dataclass(frozen=True)
@@ -205,13 +204,13 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
         return 1.0
     base = np.tile(_field_of(machine, states), (BOUND_PARTICLES, 1))
     _, forward = _annealed(machine, base, _independent(machine, base, rng), rng, BOUND_TEMPERATURES)
-    log_z = logsumexp(forward) - np.log(len(forward)) - MARKOV_MARGIN
+    log_z = logsumexp(forward) - np.log(len(forward)) - MARGIN
     thinned = visited[:, np.linspace(0, visited.shape[1] - 1, BACKWARD_PARTICLES).astype(int)]
     bases = np.repeat([_field_of(machine, x) for x in visited], BACKWARD_PARTICLES, axis=0)
     rows = thinned.reshape(-1, thinned.shape[-1])
     _, backward = _annealed(machine, bases, rows, rng, BOUND_TEMPERATURES, backwards=True)
     backward = backward.reshape(len(visited), -1)
-    upper = backward.mean(1) + 3 * backward.std(1, ddof=1) / np.sqrt(BACKWARD_PARTICLES)
+    upper = backward.mean(1) + MARGIN * backward.std(1, ddof=1) / np.sqrt(BACKWARD_PARTICLES)
     return float(np.exp(min(0.0, logsumexp(upper) - log_z)))
 
 

@@ -31,6 +31,16 @@ NEGLIGIBLE_WEIGHT = 0.01
 """Probability of a mode up to which the draws may leave it out: below what R-hat up to 1.01 overlooks, too. (One chain
 of a hundred that sits d standard deviations away gives R-hat² - 1 of about d²/100.)"""
 
+MARGIN = 3
+"""In the bound on a mode's weight: standard errors of a mean, and nats by which the log of a mean of weights exceeds
+that of its expectation with a probability of at most e⁻³ (Markov's inequality)."""
+
+NEGLIGIBLE_SINGULAR_VALUE = 0.1
+"""Of the largest: directions of W with smaller singular values are not watched. A choice."""
+
+SATURATED = 0.01
+"""A hidden unit is saturated where its probability given v is within this of 0 or 1. A choice."""
+
 UNEXPLAINED = 20
 """Expected draws with a unit on, by effective number of draws, from which a unit that never was is at odds with the
 machine: independent draws have none with a probability of e⁻²⁰."""
@@ -38,6 +48,9 @@ machine: independent draws have none with a probability of e⁻²⁰."""
 DATA_DISTANCE = 0.1
 """Kolmogorov-Smirnov distance between data and a learned machine, beyond chance, up to which the one describes the
 other: a tenth of the probability lies elsewhere. A choice: learned machines differ from data a little, all of them."""
+
+RENEWALS = ESS_PER_CHAIN
+"""Autocorrelation times of the last machine that learning must have taken, for the particles to have followed it."""
 
 GRADIENT = 2
 """Norm of the gradient, in units of its Monte Carlo error, up to which learning is at rest: at an optimum it is the

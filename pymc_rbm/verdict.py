@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.probes import ProbeResult
-from pymc_rbm.thresholds import ESS, ESS_PER_CHAIN, FEW_DRAWS, GRADIENT, NEGLIGIBLE_WEIGHT, RHAT, UNEXPLAINED
+from pymc_rbm.thresholds import ESS, ESS_PER_CHAIN, FEW_DRAWS, GRADIENT, NEGLIGIBLE_WEIGHT, RENEWALS, RHAT, UNEXPLAINED
 
 __all__ = ["Diagnosis", "Finding", "judge_chains", "judge_learning", "judge_probes", "judge_units"]
 
@@ -144,7 +144,7 @@ def judge_units(measures: dict[str, float], still_chains: int, draws: int) -> li
     constant = int(measures.get("visible_dead", 0) + measures.get("visible_always_on", 0))
     if not constant:
         return found
-    expected = measures.get("unexplained", np.nan)
+    expected = measures.get("visible_unexplained", np.nan)
     if expected > UNEXPLAINED:
         reason = (
             f"{constant} visible units never change, though the machine would change one of them {expected:.0f} times "
@@ -191,10 +191,17 @@ def judge_learning(measures: dict[str, float], data_away: list[str], lagging: li
         reason = f"The machine is not where the data are: draws and data differ in {', '.join(data_away)}."
         advice = "Learn longer or with more hidden units; if the chains did not mix, with more sweeps or a lower rate."
         found.append(Finding(UNKNOWN, reason, advice))
+    if measures["renewals"] < RENEWALS:
+        reason = (
+            f"Learning took {measures['renewals']:.1f} autocorrelation times of the last machine, below {RENEWALS}: "
+            "the particles cannot have followed the parameters."
+        )
+        found.append(Finding(UNKNOWN, reason, "Learn longer, or run more sweeps an iteration."))
     ratio = measures.get("gradient_ratio", np.nan)
     if ratio > GRADIENT:
         reason = f"Learning is not at rest: the gradient is {ratio:.1f} times its Monte Carlo error (up to {GRADIENT})."
         found.append(Finding(UNKNOWN, reason, "Learn longer, or with a rate that falls to zero."))
     elif np.isfinite(ratio):
-        found.append(Finding(MIXED, f"Learning is at rest: the gradient is {ratio:.1f} times its Monte Carlo error."))
+        reason = f"The gradient is {ratio:.1f} times its Monte Carlo error: noise, as far as the particles can show."
+        found.append(Finding(MIXED, reason))
     return found

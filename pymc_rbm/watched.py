@@ -42,10 +42,12 @@ class Watched:
 
 def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:
     """The machine of ``target``, else the one recorded in ``idata``, else that of the model on the context stack."""
+    if learned is None and "parameters" in idata:
+        learned = idata
     if isinstance(target, xr.DataTree):
         return numeric(_recorded(target, name))
     if target is not None:
-        return numeric(machine_of(target, idata if learned is None and "parameters" in idata else learned))
+        return numeric(machine_of(target, learned))
     if "machines" in idata:
         return numeric(_recorded(idata, name))
     if learned is not None and "machines" in learned:

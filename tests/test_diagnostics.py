@@ -1,6 +1,7 @@
 """The verdict: calibrated on machines whose relaxation is known, and one test for each way in which draws mislead."""
 
 import arviz as az
+import matplotlib.pyplot as plt
 import numpy as np
 import pymc as pm
 import pytest
@@ -279,7 +280,7 @@ def learning_run(machine, particles, rows, ratio=1.0):
     """What `fit` returns, as far as the verdict reads it."""
     b, c, W = machine.parameters
     groups = {
-        "learning": xr.Dataset({"v_free_energy_data": ("iteration", np.zeros(3))}),
+        "learning": xr.Dataset({"sweeps": ("iteration", np.ones(1000, int))}),
         "data": xr.Dataset({"v_mean": ("unit", rows.mean(0)), "v_rows": (("row", "unit"), rows.astype("int8"))}),
         "machines": xr.Dataset(
             {"v_weights": (("unit", "hidden"), W), "v_visible_bias": ("unit", b), "v_hidden_bias": ("hidden", c)}
@@ -303,6 +304,9 @@ def test_a_healthy_learning_run():
     restless = diagnose(learning_run(machine, particles, rows, ratio=3.0))
     assert restless.verdict == "cannot tell"
     assert "3.0 times" in reasons(restless)
+    hasty = learning_run(machine, particles, rows)
+    hasty["learning"] = hasty["learning"].to_dataset().isel(iteration=slice(20))
+    assert diagnose(hasty).verdict == "cannot tell"
     cd = learning_run(machine, particles, rows)
     del cd["particle_states"]
     assert diagnose(cd).verdict == "cannot tell"
@@ -334,6 +338,67 @@ def test_a_machine_that_is_not_where_the_data_are():
     found = diagnose(learning_run(early, last_states(early, None), rows))
     assert found.verdict == "cannot tell"
     assert "differ in projection 1" in reasons(found)
+
+
+def test_what_fit_returns():
+    """A real run, much too short: whatever else is said, it is not called mixed, and all figures are there."""
+    data = pmr.datasets.bars_and_stripes(3).values
+    with pm.Model() as model:
+        W = pm.Normal("W", shape=(9, 4))
+        pmr.RBM("v", W, pm.Flat("b", shape=9), pm.Flat("c", shape=4), observed=data)
+        learned = pmr.fit(5, chains=20, random_seed=1, **quiet)
+        found = diagnose(learned)
+    assert found.verdict != "mixed"
+    assert "20 particles" in found.subject
+    assert found.measures["renewals"] < 6
+    assert np.isfinite(found.measures["particle_lag"]).all()
+    assert found.measures.equals(diagnose(learned, model).measures)
+
+
+# --------------------------------------------------------------------------------------------------- figures
+
+
+def test_projections_of_draws():
+    """One panel a chain, with a point a draw where the projections say; the data behind."""
+    rng = np.random.default_rng(1)
+    machine = pmr.restricted(rng.standard_normal((7, 3)), np.zeros(7), np.zeros(3))
+    idata = pmr.sample_gibbs(machine, draws=30, chains=3, random_seed=1, **quiet)
+    data = rng.integers(0, 2, (50, 7))
+    figure = pmr.plot_projections(idata, data=data)
+    used = [ax for ax in figure.axes if ax.axison]
+    assert [ax.get_title() for ax in used] == ["chain 0", "chain 1", "chain 2"]
+    projection = idata["posterior"]["v_projection"].values[..., :2]
+    for ax, own in zip(used, projection, strict=True):
+        behind, front = ax.collections
+        assert len(behind.get_offsets()) == 50
+        np.testing.assert_allclose(front.get_offsets(), own, rtol=1e-12)
+    one = pmr.plot_projections(one_mode(curie_weiss(0.4), draws=30))  # a single direction: histograms
+    assert not one.axes[0].collections
+    plt.close("all")
+
+
+def test_projections_of_particles():
+    machine = curie_weiss(0.15)
+    particles, rows = last_states(machine, None), last_states(machine, None, 300, seed=2)
+    run = learning_run(machine, particles, rows)
+    assert [ax.get_title() for ax in pmr.plot_projections(run).axes] == ["last"]
+    snapshots = np.stack([particles] * 9)
+    history = xr.Dataset({"v": (("snapshot", "chain", "unit"), snapshots)}, coords={"epoch": ("snapshot", range(9))})
+    run["particle_history"] = xr.DataTree(history)
+    titles = [ax.get_title() for ax in pmr.plot_projections(run, panels=4).axes if ax.axison]
+    assert titles == ["epoch 0", "epoch 3", "epoch 5", "epoch 8"]
+    plt.close("all")
+
+
+def test_projections_need_a_machine_and_states():
+    machine = curie_weiss(0.15)
+    idata = pmr.sample_gibbs(machine, draws=30, random_seed=1, states=False, **quiet)
+    with pytest.raises(ValueError, match="states=True"):
+        pmr.plot_projections(idata)
+    with pytest.raises(ValueError, match="pass the machine"):
+        pmr.plot_projections(draws_of(np.zeros((2, 30, N))))
+    with pytest.raises(ValueError, match="all zero"):
+        pmr.plot_projections(draws_of(np.zeros((2, 30, N))), curie_weiss(0.0))
 
 
 # ------------------------------------------------------------------------------------------ report, bad input

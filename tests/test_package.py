@@ -29,10 +29,10 @@ DIRECTION = [
     "gibbs",
     "enumeration",
     "log_partition",
+    "thresholds",
     "functionals",
     "functions",
     "sampling",
-    "thresholds",
     "measures",
     "probes",
     "verdict",
@@ -52,6 +52,7 @@ DIRECTION = [
     "generative",
     "learning",
     "watched",
+    "examination",
     "diagnostics",
     "datasets",
     "plots",
@@ -67,10 +68,10 @@ WITHOUT_PYMC = [
     "gibbs",
     "enumeration",
     "log_partition",
+    "thresholds",
     "functionals",
     "functions",
     "sampling",
-    "thresholds",
     "measures",
     "probes",
     "verdict",
@@ -198,6 +199,7 @@ def test_figures(run, tmp_path):
         pmr.plot_mixing(draws),
         pmr.plot_mixing(learned, group="particles"),
         pmr.plot_learning(learned),
+        pmr.plot_projections(draws, pmr.restricted(*(learned["parameters"][x].values for x in "Wbc")), data=data),
     ]
     for i, figure in enumerate(figures):
         figure.savefig(tmp_path / f"{i}.png")
@@ -229,7 +231,14 @@ def test_main_job(tmp_path, capfd):
     for words in ("test log-likelihood per row", "independent units", "R-hat", "ESS", "sweeps per second", "seconds"):
         assert words in shown
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"learned.nc", "filters.png", "fantasies.png", "free_energy.png", "learning.png"}
+    assert written == {
+        "learned.nc",
+        "filters.png",
+        "fantasies.png",
+        "free_energy.png",
+        "learning.png",
+        "projections.png",
+    }
     with xr.open_datatree(tmp_path / "learned.nc") as learned:
         assert learned["parameters"]["W"].shape == (64, 12)
     plt.close("all")
