@@ -32,7 +32,7 @@ def draws(w, seed, sampler):
         return pmr.sample_gibbs(pmr.restricted(*curie_weiss(w)), random_seed=seed, progressbar=False)
     with pm.Model():
         pmr.RBM("v", *curie_weiss(w))
-        return pm.sample(chains=4, cores=1, random_seed=seed, progressbar=False, compute_convergence_checks=False)
+        return pm.sample(chains=4, cores=1, random_seed=seed, quiet=True, compute_convergence_checks=False)
 
 
 def one_sided(idata):

@@ -81,7 +81,8 @@ def diagnose(
     more than its Monte Carlo error.
 
     The verdict can be wrong. Of machines that mix about one in a hundred is called "not mixed" for each kind of test. A
-    mode that no probe finds is missed.
+    mode that no probe finds, or that the functionals do not show, is missed: of the singular directions of W the first
+    three are watched. Ctrl-C raises KeyboardInterrupt.
 
     References
     ----------

@@ -18,6 +18,7 @@ from scipy.special import logsumexp
 
 from pymc_rbm.functionals import leading_directions, symbolic, template
 from pymc_rbm.gibbs import sweep
+from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine
 from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding
 from pymc_rbm.sampling import dispersed_states, run_chains
@@ -244,7 +245,10 @@ def _annealed(
     hidden = np.zeros((len(base), len(machine.layers[HIDDEN].bias)))
     anneal = _annealing_function(template(machine))
     ordered = betas[::-1] if backwards else betas
-    _, v, log_ratio, log_z = anneal(rng, v, ordered, base, hidden, *machine.parameters)
+    with DeferredInterrupt() as interrupt:
+        _, v, log_ratio, log_z = anneal(rng, v, ordered, base, hidden, *machine.parameters)
+    if interrupt.pending:
+        raise KeyboardInterrupt
     return v, log_z + (-log_ratio if backwards else log_ratio)
 
 

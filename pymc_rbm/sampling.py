@@ -86,7 +86,7 @@ def sample_gibbs(
     rng = np.random.default_rng(random_seed)
     name = name or getattr(target, "name", None) or "v"
     first = dispersed_states(machine, chains, rng) if start is None else _checked_start(machine, start, chains)
-    kept, last = run_chains(machine, first, rng, draws, tune, thin, states, progressbar)
+    kept, last = run_chains(machine, first, rng, draws, tune, thin, states, progressbar, partial=True)
     done = len(kept["free_energy"][0])
     if done < draws:
         warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
@@ -102,10 +102,12 @@ def run_chains(
     thin: int,
     states: bool = True,
     progressbar: bool = False,
+    partial: bool = False,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Run a chain from each row of ``v``; return what was kept as (chain, draw, …) by functional, and the last states.
 
-    The states, if wanted, have the key "states". Fewer draws come back after Ctrl-C, at least one.
+    The states, if wanted, have the key "states". Ctrl-C raises KeyboardInterrupt after the sweeps under way; with
+    ``partial`` the draws so far come back, if there is one.
     """
     advance, U = _advance_function(template(machine)), leading_directions(machine)
     tuning = [min(TUNING_CHUNK, tune - done) for done in range(0, tune, TUNING_CHUNK)]
@@ -118,8 +120,8 @@ def run_chains(
                 kept.append([*values, v] if states else values)
             if interrupt.pending:
                 break
-    if not kept:
-        raise KeyboardInterrupt("Interrupted before the first draw.")
+    if interrupt.pending and not (partial and kept):
+        raise KeyboardInterrupt
     names = (*FUNCTIONALS, "states")[: len(kept[0])]
     return {key: np.stack(x, axis=1) for key, x in zip(names, zip(*kept, strict=True), strict=True)}, v
 

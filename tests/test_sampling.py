@@ -147,5 +147,10 @@ def test_interrupt(monkeypatch):
         run = pmr.sample_gibbs(MACHINE, draws=50, tune=5, random_seed=1, **quiet)
     assert run.attrs["interrupted"] == 1
     assert run["posterior"]["v"].shape == (4, 3, 4)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):  # before the first draw
         pmr.sample_gibbs(MACHINE, draws=50, tune=1000, random_seed=1, **quiet)
+    monkeypatch.setattr(sampling, "_advance_function", original)
+    enough = pmr.sample_gibbs(MACHINE, draws=50, tune=5, random_seed=1, **quiet)
+    monkeypatch.setattr(sampling, "_advance_function", interrupting)
+    with pytest.raises(KeyboardInterrupt):  # half a probe says nothing
+        pmr.diagnose(enough, random_seed=1, **quiet)
