@@ -48,7 +48,14 @@ def leading_directions(machine: Machine, most: int = MOST_DIRECTIONS) -> np.ndar
     At most ``most`` of them, those with a singular value of at least a tenth of the largest; none where W is zero. The
     sign is such that a vector's entries sum to no less than zero.
     """
-    U, s, _ = np.linalg.svd(np.asarray(machine.couplings[0].weights), full_matrices=False)
+    weights = np.asarray(machine.couplings[0].weights, dtype="float64")
+    return _directions(weights.shape, weights.tobytes(), most).copy()
+
+
+@lru_cache(maxsize=4)
+def _directions(shape: tuple[int, int], weights: bytes, most: int) -> np.ndarray:
+    """Kept for the next call: of a large matrix they take seconds."""
+    U, s, _ = np.linalg.svd(np.frombuffer(weights).reshape(shape), full_matrices=False)
     U = U[:, :most][:, (s > NEGLIGIBLE_SINGULAR_VALUE * s[0])[:most]]
     return U * np.where(U.sum(0) < 0, -1, 1)
 
