@@ -18,7 +18,7 @@ import pymc_rbm as pmr
 
 METHODS = {
     "PCD": {},
-    "PCD, auto sweeps": {"sweeps": "auto"},
+    "PCD-1": {"sweeps": 1},
     "PCD, tempering": {"method": "pt"},
     "fast PCD": {"method": "fpcd"},
     "CD-1": {"method": "cd"},

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from pymc_rbm import coupling, datasets, estimators, schedules, tempering
+from pymc_rbm.diagnostics import diagnose
 from pymc_rbm.distributions import RBM, Hidden
 from pymc_rbm.enumeration import IntractableError
 from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
@@ -11,10 +12,12 @@ from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
 from pymc_rbm.log_partition import LogPartitionEstimate, log_partition
 from pymc_rbm.machine import Machine, machine_of, restricted
-from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing
+from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
+from pymc_rbm.sampling import sample_gibbs
 from pymc_rbm.step_methods import BlockGibbs, register
 from pymc_rbm.stopping import LearningStatus, StopOnGap, StopOnLikelihood
 from pymc_rbm.units import Bernoulli
+from pymc_rbm.verdict import Diagnosis
 
 __version__ = version("pymc-rbm")
 
@@ -22,6 +25,7 @@ __all__ = [
     "RBM",
     "Bernoulli",
     "BlockGibbs",
+    "Diagnosis",
     "Hidden",
     "IntractableError",
     "LearningStatus",
@@ -34,6 +38,7 @@ __all__ = [
     "conditional_visible",
     "coupling",
     "datasets",
+    "diagnose",
     "energy",
     "estimators",
     "fit",
@@ -46,7 +51,9 @@ __all__ = [
     "plot_filters",
     "plot_learning",
     "plot_mixing",
+    "plot_projections",
     "restricted",
+    "sample_gibbs",
     "schedules",
     "tempering",
 ]

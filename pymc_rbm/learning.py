@@ -16,7 +16,7 @@ from pymc_rbm.checks import whole_number
 from pymc_rbm.history import History
 from pymc_rbm.learned import restore
 from pymc_rbm.learner import Learner, Settings
-from pymc_rbm.methods import find_method, name_of
+from pymc_rbm.methods import find_method, follows_chains, name_of
 from pymc_rbm.observed import observed_machines
 from pymc_rbm.run import Callback, Run
 from pymc_rbm.schedules import hold_then_fall
@@ -30,7 +30,7 @@ def fit(
     method: str | Callable = "pcd",
     batch_size: int | None = 100,
     chains: int = 100,
-    sweeps: int | str = 1,
+    sweeps: int | str | None = None,
     optimizer: Callable | None = None,
     learning_rate: float | Callable[[float], float] = 0.1,
     max_gradient_norm: float | None = None,
@@ -74,10 +74,11 @@ def fit(
         Rows per iteration; None takes all rows. An epoch's rows are split evenly, so batches may be a little smaller.
     chains : int, default 100
         Number of persistent chains, whose current states are the particles. Their number need not match the batch.
-    sweeps : int or "auto", default 1
-        Sweeps of every chain per iteration. "auto" follows the measured autocorrelation of the particles' slowest
-        functional, so that each iteration brings at least a fifth of ``chains`` in independent particles, with at most
-        50 sweeps (`pymc_rbm.pacing`); the numbers used are in ``learning``.
+    sweeps : int or "auto", optional
+        Sweeps of every chain per iteration. "auto" starts with one and follows the measured autocorrelation of the
+        particles' slowest functional, so that each iteration brings at least a fifth of ``chains`` in independent
+        particles, with at most 50 sweeps (`pymc_rbm.pacing`); the numbers used are in ``learning``. Default: "auto" for
+        the persistent methods with at least two chains, 1 for others.
     optimizer : callable, default ``pm.sgd``
         One of PyMC's. Given without arguments (``pm.adam``) it gets ``learning_rate``; given with its own
         (``pm.adam(learning_rate=0.003)``), ``learning_rate`` is not used. Adaptive optimisers start faster, but near
@@ -175,7 +176,6 @@ def fit(
     """
     model = modelcontext(model)
     epochs, chains = whole_number("epochs", epochs), whole_number("chains", chains)
-    number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
     horizon = None if horizon is None else whole_number("horizon", horizon)
@@ -186,6 +186,9 @@ def fit(
     for name, callback in (("on_iteration", on_iteration), ("on_epoch", on_epoch)):
         if callback is not None and not callable(callback):
             raise ValueError(f"{name} must be a callable that takes a LearningStatus, got {callback!r}.")
+    if sweeps is None:
+        sweeps = "auto" if chains > 1 and follows_chains(estimator) else 1
+    number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
     observed = observed_machines(model, row_weights)
     _check_resume(resume, name_of(estimator))
     settings = Settings(

@@ -24,7 +24,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.machine import Machine, machine_of, restricted
 from pymc_rbm.random_variables import RBMRV
 
-__all__ = ["dependants", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of"]
+__all__ = ["dependants", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of", "recorded_machine"]
 
 
 def rbm_of(v: Variable) -> TensorVariable:
@@ -155,13 +155,15 @@ def _(target: pm.Model, learned: Any = None) -> Machine:
 
 
 @machine_of.register
-def _(target: xr.DataTree, learned: Any = None) -> Machine:
+def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None = None) -> Machine:
+    """The machine in the group ``machines`` of what `fit` or `sample_gibbs` returned; ``name`` chooses one of them."""
     values = target["machines"].dataset if "machines" in target else {}
     names = [str(x).removesuffix("_weights") for x in values if str(x).endswith("_weights")]
-    if len(names) != 1:
+    if name not in names and (name is not None or len(names) != 1):
         raise ValueError(
-            f"Expected what pymc_rbm.fit returned for a model with one RBM, got a DataTree with {len(names)}: {names}. "
-            "Pass the variable and the tree, as in machine_of(model['v'], learned)."
+            f"Expected what pymc_rbm.fit or sample_gibbs returned, with one machine or the name of one of its "
+            f"machines: got a DataTree with {len(names)}, {names}, and name={name!r}."
         )
-    W, b, c = (np.asarray(values[f"{names[0]}_{part}"]) for part in ("weights", "visible_bias", "hidden_bias"))
+    name = name or names[0]
+    W, b, c = (np.asarray(values[f"{name}_{part}"]) for part in ("weights", "visible_bias", "hidden_bias"))
     return restricted(W, b, c)

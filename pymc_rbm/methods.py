@@ -8,7 +8,7 @@ from pymc_rbm.coupling import unbiased
 from pymc_rbm.estimators import NegativePhase, contrastive, exact, fast_persistent, persistent
 from pymc_rbm.tempering import tempered
 
-__all__ = ["METHODS", "find_method", "name_of"]
+__all__ = ["METHODS", "find_method", "follows_chains", "name_of"]
 
 METHODS: dict[str, Callable[..., NegativePhase]] = {
     "pcd": persistent,
@@ -27,6 +27,11 @@ def find_method(method: str | Callable[..., NegativePhase]) -> Callable[..., Neg
     if method not in METHODS:
         raise ValueError(f"method must be one of {sorted(METHODS)} or an estimator, got {method!r}.")
     return METHODS[method]
+
+
+def follows_chains(estimator: Callable) -> bool:
+    """Whether an estimator's gradient comes from persistent chains, so that their autocorrelation matters to it."""
+    return getattr(estimator, "func", estimator) in (persistent, fast_persistent, tempered)
 
 
 def name_of(estimator: Callable) -> str:

@@ -8,9 +8,13 @@ import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["plot_fantasies", "plot_filters", "plot_learning", "plot_mixing"]
+from pymc_rbm.functionals import leading_directions
+from pymc_rbm.watched import machine_behind, name_of_run, watch_draws
+
+__all__ = ["plot_fantasies", "plot_filters", "plot_learning", "plot_mixing", "plot_projections"]
 
 
 def plot_filters(
@@ -160,6 +164,113 @@ def plot_learning(learned: xr.DataTree) -> Figure:
         right.set(ylabel="mean free energy (nats)", title=name)
         right.legend()
     return figure
+
+
+def plot_projections(
+    idata: xr.DataTree,
+    target: Any = None,
+    *,
+    learned: xr.DataTree | None = None,
+    name: str | None = None,
+    data: Any = None,
+    panels: int = 6,
+    points: int = 500,
+) -> Figure:
+    """Show particles by epoch, or draws by chain, in the two leading singular directions of W, over the data.
+
+    Where particles or chains leave out a part of the data, or each chain has a part of its own, they did not mix. The
+    directions are those of the last parameters in all panels. With a single direction, histograms.
+
+    Parameters
+    ----------
+    idata : DataTree
+        What `fit` returned, or draws as for `diagnose`.
+    target, learned, name
+        The machine, as in `diagnose`.
+    data : array_like, shape (rows, visible), optional
+        Default: the rows that `fit` recorded.
+    panels : int, default 6
+        At most this many epochs (the first, the last and some between) or chains.
+    points : int, default 500
+        At most this many a panel.
+
+    Returns
+    -------
+    Figure
+    """
+    machine = machine_behind(idata, target, learned, name)
+    if machine is None:
+        raise ValueError(
+            "The directions are those of a machine's weights: pass the machine, or the model, as `target`."
+        )
+    U = leading_directions(machine, 2)
+    if not U.shape[1]:
+        raise ValueError("The machine's weights are all zero: there are no directions to project on.")
+    if "particle_states" in idata:
+        name = name_of_run(idata, name)
+        what, shown = "particles", _snapshots(idata, name, panels)
+    else:
+        watched = watch_draws(idata, machine, name)
+        if watched.states is None:
+            raise ValueError("The states were not kept: draw with states=True.")
+        what, shown = "draws", {f"chain {i}": x for i, x in enumerate(watched.states[:panels])}
+        name = watched.name
+    if data is None:
+        tree = next((x for x in (idata, learned, target) if isinstance(x, xr.DataTree) and "data" in x), None)
+        data = None if tree is None else tree["data"].dataset.get(f"{name}_rows")
+    rows = None if data is None else _thinned(np.asarray(data), points) @ U
+    projected = {title: _thinned(x, points) @ U for title, x in shown.items()}
+    return _panels(projected, rows, f"{name}: {what} on the leading singular directions of W", what)
+
+
+def _snapshots(learned: xr.DataTree, name: str, most: int) -> dict[str, np.ndarray]:
+    """Particles by epoch, evenly spread; only the last ones where no history was recorded."""
+    if "particle_history" not in learned:
+        return {"last": np.asarray(learned["particle_states"][name])}
+    history = learned["particle_history"].dataset[name]
+    chosen = np.unique(np.linspace(0, len(history) - 1, min(most, len(history))).round().astype(int))
+    epochs = np.asarray(history["epoch"])
+    return {f"epoch {epochs[i]}": np.asarray(history[i]) for i in chosen}
+
+
+def _thinned(rows: np.ndarray, most: int) -> np.ndarray:
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
+
+
+def _panels(projected: dict[str, np.ndarray], data: np.ndarray | None, title: str, what: str) -> Figure:
+    """One panel a set of projections, over the data, all with the same axes."""
+    columns = int(np.ceil(np.sqrt(len(projected))))
+    lines = -(-len(projected) // columns)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(max(6, 3 * columns + 0.4), 2.8 * lines + 0.8), sharex=True, sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    everything = [*projected.values(), *([] if data is None else [data])]
+    low, high = np.min([x.min(0) for x in everything], axis=0), np.max([x.max(0) for x in everything], axis=0)
+    for ax, (label, x) in zip(axes.flat, projected.items(), strict=False):
+        ax.set_title(label)
+        (_scatter if x.shape[1] == 2 else _histogram)(ax, x, data, what, (low[0], high[0]))
+    for ax in axes.flat[len(projected) :]:
+        ax.set_axis_off()
+    figure.supxlabel("direction 1")
+    figure.supylabel("direction 2" if low.size == 2 else "density")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower right", ncols=len(labels), frameon=False)
+    figure.suptitle(title)
+    return figure
+
+
+def _scatter(ax: Axes, x: np.ndarray, data: np.ndarray | None, what: str, limits: tuple[float, float]) -> None:
+    if data is not None:
+        ax.scatter(data[:, 0], data[:, 1], s=9, color="0.78", linewidths=0, label="data")
+    ax.scatter(x[:, 0], x[:, 1], s=12, color="C0", alpha=0.7, linewidths=0, label=what)
+
+
+def _histogram(ax: Axes, x: np.ndarray, data: np.ndarray | None, what: str, limits: tuple[float, float]) -> None:
+    bins = [float(x) for x in np.linspace(*limits, 22)]
+    if data is not None:
+        ax.hist(data[:, 0], bins, density=True, color="0.75", label="data")
+    ax.hist(x[:, 0], bins, density=True, histtype="step", color="C0", linewidth=1.5, label=what)
 
 
 def _grid(n: int) -> tuple[Figure, list]:

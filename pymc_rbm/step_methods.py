@@ -71,7 +71,8 @@ class BlockGibbs(BlockedStep):
     -----
     Sampler statistics, per draw: ``free_energy`` of the visible state (mean over rows; summed over machines),
     ``flipped``, the share of sampled units that changed, ``visible_mean`` and ``hidden_mean``, the mean activations
-    (the hidden one as probability given v).
+    (the hidden one as probability given v), and ``sweeps``, the number of sweeps a draw, by which `diagnose` states
+    autocorrelation in sweeps.
 
     References
     ----------
@@ -85,6 +86,7 @@ class BlockGibbs(BlockedStep):
         "flipped": (np.float64, []),
         "visible_mean": (np.float64, []),
         "hidden_mean": (np.float64, []),
+        "sweeps": (np.int64, []),
     }
     _state_class = BlockGibbsState
 
@@ -117,8 +119,8 @@ class BlockGibbs(BlockedStep):
         if interrupt.pending:  # PyMC keeps the draws so far
             raise KeyboardInterrupt
         values = {var.name: new for var, new in zip(self.vars, outputs, strict=False)}
-        stats = {name: float(x) for name, x in zip(self.stats_dtypes_shapes, outputs[len(self.vars) :], strict=True)}
-        return {**point, **values}, [stats]
+        stats = {name: float(x) for name, x in zip(self.stats_dtypes_shapes, outputs[len(self.vars) :], strict=False)}
+        return {**point, **values}, [{**stats, "sweeps": self.sweeps}]
 
     @staticmethod
     def competence(var, has_grad=False):

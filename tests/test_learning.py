@@ -127,17 +127,17 @@ def test_one_update_by_hand():
 
 @pytest.mark.slow
 def test_bars_and_stripes():
-    """Within 0.15 nats of the bound, log 14, in at least 4 of 5 seeds; the averaged iterates much closer in all."""
+    """With defaults within 0.1 nats of the bound, log 14, in at least 4 of 5 seeds; the averaged iterates in all."""
     data = pmr.datasets.bars_and_stripes(3)
     scores, averages = [], []
     for seed in range(5):
         model = model_of(data, 16)
         with model:
-            learned = pmr.fit(10_000, sweeps=5, random_seed=seed, progressbar=False)
+            learned = pmr.fit(10_000, random_seed=seed, progressbar=False)
         scores.append(log_likelihood(model, learned, data))
         averages.append(log_likelihood(model, pmr.averaged(learned), data))
     bound = -np.log(14)
-    assert sum(score > bound - 0.15 for score in scores) >= 4, scores
+    assert sum(score > bound - 0.1 for score in scores) >= 4, scores
     assert min(averages) > bound - 0.05, averages
     assert max(scores + averages) <= bound + 1e-9
 
@@ -419,7 +419,7 @@ def test_machines_data_and_snapshots(run):
     history = learned["particle_history"]
     np.testing.assert_array_equal(history["epoch"], [3, 5, 8, 10, 13, 15, 18, 20])
     np.testing.assert_array_equal(history["v"][-1], learned["particle_states"]["v"])
-    with pytest.raises(ValueError, match="with 0: "):
+    with pytest.raises(ValueError, match=r"with 0, \[\], and name=None"):
         pmr.machine_of(xr.DataTree())
 
 

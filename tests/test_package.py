@@ -147,6 +147,7 @@ def test_figures(run, tmp_path):
         pmr.plot_mixing(draws),
         pmr.plot_mixing(learned, group="particles"),
         pmr.plot_learning(learned),
+        pmr.plot_projections(draws, pmr.restricted(*(learned["parameters"][x].values for x in "Wbc")), data=data),
     ]
     for i, figure in enumerate(figures):
         figure.savefig(tmp_path / f"{i}.png")
@@ -178,7 +179,14 @@ def test_main_job(tmp_path, capfd):
     for words in ("test log-likelihood per row", "independent units", "R-hat", "ESS", "sweeps per second", "seconds"):
         assert words in shown
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"learned.nc", "filters.png", "fantasies.png", "free_energy.png", "learning.png"}
+    assert written == {
+        "learned.nc",
+        "filters.png",
+        "fantasies.png",
+        "free_energy.png",
+        "learning.png",
+        "projections.png",
+    }
     with xr.open_datatree(tmp_path / "learned.nc") as learned:
         assert learned["parameters"]["W"].shape == (64, 12)
     plt.close("all")

@@ -408,9 +408,11 @@ def test_pm_sample_frequencies():
 def test_statistics_and_start():
     with pm.Model():
         pmr.RBM("v", W, B, C)
-        idata = pm.sample(50, tune=0, chains=6, cores=1, random_seed=1, **quiet)
+        idata = pm.sample(50, tune=0, chains=6, cores=1, random_seed=1, block_gibbs={"sweeps": 3}, **quiet)
     stats = idata.sample_stats
-    assert {"free_energy", "flipped", "visible_mean", "hidden_mean"} <= set(stats)
+    assert {"free_energy", "flipped", "visible_mean", "hidden_mean", "sweeps"} <= set(stats)
+    assert stats["sweeps"].dtype == np.int64
+    assert (stats["sweeps"] == 3).all()
     assert "energy" not in stats
     v = idata.posterior["v"].values
     np.testing.assert_allclose(stats["free_energy"], pmr.free_energy(v, W, B, C), rtol=1e-10)

@@ -1,0 +1,196 @@
+"""Diagnose draws or a learning run: mixed, not mixed, or cannot tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.examination import examine
+from pymc_rbm.functionals import functionals, leading_directions
+from pymc_rbm.machine import Machine
+from pymc_rbm.measures import columns, convergence, two_sample
+from pymc_rbm.sampling import run_chains
+from pymc_rbm.thresholds import DATA_DISTANCE, ESS_PER_CHAIN, RHAT
+from pymc_rbm.verdict import UNKNOWN, Diagnosis, Finding, judge_learning
+from pymc_rbm.watched import Watched, machine_behind, name_of_run, watch_draws
+
+__all__ = ["diagnose"]
+
+RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
+RUN_ON_SWEEPS = 1, 4, 16, 64  # per draw, tried in turn until the chains agree
+DATA_PROBES = 8
+
+
+def diagnose(
+    idata: xr.DataTree,
+    target: Any = None,
+    *,
+    learned: xr.DataTree | None = None,
+    name: str | None = None,
+    probes: bool = True,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+) -> Diagnosis:
+    r"""Say whether chains mixed: whether draws, or a learning run, can be believed.
+
+    Chains are compared in continuous functionals of the visible state: the free energy, the mean activations of visible
+    and hidden units, and the projections of v on the leading left singular vectors of W, by ArviZ's rank-normalised
+    split R-hat and effective sample sizes. Units that never change are counted. Because chains that agree may share a
+    mode, *probes* are run: chains of the same machine from starts that lead elsewhere if there is an elsewhere
+    (complements and reflections of the draws, extreme, dispersed and tempered states), 20 autocorrelation times of
+    burn-in and 20 of comparison. Where probes stay away from the draws, the draws are "not mixed", unless annealing in
+    both directions bounds the probability of where they are by 1 %.
+
+    Parameters
+    ----------
+    idata : DataTree
+        Draws of a `generative` model by ``pm.sample``, draws by `sample_gibbs`, or what `fit` returned.
+    target : Machine, RBM variable, model with one RBM, or what `fit` returned, optional
+        The machine that was drawn from. Default: the one recorded in ``idata`` (`fit`, `sample_gibbs`), else in
+        ``learned``, else that of the model on the context stack.
+    learned : DataTree, optional
+        What `fit` returned, if the parameters of ``target`` are random variables.
+    name : str, optional
+        Of the visible variable, where there are several.
+    probes : bool, default True
+        Whether to run probes. Without them the verdict is at best "cannot tell".
+    random_seed : int or Generator, optional
+        For the probes. The same seed gives the same result.
+    progressbar : bool, default True
+
+    Returns
+    -------
+    Diagnosis
+        ``.verdict``, ``.reasons``, ``.advice`` and all figures in ``.measures``; prints as a report. "mixed" needs
+        R-hat up to 1.01, a bulk ESS of 400 [1]_ and probes that agree; "not mixed" a disagreement beyond chance; all
+        else is "cannot tell". `pymc_rbm.thresholds` holds every threshold and its source.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Before any work, if ``idata`` holds neither draws nor a learning run, or the machine does not fit.
+
+    Notes
+    -----
+    A learning run's own draws come from a machine that changes, so its particles are run on at the last parameters and
+    these chains are diagnosed, with rows of the data among the starts of the probes. It is "mixed" only if moreover the
+    particles were where the last machine is, its draws and the data agree in the projections (two-sample
+    Kolmogorov-Smirnov distances up to .1 or what chance allows), and the gradient, where it was recorded, is not much
+    more than its Monte Carlo error.
+
+    The verdict can be wrong. Of machines that mix about one in a hundred is called "not mixed" for each kind of test. A
+    mode that no probe finds, or that the functionals do not show, is missed: of the singular directions of W the first
+    three are watched. Ctrl-C raises KeyboardInterrupt.
+
+    References
+    ----------
+    .. [1] Vehtari, A., Gelman, A., Simpson, D., Carpenter, B., Bürkner, P.-C. (2021). Rank-normalization, folding, and
+       localization: an improved R-hat for assessing convergence of MCMC. Bayesian Analysis 16, 667-718.
+    """
+    if not isinstance(idata, xr.DataTree):
+        raise TypeError(f"Expected a DataTree from pm.sample, sample_gibbs or fit, got {type(idata).__name__}.")
+    is_run = "learning" in idata and "data" in idata
+    if not is_run and "posterior" not in idata:
+        raise ValueError(
+            f"Expected draws (a group 'posterior') or what fit returned, got the groups {sorted(idata.children)}."
+        )
+    rng = np.random.default_rng(random_seed)
+    machine = machine_behind(idata, target, learned, name)
+    if is_run:
+        return _diagnose_run(idata, machine, name_of_run(idata, name), probes, rng, progressbar)
+    watched = watch_draws(idata, machine, name)
+    chains, draws = next(iter(watched.functionals.values())).shape[:2]
+    sweeps = "" if watched.sweeps is None else f", {watched.sweeps} sweep{'s' * (watched.sweeps > 1)} a draw"
+    subject = f"{watched.name}, {chains} chains of {draws:,} draws{sweeps}"
+    return Diagnosis.of(subject, *examine(watched, probes, rng, progressbar))
+
+
+def _diagnose_run(
+    learned: xr.DataTree, machine: Machine | None, name: str, probes: bool, rng: np.random.Generator, progressbar: bool
+) -> Diagnosis:
+    """Run the particles on at the last parameters, and look at these chains, the data and the gradient."""
+    if machine is None:
+        raise ValueError("The parameters of the machine are not in this learning run: pass the model as `target`.")
+    if "particle_states" not in learned:
+        finding = Finding(
+            UNKNOWN,
+            f"The method {learned.attrs.get('method', '')!r} has no persistent chains to diagnose.",
+            "Draw from what was learned and diagnose the draws: pmr.sample_gibbs.",
+        )
+        return Diagnosis.of(f"{name}, a learning run", [finding], convergence({}))
+    particles = np.asarray(learned["particle_states"][name])
+    rows = learned["data"].dataset.get(f"{name}_rows")
+    watched, before = _run_on(machine, name, particles, rng, progressbar)
+    extra = {} if rows is None else {"data": rng.permutation(rows.values)[:DATA_PROBES]}
+    findings, measures = examine(watched, probes, rng, progressbar, extra)
+    after = _independent(watched, measures)
+    lagging, figures = _compare(before, after, "particle_lag")
+    data_away: list[str] = []
+    if rows is None:
+        findings.append(Finding(UNKNOWN, "No rows of the data were recorded to compare the particles with."))
+    else:
+        projections = columns({"projection": (rows.values @ leading_directions(machine))[None]})
+        ours = {key: x[0] for key, x in projections.items()}
+        data_away, more = _compare(ours, after, "data_distance", DATA_DISTANCE)
+        figures |= more
+    scalars = _gradient(learned, name) | {"renewals": _renewals(learned, measures)}
+    findings += judge_learning(scalars, data_away, lagging)
+    measures = measures.assign(figures | {key: ((), x) for key, x in scalars.items()})
+    subject = (
+        f"{name}, a learning run with {len(particles)} particles; {min(len(particles), RUN_ON_CHAINS)} of them run on "
+        f"at the last parameters for {RUN_ON_DRAWS} draws, {watched.sweeps} sweep{'s' * (watched.sweeps != 1)} a draw"
+    )
+    return Diagnosis.of(subject, findings, measures)
+
+
+def _run_on(
+    machine: Machine, name: str, particles: np.ndarray, rng: np.random.Generator, progressbar: bool
+) -> tuple[Watched, dict[str, np.ndarray]]:
+    """Run particles on, with more and more sweeps a draw until they agree; return them, and functionals before."""
+    before = {key: x[0] for key, x in columns(functionals(machine, particles[None])).items()}
+    v = particles[rng.permutation(len(particles))[:RUN_ON_CHAINS]]
+    for sweeps in RUN_ON_SWEEPS:
+        kept, last = run_chains(machine, v, rng, RUN_ON_DRAWS, 0, sweeps, progressbar=progressbar)
+        states = kept.pop("states")
+        table = convergence(kept)
+        if table["rhat"].max() <= RHAT and table["ess_bulk"].min() >= ESS_PER_CHAIN * len(v):
+            break
+    return Watched(name, machine, kept, states, last, sweeps), before
+
+
+def _independent(watched: Watched, table: xr.Dataset) -> dict[str, np.ndarray]:
+    """The functionals at draws that are so far apart that they are all but independent."""
+    steps = np.ceil(table["autocorrelation"].fillna(1.0).values)
+    return {
+        key: x[:, :: int(min(step, RUN_ON_DRAWS))].ravel()
+        for (key, x), step in zip(columns(watched.functionals).items(), steps, strict=True)
+    }
+
+
+def _compare(
+    a: dict[str, np.ndarray], b: dict[str, np.ndarray], key: str, tolerated: float = 0.0
+) -> tuple[list[str], dict[str, Any]]:
+    """Two-sample distances by functional of ``a``; the names of those beyond chance and tolerance, and all figures."""
+    found = {name: two_sample(a[name], b[name], len(a)) for name in a}
+    beyond = [name for name, (distance, by_chance) in found.items() if distance > max(by_chance, tolerated)]
+    dim = f"{key}_functional"
+    columns = np.reshape(list(found.values()), (-1, 2)).T
+    figures: dict[str, Any] = {dim: list(found)}
+    return beyond, figures | {key: (dim, columns[0]), f"{key}_by_chance": (dim, columns[1])}
+
+
+def _gradient(learned: xr.DataTree, name: str) -> dict[str, float]:
+    """The gradient's size against its Monte Carlo error, where `fit` recorded them."""
+    if "gradient" not in learned:
+        return {}
+    norm, error = (float(learned["gradient"][f"{name}_gradient_{x}"]) for x in ("norm", "standard_error"))
+    return {"gradient_norm": norm, "gradient_standard_error": error, "gradient_ratio": norm / error}
+
+
+def _renewals(learned: xr.DataTree, measures: xr.Dataset) -> float:
+    """How many autocorrelation times of the last machine learning took, in sweeps of each chain."""
+    history = learned["learning"].dataset
+    taken = history["sweeps"].sum() if "sweeps" in history else history.sizes["iteration"] * learned.attrs["sweeps"]
+    return float(taken / np.fmax(1.0, measures["autocorrelation_sweeps"].max()))

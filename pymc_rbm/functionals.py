@@ -1,0 +1,142 @@
+"""What chains are watched by: a few continuous functionals of the visible state, and how active each unit is.
+
+Diagnostics of single binary units mislead: a constant one has no R-hat, a rare one always has a good one, and of many
+healthy ones some look bad by chance. The free energy, the mean activations and the projections of v on the leading
+left singular vectors of W move with everything that the machine does.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.gibbs import sweep
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.thresholds import NEGLIGIBLE_SINGULAR_VALUE, SATURATED
+
+__all__ = ["FUNCTIONALS", "activity", "functionals", "leading_directions", "numeric", "symbolic_functionals"]
+
+FUNCTIONALS = "free_energy", "visible_mean", "hidden_mean", "projection"
+MOST_DIRECTIONS = 3
+CHUNK_ENTRIES = 2**22
+
+
+def numeric(machine: Machine) -> Machine:
+    """Return the machine with float64 parameters, or raise ValueError where it is not two coupled layers of numbers."""
+    if len(machine.layers) != 2 or len(machine.couplings) != 1:
+        raise ValueError(
+            f"Expected a machine of a visible and a hidden layer, got {len(machine.layers)} layers and "
+            f"{len(machine.couplings)} couplings."
+        )
+    parameters = [np.asarray(p, dtype="float64") for p in machine.parameters]
+    if not all(np.isfinite(p).all() for p in parameters):
+        raise ValueError("The machine's parameters contain NaN or infinity.")
+    b, c, W = parameters
+    if W.shape != (*b.shape, *c.shape):
+        raise ValueError(f"The shapes do not fit: W {W.shape}, b {b.shape}, c {c.shape}, or they have batch axes.")
+    return machine.with_parameters(parameters)
+
+
+def leading_directions(machine: Machine, most: int = MOST_DIRECTIONS) -> np.ndarray:
+    """Return the leading left singular vectors of W, shape (visible, directions).
+
+    At most ``most`` of them, those with a singular value of at least a tenth of the largest; none where W is zero. The
+    sign is such that a vector's entries sum to no less than zero.
+    """
+    weights = np.asarray(machine.couplings[0].weights, dtype="float64")
+    return _directions(weights.shape, weights.tobytes(), most).copy()
+
+
+@lru_cache(maxsize=4)
+def _directions(shape: tuple[int, int], weights: bytes, most: int) -> np.ndarray:
+    """Kept for the next call: of a large matrix they take seconds."""
+    U, s, _ = np.linalg.svd(np.frombuffer(weights).reshape(shape), full_matrices=False)
+    U = U[:, :most][:, (s > NEGLIGIBLE_SINGULAR_VALUE * s[0])[:most]]
+    return U * np.where(U.sum(0) < 0, -1, 1)
+
+
+def symbolic_functionals(machine: Machine, v: Any, directions: Any) -> list[TensorVariable]:
+    """Free energy, visible mean, hidden mean (of the probabilities given v), and projections, of each row of ``v``."""
+    activation = machine.mean(HIDDEN, [v, None]).mean(-1)
+    return [machine.free_energy(v), v.mean(-1), activation, pt.dot(v.astype("float64"), directions)]
+
+
+def functionals(machine: Machine, v: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the `FUNCTIONALS` of states of shape (…, visible); projections have the directions last."""
+    evaluate, U = _functionals_function(template(machine)), leading_directions(machine)
+    rows = v.reshape(-1, v.shape[-1])
+    parts = [evaluate(part, U, *machine.parameters) for part in _chunks(rows, machine)]
+    joined = [np.concatenate(x) for x in zip(*parts, strict=True)]
+    return {name: x.reshape(*v.shape[:-1], *x.shape[1:]) for name, x in zip(FUNCTIONALS, joined, strict=True)}
+
+
+def activity(machine: Machine, v: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return what the machine says about its units in states of shape (chain, draw, visible).
+
+    Returns
+    -------
+    dict
+        ``visible_expected`` (visible,): mean of p(v_i = 1 | h) with h drawn given each state, which is what the share
+        of draws with the unit on must be if the states are draws of this machine. ``hidden_low``, ``hidden_high``
+        (chain, hidden): the range over draws of p(h_j = 1 | v). ``saturated``: the share of (draw, hidden unit) pairs
+        where that probability is within .01 of 0 or 1.
+    """
+    evaluate = _activity_function(template(machine))
+    low, high = [], []
+    expected, saturated, count = np.zeros(v.shape[-1]), 0, 0
+    for chain in v:
+        ranges = []
+        for part in _chunks(chain, machine):
+            rng, total, least, most, extreme = evaluate(rng, part, *machine.parameters)
+            expected, saturated, count = expected + total, saturated + extreme, count + len(part)
+            ranges.append((least, most))
+        low.append(np.min([x for x, _ in ranges], axis=0))
+        high.append(np.max([x for _, x in ranges], axis=0))
+    share = saturated / (count * low[0].size)
+    return {
+        "visible_expected": expected / count,
+        "hidden_low": np.array(low),
+        "hidden_high": np.array(high),
+        "saturated": np.asarray(share),
+    }
+
+
+def template(machine: Machine) -> Machine:
+    """The machine without parameters: what compiled functions are kept by."""
+    return machine.with_parameters([None] * len(machine.parameters))
+
+
+def symbolic(template: Machine) -> tuple[Machine, list[TensorVariable]]:
+    """The template with inputs of a compiled function for parameters, and these inputs."""
+    inputs = [*(pt.dvector() for _ in template.layers), *(pt.dmatrix() for _ in template.couplings)]
+    return template.with_parameters(inputs), inputs
+
+
+def _chunks(rows: np.ndarray, machine: Machine) -> list[np.ndarray]:
+    size = max(1, CHUNK_ENTRIES // max(np.shape(machine.couplings[0].weights)))
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+@lru_cache(maxsize=16)
+def _functionals_function(template: Machine):
+    """(v, directions, parameters…) -> the `FUNCTIONALS` by row."""
+    machine, inputs = symbolic(template)
+    v, directions = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dmatrix()
+    return pytensor.function([v, directions, *inputs], symbolic_functionals(machine, v, directions))
+
+
+@lru_cache(maxsize=16)
+def _activity_function(template: Machine):
+    """(rng, v, parameters…) -> rng, sum of p(v | h), least and most p(h | v) over rows, number of saturated."""
+    machine, inputs = symbolic(template)
+    rng, v = pt.random.rng("rng"), pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
+    (_, h), next_rng = sweep(machine, [v, None], rng, clamped=[True, None])
+    p = machine.mean(HIDDEN, [v, None])
+    extreme = pt.or_(p < SATURATED, p > 1 - SATURATED).sum()
+    expected = machine.mean(VISIBLE, [None, h]).sum(0)
+    return pytensor.function([rng, v, *inputs], [next_rng, expected, p.min(0), p.max(0), extreme])

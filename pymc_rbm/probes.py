@@ -1,0 +1,283 @@
+"""Probes: what draws alone cannot show, the machine can.
+
+Chains that agree may share a mode. Probes are chains of the same machine from starts that were chosen to end up
+elsewhere, if there is an elsewhere: where they stay away from the draws, the draws did not mix. Whether that elsewhere
+has any weight is then a question of free energies, which annealing in both directions bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from scipy import stats
+from scipy.special import logsumexp
+
+from pymc_rbm.functionals import leading_directions, symbolic, template
+from pymc_rbm.gibbs import sweep
+from pymc_rbm.interrupts import DeferredInterrupt
+from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine
+from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding
+from pymc_rbm.sampling import dispersed_states, run_chains
+from pymc_rbm.thresholds import BURN_IN, FALSE_ALARM, LEAST_PROBE_DRAWS, MARGIN, NEGLIGIBLE_WEIGHT
+
+__all__ = ["ProbeResult", "mode_weight_bound", "run_probes", "starts"]
+
+EACH = 4  # probes of a kind
+TEMPERATURES = 200
+BOUND_TEMPERATURES, BOUND_PARTICLES, BACKWARD_PARTICLES = 1000, 100, 10
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Probes against draws.
+
+    Attributes
+    ----------
+    kinds : list of str
+        Of each probe's start.
+    away : ndarray of bool, shape (probes,)
+        Whether the probe's mean of some functional is further from the draws' than chance allows.
+    rhat, rhat_by_chance : dict
+        By functional: R-hat of draws and probes together (negligible ones left out), and what chance allows.
+    draws, sweeps : int
+        Length of a probe, burn-in included.
+    weight : float
+        Upper bound on the probability of where the probes that are away sit; 0 without such probes.
+    """
+
+    kinds: list[str]
+    away: np.ndarray
+    rhat: dict[str, float]
+    rhat_by_chance: dict[str, float]
+    draws: int
+    sweeps: int
+    weight: float
+
+    @property
+    def negligible(self) -> bool:
+        """Whether the probes that are away sit where the machine hardly ever is."""
+        return self.weight <= NEGLIGIBLE_WEIGHT
+
+    @property
+    def disagreeing(self) -> list[str]:
+        """Functionals whose R-hat over draws and probes is more than chance allows."""
+        return [key for key, x in self.rhat.items() if x > self.rhat_by_chance[key]]
+
+
+def starts(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Visible states to start probes from, by kind, given states of the draws, shape (rows, visible).
+
+    ``complement``: every unit of a drawn state turned to its other extreme. ``reflection``: a drawn state mirrored,
+    about the middle of the units' range, across a leading singular direction of W, and rounded. ``extreme``: the states
+    with the largest and the smallest projection on such a direction. ``dispersed``: every level of activity.
+    ``tempered``: annealed from independent uniform units to the machine. Units without finitely many states have only
+    ``dispersed``.
+    """
+    unit, size = machine.layers[VISIBLE].unit, states.shape[1]
+    found = {"dispersed": dispersed_states(machine, EACH, rng)}
+    if unit.states is None:
+        return found
+    values = np.sort(unit.states)
+    low, high, middle = values[0], values[-1], (values[0] + values[-1]) / 2
+    directions = leading_directions(machine).T
+    chosen = states[rng.permutation(len(states))[:EACH]].astype("float64")
+    found["complement"] = low + high - chosen
+    mirrored = [x - 2 * ((x - middle) @ u) * u for u in directions for x in chosen[:2]]
+    found["reflection"] = values[np.abs(np.reshape(mirrored, (-1, size, 1)) - values).argmin(-1)]
+    found["extreme"] = np.reshape([np.where(s * u > 0, high, low) for u in directions for s in (1, -1)], (-1, size))
+    uniform = unit.field_of_mean(np.full((EACH, size), middle))
+    found["tempered"] = _annealed(machine, uniform, _independent(machine, uniform, rng), rng, TEMPERATURES)[0]
+    return {kind: x.astype(unit.dtype) for kind, x in found.items()}
+
+
+def run_probes(
+    machine: Machine,
+    functionals: dict[str, np.ndarray],
+    states: np.ndarray,
+    sweeps: int,
+    autocorrelation: dict[str, float],
+    rng: np.random.Generator,
+    extra: dict[str, np.ndarray] | None = None,
+    progressbar: bool = False,
+) -> ProbeResult:
+    """Run probes for as many sweeps a draw as the draws had, and compare.
+
+    Parameters
+    ----------
+    machine : Machine
+    functionals : dict
+        Of the draws, (chain, draw, …).
+    states : ndarray, shape (rows, visible)
+        Some states of the draws.
+    sweeps : int
+        Per draw.
+    autocorrelation : dict
+        Integrated, in draws, by functional: how long a probe must be and what its mean may deviate by. 1 where a
+        functional of the draws never changes.
+    rng : Generator
+    extra : dict, optional
+        Further starts by kind, such as rows of the data.
+    progressbar : bool
+
+    Notes
+    -----
+    A probe is away where its ranks among the draws, by some functional or by its distance from the median, have a mean
+    that chance makes as extreme with a probability of `thresholds.FALSE_ALARM`, over all probes and functionals.
+    """
+    by_kind = starts(machine, states, rng) | (extra or {})
+    kinds = [kind for kind, x in by_kind.items() for _ in x]
+    length = max(LEAST_PROBE_DRAWS, int(np.ceil(BURN_IN * max([1.0, *autocorrelation.values()]))))
+    first = np.concatenate(list(by_kind.values()))
+    kept, _ = run_chains(machine, first, rng, length, length * sweeps, sweeps, progressbar=progressbar)
+    visited = kept.pop("states")
+    probes, draws = columns(kept), columns(functionals)
+    level = FALSE_ALARM / len(draws)
+    scores = [_scores(probes[key], x, autocorrelation[key]) for key, x in draws.items()]
+    away = np.max(scores, axis=(0, 1)) > stats.norm.isf(level / len(kinds) / 4)
+    weight = mode_weight_bound(machine, visited[away], states, rng) if away.any() else 0.0
+    compared = ~away if weight <= NEGLIGIBLE_WEIGHT else np.ones_like(away)
+    together = {key: _together(x, probes[key][compared]) for key, x in draws.items()}
+    return ProbeResult(
+        kinds,
+        away,
+        {key: rhat(x) for key, x in together.items()},
+        {key: rhat_by_chance(len(x), x.shape[1], autocorrelation[key], level) for key, x in together.items()},
+        2 * length,
+        2 * length * sweeps,
+        weight,
+    )
+
+
+def _scores(probes: np.ndarray, draws: np.ndarray, autocorrelation: float) -> np.ndarray:
+    """How far each probe is from the draws, in location and in spread, as two rows of standard normal numbers.
+
+    By the mean over a probe of its ranks among the draws, between 0 and 1: with a mean of 1/2 and a variance of 1/12
+    times the autocorrelation over the length if it is where the draws are. Ranks do not mind how skewed a value is.
+    """
+    error = np.sqrt(autocorrelation / 12 * (1 / probes.shape[1] + 1 / draws.size))
+    margin, middle, out = rounding(draws), np.median(draws), []
+    for ours, theirs in ((probes, draws), (np.abs(probes - middle), np.abs(draws - middle))):
+        ordered = np.sort(theirs, axis=None)
+        below, above = np.searchsorted(ordered, ours - margin), np.searchsorted(ordered, ours + margin, side="right")
+        out.append(np.abs((below + above).mean(1) / (2 * draws.size) - 0.5) / error)
+    return np.array(out)
+
+
+def _together(draws: np.ndarray, probes: np.ndarray) -> np.ndarray:
+    """Draws and probes as chains of one length; longer ones are cut into pieces, so that each weighs the same."""
+    length = min(draws.shape[1], probes.shape[1])
+    return np.concatenate([x[:, : x.shape[1] // length * length].reshape(-1, length) for x in (draws, probes)])
+
+
+def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray, rng: np.random.Generator) -> float:
+    r"""Bound the probability of the modes in which probes sit, from above.
+
+    Annealing from independent units to the machine gives weights with mean Z, so the log of their mean exceeds log Z by
+    ``t`` with a probability of at most e⁻ᵗ. Annealing backwards from a draw of the machine restricted to a mode ``B``
+    gives, by Jensen's inequality, log-weights whose mean is at least log Z_B on average. The difference bounds
+    ``log(Z_B / Z)`` [1]_. Any independent units will do; those with the means of the draws, and backwards those with
+    the means of a probe, make the bounds tight. Modes that several probes share are counted several times.
+
+    Parameters
+    ----------
+    machine : Machine
+    visited : ndarray, shape (probes, draws, visible)
+        States of the probes, as draws of the machine restricted to their modes.
+    states : ndarray, shape (rows, visible)
+        Some states of the draws.
+    rng : Generator
+
+    Returns
+    -------
+    float
+        At most 1. Three standard errors of the backward mean and 3 nats for the forward one are included.
+
+    References
+    ----------
+    .. [1] Burda, Y., Grosse, R., Salakhutdinov, R. (2015). Accurate and conservative estimates of MRF log-likelihood
+       using reverse annealing. AISTATS.
+    """
+    if machine.layers[VISIBLE].unit.states is None:
+        return 1.0
+    base = np.tile(_field_of(machine, states), (BOUND_PARTICLES, 1))
+    _, forward = _annealed(machine, base, _independent(machine, base, rng), rng, BOUND_TEMPERATURES)
+    log_z = logsumexp(forward) - np.log(len(forward)) - MARGIN
+    thinned = visited[:, np.linspace(0, visited.shape[1] - 1, BACKWARD_PARTICLES).astype(int)]
+    bases = np.repeat([_field_of(machine, x) for x in visited], BACKWARD_PARTICLES, axis=0)
+    rows = thinned.reshape(-1, thinned.shape[-1])
+    _, backward = _annealed(machine, bases, rows, rng, BOUND_TEMPERATURES, backwards=True)
+    backward = backward.reshape(len(visited), -1)
+    upper = backward.mean(1) + MARGIN * backward.std(1, ddof=1) / np.sqrt(BACKWARD_PARTICLES)
+    return float(np.exp(min(0.0, logsumexp(upper) - log_z)))
+
+
+def _field_of(machine: Machine, states: np.ndarray) -> np.ndarray:
+    """Fields of independent visible units with the means of ``states``, shrunk by one row in the middle."""
+    unit = machine.layers[VISIBLE].unit
+    middle = np.mean([min(unit.states or ()), max(unit.states or ())])
+    return unit.field_of_mean((states.sum(0) + middle) / (len(states) + 1))
+
+
+def _independent(machine: Machine, field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Visible units drawn independently, each feeling its ``field``."""
+    shared = pt.random.shared_rng(np.random.default_rng(rng.integers(2**63)))
+    _, v = machine.layers[VISIBLE].unit.sample(pt.as_tensor(field), shared)
+    return pytensor.function([], v, mode="FAST_COMPILE")()
+
+
+def _annealed(
+    machine: Machine,
+    base: np.ndarray,
+    v: np.ndarray,
+    rng: np.random.Generator,
+    temperatures: int,
+    backwards: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Anneal rows of ``v`` from independent units with the fields ``base`` to the machine, or back.
+
+    Returns the ends and the log-weights, whose exponential (backwards, its inverse) has the mean Z (or 1/Z).
+    """
+    betas = np.linspace(0, 1, temperatures)
+    hidden = np.zeros((len(base), len(machine.layers[HIDDEN].bias)))
+    anneal = _annealing_function(template(machine))
+    ordered = betas[::-1] if backwards else betas
+    with DeferredInterrupt() as interrupt:
+        _, v, log_ratio, log_z = anneal(rng, v, ordered, base, hidden, *machine.parameters)
+    if interrupt.pending:
+        raise KeyboardInterrupt
+    return v, log_z + (-log_ratio if backwards else log_ratio)
+
+
+@lru_cache(maxsize=16)
+def _annealing_function(template: Machine):
+    """(rng, v, betas, base biases by row, parameters) -> rng, v, Σ_k F_k(v_k) - F_k+1(v_k), log Z of the base.
+
+    With a sweep at β_k before each term: the same in both directions, because a sweep of v is reversible.
+    """
+    machine, inputs = symbolic(template)
+    base_biases = [pt.dmatrix() for _ in template.layers]
+    base = Machine(tuple(Layer(a.unit, bias) for a, bias in zip(template.layers, base_biases, strict=True)), ())
+    rng, betas = pt.random.rng("rng"), pt.dvector("betas")
+    v = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
+    log_z = sum(layer.unit.log_normaliser(layer.bias).sum(-1) for layer in base.layers)
+
+    def step(beta, following, v, log_ratio, rng, *parameters):
+        inner_base = base.with_parameters(parameters[: len(base_biases)])
+        inner = machine.with_parameters(parameters[len(base_biases) :])
+        now, then = inner.interpolate(inner_base, beta), inner.interpolate(inner_base, following)
+        (v, _), rng = sweep(now, [v, None], rng)
+        return v, log_ratio + now.free_energy(v) - then.free_energy(v), rng
+
+    states, log_ratios, next_rng = pytensor.scan(
+        step,
+        sequences=[betas[:-1], betas[1:]],
+        outputs_info=[v, pt.zeros(v.shape[0]), rng],
+        non_sequences=[*base_biases, *inputs],
+        return_updates=False,
+    )
+    outputs = [next_rng, states[-1], log_ratios[-1], log_z]
+    return pytensor.function([rng, v, betas, *base_biases, *inputs], outputs)

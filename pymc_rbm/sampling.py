@@ -1,0 +1,186 @@
+"""Many chains of one machine at once."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from arviz_base import dict_to_dataset
+from pytensor.compile.io import In, Out
+from rich.progress import track
+
+from pymc_rbm.checks import whole_number
+from pymc_rbm.functionals import FUNCTIONALS, leading_directions, numeric, symbolic, symbolic_functionals, template
+from pymc_rbm.gibbs import sweeps
+from pymc_rbm.interrupts import DeferredInterrupt
+from pymc_rbm.machine import VISIBLE, Machine, machine_of
+
+__all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
+
+TUNING_CHUNK = 100  # sweeps between two looks at Ctrl-C
+
+
+def sample_gibbs(
+    target: Any,
+    learned: Any = None,
+    *,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    thin: int = 1,
+    start: Any = None,
+    states: bool = True,
+    name: str | None = None,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+) -> xr.DataTree:
+    """Run many block Gibbs chains of one machine side by side, as one vectorised loop.
+
+    The same transition as ``pm.sample`` of a `generative` model, without its cost for each chain.
+
+    Parameters
+    ----------
+    target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned
+    learned : DataTree, optional
+        What `fit` returned, if the parameters of ``target`` are random variables.
+    draws : int, default 1000
+        Stored draws of each chain.
+    tune : int, default 1000
+        Sweeps before the first draw, which are thrown away. (There is nothing to tune.)
+    chains : int, default 4
+    thin : int, default 1
+        Sweeps per stored draw.
+    start : array_like, shape (chains, visible) or (visible,), optional
+        Visible states. Default: dispersed ones, each chain at a level of its own, so that chains can disagree.
+    states : bool, default True
+        Whether to keep the visible states. Their functionals are always kept.
+    name : str, optional
+        Of the visible units in the result. Default: that of ``target`` if it has one, else "v".
+    random_seed : int or Generator, optional
+        The same seed gives the same draws.
+    progressbar : bool, default True
+
+    Returns
+    -------
+    DataTree
+        ``posterior``, dims (chain, draw, …): the states ``{name}`` (int8) and ``{name}_free_energy`` (nats),
+        ``{name}_visible_mean``, ``{name}_hidden_mean`` (of the probabilities given v) and ``{name}_projection``, on the
+        leading left singular vectors of W. ``machines``: the parameters. ``last_states``: where the chains are, a
+        ``start`` to go on from. Ctrl-C returns the draws so far, with a warning and ``attrs["interrupted"] = 1``.
+
+    Raises
+    ------
+    ValueError
+        Before any work, if the machine has not two layers, an argument is out of range or ``start`` does not fit.
+    """
+    draws, chains, thin = (
+        whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("thin", thin))
+    )
+    tune = whole_number("tune", tune, 0)
+    machine = numeric(machine_of(target, learned))
+    rng = np.random.default_rng(random_seed)
+    name = name or getattr(target, "name", None) or "v"
+    first = dispersed_states(machine, chains, rng) if start is None else _checked_start(machine, start, chains)
+    kept, last = run_chains(machine, first, rng, draws, tune, thin, states, progressbar, partial=True)
+    done = len(kept["free_energy"][0])
+    if done < draws:
+        warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
+    return _tree(name, machine, kept, last, {"sweeps": thin, "tune": tune, "interrupted": int(done < draws)})
+
+
+def run_chains(
+    machine: Machine,
+    v: np.ndarray,
+    rng: np.random.Generator,
+    draws: int,
+    tune: int,
+    thin: int,
+    states: bool = True,
+    progressbar: bool = False,
+    partial: bool = False,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Run a chain from each row of ``v``; return what was kept as (chain, draw, …) by functional, and the last states.
+
+    The states, if wanted, have the key "states". Ctrl-C raises KeyboardInterrupt after the sweeps under way; with
+    ``partial`` the draws so far come back, if there is one.
+    """
+    advance, U = _advance_function(template(machine)), leading_directions(machine)
+    tuning = [min(TUNING_CHUNK, tune - done) for done in range(0, tune, TUNING_CHUNK)]
+    kept: list[list[np.ndarray]] = []
+    with DeferredInterrupt() as interrupt:
+        steps = [*tuning, *([thin] * draws)]
+        for i, n in enumerate(track(steps, "Sampling", disable=not progressbar, transient=True)):
+            rng, v, *values = advance(rng, v, n, U, *machine.parameters)
+            if i >= len(tuning):
+                kept.append([*values, v] if states else values)
+            if interrupt.pending:
+                break
+    if interrupt.pending and not (partial and kept):
+        raise KeyboardInterrupt
+    names = (*FUNCTIONALS, "states")[: len(kept[0])]
+    return {key: np.stack(x, axis=1) for key, x in zip(names, zip(*kept, strict=True), strict=True)}, v
+
+
+@lru_cache(maxsize=16)
+def _advance_function(template: Machine):
+    """(rng, v, sweeps, directions, parameters…) -> rng, v, functionals…: one stored draw of every chain."""
+    machine, inputs = symbolic(template)
+    rng, v = pt.random.rng("rng"), pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
+    n, directions = pt.lscalar("sweeps"), pt.dmatrix("directions")
+    (new, _), next_rng = sweeps(machine, [v, None], rng, n)
+    outputs = [Out(next_rng, borrow=True), new, *symbolic_functionals(machine, new, directions)]
+    return pytensor.function([In(rng, mutable=True), v, n, directions, *inputs], outputs)
+
+
+def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) -> np.ndarray:
+    """Visible start states, each at a level of activity of its own."""
+    unit = machine.layers[VISIBLE].unit
+    shape = (chains, len(machine.layers[VISIBLE].bias))
+    own = np.random.default_rng(rng.integers(2**63))
+    _, v = unit.dispersed(shape, pt.random.shared_rng(own))
+    return pytensor.function([], v, mode="FAST_COMPILE")()
+
+
+def _checked_start(machine: Machine, start: Any, chains: int) -> np.ndarray:
+    unit, size = machine.layers[VISIBLE].unit, len(machine.layers[VISIBLE].bias)
+    start = np.asarray(start)
+    if start.shape not in ((chains, size), (size,)):
+        raise ValueError(
+            f"start has shape {start.shape}; {chains} chains of {size} visible units need ({chains}, {size}), or "
+            f"({size},) to start all chains alike."
+        )
+    inside = pytensor.function([], unit.contains(pt.as_tensor(start)), mode="FAST_COMPILE")()
+    if not inside.all():
+        raise ValueError(f"start has {(~inside).sum()} entries that are no state of {unit!r} units.")
+    return np.broadcast_to(start, (chains, size)).astype(unit.dtype)
+
+
+def _tree(
+    name: str, machine: Machine, kept: dict[str, np.ndarray], last: np.ndarray, attrs: dict[str, Any]
+) -> xr.DataTree:
+    visible, hidden = f"{name}_unit", f"{name}_hidden_unit"
+    posterior = {name if key == "states" else f"{name}_{key}": x for key, x in kept.items()}
+    b, c, W = machine.parameters
+    parameters = {f"{name}_weights": W, f"{name}_visible_bias": b, f"{name}_hidden_bias": c}
+    dims: dict[Any, Any] = {
+        **{name: [visible], f"{name}_projection": [f"{name}_direction"]},
+        **{f"{name}_weights": [visible, hidden], f"{name}_visible_bias": [visible], f"{name}_hidden_bias": [hidden]},
+    }
+
+    def dataset(data, sample_dims):
+        # ArviZ would warn about more chains than draws, which is normal here.
+        return dict_to_dataset(data, dims=dims, sample_dims=sample_dims, check_conventions=False)
+
+    groups = {
+        "posterior": dataset(posterior, ["chain", "draw"]),
+        "machines": dataset(parameters, []),
+        "last_states": dataset({name: last}, ["chain"]),
+    }
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = {"created_by": "pymc_rbm.sample_gibbs", **attrs}
+    return tree

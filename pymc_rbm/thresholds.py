@@ -1,0 +1,58 @@
+"""Every threshold of the verdict, with its source. Nothing else in the diagnostics holds a number that decides."""
+
+from __future__ import annotations
+
+RHAT = 1.01
+"""Rank-normalised split R-hat up to which chains agree (Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021)."""
+
+ESS = 400
+"""Bulk effective sample size from which R-hat and the ESS themselves can be believed (the same)."""
+
+ESS_PER_CHAIN = 10
+"""Bulk ESS a chain below which the chains are too slow for their length (Gelman et al. 2013, Bayesian Data Analysis,
+section 11.5: five for each half of a chain)."""
+
+FALSE_ALARM = 0.01
+"""Chance that healthy, mixing chains are called "not mixed", of each family of tests, shared equally among its tests
+(Bonferroni). An R-hat above 1.01 that chance at this level would explain gives "cannot tell", not "not mixed"."""
+
+FEW_DRAWS = 20
+"""Draws a chain below which nothing is said: halves of chains would have fewer than ten."""
+
+BURN_IN = 20
+"""Autocorrelation times that a probe runs before it is compared, and again while it is. An integrated autocorrelation
+time is about two relaxation times, so what a start leaves in the mean is e⁻⁴⁰ of its distance, if the draws' own
+autocorrelation is that of the whole machine. It is when it is not that probes tell."""
+
+LEAST_PROBE_DRAWS = 100
+"""Draws of burn-in and of comparison at least: their autocorrelation times are estimated, not known."""
+
+NEGLIGIBLE_WEIGHT = 0.01
+"""Probability of a mode up to which the draws may leave it out: below what R-hat up to 1.01 overlooks, too. (One chain
+of a hundred that sits d standard deviations away gives R-hat² - 1 of about d²/100.)"""
+
+MARGIN = 3
+"""In the bound on a mode's weight: standard errors of a mean, and nats by which the log of a mean of weights exceeds
+that of its expectation with a probability of at most e⁻³ (Markov's inequality)."""
+
+NEGLIGIBLE_SINGULAR_VALUE = 0.1
+"""Of the largest: directions of W with smaller singular values are not watched. A choice."""
+
+SATURATED = 0.01
+"""A hidden unit is saturated where its probability given v is within this of 0 or 1. A choice."""
+
+UNEXPLAINED = 20
+"""Expected draws with a unit on, by effective number of draws, from which a unit that never was is at odds with the
+machine: independent draws have none with a probability of e⁻²⁰."""
+
+DATA_DISTANCE = 0.1
+"""Kolmogorov-Smirnov distance between data and a learned machine, beyond chance, up to which the one describes the
+other: a tenth of the probability lies elsewhere. A choice: learned machines differ from data a little, all of them."""
+
+RENEWALS = ESS_PER_CHAIN
+"""Autocorrelation times of the last machine that learning must have taken, for the particles to have followed it."""
+
+GRADIENT = 2
+"""Norm of the gradient, in units of its Monte Carlo error, up to which learning is at rest: at an optimum it is the
+error alone, a ratio of 1, or less, because the parameters have followed the particles; at 2 three quarters of its
+square are real. A ratio below does not show that learning is done."""

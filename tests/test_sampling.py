@@ -1,0 +1,156 @@
+"""Many chains at once: the right distribution, the right functionals, bad input, Ctrl-C."""
+
+import os
+import signal
+
+import numpy as np
+import pymc as pm
+import pytest
+import reference as ref
+
+import pymc_rbm as pmr
+from pymc_rbm import sampling
+from pymc_rbm.functionals import activity, functionals, leading_directions
+
+W, B, C = ref.machine(4, 3, 1.5, seed=2)
+MACHINE = pmr.restricted(W, B, C)
+P = np.exp(ref.log_p(W, B, C))
+STATES = np.array(ref.states(4))
+quiet = {"progressbar": False}
+
+
+def exact(n, seed):
+    return STATES[np.random.default_rng(seed).choice(len(P), n, p=P)]
+
+
+def variation(machine, sweeps, n=20_000):
+    """Total variation from p, over its Monte Carlo floor, of chains that started in p."""
+    run = pmr.sample_gibbs(machine, chains=n, draws=1, tune=0, thin=sweeps, start=exact(n, 1), random_seed=2, **quiet)
+    counts = np.bincount(ref.index(run["posterior"]["v"].values[:, 0]), minlength=len(P))
+    return ref.total_variation(counts, P) / ref.total_variation_floor(P, n)
+
+
+@pytest.mark.parametrize("sweeps", [1, 4, 16])
+def test_stationarity(sweeps):
+    assert variation(MACHINE, sweeps) < 4
+
+
+def test_a_wrong_kernel_is_seen():
+    assert variation(pmr.restricted(1.2 * W, B, C), 4) > 4
+
+
+def test_functionals_and_groups():
+    run = pmr.sample_gibbs(MACHINE, draws=7, tune=3, chains=5, thin=2, name="x", random_seed=1, **quiet)
+    draws = run["posterior"].dataset
+    v = draws["x"].values
+    assert v.shape == (5, 7, 4)
+    assert v.dtype == np.int8
+    np.testing.assert_allclose(draws["x_free_energy"], pmr.free_energy(v, W, B, C), rtol=1e-12)
+    np.testing.assert_allclose(draws["x_visible_mean"], v.mean(-1), rtol=1e-12)
+    np.testing.assert_allclose(draws["x_hidden_mean"], pmr.conditional_hidden(v, W, C).mean(-1), rtol=1e-12)
+    U, s, _ = np.linalg.svd(W)
+    assert s[-1] > 0.1 * s[0]
+    np.testing.assert_allclose(np.abs(draws["x_projection"]), np.abs(v @ U[:, :3]), rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(run["last_states"]["x"], v[:, -1])
+    np.testing.assert_array_equal(run["machines"]["x_weights"], W)
+    assert run.attrs["sweeps"] == 2
+    for key, x in functionals(MACHINE, v).items():
+        np.testing.assert_allclose(draws[f"x_{key}"], x, rtol=1e-12)
+
+
+def test_directions():
+    assert leading_directions(pmr.restricted(np.zeros((4, 3)), B, C)).shape == (4, 0)
+    assert leading_directions(pmr.restricted(np.ones((4, 3)), B, C)) == pytest.approx(np.full((4, 1), 0.5))
+    run = pmr.sample_gibbs(pmr.restricted(np.zeros((4, 3)), B, C), draws=2, tune=0, random_seed=1, **quiet)
+    assert run["posterior"]["v_projection"].shape == (4, 2, 0)
+
+
+def test_activity():
+    """The conditional mean of each unit is its mean under p if the states are draws from p; ranges and shares exact."""
+    v = exact(8000, 3).reshape(4, 2000, 4).astype("int8")
+    found = activity(MACHINE, v, np.random.default_rng(4))
+    mean = P @ STATES
+    error = np.sqrt(mean * (1 - mean) / 8000)  # more than that of a conditional mean
+    assert (np.abs(found["visible_expected"] - mean) < 5 * error).all()
+    h = pmr.conditional_hidden(v, W, C)
+    np.testing.assert_allclose(found["hidden_low"], h.min(1), rtol=1e-12)
+    np.testing.assert_allclose(found["hidden_high"], h.max(1), rtol=1e-12)
+    assert found["saturated"] == pytest.approx(((h < 0.01) | (h > 0.99)).mean())
+
+
+def test_seeds_states_and_starts():
+    runs = [pmr.sample_gibbs(MACHINE, draws=5, tune=2, random_seed=s, **quiet)["posterior"]["v"] for s in (1, 1, 2)]
+    assert runs[0].equals(runs[1])
+    assert not runs[0].equals(runs[2])
+    bare = pmr.sample_gibbs(MACHINE, draws=5, tune=2, random_seed=1, states=False, **quiet)
+    assert "v" not in bare["posterior"]
+    np.testing.assert_array_equal(bare["last_states"]["v"], runs[0].values[:, -1])
+    frozen = pmr.restricted(np.zeros((4, 3)), np.full(4, -800.0), C)
+    begun = pmr.sample_gibbs(frozen, draws=1, tune=0, start=np.ones(4), chains=2, random_seed=1, **quiet)
+    assert (begun["posterior"]["v"] == 0).all()
+
+
+def test_dispersed_starts_reach_both_modes():
+    """A machine that never leaves its mode: 64 chains from one mode each with probability 1/2."""
+    frozen = pmr.restricted(np.full((20, 20), 2.0), np.full(20, -20.0), np.full(20, -20.0))
+    run = pmr.sample_gibbs(frozen, draws=1, tune=10, chains=64, random_seed=1, **quiet)
+    high = int((run["posterior"]["v_visible_mean"] > 0.5).sum())
+    assert abs(high - 32) < 5 * 4
+
+
+def test_targets():
+    with pm.Model() as model:
+        v = pmr.RBM("image", W, B, C)
+    for target in (model, v):
+        run = pmr.sample_gibbs(target, draws=3, tune=0, random_seed=1, name="image", **quiet)
+        assert run["posterior"]["image"].shape == (4, 3, 4)
+    assert "image" in pmr.sample_gibbs(v, draws=3, tune=0, random_seed=1, **quiet)["posterior"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"draws": 0}, "draws must be a whole number of at least 1, got 0"),
+        ({"tune": -1}, "tune must be a whole number of at least 0"),
+        ({"chains": 2.5}, "chains must be a whole number"),
+        ({"thin": 0}, "thin must be"),
+        ({"start": np.zeros((3, 4))}, r"start has shape \(3, 4\); 4 chains of 4 visible units need \(4, 4\)"),
+        ({"start": np.full(4, 0.5)}, "start has 4 entries that are no state of Bernoulli"),
+        ({"target": pmr.restricted(W, B, C * np.nan)}, "NaN or infinity"),
+        ({"target": pmr.restricted(W.T, B, C)}, "shapes do not fit"),
+        ({"target": pmr.Machine(MACHINE.layers, ())}, "got 2 layers and 0 couplings"),
+    ],
+)
+def test_bad_input(options, message, monkeypatch):
+    monkeypatch.setattr(sampling, "run_chains", None)  # nothing may start
+    with pytest.raises(ValueError, match=message):
+        pmr.sample_gibbs(**({"target": MACHINE} | quiet | options))
+
+
+def test_interrupt(monkeypatch):
+    """Ctrl-C returns the draws so far."""
+    original = sampling._advance_function
+
+    def interrupting(template):
+        advance, calls = original(template), []
+
+        def counted(*arguments):
+            calls.append(1)
+            if len(calls) == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+            return advance(*arguments)
+
+        return counted
+
+    monkeypatch.setattr(sampling, "_advance_function", interrupting)
+    with pytest.warns(UserWarning, match="Interrupted after 3 of 50 draws"):
+        run = pmr.sample_gibbs(MACHINE, draws=50, tune=5, random_seed=1, **quiet)
+    assert run.attrs["interrupted"] == 1
+    assert run["posterior"]["v"].shape == (4, 3, 4)
+    with pytest.raises(KeyboardInterrupt):  # before the first draw
+        pmr.sample_gibbs(MACHINE, draws=50, tune=1000, random_seed=1, **quiet)
+    monkeypatch.setattr(sampling, "_advance_function", original)
+    enough = pmr.sample_gibbs(MACHINE, draws=50, tune=5, random_seed=1, **quiet)
+    monkeypatch.setattr(sampling, "_advance_function", interrupting)
+    with pytest.raises(KeyboardInterrupt):  # half a probe says nothing
+        pmr.diagnose(enough, random_seed=1, **quiet)
