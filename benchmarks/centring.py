@@ -18,7 +18,8 @@ def score(train, test, epochs, centred):
     with pm.Model() as model:
         W = pm.Flat("W", shape=(train.shape[1], 16))
         pmr.RBM("digit", W, pm.Flat("b", shape=train.shape[1]), pm.Flat("c", shape=16), observed=train)
-        learned = pmr.fit(epochs, learning_rate=lambda done: 0.01, centred=centred, random_seed=1, progressbar=False)
+        options = {"sweeps": 1, "learning_rate": lambda done: 0.01, "centred": centred}
+        learned = pmr.fit(epochs, random_seed=1, progressbar=False, **options)
     out = []
     for tree in (learned, pmr.averaged(learned)):
         b, c, W = pmr.machine_of(model, tree).parameters

@@ -25,7 +25,7 @@ def ours(train, seed, epochs=EPOCHS):
         b = pm.Flat("b", shape=train.shape[1])
         c = pm.Flat("c", shape=HIDDEN)
         pmr.RBM("digit", W, b, c, observed=train.values)
-        learned = pmr.fit(epochs, batch_size=BATCH, learning_rate=RATE, random_seed=seed, progressbar=False)
+        learned = pmr.fit(epochs, batch_size=BATCH, sweeps=1, learning_rate=RATE, random_seed=seed, progressbar=False)
     b, c, W = pmr.machine_of(model, learned).parameters
     return W, b, c
 

@@ -146,23 +146,28 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
 
 
 def plot_learning(learned: xr.DataTree) -> Figure:
-    """Show the monitors of learning: pseudo log-likelihood by epoch, free energies of data and particles by iteration.
+    """Show the monitors of learning: pseudo log-likelihood by epoch; by iteration free energies and sweeps.
 
-    Neither is a likelihood. Particles whose free energy leaves that of the data are no longer draws from where the
-    data are.
+    Neither of the first two is a likelihood. Particles whose free energy leaves that of the data are no longer draws
+    from where the data are. With tempering the third panel shows the swap rates of neighbouring temperatures instead of
+    the sweeps: a rate near zero is a gap that no replica crosses.
     """
     history = learned["learning"].dataset
     names = [
         str(n).removesuffix("_pseudo_log_likelihood") for n in history if str(n).endswith("_pseudo_log_likelihood")
     ]
-    figure, axes = plt.subplots(len(names), 2, figsize=(10, 3.2 * len(names)), squeeze=False, layout="constrained")
-    for (left, right), name in zip(axes, names, strict=True):
+    figure, axes = plt.subplots(len(names), 3, figsize=(13, 3.2 * len(names)), squeeze=False, layout="constrained")
+    for (left, right, last), name in zip(axes, names, strict=True):
         xr.plot.line(history[f"{name}_pseudo_log_likelihood"], ax=left)
         left.set(ylabel="pseudo log-likelihood per row (nats)", title=name)
         for phase in ("data", "particles"):
             xr.plot.line(history[f"{name}_free_energy_{phase}"], ax=right, label=phase, linewidth=0.8)
         right.set(ylabel="mean free energy (nats)", title=name)
         right.legend()
+        swaps = history.get(f"{name}_swap_rate")
+        last.plot(history["iteration"], history["sweeps"] if swaps is None else swaps, linewidth=0.8)
+        label = "sweeps per iteration" if swaps is None else "swap rate of neighbours"
+        last.set(xlabel="iteration", ylabel=label, title=name, ylim=(0, None))
     return figure
 
 
