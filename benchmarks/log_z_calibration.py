@@ -1,13 +1,14 @@
 """Calibration and accuracy of log Z over machines whose log Z is known exactly.
 
-Run with ``python benchmarks/log_z_calibration.py calibration [seeds] [folder]`` or ``... accuracy [seeds] [folder]``; the folder holds
-the two trained machines and the digits that they learned (``rbm_pretrained_*.npz``, ``mnist_bin127.npz``; default
-``../shared/data``), and they are left out where it is absent.
+Run with ``python benchmarks/log_z_calibration.py calibration [seeds] [folder] [method]`` or ``... accuracy [seeds]
+[folder]``; the folder holds the two trained machines and the digits that they learned (``rbm_pretrained_*.npz``,
+``mnist_bin127.npz``; default ``../shared/data``), and they are left out where it is absent.
 
-calibration: how often the 95 % interval covers, and whether every miss by more than three standard errors and 0.2 nats is
-flagged, over 64 machines and every method. "50 temperatures" is annealing that is given too little on purpose.
+calibration: how often the 95 % interval covers, and whether every miss by more than three standard errors and 0.2 nats
+is flagged, over 64 machines and every method. "50 temperatures" is annealing that is given too little on purpose.
 
-accuracy: squared error against plain annealing (linear schedule, uniform base) at equal work: pilot, exploration and check count.
+accuracy: squared error against plain annealing (linear schedule, uniform base) at equal work: pilot, exploration and
+check count.
 """
 
 import sys
@@ -19,11 +20,11 @@ import pymc_rbm as pmr
 from pymc_rbm.paths import Path as Annealing
 
 METHODS = {
-    "ais": {"method": "ais"},
+    "ais": {"method": "ais", "budget": 200_000},
     "ais, 50 temperatures": {"method": "ais", "temperatures": 50},
-    "reverse_ais": {"method": "reverse_ais"},
+    "reverse_ais": {"method": "reverse_ais", "budget": 200_000},
     "tempering": {"method": "tempering", "budget": 200_000},
-    "compare": {"method": "compare"},
+    "compare": {"method": "compare", "budget": 400_000},
 }
 
 
@@ -38,7 +39,10 @@ def curie_weiss(w, n=20):
     return np.full((n, n), w), np.full(n, -n * w / 2), np.full(n, -n * w / 2)
 
 
-def torus(n, coupling=np.log(1 + np.sqrt(2)) / 2):
+CRITICAL = np.log(1 + np.sqrt(2)) / 2
+
+
+def torus(n, coupling=CRITICAL):
     """Ising spins on a torus, a hidden unit a bond; critical by default."""
     k = np.arccosh(np.exp(2 * coupling)) / 2
     weights = np.zeros((n * n, 2 * n * n))
@@ -62,7 +66,7 @@ def modules(seed=123, count=20):
 
 
 def exact(parameters):
-    """log Z by enumeration."""
+    """Return log Z by enumeration."""
     return pmr.log_partition(pmr.restricted(*parameters), method="exact", progressbar=False).estimate
 
 
@@ -106,13 +110,14 @@ def machines(folder):
     return found
 
 
-def calibration(seeds, folder):
+def calibration(seeds, folder, only=None):
     """Print coverage, misses and flags by method, and every miss."""
     cases = machines(folder)
+    methods = {label: options for label, options in METHODS.items() if only in (None, label)}
     print(f"{len(cases)} machines, {seeds} seeds")
     header = ("method", "cover", "covers if reliable", "big misses", "flagged", "reliable", "rms error", "mean s.e.")
     print("{:22}{:>8}{:>20}{:>12}{:>9}{:>10}{:>11}{:>11}".format(*header))
-    for label, options in METHODS.items():
+    for label, options in methods.items():
         rows, missed = [], []
         for name, (parameters, log_z, mean) in cases.items():
             for seed in range(seeds):
@@ -167,8 +172,8 @@ def accuracy(seeds, folder, temperatures=1000):
         # The mean of n squared normal errors has a relative standard error of √(2/n).
         ratio = squares[0] / max(squares[1], 1e-16)
         print(
-            f"{name:20}{np.sqrt(squares[0]):10.4f}{np.sqrt(squares[1]):10.4f}{ratio:9.3g} ± {ratio * 2 / np.sqrt(seeds):.2g}"
-            f"{100 * equal:10}",
+            f"{name:20}{np.sqrt(squares[0]):10.4f}{np.sqrt(squares[1]):10.4f}{ratio:9.3g}"
+            f" ± {ratio * 2 / np.sqrt(seeds):.2g}{100 * equal:10}",
             flush=True,
         )
 
@@ -176,4 +181,4 @@ def accuracy(seeds, folder, temperatures=1000):
 if __name__ == "__main__":
     part, *numbers = sys.argv[1:] or ["calibration"]
     where = Path(numbers[1] if len(numbers) > 1 else Path(__file__).resolve().parents[2] / "shared" / "data")
-    {"calibration": calibration, "accuracy": accuracy}[part](int(numbers[0]) if numbers else 1, where)
+    {"calibration": calibration, "accuracy": accuracy}[part](int(numbers[0]) if numbers else 1, where, *numbers[2:])

@@ -5,11 +5,13 @@ from importlib.metadata import version
 from pymc_rbm import datasets, schedules
 from pymc_rbm.distributions import RBM, Hidden
 from pymc_rbm.enumeration import IntractableError
+from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
 from pymc_rbm.generative import generative
 from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
-from pymc_rbm.log_partition import LogPartitionEstimate, log_partition
+from pymc_rbm.likelihood import log_likelihood, pseudo_log_likelihood
+from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import Machine, machine_of, restricted
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing
 from pymc_rbm.step_methods import BlockGibbs, register
@@ -34,12 +36,14 @@ __all__ = [
     "free_energy",
     "generative",
     "hidden_mean",
+    "log_likelihood",
     "log_partition",
     "machine_of",
     "plot_fantasies",
     "plot_filters",
     "plot_learning",
     "plot_mixing",
+    "pseudo_log_likelihood",
     "restricted",
     "schedules",
 ]

@@ -8,8 +8,9 @@ have mean Z (Neal 2001): log mean w is too small on average. In reverse, from a 
 
     u(v) = exp(-F_K(v)) / Z_0 · Π_k exp(F_k(x_{k-1}) - F_{k-1}(x_{k-1}))
 
-with mean p_ann(v), the probability that forward annealing ends in v (Burda, Grosse & Salakhutdinov 2015). Where v is an exact
-draw of the machine, exp(-F(v))/u(v) has a mean of 1/w of the forward kind, and its log is too large on average.
+with mean p_ann(v), the probability that forward annealing ends in v (Burda, Grosse & Salakhutdinov 2015). Where v is
+an exact draw of the machine, exp(-F(v))/u(v) has a mean of 1/w of the forward kind, and its log is too large on
+average.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ def anneal(
     increments = np.concatenate([total for total, _ in pieces])
     if not np.isfinite(increments).all():
         raise ValueError(
-            "Annealing met an infinite energy difference: the machine, or a machine on the way to it from the base, cannot "
-            "be normalised."
+            "Annealing met an energy difference that is not finite: the machine, or one on the way to it, "
+            "cannot be normalised."
         )
     states = [np.concatenate(parts) for parts in zip(*(s for _, s in pieces), strict=True)]
     mean, square, cross = np.sum(moments, axis=0) / len(increments)

@@ -5,8 +5,8 @@ et al. 2022). With draws x_k at β_k and x_{k+1} at β_{k+1}, the step Δ = log 
 
     Σ 1 / (1 + exp(Δ + F_{k+1}(x_k) - F_k(x_k)))  =  Σ 1 / (1 + exp(-Δ + F_k(x_{k+1}) - F_{k+1}(x_{k+1})))
 
-for as many draws on either side: Bennett's acceptance ratio (1976), which is MBAR of two states (Shirts & Chodera 2008) and the best of
-all bridges (Meng & Wong 1996). The steps add up to log Z.
+for as many draws on either side: Bennett's acceptance ratio (1976), which is MBAR of two states (Shirts & Chodera
+2008) and the best of all bridges (Meng & Wong 1996). The steps add up to log Z.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Gener
     states: States = [x[order].reshape(levels, ENSEMBLES, -1) for x in flat]
     burn_in = int(BURN_IN * iterations)
     thin = 1 + iterations * levels * ENSEMBLES // STORED
-    up, down, top = [], [], []
+    up: list[np.ndarray] = []
+    down: list[np.ndarray] = []
+    top: list[np.ndarray] = []
     rejected = np.zeros(levels - 1)
     trips = _Trips(levels)
     for i in range(iterations):
@@ -143,7 +145,9 @@ class _Trips:
 
     def __init__(self, levels: int):
         self.finished = np.zeros(ENSEMBLES)
-        self._last = np.zeros((levels, ENSEMBLES), dtype=int)  # the end visited last: 1 the base, 2 the machine after it
+        self._last = np.zeros(
+            (levels, ENSEMBLES), dtype=int
+        )  # the end visited last: 1 the base, 2 the machine after it
 
     def swap(self, accept: np.ndarray, counted: bool) -> None:
         _swap([self._last[..., None]], accept)
@@ -166,8 +170,9 @@ def _bridge(up: np.ndarray, down: np.ndarray) -> float:
 def _influence(ladder: Ladder, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each ensemble's linear influence on log Z, and the overlap of neighbours.
 
-    At the root, ensemble e moves Δ_k by g_ek / g'_k, g the equation's left minus right side: the infinitesimal jackknife over
-    ensembles, which are independent. It carries the memory of the chains and what neighbouring steps share.
+    At the root, ensemble e moves Δ_k by g_ek / g'_k, g the equation's left minus right side: the infinitesimal
+    jackknife over ensembles, which are independent. It carries the memory of the chains and what neighbouring steps
+    share.
     """
     forward = expit(-steps[:, None] - ladder.up)
     backward = expit(steps[:, None] - ladder.down)

@@ -96,7 +96,9 @@ class LogPartitionEstimate:
         if self.betas.size:
             details.append(f"{self.betas.size} temperatures")
         lines = [f"log Z = {self.estimate:.3f} ± {self.standard_error:.3f} ({', '.join(details)})"]
-        lines += [f"  {part.estimate:.3f} ± {part.standard_error:.3f} by {NAMES.get(n, n)}" for n, part in self._shown()]
+        lines += [
+            f"  {part.estimate:.3f} ± {part.standard_error:.3f} by {NAMES.get(n, n)}" for n, part in self._shown()
+        ]
         lines += [f"  not reliable: {reason}" for reason in self.reasons]
         return "\n".join(lines)
 
@@ -120,7 +122,7 @@ class LogPartitionEstimate:
         """Return everything as a DataTree that can be written to netCDF: a group a part, "estimate" first."""
         low, high = self.interval
         head = {"estimate": self.estimate, "standard_error": self.standard_error, "interval": ("end", [low, high])}
-        arrays = {"log_weights": ("particle", self.log_weights)} if self.log_weights.size else {}
+        arrays: dict[str, Any] = {"log_weights": ("particle", self.log_weights)} if self.log_weights.size else {}
         if self.betas.size:
             arrays["betas"] = ("temperature", self.betas)
         for name, x in self.diagnostics.items():
@@ -140,17 +142,22 @@ class LogPartitionEstimate:
         return plot_estimate(self)
 
 
-def log_mean_exp(log_weights: np.ndarray) -> tuple[float, float]:
-    """Return ``log mean exp`` of independent log-weights and its standard error by the jackknife.
+def log_mean_exp(log_values: np.ndarray, log_weights: np.ndarray | None = None) -> tuple[float, float]:
+    """Return ``log(Σ w x / Σ w)`` over independent particles and its standard error by the jackknife.
 
-    Leaving out particle i gives ``θ_i = log((Σw - w_i)/(P - 1))``; the variance is ``(P - 1)/P Σ(θ_i - mean θ)²`` (Efron &
-    Stein 1981). With even weights it is the usual ``sd(w)/(mean(w)·√P)``; where one particle carries the sum it says so.
+    Leaving particle i out gives ``θ_i = log((Σwx - w_i x_i)/(Σw - w_i))``; the variance is ``(P - 1)/P Σ(θ_i - mean
+    θ)²`` (Efron & Stein 1981). With even weights it is the usual ``sd(x)/(mean(x)·√P)``; where one particle carries
+    the sum it says so.
     """
-    n, top = len(log_weights), log_weights.max()
-    w = np.exp(log_weights - top)
-    share = np.minimum(w / w.sum(), 1 - 1e-12)
-    left_out = np.log1p(-share)
-    return float(top + np.log(w.mean())), float((n - 1) / np.sqrt(n) * left_out.std(ddof=1))
+    n = len(log_values)
+    below = np.zeros(n) if log_weights is None else log_weights
+    sums, left_out = [], []
+    for terms in (log_values + below, below):
+        shares = np.exp(terms - np.logaddexp.reduce(terms))
+        sums.append(np.logaddexp.reduce(terms))
+        left_out.append(np.log1p(-np.minimum(shares, 1 - 1e-12)))
+    spread = (left_out[0] - left_out[1]).std(ddof=1)
+    return float(sums[0] - sums[1]), float((n - 1) / np.sqrt(n) * spread)
 
 
 def weight_diagnostics(log_weights: np.ndarray) -> tuple[dict[str, float], list[str]]:
@@ -177,5 +184,7 @@ def weight_diagnostics(log_weights: np.ndarray) -> tuple[dict[str, float], list[
 def _tail_index(log_weights: np.ndarray) -> float:
     """Shape of the generalised Pareto distribution fitted to the largest weights (Vehtari et al. 2024), by ArviZ."""
     with np.errstate(all="ignore"):
-        _, index = array_stats.psislw(log_weights)
+        _, index = array_stats.psislw(
+            -log_weights
+        )  # it wants the logs of the weights' inverses, as log-likelihoods are
     return float(index)

@@ -47,6 +47,8 @@ def prepared(
     work.begin("exploring", CHAINS * CHAIN_SWEEPS)
     states = explored(path, CHAINS, CHAIN_SWEEPS, rng, work)
     fitted = fitted_base(path, states, rng, base_mean)
+    if not np.isfinite(fitted.log_z_base):
+        raise ValueError("The means of the machine's own chains diverge: it cannot be normalised.")
     spread = np.linspace(0, CHAINS - 1, CHECKED).astype(int)
     states = [x[spread] for x in states]
     given = None if rows is None or not len(rows) else visible_starts(path, rows)
@@ -61,9 +63,7 @@ def ais(start: Prepared, effort: Effort, rng: np.random.Generator, work: Work) -
     return _forward(start, effort, rng, work)[0]
 
 
-def _forward(
-    start: Prepared, effort: Effort, rng: np.random.Generator, work: Work
-) -> tuple[LogPartitionEstimate, Run]:
+def _forward(start: Prepared, effort: Effort, rng: np.random.Generator, work: Work) -> tuple[LogPartitionEstimate, Run]:
     path, began = start.path, work.done
     run, betas = _main_run(path, effort, rng, work)
     log_weights = path.log_z_base + run.increments
@@ -88,7 +88,8 @@ def _forward(
 def _main_run(path: Path, effort: Effort, rng: np.random.Generator, work: Work) -> tuple[Run, np.ndarray]:
     """Pilot, schedule, run; where the error is to meet a target, again with more temperatures until it does.
 
-    With log-weights of variance σ² (about 1/temperatures) the relative variance of their mean is (exp σ² - 1)/particles.
+    With log-weights of variance σ² (about 1/temperatures) the relative variance of their mean is (exp σ² -
+    1)/particles.
     """
     wanted = effort.temperatures
     length = PILOT if wanted is None else int(np.clip(wanted // 10, 5, 2 * PILOT))
@@ -137,17 +138,17 @@ def reverse_ais(
     """Reverse annealing from data rows, or from the ends of a forward run; see `log_partition`."""
     path, began = start.path, work.done
     forward, forward_run = _forward(start, effort, rng, work)
-    starts = _chosen_rows(path, rows, effort.particles, rng) if rows is not None else _resampled(forward_run, rng)
+    starts = forward_run.states if rows is None else _chosen_rows(path, rows, effort.particles, rng)
     work.begin("reverse annealing", len(starts[0]) * len(forward.betas))
     run = anneal(path, forward.betas[::-1], rng, work, len(starts[0]), starts)
     log_weights = path.log_z_base - run.increments
     found: dict[str, float] = {}
     reasons = [f"forward annealing: {reason}" for reason in forward.reasons]
     if rows is None:
-        # Over exact draws the mean of exp(increments) is Z_0 / Z.
-        inverse, error = log_mean_exp(-log_weights)
+        # Over draws of the machine, which the ends are by their weights, the mean of exp(increments) is Z_0 / Z.
+        inverse, error = log_mean_exp(-log_weights, forward_run.increments[: run.finished])
         estimate = -inverse
-        found, own_reasons = weight_diagnostics(-log_weights)
+        found, own_reasons = weight_diagnostics(forward_run.increments[: run.finished] - log_weights)
         reasons += own_reasons
     else:
         estimate, error = float(log_weights.mean()), float(log_weights.std(ddof=1) / np.sqrt(run.finished))
@@ -175,11 +176,3 @@ def _chosen_rows(path: Path, rows: np.ndarray, most: int, rng: np.random.Generat
         raise ValueError("Reverse annealing from data needs hidden units that are independent given the data.")
     chosen = rng.choice(len(rows), min(most, len(rows)), replace=False)
     return [x[chosen] for x in starts]
-
-
-def _resampled(run: Run, rng: np.random.Generator) -> States:
-    """Ends of a forward run, resampled systematically by their weights: nearly draws of the machine."""
-    weights = np.exp(run.increments - run.increments.max())
-    ladder = (np.arange(run.finished) + rng.random()) / run.finished
-    chosen = np.minimum(np.searchsorted(np.cumsum(weights) / weights.sum(), ladder), run.finished - 1)
-    return [x[chosen] for x in run.states]

@@ -18,7 +18,7 @@ from pymc_rbm.importance import Effort, Prepared, ais, prepared, reverse_ais
 from pymc_rbm.machine import Machine, logsumexp, machine_of
 from pymc_rbm.work import Work
 
-__all__ = ["LogPartitionEstimate", "log_partition"]
+__all__ = ["finite", "log_partition", "visible_rows"]
 
 METHODS = ("auto", "exact", "ais", "reverse_ais", "tempering", "compare")
 MAX_ENUMERATED_STATES = 2**25
@@ -53,18 +53,19 @@ def log_partition(
         - "ais" is annealed importance sampling from a base of independent units.
         - "reverse_ais" anneals in the other direction, from ``data``, or without it from the ends of a forward run.
         - "tempering" is parallel tempering with bridge sampling between neighbouring temperatures.
-        - "compare" runs "ais" and "tempering" with growing work until they agree and meet the target error, or the budget
-          ends, which the report then says.
+        - "compare" runs "ais" and "tempering" with growing work until they agree and meet the target error, or the
+          budget ends, which the report then says.
         - "auto" is "exact" up to 2²⁰ states, "ais" where ``temperatures`` is given, else "compare".
     particles : int, default 100
         Number of annealing runs, forward and in reverse.
     temperatures : int, optional
-        Number of inverse temperatures, 0 and 1 included. Default: as many as ``target_error`` needs within ``budget``; for
-        "tempering" about one a unit of thermodynamic length. Where they lie a pilot run decides.
+        Number of inverse temperatures, 0 and 1 included. Default: as many as ``target_error`` needs within ``budget``;
+        for "tempering" about one a unit of thermodynamic length. Where they lie a pilot run decides.
     target_error : float, default 0.05
         Standard error to aim at, in nats.
     budget : int, default 1,000,000
-        At most about this many sweeps of a chain (a sweep of 100 particles counts 100), where ``temperatures`` is not given.
+        At most about this many sweeps of a chain (a sweep of 100 particles counts 100), where ``temperatures`` is not
+        given.
     base_mean : array_like, shape (visible,), optional
         Means, strictly between 0 and 1 for binary units, of the base's visible units. Default: the means of the data in
         ``learned`` or ``data``; without data, the means of the machine's own chains from dispersed starts.
@@ -78,7 +79,8 @@ def log_partition(
     Returns
     -------
     LogPartitionEstimate
-        ``.estimate`` in nats, ``.standard_error``, ``.interval``, ``.reliable`` with ``.reasons``, ``.diagnostics``, ``.plot()``.
+        ``.estimate`` in nats, ``.standard_error``, ``.interval``, ``.reliable`` with ``.reasons``, ``.diagnostics``,
+        ``.plot()``.
 
     Raises
     ------
@@ -91,22 +93,23 @@ def log_partition(
 
     Notes
     -----
-    *Which side.* "ais" is unbiased for Z, so by Jensen's inequality its log Z is too small in expectation (a stochastic lower
-    bound) and a log-likelihood made with it too high. "reverse_ais" from exact draws of the machine is unbiased for 1/Z: its log Z
-    is too large in expectation, a log-likelihood made with it too low. The ends of a forward run are only nearly such draws.
-    From data rows it is the mean over rows of -F(v) - log u(v), where u(v) is unbiased for the probability p_ann(v) that
-    annealing ends in v: the log Z that makes the mean log-likelihood a stochastic lower bound of that of the *annealing*
-    model, to which the machine's tends as temperatures are added. Between them forward and reverse bracket log Z. Bridge sampling is
-    biased in neither direction to first order.
+    *Which side.* "ais" is unbiased for Z, so by Jensen's inequality its log Z is too small in expectation (a
+    stochastic lower bound) and a log-likelihood made with it too high. "reverse_ais" from exact draws of the machine
+    is unbiased for 1/Z: its log Z is too large in expectation, a log-likelihood made with it too low. The ends of a
+    forward run are only nearly such draws. From data rows it is the mean over rows of -F(v) - log u(v), where u(v) is
+    unbiased for the probability p_ann(v) that annealing ends in v: the log Z that makes the mean log-likelihood a
+    stochastic lower bound of that of the *annealing* model, to which the machine's tends as temperatures are added.
+    Between them forward and reverse bracket log Z. Bridge sampling is biased in neither direction to first order.
 
-    *The error.* For "ais" it is a jackknife over particles, which are independent; for "tempering" over ten ensembles, with
-    Student's t. Where log-weights have a variance of σ², the weights' relative variance is near exp(σ²) - 1 and their sample
-    misses part of it once σ² exceeds log(particles): the standard error then runs small. The report says so by the number of effective
-    particles and the tail index of the weights.
+    *The error.* For "ais" it is a jackknife over particles, which are independent; for "tempering" over ten ensembles,
+    with Student's t. Where log-weights have a variance of σ², the weights' relative variance is near exp(σ²) - 1 and
+    their sample misses part of it once σ² exceeds log(particles): the standard error then runs small. The report says
+    so by the number of effective particles and the tail index of the weights.
 
     *What no error bar sees.* Weights say nothing about where no particle went. Annealing is therefore compared
-    with states that it did not make: chains of the machine itself from dispersed starts, and data rows. If reverse annealing
-    says that forward annealing hardly goes there, the result is not reliable. A mode that is in none of them stays unseen.
+    with states that it did not make: chains of the machine itself from dispersed starts, and data rows. If reverse
+    annealing says that forward annealing hardly goes there, the result is not reliable. A mode that is in none of them
+    stays unseen.
 
     References
     ----------
@@ -116,9 +119,10 @@ def log_partition(
        using reverse annealing. AISTATS.
     .. [4] Shirts, M. R., Chodera, J. D. (2008). Statistically optimal analysis of samples from multiple equilibrium
        states. Journal of Chemical Physics 129, 124105.
-    .. [5] Syed, S., Bouchard-Côté, A., Deligiannidis, G., Doucet, A. (2022). Non-reversible parallel tempering: a scalable
-       highly parallel MCMC scheme. JRSS B 84, 321-350.
-    .. [6] Vehtari, A., Simpson, D., Gelman, A., Yao, Y., Gabry, J. (2024). Pareto smoothed importance sampling. JMLR 25.
+    .. [5] Syed, S., Bouchard-Côté, A., Deligiannidis, G., Doucet, A. (2022). Non-reversible parallel tempering: a
+       scalable highly parallel MCMC scheme. JRSS B 84, 321-350.
+    .. [6] Vehtari, A., Simpson, D., Gelman, A., Yao, Y., Gabry, J. (2024). Pareto smoothed importance sampling. JMLR
+       25.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
@@ -130,13 +134,12 @@ def log_partition(
         float(target_error),
         whole_number("budget", budget, 1000),
     )
-    machine = machine_of(target, learned)
-    machine = machine.with_parameters([_finite(p) for p in machine.parameters])
+    machine = finite(machine_of(target, learned))
     _, states = cheapest_layer(machine)
     with Work(progressbar) as work:
         if method == "exact" or (method == "auto" and states <= QUICKLY_ENUMERATED_STATES) or not machine.couplings:
             return LogPartitionEstimate(_enumerate(machine, work), 0.0, "exact")
-        rows = _rows(machine, data, "data") if data is not None else _learned_rows(machine, learned)
+        rows = visible_rows(machine, data) if data is not None else _learned_rows(machine, learned)
         mean = _base_mean(machine, base_mean, learned, rows if data is not None else None)
         rng = np.random.default_rng(random_seed)
         start = prepared(machine, mean, rows, rng, work)
@@ -175,34 +178,40 @@ def _compared(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
         best,
         standard_error=error,
         method="compare",
-        diagnostics={**other.diagnostics, **best.diagnostics, "difference": difference},
+        diagnostics={**best.diagnostics, "difference": difference},
         reasons=tuple(reasons),
         made=made,
         parts={"ais": first, "tempering": second},
     )
 
 
-def _finite(parameter: Any) -> np.ndarray:
-    parameter = np.asarray(parameter, dtype="float64")
-    if not np.isfinite(parameter).all():
+def finite(machine: Machine) -> Machine:
+    """Return the machine with float64 arrays for parameters; ValueError where they are not finite, or batched."""
+    parameters = [np.ascontiguousarray(p, dtype="float64") for p in machine.parameters]
+    if not all(np.isfinite(p).all() for p in parameters):
         raise ValueError("The machine's parameters contain NaN or infinity; log Z is not defined.")
-    return np.ascontiguousarray(parameter)
+    biases, weights = parameters[: len(machine.layers)], parameters[len(machine.layers) :]
+    if any(p.ndim != 1 for p in biases) or any(p.ndim != 2 for p in weights):
+        raise ValueError(
+            f"Expected one machine, got parameters with batch axes: {[p.shape for p in parameters]}. Pass one row's."
+        )
+    return machine.with_parameters(parameters)
 
 
-def _rows(machine: Machine, data: Any, name: str) -> np.ndarray:
-    """Return data rows as an array, or raise ValueError where they cannot be the machine's."""
+def visible_rows(machine: Machine, data: Any, name: str = "data") -> np.ndarray:
+    """Return data rows as an array of the visible units' type; ValueError where they cannot be the machine's."""
+    unit, size = machine.layers[0].unit, np.shape(machine.layers[0].bias)[-1]
     rows = np.atleast_2d(np.asarray(data))
-    size = np.shape(machine.layers[0].bias)[-1]
     if rows.ndim != 2 or rows.shape[1] != size or not len(rows):
         raise ValueError(f"{name} must have shape (rows, {size}), got {np.shape(data)}.")
-    if not machine.layers[0].unit.contains(pt.as_tensor(rows)).all().eval():
-        raise ValueError(f"{name} holds values that {machine.layers[0].unit} units cannot take.")
-    return rows
+    if not unit.contains(pt.as_tensor(rows)).all().eval(mode="FAST_COMPILE"):
+        raise ValueError(f"{name} must hold only values that {unit} units can take, got others (or NaN).")
+    return rows.astype(unit.dtype)
 
 
 def _learned_rows(machine: Machine, learned: Any) -> np.ndarray | None:
     found = _of_learned(learned, "_rows")
-    return None if found is None else _rows(machine, found, "the rows in `learned`")
+    return None if found is None else visible_rows(machine, found, "the rows in `learned`")
 
 
 def _of_learned(learned: Any, ending: str) -> Any:
@@ -217,7 +226,7 @@ def _base_mean(machine: Machine, base_mean: Any, learned: Any, rows: np.ndarray 
         base_mean = _of_learned(learned, "_mean")
     layer = machine.layers[0]
     if base_mean is None and rows is not None:
-        neutral = layer.unit.mean(pt.zeros(rows.shape[1])).eval()
+        neutral = layer.unit.mean(pt.zeros(rows.shape[1])).eval(mode="FAST_COMPILE")
         base_mean = (rows.sum(0) + neutral) / (len(rows) + 1)
     if base_mean is None:
         return None

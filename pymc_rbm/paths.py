@@ -1,9 +1,9 @@
 """The path from a base of independent units to a machine, and the compiled graphs that walk along it.
 
-With ``E_β = (1 - β)·E_base + β·E`` (`Machine.interpolate`), log Z is known at β = 0 and wanted at β = 1. A sweep begins with
-a block of layers that are independent given the rest, so these sum out, and everything here is a function of the *rest*:
-``F_β(rest) = -log Σ_first exp(-E_β)``, the free energy of the visible units in a restricted machine. Weights of marginal
-states vary less than those of joint ones, at the same price (Salakhutdinov & Murray 2008).
+With ``E_β = (1 - β)·E_base + β·E`` (`Machine.interpolate`), log Z is known at β = 0 and wanted at β = 1. A sweep
+begins with a block of layers that are independent given the rest, so these sum out, and everything here is a function
+of the *rest*: ``F_β(rest) = -log Σ_first exp(-E_β)``, the free energy of the visible units in a restricted machine.
+Weights of marginal states vary less than those of joint ones, at the same price (Salakhutdinov & Murray 2008).
 """
 
 from __future__ import annotations
@@ -95,8 +95,7 @@ class Path:
         return _advance(rng, next_rng, states)
 
     def dispersed_states(self, rng: np.random.Generator, rows: int) -> States:
-        """Dispersed states of the kept layers: half of the rows dispersed themselves, half drawn given a dispersed first
-        block.
+        """Return dispersed states of the kept layers: half of the rows themselves, half drawn given a dispersed rest.
 
         Either alone can miss what the other finds: a thousand dispersed visible units fill few of the modes that a
         dozen hidden units span, and the other way round.
@@ -124,8 +123,9 @@ class Path:
     def sweep_levels(
         self, rng: np.random.Generator, betas: np.ndarray, states: States
     ) -> tuple[States, np.ndarray, np.ndarray, np.ndarray]:
-        """Sweep each level once. States are (level, row, size); returns them and ``F`` at the level below, at its own
-        and at the one above, each (level, row).
+        """Sweep each level once; states are (level, row, size).
+
+        Returns states and their ``F`` at the level below, at their own and at the one above, each (level, row).
         """
         below, above = np.r_[betas[0], betas[:-1]], np.r_[betas[1:], betas[-1]]
         next_rng, low, own, high, *states = _levels_function(self.template)(
@@ -134,8 +134,11 @@ class Path:
         return _advance(rng, next_rng, states), low, own, high
 
     def shrunk_means(self, rng: np.random.Generator, states: States) -> States:
-        """Mean of every layer's units given the others after one more sweep of the target, averaged over the rows and one
-        more that is neutral (no field), so that no mean is extreme.
+        """Mean of every layer's units given the others, after one more sweep of the target, over rows that are chains.
+
+        Each is drawn to the mean without a field, by the share ``min(1, 4 se²/difference²)`` and as if by one more row:
+        no mean is extreme, and what may be noise of the chains, the same for all units where a machine has a few modes,
+        does not break a symmetry.
         """
         next_rng, *means = _means_function(self.template)(rng, *states, *self.machine.parameters)
         return _advance(rng, next_rng, means)
@@ -228,14 +231,18 @@ def _means_function(template: Machine):
     state, next_rng = sweep(machine, _whole(template, states), rng)
     means, rows = [], states[0].shape[0] if states else 1
     for i, layer in enumerate(machine.layers):
-        mean, neutral = machine.mean(i, state).mean(0), layer.unit.mean(pt.zeros_like(layer.bias))
-        means.append((rows * mean + pt.switch(pt.isinf(neutral), mean, neutral)) / (rows + 1))
+        each, neutral = machine.mean(i, state), layer.unit.mean(pt.zeros_like(layer.bias))
+        neutral = pt.switch(pt.isinf(neutral), each.mean(0), neutral)
+        difference = each.mean(0) - neutral
+        noise = 4 * each.var(0) / rows
+        kept = 1 - noise / pt.maximum(difference**2, noise + 1e-300)
+        means.append(neutral + kept * difference * rows / (rows + 1))
     return _compile(rng, [*states, *inputs[len(template.layers) :]], next_rng, means)
 
 
 @lru_cache(maxsize=32)
 def _walk_function(template: Machine, reverse: bool):
-    machine, base, inputs = _symbols(template)
+    machine, _, inputs = _symbols(template)
     rng, before, after = pt.random.rng("rng"), pt.dvector("before"), pt.dvector("after")
     states, n = _state_symbols(template, 2), len(template.layers)
     kept = kept_layers(template)
@@ -264,7 +271,7 @@ def _walk_function(template: Machine, reverse: bool):
 
 @lru_cache(maxsize=16)
 def _levels_function(template: Machine):
-    machine, base, inputs = _symbols(template)
+    machine, _, inputs = _symbols(template)
     rng, betas = pt.random.rng("rng"), [pt.dvector() for _ in range(3)]
     states, n = _state_symbols(template, 3), len(template.layers)
     kept = kept_layers(template)

@@ -136,7 +136,7 @@ def test_annealing_is_unbiased_for_z():
 
 def test_too_few_effective_particles_are_said():
     result = pmr.log_partition(
-        pmr.restricted(*ref.machine(12, 10, scale=5)), method="ais", temperatures=3, particles=50, random_seed=1
+        pmr.restricted(*ref.machine(12, 10, scale=8)), method="ais", temperatures=2, particles=50, random_seed=1
     )
     assert result.effective_sample_size < 30
     assert "too few" in str(result)
