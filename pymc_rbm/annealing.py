@@ -47,11 +47,17 @@ class Run:
 
 
 def anneal(
-    path: Path, betas: np.ndarray, rng: np.random.Generator, work: Work, particles: int, starts: States | None = None
+    path: Path,
+    betas: np.ndarray,
+    rng: np.random.Generator,
+    work: Work,
+    particles: int,
+    starts: States | None = None,
+    at_least: int = 2,
 ) -> Run:
     """Run ``particles`` along ``betas``: from base draws upwards, or from ``starts`` if these are given, in reverse.
 
-    Raises KeyboardInterrupt only if nothing finished before Ctrl-C; ValueError if a weight is not finite.
+    Raises KeyboardInterrupt if fewer than ``at_least`` finished before Ctrl-C; ValueError if a weight is not finite.
     """
     batch = max(1, min(particles, max(16, BATCH_ENTRIES // path.units)))
     reverse = starts is not None
@@ -66,8 +72,11 @@ def anneal(
         total, states, sums = piece
         pieces.append((total, states))
         moments.append(sums)
-    if not pieces:
+    finished = sum(len(total) for total, _ in pieces)
+    if finished < at_least:
         raise KeyboardInterrupt
+    if not finished:
+        return Run(np.empty(0), [], np.zeros(len(betas) - 1), np.zeros(len(betas) - 1), particles)
     increments = np.concatenate([total for total, _ in pieces])
     if not np.isfinite(increments).all():
         raise ValueError(

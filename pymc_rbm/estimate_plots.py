@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 __all__ = ["plot_estimate"]
 
@@ -34,6 +35,7 @@ def _intervals(ax: Axes, result: Any) -> None:
         ax.errorbar(x.estimate, -i, xerr=[[x.estimate - low], [high - x.estimate]], fmt="o", color=f"C{i}", capsize=3)
     ax.set_yticks([-i for i in range(len(shown))], [name for name, _ in shown])
     ax.ticklabel_format(axis="x", useOffset=False)
+    ax.locator_params(axis="x", nbins=4)
     ax.set(xlabel="log Z (nats)", ylim=(-len(shown) + 0.5, 0.5), title="95 % intervals")
 
 
@@ -56,3 +58,5 @@ def _overlap(ax: Axes, result: Any) -> None:
     image = ax.imshow(result.diagnostics["overlap"], vmin=0, cmap="Blues")
     ax.figure.colorbar(image, ax=ax, shrink=0.8)
     ax.set(xlabel="temperature", ylabel="temperature", title="overlap")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))

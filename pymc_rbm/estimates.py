@@ -100,6 +100,10 @@ class LogPartitionEstimate:
             f"  {part.estimate:.3f} ± {part.standard_error:.3f} by {NAMES.get(n, n)}" for n, part in self._shown()
         ]
         lines += [f"  not reliable: {reason}" for reason in self.reasons]
+        if self.made.get("target_met") is False:
+            lines.append(
+                f"  the target error of {self.made['target_error']:g} was not met, or not agreed on, in the budget"
+            )
         return "\n".join(lines)
 
     def _shown(self) -> list[tuple[str, LogPartitionEstimate]]:

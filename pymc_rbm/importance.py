@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,17 +69,16 @@ def _forward(start: Prepared, effort: Effort, rng: np.random.Generator, work: Wo
     log_weights = path.log_z_base + run.increments
     estimate, error = log_mean_exp(log_weights)
     found, reasons = weight_diagnostics(log_weights)
-    if run.finished < run.wanted:
+    if not work.interrupted:
+        found["unseen_weight"] = _unseen_weight(start, betas, estimate, run.finished, rng, work)
+    if found.get("unseen_weight", 0) > UNSEEN:
+        reasons.append(
+            "the machine's own chains are where annealing does not go: one particle there would weigh "
+            f"{found['unseen_weight']:.2g} times as much as all {run.finished} together"
+        )
+    if work.interrupted:
         reasons.append(f"interrupted: {run.finished} of {run.wanted} particles finished")
-    else:
-        unseen = _unseen_weight(start, betas, estimate, run.finished, rng, work)
-        found["unseen_weight"] = unseen
-        if unseen > UNSEEN:
-            reasons.append(
-                "the machine's own chains are where annealing does not go: one particle there would weigh "
-                f"{unseen:.2g} times as much as all {run.finished} together"
-            )
-    made = {"particles": run.finished, "interrupted": run.finished < run.wanted, "sweeps": work.done - began}
+    made = {"particles": run.finished, "interrupted": work.interrupted, "sweeps": work.done - began}
     diagnostics = {**found, "increment_deviation": np.sqrt(run.variance)}
     result = LogPartitionEstimate(estimate, error, "ais", log_weights, betas, diagnostics, tuple(reasons), made=made)
     return result, run
@@ -103,17 +102,19 @@ def _main_run(path: Path, effort: Effort, rng: np.random.Generator, work: Work) 
         return anneal(path, betas, rng, work, effort.particles), betas
     goal = min(np.log1p(effort.particles * effort.target_error**2), MOST_VARIANCE)
     variance, left = float(pilot.increments.var(ddof=1)), effort.budget
+    best: tuple[Run, np.ndarray] | None = None
     while True:
-        most = max(2, left // effort.particles)
-        n = int(np.clip(1.2 * length * variance / goal, 2 * length, most))
+        n = int(np.clip(1.2 * length * variance / goal, 2 * length, max(2, left // effort.particles)))
         betas = adapted(pilot_betas, pilot, n)
         work.begin("annealing", effort.particles * n)
-        run = anneal(path, betas, rng, work, effort.particles)
-        left -= effort.particles * n
+        run = anneal(path, betas, rng, work, effort.particles, at_least=0 if best else 2)
+        if best and run.finished < run.wanted:
+            return best  # an earlier round that is complete is worth more than a few particles of this one
+        best, left = (run, betas), left - effort.particles * n
         length, variance = n, float(run.increments.var(ddof=1))
         met = log_mean_exp(run.increments)[1] <= effort.target_error and variance <= 2 * MOST_VARIANCE
-        if met or run.finished < run.wanted or left < 2 * effort.particles * n:
-            return run, betas
+        if met or work.interrupted or left < 2 * effort.particles * n:
+            return best
 
 
 def _unseen_weight(
@@ -128,8 +129,9 @@ def _unseen_weight(
     if coarse[-1] != 0:
         coarse = np.r_[coarse, 0]
     work.begin("reverse check", len(start.states[0]) * len(coarse))
-    run = anneal(start.path, coarse, rng, work, len(start.states[0]), start.states)
-    return float(np.exp(min(700.0, np.max(start.path.log_z_base - run.increments) - estimate)) / particles)
+    run = anneal(start.path, coarse, rng, work, len(start.states[0]), start.states, at_least=0)
+    implied = np.max(start.path.log_z_base - run.increments, initial=-np.inf)
+    return float(np.exp(min(700.0, implied - estimate)) / particles)
 
 
 def reverse_ais(
@@ -138,9 +140,13 @@ def reverse_ais(
     """Reverse annealing from data rows, or from the ends of a forward run; see `log_partition`."""
     path, began = start.path, work.done
     forward, forward_run = _forward(start, effort, rng, work)
+    if work.interrupted:
+        return forward
     starts = forward_run.states if rows is None else _chosen_rows(path, rows, effort.particles, rng)
     work.begin("reverse annealing", len(starts[0]) * len(forward.betas))
-    run = anneal(path, forward.betas[::-1], rng, work, len(starts[0]), starts)
+    run = anneal(path, forward.betas[::-1], rng, work, len(starts[0]), starts, at_least=0)
+    if run.finished < 2:
+        return replace(forward, reasons=(*forward.reasons, "interrupted before the reverse runs"))
     log_weights = path.log_z_base - run.increments
     found: dict[str, float] = {}
     reasons = [f"forward annealing: {reason}" for reason in forward.reasons]
@@ -155,7 +161,7 @@ def reverse_ais(
     gap = estimate - forward.estimate
     if abs(gap) > 3 * np.hypot(error, forward.standard_error) + 0.1:
         reasons.append(f"reverse and forward annealing differ by {gap:.2f} nats")
-    if run.finished < run.wanted:
+    if work.interrupted:
         reasons.append(f"interrupted: {run.finished} of {run.wanted} particles finished")
     return LogPartitionEstimate(
         estimate,
@@ -165,7 +171,7 @@ def reverse_ais(
         forward.betas,
         {**found, "gap": gap},
         tuple(reasons),
-        made={"particles": run.finished, "interrupted": run.finished < run.wanted, "sweeps": work.done - began},
+        made={"particles": run.finished, "interrupted": work.interrupted, "sweeps": work.done - began},
         parts={"ais": forward},
     )
 

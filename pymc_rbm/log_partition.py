@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,9 +11,10 @@ import pytensor.tensor as pt
 
 from pymc_rbm.bridging import tempering
 from pymc_rbm.checks import whole_number
+from pymc_rbm.comparison import compared
 from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_of_states, sizes_of
 from pymc_rbm.estimates import LogPartitionEstimate
-from pymc_rbm.importance import Effort, Prepared, ais, prepared, reverse_ais
+from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
 from pymc_rbm.machine import Machine, logsumexp, machine_of
 from pymc_rbm.work import Work
 
@@ -149,40 +149,7 @@ def log_partition(
             return tempering(start, effort, rng, work)
         if method == "ais" or (method == "auto" and effort.temperatures is not None):
             return ais(start, effort, rng, work)
-        return _compared(start, effort, rng, work)
-
-
-def _compared(start: Prepared, effort: Effort, rng: np.random.Generator, work: Work) -> LogPartitionEstimate:
-    """Annealing and tempering with growing work, until they agree or the budget ends.
-
-    The estimate is the one with the smaller error; the error is at least half of the difference.
-    """
-    part = replace(effort, budget=max(1000, effort.budget // 10))
-    while True:
-        first, second = ais(start, part, rng, work), tempering(start, part, rng, work)
-        best, other = sorted((first, second), key=lambda x: (not x.reliable, x.standard_error))
-        difference = abs(first.estimate - second.estimate)
-        error = max(best.standard_error, difference / 2)
-        agree = difference <= 2 * np.hypot(first.standard_error, second.standard_error)
-        done = agree and error <= effort.target_error and best.reliable and other.reliable
-        stopped = bool(first.made["interrupted"] or second.made["interrupted"])
-        if done or stopped or work.done + 4 * 2 * part.budget > effort.budget:
-            break
-        part = replace(part, budget=4 * part.budget)
-    reasons = list(best.reasons)
-    if not agree and difference > 0.1:
-        reasons.append(f"annealing and tempering differ by {difference:.2f} nats")
-    made = {"sweeps": work.done, "interrupted": stopped, "target_error": effort.target_error, "budget": effort.budget}
-    made["target_met"] = bool(error <= effort.target_error)
-    return replace(
-        best,
-        standard_error=error,
-        method="compare",
-        diagnostics={**best.diagnostics, "difference": difference},
-        reasons=tuple(reasons),
-        made=made,
-        parts={"ais": first, "tempering": second},
-    )
+        return compared(start, effort, rng, work)
 
 
 def finite(machine: Machine) -> Machine:

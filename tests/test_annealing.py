@@ -313,10 +313,37 @@ def test_interrupt_returns_what_is_finished(monkeypatch):
     assert result.made["interrupted"]
     assert not result.reliable
     assert f"{result.log_weights.size} of 2000 particles finished" in str(result)
-    calls.clear()
-    press.at = 1
-    with pytest.raises(KeyboardInterrupt):
-        pmr.log_partition(machine, method="ais", particles=2000, temperatures=20, random_seed=1)
+
+
+@pytest.mark.parametrize("method", ["ais", "reverse_ais", "tempering", "compare"])
+def test_ctrl_c_at_any_time(method, monkeypatch):
+    """Until something is finished it is an interrupt, afterwards a labelled result, and at no time a crash."""
+    machine = pmr.restricted(*ref.machine(30, 25, scale=0.3))
+    advance, outcomes = Work.advance, []
+    for at in (1, 3, 4, 5, 6, 8, 12, 20, 40, 60):
+        calls = []
+
+        def press(self, amount, calls=calls, at=at):
+            advance(self, amount)
+            calls.append(amount)
+            if len(calls) == at:
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(Work, "advance", press)
+        try:
+            result = pmr.log_partition(machine, method=method, particles=800, budget=40_000, random_seed=1)
+        except KeyboardInterrupt:
+            outcomes.append("interrupt")
+            continue
+        if len(calls) < at:
+            break
+        assert any("interrupted" in reason for reason in result.reasons)
+        assert result.made["interrupted"]
+        assert np.isfinite(result.estimate)
+        outcomes.append("labelled")
+    assert outcomes[0] == "interrupt"
+    assert outcomes == sorted(outcomes)
+    assert "labelled" in outcomes
 
 
 # ------------------------------------------------------------------------------------------------- other units
