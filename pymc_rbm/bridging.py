@@ -67,7 +67,7 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
         "rejection": ladder.rejection,
         "communication_barrier": float(ladder.rejection.sum()),
         "round_trips": float(ladder.round_trips.sum()),
-        "rhat": float(az.rhat(ladder.top_energy.T, chain_axis=0, draw_axis=1)),
+        "rhat": _rhat(ladder.top_energy.T),
     }
     finished = len(ladder.up)
     reasons = _reasons(diagnostics, ladder)
@@ -96,6 +96,13 @@ def _reasons(found: dict, ladder: Ladder) -> list[str]:
         n = int((ladder.round_trips < 1).sum())
         reasons.append(f"no replica of {n} of {ENSEMBLES} ensembles went from the base to the machine and back")
     return reasons
+
+
+def _rhat(energies: np.ndarray) -> float:
+    """R-hat over ensembles; where nothing moves it has no value: one if all agree, else infinite."""
+    with np.errstate(all="ignore"):
+        rhat = float(az.rhat(energies, chain_axis=0, draw_axis=1))
+    return rhat if np.isfinite(rhat) else 1.0 if np.ptp(energies) == 0 else np.inf
 
 
 def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Generator, work: Work) -> Ladder:

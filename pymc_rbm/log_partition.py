@@ -135,9 +135,9 @@ def log_partition(
         whole_number("budget", budget, 1000),
     )
     machine = finite(machine_of(target, learned))
-    _, states = cheapest_layer(machine)
+    _, states = _enumerable_layer(machine)
     with Work(progressbar) as work:
-        if method == "exact" or (method == "auto" and states <= QUICKLY_ENUMERATED_STATES) or not machine.couplings:
+        if method == "exact" or (method == "auto" and states <= QUICKLY_ENUMERATED_STATES):
             return LogPartitionEstimate(_enumerate(machine, work), 0.0, "exact")
         rows = visible_rows(machine, data) if data is not None else _learned_rows(machine, learned)
         mean = _base_mean(machine, base_mean, learned, rows if data is not None else None)
@@ -210,15 +210,24 @@ def _base_mean(machine: Machine, base_mean: Any, learned: Any, rows: np.ndarray 
     return base_mean
 
 
+def _enumerable_layer(machine: Machine) -> tuple[int, float]:
+    """The cheapest layer and its number of states; infinite where the others would not sum out given it."""
+    if not machine.couplings:
+        raise ValueError(
+            "A machine without couplings needs no estimate: log Z is the sum of its units' log-normalisers."
+        )
+    layer, count = cheapest_layer(machine)
+    closed = all(layer in (c.first, c.second) for c in machine.couplings)
+    return layer, count if closed else np.inf
+
+
 def _enumerate(machine: Machine, work: Work) -> float:
     """Sum over the cheapest layer in chunks of at most 2²² entries: 32 MiB an array."""
-    layer, count = cheapest_layer(machine)
-    if not machine.couplings:
-        count = 1.0
+    layer, count = _enumerable_layer(machine)
     if count > MAX_ENUMERATED_STATES:
         raise IntractableError(
             f"Layers of sizes {sizes_of(machine)} have at least {count:.3g} joint states; enumeration stops at "
-            f"{MAX_ENUMERATED_STATES:.3g}. Use method='ais'."
+            f"{MAX_ENUMERATED_STATES:.3g}. Use method='compare' or 'ais'."
         )
     template = machine.with_parameters([None] * len(machine.parameters))
     log_sum = _enumeration_function(template, tuple(p.shape for p in machine.parameters), layer)

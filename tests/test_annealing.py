@@ -215,6 +215,12 @@ def test_bridge_between_two_known_distributions():
     assert not within(wrong, 0)
 
 
+def test_rhat_where_nothing_moves():
+    assert bridging._rhat(np.ones((10, 50))) == 1
+    assert bridging._rhat(np.repeat(np.arange(10.0)[:, None], 50, 1)) == np.inf
+    assert bridging._rhat(np.random.default_rng(1).standard_normal((10, 500))) < 1.05
+
+
 @pytest.mark.parametrize("method", ["ais", "reverse_ais", "tempering", "compare"])
 def test_every_method_on_a_small_machine(method):
     parameters = ref.machine(7, 6, scale=1.5, seed=8)
@@ -226,6 +232,18 @@ def test_every_method_on_a_small_machine(method):
     quantile = stats.t.ppf(1 - 3e-5, result.degrees_of_freedom)
     assert abs(result.estimate - expected) < quantile * result.standard_error
     assert 0 < result.standard_error < 0.2
+
+
+@pytest.mark.parametrize("method", ["ais", "reverse_ais", "tempering", "auto"])
+def test_every_method_where_no_layer_can_be_enumerated(method):
+    """Three layers, all coupled: given one layer the others do not sum out, so that "auto" compares."""
+    machine = triangle()
+    expected = ref.log_sum([t for _, t in joint(machine)])
+    result = pmr.log_partition(machine, method=method, budget=20_000, random_seed=2)
+    quantile = stats.t.ppf(1 - 3e-5, result.degrees_of_freedom)
+    assert abs(result.estimate - expected) < quantile * result.standard_error
+    with pytest.raises(pmr.IntractableError):
+        pmr.log_partition(machine, method="exact")
 
 
 @pytest.mark.slow
