@@ -12,6 +12,7 @@ for as many draws on either side: Bennett's acceptance ratio (1976), which is MB
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -20,7 +21,7 @@ from scipy.special import expit
 
 from pymc_rbm.annealing import adapted, anneal
 from pymc_rbm.estimates import LogPartitionEstimate
-from pymc_rbm.importance import PILOT, Effort, Prepared
+from pymc_rbm.importance import PILOT, Effort, Prepared, unseen_reasons, unseen_weight
 from pymc_rbm.paths import Path, States
 from pymc_rbm.work import Work
 
@@ -28,6 +29,7 @@ __all__ = ["tempering"]
 
 ENSEMBLES = 10
 BURN_IN = 0.2
+CHECK_TEMPERATURES = 1000
 SPACING = 1.0
 LEAST_OVERLAP = 0.03
 MOST_RHAT = 1.1
@@ -60,8 +62,7 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
     ladder = _temper(path, betas, iterations, rng, work)
     steps = np.array([_bridge(up, down) for up, down in zip(_by_pair(ladder.up), _by_pair(ladder.down), strict=True)])
     influence, overlap = _influence(ladder, steps)
-    error = float(influence.std(ddof=1) / np.sqrt(ENSEMBLES))
-    diagnostics = {
+    diagnostics: dict[str, Any] = {
         "overlap": _overlap_matrix(overlap),
         "least_overlap": float(overlap.min()),
         "rejection": ladder.rejection,
@@ -69,13 +70,22 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
         "round_trips": float(ladder.round_trips.sum()),
         "rhat": _rhat(ladder.top_energy.T),
     }
+    # R-hat is the factor by which the ensembles' spread may yet shrink: until it does, the error is as much larger.
+    error = float(influence.std(ddof=1) / np.sqrt(ENSEMBLES)) * min(max(1.0, diagnostics["rhat"]), 10.0)
     finished = len(ladder.up)
     reasons = _reasons(diagnostics, ladder)
+    estimate = path.log_z_base + float(steps.sum())
+    if not work.interrupted:
+        # What annealing avoids, the replicas may have missed, too.
+        check = adapted(pilot_betas, pilot, CHECK_TEMPERATURES)
+        unseen = unseen_weight(start, check, estimate, PILOT, rng, work)
+        diagnostics["unseen_weight"] = unseen
+        reasons += unseen_reasons(unseen, PILOT)
     made = {"sweeps": work.done - began, "ensembles": ENSEMBLES, "draws": finished, "interrupted": work.interrupted}
     if work.interrupted:
         reasons.append(f"interrupted: {finished} draws of each temperature and ensemble finished")
     return LogPartitionEstimate(
-        path.log_z_base + float(steps.sum()),
+        estimate,
         error,
         "tempering",
         betas=betas,

@@ -12,7 +12,7 @@ from pymc_rbm.machine import Machine
 from pymc_rbm.paths import Path, States
 from pymc_rbm.work import Work
 
-__all__ = ["Effort", "ais", "prepared", "reverse_ais"]
+__all__ = ["Effort", "Prepared", "ais", "prepared", "reverse_ais", "unseen_reasons", "unseen_weight"]
 
 CHAINS, CHAIN_SWEEPS = 100, 30
 PILOT = 100
@@ -70,12 +70,8 @@ def _forward(start: Prepared, effort: Effort, rng: np.random.Generator, work: Wo
     estimate, error = log_mean_exp(log_weights)
     found, reasons = weight_diagnostics(log_weights)
     if not work.interrupted:
-        found["unseen_weight"] = _unseen_weight(start, betas, estimate, run.finished, rng, work)
-    if found.get("unseen_weight", 0) > UNSEEN:
-        reasons.append(
-            "the machine's own chains are where annealing does not go: one particle there would weigh "
-            f"{found['unseen_weight']:.2g} times as much as all {run.finished} together"
-        )
+        found["unseen_weight"] = unseen_weight(start, betas, estimate, run.finished, rng, work)
+        reasons += unseen_reasons(found["unseen_weight"], run.finished)
     if work.interrupted:
         reasons.append(f"interrupted: {run.finished} of {run.wanted} particles finished")
     made = {"particles": run.finished, "interrupted": work.interrupted, "sweeps": work.done - began}
@@ -117,7 +113,7 @@ def _main_run(path: Path, effort: Effort, rng: np.random.Generator, work: Work) 
             return best
 
 
-def _unseen_weight(
+def unseen_weight(
     start: Prepared, betas: np.ndarray, estimate: float, particles: int, rng: np.random.Generator, work: Work
 ) -> float:
     """The weight that a forward particle would have if it ended in one of the machine's own states, per sum of weights.
@@ -132,6 +128,16 @@ def _unseen_weight(
     run = anneal(start.path, coarse, rng, work, len(start.states[0]), start.states, at_least=0)
     implied = np.max(start.path.log_z_base - run.increments, initial=-np.inf)
     return float(np.exp(min(700.0, implied - estimate)) / particles)
+
+
+def unseen_reasons(weight: float, particles: int) -> list[str]:
+    """What `unseen_weight` says against an estimate."""
+    if weight <= UNSEEN:
+        return []
+    return [
+        "the machine's own chains (or its data) are where annealing does not go: one particle there would weigh "
+        f"{weight:.2g} times as much as all {particles} together"
+    ]
 
 
 def reverse_ais(

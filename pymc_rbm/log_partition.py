@@ -102,9 +102,9 @@ def log_partition(
     Between them forward and reverse bracket log Z. Bridge sampling is biased in neither direction to first order.
 
     *The error.* For "ais" it is a jackknife over particles, which are independent; for "tempering" over ten ensembles,
-    with Student's t. Where log-weights have a variance of σ², the weights' relative variance is near exp(σ²) - 1 and
-    their sample misses part of it once σ² exceeds log(particles): the standard error then runs small. The report says
-    so by the number of effective particles and the tail index of the weights.
+    times R-hat, with Student's t. Where log-weights have a variance of σ², the weights' relative variance is near
+    exp(σ²) - 1 and their sample misses part of it once σ² exceeds log(particles): the standard error then runs small.
+    The report says so by the number of effective particles and the tail index of the weights.
 
     *What no error bar sees.* Weights say nothing about where no particle went. Annealing is therefore compared
     with states that it did not make: chains of the machine itself from dispersed starts, and data rows. If reverse
