@@ -288,6 +288,26 @@ def test_an_unseen_mode_is_flagged_where_chains_or_data_are_in_it():
     assert "not reliable" in str(result)
 
 
+@pytest.mark.parametrize("method", ["ais", "reverse_ais", "tempering", "compare"])
+def test_patterns_behind_a_barrier_are_missed_and_flagged(method, monkeypatch):
+    """Each hidden unit turns a pattern on; together they have half of the mass or more, and annealing arrives late."""
+    rng = np.random.default_rng(0)
+    b, W, c = rng.normal(size=30), np.zeros((30, 3)), np.zeros(3)
+    for j in range(3):
+        W[:, j] = 8 * (2 * rng.integers(0, 2, 30) - 1)
+        c[j] = (np.logaddexp(0, b) - np.logaddexp(0, b + W[:, j])).sum()
+    machine = pmr.restricted(W, b, c)
+    exact = pmr.log_partition(machine, method="exact").estimate
+    options = {"method": method, "budget": 100_000, "random_seed": 1}
+    result = pmr.log_partition(machine, **options)
+    low, high = result.interval
+    assert low <= exact <= high or not result.reliable
+    if method == "ais":
+        assert abs(result.estimate - exact) > 0.5
+        monkeypatch.setattr(importance, "unseen_weight", lambda *arguments: 0.0)  # broken on purpose: nobody looks
+        assert pmr.log_partition(machine, **options).reliable
+
+
 def test_reverse_from_data_brackets():
     """A good path closes the bracket; three temperatures leave a gap that is flagged."""
     parameters = ref.machine(8, 7, scale=1.5, seed=1)
