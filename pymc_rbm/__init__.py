@@ -6,11 +6,13 @@ from pymc_rbm import coupling, datasets, estimators, schedules, tempering
 from pymc_rbm.diagnostics import diagnose
 from pymc_rbm.distributions import RBM, Hidden
 from pymc_rbm.enumeration import IntractableError
+from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
 from pymc_rbm.generative import generative
 from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
-from pymc_rbm.log_partition import LogPartitionEstimate, log_partition
+from pymc_rbm.likelihood import log_likelihood, pseudo_log_likelihood
+from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import Machine, machine_of, restricted
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
 from pymc_rbm.sampling import sample_gibbs
@@ -45,6 +47,7 @@ __all__ = [
     "free_energy",
     "generative",
     "hidden_mean",
+    "log_likelihood",
     "log_partition",
     "machine_of",
     "plot_fantasies",
@@ -52,6 +55,7 @@ __all__ = [
     "plot_learning",
     "plot_mixing",
     "plot_projections",
+    "pseudo_log_likelihood",
     "restricted",
     "sample_gibbs",
     "schedules",

@@ -122,7 +122,11 @@ def report(
     sampled = fantasies["posterior"]["digit_free_energy"]
     ess = float(az.ess(sampled))
     sweeps = CHAINS * (DRAWS + TUNE) * SWEEPS / fantasies["posterior"].attrs["sampling_time"]
-    z = "exact log Z" if log_z.method == "exact" else f"log Z = {log_z.estimate:.2f} ± {log_z.standard_error:.2f}, AIS"
+    z = (
+        "exact log Z"
+        if log_z.method == "exact"
+        else f"log Z = {log_z.estimate:.2f} ± {log_z.standard_error:.2f}{'' if log_z.reliable else ', not reliable'}"
+    )
 
     table = Table(title="An RBM of handwritten digits" if test.shape[1] == 64 else "An RBM", title_justify="left")
     table.add_column("measure")

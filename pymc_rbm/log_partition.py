@@ -1,8 +1,7 @@
-"""log Z in numbers: exact by enumeration, or estimated by annealed importance sampling."""
+"""log Z in numbers: exact by enumeration, or estimated by methods that check each other."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -11,63 +10,21 @@ import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 
+from pymc_rbm.bridging import tempering
 from pymc_rbm.checks import whole_number
+from pymc_rbm.comparison import compared
 from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_of_states, sizes_of
-from pymc_rbm.gibbs import sweep
-from pymc_rbm.machine import Layer, Machine, logsumexp, machine_of
+from pymc_rbm.estimates import LogPartitionEstimate
+from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
+from pymc_rbm.machine import Machine, logsumexp, machine_of
+from pymc_rbm.work import Work
 
-__all__ = ["LogPartitionEstimate", "log_partition"]
+__all__ = ["finite", "log_partition", "visible_rows"]
 
+METHODS = ("auto", "exact", "ais", "reverse_ais", "tempering", "compare")
 MAX_ENUMERATED_STATES = 2**25
+QUICKLY_ENUMERATED_STATES = 2**20
 CHUNK_ENTRIES = 2**22
-FEW_EFFECTIVE = 30
-
-
-@dataclass(frozen=True)
-class LogPartitionEstimate:
-    """log Z with its uncertainty.
-
-    Attributes
-    ----------
-    estimate : float
-        log Z in nats.
-    standard_error : float
-        Of ``estimate``; 0 if exact. For annealed importance sampling it comes from the spread of the importance
-        weights and runs small when they are skewed.
-    method : str
-        "exact" or "ais".
-    log_weights : ndarray, shape (particles,)
-        Log importance weights (empty if exact); ``estimate`` is the log of their mean.
-    """
-
-    estimate: float
-    standard_error: float
-    method: str
-    log_weights: np.ndarray = field(repr=False, default_factory=lambda: np.empty(0))
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Normal 95 % interval."""
-        half = 1.959963985 * self.standard_error
-        return self.estimate - half, self.estimate + half
-
-    @property
-    def effective_sample_size(self) -> float:
-        """``(Σw)²/Σw²`` of the importance weights; infinite if exact."""
-        if not self.log_weights.size:
-            return np.inf
-        w = np.exp(self.log_weights - self.log_weights.max())
-        return float(w.sum() ** 2 / (w**2).sum())
-
-    def __str__(self) -> str:
-        if self.method == "exact":
-            return f"log Z = {self.estimate:.6f} (exact, by enumeration)"
-        effective = self.effective_sample_size
-        warning = "; too few to trust the error" if effective < FEW_EFFECTIVE else ""
-        return (
-            f"log Z = {self.estimate:.3f} ± {self.standard_error:.3f} (annealed importance sampling, "
-            f"{self.log_weights.size} particles, {effective:.0f} effective{warning})"
-        )
 
 
 def log_partition(
@@ -76,101 +33,219 @@ def log_partition(
     method: str = "auto",
     *,
     particles: int = 100,
-    temperatures: int = 5000,
+    temperatures: int | None = None,
+    target_error: float = 0.05,
+    budget: int = 1_000_000,
     base_mean: Any = None,
+    data: Any = None,
     random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
 ) -> LogPartitionEstimate:
-    """Compute or estimate log Z.
+    """Compute or estimate log Z, with its error.
 
     Parameters
     ----------
-    target : Machine, RBM variable (``RBM.dist(...)`` or a model's), or PyMC model
+    target : Machine, RBM variable (``RBM.dist(...)`` or a model's), PyMC model, or what `fit` returned
         A model must contain exactly one machine.
     learned : DataTree, optional
         What `fit` returned; its ``parameters`` stand in for the model's random variables.
-    method : {"auto", "exact", "ais"}
-        "exact" enumerates the smaller layer, up to 2²⁵ states. "ais" is annealed importance sampling. "auto" is exact
-        up to 2²⁰ states, else "ais".
-    particles, temperatures : int
-        Number of annealing runs and of inverse temperatures between 0 and 1, linearly spaced. "ais" only.
+    method : {"auto", "exact", "ais", "reverse_ais", "tempering", "compare"}
+        - "exact" enumerates the smaller layer, up to 2²⁵ states.
+        - "ais" is annealed importance sampling from a base of independent units.
+        - "reverse_ais" anneals in the other direction, from ``data``, or without it from the ends of a forward run.
+        - "tempering" is parallel tempering with bridge sampling between neighbouring temperatures.
+        - "compare" runs "ais" and "tempering" with growing work until they agree and meet the target error, or the
+          budget ends, which the report then says.
+        - "auto" is "exact" up to 2²⁰ states, "ais" where ``temperatures`` is given, else "compare".
+    particles : int, default 100
+        Number of annealing runs, forward and in reverse.
+    temperatures : int, optional
+        Number of inverse temperatures, 0 and 1 included. Default: as many as ``target_error`` needs within ``budget``;
+        for "tempering" about one a unit of thermodynamic length. Where they lie a pilot run decides.
+    target_error : float, default 0.05
+        Standard error to aim at, in nats.
+    budget : int, default 1,000,000
+        At most about this many sweeps of a chain (a sweep of 100 particles counts 100), where ``temperatures`` is not
+        given.
     base_mean : array_like, shape (visible,), optional
-        Means, strictly between 0 and 1 for binary units, of the independent visible units that annealing starts from.
-        The means of the data are best by far, and are taken from ``learned`` if it is given; otherwise the base has the
-        machine's visible biases, and the estimate for a machine learned from data can be far too low. "ais" only.
+        Means, strictly between 0 and 1 for binary units, of the base's visible units. Default: the means of the data in
+        ``learned`` or ``data``; without data, the means of the machine's own chains from dispersed starts.
+    data : array_like, shape (rows, visible), optional
+        Rows that are likely under the machine, such as its data. They start the reverse annealing.
+        Default: the rows that ``learned`` holds, if any (for "reverse_ais": only if given here).
     random_seed : int or Generator, optional
-        "ais" only.
+    progressbar : bool, default True
+        Show a bar for work of more than two seconds.
 
     Returns
     -------
     LogPartitionEstimate
-        With ``.estimate`` in nats, ``.standard_error`` and ``.interval``.
+        ``.estimate`` in nats, ``.standard_error``, ``.interval``, ``.reliable`` with ``.reasons``, ``.diagnostics``,
+        ``.plot()``.
 
     Raises
     ------
     IntractableError
         "exact" was asked for and no layer has at most 2²⁵ states.
+    ValueError
+        An argument is out of range, a parameter is not finite, or the machine cannot be normalised.
+    KeyboardInterrupt
+        Ctrl-C before anything finished. Later, the result holds the particles finished so far and says so.
 
     Notes
     -----
-    Annealed importance sampling is unbiased for Z. By Jensen's inequality its log is too small on average, and so
-    log-likelihoods computed from it are too high on average, by about half of the squared standard error when the
-    weights behave, and by more when they do not.
+    *Which side.* "ais" is unbiased for Z, so by Jensen's inequality its log Z is too small in expectation (a
+    stochastic lower bound) and a log-likelihood made with it too high. "reverse_ais" from exact draws of the machine
+    is unbiased for 1/Z: its log Z is too large in expectation, a log-likelihood made with it too low. The ends of a
+    forward run are only nearly such draws. From data rows it is the mean over rows of -F(v) - log u(v), where u(v) is
+    unbiased for the probability p_ann(v) that annealing ends in v: the log Z that makes the mean log-likelihood a
+    stochastic lower bound of that of the *annealing* model, to which the machine's tends as temperatures are added.
+    Between them forward and reverse bracket log Z. Bridge sampling is biased in neither direction to first order.
+
+    *The error.* For "ais" it is a jackknife over particles, which are independent; for "tempering" over ten ensembles,
+    times R-hat, with Student's t. Where log-weights have a variance of σ², the weights' relative variance is near
+    exp(σ²) - 1 and their sample misses part of it once σ² exceeds log(particles): the standard error then runs small.
+    The report says so by the number of effective particles and the tail index of the weights.
+
+    *What no error bar sees.* Weights say nothing about where no particle went. Annealing is therefore compared
+    with states that it did not make: chains of the machine itself from dispersed starts, and data rows. If reverse
+    annealing says that forward annealing hardly goes there, the result is not reliable. A mode that is in none of them
+    stays unseen.
 
     References
     ----------
     .. [1] Neal, R. M. (2001). Annealed importance sampling. Statistics and Computing 11, 125-139.
     .. [2] Salakhutdinov, R., Murray, I. (2008). On the quantitative analysis of deep belief networks. ICML.
+    .. [3] Burda, Y., Grosse, R. B., Salakhutdinov, R. (2015). Accurate and conservative estimates of MRF log-likelihood
+       using reverse annealing. AISTATS.
+    .. [4] Shirts, M. R., Chodera, J. D. (2008). Statistically optimal analysis of samples from multiple equilibrium
+       states. Journal of Chemical Physics 129, 124105.
+    .. [5] Syed, S., Bouchard-Côté, A., Deligiannidis, G., Doucet, A. (2022). Non-reversible parallel tempering: a
+       scalable highly parallel MCMC scheme. JRSS B 84, 321-350.
+    .. [6] Vehtari, A., Simpson, D., Gelman, A., Yao, Y., Gabry, J. (2024). Pareto smoothed importance sampling. JMLR
+       25.
     """
-    if method not in ("auto", "exact", "ais"):
-        raise ValueError(f"method must be 'auto', 'exact' or 'ais', got {method!r}.")
-    particles = whole_number("particles", particles, 2)
-    temperatures = whole_number("temperatures", temperatures, 2)
-    machine = machine_of(target, learned)
-    machine = machine.with_parameters([_finite(p) for p in machine.parameters])
-    _, states = cheapest_layer(machine)
-    if method == "exact" or (method == "auto" and states <= 2**20):
-        return LogPartitionEstimate(_enumerate(machine), 0.0, "exact")
-    if base_mean is None and "data" in (learned := target if isinstance(target, xr.DataTree) else learned or {}):
-        means = [x for name, x in learned["data"].data_vars.items() if str(name).endswith("_mean")]
-        base_mean = means[0] if len(means) == 1 else None
-    if base_mean is not None:
-        base_mean = np.asarray(base_mean, dtype="float64")
-        if base_mean.shape != np.shape(machine.layers[0].bias):
-            raise ValueError(
-                f"base_mean has shape {base_mean.shape}, the visible layer {np.shape(machine.layers[0].bias)}."
-            )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            certain = ~np.isfinite(machine.layers[0].unit.field_of_mean(base_mean))
-        if certain.any():
-            raise ValueError(
-                f"base_mean must lie strictly between the units' extremes, but {certain.sum()} entries do not. Shrink "
-                "the means of n rows, for example to (n·mean + 0.5)/(n + 1)."
-            )
-    return _anneal(machine, base_mean, particles, temperatures, np.random.default_rng(random_seed))
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
+    if not (np.isscalar(target_error) and np.isfinite(target_error) and target_error > 0):
+        raise ValueError(f"target_error must be a positive number of nats, got {target_error!r}.")
+    effort = Effort(
+        whole_number("particles", particles, 2),
+        None if temperatures is None else whole_number("temperatures", temperatures, 2),
+        float(target_error),
+        whole_number("budget", budget, 1000),
+    )
+    machine = finite(machine_of(target, learned))
+    if learned is None and isinstance(target, xr.DataTree):
+        learned = target
+    _, states = _enumerable_layer(machine)
+    with Work(progressbar) as work:
+        if method == "exact" or (method == "auto" and states <= QUICKLY_ENUMERATED_STATES):
+            return LogPartitionEstimate(_enumerate(machine, work), 0.0, "exact")
+        rows = visible_rows(machine, data) if data is not None else _learned_rows(machine, learned)
+        mean = _base_mean(machine, base_mean, learned, rows if data is not None else None)
+        rng = np.random.default_rng(random_seed)
+        start = prepared(machine, mean, rows, rng, work)
+        if method == "reverse_ais":
+            return reverse_ais(start, effort, rows if data is not None else None, rng, work)
+        if method == "tempering":
+            return tempering(start, effort, rng, work)
+        if method == "ais" or (method == "auto" and effort.temperatures is not None):
+            return ais(start, effort, rng, work)
+        return compared(start, effort, rng, work)
 
 
-def _finite(parameter: Any) -> np.ndarray:
-    parameter = np.asarray(parameter, dtype="float64")
-    if not np.isfinite(parameter).all():
+def finite(machine: Machine) -> Machine:
+    """Return the machine with float64 arrays for parameters; ValueError where they are not finite, or batched."""
+    parameters = [np.ascontiguousarray(p, dtype="float64") for p in machine.parameters]
+    if not all(np.isfinite(p).all() for p in parameters):
         raise ValueError("The machine's parameters contain NaN or infinity; log Z is not defined.")
-    return parameter
+    biases, weights = parameters[: len(machine.layers)], parameters[len(machine.layers) :]
+    if any(p.ndim != 1 for p in biases) or any(p.ndim != 2 for p in weights):
+        raise ValueError(
+            f"Expected one machine, got parameters with batch axes: {[p.shape for p in parameters]}. Pass one row's."
+        )
+    return machine.with_parameters(parameters)
 
 
-def _enumerate(machine: Machine) -> float:
+def visible_rows(machine: Machine, data: Any, name: str = "data") -> np.ndarray:
+    """Return data rows as an array of the visible units' type; ValueError where they cannot be the machine's."""
+    unit, size = machine.layers[0].unit, np.shape(machine.layers[0].bias)[-1]
+    rows = np.atleast_2d(np.asarray(data))
+    if rows.ndim != 2 or rows.shape[1] != size or not len(rows):
+        raise ValueError(f"{name} must have shape (rows, {size}), got {np.shape(data)}.")
+    if not unit.contains(pt.as_tensor(rows)).all().eval(mode="FAST_COMPILE"):
+        raise ValueError(f"{name} must hold only values that {unit} units can take, got others (or NaN).")
+    return rows.astype(unit.dtype)
+
+
+def _learned_rows(machine: Machine, learned: Any) -> np.ndarray | None:
+    found = _of_learned(learned, "_rows")
+    return None if found is None else visible_rows(machine, found, "the rows in `learned`")
+
+
+def _of_learned(learned: Any, ending: str) -> Any:
+    """The only variable of ``learned["data"]`` whose name has the ending, or None."""
+    group = {} if learned is None or "data" not in learned else learned["data"].data_vars
+    found = [x for name, x in group.items() if str(name).endswith(ending)]
+    return found[0] if len(found) == 1 else None
+
+
+def _base_mean(machine: Machine, base_mean: Any, learned: Any, rows: np.ndarray | None) -> np.ndarray | None:
+    if base_mean is None:
+        base_mean = _of_learned(learned, "_mean")
+    layer = machine.layers[0]
+    if base_mean is None and rows is not None:
+        neutral = layer.unit.mean(pt.zeros(rows.shape[1])).eval(mode="FAST_COMPILE")
+        base_mean = (rows.sum(0) + neutral) / (len(rows) + 1)
+    if base_mean is None:
+        return None
+    base_mean = np.asarray(base_mean, dtype="float64")
+    if base_mean.shape != np.shape(layer.bias):
+        raise ValueError(f"base_mean has shape {base_mean.shape}, the visible layer {np.shape(layer.bias)}.")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        certain = ~np.isfinite(layer.unit.field_of_mean(base_mean))
+    if certain.any():
+        raise ValueError(
+            f"base_mean must lie strictly between the units' extremes, but {certain.sum()} entries do not. Shrink "
+            "the means of n rows, for example to (n·mean + 0.5)/(n + 1)."
+        )
+    return base_mean
+
+
+def _enumerable_layer(machine: Machine) -> tuple[int, float]:
+    """The cheapest layer and its number of states; infinite where the others would not sum out given it."""
+    if not machine.couplings:
+        raise ValueError(
+            "A machine without couplings needs no estimate: log Z is the sum of its units' log-normalisers."
+        )
     layer, count = cheapest_layer(machine)
+    closed = all(layer in (c.first, c.second) for c in machine.couplings)
+    return layer, count if closed else np.inf
+
+
+def _enumerate(machine: Machine, work: Work) -> float:
+    """Sum over the cheapest layer in chunks of at most 2²² entries: 32 MiB an array."""
+    layer, count = _enumerable_layer(machine)
     if count > MAX_ENUMERATED_STATES:
         raise IntractableError(
             f"Layers of sizes {sizes_of(machine)} have at least {count:.3g} joint states; enumeration stops at "
-            f"{MAX_ENUMERATED_STATES:.3g}. Use method='ais'."
+            f"{MAX_ENUMERATED_STATES:.3g}. Use method='compare' or 'ais'."
         )
     template = machine.with_parameters([None] * len(machine.parameters))
     log_sum = _enumeration_function(template, tuple(p.shape for p in machine.parameters), layer)
     chunk = max(1, CHUNK_ENTRIES // max(n or 1 for n in sizes_of(machine)))
-    parts = [
-        log_sum(np.arange(start, min(start + chunk, int(count))), *machine.parameters)
-        for start in range(0, int(count), chunk)
-    ]
-    return float(np.logaddexp.reduce(parts))
+    work.begin("enumerating", int(count))
+    parts = []
+    for start in range(0, int(count), chunk):
+        if work.interrupted:
+            raise KeyboardInterrupt
+        parts.append(log_sum(np.arange(start, min(start + chunk, int(count))), *machine.parameters))
+        work.advance(min(chunk, int(count) - start))
+    total = float(np.logaddexp.reduce(parts))
+    if not np.isfinite(total):
+        raise ValueError("The sum over states is not finite: the machine cannot be normalised.")
+    return total
 
 
 @lru_cache(maxsize=16)
@@ -179,57 +254,3 @@ def _enumeration_function(template: Machine, shapes: tuple[tuple[int, ...], ...]
     machine = template.with_parameters(inputs)
     indices = pt.lvector("indices")
     return pytensor.function([indices, *inputs], logsumexp(log_weights_of_states(machine, layer, indices)))
-
-
-def _anneal(
-    machine: Machine, base_mean: np.ndarray | None, particles: int, temperatures: int, rng: np.random.Generator
-) -> LogPartitionEstimate:
-    """Annealed importance sampling from independent units: the data's, or the visible biases' alone."""
-    visible, *hidden = machine.layers
-    base = [
-        np.asarray(visible.bias) if base_mean is None else visible.unit.field_of_mean(base_mean),
-        *(np.zeros_like(layer.bias) for layer in hidden),
-    ]
-    anneal = _annealing_function(machine.with_parameters([None] * len(machine.parameters)))
-    log_weights = anneal(rng, particles, np.linspace(0, 1, temperatures), *base, *machine.parameters)
-    top = log_weights.max()
-    weights = np.exp(log_weights - top)
-    standard_error = weights.std(ddof=1) / weights.mean() / np.sqrt(particles)
-    return LogPartitionEstimate(float(top + np.log(weights.mean())), float(standard_error), "ais", log_weights)
-
-
-@lru_cache(maxsize=16)
-def _annealing_function(template: Machine):
-    """Compile the annealing runs: (rng, particles, betas, base biases, parameters) -> log-weights."""
-    n = len(template.layers)
-    biases, base_biases = ([pt.dvector() for _ in range(n)] for _ in range(2))
-    weights = [pt.dmatrix() for _ in template.couplings]
-    machine = template.with_parameters([*biases, *weights])
-    base = Machine(tuple(Layer(a.unit, bias) for a, bias in zip(template.layers, base_biases, strict=True)), ())
-    rng, particles, betas = pt.random.rng("rng"), pt.lscalar("particles"), pt.dvector("betas")
-
-    state: list[Any] = []
-    next_rng = rng
-    for layer in base.layers:
-        field = pt.broadcast_to(layer.bias, (particles, layer.bias.shape[0]))
-        next_rng, x = layer.unit.sample(field, next_rng)
-        state.append(x)
-    log_z_base = sum(layer.unit.log_normaliser(layer.bias).sum() for layer in base.layers)
-
-    def step(beta, previous, log_weight, *args):
-        rng, parameters = args[n], args[n + 1 :]
-        inner_base = base.with_parameters(parameters[:n])
-        inner = machine.with_parameters(parameters[n:])
-        now, before = inner.interpolate(inner_base, beta), inner.interpolate(inner_base, previous)
-        log_weight = log_weight + before.free_energy(args[0]) - now.free_energy(args[0])
-        state, rng = sweep(now, args[:n], rng)
-        return log_weight, *state, rng
-
-    log_weights, *_ = pytensor.scan(
-        step,
-        sequences=[betas[1:], betas[:-1]],
-        outputs_info=[pt.zeros(particles) + log_z_base, *state, next_rng],
-        non_sequences=[*base_biases, *machine.parameters],
-        return_updates=False,
-    )
-    return pytensor.function([rng, particles, betas, *base_biases, *machine.parameters], log_weights[-1])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from pymc_rbm.history import History
 from pymc_rbm.interrupts import DeferredInterrupt
@@ -22,6 +23,7 @@ from pymc_rbm.stopping import LearningStatus
 
 __all__ = ["Run"]
 
+MANY_ENTRIES = 2**16
 Callback = Callable[[LearningStatus], Any]
 
 
@@ -55,7 +57,13 @@ class Run:
     def learn(self, progressbar: bool) -> tuple[int, bool]:
         """Run; return the number of whole epochs done in all, and whether Ctrl-C came."""
         extra = ["sweeps"] * (self.sweeps is None) + ["swap_rate"] * self.learner.tempered
-        with LearningProgressBar(self.epochs, progressbar, *extra) as bar, DeferredInterrupt() as interrupt:
+        # BLAS threads wait for each other longer than small products take, where others use the cores.
+        small = all(x.rows.shape[1] * self.attrs["batch_size"] < MANY_ENTRIES for x in self.learner.observed)
+        with (
+            threadpool_limits(1 if small else None, user_api="blas"),
+            LearningProgressBar(self.epochs, progressbar, *extra) as bar,
+            DeferredInterrupt() as interrupt,
+        ):
             for epoch in range(self.before, self.before + self.epochs):
                 whole = self._epoch(epoch, interrupt)
                 if not np.isfinite(self.history.last_gap):

@@ -117,7 +117,9 @@ class StopOnLikelihood(_Stop):
 
     def _measure(self, status: LearningStatus, name: str, machine: Machine) -> float:
         shrunk = (self.rows.sum(0) + 0.5) / (len(self.rows) + 1)
-        log_z = log_partition(machine, base_mean=shrunk, temperatures=self.temperatures, random_seed=0).estimate
+        log_z = log_partition(
+            machine, base_mean=shrunk, temperatures=self.temperatures, random_seed=0, progressbar=False
+        ).estimate
         return -self._free_energy(self.rows, machine) - log_z
 
     def _enough(self, status: LearningStatus) -> bool:

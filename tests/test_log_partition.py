@@ -136,7 +136,7 @@ def test_annealing_is_unbiased_for_z():
 
 def test_too_few_effective_particles_are_said():
     result = pmr.log_partition(
-        pmr.restricted(*ref.machine(12, 10, scale=5)), method="ais", temperatures=3, particles=50, random_seed=1
+        pmr.restricted(*ref.machine(12, 10, scale=8)), method="ais", temperatures=2, particles=50, random_seed=1
     )
     assert result.effective_sample_size < 30
     assert "too few" in str(result)
@@ -156,7 +156,7 @@ def test_bad_arguments():
         pmr.log_partition(machine, method="ais", base_mean=np.array([0.0, 0.5, 0.5]))
     with pytest.raises(ValueError, match="NaN or infinity"):
         pmr.log_partition(pmr.restricted(np.full((3, 2), np.nan), np.zeros(3), np.zeros(2)))
-    with pytest.raises(pmr.IntractableError, match="method='ais'"):
+    with pytest.raises(pmr.IntractableError, match="method='compare'"):
         pmr.log_partition(pmr.restricted(np.zeros((40, 30)), np.zeros(40), np.zeros(30)), method="exact")
     with pytest.raises(TypeError, match="got int"):
         pmr.log_partition(3)

@@ -1,0 +1,62 @@
+"""Figures of an estimate of log Z."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+__all__ = ["plot_estimate"]
+
+
+def plot_estimate(result: Any) -> Figure:
+    """Draw what a `LogPartitionEstimate` holds: estimates with intervals, log-weights, the path."""
+    with_path = next((x for x in (result, *result.parts.values()) if "increment_deviation" in x.diagnostics), None)
+    with_weights = next((x for x in (result, *result.parts.values()) if x.log_weights.size), None)
+    with_overlap = next((x for x in (result, *result.parts.values()) if "overlap" in x.diagnostics), None)
+    panels: list[tuple[Any, Any]] = [(_intervals, result)]
+    panels += [(_weights, with_weights)] if with_weights is not None else []
+    panels += [(_path, with_path)] if with_path is not None else []
+    panels += [(_overlap, with_overlap)] if with_overlap is not None else []
+    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.2), squeeze=False, layout="constrained")
+    for ax, (draw, x) in zip(axes.flat, panels, strict=True):
+        draw(ax, x)
+    return figure
+
+
+def _intervals(ax: Axes, result: Any) -> None:
+    shown = [(result.method, result), *((name, part) for name, part in result.parts.items())]
+    for i, (_, x) in enumerate(shown):
+        low, high = x.interval
+        ax.errorbar(x.estimate, -i, xerr=[[x.estimate - low], [high - x.estimate]], fmt="o", color=f"C{i}", capsize=3)
+    ax.set_yticks([-i for i in range(len(shown))], [name for name, _ in shown])
+    ax.ticklabel_format(axis="x", useOffset=False)
+    ax.locator_params(axis="x", nbins=4)
+    ax.set(xlabel="log Z (nats)", ylim=(-len(shown) + 0.5, 0.5), title="95 % intervals")
+
+
+def _weights(ax: Axes, result: Any) -> None:
+    ax.hist(result.log_weights, bins="auto", color="0.7")
+    ax.axvline(result.estimate, color="C0", label="estimate")
+    ax.set(xlabel="log-weight (nats)", ylabel="particles", title=f"log-weights of {result.method}")
+    ax.legend()
+
+
+def _path(ax: Axes, result: Any) -> None:
+    ax.plot(result.betas, np.linspace(0, 1, len(result.betas)), label="share of the sweeps")
+    spread = np.cumsum(result.diagnostics["increment_deviation"])
+    ax.plot(result.betas[1:], spread / max(spread[-1], 1e-300), label="share of the distance")
+    ax.set(xlabel="inverse temperature β", title=f"path of {result.method}")
+    ax.legend()
+
+
+def _overlap(ax: Axes, result: Any) -> None:
+    image = ax.imshow(result.diagnostics["overlap"], vmin=0, cmap="Blues")
+    ax.figure.colorbar(image, ax=ax, shrink=0.8)
+    ax.set(xlabel="temperature", ylabel="temperature", title="overlap")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
