@@ -8,19 +8,16 @@ has any weight is then a question of free energies, which annealing in both dire
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-import pytensor
-import pytensor.tensor as pt
 from scipy import stats
 from scipy.special import logsumexp
 
-from pymc_rbm.functionals import leading_directions, symbolic, template
-from pymc_rbm.gibbs import sweep
+from pymc_rbm.functionals import leading_directions
 from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding
+from pymc_rbm.paths import Path
 from pymc_rbm.sampling import dispersed_states, run_chains
 from pymc_rbm.thresholds import BURN_IN, FALSE_ALARM, LEAST_PROBE_DRAWS, MARGIN, NEGLIGIBLE_WEIGHT
 
@@ -89,8 +86,8 @@ def starts(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> di
     mirrored = [x - 2 * ((x - middle) @ u) * u for u in directions for x in chosen[:2]]
     found["reflection"] = values[np.abs(np.reshape(mirrored, (-1, size, 1)) - values).argmin(-1)]
     found["extreme"] = np.reshape([np.where(s * u > 0, high, low) for u in directions for s in (1, -1)], (-1, size))
-    uniform = unit.field_of_mean(np.full((EACH, size), middle))
-    found["tempered"] = _annealed(machine, uniform, _independent(machine, uniform, rng), rng, TEMPERATURES)[0]
+    path = _path(machine, unit.field_of_mean(np.full(size, middle)))
+    found["tempered"] = _annealed(path, path.base_states(rng, EACH)[0], rng, TEMPERATURES)[0]
     return {kind: x.astype(unit.dtype) for kind, x in found.items()}
 
 
@@ -203,16 +200,20 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
     """
     if machine.layers[VISIBLE].unit.states is None:
         return 1.0
-    base = np.tile(_field_of(machine, states), (BOUND_PARTICLES, 1))
-    _, forward = _annealed(machine, base, _independent(machine, base, rng), rng, BOUND_TEMPERATURES)
+    path = _path(machine, _field_of(machine, states))
+    _, forward = _annealed(path, path.base_states(rng, BOUND_PARTICLES)[0], rng, BOUND_TEMPERATURES)
     log_z = logsumexp(forward) - np.log(len(forward)) - MARGIN
     thinned = visited[:, np.linspace(0, visited.shape[1] - 1, BACKWARD_PARTICLES).astype(int)]
-    bases = np.repeat([_field_of(machine, x) for x in visited], BACKWARD_PARTICLES, axis=0)
-    rows = thinned.reshape(-1, thinned.shape[-1])
-    _, backward = _annealed(machine, bases, rows, rng, BOUND_TEMPERATURES, backwards=True)
-    backward = backward.reshape(len(visited), -1)
+    paths = [_path(machine, _field_of(machine, x)) for x in visited]
+    pairs = zip(paths, thinned, strict=True)
+    backward = np.array([_annealed(own, x, rng, BOUND_TEMPERATURES, backwards=True)[1] for own, x in pairs])
     upper = backward.mean(1) + MARGIN * backward.std(1, ddof=1) / np.sqrt(BACKWARD_PARTICLES)
     return float(np.exp(min(0.0, logsumexp(upper) - log_z)))
+
+
+def _path(machine: Machine, field: np.ndarray) -> Path:
+    """The path from independent units, the visible ones with the given fields, to the machine."""
+    return Path(machine, (field, np.zeros_like(machine.layers[HIDDEN].bias)))
 
 
 def _field_of(machine: Machine, states: np.ndarray) -> np.ndarray:
@@ -222,62 +223,17 @@ def _field_of(machine: Machine, states: np.ndarray) -> np.ndarray:
     return unit.field_of_mean((states.sum(0) + middle) / (len(states) + 1))
 
 
-def _independent(machine: Machine, field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Visible units drawn independently, each feeling its ``field``."""
-    shared = pt.random.shared_rng(np.random.default_rng(rng.integers(2**63)))
-    _, v = machine.layers[VISIBLE].unit.sample(pt.as_tensor(field), shared)
-    return pytensor.function([], v, mode="FAST_COMPILE")()
-
-
 def _annealed(
-    machine: Machine,
-    base: np.ndarray,
-    v: np.ndarray,
-    rng: np.random.Generator,
-    temperatures: int,
-    backwards: bool = False,
+    path: Path, states: np.ndarray, rng: np.random.Generator, temperatures: int, backwards: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Anneal rows of ``v`` from independent units with the fields ``base`` to the machine, or back.
+    """Anneal visible states along a path, up or down.
 
     Returns the ends and the log-weights, whose exponential (backwards, its inverse) has the mean Z (or 1/Z).
     """
     betas = np.linspace(0, 1, temperatures)
-    hidden = np.zeros((len(base), len(machine.layers[HIDDEN].bias)))
-    anneal = _annealing_function(template(machine))
-    ordered = betas[::-1] if backwards else betas
     with DeferredInterrupt() as interrupt:
-        _, v, log_ratio, log_z = anneal(rng, v, ordered, base, hidden, *machine.parameters)
+        [ends], increments = path.walk(rng, betas[::-1] if backwards else betas, [states], backwards)
     if interrupt.pending:
         raise KeyboardInterrupt
-    return v, log_z + (-log_ratio if backwards else log_ratio)
-
-
-@lru_cache(maxsize=16)
-def _annealing_function(template: Machine):
-    """(rng, v, betas, base biases by row, parameters) -> rng, v, Σ_k F_k(v_k) - F_k+1(v_k), log Z of the base.
-
-    With a sweep at β_k before each term: the same in both directions, because a sweep of v is reversible.
-    """
-    machine, inputs = symbolic(template)
-    base_biases = [pt.dmatrix() for _ in template.layers]
-    base = Machine(tuple(Layer(a.unit, bias) for a, bias in zip(template.layers, base_biases, strict=True)), ())
-    rng, betas = pt.random.rng("rng"), pt.dvector("betas")
-    v = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
-    log_z = sum(layer.unit.log_normaliser(layer.bias).sum(-1) for layer in base.layers)
-
-    def step(beta, following, v, log_ratio, rng, *parameters):
-        inner_base = base.with_parameters(parameters[: len(base_biases)])
-        inner = machine.with_parameters(parameters[len(base_biases) :])
-        now, then = inner.interpolate(inner_base, beta), inner.interpolate(inner_base, following)
-        (v, _), rng = sweep(now, [v, None], rng)
-        return v, log_ratio + now.free_energy(v) - then.free_energy(v), rng
-
-    states, log_ratios, next_rng = pytensor.scan(
-        step,
-        sequences=[betas[:-1], betas[1:]],
-        outputs_info=[v, pt.zeros(v.shape[0]), rng],
-        non_sequences=[*base_biases, *inputs],
-        return_updates=False,
-    )
-    outputs = [next_rng, states[-1], log_ratios[-1], log_z]
-    return pytensor.function([rng, v, betas, *base_biases, *inputs], outputs)
+    total = increments.sum(0)
+    return ends, path.log_z_base + (-total if backwards else total)
