@@ -2,7 +2,7 @@
 
 Run with ``python benchmarks/small_data.py FILE.npz [FILE.npz …]``, where each file holds ``train_bits``,
 ``test_bits`` (packed rows) and ``d``. The recipe, fixed in advance: a Normal(0, 1) prior on W, batches and chains of
-100, rate .05, 20,000 updates.
+100, rate .1, 40,000 updates.
 """
 
 import sys
@@ -13,7 +13,7 @@ import pymc as pm
 
 import pymc_rbm as pmr
 
-HIDDEN, UPDATES = 23, 20_000
+HIDDEN, UPDATES = 23, 40_000
 
 
 def main(paths):
@@ -27,7 +27,7 @@ def main(paths):
             b, c = pm.Flat("b", shape=train.shape[1]), pm.Flat("c", shape=HIDDEN)
             pmr.RBM("v", W, b, c, observed=train)
             epochs = round(UPDATES / np.ceil(len(train) / 100))
-            learned = pmr.fit(epochs, sweeps=10, learning_rate=0.05, random_seed=1, progressbar=False)
+            learned = pmr.fit(epochs, sweeps=10, learning_rate=0.1, random_seed=1, progressbar=False)
         mean = learned["data"]["v_mean"].values
         scores = [np.where(test, np.log(mean), np.log1p(-mean)).sum(1).mean()]
         for tree in (learned, pmr.averaged(learned)):

@@ -13,7 +13,7 @@ from pymc_rbm.machine import Machine
 from pymc_rbm.measures import columns, convergence, two_sample
 from pymc_rbm.sampling import run_chains
 from pymc_rbm.thresholds import DATA_DISTANCE, ESS_PER_CHAIN, RHAT
-from pymc_rbm.verdict import UNKNOWN, Diagnosis, Finding, judge_learning
+from pymc_rbm.verdict import NOT_MIXED, UNKNOWN, Diagnosis, Finding, judge_learning
 from pymc_rbm.watched import Watched, machine_behind, name_of_run, watch_draws
 
 __all__ = ["diagnose"]
@@ -136,7 +136,8 @@ def _diagnose_run(
         data_away, more = _compare(ours, after, "data_distance", DATA_DISTANCE)
         figures |= more
     scalars = _gradient(learned, name) | {"renewals": _renewals(learned, measures)}
-    findings += judge_learning(scalars, data_away, lagging)
+    failed = any(finding.verdict == NOT_MIXED for finding in findings)
+    findings += judge_learning(scalars, data_away, lagging, failed)
     measures = measures.assign(figures | {key: ((), x) for key, x in scalars.items()})
     subject = (
         f"{name}, a learning run with {len(particles)} particles; {min(len(particles), RUN_ON_CHAINS)} of them run on "

@@ -20,13 +20,12 @@ from pymc_rbm.estimators import NegativePhase
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine
 from pymc_rbm.objective import direct_parameters, objective, parameter_variables, start_values
-from pymc_rbm.observed import Observed
+from pymc_rbm.observed import MOST_ROWS, Observed
 
 __all__ = ["FUNCTIONALS", "Learner", "Settings"]
 
 FUNCTIONALS = ("free_energy", "visible_mean", "hidden_mean")
 """What is recorded of every particle at every iteration."""
-MOST_ROWS = 1000
 MONITORED_ROWS = 100, 1000  # at least and at most; a fifth of the data in between, to cost little beside an epoch
 
 

@@ -23,6 +23,8 @@ from pymc_rbm.schedules import hold_then_fall
 
 __all__ = ["fit"]
 
+RATE = 0.1
+
 
 def fit(
     epochs: int = 50,
@@ -32,7 +34,7 @@ def fit(
     chains: int = 100,
     sweeps: int | str | None = None,
     optimizer: Callable | None = None,
-    learning_rate: float | Callable[[float], float] = 0.1,
+    learning_rate: float | Callable[[float], float] | None = None,
     max_gradient_norm: float | None = None,
     centred: bool = True,
     row_weights: Any = None,
@@ -83,10 +85,13 @@ def fit(
         One of PyMC's. Given without arguments (``pm.adam``) it gets ``learning_rate``; given with its own
         (``pm.adam(learning_rate=0.003)``), ``learning_rate`` is not used. Adaptive optimisers start faster, but near
         the optimum they blow the noise of the estimate up to full-size updates and can drive the particles apart.
-    learning_rate : float or callable, default 0.1
-        A number is held for the first half of learning and then falls linearly to zero: with a rate that does not
-        fall, the parameters keep wandering around the optimum. A callable maps the share of learning done, from 0 to
-        1, to the rate; `pymc_rbm.schedules` has some.
+    learning_rate : float or callable, optional
+        Default: 0.1, divided by the largest eigenvalue of the covariance between different visible units where that is
+        above 1. Weights then grow from zero no faster than for weakly correlated data; a rate that is too high for
+        strongly correlated ones drives all particles into one mode, and W to infinity. A number is held for the first
+        half of learning and then falls linearly to zero: with a rate that does not fall, the parameters keep wandering
+        around the optimum. A callable maps the share of learning done, from 0 to 1, to the rate; `pymc_rbm.schedules`
+        has some.
     max_gradient_norm : float, optional
         Scale the gradient (of all parameters together, after centring) down to this Euclidean norm where it is larger.
     centred : bool, default True
@@ -179,7 +184,8 @@ def fit(
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
     horizon = None if horizon is None else whole_number("horizon", horizon)
-    rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
+    if learning_rate is not None:
+        rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
     estimator = find_method(method)
     if max_gradient_norm is not None and not (np.isscalar(max_gradient_norm) and max_gradient_norm > 0):
         raise ValueError(f"max_gradient_norm must be a positive number, got {max_gradient_norm!r}.")
@@ -190,6 +196,8 @@ def fit(
         sweeps = "auto" if chains > 1 and follows_chains(estimator) else 1
     number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
     observed = observed_machines(model, row_weights)
+    if learning_rate is None:
+        rate = hold_then_fall(RATE / max(1.0, *(x.correlation_strength for x in observed)))
     _check_resume(resume, name_of(estimator))
     settings = Settings(
         estimator, chains, number, optimizer or pm.sgd, max_gradient_norm, centred, compile_kwargs or {}

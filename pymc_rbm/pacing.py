@@ -28,12 +28,13 @@ def paced(history: History, sweeps: int) -> int:
 
     What all chains do together is the drift of the parameters, not slow mixing, and is taken out first.
     """
-    share = 1.0
+    shares = []
     for name in history.names:
         for functional in FUNCTIONALS:
             chains = history.series(f"{name}_{functional}", INTERVAL).T
             chains = chains - chains.mean(0)
             if np.ptp(chains) > 0:
-                share = min(share, float(az.ess(chains, chain_axis=0, draw_axis=1)) / chains.size)
-    wanted = int(np.ceil(sweeps * FLOOR / share))
+                shares.append(float(az.ess(chains, chain_axis=0, draw_axis=1)) / chains.size)
+    # Particles of which nothing ever changes, or all alike, show no autocorrelation: they may be frozen.
+    wanted = int(np.ceil(sweeps * FLOOR / min(shares))) if shares else MOST_SWEEPS
     return int(np.clip(np.clip(wanted, sweeps // 2, 2 * sweeps), 1, MOST_SWEEPS))

@@ -181,9 +181,15 @@ def judge_probes(result: ProbeResult) -> list[Finding]:
     return found
 
 
-def judge_learning(measures: dict[str, float], data_away: list[str], lagging: list[str]) -> list[Finding]:
-    """What the particles, the data and the gradient allow to say about a learning run."""
+def judge_learning(measures: dict[str, float], data_away: list[str], lagging: list[str], failed: bool) -> list[Finding]:
+    """What the particles, the data and the gradient allow to say about a learning run, of chains that failed or not."""
     found = []
+    if failed:
+        advice = (
+            "Learn again with method='pt', with more sweeps or a narrower prior. Until then pmr.averaged(learned) is "
+            "the better estimate: it depends less on where the last particles were."
+        )
+        found.append(Finding(NOT_MIXED, "The gradients of learning came from chains like these.", advice))
     if lagging:
         reason = f"The particles lag behind the machine: when they run on, these change: {', '.join(lagging)}."
         found.append(Finding(NOT_MIXED, reason, "Lower the learning rate at the end, or run more sweeps an iteration."))

@@ -14,7 +14,9 @@ from pytensor.compile.io import In, Out
 import pymc_rbm as pmr
 from pymc_rbm.coupling import unbiased
 from pymc_rbm.estimators import contrastive, fast_persistent, persistent
+from pymc_rbm.history import History
 from pymc_rbm.machine import Layer, Machine
+from pymc_rbm.pacing import MOST_SWEEPS, paced
 from pymc_rbm.tempering import tempered
 
 BARS = pmr.datasets.bars_and_stripes(3).values
@@ -252,6 +254,15 @@ def test_auto_sweeps_follow_the_autocorrelation(tmp_path):
     assert sweeps["slow"][0] == 1
     assert 3 <= sweeps["slow"][-1] <= 50
     assert (sweeps["free"] == 1).all()
+
+
+def test_frozen_particles_get_the_most_sweeps():
+    """Particles that never move show no autocorrelation: that is no reason for few sweeps."""
+    history = History(["v"])
+    for _ in range(100):
+        history.add({f"v_{x}": np.full(20, 3.0) for x in ("free_energy", "visible_mean", "hidden_mean")})
+    assert paced(history, 1) == 2
+    assert paced(history, MOST_SWEEPS) == MOST_SWEEPS
 
 
 def test_auto_sweeps_need_chains():

@@ -550,6 +550,21 @@ def test_callbacks():
         pmr.fit(1, on_epoch=3, progressbar=False)
 
 
+def test_default_rate_follows_the_correlation_of_the_data():
+    """0.1 for weakly correlated units; less where one direction of the data has most of the variance."""
+    rng = np.random.default_rng(1)
+    level = rng.random((500, 1)) < 0.5
+    strong = (rng.random((500, 30)) < np.where(level, 0.9, 0.1)).astype("int8")
+    covariance = np.cov(strong.T)
+    np.fill_diagonal(covariance, 0)
+    strength = np.linalg.eigvalsh(covariance)[-1]
+    assert strength > 3
+    for data, expected in ((strong, 0.1 / strength), (pmr.datasets.bars_and_stripes(3).values, 0.1)):
+        with model_of(data, 2):
+            learned = pmr.fit(1, random_seed=1, progressbar=False)
+        assert float(learned["learning"]["learning_rate"][0]) == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.slow
 def test_early_stopping_on_the_held_out_likelihood():
     """Sixty rows, many hidden units: the held-out likelihood rises and falls, and the best machine is kept."""

@@ -1,3 +1,4 @@
+import arviz as az
 import numpy as np
 import pymc as pm
 import pytensor
@@ -160,3 +161,22 @@ def test_bad_arguments():
         pmr.log_partition(pmr.restricted(np.zeros((40, 30)), np.zeros(40), np.zeros(30)), method="exact")
     with pytest.raises(TypeError, match="got int"):
         pmr.log_partition(3)
+
+
+@pytest.mark.slow
+def test_posteriors_over_weights_are_compared():
+    """NUTS with the exact log Z, PyMC's log-likelihoods, ArviZ's comparison: bars need more than one hidden unit."""
+    rows = np.repeat(pmr.datasets.bars_and_stripes(2).values, 10, axis=0)
+    posteriors = {}
+    for hidden in (1, 3):
+        with pm.Model():
+            W = pm.Normal("W", 0, 2, shape=(4, hidden))
+            pmr.RBM("v", W, pm.Normal("b", 0, 1, shape=4), pm.Normal("c", 0, 1, shape=hidden), observed=rows)
+            options = {"chains": 2, "cores": 1, "random_seed": 1, "progressbar": False, "quiet": True}
+            posteriors[str(hidden)] = pm.compute_log_likelihood(pm.sample(300, tune=300, **options), progressbar=False)
+    draw = {name: x[1, -1].values for name, x in posteriors["3"]["posterior"].data_vars.items()}
+    by_loops = np.array(ref.log_p(*(draw[name] for name in "Wbc")))[ref.index(rows)]
+    np.testing.assert_allclose(posteriors["3"]["log_likelihood"]["v"][1, -1], by_loops, atol=1e-9)
+    assert az.compare(posteriors).index[0] == "3"
+    for posterior in posteriors.values():
+        assert az.loo(posterior).elpd < -60 * np.log(6)  # nothing beats the entropy of six patterns
