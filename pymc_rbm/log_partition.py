@@ -204,7 +204,7 @@ def _base_mean(machine: Machine, base_mean: Any, learned: Any, rows: np.ndarray 
     if base_mean.shape != np.shape(layer.bias):
         raise ValueError(f"base_mean has shape {base_mean.shape}, the visible layer {np.shape(layer.bias)}.")
     with np.errstate(divide="ignore", invalid="ignore"):
-        certain = ~np.isfinite(layer.unit.field_of_mean(base_mean))
+        certain = ~np.isfinite(layer.unit.bias_of_mean(base_mean))
     if certain.any():
         raise ValueError(
             f"base_mean must lie strictly between the units' extremes, but {certain.sum()} entries do not. Shrink "

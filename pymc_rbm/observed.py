@@ -46,7 +46,7 @@ class Observed:
     @property
     def log_odds(self) -> np.ndarray:
         """Fields of independent units with the data's means."""
-        return self.machine.layers[VISIBLE].unit.field_of_mean(self.mean)
+        return self.machine.layers[VISIBLE].unit.bias_of_mean(self.mean)
 
 
 def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed]:

@@ -89,7 +89,7 @@ def starts(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> di
     mirrored = [x - 2 * ((x - middle) @ u) * u for u in directions for x in chosen[:2]]
     found["reflection"] = values[np.abs(np.reshape(mirrored, (-1, size, 1)) - values).argmin(-1)]
     found["extreme"] = np.reshape([np.where(s * u > 0, high, low) for u in directions for s in (1, -1)], (-1, size))
-    uniform = unit.field_of_mean(np.full((EACH, size), middle))
+    uniform = unit.bias_of_mean(np.full((EACH, size), middle))
     found["tempered"] = _annealed(machine, uniform, _independent(machine, uniform, rng), rng, TEMPERATURES)[0]
     return {kind: x.astype(unit.dtype) for kind, x in found.items()}
 
@@ -219,7 +219,7 @@ def _field_of(machine: Machine, states: np.ndarray) -> np.ndarray:
     """Fields of independent visible units with the means of ``states``, shrunk by one row in the middle."""
     unit = machine.layers[VISIBLE].unit
     middle = np.mean([min(unit.states or ()), max(unit.states or ())])
-    return unit.field_of_mean((states.sum(0) + middle) / (len(states) + 1))
+    return unit.bias_of_mean((states.sum(0) + middle) / (len(states) + 1))
 
 
 def _independent(machine: Machine, field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
