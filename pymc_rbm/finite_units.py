@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 
 from pymc_rbm.checks import whole_number
@@ -193,8 +195,9 @@ class Binomial(Unit):
 
     def log_base(self, x):
         """Return the logarithm of the binomial coefficient."""
-        x = x.astype(zeros_like(x).dtype)
-        return pt.gammaln(self.n + 1.0) - pt.gammaln(x + 1) - pt.gammaln(self.n - x + 1)
+        table = np.array([math.log(math.comb(self.n, k)) for k in range(self.n + 1)])
+        dtype = x.dtype if x.dtype.startswith("float") else pytensor.config.floatX
+        return pt.as_tensor(table.astype(dtype))[x.astype("int64")]
 
     def log_normaliser(self, field):
         """Return ``n log(1 + exp(field))``."""

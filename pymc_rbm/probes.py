@@ -16,13 +16,14 @@ import pytensor.tensor as pt
 from scipy import stats
 from scipy.special import logsumexp
 
-from pymc_rbm.functionals import leading_directions, symbolic, template
+from pymc_rbm.functionals import leading_directions
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding
 from pymc_rbm.sampling import dispersed_states, run_chains
 from pymc_rbm.thresholds import BURN_IN, FALSE_ALARM, LEAST_PROBE_DRAWS, MARGIN, NEGLIGIBLE_WEIGHT
+from pymc_rbm.units import Unit
 
 __all__ = ["ProbeResult", "mode_weight_bound", "run_probes", "starts"]
 
@@ -81,17 +82,25 @@ def starts(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> di
     found = {"dispersed": dispersed_states(machine, EACH, rng)}
     if unit.states is None:
         return found
-    values = np.sort(unit.states)
-    low, high, middle = values[0], values[-1], (values[0] + values[-1]) / 2
+    low, high, middle = np.min(unit.states), np.max(unit.states), unit.middle
     directions = leading_directions(machine).T
     chosen = states[rng.permutation(len(states))[:EACH]].astype("float64")
-    found["complement"] = low + high - chosen
+    found["complement"] = nearest(unit, low + high - chosen)
     mirrored = [x - 2 * ((x - middle) @ u) * u for u in directions for x in chosen[:2]]
-    found["reflection"] = values[np.abs(np.reshape(mirrored, (-1, size, 1)) - values).argmin(-1)]
-    found["extreme"] = np.reshape([np.where(s * u > 0, high, low) for u in directions for s in (1, -1)], (-1, size))
-    uniform = unit.bias_of_mean(np.full((EACH, size), middle))
+    found["reflection"] = nearest(unit, np.reshape(mirrored, (-1, size)))
+    far = (high - low) / np.finfo(float).eps  # beyond the units' range, whatever the size of u's entries
+    found["extreme"] = nearest(unit, np.reshape([far * s * u for u in directions for s in (1, -1)], (-1, size)))
+    uniform = np.zeros((EACH, size))
     found["tempered"] = _annealed(machine, uniform, _independent(machine, uniform, rng), rng, TEMPERATURES)[0]
     return {kind: x.astype(unit.dtype) for kind, x in found.items()}
+
+
+def nearest(unit: Unit, x: np.ndarray) -> np.ndarray:
+    """The states nearest to rows of real numbers, unit by unit; the first state of those equally near."""
+    states = np.reshape(np.array(unit.states), (-1, unit.width))
+    # Nearest to x is what maximises the product with x less half the square.
+    score = np.reshape(x, (-1, unit.width)) @ states.T - (states**2).sum(1) / 2
+    return states[score.argmax(1)].reshape(x.shape)
 
 
 def run_probes(
@@ -203,11 +212,11 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
     """
     if machine.layers[VISIBLE].unit.states is None:
         return 1.0
-    base = np.tile(_field_of(machine, states), (BOUND_PARTICLES, 1))
+    base = np.tile(_bias_of(machine, states), (BOUND_PARTICLES, 1))
     _, forward = _annealed(machine, base, _independent(machine, base, rng), rng, BOUND_TEMPERATURES)
     log_z = logsumexp(forward) - np.log(len(forward)) - MARGIN
     thinned = visited[:, np.linspace(0, visited.shape[1] - 1, BACKWARD_PARTICLES).astype(int)]
-    bases = np.repeat([_field_of(machine, x) for x in visited], BACKWARD_PARTICLES, axis=0)
+    bases = np.repeat([_bias_of(machine, x) for x in visited], BACKWARD_PARTICLES, axis=0)
     rows = thinned.reshape(-1, thinned.shape[-1])
     _, backward = _annealed(machine, bases, rows, rng, BOUND_TEMPERATURES, backwards=True)
     backward = backward.reshape(len(visited), -1)
@@ -215,17 +224,17 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
     return float(np.exp(min(0.0, logsumexp(upper) - log_z)))
 
 
-def _field_of(machine: Machine, states: np.ndarray) -> np.ndarray:
-    """Fields of independent visible units with the means of ``states``, shrunk by one row in the middle."""
+def _bias_of(machine: Machine, states: np.ndarray) -> np.ndarray:
+    """Biases of independent visible units with the means of ``states``, shrunk by one row in the middle."""
     unit = machine.layers[VISIBLE].unit
-    middle = np.mean([min(unit.states or ()), max(unit.states or ())])
-    return unit.bias_of_mean((states.sum(0) + middle) / (len(states) + 1))
+    return unit.bias_of_mean((states.sum(0) + unit.middle) / (len(states) + 1))
 
 
-def _independent(machine: Machine, field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Visible units drawn independently, each feeling its ``field``."""
+def _independent(machine: Machine, bias: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Visible units drawn independently, each with its bias."""
     shared = pt.random.shared_rng(np.random.default_rng(rng.integers(2**63)))
-    _, v = machine.layers[VISIBLE].unit.sample(pt.as_tensor(field), shared)
+    unit = machine.layers[VISIBLE].unit
+    _, v = unit.sample(unit.scaled(pt.as_tensor(bias)), shared)
     return pytensor.function([], v, mode="FAST_COMPILE")()
 
 
@@ -243,7 +252,7 @@ def _annealed(
     """
     betas = np.linspace(0, 1, temperatures)
     hidden = np.zeros((len(base), len(machine.layers[HIDDEN].bias)))
-    anneal = _annealing_function(template(machine))
+    anneal = _annealing_function(machine.template)
     ordered = betas[::-1] if backwards else betas
     with DeferredInterrupt() as interrupt:
         _, v, log_ratio, log_z = anneal(rng, v, ordered, base, hidden, *machine.parameters)
@@ -258,16 +267,15 @@ def _annealing_function(template: Machine):
 
     With a sweep at β_k before each term: the same in both directions, because a sweep of v is reversible.
     """
-    machine, inputs = symbolic(template)
+    machine, inputs = template.symbolic()
     base_biases = [pt.dmatrix() for _ in template.layers]
-    base = Machine(tuple(Layer(a.unit, bias) for a, bias in zip(template.layers, base_biases, strict=True)), ())
     rng, betas = pt.random.rng("rng"), pt.dvector("betas")
     v = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
-    log_z = sum(layer.unit.log_normaliser(layer.bias).sum(-1) for layer in base.layers)
+    log_z = sum(layer.log_z for layer in machine.without_couplings(base_biases).layers)
 
     def step(beta, following, v, log_ratio, rng, *parameters):
-        inner_base = base.with_parameters(parameters[: len(base_biases)])
         inner = machine.with_parameters(parameters[len(base_biases) :])
+        inner_base = inner.without_couplings(parameters[: len(base_biases)])
         now, then = inner.interpolate(inner_base, beta), inner.interpolate(inner_base, following)
         (v, _), rng = sweep(now, [v, None], rng)
         return v, log_ratio + now.free_energy(v) - then.free_energy(v), rng

@@ -32,6 +32,7 @@ class _Quadratic(Unit):
     """What units with ``base(x) = exp(-x²/2σ²)`` share."""
 
     parameter_names: ClassVar[tuple[str, ...]] = ("sigma",)
+    quadratic: ClassVar[bool] = True
     sigma: Any
 
     def __post_init__(self):

@@ -30,8 +30,10 @@ class Unit(ABC):
     """
 
     parameter_names: ClassVar[tuple[str, ...]] = ()
+    quadratic: ClassVar[bool] = False
+    """Whether ``log base(x)`` is -x²/2σ² with values without an upper end: coupled, such units may not normalise."""
     integrable: ClassVar[bool] = False
-    """Whether ``log base`` is -x²/2σ² on the whole line, so that layers of such units integrate jointly."""
+    """Whether it is so on the whole line, so that layers of such units integrate jointly."""
 
     @property
     @abstractmethod
@@ -116,7 +118,7 @@ class Unit(ABC):
     def level(self, mean: Any) -> Any:
         """Where a mean lies between the extremes, from 0 to 1; one half where there are none."""
         if self.states is None:
-            return 0.5 + zeros_like(mean)
+            return 0.5 + 0 * mean
         return (mean - np.min(self.states)) / (np.max(self.states) - np.min(self.states))
 
 
