@@ -7,6 +7,7 @@ from pymc_rbm.diagnostics import diagnose
 from pymc_rbm.distributions import RBM, Hidden
 from pymc_rbm.enumeration import IntractableError
 from pymc_rbm.estimates import LogPartitionEstimate
+from pymc_rbm.finite_units import Binomial, Categorical, Spin
 from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
 from pymc_rbm.generative import generative
 from pymc_rbm.learned import averaged
@@ -15,6 +16,7 @@ from pymc_rbm.likelihood import log_likelihood, pseudo_log_likelihood
 from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import Machine, machine_of, restricted
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
+from pymc_rbm.real_units import Gaussian, Rectified
 from pymc_rbm.sampling import sample_gibbs
 from pymc_rbm.step_methods import BlockGibbs, register
 from pymc_rbm.stopping import LearningStatus, StopOnGap, StopOnLikelihood
@@ -26,13 +28,18 @@ __version__ = version("pymc-rbm")
 __all__ = [
     "RBM",
     "Bernoulli",
+    "Binomial",
     "BlockGibbs",
+    "Categorical",
     "Diagnosis",
+    "Gaussian",
     "Hidden",
     "IntractableError",
     "LearningStatus",
     "LogPartitionEstimate",
     "Machine",
+    "Rectified",
+    "Spin",
     "StopOnGap",
     "StopOnLikelihood",
     "averaged",

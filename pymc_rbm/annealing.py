@@ -155,9 +155,9 @@ def fitted_base(path: Path, states: States, rng: np.random.Generator, visible: n
     draws of it. The estimates are unbiased from any base: this one is drawn before them.
     """
     units = [layer.unit for layer in path.machine.layers]
-    biases = [unit.field_of_mean(mean) for unit, mean in zip(units, path.shrunk_means(rng, states), strict=True)]
+    biases = [unit.bias_of_mean(mean) for unit, mean in zip(units, path.shrunk_means(rng, states), strict=True)]
     if visible is not None:
-        biases[0] = units[0].field_of_mean(visible)
+        biases[0] = units[0].bias_of_mean(visible)
     return Path(path.machine, tuple(biases))
 
 

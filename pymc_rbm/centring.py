@@ -28,7 +28,10 @@ OFFSET_RATE = 0.01
 def centred(
     gW: TensorVariable, gb: TensorVariable, gc: TensorVariable, mu: Any, lam: Any
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable]:
-    """Return the centred gradients of W, b and c for offsets ``mu`` (visible) and ``lam`` (hidden)."""
+    """Return the centred gradients of W, b and c for offsets ``mu`` (visible) and ``lam`` (hidden).
+
+    Where units have a scale of their own (`Unit.scaled`), the offsets are those of the scaled states.
+    """
     mu, lam = pt.as_tensor(mu), pt.as_tensor(lam)
     gW = gW - mu[:, None] * gc[None, :] - gb[:, None] * lam[None, :]
     return gW, gb - gW @ lam, gc - gW.T @ mu

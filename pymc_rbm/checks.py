@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pytensor
+import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.rewriting.utils import rewrite_graph
 
-__all__ = ["binary_data", "restricted_sizes", "shape_of", "whole_number"]
+__all__ = ["known_values", "restricted_sizes", "shape_of", "unit_data", "whole_number"]
 
 Shape = tuple[int | None, ...]
 PIECE = 2**22
@@ -65,61 +67,77 @@ def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
             + ("W looks transposed: pass W.T." if transposed else "Check which of the three has the wrong size.")
         )
     for name, x in (("W", W), ("b", b), ("c", c)):
-        values = _known_values(x)
+        values = known_values(x)
         if values is not None and not np.isfinite(values).all():
             raise ValueError(f"{name} contains NaN or infinity; the parameters of an RBM must be finite numbers.")
     return rows if rows is not None else n_b, columns if columns is not None else n_c
 
 
-def binary_data(data: Any, n_visible: int | None = None, name: str = "observed") -> Any:
-    """Return ``data`` as an int8 (masked) array of zeros and ones, or a symbolic variable unchanged.
+def unit_data(data: Any, unit: Any, size: int | None = None, name: str = "observed") -> Any:
+    """Return ``data`` as a (masked) array of the type of ``unit``'s states, or a symbolic variable unchanged.
 
     Raises
     ------
     ValueError
-        If an unmasked entry is not 0 or 1, or the last axis is not ``n_visible`` long.
+        If an unmasked entry is no state of the unit, or the last axis is not ``size`` long.
     """
-    values = _known_values(data)
+    values = known_values(data)
     shape = shape_of(data if values is None else values)
-    if not shape or (n_visible is not None and shape[-1] is not None and shape[-1] != n_visible):
-        hint = " It looks transposed: rows are cases, columns are units." if n_visible in shape[:-1] else ""
+    if not shape or (size is not None and shape[-1] is not None and shape[-1] != size):
+        hint = " It looks transposed: rows are cases, columns are units." if size in shape[:-1] else ""
         raise ValueError(
-            f"{name} has shape {shape}, but the machine has {n_visible} visible units: the last axis of {name} must "
-            f"have length {n_visible}.{hint}"
+            f"{name} has shape {shape}, but the machine has {size} visible units: the last axis of {name} must "
+            f"have length {size}.{hint}"
         )
     if values is None:
         return data
     if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
-        raise ValueError(f"{name} must be numbers 0 and 1, got an array of dtype {values.dtype}.")
-    _check_binary(values, name)
+        raise ValueError(f"{name} must be numbers {unit.support}, got an array of dtype {values.dtype}.")
+    _check_states(values, unit, name)
     if isinstance(data, Variable):
         return data
     if np.ma.isMaskedArray(values):
-        return np.ma.MaskedArray(values.filled(0).astype("int8"), np.ma.getmaskarray(values))
-    return values.astype("int8", copy=False)
+        return np.ma.MaskedArray(values.filled(0).astype(unit.dtype), np.ma.getmaskarray(values))
+    return values.astype(unit.dtype, copy=False)
 
 
-def _check_binary(values: np.ndarray, name: str) -> None:
-    """Refuse unmasked entries that are not 0 or 1; piece by piece, so that large data need little more memory."""
+def _check_states(values: np.ndarray, unit: Any, name: str) -> None:
+    """Refuse unmasked entries that are no states; piece by piece, so that large data need little more memory."""
     wrong, examples = 0, np.empty(0)
-    for piece in np.array_split(values, max(1, values.size // PIECE)) if values.ndim else [values]:
-        known = np.ma.compressed(piece) if np.ma.isMaskedArray(piece) else piece
-        if np.isnan(known).any():
+    for piece in np.array_split(values, max(1, values.size // PIECE)):
+        mask = np.ma.getmaskarray(piece)
+        if unit.width > 1 and np.ptp(mask.reshape(-1, unit.width), axis=1).any():
+            raise ValueError(
+                f"{name} masks some of the {unit.width} entries of a unit and not others: mask all of them or none."
+            )
+        known = np.ma.getdata(piece)
+        if (np.isnan(known) & ~mask).any():
             raise ValueError(
                 f"{name} contains NaN. To have missing entries sampled, mask them: numpy.ma.masked_invalid(data)."
             )
-        other = known[(known != 0) & (known != 1)]
+        other = known[~(_contains(unit.with_parameters([None] * len(unit.parameters)), known) | mask)]
         wrong, examples = wrong + other.size, np.unique(np.concatenate([examples, other]))[:3]
     if wrong:
         shown = ", ".join(f"{x:g}" for x in examples)
         total = values.count() if np.ma.isMaskedArray(values) else values.size
         raise ValueError(
-            f"{name} must contain only 0 and 1, got {wrong} other entries of {total} (such as {shown}). "
-            "Binarise first, for example (data > threshold).astype(int)."
+            f"{name} must contain only {unit.support}, got {wrong} other entries of {total} (such as {shown}). "
+            f"{unit.remedy}"
         )
 
 
-def _known_values(x: Any) -> np.ndarray | None:
+def _contains(unit: Any, values: np.ndarray) -> np.ndarray:
+    values = values.astype("int8") if values.dtype == bool else values
+    return _contains_function(unit, values.dtype.name, values.ndim)(values)
+
+
+@lru_cache(maxsize=16)
+def _contains_function(unit: Any, dtype: str, ndim: int):
+    x = pt.tensor(dtype=dtype, shape=(None,) * ndim)
+    return pytensor.function([x], unit.contains(x), mode="FAST_COMPILE")
+
+
+def known_values(x: Any) -> np.ndarray | None:
     """The numbers in ``x`` if they are at hand: arrays, constants, shared data, data frames, sparse matrices."""
     if isinstance(x, Constant):
         return np.asarray(x.data)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.checks import binary_data, whole_number
+from pymc_rbm.checks import unit_data, whole_number
+from pymc_rbm.units import Bernoulli
 
 __all__ = ["bars_and_stripes", "digits", "from_npz"]
 
@@ -81,7 +82,7 @@ def from_npz(path: str | Path) -> xr.DataArray:
                 contents = {name: file[name].shape for name in file.files}
                 raise ValueError(f"{path} holds {contents}; expected one two-dimensional array, or one called 'data'.")
             rows = file[names[0]]
-    rows = binary_data(rows, name=f"The array in {path}")
+    rows = unit_data(rows, Bernoulli(), name=f"The array in {path}")
     side = round(rows.shape[1] ** 0.5)
     return _images(rows, (side, side) if side**2 == rows.shape[1] else None)
 

@@ -16,29 +16,33 @@ from pytensor.compile.io import In, Out
 from pymc_rbm.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states
 from pymc_rbm.gibbs import sweep, sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.machine import HIDDEN, VISIBLE, restricted
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.precision import check_normalisable
 
 __all__ = ["draw_visible"]
 
+Shapes = tuple[tuple[int, ...], ...]
 
-def draw_visible(
-    rng: np.random.Generator, rows: int, n_sweeps: int, W: np.ndarray, b: np.ndarray, c: np.ndarray
-) -> np.ndarray:
+
+def draw_visible(rng: np.random.Generator, rows: int, n_sweeps: int, machine: Machine) -> np.ndarray:
     """Draw independent rows of visible states, shape (rows, visible); ``rng`` advances.
 
     Exact if one side can be enumerated; otherwise each row is the end of a chain of ``n_sweeps`` sweeps that started
     from a dispersed state of its own.
     """
-    W, b, c = parameters = [np.ascontiguousarray(p, dtype="float64") for p in (W, b, c)]
-    if not all(np.isfinite(p).all() for p in parameters):
+    if not all(np.isfinite(p).all() for p in machine.parameters):
         raise ValueError("The parameters of an RBM must be finite numbers; got NaN or infinity while drawing.")
+    machine = machine.numeric()
+    check_normalisable(machine)
+    template, parameters = machine.template, machine.parameters
+    shapes = tuple(p.shape for p in parameters)
     with DeferredInterrupt() as interrupt:
-        if is_enumerable(restricted(W, b, c)):
-            layer, cdf = _enumerated_cdf(W.shape, W.tobytes(), b.tobytes(), c.tobytes())
+        if is_enumerable(machine):
+            layer, cdf = _enumerated_cdf(template, shapes, *(p.tobytes() for p in parameters))
             indices = np.searchsorted(cdf, rng.random(rows) * cdf[-1], side="right")
-            next_rng, v = _visible_of_index_function(W.shape, layer)(rng, indices, *parameters)
+            next_rng, v = _visible_of_index_function(template, shapes, layer)(rng, indices, *parameters)
         else:
-            next_rng, v = _chain_function()(rng, rows, n_sweeps, *parameters)
+            next_rng, v = _chain_function(template)(rng, rows, n_sweeps, *parameters)
     if interrupt.pending:
         raise KeyboardInterrupt
     if next_rng is not rng:  # the compiled function worked on a copy
@@ -47,25 +51,25 @@ def draw_visible(
 
 
 @lru_cache(maxsize=4)
-def _enumerated_cdf(shape: tuple[int, int], *parameters: bytes) -> tuple[int, np.ndarray]:
+def _enumerated_cdf(template: Machine, shapes: Shapes, *parameters: bytes) -> tuple[int, np.ndarray]:
     """The smaller layer and the cumulated weights of its joint states, kept for the next draws."""
-    W, b, c = (np.frombuffer(p) for p in parameters)
-    layer, log_weights = _log_weights_function(shape)
-    log_p = log_weights(W.reshape(shape), b, c)
+    layer, log_weights = _log_weights_function(template, shapes)
+    log_p = log_weights(*(np.frombuffer(p).reshape(shape) for p, shape in zip(parameters, shapes, strict=True)))
     return layer, np.cumsum(np.exp(log_p - log_p.max()))
 
 
 @lru_cache(maxsize=16)
-def _log_weights_function(shape):
-    machine, inputs = _machine(shape)
+def _log_weights_function(template: Machine, shapes: Shapes):
+    machine, inputs = _sized(template, shapes)
     layer, count = cheapest_layer(machine)
-    return layer, pytensor.function(inputs, log_weights_of_states(machine, layer, np.arange(int(count))))
+    log_weights = log_weights_of_states(machine, layer, np.arange(int(count)))
+    return layer, pytensor.function(inputs, log_weights, on_unused_input="ignore")
 
 
 @lru_cache(maxsize=16)
-def _visible_of_index_function(shape, layer):
-    """(rng, indices, W, b, c) -> (rng, v): the indexed states of ``layer``, and v given them."""
-    machine, inputs = _machine(shape)
+def _visible_of_index_function(template: Machine, shapes: Shapes, layer: int):
+    """(rng, indices, parameters…) -> (rng, v): the indexed states of ``layer``, and v given them."""
+    machine, inputs = _sized(template, shapes)
     rng, indices = pt.random.rng("rng"), pt.lvector("indices")
     states, next_rng = joint_states(machine, layer, indices), rng
     if layer == HIDDEN:
@@ -75,10 +79,10 @@ def _visible_of_index_function(shape, layer):
     )
 
 
-@lru_cache(maxsize=1)
-def _chain_function():
-    """(rng, rows, sweeps, W, b, c) -> (rng, v)."""
-    machine, inputs = _machine((None, None))
+@lru_cache(maxsize=16)
+def _chain_function(template: Machine):
+    """(rng, rows, sweeps, parameters…) -> (rng, v)."""
+    machine, inputs = template.symbolic()
     rng, rows, n = pt.random.rng("rng"), pt.lscalar("rows"), pt.lscalar("sweeps")
     visible = machine.layers[VISIBLE]
     next_rng, start = visible.unit.dispersed((rows, visible.bias.shape[0]), rng)
@@ -86,6 +90,6 @@ def _chain_function():
     return pytensor.function([In(rng, mutable=True), rows, n, *inputs], [Out(next_rng, borrow=True), v])
 
 
-def _machine(shape):
-    inputs = [pt.tensor(dtype="float64", shape=s) for s in (shape, shape[:1], shape[1:])]
-    return restricted(*inputs), inputs
+def _sized(template: Machine, shapes: Shapes):
+    inputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
+    return template.with_parameters(inputs), inputs

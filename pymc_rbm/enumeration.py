@@ -20,12 +20,14 @@ from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import Machine, logsumexp
+from pymc_rbm.precision import gaussian_log_partition, is_gaussian
 
 __all__ = [
     "ENUMERABLE",
     "IntractableError",
     "cheapest_layer",
     "is_enumerable",
+    "is_tractable",
     "joint_states",
     "log_weights_of_states",
     "sizes_of",
@@ -54,7 +56,7 @@ def cheapest_layer(machine: Machine) -> tuple[int, float]:
     """The layer with the fewest joint states, and their number: infinite if no layer is known to be finite."""
     sizes = sizes_of(machine)
     counts = [
-        float(len(layer.unit.states)) ** n if layer.unit.states and n is not None else np.inf
+        float(len(layer.unit.states)) ** (n // layer.unit.width) if layer.unit.states and n is not None else np.inf
         for layer, n in zip(machine.layers, sizes, strict=True)
     ]
     layer = int(np.argmin(counts))
@@ -66,22 +68,27 @@ def is_enumerable(machine: Machine) -> bool:
     return cheapest_layer(machine)[1] <= 2**ENUMERABLE
 
 
+def is_tractable(machine: Machine) -> bool:
+    """Whether log Z is known inside a graph: by enumeration, or as an integral over Gaussian units only."""
+    return is_enumerable(machine) or is_gaussian(machine)
+
+
 def joint_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
     """The joint states of ``layer`` with the given indices, shape (len(indices), size), as digits of the index."""
-    unit, n = machine.layers[layer].unit, sizes_of(machine)[layer]
-    values = np.asarray(unit.states, dtype=unit.dtype)
-    digits = (pt.as_tensor(indices)[:, None] // len(values) ** np.arange(n or 0)) % len(values)
-    return pt.as_tensor(values)[digits]
+    unit, n = machine.layers[layer].unit, sizes_of(machine)[layer] or 0
+    values = np.asarray(unit.states, dtype=unit.dtype).reshape(-1, unit.width)
+    digits = (pt.as_tensor(indices)[:, None] // len(values) ** np.arange(n // unit.width)) % len(values)
+    return pt.as_tensor(values)[digits].reshape((-1, n))
 
 
 def log_weights_of_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
     """``-F(x)`` for the indexed joint states of ``layer``; parameters' batch axes come first."""
     states = joint_states(machine, layer, indices)
+    core = np.ones(len(machine.parameters), dtype=int)
+    core[len(machine.layers) :][: len(machine.couplings)] = 2
     batched = [
-        pt.expand_dims(p, -2) if pt.as_tensor(p).ndim > 1 else p for p in machine.parameters[: len(machine.layers)]
-    ]
-    batched += [
-        pt.expand_dims(c.weights, -3) if pt.as_tensor(c.weights).ndim > 2 else c.weights for c in machine.couplings
+        pt.expand_dims(p, -1 - n) if pt.as_tensor(p).ndim > n else p
+        for p, n in zip(machine.parameters, core, strict=True)
     ]
     return -machine.with_parameters(batched).free_energy(states, layer)
 
@@ -126,6 +133,7 @@ def symbolic_log_partition(machine: Machine) -> TensorVariable:
     """Log Z as a node of a graph, decided from what the parameters are.
 
     - One layer has at most 16 binary units: the exact sum, differentiable.
+    - All units are Gaussian: the integral, differentiable, too.
     - Else, parameters that are all constants or shared data: zero. The log-density is then unnormalised; the constant
       that is missing matters to no sampler (PyMC's CAR does the same).
     - Else a node that builds but raises `IntractableError` when it is evaluated or differentiated.
@@ -137,14 +145,16 @@ def symbolic_log_partition(machine: Machine) -> TensorVariable:
         layer, count = cheapest_layer(inner)
         log_z = logsumexp(log_weights_of_states(inner, layer, np.arange(int(count))))
         return EnumeratedLogPartition(inputs, [log_z], inline=True, name="log Z")(*parameters)
+    if is_gaussian(machine):
+        return gaussian_log_partition(machine)
     # A generator among the inputs means that some parameter is random.
     if all(
         isinstance(p, Constant | SharedVariable) and not isinstance(p.type, RandomType)
         for p in graph_inputs(parameters)
     ):
         return pt.zeros((), dtype=parameters[0].dtype)
-    n = len(machine.layers)
-    batch_ndim = max([p.ndim - 1 for p in parameters[:n]] + [p.ndim - 2 for p in parameters[n:]])
+    n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
+    batch_ndim = max([p.ndim - 1 for p in parameters[:n]] + [p.ndim - 2 for p in parameters[n:m]])
     return IntractableLogPartition(_intractable_message(machine), batch_ndim)(*parameters)
 
 

@@ -24,7 +24,7 @@ from pytensor.gradient import disconnected_grad
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.checks import shape_of
-from pymc_rbm.enumeration import is_enumerable, sizes_of, symbolic_log_partition
+from pymc_rbm.enumeration import is_tractable, sizes_of, symbolic_log_partition
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import Machine
 
@@ -87,6 +87,8 @@ def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: A
 def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
     """Exact gradient of log Z by enumeration of the smaller side, at most 16 units. No bias, no noise.
 
+    Or by integration, where all units are Gaussian.
+
     The persistent chains run along, for diagnosis only.
 
     Raises
@@ -94,7 +96,7 @@ def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sw
     ValueError
         If the machine is too large.
     """
-    if not is_enumerable(machine):
+    if not is_tractable(machine):
         raise ValueError(
             f"method='exact' enumerates the smaller side, which has more than 16 units: sizes {sizes_of(machine)}. Use "
             "method='pcd'."

@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.functionals import activity
-from pymc_rbm.machine import Machine
+from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.measures import cautious, columns, convergence, count_units
 from pymc_rbm.probes import ProbeResult, run_probes
 from pymc_rbm.thresholds import FEW_DRAWS, SATURATED
+from pymc_rbm.units import Bernoulli
 from pymc_rbm.verdict import NOT_MIXED, UNKNOWN, Finding, judge_chains, judge_probes, judge_units
 from pymc_rbm.watched import Watched
 
@@ -98,14 +99,17 @@ def _units(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> tup
     if watched.states is None:
         return {}, n_still
     low, high = watched.states.min(1), watched.states.max(1)
-    found: dict[str, float] = {f"visible_{key}": n for key, n in count_units(low, high).items()}
+    unit = Bernoulli() if watched.machine is None else watched.machine.layers[VISIBLE].unit
+    counts = count_units(unit.level(low), unit.level(high))
+    found: dict[str, float] = {f"visible_{key}": n for key, n in counts.items()}
     if watched.machine is not None:
         own = activity(watched.machine, watched.states, rng)
         hidden = count_units(own["hidden_low"], own["hidden_high"], SATURATED)
         found |= {f"hidden_{key}": n for key, n in hidden.items()}
         found["hidden_saturated_share"] = float(own["saturated"])
-        # The machine's own probability that a unit is not what it always was, times the effective number of draws.
-        other = np.where(high.max(0) == 0, own["visible_expected"], 1 - own["visible_expected"])
+        # The machine's own probability that a unit is not what it always was (exact for two values, a lower bound for
+        # more), times the effective number of draws.
+        other = np.abs(unit.level(own["visible_expected"]) - unit.level(low.min(0)))
         constant = np.ptp(np.concatenate([low, high]), axis=0) == 0
         effective = table["ess_bulk"].min().fillna(low.shape[0] * watched.states.shape[1]).item()
         found["visible_unexplained"] = float((other * constant).max() * effective)

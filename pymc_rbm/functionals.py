@@ -17,6 +17,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.precision import check_normalisable
 from pymc_rbm.thresholds import NEGLIGIBLE_SINGULAR_VALUE, SATURATED
 
 __all__ = ["FUNCTIONALS", "activity", "functionals", "leading_directions", "numeric", "symbolic_functionals"]
@@ -33,13 +34,14 @@ def numeric(machine: Machine) -> Machine:
             f"Expected a machine of a visible and a hidden layer, got {len(machine.layers)} layers and "
             f"{len(machine.couplings)} couplings."
         )
-    parameters = [np.asarray(p, dtype="float64") for p in machine.parameters]
-    if not all(np.isfinite(p).all() for p in parameters):
-        raise ValueError("The machine's parameters contain NaN or infinity.")
-    b, c, W = parameters
+    b, c, W = (np.asarray(p) for p in machine.parameters[:3])
     if W.shape != (*b.shape, *c.shape):
         raise ValueError(f"The shapes do not fit: W {W.shape}, b {b.shape}, c {c.shape}, or they have batch axes.")
-    return machine.with_parameters(parameters)
+    machine = machine.numeric()
+    if not all(np.isfinite(p).all() for p in machine.parameters):
+        raise ValueError("The machine's parameters contain NaN or infinity.")
+    check_normalisable(machine)
+    return machine
 
 
 def leading_directions(machine: Machine, most: int = MOST_DIRECTIONS) -> np.ndarray:
@@ -68,7 +70,7 @@ def symbolic_functionals(machine: Machine, v: Any, directions: Any) -> list[Tens
 
 def functionals(machine: Machine, v: np.ndarray) -> dict[str, np.ndarray]:
     """Return the `FUNCTIONALS` of states of shape (…, visible); projections have the directions last."""
-    evaluate, U = _functionals_function(template(machine)), leading_directions(machine)
+    evaluate, U = _functionals_function(machine.template), leading_directions(machine)
     rows = v.reshape(-1, v.shape[-1])
     parts = [evaluate(part, U, *machine.parameters) for part in _chunks(rows, machine)]
     joined = [np.concatenate(x) for x in zip(*parts, strict=True)]
@@ -81,12 +83,12 @@ def activity(machine: Machine, v: np.ndarray, rng: np.random.Generator) -> dict[
     Returns
     -------
     dict
-        ``visible_expected`` (visible,): mean of p(v_i = 1 | h) with h drawn given each state, which is what the share
-        of draws with the unit on must be if the states are draws of this machine. ``hidden_low``, ``hidden_high``
-        (chain, hidden): the range over draws of p(h_j = 1 | v). ``saturated``: the share of (draw, hidden unit) pairs
-        where that probability is within .01 of 0 or 1.
+        ``visible_expected`` (visible,): mean of E[v_i | h] with h drawn given each state, which is what the mean over
+        draws must be if the states are draws of this machine. ``hidden_low``, ``hidden_high`` (chain, hidden): the
+        range over draws of the level of E[h_j | v] between its extremes (`Unit.level`), for binary units the
+        probability of 1. ``saturated``: the share of (draw, hidden unit) pairs where it is within .01 of 0 or 1.
     """
-    evaluate = _activity_function(template(machine))
+    evaluate = _activity_function(machine.template)
     low, high = [], []
     expected, saturated, count = np.zeros(v.shape[-1]), 0, 0
     for chain in v:
@@ -106,17 +108,6 @@ def activity(machine: Machine, v: np.ndarray, rng: np.random.Generator) -> dict[
     }
 
 
-def template(machine: Machine) -> Machine:
-    """The machine without parameters: what compiled functions are kept by."""
-    return machine.with_parameters([None] * len(machine.parameters))
-
-
-def symbolic(template: Machine) -> tuple[Machine, list[TensorVariable]]:
-    """The template with inputs of a compiled function for parameters, and these inputs."""
-    inputs = [*(pt.dvector() for _ in template.layers), *(pt.dmatrix() for _ in template.couplings)]
-    return template.with_parameters(inputs), inputs
-
-
 def _chunks(rows: np.ndarray, machine: Machine) -> list[np.ndarray]:
     size = max(1, CHUNK_ENTRIES // max(np.shape(machine.couplings[0].weights)))
     return [rows[i : i + size] for i in range(0, len(rows), size)]
@@ -125,7 +116,7 @@ def _chunks(rows: np.ndarray, machine: Machine) -> list[np.ndarray]:
 @lru_cache(maxsize=16)
 def _functionals_function(template: Machine):
     """(v, directions, parameters…) -> the `FUNCTIONALS` by row."""
-    machine, inputs = symbolic(template)
+    machine, inputs = template.symbolic()
     v, directions = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dmatrix()
     return pytensor.function([v, directions, *inputs], symbolic_functionals(machine, v, directions))
 
@@ -133,10 +124,10 @@ def _functionals_function(template: Machine):
 @lru_cache(maxsize=16)
 def _activity_function(template: Machine):
     """(rng, v, parameters…) -> rng, sum of p(v | h), least and most p(h | v) over rows, number of saturated."""
-    machine, inputs = symbolic(template)
+    machine, inputs = template.symbolic()
     rng, v = pt.random.rng("rng"), pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
     (_, h), next_rng = sweep(machine, [v, None], rng, clamped=[True, None])
-    p = machine.mean(HIDDEN, [v, None])
+    p = machine.layers[HIDDEN].unit.level(machine.mean(HIDDEN, [v, None]))
     extreme = pt.or_(p < SATURATED, p > 1 - SATURATED).sum()
     expected = machine.mean(VISIBLE, [None, h]).sum(0)
     return pytensor.function([rng, v, *inputs], [next_rng, expected, p.min(0), p.max(0), extreme])

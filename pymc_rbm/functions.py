@@ -13,7 +13,7 @@ import xarray as xr
 from pytensor.graph.basic import Variable
 
 from pymc_rbm.checks import restricted_sizes, shape_of
-from pymc_rbm.machine import HIDDEN, VISIBLE, machine_of, restricted
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, machine_of, restricted
 
 __all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]
 
@@ -89,11 +89,24 @@ def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden"
     """
     machine = machine_of(target, learned)
     [weights] = machine.couplings
-    values = conditional_hidden(np.asarray(v), weights.weights, machine.layers[HIDDEN].bias)
+    _check(weights.weights, None, machine.layers[HIDDEN].bias, v=np.asarray(v))
+    values = _hidden_mean(machine.numeric(), np.asarray(v))
     if not isinstance(v, xr.DataArray):
         return xr.DataArray(values, dims=[*(f"row_{i}" for i in range(values.ndim - 1)), dim])
     coords = {name: x for name, x in v.coords.items() if v.dims[-1] not in x.dims}
     return xr.DataArray(values, dims=(*v.dims[:-1], dim), coords=coords)
+
+
+def _hidden_mean(machine: Machine, v: np.ndarray) -> np.ndarray:
+    mean = _hidden_mean_function(machine.template)
+    return mean(v.astype("float64").reshape(-1, v.shape[-1]), *machine.parameters).reshape(*v.shape[:-1], -1)
+
+
+@lru_cache(maxsize=16)
+def _hidden_mean_function(template: Machine):
+    machine, inputs = template.symbolic()
+    v = pt.dmatrix("v")
+    return pytensor.function([v, *inputs], machine.mean(HIDDEN, [v, None]), on_unused_input="ignore")
 
 
 def _energy(v, h, W, b, c):

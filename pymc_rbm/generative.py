@@ -84,9 +84,9 @@ def _add_machine(fixed: pm.Model, name: str, rv: Any, size: int | tuple[int, ...
     dims = fixed.named_vars_to_dims.get(name)
     if dims is not None:
         dims = dims[-1:] if size is None else None
-    log_z = parameters[3] if len(parameters) == 4 else None
-    W, b, c = (machine.couplings[0].weights, machine.layers[0].bias, machine.layers[1].bias)
-    v = RBM(name, W, b, c, log_z=log_z, sweeps=op.sweeps, size=size, dims=dims)
+    W, (visible, hidden) = machine.couplings[0].weights, machine.layers
+    units = {"visible": visible.unit, "hidden": hidden.unit, "log_z": op.log_z(*parameters)}
+    v = RBM(name, W, visible.bias, hidden.bias, **units, sweeps=op.sweeps, size=size, dims=dims)
     pm.Deterministic(f"{name}_free_energy", machine.free_energy(v))
     for h in fixed.basic_RVs:
         if isinstance(h.owner.op, HiddenRV) and rbm_of(h.owner.inputs[2]) is rv:

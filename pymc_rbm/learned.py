@@ -14,9 +14,9 @@ from arviz_base import dict_to_dataset
 
 from pymc_rbm.history import History
 from pymc_rbm.learner import Learner
-from pymc_rbm.machine import HIDDEN, Machine
 from pymc_rbm.moments import gradient_and_error
 from pymc_rbm.objective import direct_parameters
+from pymc_rbm.records import recorded_parameters, recorded_units
 
 __all__ = ["averaged", "learned_tree", "restore", "save"]
 
@@ -34,12 +34,13 @@ def learned_tree(model: pm.Model, learner: Learner, history: History, attrs: dic
     groups: dict[str, xr.Dataset | None] = {}
     for prefix, use_average in (("", False), ("averaged_", True)):
         parameters, machines = learner.parameters(use_average)
-        named = {name: _named_parameters(name, machine, units[name]) for name, machine in machines.items()}
+        named = {name: recorded_parameters(name, machine, units[name]) for name, machine in machines.items()}
+        families = {key: x for name, machine in machines.items() for key, x in recorded_units(name, machine).items()}
         groups[f"{prefix}parameters"] = dataset(parameters, dims)
         groups[f"{prefix}machines"] = dataset(
             {key: value for part in named.values() for key, (_, value) in part.items()},
             {key: list(d) for part in named.values() for key, (d, _) in part.items()},
-        )
+        ).assign_attrs(families)
         if not use_average and learner.persistent:
             groups["gradient"] = gradient_and_error(machines, learner)
     rows = {f"{name}_rows": values for name, values in learner.some_rows().items()}
@@ -62,15 +63,6 @@ def _unit_dims(model: pm.Model, x, dims: dict) -> tuple[str, str]:
     hidden_bias = direct_parameters(model, x)[2]
     own = dims.get(hidden_bias.name) if hidden_bias is not None else None
     return dims[x.name][-1] if x.name in dims else f"{x.name}_unit", own[-1] if own else f"{x.name}_hidden"
-
-
-def _named_parameters(name: str, machine: Machine, units: tuple[str, str]) -> dict[str, tuple[tuple[str, ...], Any]]:
-    b, c, W = machine.parameters
-    return {
-        f"{name}_weights": (units, W),
-        f"{name}_visible_bias": (units[:1], b),
-        f"{name}_hidden_bias": (units[HIDDEN:], c),
-    }
 
 
 def _state(learner: Learner) -> xr.Dataset:

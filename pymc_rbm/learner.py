@@ -18,9 +18,9 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.centring import OFFSET_RATE, centred
 from pymc_rbm.estimators import NegativePhase
 from pymc_rbm.gibbs import sweeps as run_sweeps
-from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.objective import direct_parameters, objective, parameter_variables, start_values
-from pymc_rbm.observed import MOST_ROWS, Observed
+from pymc_rbm.observed import MOST_ROWS, Observed, learned_variables
 
 __all__ = ["FUNCTIONALS", "Learner", "Settings"]
 
@@ -59,7 +59,7 @@ class Learner:
         rng: np.random.Generator,
     ):
         self.rng, self.observed, self._settings = rng, observed, settings
-        values, points = model.continuous_value_vars, start_values(model, observed, start, rng)
+        values, points = learned_variables(model), start_values(model, observed, start, rng)
         self._parameters = [pytensor.shared(points[v.name].astype(v.dtype), name=v.name) for v in values]
         self._given = dict(zip(values, self._parameters, strict=True))
         self._averages = [pytensor.shared(p.get_value(), name=f"{p.name}_average") for p in self._parameters]
@@ -67,9 +67,9 @@ class Learner:
         self._rate = pytensor.shared(np.asarray(0.0, dtype=pytensor.config.floatX), name="learning_rate")
         self._sweeps = pytensor.shared(np.asarray(1, dtype="int64"), name="sweeps")
         self._machines = [x.machine.with_parameters(self._at_parameters(model, x.machine.parameters)) for x in observed]
-        self._data = [self._completed(x) for x in observed]
+        self._data = [self._completed(i) for i in range(len(observed))]
         self._rows = [pt.lvector(f"{x.name}_rows") for x in observed]
-        self._particles = [self._dispersed(x, settings.chains) for x in observed]
+        self._particles = [self._dispersed(i, settings.chains) for i in range(len(observed))]
         self._update = self._compile_update(model)
         self._pseudo = self._compile_pseudo_log_likelihood()
         variables = parameter_variables(model)
@@ -101,7 +101,7 @@ class Learner:
     def pseudo_log_likelihood(self) -> list[float]:
         """Stochastic estimate per row, a total over units: one random unit of each of some random rows."""
         rows = [self.rng.permutation(len(x.rows))[: np.clip(len(x.rows) // 5, *MONITORED_ROWS)] for x in self.observed]
-        units = [self.rng.integers(x.rows.shape[1], size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
+        units = [self.rng.integers(x.units, size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
         return [float(x) for x in self._pseudo(*rows, *units)]
 
     def parameters(self, averaged: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Machine]]:
@@ -165,20 +165,21 @@ class Learner:
         graphs = model.replace_rvs_by_values([pt.as_tensor(x) for x in variables])
         return graph_replace(graphs, self._given, strict=False)
 
-    def _dispersed(self, x: Observed, chains: int):
+    def _dispersed(self, i: int, chains: int):
         """Shared start states of the chains."""
-        rng = np.random.default_rng(self.rng.integers(2**31))
+        x, rng = self.observed[i], np.random.default_rng(self.rng.integers(2**31))
         size = (chains, x.rows.shape[1])
-        _, states = x.machine.layers[VISIBLE].unit.dispersed(size, pt.random.shared_rng(rng))
+        _, states = self._machines[i].layers[VISIBLE].unit.dispersed(size, pt.random.shared_rng(rng))
         return pytensor.shared(pytensor.function([], states, mode="FAST_COMPILE")(), name=f"{x.name}_particles")
 
-    def _completed(self, x: Observed):
+    def _completed(self, i: int):
         """The data as a shared variable, not copied; missing entries start as independent draws at the data's means."""
+        x, unit = self.observed[i], self._machines[i].layers[VISIBLE].unit
         if x.missing is None:
             return pytensor.shared(x.rows, name=f"{x.name}_data", borrow=True)
         rng = np.random.default_rng(self.rng.integers(2**31))
-        field = np.broadcast_to(x.log_odds, x.rows.shape)
-        _, drawn = x.machine.layers[VISIBLE].unit.sample(pt.as_tensor(field), pt.random.shared_rng(rng))
+        field = unit.scaled(pt.as_tensor(np.broadcast_to(x.bias, x.rows.shape)))
+        _, drawn = unit.sample(field, pt.random.shared_rng(rng))
         drawn = pytensor.function([], drawn, mode="FAST_COMPILE")()
         return pytensor.shared(np.where(x.missing, drawn, x.rows), name=f"{x.name}_data")
 
@@ -192,13 +193,9 @@ class Learner:
         for i, (x, machine) in enumerate(zip(self.observed, self._machines, strict=True)):
             batch, weights, next_rng = self._batch(i, next_rng, sweeps, updates)
             batches.append((batch, weights))
-            base = Machine(
-                tuple(
-                    Layer(layer.unit, x.log_odds.astype(pytensor.config.floatX) if k == VISIBLE else 0.0 * layer.bias)
-                    for k, layer in enumerate(machine.layers)
-                ),
-                (),
-            )
+            biases = [0.0 * layer.bias for layer in machine.layers]
+            biases[VISIBLE] = x.bias.astype(pytensor.config.floatX)
+            base = machine.without_couplings(biases)
             phase = settings.method(machine, base, batch, self._particles[i], next_rng, sweeps)
             next_rng = phase.rng
             phases.append(phase)
@@ -252,8 +249,11 @@ class Learner:
         """Centre the gradients of a machine's own W, b and c in place; return the updates of the offsets."""
         W, b, c = (self._given[model.rvs_to_values[p]] for p in own)
         mu = pytensor.shared(x.mean.astype(W.dtype), name=f"{x.name}_visible_offset")
-        lam = pytensor.shared(np.full(c.get_value(borrow=True).shape, 0.5, W.dtype), name=f"{x.name}_hidden_offset")
-        gradients[W], gradients[b], gradients[c] = centred(gradients[W], gradients[b], gradients[c], mu, lam)
+        own_units = [layer.unit for layer in machine.layers]
+        start = np.full(c.get_value(borrow=True).shape, own_units[HIDDEN].middle, W.dtype)
+        lam = pytensor.shared(start, name=f"{x.name}_hidden_offset")
+        offsets = [unit.scaled(offset) for unit, offset in zip(own_units, (mu, lam), strict=True)]
+        gradients[W], gradients[b], gradients[c] = centred(gradients[W], gradients[b], gradients[c], *offsets)
         states = [batch, phase.particles]
         visible = sum(v.mean(0) for v in states) / 2
         hidden = sum(machine.mean(HIDDEN, [v, None]).mean(0) for v in states) / 2
@@ -261,9 +261,14 @@ class Learner:
         return {offset: value.astype(offset.dtype) for offset, value in new.items()}
 
     def _compile_pseudo_log_likelihood(self):
-        units = [pt.lvector() for _ in self.observed]
+        chosen = [pt.lvector() for _ in self.observed]
         per_row = [
-            data.shape[1] * machine.log_conditional(data[rows], unit).mean()
-            for machine, data, rows, unit in zip(self._machines, self._data, self._rows, units, strict=True)
+            x.units * machine.log_conditional(data[rows], unit).mean()
+            if machine.layers[VISIBLE].unit.states
+            else pt.as_tensor(np.nan)  # real units have no conditional in closed form
+            for x, machine, data, rows, unit in zip(
+                self.observed, self._machines, self._data, self._rows, chosen, strict=True
+            )
         ]
-        return pm.compile([*self._rows, *units], per_row, **self._settings.compile_kwargs)
+        inputs = [*self._rows, *chosen]
+        return pm.compile(inputs, per_row, on_unused_input="ignore", **self._settings.compile_kwargs)

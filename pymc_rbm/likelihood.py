@@ -83,7 +83,7 @@ def log_likelihood(
     if not isinstance(log_z, LogPartitionEstimate):
         log_z = LogPartitionEstimate(_finite_number(log_z), 0.0, "given")
     rows = visible_rows(machine, data)
-    values = -_free_energies(machine, rows) - log_z.estimate
+    values = -free_energies(machine, rows) - log_z.estimate
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     _warn(log_z, spread)
     by_rows, by_log_z = spread / np.sqrt(len(values)), log_z.standard_error
@@ -144,8 +144,8 @@ def pseudo_log_likelihood(
         raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}.")
     machine = finite(machine_of(target, learned))
     rows = visible_rows(machine, data)
-    n = rows.shape[1]
-    conditional = _conditional_function(machine.with_parameters([None] * len(machine.parameters)))
+    n = rows.shape[1] // machine.layers[VISIBLE].unit.width
+    conditional = _conditional_function(machine.template)
     if method == "stochastic":
         units = np.random.default_rng(random_seed).integers(n, size=len(rows))
         values = n * conditional(rows, units, *machine.parameters)
@@ -182,17 +182,16 @@ def _row_coords(data: Any, name: str) -> tuple[str, dict[str, Any]]:
     return dim, {str(k): x for k, x in data.coords.items() if x.dims == (dim,)}
 
 
-def _free_energies(machine: Machine, rows: np.ndarray) -> np.ndarray:
-    function = _free_energy_function(machine.with_parameters([None] * len(machine.parameters)))
+def free_energies(machine: Machine, rows: np.ndarray) -> np.ndarray:
+    function = _free_energy_function(machine.template)
     widest = max(np.size(layer.bias) for layer in machine.layers)
     pieces = np.array_split(rows, -(-len(rows) * widest // CHUNK_ENTRIES))
     return np.concatenate([function(piece, *machine.parameters) for piece in pieces])
 
 
 def _symbols(template: Machine) -> tuple[Machine, TensorVariable, list[TensorVariable]]:
-    inputs = [*(pt.dvector() for _ in template.layers), *(pt.dmatrix() for _ in template.couplings)]
-    v = pt.tensor(dtype=template.layers[VISIBLE].unit.dtype, shape=(None, None))
-    return template.with_parameters(inputs), v, inputs
+    machine, inputs = template.symbolic()
+    return machine, pt.tensor(dtype=template.layers[VISIBLE].unit.dtype, shape=(None, None)), inputs
 
 
 @lru_cache(maxsize=16)

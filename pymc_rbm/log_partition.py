@@ -17,6 +17,7 @@ from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_o
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
 from pymc_rbm.machine import Machine, logsumexp, machine_of
+from pymc_rbm.precision import check_normalisable, gaussian_log_partition, is_gaussian
 from pymc_rbm.work import Work
 
 __all__ = ["finite", "log_partition", "visible_rows"]
@@ -50,7 +51,7 @@ def log_partition(
     learned : DataTree, optional
         What `fit` returned; its ``parameters`` stand in for the model's random variables.
     method : {"auto", "exact", "ais", "reverse_ais", "tempering", "compare"}
-        - "exact" enumerates the smaller layer, up to 2²⁵ states.
+        - "exact" enumerates the smaller layer, up to 2²⁵ states, or integrates where all units are Gaussian.
         - "ais" is annealed importance sampling from a base of independent units.
         - "reverse_ais" anneals in the other direction, from ``data``, or without it from the ends of a forward run.
         - "tempering" is parallel tempering with bridge sampling between neighbouring temperatures.
@@ -138,6 +139,8 @@ def log_partition(
     machine = finite(machine_of(target, learned))
     if learned is None and isinstance(target, xr.DataTree):
         learned = target
+    if method in ("auto", "exact") and is_gaussian(machine):
+        return LogPartitionEstimate(float(_gaussian_function(machine.template)(*machine.parameters)), 0.0, "exact")
     _, states = _enumerable_layer(machine)
     with Work(progressbar) as work:
         if method == "exact" or (method == "auto" and states <= QUICKLY_ENUMERATED_STATES):
@@ -157,15 +160,14 @@ def log_partition(
 
 def finite(machine: Machine) -> Machine:
     """Return the machine with float64 arrays for parameters; ValueError where they are not finite, or batched."""
-    parameters = [np.ascontiguousarray(p, dtype="float64") for p in machine.parameters]
-    if not all(np.isfinite(p).all() for p in parameters):
+    if not all(np.isfinite(np.asarray(p, dtype="float64")).all() for p in machine.parameters):
         raise ValueError("The machine's parameters contain NaN or infinity; log Z is not defined.")
-    biases, weights = parameters[: len(machine.layers)], parameters[len(machine.layers) :]
-    if any(p.ndim != 1 for p in biases) or any(p.ndim != 2 for p in weights):
-        raise ValueError(
-            f"Expected one machine, got parameters with batch axes: {[p.shape for p in parameters]}. Pass one row's."
-        )
-    return machine.with_parameters(parameters)
+    if any(np.ndim(x.bias) != 1 for x in machine.layers) or any(np.ndim(c.weights) != 2 for c in machine.couplings):
+        shapes = [np.shape(p) for p in machine.parameters]
+        raise ValueError(f"Expected one machine, got parameters with batch axes: {shapes}. Pass one row's.")
+    machine = machine.numeric()
+    check_normalisable(machine)
+    return machine
 
 
 def visible_rows(machine: Machine, data: Any, name: str = "data") -> np.ndarray:
@@ -175,7 +177,10 @@ def visible_rows(machine: Machine, data: Any, name: str = "data") -> np.ndarray:
     if rows.ndim != 2 or rows.shape[1] != size or not len(rows):
         raise ValueError(f"{name} must have shape (rows, {size}), got {np.shape(data)}.")
     if not unit.contains(pt.as_tensor(rows)).all().eval(mode="FAST_COMPILE"):
-        raise ValueError(f"{name} must hold only values that {unit} units can take, got others (or NaN).")
+        raise ValueError(
+            f"{name} must hold only values that {type(unit).__name__} units can take, {unit.support}; got others "
+            "(or NaN)."
+        )
     return rows.astype(unit.dtype)
 
 
@@ -196,15 +201,14 @@ def _base_mean(machine: Machine, base_mean: Any, learned: Any, rows: np.ndarray 
         base_mean = _of_learned(learned, "_mean")
     layer = machine.layers[0]
     if base_mean is None and rows is not None:
-        neutral = layer.unit.mean(pt.zeros(rows.shape[1])).eval(mode="FAST_COMPILE")
-        base_mean = (rows.sum(0) + neutral) / (len(rows) + 1)
+        base_mean = (rows.sum(0) + layer.unit.middle) / (len(rows) + 1)
     if base_mean is None:
         return None
     base_mean = np.asarray(base_mean, dtype="float64")
     if base_mean.shape != np.shape(layer.bias):
         raise ValueError(f"base_mean has shape {base_mean.shape}, the visible layer {np.shape(layer.bias)}.")
     with np.errstate(divide="ignore", invalid="ignore"):
-        certain = ~np.isfinite(layer.unit.field_of_mean(base_mean))
+        certain = ~np.isfinite(layer.unit.bias_of_mean(base_mean))
     if certain.any():
         raise ValueError(
             f"base_mean must lie strictly between the units' extremes, but {certain.sum()} entries do not. Shrink "
@@ -232,7 +236,7 @@ def _enumerate(machine: Machine, work: Work) -> float:
             f"Layers of sizes {sizes_of(machine)} have at least {count:.3g} joint states; enumeration stops at "
             f"{MAX_ENUMERATED_STATES:.3g}. Use method='compare' or 'ais'."
         )
-    template = machine.with_parameters([None] * len(machine.parameters))
+    template = machine.template
     log_sum = _enumeration_function(template, tuple(p.shape for p in machine.parameters), layer)
     chunk = max(1, CHUNK_ENTRIES // max(n or 1 for n in sizes_of(machine)))
     work.begin("enumerating", int(count))
@@ -246,6 +250,12 @@ def _enumerate(machine: Machine, work: Work) -> float:
     if not np.isfinite(total):
         raise ValueError("The sum over states is not finite: the machine cannot be normalised.")
     return total
+
+
+@lru_cache(maxsize=16)
+def _gaussian_function(template: Machine):
+    machine, inputs = template.symbolic()
+    return pytensor.function(inputs, gaussian_log_partition(machine))
 
 
 @lru_cache(maxsize=16)

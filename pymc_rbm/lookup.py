@@ -8,7 +8,6 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
-import xarray as xr
 from pymc.distributions.distribution import PartialObservedRV, SymbolicRandomVariable
 from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Variable, equal_computations
@@ -21,10 +20,10 @@ from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.machine import Machine, machine_of, restricted
+from pymc_rbm.machine import Machine, machine_of
 from pymc_rbm.random_variables import RBMRV
 
-__all__ = ["dependants", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of", "recorded_machine"]
+__all__ = ["dependants", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of"]
 
 
 def rbm_of(v: Variable) -> TensorVariable:
@@ -152,18 +151,3 @@ def _(target: pm.Model, learned: Any = None) -> Machine:
             f"model['{next(iter(found), 'v')}']."
         )
     return machine_of(next(iter(found.values())), learned)
-
-
-@machine_of.register
-def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None = None) -> Machine:
-    """The machine in the group ``machines`` of what `fit` or `sample_gibbs` returned; ``name`` chooses one of them."""
-    values = target["machines"].dataset if "machines" in target else {}
-    names = [str(x).removesuffix("_weights") for x in values if str(x).endswith("_weights")]
-    if name not in names and (name is not None or len(names) != 1):
-        raise ValueError(
-            f"Expected what pymc_rbm.fit or sample_gibbs returned, with one machine or the name of one of its "
-            f"machines: got a DataTree with {len(names)}, {names}, and name={name!r}."
-        )
-    name = name or names[0]
-    W, b, c = (np.asarray(values[f"{name}_{part}"]) for part in ("weights", "visible_bias", "hidden_bias"))
-    return restricted(W, b, c)

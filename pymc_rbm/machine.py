@@ -4,6 +4,7 @@ With states ``x_1 … x_L`` of the layers,
 
     E(x) = - Σ_i bias_iᵀ x_i - Σ_(i,j) x_iᵀ W_ij x_j - Σ_i log base_i(x_i),        p(x) = exp(-E(x)) / Z.
 
+Units with a scale of their own (`Unit.scaled`) enter the products with x/σ² for x, and add `Unit.offset`.
 A restricted Boltzmann machine has two layers and one coupling (Smolensky 1986; Hinton 2002). Everything
 else in the package (conditionals, free energy, annealing, learning) follows from the methods here.
 """
@@ -15,11 +16,11 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
-import pytensor
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.units import Bernoulli, Unit
+from pymc_rbm.units import Bernoulli, Unit, logsumexp
 
 __all__ = ["Coupling", "Layer", "Machine", "logsumexp", "machine_of", "restricted"]
 
@@ -33,6 +34,21 @@ class Layer:
 
     unit: Unit
     bias: Any
+
+    def energy(self, x: Any) -> TensorVariable:
+        """Return ``-bias·x - log base(x)`` (and the unit's offset), summed over the layer: its own energy."""
+        x = pt.as_tensor(x)
+        own = self.unit.offset(self.bias) - self.bias * self.unit.scaled(x) - self.unit.log_base(x)
+        return own.sum(-1)
+
+    def log_normaliser(self, field: Any) -> TensorVariable:
+        """Return ``log Σ_x exp(field·x + log base(x))`` (less the unit's offset), summed over the layer."""
+        return self.unit.log_normaliser(field).sum(-1) - self.unit.offset(self.bias).sum(-1)
+
+    @property
+    def log_z(self) -> TensorVariable:
+        """Log of the normaliser of the layer alone."""
+        return self.log_normaliser(self.unit.scaled(pt.as_tensor(self.bias)))
 
 
 @dataclass(frozen=True)
@@ -57,16 +73,45 @@ class Machine:
 
     @property
     def parameters(self) -> list[Any]:
-        """Biases of the layers, then weights of the couplings."""
-        return [layer.bias for layer in self.layers] + [c.weights for c in self.couplings]
+        """Biases of the layers, weights of the couplings, then the parameters of the layers' units."""
+        own = [p for layer in self.layers for p in layer.unit.parameters]
+        return [layer.bias for layer in self.layers] + [c.weights for c in self.couplings] + own
 
     def with_parameters(self, parameters: Sequence[Any]) -> Machine:
         """Return the same machine with other parameters, in the order of `parameters`."""
-        biases, weights = parameters[: len(self.layers)], parameters[len(self.layers) :]
+        given = iter(parameters)
+        biases, weights = [next(given) for _ in self.layers], [next(given) for _ in self.couplings]
+        units = [layer.unit.with_parameters([next(given) for _ in layer.unit.parameters]) for layer in self.layers]
+        if next(given, self) is not self:
+            raise ValueError(f"Expected {len(self.parameters)} parameters, got {len(parameters)}.")
         return Machine(
-            tuple(replace(layer, bias=b) for layer, b in zip(self.layers, biases, strict=True)),
+            tuple(Layer(unit, b) for unit, b in zip(units, biases, strict=True)),
             tuple(replace(c, weights=w) for c, w in zip(self.couplings, weights, strict=True)),
         )
+
+    @property
+    def template(self) -> Machine:
+        """The machine without parameters: what compiled functions are kept by."""
+        return self.with_parameters([None] * len(self.parameters))
+
+    def symbolic(self) -> tuple[Machine, list[TensorVariable]]:
+        """The machine with inputs of a compiled function for parameters (those of `numeric`), and these inputs."""
+        inputs = [pt.dvector() for _ in self.parameters]
+        for i in range(len(self.couplings)):
+            inputs[len(self.layers) + i] = pt.dmatrix()
+        return self.with_parameters(inputs), inputs
+
+    def numeric(self) -> Machine:
+        """The machine with float64 arrays for parameters, those of units with one entry for each of the layer's."""
+        n = len(self.layers) + len(self.couplings)
+        parameters = [np.ascontiguousarray(p, dtype="float64") for p in self.parameters]
+        sizes = [np.shape(layer.bias) for layer in self.layers for _ in layer.unit.parameters]
+        own = [np.array(np.broadcast_to(p, size)) for p, size in zip(parameters[n:], sizes, strict=True)]
+        return self.with_parameters(parameters[:n] + own)
+
+    def without_couplings(self, biases: Sequence[Any]) -> Machine:
+        """Independent units of the same families with the given biases, one entry a layer."""
+        return Machine(tuple(Layer(layer.unit, b) for layer, b in zip(self.layers, biases, strict=True)), ())
 
     def blocks(self) -> list[list[int]]:
         """Groups of layers that are independent given the others, in the order of a sweep.
@@ -89,21 +134,23 @@ class Machine:
         field = pt.as_tensor(self.layers[layer].bias)
         for c in self.couplings:
             if layer == c.second:
-                field = field + _times(state[c.first], pt.as_tensor(c.weights))
+                field = field + self._sent(c.first, state, pt.as_tensor(c.weights))
             elif layer == c.first:
-                field = field + _times(state[c.second], pt.as_tensor(c.weights).mT)
-        return field
+                field = field + self._sent(c.second, state, pt.as_tensor(c.weights).mT)
+        return self.layers[layer].unit.scaled(field)
+
+    def _sent(self, layer: int, state: State, weights: TensorVariable) -> TensorVariable:
+        return _times(self.layers[layer].unit.scaled(pt.as_tensor(state[layer]).astype(weights.dtype)), weights)
 
     def energy(self, state: State) -> TensorVariable:
         """Return ``E(x)`` of a joint state of all layers, one value a row."""
         weights_dtype = pt.as_tensor(self.layers[0].bias).dtype
         energy = pt.as_tensor(0.0, dtype=weights_dtype)
         for layer, x in zip(self.layers, state, strict=True):
-            x = pt.as_tensor(x).astype(weights_dtype)
-            energy = energy - (layer.bias * x + layer.unit.log_base(x)).sum(-1)
+            energy = energy + layer.energy(pt.as_tensor(x).astype(weights_dtype))
         for c in self.couplings:
-            sent = _times(state[c.first], pt.as_tensor(c.weights))
-            energy = energy - (sent * state[c.second]).sum(-1)
+            sent = self._sent(c.first, state, pt.as_tensor(c.weights))
+            energy = energy - (sent * self.layers[c.second].unit.scaled(pt.as_tensor(state[c.second]))).sum(-1)
         return energy
 
     def free_energy(self, x: Any, layer: int = VISIBLE) -> TensorVariable:
@@ -117,12 +164,11 @@ class Machine:
             raise ValueError(
                 "The free energy has a closed form only where the summed-out layers are not coupled to each other."
             )
-        own = self.layers[layer]
         x = pt.as_tensor(x)
-        free_energy = -(own.bias * x + own.unit.log_base(x)).sum(-1)
+        free_energy = self.layers[layer].energy(x)
         state = [x if i == layer else None for i in range(len(self.layers))]
         for i in others:
-            free_energy = free_energy - self.layers[i].unit.log_normaliser(self.field(i, state)).sum(-1)
+            free_energy = free_energy - self.layers[i].log_normaliser(self.field(i, state))
         return free_energy
 
     def mean(self, layer: int, state: State) -> TensorVariable:
@@ -139,21 +185,23 @@ class Machine:
             Which unit of each row. The visible units must be finite.
         """
         v, rows = pt.as_tensor(v), pt.arange(v.shape[0])
-        states = self.layers[VISIBLE].unit.states
-        if states is None:
+        visible = self.layers[VISIBLE].unit
+        if visible.states is None:
             raise ValueError("Conditionals of single units need visible units with finitely many states.")
-        alternatives = pt.stack([-self.free_energy(v[rows, unit].set(x)) for x in states])
+        entries = pt.as_tensor(unit)[:, None] * visible.width + np.arange(visible.width)
+        alternatives = pt.stack([-self.free_energy(v[rows[:, None], entries].set(x)) for x in visible.states])
         return -self.free_energy(v) - logsumexp(alternatives, axis=0)
 
     def interpolate(self, base: Machine, beta: Any) -> Machine:
         """Return the machine with energy ``(1 - β)·E_base + β·E``: the one place that anneals.
 
-        ``base`` has the same layers and no couplings.
+        ``base`` has the same layers and no couplings. (Units' offsets are those of the biases at β: a constant.)
         """
         biases = [
             (1 - beta) * start.bias + beta * layer.bias for layer, start in zip(self.layers, base.layers, strict=True)
         ]
-        return self.with_parameters(biases + [beta * c.weights for c in self.couplings])
+        own = [p for layer in self.layers for p in layer.unit.parameters]
+        return self.with_parameters(biases + [beta * c.weights for c in self.couplings] + own)
 
 
 def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit | None = None) -> Machine:
@@ -181,12 +229,6 @@ def machine_of(target: Any, learned: Any = None) -> Machine:
 @machine_of.register
 def _(target: Machine, learned: Any = None) -> Machine:
     return target
-
-
-def logsumexp(x: TensorVariable, axis: int = -1) -> TensorVariable:
-    """``log Σ exp(x)``, shifted by the maximum: stable without PyTensor's rewrites, too."""
-    top = pytensor.gradient.disconnected_grad(x.max(axis=axis, keepdims=True))
-    return pt.log(pt.exp(x - top).sum(axis=axis)) + top.squeeze(axis)
 
 
 def _times(x: Any, weights: TensorVariable) -> TensorVariable:

@@ -30,7 +30,7 @@ def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dat
     states = learner.particle_states()
     for x in learner.observed:
         machine = machines[x.name]
-        moments = _moments_function(machine.with_parameters([None] * len(machine.parameters)))
+        moments = _moments_function(machine.template)
         positive = 0.0
         for first in range(0, len(x.rows), CHUNK):
             chunk = np.arange(first, min(first + CHUNK, len(x.rows)))
@@ -49,8 +49,8 @@ def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dat
 def _moments_function(template: Machine):
     """(rows, weights, parameters) -> weighted sums over rows of the gradient's statistics, and of their squares."""
     rows, weights = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dvector()
-    parameters = [*(pt.dvector() for _ in template.layers), *(pt.dmatrix() for _ in template.couplings)]
-    h = template.with_parameters(parameters).mean(HIDDEN, [rows, None])
+    machine, parameters = template.symbolic()
+    h = machine.mean(HIDDEN, [rows, None])
     v = rows.astype(h.dtype)
 
     def sums(v, h):

@@ -20,7 +20,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.lookup import plain, rbm_behind
 from pymc_rbm.machine import Machine
-from pymc_rbm.observed import Observed
+from pymc_rbm.observed import Observed, learned_variables
 from pymc_rbm.random_variables import HiddenRV
 
 __all__ = ["direct_parameters", "objective", "parameter_variables", "start_values"]
@@ -80,8 +80,9 @@ def start_values(
 ) -> dict[str, np.ndarray]:
     """Where learning starts, by name of value variable.
 
-    A variable that *is* an RBM's b starts at the data's log-odds, one that is its c at zero, one that is its W at
-    Normal(0, 0.1/√visible), so that the fields on hidden units differ by about 0.1 at any size. Others start where
+    A variable that *is* an RBM's b starts where independent units have the data's means (for binary ones: log-odds),
+    one that is its c at zero, one that is its W at Normal(0, 0.1/√visible), so that the fields on hidden units differ
+    by about 0.1 at any size. Others start where
     ``pm.sample`` would, and ``start`` overrides all of it. Where W is an expression, its ingredients get
     Normal(0, 0.01) added: at W = 0 exactly all hidden units would stay alike.
     """
@@ -89,19 +90,19 @@ def start_values(
     point = dict(model.initial_point(random_seed=seed))
     direct: set[str] = set()
     for x in observed:
-        for rv, value in zip(direct_parameters(model, x), (None, x.log_odds, 0.0), strict=True):
+        for rv, value in zip(direct_parameters(model, x), (None, x.bias, 0.0), strict=True):
             if rv is not None:
                 old = point[rv.name]
                 new = rng.normal(0, 0.1 / np.sqrt(len(old)), old.shape) if value is None else value
                 point[rv.name] = np.broadcast_to(np.asarray(new, old.dtype), old.shape).copy()
                 direct.add(rv.name)
-    for value_var in model.continuous_value_vars:
+    for value_var in learned_variables(model):
         if value_var.name not in direct:
             old = point[value_var.name]
             point[value_var.name] = (old + rng.normal(0, 0.01, np.shape(old))).astype(old.dtype)
     if start:
         point.update(_as_value_point(model, start))
-    return {v.name: np.asarray(point[v.name]) for v in model.continuous_value_vars}
+    return {v.name: np.asarray(point[v.name]) for v in learned_variables(model)}
 
 
 def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from pymc_rbm.lookup import dependants, machine_of_rv, named_machines, rbm_behin
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.random_variables import HiddenRV
 
-__all__ = ["MOST_ROWS", "Observed", "observed_machines"]
+__all__ = ["MOST_ROWS", "Observed", "learned_variables", "observed_machines"]
 
 MOST_ROWS = 1000
 
@@ -39,11 +39,9 @@ class Observed:
     """Shape (rows,)."""
 
     @property
-    def mean(self) -> np.ndarray:
-        """Means of the known entries, shrunk towards one half by one pseudo-row so that no unit is certain."""
-        # einsum casts piece by piece: a float copy of all rows may not fit into memory.
-        counts = self.weights.sum() if self.missing is None else np.einsum("i,ij->j", self.weights, ~self.missing)
-        return (np.einsum("i,ij->j", self.weights, self.rows) + 0.5) / (counts + 1)  # missing entries hold zeros
+    def units(self) -> int:
+        """The number of visible units."""
+        return self.rows.shape[1] // self.machine.layers[VISIBLE].unit.width
 
     @property
     def correlation_strength(self) -> float:
@@ -58,9 +56,17 @@ class Observed:
         return float(np.linalg.eigvalsh(covariance - np.diag(np.diag(covariance)))[-1])
 
     @property
-    def log_odds(self) -> np.ndarray:
-        """Fields of independent units with the data's means."""
-        return self.machine.layers[VISIBLE].unit.field_of_mean(self.mean)
+    def mean(self) -> np.ndarray:
+        """Means of the known entries, shrunk to `Unit.middle` by one pseudo-row so that no unit is certain."""
+        # einsum casts piece by piece: a float copy of all rows may not fit into memory.
+        counts = self.weights.sum() if self.missing is None else np.einsum("i,ij->j", self.weights, ~self.missing)
+        middle = self.machine.layers[VISIBLE].unit.middle
+        return (np.einsum("i,ij->j", self.weights, self.rows) + middle) / (counts + 1)  # missing entries hold zeros
+
+    @property
+    def bias(self) -> np.ndarray:
+        """Biases of independent units with the data's means, log-odds for binary ones."""
+        return self.machine.layers[VISIBLE].unit.bias_of_mean(self.mean)
 
 
 def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed]:
@@ -76,7 +82,7 @@ def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed
     }
     if not observed:
         raise ValueError("fit found no observed RBM in the model: pass observed= to pymc_rbm.RBM.")
-    if not model.continuous_value_vars:
+    if not learned_variables(model):
         raise ValueError(
             "There is nothing to learn: the model has no free continuous variable. Give W, b and c priors; pm.Flat is "
             "plain maximum likelihood."
@@ -88,12 +94,18 @@ def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed
     return [_observed(model, name, rv, by_name.get(name)) for name, rv in observed.items()]
 
 
+def learned_variables(model: pm.Model) -> list[TensorVariable]:
+    """Value variables that learning moves: the continuous ones that are not units (Gaussian units are continuous)."""
+    units = [rv for rv in model.free_RVs if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV)]
+    return [x for x in model.continuous_value_vars if model.values_to_rvs[x] not in units]
+
+
 def _check_free(model: pm.Model, rv: TensorVariable) -> None:
     """Refuse free discrete variables that do not simply sum out: RBMs and hidden units do, alone."""
-    if rv.dtype not in discrete_types:
-        return
     is_hidden = isinstance(rv.owner.op, HiddenRV)
     if not is_hidden and rbm_behind(rv) is None:
+        if rv.dtype not in discrete_types:
+            return
         raise ValueError(
             f"fit needs continuous parameters; {rv.name} is free and discrete: observe it or leave it out."
         )
@@ -106,10 +118,10 @@ def _check_free(model: pm.Model, rv: TensorVariable) -> None:
 
 def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> Observed:
     behind: Any = rbm_behind(rv)
-    if len(behind.owner.inputs) > 5:
+    if behind.owner.op.knows_log_z:
         raise ValueError(f"{name} was given log_z, which learning would contradict; leave log_z out.")
     machine = machine_of_rv(behind)
-    if [pt.as_tensor(p).ndim for p in machine.parameters] != [1, 1, 2]:
+    if [pt.as_tensor(p).ndim for p in machine.parameters[:3]] != [1, 1, 2]:
         raise ValueError(f"fit learns machines whose rows share their parameters; those of {name} have batch axes.")
     values, missing = _value(model, rv), None
     if isinstance(rv.owner.op, PartialObservedRV):

@@ -19,7 +19,7 @@ from pytensor.compile.io import In, Out
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.gibbs import sweep
-from pymc_rbm.machine import Layer, Machine, State
+from pymc_rbm.machine import Machine, State
 
 __all__ = ["Path", "kept_layers", "marginal_energy", "reverse_sweep"]
 
@@ -45,7 +45,7 @@ def marginal_energy(machine: Machine, state: State) -> TensorVariable:
             if c.first in kept and c.second in kept
         ),
     )
-    summed = sum(machine.layers[i].unit.log_normaliser(machine.field(i, state)).sum(-1) for i in first)
+    summed = sum(machine.layers[i].log_normaliser(machine.field(i, state)) for i in first)
     return inner.energy([state[i] for i in kept]) - summed
 
 
@@ -72,7 +72,7 @@ class Path:
     @property
     def template(self) -> Machine:
         """The machine without its parameters: what graphs are compiled for, once a process."""
-        return self.machine.with_parameters([None] * len(self.machine.parameters))
+        return self.machine.template
 
     @property
     def units(self) -> int:
@@ -87,11 +87,11 @@ class Path:
     @cached_property
     def log_z_base(self) -> float:
         """``Σ log_normaliser(bias)`` of the base: exact."""
-        return float(_base_function(self.template)(*self.base))
+        return float(_base_function(self.template)(*self.arguments))
 
     def base_states(self, rng: np.random.Generator, rows: int) -> States:
         """Independent draws from the base, one array a kept layer."""
-        next_rng, *states = _draws_function(self.template)(rng, rows, *self.base)
+        next_rng, *states = _draws_function(self.template)(rng, rows, *self.arguments)
         return _advance(rng, next_rng, states)
 
     def dispersed_states(self, rng: np.random.Generator, rows: int) -> States:
@@ -152,14 +152,9 @@ def _advance(rng: np.random.Generator, next_rng: np.random.Generator, states: St
 
 def _symbols(template: Machine) -> tuple[Machine, Machine, list[TensorVariable]]:
     """Symbolic target and base, and the inputs that they are made of."""
-    n = len(template.layers)
-    base, biases = ([pt.dvector() for _ in range(n)] for _ in range(2))
-    parameters = [*biases, *(pt.dmatrix() for _ in template.couplings)]
-    return template.with_parameters(parameters), _independent(template, base), [*base, *parameters]
-
-
-def _independent(template: Machine, biases: Any) -> Machine:
-    return Machine(tuple(Layer(a.unit, b) for a, b in zip(template.layers, biases, strict=True)), ())
+    base = [pt.dvector() for _ in template.layers]
+    machine, parameters = template.symbolic()
+    return machine, machine.without_couplings(base), [*base, *parameters]
 
 
 def _state_symbols(template: Machine, ndim: int) -> list[TensorVariable]:
@@ -186,8 +181,7 @@ def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any]) -> 
 @lru_cache(maxsize=16)
 def _base_function(template: Machine):
     _, base, inputs = _symbols(template)
-    inputs = inputs[: len(template.layers)]
-    return pytensor.function(inputs, sum(layer.unit.log_normaliser(layer.bias).sum() for layer in base.layers))
+    return pytensor.function(inputs, sum(layer.log_z for layer in base.layers), on_unused_input="ignore")
 
 
 @lru_cache(maxsize=16)
@@ -205,9 +199,10 @@ def _draws_function(template: Machine):
     next_rng, states = rng, []
     for i in kept_layers(template):
         layer = base.layers[i]
-        next_rng, x = layer.unit.sample(pt.broadcast_to(layer.bias, (rows, layer.bias.shape[0])), next_rng)
+        field = layer.unit.scaled(layer.bias)
+        next_rng, x = layer.unit.sample(pt.broadcast_to(field, (rows, field.shape[0])), next_rng)
         states.append(x)
-    return _compile(rng, [rows, *inputs[: len(template.layers)]], next_rng, states)
+    return _compile(rng, [rows, *inputs], next_rng, states)
 
 
 @lru_cache(maxsize=16)
@@ -249,7 +244,8 @@ def _walk_function(template: Machine, reverse: bool):
 
     def step(beta, next_beta, *args):
         old, rng, parameters = _whole(template, args[: len(kept)]), args[len(kept)], args[len(kept) + 1 :]
-        inner, inner_base = machine.with_parameters(parameters[n:]), _independent(template, parameters[:n])
+        inner = machine.with_parameters(parameters[n:])
+        inner_base = inner.without_couplings(parameters[:n])
         here, there = inner.interpolate(inner_base, beta), inner.interpolate(inner_base, next_beta)
         if reverse:
             new, rng = reverse_sweep(here, old, rng)
@@ -279,7 +275,8 @@ def _levels_function(template: Machine):
     def step(*args):
         levels, old, rng = args[:3], _whole(template, args[3 : 3 + len(kept)]), args[3 + len(kept)]
         parameters = args[4 + len(kept) :]
-        inner, inner_base = machine.with_parameters(parameters[n:]), _independent(template, parameters[:n])
+        inner = machine.with_parameters(parameters[n:])
+        inner_base = inner.without_couplings(parameters[:n])
         low, own, high = (inner.interpolate(inner_base, beta) for beta in levels)
         new, rng = sweep(own, old, rng)
         return rng, *(marginal_energy(m, new) for m in (low, own, high)), *(new[i] for i in kept)

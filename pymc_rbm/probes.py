@@ -20,6 +20,7 @@ from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding
 from pymc_rbm.paths import Path
 from pymc_rbm.sampling import dispersed_states, run_chains
 from pymc_rbm.thresholds import BURN_IN, FALSE_ALARM, LEAST_PROBE_DRAWS, MARGIN, NEGLIGIBLE_WEIGHT
+from pymc_rbm.units import Unit
 
 __all__ = ["ProbeResult", "mode_weight_bound", "run_probes", "starts"]
 
@@ -78,17 +79,25 @@ def starts(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> di
     found = {"dispersed": dispersed_states(machine, EACH, rng)}
     if unit.states is None:
         return found
-    values = np.sort(unit.states)
-    low, high, middle = values[0], values[-1], (values[0] + values[-1]) / 2
+    low, high, middle = np.min(unit.states), np.max(unit.states), unit.middle
     directions = leading_directions(machine).T
     chosen = states[rng.permutation(len(states))[:EACH]].astype("float64")
-    found["complement"] = low + high - chosen
+    found["complement"] = nearest(unit, low + high - chosen)
     mirrored = [x - 2 * ((x - middle) @ u) * u for u in directions for x in chosen[:2]]
-    found["reflection"] = values[np.abs(np.reshape(mirrored, (-1, size, 1)) - values).argmin(-1)]
-    found["extreme"] = np.reshape([np.where(s * u > 0, high, low) for u in directions for s in (1, -1)], (-1, size))
-    path = _path(machine, unit.field_of_mean(np.full(size, middle)))
+    found["reflection"] = nearest(unit, np.reshape(mirrored, (-1, size)))
+    far = (high - low) / np.finfo(float).eps  # beyond the units' range, whatever the size of u's entries
+    found["extreme"] = nearest(unit, np.reshape([far * s * u for u in directions for s in (1, -1)], (-1, size)))
+    path = _path(machine, np.zeros(size))
     found["tempered"] = _annealed(path, path.base_states(rng, EACH)[0], rng, TEMPERATURES)[0]
     return {kind: x.astype(unit.dtype) for kind, x in found.items()}
+
+
+def nearest(unit: Unit, x: np.ndarray) -> np.ndarray:
+    """The states nearest to rows of real numbers, unit by unit; the first state of those equally near."""
+    states = np.reshape(np.array(unit.states), (-1, unit.width))
+    # Nearest to x is what maximises the product with x less half the square.
+    score = np.reshape(x, (-1, unit.width)) @ states.T - (states**2).sum(1) / 2
+    return states[score.argmax(1)].reshape(x.shape)
 
 
 def run_probes(
@@ -200,27 +209,26 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
     """
     if machine.layers[VISIBLE].unit.states is None:
         return 1.0
-    path = _path(machine, _field_of(machine, states))
+    path = _path(machine, _bias_of(machine, states))
     _, forward = _annealed(path, path.base_states(rng, BOUND_PARTICLES)[0], rng, BOUND_TEMPERATURES)
     log_z = logsumexp(forward) - np.log(len(forward)) - MARGIN
     thinned = visited[:, np.linspace(0, visited.shape[1] - 1, BACKWARD_PARTICLES).astype(int)]
-    paths = [_path(machine, _field_of(machine, x)) for x in visited]
+    paths = [_path(machine, _bias_of(machine, x)) for x in visited]
     pairs = zip(paths, thinned, strict=True)
     backward = np.array([_annealed(own, x, rng, BOUND_TEMPERATURES, backwards=True)[1] for own, x in pairs])
     upper = backward.mean(1) + MARGIN * backward.std(1, ddof=1) / np.sqrt(BACKWARD_PARTICLES)
     return float(np.exp(min(0.0, logsumexp(upper) - log_z)))
 
 
-def _path(machine: Machine, field: np.ndarray) -> Path:
-    """The path from independent units, the visible ones with the given fields, to the machine."""
-    return Path(machine, (field, np.zeros_like(machine.layers[HIDDEN].bias)))
+def _path(machine: Machine, bias: np.ndarray) -> Path:
+    """The path from independent units, the visible ones with the given biases, to the machine."""
+    return Path(machine, (bias, np.zeros_like(machine.layers[HIDDEN].bias)))
 
 
-def _field_of(machine: Machine, states: np.ndarray) -> np.ndarray:
-    """Fields of independent visible units with the means of ``states``, shrunk by one row in the middle."""
+def _bias_of(machine: Machine, states: np.ndarray) -> np.ndarray:
+    """Biases of independent visible units with the means of ``states``, shrunk by one row in the middle."""
     unit = machine.layers[VISIBLE].unit
-    middle = np.mean([min(unit.states or ()), max(unit.states or ())])
-    return unit.field_of_mean((states.sum(0) + middle) / (len(states) + 1))
+    return unit.bias_of_mean((states.sum(0) + unit.middle) / (len(states) + 1))
 
 
 def _annealed(

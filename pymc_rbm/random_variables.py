@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numba
@@ -20,6 +21,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.draws import draw_visible
 from pymc_rbm.machine import HIDDEN, Machine, restricted
+from pymc_rbm.units import Bernoulli
 
 __all__ = ["DRAW_SWEEPS", "RBMRV", "HiddenRV", "core_of"]
 
@@ -27,38 +29,69 @@ DRAW_SWEEPS = 1000
 
 
 class RBMRV(RandomVariable):
-    """``v ~ p(v) ∝ exp(-F(v))``: the Op behind `RBM`. Inputs are rng, size, W, b, c and, if known, log Z."""
+    """``v ~ p(v) ∝ exp(-F(v))``: the Op behind `RBM`.
+
+    Inputs are rng, size, W, b, c, the parameters of the units (one entry a unit) and, if known, log Z.
+    """
 
     name = "RBM"
-    dtype = "int8"
-    signature = "(v,h),(v),(h)->(v)"
     _print_name = ("RBM", r"\operatorname{RBM}")
-    __props__ = (*RandomVariable.__props__, "n_visible", "n_hidden", "sweeps")
+    __props__ = (*RandomVariable.__props__, "n_visible", "n_hidden", "sweeps", "visible", "hidden", "knows_log_z")
 
-    def __init__(self, *args, n_visible=None, n_hidden=None, sweeps=DRAW_SWEEPS, **kwargs):
+    def __init__(
+        self,
+        *args,
+        n_visible=None,
+        n_hidden=None,
+        sweeps=DRAW_SWEEPS,
+        visible=None,
+        hidden=None,
+        knows_log_z=False,
+        **kwargs,
+    ):
         self.n_visible, self.n_hidden, self.sweeps = n_visible, n_hidden, sweeps
+        self.visible, self.hidden = visible or Bernoulli(), hidden or Bernoulli()
+        self.knows_log_z = knows_log_z
+        own = [("v", "h")[i] for i, unit in enumerate((self.visible, self.hidden)) for _ in unit.parameters]
+        inputs = ["(v,h)", "(v)", "(h)", *(f"({x})" for x in own), *["()"] * knows_log_z]
+        self._core_ndims = [2, 1, 1, *[1] * len(own)]
+        kwargs = {"signature": f"{','.join(inputs)}->(v)", "dtype": self.visible.dtype} | kwargs
         super().__init__(*args, **kwargs)
 
-    def machine(self, W, b, c, *log_z) -> Machine:
+    def machine(self, W, b, c, *rest) -> Machine:
         """The machine of these parameters, with static sizes where they are known."""
-        return restricted(
-            core_of(W, self.n_visible, self.n_hidden), core_of(b, self.n_visible), core_of(c, self.n_hidden)
+        sizes, given = (self.n_visible, self.n_hidden), iter(rest)
+        visible, hidden = (
+            unit.with_parameters([core_of(next(given), n) for _ in unit.parameters])
+            for unit, n in zip((self.visible, self.hidden), sizes, strict=True)
         )
+        return restricted(core_of(W, *sizes), core_of(b, sizes[0]), core_of(c, sizes[1]), visible, hidden)
 
-    def rng_fn(self, rng, W, b, c, *rest):
+    def log_z(self, *parameters) -> TensorVariable | None:
+        """The log Z that was given, if it was."""
+        return core_of(parameters[-1]) if self.knows_log_z else None
+
+    def rng_fn(self, rng, *arguments):
         """Draw: all rows at once where they share their parameters."""
-        size = rest[-1]
-        log_z_shapes = [np.shape(log_z) for log_z in rest[:-1]]
-        batch = tuple(size or np.broadcast_shapes(W.shape[:-2], b.shape[:-1], c.shape[:-1], *log_z_shapes))
-        if W.ndim - 2 == b.ndim - 1 == c.ndim - 1 == sum(W.shape[:-2] + b.shape[:-1] + c.shape[:-1]) / 3:
-            W, b, c = W.reshape(W.shape[-2:]), b.reshape(-1), c.reshape(-1)
-            rows = draw_visible(rng, int(np.prod(batch)), self.sweeps, W, b, c)
-            return rows.reshape((*batch, b.size))
-        W, b, c = (np.broadcast_to(p, (*batch, *p.shape[-n:])) for p, n in ((W, 2), (b, 1), (c, 1)))
-        out = np.empty(b.shape, dtype=self.dtype)
+        *given, size = arguments
+        log_z_shapes = [np.shape(given.pop())] if self.knows_log_z else []
+        batches = [p.shape[: p.ndim - n] for p, n in zip(given, self._core_ndims, strict=True)]
+        batch = tuple(size or np.broadcast_shapes(*batches, *log_z_shapes))
+        if all(n == 1 for shape in batches for n in shape):
+            shared = [p.reshape(p.shape[p.ndim - n :]) for p, n in zip(given, self._core_ndims, strict=True)]
+            rows = draw_visible(rng, int(np.prod(batch)), self.sweeps, self._numeric(shared))
+            return rows.reshape((*batch, rows.shape[-1]))
+        given = [
+            np.broadcast_to(p, (*batch, *p.shape[p.ndim - n :])) for p, n in zip(given, self._core_ndims, strict=True)
+        ]
+        out = np.empty(given[1].shape, dtype=self.dtype)
         for i in np.ndindex(*batch):
-            out[i] = draw_visible(rng, 1, self.sweeps, W[i], b[i], c[i])[0]
+            out[i] = draw_visible(rng, 1, self.sweeps, self._numeric([p[i] for p in given]))[0]
         return out
+
+    def _numeric(self, parameters) -> Machine:
+        W, b, c, *own = parameters
+        return restricted(None, None, None, self.visible, self.hidden).with_parameters([b, c, W, *own])
 
 
 class DrawRBM(Op):
@@ -108,23 +141,36 @@ def _numba_draw(op, node, **kwargs):
 
 
 class HiddenRV(SymbolicRandomVariable):
-    """``h ~ p(h | v)``: the Op behind `Hidden`. Inputs are rng, size, v, W and c."""
+    """``h ~ p(h | v)``: the Op behind `Hidden`. Inputs are rng, size, v, W, c and the parameters of the units."""
 
     name = "hidden"
-    extended_signature = "[rng],[size],(v),(v,h),(h)->[rng],(h)"
     _print_name = ("Hidden", r"\operatorname{Hidden}")
+    _ndim_supp = 1
+
+    def __init__(self, *args, units, **kwargs):
+        self.units = units
+        # What PyMC calls to resize a variable.
+        self.rv_op = partial(type(self).rv_op, units=units)  # type: ignore[method-assign]
+        super().__init__(*args, **kwargs)
+
+    def machine(self, W, c, *own) -> Machine:
+        """The machine without visible biases, which p(h | v) does not need."""
+        return restricted(None, None, None, *self.units).with_parameters([None, c, W, *own])
 
     @classmethod
-    def rv_op(cls, v, W, c, *, size=None, rng=None):
+    def rv_op(cls, v, W, c, *own, units, size=None, rng=None):
         """Draw h from its conditional."""
         rng = pt.random.shared_rng(seed=None) if rng is None else rng
         size = normalize_size_param(size)
-        machine = restricted(W, None, c)
+        machine = restricted(None, None, None, *units).with_parameters([None, c, W, *own])
         field = machine.field(HIDDEN, [v, None])
         if not isinstance(size.type, NoneTypeT):
             field = pt.broadcast_to(field, (*size, field.shape[-1]))
         next_rng, h = machine.layers[HIDDEN].unit.sample(field, rng)
-        return cls(inputs=[rng, size, v, W, c], outputs=[next_rng, h])(rng, size, v, W, c)
+        sides = [("v", "h")[i] for i, unit in enumerate(units) for _ in unit.parameters]
+        signature = f"[rng],[size],(v),(v,h),(h){''.join(f',({x})' for x in sides)}->[rng],(h)"
+        inputs, outputs = [rng, size, v, W, c, *own], [next_rng, h]
+        return cls(inputs=inputs, outputs=outputs, extended_signature=signature, units=units)(*inputs)
 
 
 def core_of(x: Any, *lengths: int | None) -> TensorVariable:

@@ -15,10 +15,11 @@ from pytensor.compile.io import In, Out
 from rich.progress import track
 
 from pymc_rbm.checks import whole_number
-from pymc_rbm.functionals import FUNCTIONALS, leading_directions, numeric, symbolic, symbolic_functionals, template
+from pymc_rbm.functionals import FUNCTIONALS, leading_directions, numeric, symbolic_functionals
 from pymc_rbm.gibbs import sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import VISIBLE, Machine, machine_of
+from pymc_rbm.records import recorded_parameters, recorded_units
 
 __all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
 
@@ -68,7 +69,7 @@ def sample_gibbs(
     Returns
     -------
     DataTree
-        ``posterior``, dims (chain, draw, …): the states ``{name}`` (int8) and ``{name}_free_energy`` (nats),
+        ``posterior``, dims (chain, draw, …): the states ``{name}`` and ``{name}_free_energy`` (nats),
         ``{name}_visible_mean``, ``{name}_hidden_mean`` (of the probabilities given v) and ``{name}_projection``, on the
         leading left singular vectors of W. ``machines``: the parameters. ``last_states``: where the chains are, a
         ``start`` to go on from. Ctrl-C returns the draws so far, with a warning and ``attrs["interrupted"] = 1``.
@@ -118,7 +119,7 @@ def run_chains(
     The states, if wanted, have the key "states". Ctrl-C raises KeyboardInterrupt after the sweeps under way; with
     ``partial`` the draws so far come back, if there is one.
     """
-    advance, U = _advance_function(template(machine)), leading_directions(machine)
+    advance, U = _advance_function(machine.template), leading_directions(machine)
     tuning = [min(TUNING_CHUNK, tune - done) for done in range(0, tune, TUNING_CHUNK)]
     kept: list[list[np.ndarray]] = []
     with DeferredInterrupt() as interrupt:
@@ -138,7 +139,7 @@ def run_chains(
 @lru_cache(maxsize=16)
 def _advance_function(template: Machine):
     """(rng, v, sweeps, directions, parameters…) -> rng, v, functionals…: one stored draw of every chain."""
-    machine, inputs = symbolic(template)
+    machine, inputs = template.symbolic()
     rng, v = pt.random.rng("rng"), pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
     n, directions = pt.lscalar("sweeps"), pt.dmatrix("directions")
     (new, _), next_rng = sweeps(machine, [v, None], rng, n)
@@ -174,12 +175,9 @@ def _tree(
 ) -> xr.DataTree:
     visible, hidden = f"{name}_unit", f"{name}_hidden_unit"
     posterior = {name if key == "states" else f"{name}_{key}": x for key, x in kept.items()}
-    b, c, W = machine.parameters
-    parameters = {f"{name}_weights": W, f"{name}_visible_bias": b, f"{name}_hidden_bias": c}
-    dims: dict[Any, Any] = {
-        **{name: [visible], f"{name}_projection": [f"{name}_direction"]},
-        **{f"{name}_weights": [visible, hidden], f"{name}_visible_bias": [visible], f"{name}_hidden_bias": [hidden]},
-    }
+    parameters = recorded_parameters(name, machine, (visible, hidden))
+    dims: dict[Any, Any] = {name: [visible], f"{name}_projection": [f"{name}_direction"]}
+    dims |= {key: own for key, (own, _) in parameters.items()}
 
     def dataset(data, sample_dims):
         # ArviZ would warn about more chains than draws, which is normal here.
@@ -187,7 +185,9 @@ def _tree(
 
     groups = {
         "posterior": dataset(posterior, ["chain", "draw"]),
-        "machines": dataset(parameters, []),
+        "machines": dataset({key: x for key, (_, x) in parameters.items()}, []).assign_attrs(
+            recorded_units(name, machine)
+        ),
         "last_states": dataset({name: last}, ["chain"]),
     }
     tree = xr.DataTree.from_dict(groups)

@@ -26,7 +26,7 @@ from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.random_variables import RBMRV, HiddenRV
 
 __all__ = ["BlockGibbs", "register"]
@@ -251,11 +251,11 @@ def _new_visible(model: pm.Model, rv: TensorVariable, n: int, rng):
 
 def _machine_of_hidden(rv: TensorVariable) -> Machine:
     """The machine of a Hidden variable; without visible biases where v has been replaced by data (``pm.do``)."""
-    _, _, v, W, c = rv.owner.inputs
+    _, _, v, *parameters = rv.owner.inputs
     try:
         return machine_of_rv(rbm_of(v))
     except ValueError:
-        return restricted(W, None, c)
+        return rv.owner.op.machine(*parameters)
 
 
 def _new_hidden(rv: TensorVariable, new: dict[Variable, TensorVariable], rng):

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.checks import binary_data, whole_number
-from pymc_rbm.functions import free_energy
+from pymc_rbm.checks import unit_data, whole_number
+from pymc_rbm.likelihood import free_energies
 from pymc_rbm.log_partition import log_partition
-from pymc_rbm.machine import Machine
+from pymc_rbm.machine import VISIBLE, Machine
 
 __all__ = ["LearningStatus", "StopOnGap", "StopOnLikelihood"]
 
@@ -54,7 +54,9 @@ class _Stop:
 
     def __init__(self, held_out: Any, every: int):
         self.every = whole_number("every", every)
-        self.rows = np.atleast_2d(np.asarray(binary_data(held_out, name="held_out")))
+        self.rows = np.atleast_2d(np.asarray(held_out))
+        if not np.isfinite(self.rows).all():
+            raise ValueError("held_out contains NaN or infinity.")
         self.epochs: list[int] = []
         self.values: list[float] = []
 
@@ -66,14 +68,15 @@ class _Stop:
         if len(machines) != 1:
             raise ValueError(f"Early stopping needs a model with one observed RBM, got {sorted(machines)}.")
         [(name, machine)] = machines.items()
+        visible = machine.layers[VISIBLE]
+        self.rows = unit_data(self.rows, visible.unit, np.shape(visible.bias)[-1], "held_out")
         self.epochs.append(status.epoch)
         self.values.append(self._measure(status, name, machine))
         return self._enough(status)
 
     @staticmethod
     def _free_energy(rows: np.ndarray, machine: Machine) -> float:
-        b, c, W = machine.parameters
-        return float(np.mean(free_energy(rows, W, b, c)))
+        return float(np.mean(free_energies(machine.numeric(), rows)))
 
     def _measure(self, status: LearningStatus, name: str, machine: Machine) -> float:
         raise NotImplementedError
@@ -116,7 +119,7 @@ class StopOnLikelihood(_Stop):
         self.best: xr.DataTree | None = None
 
     def _measure(self, status: LearningStatus, name: str, machine: Machine) -> float:
-        shrunk = (self.rows.sum(0) + 0.5) / (len(self.rows) + 1)
+        shrunk = (self.rows.sum(0) + machine.layers[VISIBLE].unit.middle) / (len(self.rows) + 1)
         log_z = log_partition(
             machine, base_mean=shrunk, temperatures=self.temperatures, random_seed=0, progressbar=False
         ).estimate

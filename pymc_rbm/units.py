@@ -1,45 +1,91 @@
-"""Unit families: the one-unit exponential families that layers are made of.
+"""Unit families: the exponential families that layers are made of.
 
-A unit ``x`` that feels the field ``f`` is distributed as ``p(x | f) ∝ base(x)·exp(f·x)``. Everything that
-a machine needs to know about its units is said here; no other file names a family.
+A unit ``x`` that feels the field ``f`` is distributed as ``p(x | f) ∝ base(x)·exp(f·x)``. Everything that a machine
+needs to know about its units is said by a `Unit`; no line of the machine, of sampling or of learning names a family.
+Here are the interface and the unit that all defaults are; `finite_units` and `real_units` hold the others.
 """
 
 from __future__ import annotations
 
+import ast
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-__all__ = ["Bernoulli", "Unit"]
+__all__ = ["Bernoulli", "Unit", "logsumexp", "unit_of", "zeros_like"]
 
 
 class Unit(ABC):
-    """One-unit exponential family ``p(x | f) ∝ base(x)·exp(f·x)``, all methods symbolic and elementwise.
+    """Exponential family ``p(x | f) ∝ base(x)·exp(f·x)`` of one unit, all methods symbolic.
 
-    A state and its field have the same shape. ``dtype`` is the type in which states are stored.
+    A state and its field have the same shape. Most units are one number; a unit of ``width`` q takes q neighbouring
+    entries of the last axis. Families are frozen dataclasses, so that graphs can be kept by them; numbers that
+    learning may move (a standard deviation) are ``parameters`` and None in the family that graphs are kept by.
     """
 
-    dtype: ClassVar[str]
+    parameter_names: ClassVar[tuple[str, ...]] = ()
+    quadratic: ClassVar[bool] = False
+    """Whether ``log base(x)`` is -x²/2σ² with values without an upper end: coupled, such units may not normalise."""
+    integrable: ClassVar[bool] = False
+    """Whether it is so on the whole line, so that layers of such units integrate jointly."""
 
     @property
     @abstractmethod
-    def states(self) -> tuple[float, ...] | None:
-        """The values that one unit can take, or None where they cannot be listed."""
+    def dtype(self) -> str:
+        """The type in which states are stored."""
+
+    @property
+    def width(self) -> int:
+        """Entries of a state that are one unit."""
+        return 1
+
+    @property
+    @abstractmethod
+    def middle(self) -> float:
+        """A mean far from the extremes: estimates of means are shrunk to it by one row, so that none is certain."""
+
+    @property
+    @abstractmethod
+    def support(self) -> str:
+        """The values, in words."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do with data that have other values."""
+        return ""
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """Numbers or variables that learning may move, a scalar or one an entry."""
+        return tuple(getattr(self, name) for name in self.parameter_names)
+
+    def with_parameters(self, parameters: Sequence[Any]) -> Unit:
+        """Return the unit with other ``parameters``."""
+        named: Any = dict(zip(self.parameter_names, parameters, strict=True))
+        return replace(self, **named) if named else self  # type: ignore[type-var]
+
+    @property
+    @abstractmethod
+    def states(self) -> tuple[Any, ...] | None:
+        """The values that one unit can take (tuples of ``width`` entries), or None where they cannot be listed."""
 
     @abstractmethod
     def contains(self, x: TensorVariable) -> TensorVariable:
-        """Whether each entry of ``x`` lies in the support (NaN does not)."""
+        """Whether each entry of ``x`` belongs to a unit in the support (NaN does not)."""
 
     @abstractmethod
     def log_base(self, x: TensorVariable) -> TensorVariable:
-        """Return ``log base(x)`` on the support."""
+        """Return ``log base(x)`` on the support, by entry."""
 
     @abstractmethod
     def log_normaliser(self, field: TensorVariable) -> TensorVariable:
-        """Return ``log Σ_x base(x)·exp(field·x)``, without overflow at any finite field."""
+        """Return ``log Σ_x base(x)·exp(field·x)``, one value a unit, without overflow at any finite field."""
 
     @abstractmethod
     def mean(self, field: TensorVariable) -> TensorVariable:
@@ -47,10 +93,10 @@ class Unit(ABC):
 
     @abstractmethod
     def sample(self, field: TensorVariable, rng: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
-        """Draw ``x ~ p(x | field)`` independently for each entry; return (next rng, x)."""
+        """Draw ``x ~ p(x | field)`` independently for each unit; return (next rng, x)."""
 
     @abstractmethod
-    def dispersed(self, shape: TensorVariable, rng: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+    def dispersed(self, shape: Any, rng: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
         """Draw states more spread out than a machine's own; return (next rng, x).
 
         Rows (all axes but the last) are independent and differ in their *level*, so that chains that
@@ -58,14 +104,32 @@ class Unit(ABC):
         """
 
     @abstractmethod
-    def field_of_mean(self, mean: np.ndarray) -> np.ndarray:
-        """Return the field whose mean is ``mean`` (the inverse of `mean`), on arrays."""
+    def bias_of_mean(self, mean: np.ndarray) -> np.ndarray:
+        """Return the bias of an independent unit whose mean is ``mean``, on arrays."""
+
+    def scaled(self, x: Any) -> Any:
+        """What stands for a state or a bias wherever the two, or states and weights, are multiplied."""
+        return x
+
+    def offset(self, bias: Any) -> Any:
+        """The part of the energy that depends on the bias alone, by entry."""
+        return zeros_like(bias)
+
+    def level(self, mean: Any) -> Any:
+        """Where a mean lies between the extremes, from 0 to 1; one half where there are none."""
+        if self.states is None:
+            return 0.5 + 0 * mean
+        return (mean - np.min(self.states)) / (np.max(self.states) - np.min(self.states))
 
 
+@dataclass(frozen=True)
 class Bernoulli(Unit):
     """Binary unit, 0 or 1: ``p(x = 1 | f) = 1 / (1 + exp(-f))``."""
 
-    dtype = "int8"
+    dtype: ClassVar[str] = "int8"
+    middle: ClassVar[float] = 0.5
+    support: ClassVar[str] = "0 and 1"
+    remedy: ClassVar[str] = "Binarise first, for example (data > threshold).astype(int)."
 
     @property
     def states(self):
@@ -78,7 +142,7 @@ class Bernoulli(Unit):
 
     def log_base(self, x):
         """Return 0: both values weigh the same."""
-        return pt.zeros_like(x, dtype="float64" if x.dtype == "float64" else "float32")
+        return zeros_like(x)
 
     def log_normaliser(self, field):
         """Return ``log(1 + exp(field))``."""
@@ -103,15 +167,34 @@ class Bernoulli(Unit):
         rng, u = pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
         return rng, pt.lt(u, level).astype(self.dtype)
 
-    def field_of_mean(self, mean):
+    def bias_of_mean(self, mean):
         """Return the log-odds."""
         return np.log(mean) - np.log1p(-mean)
 
-    def __eq__(self, other):
-        return type(self) is type(other)
 
-    def __hash__(self):
-        return hash(type(self))
+def unit_of(text: str) -> Unit:
+    """Return the unit with the given ``repr``; ValueError if there is none."""
+    try:
+        call: Any = ast.parse(text, mode="eval").body
+        arguments = {x.arg: ast.literal_eval(x.value) for x in call.keywords}
+        family = {family.__name__: family for family in _families(Unit)}[call.func.id]
+        return family(*map(ast.literal_eval, call.args), **arguments)
+    except (AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(f"{text!r} is no unit of this version of pymc_rbm.") from error
 
-    def __repr__(self):
-        return "Bernoulli()"
+
+def _families(family: Any) -> list[Any]:
+    below = [x for child in family.__subclasses__() for x in _families(child)]
+    return below or [family]
+
+
+def zeros_like(x: Any) -> TensorVariable:
+    """Zeros of a floating type that does not widen float32."""
+    x = pt.as_tensor(x)
+    return pt.zeros_like(x, dtype="float64" if x.dtype == "float64" else "float32")
+
+
+def logsumexp(x: TensorVariable, axis: int = -1) -> TensorVariable:
+    """``log Σ exp(x)``, shifted by the maximum: stable without PyTensor's rewrites, too."""
+    top = pytensor.gradient.disconnected_grad(x.max(axis=axis, keepdims=True))
+    return pt.log(pt.exp(x - top).sum(axis=axis)) + top.squeeze(axis)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import xarray as xr
 
 from pymc_rbm.functionals import FUNCTIONALS, functionals, numeric
-from pymc_rbm.lookup import recorded_machine
 from pymc_rbm.machine import VISIBLE, Machine, machine_of
+from pymc_rbm.records import recorded_machine
 
 __all__ = ["Watched", "machine_behind", "name_of_run", "watch_draws"]
 
@@ -85,7 +86,8 @@ def watch_draws(idata: xr.DataTree, machine: Machine | None, name: str | None) -
     """
     posterior = idata["posterior"].dataset
     size = None if machine is None else len(machine.layers[VISIBLE].bias)
-    names = [str(key) for key, x in posterior.items() if _are_states(x, size)]
+    kinds = "iu" if machine is None else np.dtype(machine.layers[VISIBLE].unit.dtype).kind
+    names = [str(key) for key, x in posterior.items() if _are_states(x, size, kinds)]
     if name is None and len(names) > 1:
         raise ValueError(f"Which variable holds the visible states? name must be one of {names}.")
     if name is None:
@@ -105,15 +107,16 @@ def watch_draws(idata: xr.DataTree, machine: Machine | None, name: str | None) -
     return Watched(name, machine, found, None, last, sweeps)
 
 
-def _are_states(x: xr.DataArray, size: int | None) -> bool:
-    return {"chain", "draw"} <= set(x.dims) and x.dtype.kind in "iu" and x.ndim > 2 and size in (None, x.shape[-1])
+def _are_states(x: xr.DataArray, size: int | None, kinds: str) -> bool:
+    return {"chain", "draw"} <= set(x.dims) and x.dtype.kind in kinds and x.ndim > 2 and size in (None, x.shape[-1])
 
 
 def _check_states(machine: Machine, name: str, states: np.ndarray) -> None:
-    allowed = machine.layers[VISIBLE].unit.states
-    if allowed is not None and not np.isin(states, allowed).all():
-        shown = sorted(set(np.unique(states)) - set(allowed))[:3]
-        raise ValueError(f"{name} must contain only the units' states {allowed}, got other entries, such as {shown}.")
+    unit = machine.layers[VISIBLE].unit
+    inside = unit.contains(pt.as_tensor(states)).eval(mode="FAST_COMPILE")
+    if not inside.all():
+        shown = np.unique(states[~inside])[:3]
+        raise ValueError(f"{name} must contain only {unit.support}, got other entries, such as {shown}.")
 
 
 def _name_of_records(posterior: xr.Dataset, size: int | None) -> str:

@@ -85,3 +85,67 @@ def total_variation_floor(p, n):
     """Expected total variation between p and n independent draws of it (normal approximation)."""
     p = np.asarray(p)
     return 0.5 * np.sqrt(2 / np.pi * p * (1 - p) / n).sum()
+
+
+# ------------------------------------------------------------------------------------- other units, any on either side
+# A family is (kind, parameter): ("bernoulli", None), ("spin", None), ("categorical", q), ("binomial", n),
+# ("gaussian", sigma), ("rectified", sigma). Real units are integrated by quadrature.
+
+
+def values(family, nodes=200):
+    """The values of one unit as tuples of its entries, with the log of the weight of each in sums."""
+    kind, parameter = family
+    if kind == "bernoulli":
+        return [((x,), 0.0) for x in (0, 1)]
+    if kind == "spin":
+        return [((x,), 0.0) for x in (-1, 1)]
+    if kind == "categorical":
+        return [(tuple(int(k == x) for k in range(parameter)), 0.0) for x in range(parameter)]
+    if kind == "binomial":
+        return [((x,), math.log(math.comb(parameter, x))) for x in range(parameter + 1)]
+    low, high = (0.0, 20.0) if kind == "rectified" else (-16.0, 16.0)
+    points, weights = np.polynomial.legendre.leggauss(nodes)
+    half = (high - low) / 2
+    return [
+        ((parameter * (low + half * (x + 1)),), math.log(parameter * half * w))
+        for x, w in zip(points, weights, strict=True)
+    ]
+
+
+def layer_states(family, units):
+    """Joint states of a layer, as tuples of entries, with the log of the weight of each."""
+    return [
+        (tuple(x for value, _ in chosen for x in value), sum(weight for _, weight in chosen))
+        for chosen in product(values(family), repeat=units)
+    ]
+
+
+def sigma_of(family):
+    return family[1] if family[0] in ("gaussian", "rectified") else None
+
+
+def own_energy(family, x, bias):
+    sigma = sigma_of(family)
+    if sigma is None:
+        return -sum(b * xi for b, xi in zip(bias, x, strict=True))
+    return sum((xi - b) ** 2 / (2 * sigma**2) for b, xi in zip(bias, x, strict=True))
+
+
+def pair_energy(visible, hidden, v, h, W, b, c):
+    """E(v, h); real units meet W as x/sigma²."""
+    scale = 1.0
+    for family in (visible, hidden):
+        if sigma_of(family) is not None:
+            scale /= sigma_of(family) ** 2
+    total = own_energy(visible, v, b) + own_energy(hidden, h, c)
+    for i, vi in enumerate(v):
+        for j, hj in enumerate(h):
+            total -= vi * W[i][j] * hj * scale
+    return total
+
+
+def pair_log_joint(visible, hidden, W, b, c, units):
+    """States of both sides, and log(weights · exp(-E)) of all their pairs."""
+    left, right = layer_states(visible, units[0]), layer_states(hidden, units[1])
+    table = [[lv + lh - pair_energy(visible, hidden, v, h, W, b, c) for h, lh in right] for v, lv in left]
+    return left, right, np.array(table)

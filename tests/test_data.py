@@ -8,7 +8,7 @@ import scipy.sparse
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm.checks import binary_data
+from pymc_rbm.checks import unit_data
 from pymc_rbm.learner import Learner, Settings
 from pymc_rbm.observed import observed_machines
 
@@ -168,7 +168,7 @@ def test_sparse_data(kind):
 def test_data_are_not_copied():
     """What PyMC holds is what learning reads, and binary int8 arrays pass the checks as they are."""
     data = np.random.default_rng(0).integers(0, 2, (300, 5)).astype("int8")
-    assert binary_data(data) is data
+    assert unit_data(data, pmr.Bernoulli()) is data
     model = model_of(data)
     settings = Settings(pmr.estimators.persistent, 5, 1, pm.sgd, None, True, {})
     learner = Learner(model, observed_machines(model), settings, None, np.random.default_rng(1))
@@ -181,7 +181,7 @@ def test_wrong_entries_in_large_data_are_counted(monkeypatch):
     data = np.zeros((100, 7))
     data[[3, 40, 99], [1, 2, 6]] = 5, 4, 5
     with pytest.raises(ValueError, match=r"got 3 other entries of 700 \(such as 4, 5\)"):
-        binary_data(data)
+        unit_data(data, pmr.Bernoulli())
     data[50, 3] = np.nan
     with pytest.raises(ValueError, match="contains NaN"):
-        binary_data(data)
+        unit_data(data, pmr.Bernoulli())

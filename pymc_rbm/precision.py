@@ -1,0 +1,91 @@
+"""Real units together: the precision matrix of their joint distribution, whether it can be normalised, and log Z.
+
+Units with ``log base(x) = -x²/2σ²`` in two coupled layers have the joint quadratic form ``-½ xᵀPx`` with ``1/σ²`` on
+the diagonal of P and ``-W_ij/(σ_i² σ_j²)`` off it. Where P is positive definite, exp(-E) can be integrated whatever
+finite units there are besides; where all units are Gaussian the integral is
+
+    log Z = ½ fᵀP⁻¹f - ½ log det P + (n/2) log 2π - Σ b²/2σ²,        f = b/σ².
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.machine import Machine
+
+__all__ = ["check_normalisable", "gaussian_log_partition", "is_gaussian"]
+
+
+def is_gaussian(machine: Machine) -> bool:
+    """Whether all units are Gaussian and no parameter has batch axes, so that `gaussian_log_partition` holds."""
+    n = len(machine.layers)
+    flat = all(pt.as_tensor(layer.bias).ndim == 1 for layer in machine.layers) and all(
+        pt.as_tensor(p).ndim <= (2 if i < len(machine.couplings) else 1) for i, p in enumerate(machine.parameters[n:])
+    )
+    return flat and all(layer.unit.integrable for layer in machine.layers)
+
+
+def gaussian_log_partition(machine: Machine) -> TensorVariable:
+    """Return log Z of Gaussian units only, differentiable; infinite where it is not defined."""
+    layers = list(range(len(machine.layers)))
+    root = pt.linalg.cholesky(_precision(machine, layers), on_error="nan")
+    field = pt.concatenate([layer.unit.scaled(pt.as_tensor(layer.bias)) for layer in machine.layers])
+    offset = sum(layer.unit.offset(layer.bias).sum() for layer in machine.layers)
+    white = pt.linalg.solve_triangular(root, field, lower=True)
+    log_z = (white**2).sum() / 2 - pt.log(pt.diagonal(root)).sum() + field.size * np.log(2 * np.pi) / 2 - offset
+    return pt.switch(pt.isnan(log_z), np.inf, log_z).astype(field.dtype)
+
+
+def check_normalisable(machine: Machine) -> None:
+    """Refuse a machine, with numbers for parameters, whose real units are coupled too strongly to be normalised.
+
+    Raises
+    ------
+    ValueError
+        If P, scaled to a unit diagonal, has an eigenvalue that is not positive. For units that cannot be negative,
+        inhibition is left out of P first: what is then positive definite can certainly be normalised.
+    """
+    real = tuple(i for i, layer in enumerate(machine.layers) if layer.unit.quadratic)
+    if not any(c.first in real and c.second in real for c in machine.couplings):
+        return
+    matrix = _scaled_precision_function(machine.template, real)(*machine.parameters)
+    one_sided = np.repeat(
+        [not machine.layers[i].unit.integrable for i in real], [np.size(machine.layers[i].bias) for i in real]
+    )
+    both = np.outer(one_sided, one_sided) & ~np.eye(len(matrix), dtype=bool)
+    smallest = np.linalg.eigvalsh(np.where(both, np.minimum(matrix, 0), matrix))[0]
+    if smallest <= 0:
+        what = "cannot be shown to be normalisable" if one_sided.any() else "cannot be normalised"
+        raise ValueError(
+            f"The machine {what}: the weights between its real units are so large that the energy falls without bound. "
+            f"The precision matrix of the units, scaled to 1 on the diagonal, has the eigenvalue {smallest:.3g}; all "
+            "must be positive, which for two layers means that the largest singular value of W/(σ_visible σ_hidden) "
+            "is below 1. Make W smaller, or one side binary."
+        )
+
+
+def _precision(machine: Machine, layers: list[int]) -> TensorVariable:
+    """P of the given layers, whose units are quadratic."""
+    scales = {i: machine.layers[i].unit.scaled(pt.ones_like(machine.layers[i].bias)) for i in layers}
+    blocks = {(i, i): pt.diag(scales[i]) for i in layers}
+    for c in machine.couplings:
+        if c.first in layers and c.second in layers:
+            block = -scales[c.first][:, None] * c.weights * scales[c.second]
+            blocks[c.first, c.second], blocks[c.second, c.first] = block, block.T
+    empty = {(i, j): pt.zeros((scales[i].shape[0], scales[j].shape[0])) for i in layers for j in layers}
+    rows = [pt.concatenate([blocks.get((i, j), empty[i, j]) for j in layers], axis=1) for i in layers]
+    return pt.concatenate(rows, axis=0)
+
+
+@lru_cache(maxsize=16)
+def _scaled_precision_function(template: Machine, layers: tuple[int, ...]):
+    """(parameters…) -> P with a unit diagonal."""
+    machine, inputs = template.symbolic()
+    matrix = _precision(machine, list(layers))
+    scale = pt.sqrt(pt.diagonal(matrix))
+    return pytensor.function(inputs, matrix / scale[:, None] / scale, on_unused_input="ignore")

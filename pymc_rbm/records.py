@@ -1,0 +1,54 @@
+"""Machines in a DataTree: what `fit` and `sample_gibbs` write of them, and how it is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.machine import Machine, machine_of, restricted
+from pymc_rbm.units import Bernoulli, unit_of
+
+__all__ = ["recorded_machine", "recorded_parameters", "recorded_units"]
+
+SIDES = "visible", "hidden"
+
+
+def recorded_parameters(
+    name: str, machine: Machine, dims: tuple[str, str]
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Dims and values, by name of variable: weights, biases and the parameters of the units, one for each of them."""
+    b, c, W = (np.asarray(p) for p in machine.parameters[:3])
+    out = {f"{name}_weights": (dims, W), f"{name}_visible_bias": (dims[:1], b), f"{name}_hidden_bias": (dims[1:], c)}
+    for side, dim, layer in zip(SIDES, dims, machine.layers, strict=True):
+        for key, value in zip(layer.unit.parameter_names, layer.unit.parameters, strict=True):
+            out[f"{name}_{side}_{key}"] = ((dim,), np.array(np.broadcast_to(value, np.shape(layer.bias))))
+    return out
+
+
+def recorded_units(name: str, machine: Machine) -> dict[str, str]:
+    """The attributes that say which units the machine has."""
+    return {
+        f"{name}_{side}_units": repr(layer.unit)
+        for side, layer in zip(SIDES, machine.template.layers, strict=True)
+    }  # fmt: skip
+
+
+@machine_of.register
+def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None = None) -> Machine:
+    """The machine in the group ``machines`` of what `fit` or `sample_gibbs` returned; ``name`` chooses one of them."""
+    values = target["machines"].to_dataset() if "machines" in target else xr.Dataset()
+    names = [str(x).removesuffix("_weights") for x in values if str(x).endswith("_weights")]
+    if name not in names and (name is not None or len(names) != 1):
+        raise ValueError(
+            f"Expected what pymc_rbm.fit or sample_gibbs returned, with one machine or the name of one of its "
+            f"machines: got a DataTree with {len(names)}, {names}, and name={name!r}."
+        )
+    name = name or names[0]
+    units = []
+    for side in SIDES:
+        unit = unit_of(values.attrs.get(f"{name}_{side}_units", repr(Bernoulli())))
+        units.append(unit.with_parameters([np.asarray(values[f"{name}_{side}_{key}"]) for key in unit.parameter_names]))
+    W, b, c = (np.asarray(values[f"{name}_{part}"]) for part in ("weights", "visible_bias", "hidden_bias"))
+    return restricted(W, b, c, *units)
