@@ -104,9 +104,12 @@ def unit_data(data: Any, unit: Any, size: int | None = None, name: str = "observ
 def _check_states(values: np.ndarray, unit: Any, name: str) -> None:
     """Refuse unmasked entries that are no states; piece by piece, so that large data need little more memory."""
     wrong, examples = 0, np.empty(0)
-    for piece in np.array_split(values, max(1, values.size // PIECE)):
+    if values.shape[-1] % unit.width:
+        raise ValueError(f"{name} has {values.shape[-1]} columns, no multiple of the {unit.width} entries of a unit.")
+    for piece in np.array_split(np.atleast_2d(values), max(1, values.size // PIECE)):
         mask = np.ma.getmaskarray(piece)
-        if unit.width > 1 and np.ptp(mask.reshape(-1, unit.width), axis=1).any():
+        groups = mask.reshape(-1, unit.width)
+        if (groups.any(1) != groups.all(1)).any():
             raise ValueError(
                 f"{name} masks some of the {unit.width} entries of a unit and not others: mask all of them or none."
             )

@@ -137,8 +137,8 @@ class RBM(Distribution):
                     f"axis, of length {n_visible}."
                 )
         units = [visible or Bernoulli(), hidden or Bernoulli()]
-        _check_numbers(W, b, c, units)
         own = [_one_each(p, bias) for unit, bias in zip(units, (b, c), strict=True) for p in unit.parameters]
+        _check_numbers(W, b, c, units)
         parameters = [_as_float(p) for p in (W, b, c, *own, *(() if log_z is None else (log_z,)))]
         families = dict(zip(("visible", "hidden"), map(_family, units), strict=True))
         sizes = {"n_visible": n_visible, "n_hidden": n_hidden, "sweeps": whole_number("sweeps", sweeps)}

@@ -1,0 +1,184 @@
+"""Everything that can be done with a machine, done with machines of all units: one row of MACHINES is one machine."""
+
+import numpy as np
+import pymc as pm
+import pytest
+import reference as ref
+import xarray as xr
+
+import pymc_rbm as pmr
+
+N = 60
+RNG = np.random.default_rng(4)
+
+
+def one_hot(labels, q):
+    return np.eye(q, dtype="int8")[labels].reshape(len(labels), -1)
+
+
+MACHINES = {
+    "spin-spin": (pmr.Spin(), pmr.Spin(), 2, 2 * RNG.integers(2, size=(N, 3)) - 1),
+    "categorical-gaussian": (pmr.Categorical(3), pmr.Gaussian(0.8), 2, one_hot(RNG.integers(3, size=(N, 2)), 3)),
+    "gaussian-categorical": (pmr.Gaussian([0.7, 1.1]), pmr.Categorical(3), 3, RNG.normal(1, 1, (N, 2))),
+    "binomial-bernoulli": (pmr.Binomial(4), pmr.Bernoulli(), 2, RNG.binomial(4, 0.3, (N, 2))),
+    "gaussian-gaussian": (pmr.Gaussian(0.9), pmr.Gaussian(), 1, RNG.normal(0, 1, (N, 2))),
+    "bernoulli-rectified": (pmr.Bernoulli(), pmr.Rectified(), 2, RNG.integers(2, size=(N, 3))),
+    "rectified-binomial": (pmr.Rectified(), pmr.Binomial(2), 2, abs(RNG.normal(1, 1, (N, 2)))),
+}
+machines = pytest.mark.parametrize("row", MACHINES.values(), ids=MACHINES)
+
+
+def model_of(row, **kwargs):
+    visible, hidden, n_hidden, data = row
+    with pm.Model() as model:
+        W = pm.Normal("W", 0, 0.5, shape=(data.shape[1], n_hidden))
+        b = pm.Normal("b", 0, 3, shape=data.shape[1])
+        c = pm.Normal("c", 0, 3, shape=n_hidden)
+        pmr.RBM("v", W, b, c, visible=visible, hidden=hidden, observed=data, **kwargs)
+    return model
+
+
+@pytest.mark.slow
+@machines
+def test_all_that_can_be_done_with_a_machine(row, tmp_path):
+    visible, hidden, _, data = row
+    model = model_of(row)
+    with model:
+        learned = pmr.fit(10, learning_rate=0.05, random_seed=1, progressbar=False)
+    learned.to_netcdf(tmp_path / "learned.nc")
+    with xr.open_datatree(tmp_path / "learned.nc") as read:
+        machine = pmr.machine_of(read.load())
+    for layer, unit in zip(machine.layers, (visible, hidden), strict=True):
+        for found, given in zip(layer.unit.parameters, unit.parameters, strict=True):
+            np.testing.assert_array_equal(found, np.broadcast_to(given, np.shape(layer.bias)))
+        assert type(layer.unit) is type(unit)
+    exact = pmr.log_partition(learned, method="exact").estimate
+    found = pmr.log_partition(model, learned, method="ais", temperatures=300, random_seed=1, progressbar=False)
+    assert abs(found.estimate - exact) < 5 * found.standard_error + 1e-9
+    # The chains of the step method, the vectorised chains and forward draws have one distribution.
+    with pmr.generative(model, learned):
+        posterior = pm.sample(1000, tune=50, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True)
+        prior = pm.sample_prior_predictive(2000, random_seed=2)
+    many = pmr.sample_gibbs(learned, draws=200, tune=50, chains=20, random_seed=1, progressbar=False)
+    means = [x.reshape(-1, data.shape[1]).astype(float) for x in map(np.asarray, (posterior.posterior["v"], many["posterior"]["v"], prior["prior"]["v"]))]  # fmt: skip  # noqa: E501
+    assert np.asarray(posterior.posterior["v"]).dtype == visible.dtype
+    for x in means[:2]:
+        # Independent draws against chains, whose effective size is taken to be a tenth at least.
+        error = np.sqrt(means[2].var(0) / len(means[2]) + x.var(0) / (len(x) / 10))
+        assert (abs(x.mean(0) - means[2].mean(0)) < 5 * error).all()
+    verdict = pmr.diagnose(many, machine, random_seed=1, progressbar=False)
+    assert verdict.verdict == "mixed", str(verdict)
+    h = pmr.hidden_mean(data, model, learned)
+    assert h.shape == (N, np.shape(machine.layers[1].bias)[0])
+    rows = pmr.log_likelihood(model, learned, data, log_z=exact)
+    machine_logp = pm.logp(pmr.RBM.dist(*(machine.parameters[i] for i in (2, 0, 1)), visible=machine.layers[0].unit, hidden=machine.layers[1].unit), data).eval()  # fmt: skip  # noqa: E501
+    np.testing.assert_allclose(rows["log_likelihood"]["v"].values.ravel(), machine_logp, rtol=1e-8)
+
+
+@pytest.mark.slow
+@machines
+def test_exact_learning_matches_moments(row):
+    """At the optimum the data's moments are the machine's, but for the pull of the prior, by differences of log p."""
+    model = model_of(row)
+    with model:
+        learned = pmr.fit(
+            4000, method="exact", batch_size=None, chains=2, learning_rate=0.3, random_seed=1, progressbar=False
+        )
+    W, b, c = (learned["parameters"][x].values for x in "Wbc")
+
+    def objective(W, b, c):
+        machine = pmr.RBM.dist(W, b, c, visible=row[0], hidden=row[1])
+        prior = ((W / 0.5) ** 2).sum() + ((b / 3) ** 2).sum() + ((c / 3) ** 2).sum()
+        return pm.logp(machine, row[3]).eval().mean() - prior / (2 * N)
+
+    rng, eps = np.random.default_rng(1), 1e-4
+    for _ in range(3):
+        direction = [rng.standard_normal(x.shape) for x in (W, b, c)]
+        ends = [objective(*(x + s * eps * d for x, d in zip((W, b, c), direction, strict=True))) for s in (-1, 1)]
+        assert abs(ends[1] - ends[0]) / (2 * eps) < 1e-6
+
+
+@pytest.mark.slow
+def test_sigma_is_learned():
+    """Without weights to speak of, the learned sigma is the data's standard deviation."""
+    data = np.random.default_rng(2).normal(3, 2.5, (400, 2))
+    with pm.Model() as model:
+        sigma = pm.HalfNormal("sigma", 10)
+        W, b = pm.Normal("W", 0, 1e-3, shape=(2, 1)), pm.Flat("b", shape=2)
+        pmr.RBM("v", W, b, np.zeros(1), visible=pmr.Gaussian(sigma), observed=data)
+        learned = pmr.fit(
+            2000, method="exact", batch_size=None, chains=2, learning_rate=0.3, random_seed=1, progressbar=False
+        )
+    expected = np.sqrt(((data - data.mean(0)) ** 2).mean())
+    assert learned["parameters"]["sigma"].item() == pytest.approx(expected, rel=1e-3)
+    np.testing.assert_allclose(learned["parameters"]["b"], data.mean(0), atol=0.01)
+    machine = pmr.machine_of(model, learned)
+    np.testing.assert_allclose(machine.layers[0].unit.sigma, learned["parameters"]["sigma"].item())
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize("unit", [pmr.Gaussian(2.0), pmr.Rectified(2.0)], ids=repr)
+def test_a_machine_that_cannot_be_normalised(unit):
+    arguments = [[2.1]], [0.0], [0.0]
+    message = "cannot be .*normalis.*eigenvalue -0.05.*Make W smaller"
+    with pytest.raises(ValueError, match=message):
+        pmr.RBM.dist(*arguments, visible=unit, hidden=pmr.Gaussian())
+    machine = pmr.restricted(*map(np.array, arguments), unit, pmr.Gaussian())
+    for use in (pmr.log_partition, pmr.sample_gibbs):
+        with pytest.raises(ValueError, match=message):
+            use(machine, progressbar=False)
+    # Learned or random weights: at the value.
+    W = pm.Normal.dist(shape=(1, 1))
+    v = pmr.RBM.dist(W * 0 + 2.1, [0.0], [0.0], visible=unit, hidden=pmr.Gaussian())
+    with pytest.raises(ValueError, match=message):
+        pm.draw(v)
+
+
+def test_what_is_just_normalisable_is_not_refused():
+    pmr.RBM.dist([[1.9]], [0.0], [0.0], visible=pmr.Gaussian(2.0), hidden=pmr.Gaussian())
+    pmr.RBM.dist([[-5.0]], [0.0], [0.0], visible=pmr.Rectified(), hidden=pmr.Rectified())  # they inhibit each other
+    pmr.RBM.dist([[50.0]], [0.0], [0.0], visible=pmr.Gaussian(2.0))
+
+
+@pytest.mark.parametrize(
+    ("unit", "data", "message"),
+    [
+        (pmr.Spin(), [[0, 1, 1]], r"only -1 and 1, got 1 other entries of 3 \(such as 0\). Data of 0 and 1"),
+        (pmr.Categorical(3), [[1, 0, 1]], "exactly one 1 in each group of 3 neighbouring entries, got 3 other"),
+        (pmr.Categorical(3), np.ma.MaskedArray([[1, 0, 0]], [[1, 0, 0]]), "mask all of them or none"),
+        (pmr.Binomial(2), [[3, 0, 1]], "only whole numbers from 0 to 2, got 1 other"),
+        (pmr.Gaussian(), [[np.inf, 0, 1]], "only finite numbers, got 1 other"),
+        (pmr.Gaussian(), [[np.nan, 0, 1]], "NaN"),
+        (pmr.Rectified(), [[-0.5, 0, 1]], "finite numbers of at least 0, got 1 other"),
+    ],
+)
+def test_data_that_are_no_states(unit, data, message):
+    with pm.Model(), pytest.raises(ValueError, match=message):
+        pmr.RBM("v", np.zeros((3, 2)), np.zeros(3), np.zeros(2), visible=unit, observed=data)
+
+
+def test_sizes_that_are_no_whole_number_of_units():
+    with pytest.raises(ValueError, match="4 hidden entries are no whole number of Categorical"):
+        pmr.RBM.dist(np.zeros((3, 4)), np.zeros(3), np.zeros(4), hidden=pmr.Categorical(3))
+    with pytest.raises(ValueError, match=r"shape \(2,\), but there are 3 units"):
+        pmr.RBM.dist(np.zeros((3, 4)), np.zeros(3), np.zeros(4), visible=pmr.Gaussian([1.0, 2.0]))
+
+
+def test_hidden_units_of_another_family():
+    """p(h | v) from Hidden's density, summed over all h by the reference, is one; its draws are states."""
+    W, b, c = ref.machine(2, 3, seed=2)
+    v = np.array([0.3, -1.2])
+    with pm.Model() as model:
+        x = pmr.RBM("x", W, b, c, visible=pmr.Gaussian(0.5), hidden=pmr.Categorical(3), observed=v)
+        h = pmr.Hidden("h", x)
+    log_p = model.compile_logp(vars=[h], sum=False)
+    p = [np.exp(log_p({"h": state})[0]).item() for state in np.eye(3, dtype="int8")]
+    energy = [ref.pair_energy(("gaussian", 0.5), ("categorical", 3), v, state, W, b, c) for state in np.eye(3)]
+    expected = np.exp(-np.array(energy) - ref.log_sum([-e for e in energy]))
+    np.testing.assert_allclose(p, expected, rtol=1e-10)
+    with model:
+        drawn = pm.sample(400, tune=0, chains=1, cores=1, random_seed=1, progressbar=False, quiet=True)
+    share = drawn.posterior["h"].values.reshape(-1, 3).mean(0)
+    assert (abs(share - expected) < 5 * np.sqrt(expected * (1 - expected) / 400) + 1e-12).all()
