@@ -32,14 +32,14 @@ def model_of(row, **kwargs):
     visible, hidden, n_hidden, data = row
     with pm.Model() as model:
         W = pm.Normal("W", 0, 0.5, shape=(data.shape[1], n_hidden))
-        b = pm.Normal("b", 0, 3, shape=data.shape[1])
-        c = pm.Normal("c", 0, 3, shape=n_hidden)
+        b = pm.Normal("b", 0, 0.5, shape=data.shape[1])
+        c = pm.Normal("c", 0, 0.5, shape=n_hidden)
         pmr.RBM("v", W, b, c, visible=visible, hidden=hidden, observed=data, **kwargs)
     return model
 
 
 @pytest.mark.slow
-@machines
+@pytest.mark.parametrize("row", [MACHINES["categorical-gaussian"]], ids=["categorical-gaussian"])
 def test_all_that_can_be_done_with_a_machine(row, tmp_path):
     visible, hidden, _, data = row
     model = model_of(row)
@@ -88,32 +88,20 @@ def test_exact_learning_matches_moments(row):
 
     def objective(W, b, c):
         machine = pmr.RBM.dist(W, b, c, visible=row[0], hidden=row[1])
-        prior = ((W / 0.5) ** 2).sum() + ((b / 3) ** 2).sum() + ((c / 3) ** 2).sum()
+        prior = sum((x**2).sum() for x in (W, b, c)) / 0.5**2
         return pm.logp(machine, row[3]).eval().mean() - prior / (2 * N)
 
-    rng, eps = np.random.default_rng(1), 1e-4
+    def slope(values, direction, eps=1e-4):
+        ends = [objective(*(x + s * eps * d for x, d in zip(values, direction, strict=True))) for s in (-1, 1)]
+        return abs(ends[1] - ends[0]) / (2 * eps)
+
+    rng = np.random.default_rng(1)
     for _ in range(3):
         direction = [rng.standard_normal(x.shape) for x in (W, b, c)]
-        ends = [objective(*(x + s * eps * d for x, d in zip((W, b, c), direction, strict=True))) for s in (-1, 1)]
-        assert abs(ends[1] - ends[0]) / (2 * eps) < 1e-6
-
-
-@pytest.mark.slow
-def test_sigma_is_learned():
-    """Without weights to speak of, the learned sigma is the data's standard deviation."""
-    data = np.random.default_rng(2).normal(3, 2.5, (400, 2))
-    with pm.Model() as model:
-        sigma = pm.HalfNormal("sigma", 10)
-        W, b = pm.Normal("W", 0, 1e-3, shape=(2, 1)), pm.Flat("b", shape=2)
-        pmr.RBM("v", W, b, np.zeros(1), visible=pmr.Gaussian(sigma), observed=data)
-        learned = pmr.fit(
-            2000, method="exact", batch_size=None, chains=2, learning_rate=0.3, random_seed=1, progressbar=False
-        )
-    expected = np.sqrt(((data - data.mean(0)) ** 2).mean())
-    assert learned["parameters"]["sigma"].item() == pytest.approx(expected, rel=1e-3)
-    np.testing.assert_allclose(learned["parameters"]["b"], data.mean(0), atol=0.01)
-    machine = pmr.machine_of(model, learned)
-    np.testing.assert_allclose(machine.layers[0].unit.sigma, learned["parameters"]["sigma"].item())
+        # A hundredth of the standard error that moments of so few rows have.
+        assert slope((W, b, c), direction) < 1e-2 / np.sqrt(N)
+        beside = [x + 0.2 * d for x, d in zip((W, b, c), direction, strict=True)]
+        assert slope(beside, direction) > 1e-2 / np.sqrt(N)
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
