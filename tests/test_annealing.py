@@ -391,7 +391,9 @@ class Sign(Unit):
     """±1, a unit that the package's log Z has never heard of."""
 
     dtype = "int8"
-    states = (-1.0, 1.0)
+    states = ((-1.0,), (1.0,))
+    middle = 0.0
+    support = "-1 and 1"
 
     def contains(self, x):
         return pt.eq(abs(x), 1)
@@ -413,7 +415,7 @@ class Sign(Unit):
         rng, u = pt.random.uniform(size=shape, rng=rng, return_next_rng=True)
         return rng, (2 * pt.lt(u, 0.5) - 1).astype("int8")
 
-    def field_of_mean(self, mean):
+    def bias_of_mean(self, mean):
         return np.arctanh(mean)
 
 
@@ -422,6 +424,8 @@ class Waiting(Sign):
 
     dtype = "float64"
     states = None
+    middle = 1.0
+    support = "numbers of at least 0"
 
     def contains(self, x):
         return pt.ge(x, 0)
@@ -440,7 +444,7 @@ class Waiting(Sign):
         rng, u = pt.random.uniform(size=shape, rng=rng, return_next_rng=True)
         return rng, -3 * pt.log1p(-u)
 
-    def field_of_mean(self, mean):
+    def bias_of_mean(self, mean):
         return -1 / mean
 
 

@@ -588,8 +588,8 @@ def test_early_stopping_on_the_held_out_likelihood():
     b, c, W = pmr.machine_of(learned).parameters
     difference = pmr.free_energy(test, W, b, c).mean() - pmr.free_energy(train, W, b, c).mean()
     assert gap.values[-1] == pytest.approx(difference, abs=1e-9)
-    with pytest.raises(ValueError, match="must contain only 0 and 1"):
-        pmr.StopOnGap(test * 2)
+    with model, pytest.raises(ValueError, match="must contain only 0 and 1"):
+        pmr.fit(1, on_epoch=pmr.StopOnGap(test * 2, every=1), progressbar=False)
 
 
 def test_sparsity_target_and_group_prior():
