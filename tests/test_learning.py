@@ -15,6 +15,7 @@ import xarray as xr
 import pymc_rbm as pmr
 from pymc_rbm.centring import centred
 from pymc_rbm.estimators import surrogate_log_partition
+from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.observed import observed_machines
 from pymc_rbm.run import _shuffled
 
@@ -610,6 +611,23 @@ def test_sparsity_target_and_group_prior():
         assert (learned["parameters"]["scale"] > 0).all()
     assert np.abs(means[1000] - 0.1).max() < 0.05
     assert np.abs(means[0] - 0.1).min() > 0.1
+
+
+def test_an_interrupt_that_comes_at_once_is_deferred(monkeypatch):
+    """A signal between the installation of the handler and the next line."""
+    install = signal.signal
+
+    def and_raise(number, handler):
+        previous = install(number, handler)
+        if handler is not signal.default_int_handler:
+            signal.raise_signal(number)
+        return previous
+
+    monkeypatch.setattr(signal, "signal", and_raise)
+    with DeferredInterrupt() as interrupt:
+        pass
+    assert interrupt.pending
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_progress_bar(capfd, monkeypatch):
