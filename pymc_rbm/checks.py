@@ -118,7 +118,7 @@ def _check_states(values: np.ndarray, unit: Any, name: str) -> None:
             raise ValueError(
                 f"{name} contains NaN. To have missing entries sampled, mask them: numpy.ma.masked_invalid(data)."
             )
-        other = known[~(_contains(unit.with_parameters([None] * len(unit.parameters)), known) | mask)]
+        other = known[~(_contains(unit.family, known) | mask)]
         wrong, examples = wrong + other.size, np.unique(np.concatenate([examples, other]))[:3]
     if wrong:
         shown = ", ".join(f"{x:g}" for x in examples)

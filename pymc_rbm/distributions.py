@@ -140,7 +140,7 @@ class RBM(Distribution):
         own = [_one_each(p, bias) for unit, bias in zip(units, (b, c), strict=True) for p in unit.parameters]
         _check_numbers(W, b, c, units)
         parameters = [_as_float(p) for p in (W, b, c, *own, *(() if log_z is None else (log_z,)))]
-        families = dict(zip(("visible", "hidden"), map(_family, units), strict=True))
+        families = {"visible": units[0].family, "hidden": units[1].family}
         sizes = {"n_visible": n_visible, "n_hidden": n_hidden, "sweeps": whole_number("sweeps", sweeps)}
         return super().dist(parameters, shape=shape, knows_log_z=log_z is not None, **sizes, **families, **kwargs)
 
@@ -222,10 +222,6 @@ def _hidden_logp(op, values, rng, size, v, *parameters, **kwargs):
     log_p = (unit.log_base(h) + h * field).sum(-1) - unit.log_normaliser(field).sum(-1)
     log_p = pt.where(inside.all(-1), log_p, -np.inf)
     return maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size)
-
-
-def _family(unit: Unit) -> Unit:
-    return unit.with_parameters([None] * len(unit.parameters))
 
 
 def _one_each(p: Any, bias: Any) -> TensorVariable:

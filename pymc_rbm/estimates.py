@@ -81,10 +81,7 @@ class LogPartitionEstimate:
     @property
     def effective_sample_size(self) -> float:
         """``(Σw)²/Σw²`` of the importance weights; infinite if there are none."""
-        if not self.log_weights.size:
-            return np.inf
-        w = np.exp(self.log_weights - self.log_weights.max())
-        return float(w.sum() ** 2 / (w**2).sum())
+        return _effective(self.log_weights) if self.log_weights.size else np.inf
 
     def __str__(self) -> str:
         name = NAMES.get(self.method, self.method)
@@ -146,6 +143,11 @@ class LogPartitionEstimate:
         return plot_estimate(self)
 
 
+def _effective(log_weights: np.ndarray) -> float:
+    w = np.exp(log_weights - log_weights.max())
+    return float(w.sum() ** 2 / (w**2).sum())
+
+
 def log_mean_exp(log_values: np.ndarray, log_weights: np.ndarray | None = None) -> tuple[float, float]:
     """Return ``log(Σ w x / Σ w)`` over independent particles and its standard error by the jackknife.
 
@@ -170,7 +172,7 @@ def weight_diagnostics(log_weights: np.ndarray) -> tuple[dict[str, float], list[
     w = np.exp(log_weights - log_weights.max())
     even = np.ptp(log_weights) < 1e-9
     found = {
-        "effective_sample_size": float(w.sum() ** 2 / (w**2).sum()),
+        "effective_sample_size": _effective(log_weights),
         "log_weight_deviation": float(log_weights.std(ddof=1)),
         "log_weight_skewness": 0.0 if even else float(stats.skew(log_weights)),
         "weight_skewness": 0.0 if even else float(stats.skew(w)),

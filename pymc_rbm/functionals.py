@@ -20,9 +20,18 @@ from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.precision import check_normalisable
 from pymc_rbm.thresholds import NEGLIGIBLE_SINGULAR_VALUE, SATURATED
 
-__all__ = ["FUNCTIONALS", "activity", "functionals", "leading_directions", "numeric", "symbolic_functionals"]
+__all__ = [
+    "FUNCTIONALS",
+    "WITHOUT_DIRECTIONS",
+    "activity",
+    "functionals",
+    "leading_directions",
+    "numeric",
+    "symbolic_functionals",
+]
 
-FUNCTIONALS = "free_energy", "visible_mean", "hidden_mean", "projection"
+WITHOUT_DIRECTIONS = "free_energy", "visible_mean", "hidden_mean"
+FUNCTIONALS = *WITHOUT_DIRECTIONS, "projection"
 MOST_DIRECTIONS = 3
 CHUNK_ENTRIES = 2**22
 
@@ -62,10 +71,13 @@ def _directions(shape: tuple[int, int], weights: bytes, most: int) -> np.ndarray
     return U * np.where(U.sum(0) < 0, -1, 1)
 
 
-def symbolic_functionals(machine: Machine, v: Any, directions: Any) -> list[TensorVariable]:
-    """Free energy, visible mean, hidden mean (of the probabilities given v), and projections, of each row of ``v``."""
-    activation = machine.mean(HIDDEN, [v, None]).mean(-1)
-    return [machine.free_energy(v), v.mean(-1), activation, pt.dot(v.astype("float64"), directions)]
+def symbolic_functionals(machine: Machine, v: Any, directions: Any = None) -> list[TensorVariable]:
+    """The `FUNCTIONALS` of each row of ``v``, without projections where there are no directions.
+
+    The hidden mean is that of the probabilities given v.
+    """
+    found = [machine.free_energy(v), v.mean(-1), machine.mean(HIDDEN, [v, None]).mean(-1)]
+    return found if directions is None else [*found, pt.dot(v.astype("float64"), directions)]
 
 
 def functionals(machine: Machine, v: np.ndarray) -> dict[str, np.ndarray]:

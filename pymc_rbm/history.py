@@ -9,7 +9,7 @@ import arviz as az
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.learner import FUNCTIONALS
+from pymc_rbm.functionals import WITHOUT_DIRECTIONS
 
 __all__ = ["History"]
 
@@ -81,7 +81,7 @@ class History:
 
     def particles(self) -> dict[str, np.ndarray]:
         """Functionals of the persistent chains, shape (chain, draw)."""
-        return {f"{name}_{x}": self.series(f"{name}_{x}").T for name in self.names for x in FUNCTIONALS}
+        return {f"{name}_{x}": self.series(f"{name}_{x}").T for name in self.names for x in WITHOUT_DIRECTIONS}
 
     def snapshots(self) -> xr.Dataset | None:
         """States of the particles at some epochs, dims (snapshot, chain, unit)."""
@@ -97,7 +97,7 @@ class History:
     def learning(self) -> xr.Dataset:
         """Monitors by iteration and by epoch."""
         out: dict[str, Any] = {}
-        of_particles = {f"{name}_{x}" for name in self.names for x in FUNCTIONALS}
+        of_particles = {f"{name}_{x}" for name in self.names for x in WITHOUT_DIRECTIONS}
         for key in self._iterations[0]:
             if key in of_particles:
                 if key.endswith("_free_energy"):
@@ -121,7 +121,7 @@ class History:
         else:  # only the mean over particles was kept
             for name in names:
                 mean = columns[f"{name}_free_energy_particles"].expand_dims({"chain": 1}, axis=1)
-                columns |= {f"{name}_{x}": mean for x in FUNCTIONALS}
+                columns |= {f"{name}_{x}": mean for x in WITHOUT_DIRECTIONS}
         by_epoch = {key: x.values for key, x in columns.items() if "epoch" in x.dims}
         by_iteration = {
             key: x.values

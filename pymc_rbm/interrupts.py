@@ -16,11 +16,12 @@ __all__ = ["DeferredInterrupt"]
 class DeferredInterrupt:
     """Context in which the first Ctrl-C only sets ``pending``; a second one interrupts at once.
 
-    Outside of the main thread, where Python delivers no signals, it does nothing.
+    With ``reraise`` the first one is raised at the end of the context. Outside of the main thread, where Python
+    delivers no signals, it does nothing.
     """
 
-    def __init__(self) -> None:
-        self.pending = False
+    def __init__(self, reraise: bool = False) -> None:
+        self.pending, self._reraise = False, reraise
         self._previous: Any = None
 
     def __enter__(self) -> DeferredInterrupt:
@@ -29,9 +30,11 @@ class DeferredInterrupt:
             signal.signal(signal.SIGINT, self._note)
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object = None, *exception: object) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
+        if self._reraise and self.pending and kind is None:
+            raise KeyboardInterrupt
 
     def _note(self, *arguments: object) -> None:
         self.pending = True

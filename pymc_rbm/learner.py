@@ -17,15 +17,14 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.centring import OFFSET_RATE, centred
 from pymc_rbm.estimators import NegativePhase
+from pymc_rbm.functionals import WITHOUT_DIRECTIONS, symbolic_functionals
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.objective import direct_parameters, objective, parameter_variables, start_values
-from pymc_rbm.observed import MOST_ROWS, Observed, learned_variables
+from pymc_rbm.observed import Observed, learned_variables
 
-__all__ = ["FUNCTIONALS", "Learner", "Settings"]
+__all__ = ["Learner", "Settings"]
 
-FUNCTIONALS = ("free_energy", "visible_mean", "hidden_mean")
-"""What is recorded of every particle at every iteration."""
 MONITORED_ROWS = 100, 1000  # at least and at most; a fifth of the data in between, to cost little beside an epoch
 
 
@@ -88,8 +87,8 @@ class Learner:
         """Run one iteration on the given rows of each RBM's data.
 
         ``weight`` is the new iterate's in the running average of the iterates (1 starts the average afresh). Returns
-        the rate, the sweeps and, for each RBM, the mean free energy of the batch, `FUNCTIONALS` of each particle and
-        the estimator's report, all under the parameters before the update.
+        the rate, the sweeps and, for each RBM, the mean free energy of the batch, the functionals of each particle
+        (`functionals.WITHOUT_DIRECTIONS`) and the estimator's report, all under the parameters before the update.
         """
         self._rate.set_value(np.asarray(rate, dtype=self._rate.dtype))
         self._sweeps.set_value(np.asarray(sweeps))
@@ -154,9 +153,8 @@ class Learner:
         return data.get_value(borrow=True)[indices]
 
     def some_rows(self) -> dict[str, np.ndarray]:
-        """At most `MOST_ROWS` rows of each RBM's data, evenly spread."""
-        spread = {x.name: np.unique(np.linspace(0, len(x.rows) - 1, MOST_ROWS).astype(int)) for x in self.observed}
-        return {name: self.rows(name, indices) for name, indices in spread.items()}
+        """At most 1,000 rows of each RBM's data, evenly spread."""
+        return {x.name: self.rows(x.name, x.spread) for x in self.observed}
 
     # ------------------------------------------------------------------------------------------ how it is made
 
@@ -202,10 +200,9 @@ class Learner:
             updates |= phase.updates
             if phase.states is not None:
                 updates[self._particles[i]] = phase.states
-            v = phase.particles
-            described = (machine.free_energy(v), v.mean(-1), machine.mean(HIDDEN, [v, None]).mean(-1))
+            described = symbolic_functionals(machine, phase.particles)
             monitors[f"{x.name}_free_energy_data"] = (weights * machine.free_energy(batch)).mean()
-            monitors |= {f"{x.name}_{key}": value for key, value in zip(FUNCTIONALS, described, strict=True)}
+            monitors |= {f"{x.name}_{key}": value for key, value in zip(WITHOUT_DIRECTIONS, described, strict=True)}
             monitors |= {f"{x.name}_{key}": pt.as_tensor(value) for key, value in phase.report.items()}
         goal = objective(model, self.observed, self._machines, batches, [phase.log_z for phase in phases])
         gradients = self._gradients(model, graph_replace(goal, self._given, strict=False), batches, phases, updates)

@@ -184,8 +184,6 @@ def fit(
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
     horizon = None if horizon is None else whole_number("horizon", horizon)
-    if learning_rate is not None:
-        rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
     estimator = find_method(method)
     if max_gradient_norm is not None and not (np.isscalar(max_gradient_norm) and max_gradient_norm > 0):
         raise ValueError(f"max_gradient_norm must be a positive number, got {max_gradient_norm!r}.")
@@ -197,7 +195,8 @@ def fit(
     number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
     observed = observed_machines(model, row_weights)
     if learning_rate is None:
-        rate = hold_then_fall(RATE / max(1.0, *(x.correlation_strength for x in observed)))
+        learning_rate = RATE / max(1.0, *(x.correlation_strength for x in observed))
+    rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
     _check_resume(resume, name_of(estimator))
     settings = Settings(
         estimator, chains, number, optimizer or pm.sgd, max_gradient_norm, centred, compile_kwargs or {}

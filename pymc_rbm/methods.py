@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from pymc_rbm.coupling import unbiased
 from pymc_rbm.estimators import NegativePhase, contrastive, exact, fast_persistent, persistent
@@ -34,6 +35,6 @@ def follows_chains(estimator: Callable) -> bool:
     return getattr(estimator, "func", estimator) in (persistent, fast_persistent, tempered)
 
 
-def name_of(estimator: Callable) -> str:
+def name_of(estimator: Any) -> str:
     """Name of an estimator, that of a partial's function included."""
-    return getattr(estimator, "__name__", None) or name_of(estimator.func)  # type: ignore[attr-defined]
+    return estimator.__name__ if hasattr(estimator, "__name__") else name_of(estimator.func)

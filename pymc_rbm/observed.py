@@ -19,7 +19,7 @@ from pymc_rbm.lookup import dependants, machine_of_rv, named_machines, rbm_behin
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.random_variables import HiddenRV
 
-__all__ = ["MOST_ROWS", "Observed", "learned_variables", "observed_machines"]
+__all__ = ["Observed", "learned_variables", "observed_machines"]
 
 MOST_ROWS = 1000
 
@@ -44,14 +44,19 @@ class Observed:
         return self.rows.shape[1] // self.machine.layers[VISIBLE].unit.width
 
     @property
+    def spread(self) -> np.ndarray:
+        """Indices of at most `MOST_ROWS` rows, evenly spread."""
+        return np.unique(np.linspace(0, len(self.rows) - 1, MOST_ROWS).astype(int))
+
+    @property
     def correlation_strength(self) -> float:
-        """Largest eigenvalue of the covariance between different units, of at most `MOST_ROWS` rows evenly spread.
+        """Largest eigenvalue of the covariance between different units, over the rows of `spread`.
 
         From W = 0 with biases at the optimum, weights grow by ``rate/4`` times this an iteration along its
         eigenvector: the derivative of the mean log-likelihood by a column w of W is ``(C - diag C) w / 4`` to first
         order, with C the covariance of the data.
         """
-        rows = self.rows[np.unique(np.linspace(0, len(self.rows) - 1, MOST_ROWS).astype(int))]
+        rows = self.rows[self.spread]
         covariance = np.atleast_2d(np.cov(rows.T.astype("float64"))) if len(rows) > 1 else np.zeros((1, 1))
         return float(np.linalg.eigvalsh(covariance - np.diag(np.diag(covariance)))[-1])
 

@@ -239,9 +239,7 @@ def _annealed(
     Returns the ends and the log-weights, whose exponential (backwards, its inverse) has the mean Z (or 1/Z).
     """
     betas = np.linspace(0, 1, temperatures)
-    with DeferredInterrupt() as interrupt:
+    with DeferredInterrupt(reraise=True):
         [ends], increments = path.walk(rng, betas[::-1] if backwards else betas, [states], backwards)
-    if interrupt.pending:
-        raise KeyboardInterrupt
     total = increments.sum(0)
     return ends, path.log_z_base + (-total if backwards else total)

@@ -10,7 +10,7 @@ import xarray as xr
 from pymc_rbm.machine import Machine, machine_of, restricted
 from pymc_rbm.units import Bernoulli, unit_of
 
-__all__ = ["recorded_machine", "recorded_parameters", "recorded_units"]
+__all__ = ["recorded_machine", "recorded_names", "recorded_parameters", "recorded_units"]
 
 SIDES = "visible", "hidden"
 
@@ -35,18 +35,22 @@ def recorded_units(name: str, machine: Machine) -> dict[str, str]:
     }  # fmt: skip
 
 
+def recorded_names(tree: xr.DataTree) -> list[str]:
+    """The names of the machines in what `fit` or `sample_gibbs` returned."""
+    variables = tree["machines"].data_vars if "machines" in tree else ()
+    return [str(x).removesuffix("_weights") for x in variables if str(x).endswith("_weights")]
+
+
 @machine_of.register
 def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None = None) -> Machine:
     """The machine in the group ``machines`` of what `fit` or `sample_gibbs` returned; ``name`` chooses one of them."""
-    values = target["machines"].to_dataset() if "machines" in target else xr.Dataset()
-    names = [str(x).removesuffix("_weights") for x in values if str(x).endswith("_weights")]
+    names = recorded_names(target)
     if name not in names and (name is not None or len(names) != 1):
         raise ValueError(
             f"Expected what pymc_rbm.fit or sample_gibbs returned, with one machine or the name of one of its "
             f"machines: got a DataTree with {len(names)}, {names}, and name={name!r}."
         )
-    name = name or names[0]
-    units = []
+    name, values, units = name or names[0], target["machines"].to_dataset(), []
     for side in SIDES:
         unit = unit_of(values.attrs.get(f"{name}_{side}_units", repr(Bernoulli())))
         units.append(unit.with_parameters([np.asarray(values[f"{name}_{side}_{key}"]) for key in unit.parameter_names]))

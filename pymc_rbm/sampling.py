@@ -19,7 +19,7 @@ from pymc_rbm.functionals import FUNCTIONALS, leading_directions, numeric, symbo
 from pymc_rbm.gibbs import sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import VISIBLE, Machine, machine_of
-from pymc_rbm.records import recorded_parameters, recorded_units
+from pymc_rbm.records import recorded_names, recorded_parameters, recorded_units
 
 __all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
 
@@ -85,22 +85,14 @@ def sample_gibbs(
     tune = whole_number("tune", tune, 0)
     machine = numeric(machine_of(target, learned))
     rng = np.random.default_rng(random_seed)
-    name = name or _name_of(target)
+    if name is None:
+        name = recorded_names(target)[0] if isinstance(target, xr.DataTree) else getattr(target, "name", None) or "v"
     first = dispersed_states(machine, chains, rng) if start is None else _checked_start(machine, start, chains)
     kept, last = run_chains(machine, first, rng, draws, tune, thin, states, progressbar, partial=True)
     done = len(kept["free_energy"][0])
     if done < draws:
         warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
     return _tree(name, machine, kept, last, {"sweeps": thin, "tune": tune, "interrupted": int(done < draws)})
-
-
-def _name_of(target: Any) -> str:
-    """The name of a variable, or of the one machine that a DataTree holds; else "v"."""
-    if isinstance(target, xr.DataTree):
-        return next(
-            str(x).removesuffix("_weights") for x in target["machines"].data_vars if str(x).endswith("_weights")
-        )
-    return getattr(target, "name", None) or "v"
 
 
 def run_chains(

@@ -114,10 +114,8 @@ class BlockGibbs(BlockedStep):
     def step(self, point):
         """Return the next point and the statistics."""
         arguments = [point[name] for name in self._inputs]
-        with DeferredInterrupt() as interrupt:
+        with DeferredInterrupt(reraise=True):  # PyMC keeps the draws so far
             self.rng, *outputs = self._function(self.rng, *arguments)
-        if interrupt.pending:  # PyMC keeps the draws so far
-            raise KeyboardInterrupt
         values = {var.name: new for var, new in zip(self.vars, outputs, strict=False)}
         stats = {name: float(x) for name, x in zip(self.stats_dtypes_shapes, outputs[len(self.vars) :], strict=False)}
         return {**point, **values}, [{**stats, "sweeps": self.sweeps}]

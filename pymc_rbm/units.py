@@ -68,7 +68,12 @@ class Unit(ABC):
     def with_parameters(self, parameters: Sequence[Any]) -> Unit:
         """Return the unit with other ``parameters``."""
         named: Any = dict(zip(self.parameter_names, parameters, strict=True))
-        return replace(self, **named) if named else self  # type: ignore[type-var]
+        return replace(self, **named) if named else self  # type: ignore[type-var]  # families are dataclasses
+
+    @property
+    def family(self) -> Unit:
+        """The unit without parameters: what graphs are kept by."""
+        return self.with_parameters([None] * len(self.parameters))
 
     @property
     @abstractmethod
