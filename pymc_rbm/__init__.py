@@ -12,7 +12,7 @@ from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, 
 from pymc_rbm.generative import generative
 from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
-from pymc_rbm.likelihood import log_likelihood, pseudo_log_likelihood
+from pymc_rbm.likelihood import log_conditional, log_likelihood, pseudo_log_likelihood
 from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import Machine, machine_of, restricted
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
@@ -54,6 +54,7 @@ __all__ = [
     "free_energy",
     "generative",
     "hidden_mean",
+    "log_conditional",
     "log_likelihood",
     "log_partition",
     "machine_of",

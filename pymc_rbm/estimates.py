@@ -15,7 +15,7 @@ from scipy import stats
 
 from pymc_rbm.estimate_plots import plot_estimate
 
-__all__ = ["LogPartitionEstimate", "log_mean_exp", "weight_diagnostics"]
+__all__ = ["FEW_EFFECTIVE", "LogPartitionEstimate", "log_mean_exp", "weight_diagnostics"]
 
 FEW_EFFECTIVE = 30
 HEAVY_TAIL = 0.7
