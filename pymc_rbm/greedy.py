@@ -21,6 +21,7 @@ from pymc_rbm.units import Bernoulli, Unit
 
 __all__ = ["fit_deep"]
 
+ALMOST_NOTHING = 0.01
 STANDARD_NORMAL = partial(pm.Normal, mu=0, sigma=1)
 
 
@@ -56,9 +57,9 @@ def fit_deep(
         Makes a machine's weights: called as ``prior("W1", dims=…)`` inside its model. ``pm.Flat`` is plain maximum
         likelihood. Biases are ``pm.Flat``.
     tied : bool or list of bool, default False
-        Whether a machine starts as the one below upside down (it needs as many hidden units as that one has visible
-        ones; not for the lowest). The bound then starts where the network below left it, and rises from there as far as
-        learning follows the likelihood of its rows.
+        Whether a machine starts as the one below upside down (not the lowest). It needs at least as many hidden units
+        as that one has binary visible ones; further units start almost uncoupled. The bound then starts where the
+        network below left it, and rises from there as far as learning follows the likelihood of the machine's rows.
     copies : int, default 1
         Draws of the up-pass from each row; each counts 1/copies. More of them come closer to the expectation that the
         bound has, where rows are few. An epoch goes through all of them.
@@ -111,7 +112,9 @@ def fit_deep(
         except KeyboardInterrupt:  # while compiling: `fit` itself returns what it has
             if network is None:
                 raise
-            warnings.warn(f"Interrupted before machine {len(network) + 1}: returning those below.", stacklevel=2)
+            warnings.warn(
+                f"Interrupted before machine {len(network) + 1} was learned: returning those below it.", stacklevel=2
+            )
             return network
         network = DeepBeliefNetwork.of(*(network.layers if network is not None else ()), layer)
         if layer.attrs["interrupted"]:
@@ -127,31 +130,32 @@ class Plan:
         sizes = list(hidden) if np.iterable(hidden) else [hidden]
         if not sizes:
             raise ValueError("hidden must name the number of hidden units of at least one machine, as in [64, 32].")
-        self.sizes, self.copies, self._unit = [whole_number("hidden", n) for n in sizes], copies, visible
+        self.sizes, self.copies = [whole_number("hidden", n) for n in sizes], copies
         if np.ma.is_masked(data):
             raise ValueError("fit_deep needs whole rows, the data have masked entries: complete them first.")
         name = name or getattr(data, "name", None) or "v"
+        if np.ndim(data) != 2:
+            raise ValueError(f"data must have shape (rows, visible), got {np.shape(data)}.")
         data = data if isinstance(data, xr.DataArray) else xr.DataArray(data, dims=(f"{name}_row", f"{name}_unit"))
-        if data.ndim != 2:
-            raise ValueError(f"data must have shape (rows, visible), got {data.shape}.")
+        if below is not None:
+            visible = below.machines[0].layers[VISIBLE].unit
         n = None if below is None else len(below.labels[0])
-        self.rows = unit_data(
-            data.values, visible if below is None else below.machines[0].layers[VISIBLE].unit, n, "data"
-        )
+        self._unit, self.rows = visible, unit_data(data.values, visible, n, "data")
         dim = data.dims[1]
         self._visible = name, str(dim), data[dim].values if dim in data.coords else np.arange(data.shape[1])
-        self._widths = [*self._sizes_of(below), *self.sizes]
-        self._before = 0 if below is None else len(below)
-
-    def _sizes_of(self, below: DeepBeliefNetwork | None) -> list[int]:
-        return [self.rows.shape[1]] if below is None else [len(labels) for labels in below.labels]
+        below_widths = [data.shape[1]] if below is None else [len(labels) for labels in below.labels]
+        self._widths, self._before = [*below_widths, *self.sizes], 0 if below is None else len(below)
 
     def check_tied(self, tied: list[bool]) -> None:
-        """Refuse to start a machine as another upside down where there is none, or it has another size."""
+        """Refuse to start a machine as another upside down where there is none, or it has not the units for it."""
         for k, wanted in enumerate(tied, start=self._before + 1):
-            if wanted and (k == 1 or self._widths[k] != self._widths[k - 2]):
-                n = "no machine below it" if k == 1 else f"{self._widths[k - 2]} units two layers below"
-                raise ValueError(f"Machine {k} cannot be tied: it has {self._widths[k]} hidden units and {n}.")
+            if wanted and k == 1:
+                raise ValueError("Machine 1 cannot be tied: there is no machine below it.")
+            if wanted and self._widths[k] < self._widths[k - 2]:
+                n, least = self._widths[k], self._widths[k - 2]
+                raise ValueError(f"Machine {k} has {n} hidden units; to be tied it needs {least}, as two layers below.")
+            if wanted and k == 2 and not isinstance(self._unit, Bernoulli):
+                raise ValueError(f"Machine 2 has binary hidden units and cannot be tied to {self._unit!r} ones.")
 
     def learn(self, network, rng: np.random.Generator, prior, tied: bool, **options: Any) -> xr.DataTree:
         """Learn the next machine on top of ``network``."""
@@ -163,16 +167,18 @@ class Plan:
             for machine in network.machines:
                 rows = states_up(machine, rows, rng)
             name, dim, labels = f"h{k - 1}", network.dims[-1], network.labels[-1]
+        size = self._widths[k]
         start = {}
         if tied:
             b, c, W = network.tied().machines[-1].parameters[:3]
-            start = {f"b{k}": b, f"c{k}": c, f"W{k}": W}
+            further = rng.normal(0, ALMOST_NOTHING, (len(b), size - len(c)))
+            start = {f"b{k}": b, f"c{k}": np.r_[c, np.zeros(size - len(c))], f"W{k}": np.c_[W, further]}
         weights = None if k == 1 or self.copies == 1 else np.full(len(rows), 1 / self.copies)
         above = f"h{k}_unit"
-        with pm.Model(coords={dim: labels, above: np.arange(self.sizes[k - 1 - self._before])}, model=None) as model:
+        with pm.Model(coords={dim: labels, above: np.arange(size)}, model=None) as model:
             W = prior(f"W{k}", dims=(dim, above))
             b, c = pm.Flat(f"b{k}", dims=dim), pm.Flat(f"c{k}", dims=above)
-            RBM(name, W, b, c, visible=unit, observed=xr.DataArray(rows, dims=(f"{name}_row", dim)))
+            RBM(name, W, b, c, visible=unit, observed=xr.DataArray(rows, dims=(f"rows_of_{name}", dim)))
         return fit(model=model, start=start, row_weights=weights, random_seed=rng.spawn(1)[0], **options)
 
 

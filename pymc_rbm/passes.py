@@ -42,8 +42,6 @@ def log_density(unit: Unit, x: Any, field: Any) -> TensorVariable:
 
 def check_stack(machines: Sequence[Machine]) -> None:
     """Refuse machines that do not stand on each other."""
-    if not machines:
-        raise ValueError("A deep belief network needs at least one machine.")
     for i, machine in enumerate(machines):
         if len(machine.layers) != 2 or [(c.first, c.second) for c in machine.couplings] != [(VISIBLE, HIDDEN)]:
             raise ValueError(f"Machine {i + 1} of {len(machines)} is no restricted machine.")

@@ -51,9 +51,11 @@ class Stack:
         names : sequence of str, optional
             For layers that are machines: names of the variables, the visible one first. Default: v, h1, h2, …
         """
+        if not layers:
+            raise ValueError("A deep belief network needs at least one machine.")
         names = ["v", *(f"h{i}" for i in range(1, len(layers)))] if names is None else list(names)
-        if len(names) != len(layers):
-            raise ValueError(f"{len(layers)} layers need as many names, got {names}.")
+        if len(set(names)) != len(layers):
+            raise ValueError(f"{len(layers)} layers need as many different names, got {names}.")
         dims = [f"{name}_unit" for name in names] + [f"h{len(layers)}_unit"]
         trees = {}
         for i, layer in enumerate(layers):
