@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from pymc_rbm import coupling, datasets, estimators, schedules, tempering
+from pymc_rbm.conditional import machine_of_row
 from pymc_rbm.deep import DeepBeliefNetwork
 from pymc_rbm.diagnostics import diagnose
 from pymc_rbm.distributions import RBM, Hidden
@@ -61,6 +62,7 @@ __all__ = [
     "log_likelihood",
     "log_partition",
     "machine_of",
+    "machine_of_row",
     "plot_fantasies",
     "plot_filters",
     "plot_learning",
