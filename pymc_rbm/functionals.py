@@ -44,6 +44,11 @@ def numeric(machine: Machine) -> Machine:
             f"{len(machine.couplings)} couplings."
         )
     b, c, W = (np.asarray(p) for p in machine.parameters[:3])
+    if max(b.ndim, c.ndim) > 1:
+        raise ValueError(
+            f"The biases of this machine differ by row, b {b.shape} and c {c.shape}: it is one machine a row. Take "
+            "one: pymc_rbm.machine_of_row(target, learned, row=0)."
+        )
     if W.shape != (*b.shape, *c.shape):
         raise ValueError(f"The shapes do not fit: W {W.shape}, b {b.shape}, c {c.shape}, or they have batch axes.")
     machine = machine.numeric()

@@ -20,10 +20,13 @@ def recorded_parameters(
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Dims and values, by name of variable: weights, biases and the parameters of the units, one for each of them."""
     b, c, W = (np.asarray(p) for p in machine.parameters[:3])
-    out = {f"{name}_weights": (dims, W), f"{name}_visible_bias": (dims[:1], b), f"{name}_hidden_bias": (dims[1:], c)}
+    row = {1: (), 2: (f"{name}_bias_row",)}
+    out: dict[str, tuple[tuple[str, ...], np.ndarray]] = {f"{name}_weights": (dims, W)}
+    for side, dim, bias in zip(SIDES, dims, (b, c), strict=True):
+        out[f"{name}_{side}_bias"] = ((*row[bias.ndim], dim), bias)
     for side, dim, layer in zip(SIDES, dims, machine.layers, strict=True):
         for key, value in zip(layer.unit.parameter_names, layer.unit.parameters, strict=True):
-            out[f"{name}_{side}_{key}"] = ((dim,), np.array(np.broadcast_to(value, np.shape(layer.bias))))
+            out[f"{name}_{side}_{key}"] = ((dim,), np.array(np.broadcast_to(value, np.shape(layer.bias)[-1:])))
     return out
 
 
