@@ -41,7 +41,7 @@ class Observed:
     @property
     def units(self) -> int:
         """The number of visible units."""
-        return self.rows.shape[1] // self.machine.layers[VISIBLE].unit.width
+        return self.machine.layers[VISIBLE].unit.count(self.rows.shape[1])
 
     @property
     def spread(self) -> np.ndarray:
@@ -126,7 +126,9 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> O
     if behind.owner.op.knows_log_z:
         raise ValueError(f"{name} was given log_z, which learning would contradict; leave log_z out.")
     machine = machine_of_rv(behind)
-    if [pt.as_tensor(p).ndim for p in machine.parameters[:3]] != [1, 1, 2]:
+    if any(pt.as_tensor(x.bias).ndim != 1 for x in machine.layers) or any(
+        pt.as_tensor(c.weights).ndim != 2 for c in machine.couplings
+    ):
         raise ValueError(f"fit learns machines whose rows share their parameters; those of {name} have batch axes.")
     values, missing = _value(model, rv), None
     if isinstance(rv.owner.op, PartialObservedRV):
