@@ -159,7 +159,7 @@ def pseudo_log_likelihood(
         raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}.")
     machine = finite(machine_of(target, learned))
     rows = visible_rows(machine, data)
-    n = rows.shape[1] // machine.layers[VISIBLE].unit.width
+    n = machine.layers[VISIBLE].unit.count(rows.shape[1])
     conditional = _conditional_function(machine.template)
     if method == "stochastic":
         units = np.random.default_rng(random_seed).integers(n, size=len(rows))

@@ -48,7 +48,7 @@ class Observed:
     @property
     def units(self) -> int:
         """The number of visible units."""
-        return self.rows.shape[1] // self.machine.layers[VISIBLE].unit.width
+        return self.machine.layers[VISIBLE].unit.count(self.rows.shape[1])
 
     @property
     def spread(self) -> np.ndarray:
