@@ -14,10 +14,11 @@ from pymc.model import modelcontext
 
 from pymc_rbm.checks import whole_number
 from pymc_rbm.defaults import correlation, default_method, default_rate
+from pymc_rbm.estimators import exact, persistent
 from pymc_rbm.history import History
 from pymc_rbm.learned import restore
 from pymc_rbm.learner import Learner, Settings
-from pymc_rbm.methods import find_method, follows_chains, name_of, swaps_replicas
+from pymc_rbm.methods import find_method, follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.observed import observed_machines
 from pymc_rbm.run import Callback, Run
 from pymc_rbm.schedules import hold_then_fall
@@ -32,7 +33,7 @@ def fit(
     batch_size: int | None = 100,
     chains: int = 100,
     sweeps: int | str | None = None,
-    optimizer: Callable | None = None,
+    optimizer: Callable | str | None = None,
     learning_rate: float | Callable[[float], float] | None = None,
     max_gradient_norm: float | None = None,
     centred: bool = True,
@@ -87,6 +88,10 @@ def fit(
         One of PyMC's. Given without arguments (``pm.adam``) it gets ``learning_rate``; given with its own
         (``pm.adam(learning_rate=0.003)``), ``learning_rate`` is not used. Adaptive optimisers start faster, but near
         the optimum they blow the noise of the estimate up to full-size updates and can drive the particles apart.
+        "lbfgs", with ``method="exact"`` only: the maximum of the exact objective of all rows by L-BFGS, its last digits
+        by Newton's method (`pymc_rbm.ascent`), like ``pm.find_MAP`` with machines. An iteration of it is an epoch; it
+        ends by itself when no entry of the gradient exceeds 1e-10 nats a row, and warns if ``epochs`` were too few or
+        there is no maximum (maximum likelihood without a prior may have none). The objective may have several.
     learning_rate : float or callable, optional
         Default: 0.3 with tempering. Without it 0.1, divided by the largest eigenvalue of the covariance between
         different visible units where that is above 1. Weights then grow from zero no faster than for weakly correlated
@@ -161,6 +166,12 @@ def fit(
     the iterates converge to a stationary point of the objective [1]_, [2]_. Whether the chains mixed is for
     ``particles`` to show.
 
+    Conditional machines: where the biases are expressions with an axis for rows, ``b = b0 + X @ A`` with covariates X
+    of shape (rows, covariates), each row has a machine of its own, and minibatches take the covariates of their rows.
+    "pcd" keeps one chain a row (see `estimators.persistent`; as much memory as the data, ``chains`` does not matter,
+    and the chains, of machines that differ, cannot be compared: no ``particles`` are returned); "cd" needs no memory,
+    and "exact" sums for each row. Give covariates mean zero and unit variance: the rate for A goes with their square.
+
     Missing entries (masked ``observed``) are drawn by clamped Gibbs in the positive phase: each row keeps a completed
     state, which ``sweeps`` sweeps with the known units held renew whenever the row comes up. The objective is then
     the likelihood of what is known, and the completions lag as the particles do.
@@ -194,18 +205,27 @@ def fit(
             raise ValueError(f"{name} must be a callable that takes a LearningStatus, got {callback!r}.")
     observed = observed_machines(model, row_weights)
     correlations = [correlation(x) for x in observed]
-    estimator = estimator or default_method(correlations)
+    by_row = [x.name for x in observed if x.by_row]
+    estimator = estimator or (persistent if by_row else default_method(correlations))
+    climbs = _climbs(optimizer, estimator, learning_rate)
+    if by_row and not shares_chains(estimator):
+        raise ValueError(
+            f"The biases of {by_row} differ by row, and each row needs a chain of its own: method must be 'pcd', 'cd' "
+            f"or 'exact', got {name_of(estimator)!r}."
+        )
     if sweeps is None:
         waits = follows_chains(estimator) and not swaps_replicas(estimator)
-        sweeps = "auto" if chains > 1 and waits else 1
+        sweeps = "auto" if chains > 1 and waits and not by_row else 1
     number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
+    incomplete = [x.name for x in observed if x.missing is not None]
+    if climbs and incomplete:
+        raise ValueError(f"optimizer='lbfgs' needs complete data; entries of {incomplete} are missing. Use pm.sgd.")
     if learning_rate is None:
         learning_rate = default_rate(correlations, swaps_replicas(estimator))
     rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
     _check_resume(resume, name_of(estimator))
-    settings = Settings(
-        estimator, chains, number, optimizer or pm.sgd, max_gradient_norm, centred, compile_kwargs or {}
-    )
+    moves = None if climbs else optimizer or pm.sgd
+    settings = Settings(estimator, chains, number, moves, max_gradient_norm, centred, compile_kwargs or {})  # type: ignore[arg-type]
     learner = Learner(model, observed, settings, start, _serialisable(random_seed))
     if number is None and (chains < 2 or not learner.persistent):
         raise ValueError('sweeps="auto" measures persistent chains, at least two: not available here. Give a number.')
@@ -220,7 +240,7 @@ def fit(
         before=before,
         epochs=epochs,
         horizon=before + epochs if horizon is None else horizon,
-        batch_size=batch_size,
+        batch_size=None if climbs else batch_size,
         sweeps=number,
         on_iteration=on_iteration,
         on_epoch=on_epoch,
@@ -233,6 +253,7 @@ def fit(
             "sweeps": sweeps,
             "method": name_of(estimator),
         },
+        ascent=learner.ascent(model) if climbs else None,
     )
     done, interrupted = run.learn(progressbar)
     if interrupted:
@@ -240,7 +261,28 @@ def fit(
             f"Learning was interrupted in epoch {done + 1} of {before + epochs}; returning what was learned so far."
         )
         warnings.warn(message, stacklevel=2)
+    elif climbs and not (run.attrs["converged"] or run.stopped):
+        warnings.warn(
+            f"L-BFGS did not reach the maximum in {epochs} iterations: an entry of the gradient is still "
+            f"{run.attrs['largest_gradient']:.1e} nats a row. Raise epochs; if it stays so there may be no maximum, "
+            "which a prior on the weights gives.",
+            stacklevel=2,
+        )
     return run.gathered(done, interrupted)
+
+
+def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:
+    """Whether the exact objective is maximised, instead of following its gradient with a rate."""
+    if not isinstance(optimizer, str):
+        return False
+    if optimizer != "lbfgs" or estimator is not exact:
+        raise ValueError(
+            "optimizer must be one of PyMC's, such as pm.adam, or 'lbfgs' with method='exact'; got "
+            f"{optimizer!r} with {name_of(estimator)!r}."
+        )
+    if learning_rate is not None:
+        raise ValueError("optimizer='lbfgs' chooses its own steps: leave learning_rate out.")
+    return True
 
 
 def _check_resume(resume: xr.DataTree | None, method: str) -> None:

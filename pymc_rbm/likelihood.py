@@ -13,6 +13,7 @@ import xarray as xr
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.checks import unit_data, whole_number
+from pymc_rbm.conditional import has_rows, log_likelihood_by_row
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.log_partition import finite, log_partition, visible_rows
 from pymc_rbm.machine import VISIBLE, Machine, machine_of
@@ -44,7 +45,9 @@ def log_likelihood(
     data : array_like, masked array or DataArray, shape (rows, visible)
         Masked entries are missing. A row then counts with the probability of what is known in it.
     log_z : LogPartitionEstimate or float, optional
-        What `log_partition` returned. Default: that of its "auto" method.
+        What `log_partition` returned. Default: that of its "auto" method. Where biases differ by row, ``data`` are
+        those rows, and each has its own log Z: found exactly where one side has at most 16 units, else to be given as
+        an array, one a row.
     name : str, optional
         Of the variable in the group. Default: the name of ``target`` or of ``data``, else "v".
     particles : int, default 100
@@ -95,7 +98,12 @@ def log_likelihood(
     ``ais`` underestimates log Z in expectation, so that the mean is then too high in expectation; "reverse_ais" bounds
     it from the other side (see `log_partition`).
     """
-    machine = finite(machine_of(target, learned))
+    machine = machine_of(target, learned)
+    name = name or getattr(target, "name", None) or getattr(data, "name", None) or "v"
+    if has_rows(machine):
+        values, log_z_by_row = log_likelihood_by_row(machine, data, log_z)
+        return _tree(values, 0.0, name, data, xr.Dataset({"estimate": ("row", log_z_by_row)}))
+    machine = finite(machine)
     _masked_rows(machine, data)  # bad data are refused before the long work
     if log_z is None:
         log_z = log_partition(target, learned, random_seed=random_seed, progressbar=progressbar)
@@ -103,16 +111,28 @@ def log_likelihood(
         log_z = LogPartitionEstimate(_finite_number(log_z), 0.0, "given")
     sums = _summed_out(machine, data, particles, budget, random_seed, progressbar)
     values = sums.values - log_z.estimate
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    _warn(log_z, spread)
-    by_rows, by_log_z = spread / np.sqrt(len(values)), log_z.standard_error
+    _warn(log_z, _spread(values))
+    tree = _tree(values, log_z.standard_error, name, data, log_z.to_datatree()["estimate"].to_dataset())
+    if np.ma.is_masked(data):
+        row_dim, coords = _row_coords(data, name)
+        own = {"standard_error": (row_dim, sums.errors), "annealed": (row_dim, sums.annealed.astype("int8"))}
+        tree["missing"] = xr.DataTree(xr.Dataset(own, coords=coords))
+    return tree
+
+
+def _spread(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def _tree(values: np.ndarray, by_log_z: float, name: str, data: Any, log_z: xr.Dataset) -> xr.DataTree:
+    """What `log_likelihood` returns."""
+    by_rows = _spread(values) / np.sqrt(len(values))
     summary = {
         "mean": float(values.mean()),
         "error_of_rows": by_rows,
         "error_of_log_z": by_log_z,
         "standard_error": float(np.hypot(by_rows, by_log_z)),
     }
-    name = name or getattr(target, "name", None) or getattr(data, "name", None) or "v"
     row_dim, coords = _row_coords(data, name)
     per_row = xr.DataArray(
         values[None, None], dims=("chain", "draw", row_dim), coords={"chain": [0], "draw": [0], **coords}
@@ -120,12 +140,8 @@ def log_likelihood(
     tree = xr.DataTree.from_dict({
         "log_likelihood": xr.Dataset({name: per_row}),
         "mean_log_likelihood": xr.Dataset(summary),
-        "log_z": log_z.to_datatree()["estimate"].to_dataset(),
+        "log_z": log_z,
     })  # fmt: skip
-    if np.ma.is_masked(data):
-        tree["missing"] = xr.Dataset({
-            "standard_error": (row_dim, sums.errors), "annealed": (row_dim, sums.annealed.astype("int8"))
-        }, coords=coords)  # fmt: skip
     tree.attrs = {"created_by": "pymc_rbm.log_likelihood"}
     return tree
 
@@ -219,7 +235,7 @@ def pseudo_log_likelihood(
         raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}.")
     machine = finite(machine_of(target, learned))
     rows = visible_rows(machine, data)
-    n = rows.shape[1] // machine.layers[VISIBLE].unit.width
+    n = machine.layers[VISIBLE].unit.count(rows.shape[1])
     conditional = _conditional_function(machine.template)
     if method == "stochastic":
         units = np.random.default_rng(random_seed).integers(n, size=len(rows))

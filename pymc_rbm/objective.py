@@ -38,13 +38,14 @@ def objective(
     ``machines`` and ``log_z`` say through which variables the likelihood is seen; the rest of the model is a function
     of its value variables. ``batches`` are pairs of states and row weights w; N is the sum of all weights. Each phase
     is divided by its own count. In a batch of weighted rows log Z gets the weight of the batch: without bias, as
-    dividing by it would not be, and with less noise than a constant weight. Densities of transformed parameters are
+    dividing by it would not be, and with less noise than a constant weight; where rows have a log Z each, z is a vector
+    and each gets its own row's weight. Densities of transformed parameters are
     those of the constrained parameters: no Jacobian, as in ``pm.find_MAP``. The value is no likelihood where log Z is
     a surrogate.
     """
     total = sum(x.weights.sum() for x in observed)
     terms = [
-        len(x.weights) / total * (-(weights * machine.free_energy(batch)).mean() - weights.mean() * z)
+        len(x.weights) / total * -(weights * (machine.free_energy(batch) + z)).mean()
         for x, machine, (batch, weights), z in zip(observed, machines, batches, log_z, strict=True)
     ]
     # Free units integrate to one; observed RBMs are in the surrogate.
@@ -67,11 +68,14 @@ def parameter_variables(model: pm.Model) -> list[TensorVariable]:
 
 
 def direct_parameters(model: pm.Model, x: Observed) -> tuple[TensorVariable | None, ...]:
-    """The free variables that *are* the W, b and c of an RBM; None for what is an expression, data or transformed."""
-    own = [plain(p) for p in x.rv.owner.inputs[2:5]]
+    """The free variables that *are* the W, b and c of an RBM; None for what is an expression, data or transformed.
+
+    Of a machine of one layer, its U and b.
+    """
+    own = [plain(p) for p in x.rv.owner.inputs[2 : 3 + len(x.machine.layers)]]
     return tuple(
         p if p in model.free_RVs and p.ndim == ndim and model.rvs_to_transforms.get(p) is None else None
-        for p, ndim in zip(own, (2, 1, 1), strict=True)
+        for p, ndim in zip(own, (2, 1, 1), strict=False)
     )
 
 
@@ -90,7 +94,7 @@ def start_values(
     point = dict(model.initial_point(random_seed=seed))
     direct: set[str] = set()
     for x in observed:
-        for rv, value in zip(direct_parameters(model, x), (None, x.bias, 0.0), strict=True):
+        for rv, value in zip(direct_parameters(model, x), (None, x.bias, 0.0), strict=False):
             if rv is not None:
                 old = point[rv.name]
                 new = rng.normal(0, 0.1 / np.sqrt(len(old)), old.shape) if value is None else value

@@ -27,16 +27,21 @@ States = list[np.ndarray]
 
 
 def kept_layers(machine: Machine) -> list[int]:
-    """The layers that a sweep reads: all but its first block, which it draws from the others."""
-    return sorted(layer for block in machine.blocks()[1:] for layer in block)
+    """The layers that a sweep reads: all but those of its first block, which it draws from the others.
+
+    A layer that is coupled to itself is read wherever it stands.
+    """
+    first, *others = machine.blocks()
+    return sorted([i for i in first if machine.own_coupling(i)] + [i for block in others for i in block])
 
 
 def marginal_energy(machine: Machine, state: State) -> TensorVariable:
-    """``F(rest) = -log Σ exp(-E)`` over the states of the first block of a sweep, one value a row.
+    """``F(rest) = -log Σ exp(-E)`` over the states of the layers that are not kept, one value a row.
 
-    ``F(rest) = E_rest - Σ_i log_normaliser_i(field_i)`` over the layers ``i`` of that block.
+    ``F(rest) = E_rest - Σ_i log_normaliser_i(field_i)`` over these layers ``i``, all of the first block of a sweep.
     """
-    kept, first = kept_layers(machine), machine.blocks()[0]
+    kept = kept_layers(machine)
+    summed_out = [i for i in range(len(machine.layers)) if i not in kept]
     inner = Machine(
         tuple(machine.layers[i] for i in kept),
         tuple(
@@ -45,20 +50,23 @@ def marginal_energy(machine: Machine, state: State) -> TensorVariable:
             if c.first in kept and c.second in kept
         ),
     )
-    summed = sum(machine.layers[i].log_normaliser(machine.field(i, state)) for i in first)
+    summed = sum(machine.layers[i].log_normaliser(machine.field(i, state)) for i in summed_out)
     return inner.energy([state[i] for i in kept]) - summed
 
 
 def reverse_sweep(machine: Machine, state: State, rng: TensorVariable) -> tuple[list[TensorVariable], TensorVariable]:
-    """The reversal of `sweep` as a kernel of the kept layers: the first block, then the others backwards.
+    """The reversal of `sweep` as a kernel of the kept layers: those that it forgets, then the others backwards.
 
-    A sweep draws the first block from the rest, updates the others in turn and forgets the first. Each update is
-    reversible with respect to p, so the product backwards is the reversal; with two blocks it is the sweep itself.
+    A sweep draws the first block from the rest, updates the others in turn and forgets what is not kept. Each update
+    is reversible with respect to p, so the product backwards is the reversal; in a restricted machine it is the sweep
+    itself.
     """
     first, *others = machine.blocks()
-    for block in [first, *reversed(others)]:
-        held = [None if i in block else True for i in range(len(machine.layers))]
-        state, rng = sweep(machine, state, rng, held)
+    kept = kept_layers(machine)
+    for block in [[i for i in first if i not in kept], *reversed(others), [i for i in first if i in kept]]:
+        if block:
+            held = [None if i in block else True for i in range(len(machine.layers))]
+            state, rng = sweep(machine, state, rng, held, backwards=True)
     return list(state), rng
 
 
@@ -221,8 +229,8 @@ def _dispersed_function(template: Machine, own_biases: bool):
     for layer in machine.layers:
         next_rng, x = layer.unit.dispersed((rows, layer.bias.shape[-1]), next_rng)
         start.append(x)
-    first = machine.blocks()[0]
-    drawn, next_rng = sweep(machine, start, next_rng, [True if i in first else None for i in range(len(start))])
+    kept = kept_layers(template)
+    drawn, next_rng = sweep(machine, start, next_rng, [None if i in kept else True for i in range(len(start))])
     states = [pt.concatenate([start[i][: rows // 2], drawn[i][rows // 2 :]]) for i in kept_layers(template)]
     return _compile(rng, [rows, *inputs[len(template.layers) :]], next_rng, states)
 
