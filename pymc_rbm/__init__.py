@@ -4,6 +4,8 @@ from importlib.metadata import version
 
 from pymc_rbm import coupling, datasets, estimators, schedules, tempering
 from pymc_rbm.composite import Beside
+from pymc_rbm.conditional import machine_of_row
+from pymc_rbm.deep import DeepBeliefNetwork
 from pymc_rbm.deep_boltzmann import DeepBoltzmannMachine
 from pymc_rbm.diagnostics import diagnose
 from pymc_rbm.distributions import RBM, Hidden
@@ -13,6 +15,7 @@ from pymc_rbm.finite_units import Binomial, Categorical, Spin
 from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
 from pymc_rbm.general import BoltzmannMachine
 from pymc_rbm.generative import generative
+from pymc_rbm.greedy import fit_deep
 from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
 from pymc_rbm.likelihood import log_likelihood, pseudo_log_likelihood
@@ -38,6 +41,7 @@ __all__ = [
     "BoltzmannMachine",
     "Categorical",
     "DReLU",
+    "DeepBeliefNetwork",
     "DeepBoltzmannMachine",
     "Diagnosis",
     "Gaussian",
@@ -60,12 +64,14 @@ __all__ = [
     "energy",
     "estimators",
     "fit",
+    "fit_deep",
     "free_energy",
     "generative",
     "hidden_mean",
     "log_likelihood",
     "log_partition",
     "machine_of",
+    "machine_of_row",
     "plot_fantasies",
     "plot_filters",
     "plot_learning",

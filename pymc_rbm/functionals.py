@@ -51,6 +51,11 @@ def numeric(machine: Machine) -> Machine:
             f"{len(machine.layers)} layers and {len(machine.couplings)} couplings."
         )
     [coupling], biases = machine.couplings, [np.shape(layer.bias) for layer in machine.layers]
+    if any(len(shape) > 1 for shape in biases):
+        raise ValueError(
+            f"The biases of this machine differ by row, their shapes are {biases}: it is one machine a row. Take one: "
+            "pymc_rbm.machine_of_row(target, learned, row=0)."
+        )
     if np.shape(coupling.weights) != (*biases[coupling.first], *biases[coupling.second]):
         raise ValueError(
             f"The shapes do not fit: weights {np.shape(coupling.weights)}, biases {biases}, or they have batch axes."

@@ -11,6 +11,7 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.graph.traversal import ancestors
 
+from pymc_rbm.conditional import has_rows
 from pymc_rbm.distributions import Hidden, add_named_parts
 from pymc_rbm.lookup import machine_of_rv, named_machines, rbm_behind, rbm_of
 from pymc_rbm.random_variables import HiddenRV
@@ -28,7 +29,8 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
     learned : DataTree
         What `fit` returned.
     size : int or tuple, optional
-        Batch shape of the RBM variables. Default: none, one draw is one row of the data.
+        Batch shape of the RBM variables. Default: none, one draw is one row of the data; where biases differ by
+        row, all rows, each under its own covariates.
 
     Returns
     -------
@@ -83,7 +85,8 @@ def _add_machine(fixed: pm.Model, name: str, rv: Any, size: int | tuple[int, ...
     op, parameters = rv.owner.op, rv.owner.inputs[2:]
     machine = machine_of_rv(rv)
     dims = fixed.named_vars_to_dims.get(name)
-    if dims is not None:
+    rows = has_rows(machine)  # of biases that differ by row: they stay
+    if dims is not None and not (rows and size is None):
         dims = dims[-1:] if size is None else None
     known = [op.log_z(*parameters)] if op.knows_log_z else []
     rng = pt.random.shared_rng(seed=None)
@@ -94,4 +97,6 @@ def _add_machine(fixed: pm.Model, name: str, rv: Any, size: int | tuple[int, ...
     for h in fixed.basic_RVs:
         if isinstance(h.owner.op, HiddenRV) and rbm_of(h.owner.inputs[2]) is rv:
             own = fixed.named_vars_to_dims.get(h.name)
-            Hidden(h.name, v, dims=own[-1:] if own and size is None else None)
+            if own is not None and not (rows and size is None):
+                own = own[-1:] if size is None else None
+            Hidden(h.name, v, dims=own)

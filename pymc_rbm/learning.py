@@ -13,10 +13,11 @@ import xarray as xr
 from pymc.model import modelcontext
 
 from pymc_rbm.checks import whole_number
+from pymc_rbm.estimators import exact
 from pymc_rbm.history import History
 from pymc_rbm.learned import restore
 from pymc_rbm.learner import Learner, Settings
-from pymc_rbm.methods import find_method, follows_chains, name_of
+from pymc_rbm.methods import find_method, follows_chains, name_of, shares_chains
 from pymc_rbm.observed import observed_machines
 from pymc_rbm.run import Callback, Run
 from pymc_rbm.schedules import hold_then_fall
@@ -33,7 +34,7 @@ def fit(
     batch_size: int | None = 100,
     chains: int = 100,
     sweeps: int | str | None = None,
-    optimizer: Callable | None = None,
+    optimizer: Callable | str | None = None,
     learning_rate: float | Callable[[float], float] | None = None,
     max_gradient_norm: float | None = None,
     centred: bool = True,
@@ -85,6 +86,10 @@ def fit(
         One of PyMC's. Given without arguments (``pm.adam``) it gets ``learning_rate``; given with its own
         (``pm.adam(learning_rate=0.003)``), ``learning_rate`` is not used. Adaptive optimisers start faster, but near
         the optimum they blow the noise of the estimate up to full-size updates and can drive the particles apart.
+        "lbfgs", with ``method="exact"`` only: the maximum of the exact objective of all rows by L-BFGS, its last digits
+        by Newton's method (`pymc_rbm.ascent`), like ``pm.find_MAP`` with machines. An iteration of it is an epoch; it
+        ends by itself when no entry of the gradient exceeds 1e-10 nats a row, and warns if ``epochs`` were too few or
+        there is no maximum (maximum likelihood without a prior may have none). The objective may have several.
     learning_rate : float or callable, optional
         Default: 0.1, divided by the largest eigenvalue of the covariance between different visible units where that is
         above 1. Weights then grow from zero no faster than for weakly correlated data; a rate that is too high for
@@ -159,6 +164,12 @@ def fit(
     the iterates converge to a stationary point of the objective [1]_, [2]_. Whether the chains mixed is for
     ``particles`` to show.
 
+    Conditional machines: where the biases are expressions with an axis for rows, ``b = b0 + X @ A`` with covariates X
+    of shape (rows, covariates), each row has a machine of its own, and minibatches take the covariates of their rows.
+    "pcd" keeps one chain a row (see `estimators.persistent`; as much memory as the data, ``chains`` does not matter,
+    and the chains, of machines that differ, cannot be compared: no ``particles`` are returned); "cd" needs no memory,
+    and "exact" sums for each row. Give covariates mean zero and unit variance: the rate for A goes with their square.
+
     Missing entries (masked ``observed``) are drawn by clamped Gibbs in the positive phase: each row keeps a completed
     state, which ``sweeps`` sweeps with the known units held renew whenever the row comes up. The objective is then
     the likelihood of what is known, and the completions lag as the particles do.
@@ -185,22 +196,31 @@ def fit(
     checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
     horizon = None if horizon is None else whole_number("horizon", horizon)
     estimator = find_method(method)
+    climbs = _climbs(optimizer, estimator, learning_rate)
     if max_gradient_norm is not None and not (np.isscalar(max_gradient_norm) and max_gradient_norm > 0):
         raise ValueError(f"max_gradient_norm must be a positive number, got {max_gradient_norm!r}.")
     for name, callback in (("on_iteration", on_iteration), ("on_epoch", on_epoch)):
         if callback is not None and not callable(callback):
             raise ValueError(f"{name} must be a callable that takes a LearningStatus, got {callback!r}.")
-    if sweeps is None:
-        sweeps = "auto" if chains > 1 and follows_chains(estimator) else 1
-    number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
     observed = observed_machines(model, row_weights)
+    by_row = [x.name for x in observed if x.by_row]
+    if by_row and not shares_chains(estimator):
+        raise ValueError(
+            f"The biases of {by_row} differ by row, and each row needs a chain of its own: method must be 'pcd', 'cd' "
+            f"or 'exact', got {name_of(estimator)!r}."
+        )
+    if sweeps is None:
+        sweeps = "auto" if chains > 1 and follows_chains(estimator) and not by_row else 1
+    number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
+    incomplete = [x.name for x in observed if x.missing is not None]
+    if climbs and incomplete:
+        raise ValueError(f"optimizer='lbfgs' needs complete data; entries of {incomplete} are missing. Use pm.sgd.")
     if learning_rate is None:
         learning_rate = RATE / max(1.0, *(x.correlation_strength for x in observed))
     rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
     _check_resume(resume, name_of(estimator))
-    settings = Settings(
-        estimator, chains, number, optimizer or pm.sgd, max_gradient_norm, centred, compile_kwargs or {}
-    )
+    moves = None if climbs else optimizer or pm.sgd
+    settings = Settings(estimator, chains, number, moves, max_gradient_norm, centred, compile_kwargs or {})  # type: ignore[arg-type]
     learner = Learner(model, observed, settings, start, _serialisable(random_seed))
     if number is None and (chains < 2 or not learner.persistent):
         raise ValueError('sweeps="auto" measures persistent chains, at least two: not available here. Give a number.')
@@ -215,7 +235,7 @@ def fit(
         before=before,
         epochs=epochs,
         horizon=before + epochs if horizon is None else horizon,
-        batch_size=batch_size,
+        batch_size=None if climbs else batch_size,
         sweeps=number,
         on_iteration=on_iteration,
         on_epoch=on_epoch,
@@ -228,6 +248,7 @@ def fit(
             "sweeps": sweeps,
             "method": name_of(estimator),
         },
+        ascent=learner.ascent(model) if climbs else None,
     )
     done, interrupted = run.learn(progressbar)
     if interrupted:
@@ -235,7 +256,28 @@ def fit(
             f"Learning was interrupted in epoch {done + 1} of {before + epochs}; returning what was learned so far."
         )
         warnings.warn(message, stacklevel=2)
+    elif climbs and not (run.attrs["converged"] or run.stopped):
+        warnings.warn(
+            f"L-BFGS did not reach the maximum in {epochs} iterations: an entry of the gradient is still "
+            f"{run.attrs['largest_gradient']:.1e} nats a row. Raise epochs; if it stays so there may be no maximum, "
+            "which a prior on the weights gives.",
+            stacklevel=2,
+        )
     return run.gathered(done, interrupted)
+
+
+def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:
+    """Whether the exact objective is maximised, instead of following its gradient with a rate."""
+    if not isinstance(optimizer, str):
+        return False
+    if optimizer != "lbfgs" or estimator is not exact:
+        raise ValueError(
+            "optimizer must be one of PyMC's, such as pm.adam, or 'lbfgs' with method='exact'; got "
+            f"{optimizer!r} with {name_of(estimator)!r}."
+        )
+    if learning_rate is not None:
+        raise ValueError("optimizer='lbfgs' chooses its own steps: leave learning_rate out.")
+    return True
 
 
 def _check_resume(resume: xr.DataTree | None, method: str) -> None:

@@ -12,6 +12,7 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.conditional import has_rows, log_likelihood_by_row
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.log_partition import finite, log_partition, visible_rows
 from pymc_rbm.machine import VISIBLE, Machine, machine_of
@@ -40,7 +41,9 @@ def log_likelihood(
         What `fit` returned, if the parameters of ``target`` are random variables.
     data : array_like or DataArray, shape (rows, visible)
     log_z : LogPartitionEstimate or float, optional
-        What `log_partition` returned. Default: that of its "auto" method.
+        What `log_partition` returned. Default: that of its "auto" method. Where biases differ by row, ``data`` are
+        those rows, and each has its own log Z: found exactly where one side has at most 16 units, else to be given as
+        an array, one a row.
     name : str, optional
         Of the variable in the group. Default: the name of ``target`` or of ``data``, else "v".
     random_seed, progressbar
@@ -77,23 +80,35 @@ def log_likelihood(
     ``ais`` underestimates log Z in expectation, so that the mean is then too high in expectation; "reverse_ais" bounds
     it from the other side (see `log_partition`).
     """
-    machine = finite(machine_of(target, learned))
+    machine = machine_of(target, learned)
+    name = name or getattr(target, "name", None) or getattr(data, "name", None) or "v"
+    if has_rows(machine):
+        values, log_z_by_row = log_likelihood_by_row(machine, data, log_z)
+        return _tree(values, 0.0, name, data, xr.Dataset({"estimate": ("row", log_z_by_row)}))
+    machine = finite(machine)
     if log_z is None:
         log_z = log_partition(target, learned, random_seed=random_seed, progressbar=progressbar)
     if not isinstance(log_z, LogPartitionEstimate):
         log_z = LogPartitionEstimate(_finite_number(log_z), 0.0, "given")
     rows = visible_rows(machine, data)
     values = -free_energies(machine, rows) - log_z.estimate
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    _warn(log_z, spread)
-    by_rows, by_log_z = spread / np.sqrt(len(values)), log_z.standard_error
+    _warn(log_z, _spread(values))
+    return _tree(values, log_z.standard_error, name, data, log_z.to_datatree()["estimate"].to_dataset())
+
+
+def _spread(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def _tree(values: np.ndarray, by_log_z: float, name: str, data: Any, log_z: xr.Dataset) -> xr.DataTree:
+    """What `log_likelihood` returns."""
+    by_rows = _spread(values) / np.sqrt(len(values))
     summary = {
         "mean": float(values.mean()),
         "error_of_rows": by_rows,
         "error_of_log_z": by_log_z,
         "standard_error": float(np.hypot(by_rows, by_log_z)),
     }
-    name = name or getattr(target, "name", None) or getattr(data, "name", None) or "v"
     row_dim, coords = _row_coords(data, name)
     per_row = xr.DataArray(
         values[None, None], dims=("chain", "draw", row_dim), coords={"chain": [0], "draw": [0], **coords}
@@ -101,7 +116,7 @@ def log_likelihood(
     tree = xr.DataTree.from_dict({
         "log_likelihood": xr.Dataset({name: per_row}),
         "mean_log_likelihood": xr.Dataset(summary),
-        "log_z": log_z.to_datatree()["estimate"].to_dataset(),
+        "log_z": log_z,
     })  # fmt: skip
     tree.attrs = {"created_by": "pymc_rbm.log_likelihood"}
     return tree

@@ -38,13 +38,14 @@ def objective(
     ``machines`` and ``log_z`` say through which variables the likelihood is seen; the rest of the model is a function
     of its value variables. ``batches`` are pairs of states and row weights w; N is the sum of all weights. Each phase
     is divided by its own count. In a batch of weighted rows log Z gets the weight of the batch: without bias, as
-    dividing by it would not be, and with less noise than a constant weight. Densities of transformed parameters are
+    dividing by it would not be, and with less noise than a constant weight; where rows have a log Z each, z is a vector
+    and each gets its own row's weight. Densities of transformed parameters are
     those of the constrained parameters: no Jacobian, as in ``pm.find_MAP``. The value is no likelihood where log Z is
     a surrogate.
     """
     total = sum(x.weights.sum() for x in observed)
     terms = [
-        len(x.weights) / total * (-(weights * machine.free_energy(batch)).mean() - weights.mean() * z)
+        len(x.weights) / total * -(weights * (machine.free_energy(batch) + z)).mean()
         for x, machine, (batch, weights), z in zip(observed, machines, batches, log_z, strict=True)
     ]
     # Free units integrate to one; observed RBMs are in the surrogate.

@@ -15,6 +15,8 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.checks import shape_of
+from pymc_rbm.conditional import has_rows
 from pymc_rbm.lookup import dependants, machine_of_rv, named_machines, rbm_behind
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.random_variables import HiddenRV
@@ -37,6 +39,11 @@ class Observed:
     """Mask of the same shape, True where an entry is missing; None if none is."""
     weights: np.ndarray
     """Shape (rows,)."""
+
+    @property
+    def by_row(self) -> bool:
+        """Whether biases differ by row."""
+        return has_rows(self.machine)
 
     @property
     def units(self) -> int:
@@ -126,10 +133,6 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> O
     if behind.owner.op.knows_log_z:
         raise ValueError(f"{name} was given log_z, which learning would contradict; leave log_z out.")
     machine = machine_of_rv(behind)
-    if any(pt.as_tensor(x.bias).ndim != 1 for x in machine.layers) or any(
-        pt.as_tensor(c.weights).ndim != 2 for c in machine.couplings
-    ):
-        raise ValueError(f"fit learns machines whose rows share their parameters; those of {name} have batch axes.")
     values, missing = _value(model, rv), None
     if isinstance(rv.owner.op, PartialObservedRV):
         missing = np.atleast_2d(rv.owner.inputs[1].data)
@@ -139,7 +142,24 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> O
         rows = np.atleast_2d(values).astype(behind.dtype, copy=False)
     if rows.ndim > 2 or not rows.size:
         raise ValueError(f"fit needs the data of {name} as (rows, visible) with at least one row, got {rows.shape}.")
+    _check_batch_axes(name, machine, len(rows))
     return Observed(name, behind, machine, rows, missing, _weights(name, weights, len(rows)))
+
+
+def _check_batch_axes(name: str, machine: Machine, rows: int) -> None:
+    """Biases may differ by row, one for each row of the data; nothing else may have batch axes."""
+    n = len(machine.layers)
+    biases, others = machine.parameters[:n], machine.parameters[n:]
+    core = [2] * len(machine.couplings) + [1] * (len(others) - len(machine.couplings))
+    if any(pt.as_tensor(p).ndim != k for p, k in zip(others, core, strict=True)):
+        shapes = [shape_of(p) for p in others]
+        raise ValueError(
+            f"The weights and the units' own parameters of {name} have shapes {shapes}. fit learns machines whose rows "
+            "share them; only the biases may differ by row, as in b = b0 + X @ A."
+        )
+    shapes = [shape_of(p) for p in biases]
+    if any(len(s) > 2 or (len(s) == 2 and s[0] not in (None, rows)) for s in shapes):
+        raise ValueError(f"The biases of {name} have shapes {shapes}; its data have {rows} rows.")
 
 
 def _value(model: pm.Model, rv: TensorVariable) -> np.ndarray:

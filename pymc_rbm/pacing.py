@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import arviz as az
 import numpy as np
 
 from pymc_rbm.history import History
@@ -27,6 +26,8 @@ def paced(history: History, sweeps: int) -> int:
 
     What all chains do together is the drift of the parameters, not slow mixing, and is taken out first.
     """
+    import arviz as az
+
     shares = []
     for name in history.names:
         for functional in history.functionals(name):

@@ -21,11 +21,12 @@ def recorded_parameters(
     """Dims and values, by name of variable: weights, biases and the parameters of the units, one for each of them."""
     [coupling] = machine.couplings
     pair = dims if len(machine.layers) > 1 else (dims[0], f"{dims[0]}_other")
+    row = {1: (), 2: (f"{name}_bias_row",)}
     out: dict[str, tuple[tuple[str, ...], np.ndarray]] = {f"{name}_weights": (pair, np.asarray(coupling.weights))}
     for side, dim, layer in zip(SIDES, dims, machine.layers, strict=False):
-        out[f"{name}_{side}_bias"] = ((dim,), np.asarray(layer.bias))
+        out[f"{name}_{side}_bias"] = ((*row[np.ndim(layer.bias)], dim), np.asarray(layer.bias))
         for key, value in zip(layer.unit.parameter_names, layer.unit.parameters, strict=True):
-            out[f"{name}_{side}_{key}"] = ((dim,), np.array(np.broadcast_to(value, np.shape(layer.bias))))
+            out[f"{name}_{side}_{key}"] = ((dim,), np.array(np.broadcast_to(value, np.shape(layer.bias)[-1:])))
     return out
 
 

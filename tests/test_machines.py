@@ -75,35 +75,6 @@ def test_all_that_can_be_done_with_a_machine(row, tmp_path):
     np.testing.assert_allclose(rows["log_likelihood"]["v"].values.ravel(), machine_logp, rtol=1e-8)
 
 
-@pytest.mark.slow
-@machines
-def test_exact_learning_matches_moments(row):
-    """At the optimum the data's moments are the machine's, but for the pull of the prior, by differences of log p."""
-    model = model_of(row)
-    with model:
-        learned = pmr.fit(
-            4000, method="exact", batch_size=None, chains=2, learning_rate=0.3, random_seed=1, progressbar=False
-        )
-    W, b, c = (learned["parameters"][x].values for x in "Wbc")
-
-    def objective(W, b, c):
-        machine = pmr.RBM.dist(W, b, c, visible=row[0], hidden=row[1])
-        prior = sum((x**2).sum() for x in (W, b, c)) / 0.5**2
-        return pm.logp(machine, row[3]).eval().mean() - prior / (2 * N)
-
-    def slope(values, direction, eps=1e-4):
-        ends = [objective(*(x + s * eps * d for x, d in zip(values, direction, strict=True))) for s in (-1, 1)]
-        return abs(ends[1] - ends[0]) / (2 * eps)
-
-    rng = np.random.default_rng(1)
-    for _ in range(3):
-        direction = [rng.standard_normal(x.shape) for x in (W, b, c)]
-        # A hundredth of the standard error that moments of so few rows have.
-        assert slope((W, b, c), direction) < 1e-2 / np.sqrt(N)
-        beside = [x + 0.2 * d for x, d in zip((W, b, c), direction, strict=True)]
-        assert slope(beside, direction) > 1e-2 / np.sqrt(N)
-
-
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 
