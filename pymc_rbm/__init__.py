@@ -11,6 +11,7 @@ from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.finite_units import Binomial, Categorical, Spin
 from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
 from pymc_rbm.generative import generative
+from pymc_rbm.inpaint import inpaint
 from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
 from pymc_rbm.likelihood import log_likelihood, pseudo_log_likelihood
@@ -55,6 +56,7 @@ __all__ = [
     "free_energy",
     "generative",
     "hidden_mean",
+    "inpaint",
     "log_likelihood",
     "log_partition",
     "machine_of",
