@@ -16,6 +16,7 @@ from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, 
 from pymc_rbm.general import BoltzmannMachine
 from pymc_rbm.generative import generative
 from pymc_rbm.greedy import fit_deep
+from pymc_rbm.inpaint import inpaint
 from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
 from pymc_rbm.likelihood import log_likelihood, pseudo_log_likelihood
@@ -68,6 +69,7 @@ __all__ = [
     "free_energy",
     "generative",
     "hidden_mean",
+    "inpaint",
     "log_likelihood",
     "log_partition",
     "machine_of",
