@@ -19,7 +19,7 @@ from pymc_rbm.greedy import fit_deep
 from pymc_rbm.inpaint import inpaint
 from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
-from pymc_rbm.likelihood import log_likelihood, pseudo_log_likelihood
+from pymc_rbm.likelihood import log_conditional, log_likelihood, pseudo_log_likelihood
 from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import Machine, boltzmann, machine_of, restricted
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
@@ -70,6 +70,7 @@ __all__ = [
     "generative",
     "hidden_mean",
     "inpaint",
+    "log_conditional",
     "log_likelihood",
     "log_partition",
     "machine_of",

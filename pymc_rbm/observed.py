@@ -56,18 +56,6 @@ class Observed:
         return np.unique(np.linspace(0, len(self.rows) - 1, MOST_ROWS).astype(int))
 
     @property
-    def correlation_strength(self) -> float:
-        """Largest eigenvalue of the covariance between different units, over the rows of `spread`.
-
-        From W = 0 with biases at the optimum, weights grow by ``rate/4`` times this an iteration along its
-        eigenvector: the derivative of the mean log-likelihood by a column w of W is ``(C - diag C) w / 4`` to first
-        order, with C the covariance of the data.
-        """
-        rows = self.rows[self.spread]
-        covariance = np.atleast_2d(np.cov(rows.T.astype("float64"))) if len(rows) > 1 else np.zeros((1, 1))
-        return float(np.linalg.eigvalsh(covariance - np.diag(np.diag(covariance)))[-1])
-
-    @property
     def mean(self) -> np.ndarray:
         """Means of the known entries, shrunk to `Unit.middle` by one pseudo-row so that no unit is certain."""
         # einsum casts piece by piece: a float copy of all rows may not fit into memory.
