@@ -23,6 +23,7 @@ from pymc_rbm.likelihood import log_conditional, log_likelihood, pseudo_log_like
 from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import Machine, boltzmann, machine_of, restricted
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
+from pymc_rbm.parts import classify, marginal_free_energy
 from pymc_rbm.real_units import Gaussian, Rectified
 from pymc_rbm.sampling import sample_gibbs
 from pymc_rbm.step_methods import BlockGibbs, register
@@ -57,6 +58,7 @@ __all__ = [
     "StopOnLikelihood",
     "averaged",
     "boltzmann",
+    "classify",
     "conditional_hidden",
     "conditional_visible",
     "coupling",
@@ -74,6 +76,7 @@ __all__ = [
     "log_likelihood",
     "log_partition",
     "machine_of",
+    "marginal_free_energy",
     "machine_of_row",
     "plot_fantasies",
     "plot_filters",
