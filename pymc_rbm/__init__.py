@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from pymc_rbm import coupling, datasets, estimators, schedules, tempering
 from pymc_rbm.conditional import machine_of_row
+from pymc_rbm.deep import DeepBeliefNetwork
 from pymc_rbm.diagnostics import diagnose
 from pymc_rbm.distributions import RBM, Hidden
 from pymc_rbm.enumeration import IntractableError
@@ -11,12 +12,14 @@ from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.finite_units import Binomial, Categorical, Spin
 from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
 from pymc_rbm.generative import generative
+from pymc_rbm.greedy import fit_deep
 from pymc_rbm.inpaint import inpaint
 from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
 from pymc_rbm.likelihood import log_likelihood, pseudo_log_likelihood
 from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import Machine, machine_of, restricted
+from pymc_rbm.mixture import mixture_machine, mixture_parameters
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
 from pymc_rbm.real_units import Gaussian, Rectified
 from pymc_rbm.sampling import sample_gibbs
@@ -33,6 +36,7 @@ __all__ = [
     "Binomial",
     "BlockGibbs",
     "Categorical",
+    "DeepBeliefNetwork",
     "Diagnosis",
     "Gaussian",
     "Hidden",
@@ -53,6 +57,7 @@ __all__ = [
     "energy",
     "estimators",
     "fit",
+    "fit_deep",
     "free_energy",
     "generative",
     "hidden_mean",
@@ -61,6 +66,8 @@ __all__ = [
     "log_partition",
     "machine_of",
     "machine_of_row",
+    "mixture_machine",
+    "mixture_parameters",
     "plot_fantasies",
     "plot_filters",
     "plot_learning",

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
+from pytensor.compile.mode import optdb
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant
 from pytensor.graph.op import Op
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.traversal import graph_inputs
-from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
+from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.variable import TensorVariable
 
@@ -116,17 +118,14 @@ class IntractableLogPartition(Op):
         raise IntractableError(self.message)
 
 
-@register_funcify_default_op_cache_key(IntractableLogPartition)
-def _numba_intractable(op, node, **kwargs):
-    message, shape, dtype = op.message, (1,) * op.batch_ndim, node.outputs[0].type.numpy_dtype
+@node_rewriter([IntractableLogPartition])
+def _raise_when_evaluated(fgraph, node):
+    """A check that fails: PyTensor has it for every back end, and keeps it on disk."""
+    nothing = pt.zeros((1,) * node.op.batch_ndim, dtype=node.outputs[0].dtype)
+    return [CheckAndRaise(IntractableError, node.op.message)(nothing, False)]
 
-    @numba_njit
-    def intractable(*parameters):
-        if parameters[0].size >= 0:  # always; numba wants a function that can return
-            raise IntractableError(message)
-        return np.zeros(shape, dtype)
 
-    return intractable, 1  # the cache key's version: raise it when this function changes
+optdb.register("intractable_log_partition_raises", dfs_rewriter(_raise_when_evaluated), "numba", position=99)
 
 
 def symbolic_log_partition(machine: Machine) -> TensorVariable:

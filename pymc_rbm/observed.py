@@ -61,11 +61,21 @@ class Observed:
 
         From W = 0 with biases at the optimum, weights grow by ``rate/4`` times this an iteration along its
         eigenvector: the derivative of the mean log-likelihood by a column w of W is ``(C - diag C) w / 4`` to first
-        order, with C the covariance of the data.
+        order, with C the covariance of the data. Where units have a σ, learning is in its units (`descent`), and the
+        data's standard deviation stands in for it.
         """
         rows = self.rows[self.spread]
+        if self.machine.layers[VISIBLE].unit.parameters:
+            rows = rows / self.deviation
         covariance = np.atleast_2d(np.cov(rows.T.astype("float64"))) if len(rows) > 1 else np.zeros((1, 1))
         return float(np.linalg.eigvalsh(covariance - np.diag(np.diag(covariance)))[-1])
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviations of the known entries, one where they are constant."""
+        known = self.rows if self.missing is None else np.ma.masked_array(self.rows, self.missing)
+        deviation = np.ma.filled(np.ma.std(known, axis=0, dtype="float64"), 1.0)
+        return np.where(deviation > 0, deviation, 1.0)
 
     @property
     def mean(self) -> np.ndarray:

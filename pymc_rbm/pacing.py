@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import arviz as az
 import numpy as np
 
 from pymc_rbm.functionals import WITHOUT_DIRECTIONS
@@ -28,6 +27,8 @@ def paced(history: History, sweeps: int) -> int:
 
     What all chains do together is the drift of the parameters, not slow mixing, and is taken out first.
     """
+    import arviz as az
+
     shares = []
     for name in history.names:
         for functional in WITHOUT_DIRECTIONS:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from scipy.special import logsumexp
+import scipy
 
 from pymc_rbm.functionals import leading_directions
 from pymc_rbm.interrupts import DeferredInterrupt
@@ -143,7 +142,7 @@ def run_probes(
     probes, draws = columns(kept), columns(functionals)
     level = FALSE_ALARM / len(draws)
     scores = [_scores(probes[key], x, autocorrelation[key]) for key, x in draws.items()]
-    away = np.max(scores, axis=(0, 1)) > stats.norm.isf(level / len(kinds) / 4)
+    away = np.max(scores, axis=(0, 1)) > scipy.stats.norm.isf(level / len(kinds) / 4)
     weight = mode_weight_bound(machine, visited[away], states, rng) if away.any() else 0.0
     compared = ~away if weight <= NEGLIGIBLE_WEIGHT else np.ones_like(away)
     together = {key: _together(x, probes[key][compared]) for key, x in draws.items()}
@@ -211,13 +210,13 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
         return 1.0
     path = _path(machine, _bias_of(machine, states))
     _, forward = _annealed(path, path.base_states(rng, BOUND_PARTICLES)[0], rng, BOUND_TEMPERATURES)
-    log_z = logsumexp(forward) - np.log(len(forward)) - MARGIN
+    log_z = scipy.special.logsumexp(forward) - np.log(len(forward)) - MARGIN
     thinned = visited[:, np.linspace(0, visited.shape[1] - 1, BACKWARD_PARTICLES).astype(int)]
     paths = [_path(machine, _bias_of(machine, x)) for x in visited]
     pairs = zip(paths, thinned, strict=True)
     backward = np.array([_annealed(own, x, rng, BOUND_TEMPERATURES, backwards=True)[1] for own, x in pairs])
     upper = backward.mean(1) + MARGIN * backward.std(1, ddof=1) / np.sqrt(BACKWARD_PARTICLES)
-    return float(np.exp(min(0.0, logsumexp(upper) - log_z)))
+    return float(np.exp(min(0.0, scipy.special.logsumexp(upper) - log_z)))
 
 
 def _path(machine: Machine, bias: np.ndarray) -> Path:

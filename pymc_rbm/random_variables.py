@@ -5,15 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 import pytensor.tensor as pt
 from pymc.distributions.distribution import SymbolicRandomVariable
 from pytensor.compile.mode import optdb
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
-from pytensor.link.numba.dispatch.basic import get_numba_type, numba_funcify, numba_njit
 from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.random.utils import normalize_size_param
 from pytensor.tensor.type_other import NoneTypeT
@@ -94,50 +90,14 @@ class RBMRV(RandomVariable):
         return restricted(None, None, None, self.visible, self.hidden).with_parameters([b, c, W, *own])
 
 
-class DrawRBM(Op):
-    """Runs an `RBMRV`'s ``perform`` as a whole on the numba back end, so that rows are drawn together.
-
-    PyTensor's own lowering of random variables would call a core function once a row.
-    """
-
-    __props__ = ("rv_op",)
-
-    def __init__(self, rv_op: RBMRV):
-        self.rv_op = rv_op
-        if rv_op.inplace:
-            self.destroy_map = {0: [0]}
-
-    def make_node(self, *inputs):
-        return Apply(self, inputs, [out.type() for out in self.rv_op.make_node(*inputs).outputs])
-
-    def perform(self, node, inputs, output_storage):
-        self.rv_op.perform(node, inputs, output_storage)
-
-
 @node_rewriter([RBMRV])
 def _draw_rows_together(fgraph, node):
+    from pymc_rbm.numba_draws import DrawRBM
+
     return DrawRBM(node.op).make_node(*node.inputs).outputs
 
 
 optdb.register("draw_rbm_rows_together", dfs_rewriter(_draw_rows_together), "numba", position=99)
-
-
-@numba_funcify.register(DrawRBM)
-def _numba_draw(op, node, **kwargs):
-    types = numba.types.Tuple([get_numba_type(out.type) for out in node.outputs])
-
-    def perform(*inputs):
-        storage = [[None], [None]]
-        op.perform(node, inputs, storage)
-        return storage[0][0], storage[1][0]
-
-    @numba_njit
-    def draw(*inputs):
-        with numba.objmode(outputs=types):
-            outputs = perform(*inputs)
-        return outputs
-
-    return draw
 
 
 class HiddenRV(SymbolicRandomVariable):

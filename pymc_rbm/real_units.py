@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+import scipy
 from pytensor.graph.basic import Variable
-from scipy import special
 
 from pymc_rbm.units import Unit, zeros_like
 
@@ -197,7 +197,7 @@ def _numeric_cut_mean(z: np.ndarray) -> np.ndarray:
     """The same on arrays, for `Rectified.bias_of_mean`."""
     t = np.clip(-z, -FAR, FAR)
     far = np.maximum(-z, FAR)
-    near = np.sqrt(2 / np.pi) / special.erfcx(t / np.sqrt(2)) - t
+    near = np.sqrt(2 / np.pi) / scipy.special.erfcx(t / np.sqrt(2)) - t
     return np.where(z > FAR, z, np.where(-z > FAR, 1 / (far + 2 / (far + 3 / (far + 4 / far))), near))
 
 

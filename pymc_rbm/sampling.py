@@ -10,7 +10,6 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
-from arviz_base import dict_to_dataset
 from pytensor.compile.io import In, Out
 from rich.progress import track
 
@@ -165,6 +164,8 @@ def _checked_start(machine: Machine, start: Any, chains: int) -> np.ndarray:
 def _tree(
     name: str, machine: Machine, kept: dict[str, np.ndarray], last: np.ndarray, attrs: dict[str, Any]
 ) -> xr.DataTree:
+    from arviz_base import dict_to_dataset
+
     visible, hidden = f"{name}_unit", f"{name}_hidden_unit"
     posterior = {name if key == "states" else f"{name}_{key}": x for key, x in kept.items()}
     parameters = recorded_parameters(name, machine, (visible, hidden))

@@ -54,9 +54,18 @@ def test_only_distributions_and_what_follows_import_pymc():
         assert not [x for x in imports(name) if x.split(".")[0] == "pymc"], name
 
 
-def test_importing_touches_nothing_of_jax():
-    code = "import sys, pymc_rbm; assert not [m for m in sys.modules if m == 'jax' or m.startswith('jax.')]"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def loaded_by(code):
+    """Names of the top-level packages, and of scipy's subpackages, that a fresh process loads for ``code``."""
+    code += "; import sys; print(*{'.'.join(m.split('.')[: 1 + m.startswith('scipy.')]) for m in sys.modules})"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_importing_is_light():
+    """What takes long to import is imported where it is used; what PyMC itself loads does not count."""
+    heavy = {"arviz", "arviz_base", "arviz_plots", "arviz_stats", "h5netcdf", "jax", "matplotlib", "numba", "sklearn"}
+    heavy |= {"scipy.optimize", "scipy.special", "scipy.stats"}
+    assert not heavy & (loaded_by("import pymc_rbm") - loaded_by("import pymc"))
+    assert "arviz" in loaded_by("import pymc_rbm, arviz")
 
 
 def test_pymc_is_bounded_at_the_next_minor():
