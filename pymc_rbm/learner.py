@@ -12,6 +12,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
+from pytensor.gradient import disconnected_grad
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
@@ -20,7 +21,7 @@ from pymc_rbm.conditional import machine_of_rows
 from pymc_rbm.descent import descent
 from pymc_rbm.enumeration import symbolic_log_partition
 from pymc_rbm.estimators import NegativePhase
-from pymc_rbm.functionals import WITHOUT_DIRECTIONS, symbolic_functionals
+from pymc_rbm.functionals import names_of, symbolic_functionals
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.objective import objective, parameter_variables, start_values
@@ -93,7 +94,7 @@ class Learner:
 
         ``weight`` is the new iterate's in the running average of the iterates (1 starts the average afresh). Returns
         the rate, the sweeps and, for each RBM, the mean free energy of the batch, the functionals of each particle
-        (`functionals.WITHOUT_DIRECTIONS`) and the estimator's report, all under the parameters before the update.
+        (`functionals.names_of`) and the estimator's report, all under the parameters before the update.
         """
         self._rate.set_value(np.asarray(rate, dtype=self._rate.dtype))
         self._sweeps.set_value(np.asarray(sweeps))
@@ -223,7 +224,7 @@ class Learner:
                 updates[own] = own[self._rows[i]].set(phase.states) if x.by_row else phase.states
             described = symbolic_functionals(machine, phase.particles)
             monitors[f"{x.name}_free_energy_data"] = (weights * machine.free_energy(batch)).mean()
-            monitors |= {f"{x.name}_{key}": value for key, value in zip(WITHOUT_DIRECTIONS, described, strict=True)}
+            monitors |= {f"{x.name}_{key}": value for key, value in zip(names_of(machine), described, strict=True)}
             monitors |= {f"{x.name}_{key}": pt.as_tensor(value) for key, value in phase.report.items()}
         updates |= {p: p for p in self._parameters}
         if settings.optimizer is not None:
@@ -251,7 +252,9 @@ class Learner:
         weights = pt.ones(1) if uniform else pytensor.shared(x.weights.astype(pytensor.config.floatX))[rows]
         if x.missing is not None:
             known = pytensor.shared(~x.missing)[rows]
-            (batch, _), rng = run_sweeps(self._batch_machines[i], [batch, None], rng, sweeps, clamped=[known, None])
+            machine = self._batch_machines[i]
+            (batch, *_), rng = run_sweeps(machine, machine.at(batch), rng, sweeps, clamped=machine.at(known))
+            batch = disconnected_grad(batch)  # the derivative of the log-likelihood is E[-∂E | data]: rows are constant
             updates[data] = data[rows].set(batch)
         return batch, weights, rng
 
@@ -259,7 +262,7 @@ class Learner:
         chosen = [pt.lvector() for _ in self.observed]
         per_row = [
             x.units * machine.log_conditional(data[rows], unit).mean()
-            if machine.layers[VISIBLE].unit.states
+            if machine.layers[VISIBLE].unit.finite
             else pt.as_tensor(np.nan)  # real units have no conditional in closed form
             for x, machine, data, rows, unit in zip(
                 self.observed, self._batch_machines, self._data, self._rows, chosen, strict=True

@@ -68,11 +68,14 @@ def parameter_variables(model: pm.Model) -> list[TensorVariable]:
 
 
 def direct_parameters(model: pm.Model, x: Observed) -> tuple[TensorVariable | None, ...]:
-    """The free variables that *are* the W, b and c of an RBM; None for what is an expression, data or transformed."""
-    own = [plain(p) for p in x.rv.owner.inputs[2:5]]
+    """The free variables that *are* the W, b and c of an RBM; None for what is an expression, data or transformed.
+
+    Of a machine of one layer, its U and b.
+    """
+    own = [plain(p) for p in x.rv.owner.inputs[2 : 3 + len(x.machine.layers)]]
     return tuple(
         p if p in model.free_RVs and p.ndim == ndim and model.rvs_to_transforms.get(p) is None else None
-        for p, ndim in zip(own, (2, 1, 1), strict=True)
+        for p, ndim in zip(own, (2, 1, 1), strict=False)
     )
 
 
@@ -91,7 +94,7 @@ def start_values(
     point = dict(model.initial_point(random_seed=seed))
     direct: set[str] = set()
     for x in observed:
-        for rv, value in zip(direct_parameters(model, x), (None, x.bias, 0.0), strict=True):
+        for rv, value in zip(direct_parameters(model, x), (None, x.bias, 0.0), strict=False):
             if rv is not None:
                 old = point[rv.name]
                 new = rng.normal(0, 0.1 / np.sqrt(len(old)), old.shape) if value is None else value

@@ -48,27 +48,12 @@ class Observed:
     @property
     def units(self) -> int:
         """The number of visible units."""
-        return self.rows.shape[1] // self.machine.layers[VISIBLE].unit.width
+        return self.machine.layers[VISIBLE].unit.count(self.rows.shape[1])
 
     @property
     def spread(self) -> np.ndarray:
         """Indices of at most `MOST_ROWS` rows, evenly spread."""
         return np.unique(np.linspace(0, len(self.rows) - 1, MOST_ROWS).astype(int))
-
-    @property
-    def correlation_strength(self) -> float:
-        """Largest eigenvalue of the covariance between different units, over the rows of `spread`.
-
-        From W = 0 with biases at the optimum, weights grow by ``rate/4`` times this an iteration along its
-        eigenvector: the derivative of the mean log-likelihood by a column w of W is ``(C - diag C) w / 4`` to first
-        order, with C the covariance of the data. Where units have a σ, learning is in its units (`descent`), and the
-        data's standard deviation stands in for it.
-        """
-        rows = self.rows[self.spread]
-        if self.machine.layers[VISIBLE].unit.parameters:
-            rows = rows / self.deviation
-        covariance = np.atleast_2d(np.cov(rows.T.astype("float64"))) if len(rows) > 1 else np.zeros((1, 1))
-        return float(np.linalg.eigvalsh(covariance - np.diag(np.diag(covariance)))[-1])
 
     @property
     def deviation(self) -> np.ndarray:

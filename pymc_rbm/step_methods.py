@@ -27,7 +27,7 @@ from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.random_variables import RBMRV, HiddenRV
+from pymc_rbm.random_variables import HiddenRV, MachineRV
 
 __all__ = ["BlockGibbs", "register"]
 
@@ -151,9 +151,9 @@ def _visible_kind(rv: Variable) -> str | None:
     node = rv.owner
     if node is None:
         return None
-    if isinstance(node.op, RBMRV):
+    if isinstance(node.op, MachineRV):
         return "free"
-    if isinstance(node.op, PartialObservedRV) and isinstance(getattr(node.inputs[0].owner, "op", None), RBMRV):
+    if isinstance(node.op, PartialObservedRV) and isinstance(getattr(node.inputs[0].owner, "op", None), MachineRV):
         return "masked"
     return None
 
@@ -213,12 +213,15 @@ def _compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, comp
                 seen.add(v_in)
 
     changed = [pt.neq(new[rv], model.rvs_to_values[rv]) for rv in rvs]
+    with_hidden = [(machine, v) for machine, v in described if len(machine.layers) > 1]
     has_energy = all(machine.layers[VISIBLE].bias is not None for machine, _ in described)
     statistics = [
         sum(machine.free_energy(v).mean() for machine, v in described) if has_energy else np.nan,
         sum(x.sum() for x in changed) / sum(x.size for x in changed),
         sum(v.mean() for _, v in described) / len(described),
-        sum(machine.mean(HIDDEN, [v, None]).mean() for machine, v in described) / len(described),
+        sum(machine.mean(HIDDEN, machine.at(v)).mean() for machine, v in with_hidden) / len(with_hidden)
+        if with_hidden
+        else np.nan,
     ]
     outputs = [new[rv].astype(rv.dtype) for rv in rvs] + [pt.as_tensor(s).astype("float64") for s in statistics]
     outputs = model.replace_rvs_by_values(outputs)
@@ -243,7 +246,7 @@ def _new_visible(model: pm.Model, rv: TensorVariable, n: int, rng):
         state = [v, model.rvs_to_values[observed_hidden[0]]]
         (v, _), rng = sweep(machine, state, rng, clamped=[held, True])
     else:
-        (v, _), rng = run_sweeps(machine, [v, None], rng, n, clamped=[held, None])
+        (v, *_), rng = run_sweeps(machine, machine.at(v), rng, n, clamped=machine.at(held))
     return v if held is None else v[mask], v, rng
 
 
