@@ -122,9 +122,9 @@ def inpaint(
     attrs = {"created_by": "pymc_rbm.inpaint", "sweeps": sweeps, "tune": tune, "interrupted": int(done < draws)}
     tree = _tree(name, kept, means, held, data)
     tree.attrs = attrs
-    wrong = ~tree["convergence"]["converged"].values
+    worst = tree["convergence"].to_dataset()
+    wrong = ~worst["converged"].values
     if wrong.any() and done == draws:
-        worst = tree["convergence"].dataset
         warnings.warn(
             f"{wrong.sum()} of {len(held)} rows have not converged: R-hat up to {float(worst['rhat'].max()):.3f}, ESS "
             f"down to {float(worst['ess'].min()):.0f}. Raise draws and tune, or sweeps; see the group convergence.",
