@@ -56,6 +56,13 @@ class Observed:
         return np.unique(np.linspace(0, len(self.rows) - 1, MOST_ROWS).astype(int))
 
     @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviations of the known entries, one where they are constant."""
+        known = self.rows if self.missing is None else np.ma.masked_array(self.rows, self.missing)
+        deviation = np.ma.filled(np.ma.std(known, axis=0, dtype="float64"), 1.0)
+        return np.where(deviation > 0, deviation, 1.0)
+
+    @property
     def mean(self) -> np.ndarray:
         """Means of the known entries, shrunk to `Unit.middle` by one pseudo-row so that no unit is certain."""
         # einsum casts piece by piece: a float copy of all rows may not fit into memory.
