@@ -16,11 +16,13 @@ from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, 
 from pymc_rbm.general import BoltzmannMachine
 from pymc_rbm.generative import generative
 from pymc_rbm.greedy import fit_deep
+from pymc_rbm.inpaint import inpaint
 from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
-from pymc_rbm.likelihood import log_likelihood, pseudo_log_likelihood
+from pymc_rbm.likelihood import log_conditional, log_likelihood, pseudo_log_likelihood
 from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import Machine, boltzmann, machine_of, restricted
+from pymc_rbm.mixture import mixture_machine, mixture_parameters
 from pymc_rbm.parts import classify, marginal_free_energy
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
 from pymc_rbm.real_units import Gaussian, Rectified
@@ -70,11 +72,15 @@ __all__ = [
     "free_energy",
     "generative",
     "hidden_mean",
+    "inpaint",
+    "log_conditional",
     "log_likelihood",
     "log_partition",
     "machine_of",
     "machine_of_row",
     "marginal_free_energy",
+    "mixture_machine",
+    "mixture_parameters",
     "plot_fantasies",
     "plot_filters",
     "plot_learning",

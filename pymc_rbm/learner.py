@@ -17,14 +17,14 @@ from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.ascent import Ascent
-from pymc_rbm.centring import OFFSET_RATE, centred
 from pymc_rbm.conditional import machine_of_rows
+from pymc_rbm.descent import descent
 from pymc_rbm.enumeration import symbolic_log_partition
 from pymc_rbm.estimators import NegativePhase
 from pymc_rbm.functionals import names_of, symbolic_functionals
 from pymc_rbm.gibbs import sweeps as run_sweeps
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.objective import direct_parameters, objective, parameter_variables, start_values
+from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.objective import objective, parameter_variables, start_values
 from pymc_rbm.observed import Observed, learned_variables
 
 __all__ = ["Learner", "Settings"]
@@ -229,7 +229,12 @@ class Learner:
         updates |= {p: p for p in self._parameters}
         if settings.optimizer is not None:
             goal = objective(model, self.observed, self._batch_machines, batches, [phase.log_z for phase in phases])
-            gradients = self._gradients(model, graph_replace(goal, self._given, strict=False), batches, phases, updates)
+            goal = graph_replace(goal, self._given, strict=False)
+            parts = zip(self.observed, self._batch_machines, batches, phases, strict=True)
+            gradients, offsets = descent(model, goal, self._given, list(parts), settings.centred)
+            updates |= offsets
+            if settings.max_gradient_norm is not None:
+                gradients = pm.total_norm_constraint(gradients, settings.max_gradient_norm)
             # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
             options = {} if isinstance(settings.optimizer, functools.partial) else {"learning_rate": self._rate}
             updates |= settings.optimizer(gradients, self._parameters, **options)
@@ -252,36 +257,6 @@ class Learner:
             batch = disconnected_grad(batch)  # the derivative of the log-likelihood is E[-∂E | data]: rows are constant
             updates[data] = data[rows].set(batch)
         return batch, weights, rng
-
-    def _gradients(self, model, goal, batches, phases, updates: dict) -> list[TensorVariable]:
-        """Gradients of minus the objective, centred and clipped; the offsets' updates are added to ``updates``."""
-        slopes = pt.grad(-goal, self._parameters, disconnected_inputs="ignore")
-        gradients = dict(zip(self._parameters, slopes, strict=True))
-        done: set[TensorVariable] = set()  # machines may share parameters: each is centred once
-        if self._settings.centred:
-            for x, machine, (batch, _), phase in zip(self.observed, self._batch_machines, batches, phases, strict=True):
-                own = direct_parameters(model, x)
-                if None not in own and not done & set(own):
-                    updates |= self._centre(model, x, own, machine, batch, phase, gradients)
-                done |= {p for p in own if p is not None}
-        out = [gradients[p].astype(p.dtype) for p in self._parameters]
-        norm = self._settings.max_gradient_norm
-        return out if norm is None else pm.total_norm_constraint(out, norm)
-
-    def _centre(self, model, x: Observed, own, machine: Machine, batch, phase: NegativePhase, gradients: dict) -> dict:
-        """Centre the gradients of a machine's own W, b and c in place; return the updates of the offsets."""
-        W, b, c = (self._given[model.rvs_to_values[p]] for p in own)
-        mu = pytensor.shared(x.mean.astype(W.dtype), name=f"{x.name}_visible_offset")
-        own_units = [layer.unit for layer in machine.layers]
-        start = np.full(c.get_value(borrow=True).shape, own_units[HIDDEN].middle, W.dtype)
-        lam = pytensor.shared(start, name=f"{x.name}_hidden_offset")
-        offsets = [unit.scaled(offset) for unit, offset in zip(own_units, (mu, lam), strict=True)]
-        gradients[W], gradients[b], gradients[c] = centred(gradients[W], gradients[b], gradients[c], *offsets)
-        states = [batch, phase.particles]
-        visible = sum(v.mean(0) for v in states) / 2
-        hidden = sum(machine.mean(HIDDEN, [v, None]).mean(0) for v in states) / 2
-        new = {mu: (1 - OFFSET_RATE) * mu + OFFSET_RATE * visible, lam: (1 - OFFSET_RATE) * lam + OFFSET_RATE * hidden}
-        return {offset: value.astype(offset.dtype) for offset, value in new.items()}
 
     def _compile_pseudo_log_likelihood(self):
         chosen = [pt.lvector() for _ in self.observed]

@@ -102,9 +102,14 @@ class Machine:
         """The machine without parameters: what compiled functions are kept by."""
         return self.with_parameters([None] * len(self.parameters))
 
-    def symbolic(self) -> tuple[Machine, list[TensorVariable]]:
-        """The machine with inputs of a compiled function for parameters (those of `numeric`), and these inputs."""
+    def symbolic(self, rows: bool = False) -> tuple[Machine, list[TensorVariable]]:
+        """The machine with inputs of a compiled function for parameters (those of `numeric`), and these inputs.
+
+        With ``rows``, each row of a state has biases of its own.
+        """
         inputs = [pt.dvector() for _ in self.parameters]
+        for i in range(len(self.layers) if rows else 0):
+            inputs[i] = pt.dmatrix()
         for i in range(len(self.couplings)):
             inputs[len(self.layers) + i] = pt.dmatrix()
         return self.with_parameters(inputs), inputs

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+import scipy
 from pytensor.graph.basic import Variable
-from scipy import special
 
 from pymc_rbm.real_units import Rectified, numeric_cut_mean
 from pymc_rbm.units import Unit, floating
@@ -154,8 +154,8 @@ def _numeric_mean(field, plus, minus, theta):
     log_z, means = [], []
     for sigma, own in zip(sigmas, fields, strict=True):
         z = sigma * own
-        tail = np.log(special.erfcx(np.maximum(-z, 0) / np.sqrt(2)) / 2)
-        log_z.append(np.log(sigma) + np.where(z < 0, tail, special.log_ndtr(z) + z**2 / 2))
+        tail = np.log(scipy.special.erfcx(np.maximum(-z, 0) / np.sqrt(2)) / 2)
+        log_z.append(np.log(sigma) + np.where(z < 0, tail, scipy.special.log_ndtr(z) + z**2 / 2))
         means.append(sigma * numeric_cut_mean(z))
-    p = special.expit(log_z[0] - log_z[1])
+    p = scipy.special.expit(log_z[0] - log_z[1])
     return p * means[0] - (1 - p) * means[1]
