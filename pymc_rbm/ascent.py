@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from scipy.optimize import NoConvergence, OptimizeResult, minimize, newton_krylov
+import scipy
 
 __all__ = ["TOLERANCE", "Ascent"]
 
@@ -45,7 +46,7 @@ class Ascent:
         """
         stopped = False
 
-        def callback(intermediate_result: OptimizeResult) -> None:
+        def callback(intermediate_result: Any) -> None:
             nonlocal stopped
             self._place(intermediate_result.x)
             stopped = after_each()
@@ -54,7 +55,9 @@ class Ascent:
 
         start = np.concatenate([np.ravel(p.get_value()) for p in self.parameters]).astype("float64")
         options = {"maxiter": most, "maxfun": 100 * most, "maxcor": MEMORY, "ftol": 0, "gtol": TOLERANCE}
-        end = minimize(self._descent, start, jac=True, method="L-BFGS-B", callback=callback, options=options)
+        end = scipy.optimize.minimize(
+            self._descent, start, jac=True, method="L-BFGS-B", callback=callback, options=options
+        )
         found = end.x if stopped or end.nit >= most else self._polished(end.x)  # Newton's method only near the end
         self._place(found)
         return float(abs(self._descent(found)[1]).max())
@@ -63,11 +66,11 @@ class Ascent:
         """Newton's method from ``x``, if that lowers the gradient."""
         try:
             with np.errstate(invalid="ignore"):  # SciPy divides infinite tolerances
-                better = newton_krylov(
+                better = scipy.optimize.newton_krylov(
                     lambda y: self._descent(y)[1], x, f_tol=TOLERANCE, maxiter=MOST_NEWTON, method="minres"
                 )
-        except (NoConvergence, ValueError) as error:
-            better = error.args[0] if isinstance(error, NoConvergence) else x
+        except (scipy.optimize.NoConvergence, ValueError) as error:
+            better = error.args[0] if isinstance(error, scipy.optimize.NoConvergence) else x
         before, after = (self._descent(y) for y in (x, better))
         # A root may be a saddle: the objective must not have fallen.
         improves = abs(after[1]).max() < abs(before[1]).max() and after[0] <= before[0] + 1e-9 * (1 + abs(before[0]))

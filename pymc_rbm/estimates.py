@@ -14,7 +14,7 @@ import xarray as xr
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["LogPartitionEstimate", "log_mean_exp", "weight_diagnostics"]
+__all__ = ["FEW_EFFECTIVE", "LogPartitionEstimate", "log_mean_exp", "weight_diagnostics"]
 
 FEW_EFFECTIVE = 30
 HEAVY_TAIL = 0.7

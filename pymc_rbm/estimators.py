@@ -81,7 +81,7 @@ def persistent(machine: Machine, base: Machine, batch: Any, states: Any, rng: An
     to forget the last row's covariates first, and a few chains that stay at some rows would stand for those only. But
     a row's chain advances once an epoch: it lags behind by more iterations than chains that all rows share.
     """
-    (v, _), rng = run_sweeps(machine, [states, None], rng, sweeps)
+    (v, *_), rng = run_sweeps(machine, machine.at(states), rng, sweeps)
     return NegativePhase(surrogate_log_partition(machine, v), v, v, rng)
 
 
@@ -92,7 +92,7 @@ def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: A
     are never seen, their mass can grow, and the likelihood can fall while learning goes on. Hinton (2002); Fischer &
     Igel (2010). The particles are no chains, so nothing can be diagnosed.
     """
-    (v, _), rng = run_sweeps(machine, [batch, None], rng, sweeps)
+    (v, *_), rng = run_sweeps(machine, machine.at(batch), rng, sweeps)
     return NegativePhase(surrogate_log_partition(machine, v), v, None, rng)
 
 
@@ -138,6 +138,8 @@ def fast_persistent(
     rate. Good for getting near the optimum; finish with ``method="pcd"`` or "pt". What the particles' diagnostics show
     is the mixing of the pushed chains, not that of the machine.
     """
+    if any(c.first == c.second for c in machine.couplings):
+        raise ValueError("method='fpcd' needs a machine without couplings inside a layer: use method='pcd' or 'pt'.")
     fast = [
         pytensor.shared(
             np.zeros(tuple(n or 0 for n in shape_of(p)), dtype=pt.as_tensor(p).dtype), name=f"{states.name}_fast_{i}"
@@ -145,7 +147,7 @@ def fast_persistent(
         for i, p in enumerate(machine.parameters)
     ]
     pushed = machine.with_parameters([p + f for p, f in zip(machine.parameters, fast, strict=True)])
-    (v, _), rng = run_sweeps(pushed, [states, None], rng, sweeps)
+    (v, *_), rng = run_sweeps(pushed, pushed.at(states), rng, sweeps)
     log_z = surrogate_log_partition(machine, v)
     climbed = surrogate_log_partition(machine, batch) - log_z
     slopes = pt.grad(climbed, machine.parameters)

@@ -82,7 +82,11 @@ class History:
 
     def particles(self) -> dict[str, np.ndarray]:
         """Functionals of the persistent chains, shape (chain, draw)."""
-        return {f"{name}_{x}": self.series(f"{name}_{x}").T for name in self.names for x in WITHOUT_DIRECTIONS}
+        return {f"{name}_{x}": self.series(f"{name}_{x}").T for name in self.names for x in self.functionals(name)}
+
+    def functionals(self, name: str) -> list[str]:
+        """The functionals of the particles that are recorded of a machine."""
+        return [x for x in WITHOUT_DIRECTIONS if f"{name}_{x}" in self.last]
 
     def snapshots(self) -> xr.Dataset | None:
         """States of the particles at some epochs, dims (snapshot, chain, unit)."""

@@ -61,7 +61,7 @@ def learned_tree(model: pm.Model, learner: Learner, history: History, attrs: dic
 
 def _unit_dims(model: pm.Model, x, dims: dict) -> tuple[str, str]:
     """Names of the visible and the hidden axis."""
-    hidden_bias = direct_parameters(model, x)[2]
+    hidden_bias = (*direct_parameters(model, x), None)[2]
     own = dims.get(hidden_bias.name) if hidden_bias is not None else None
     return dims[x.name][-1] if x.name in dims else f"{x.name}_unit", own[-1] if own else f"{x.name}_hidden"
 

@@ -12,18 +12,19 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
+from pytensor.gradient import disconnected_grad
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.ascent import Ascent
-from pymc_rbm.centring import OFFSET_RATE, centred
 from pymc_rbm.conditional import machine_of_rows
+from pymc_rbm.descent import descent
 from pymc_rbm.enumeration import symbolic_log_partition
 from pymc_rbm.estimators import NegativePhase
-from pymc_rbm.functionals import WITHOUT_DIRECTIONS, symbolic_functionals
+from pymc_rbm.functionals import names_of, symbolic_functionals
 from pymc_rbm.gibbs import sweeps as run_sweeps
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.objective import direct_parameters, objective, parameter_variables, start_values
+from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.objective import objective, parameter_variables, start_values
 from pymc_rbm.observed import Observed, learned_variables
 
 __all__ = ["Learner", "Settings"]
@@ -93,7 +94,7 @@ class Learner:
 
         ``weight`` is the new iterate's in the running average of the iterates (1 starts the average afresh). Returns
         the rate, the sweeps and, for each RBM, the mean free energy of the batch, the functionals of each particle
-        (`functionals.WITHOUT_DIRECTIONS`) and the estimator's report, all under the parameters before the update.
+        (`functionals.names_of`) and the estimator's report, all under the parameters before the update.
         """
         self._rate.set_value(np.asarray(rate, dtype=self._rate.dtype))
         self._sweeps.set_value(np.asarray(sweeps))
@@ -223,12 +224,17 @@ class Learner:
                 updates[own] = own[self._rows[i]].set(phase.states) if x.by_row else phase.states
             described = symbolic_functionals(machine, phase.particles)
             monitors[f"{x.name}_free_energy_data"] = (weights * machine.free_energy(batch)).mean()
-            monitors |= {f"{x.name}_{key}": value for key, value in zip(WITHOUT_DIRECTIONS, described, strict=True)}
+            monitors |= {f"{x.name}_{key}": value for key, value in zip(names_of(machine), described, strict=True)}
             monitors |= {f"{x.name}_{key}": pt.as_tensor(value) for key, value in phase.report.items()}
         updates |= {p: p for p in self._parameters}
         if settings.optimizer is not None:
             goal = objective(model, self.observed, self._batch_machines, batches, [phase.log_z for phase in phases])
-            gradients = self._gradients(model, graph_replace(goal, self._given, strict=False), batches, phases, updates)
+            goal = graph_replace(goal, self._given, strict=False)
+            parts = zip(self.observed, self._batch_machines, batches, phases, strict=True)
+            gradients, offsets = descent(model, goal, self._given, list(parts), settings.centred)
+            updates |= offsets
+            if settings.max_gradient_norm is not None:
+                gradients = pm.total_norm_constraint(gradients, settings.max_gradient_norm)
             # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
             options = {} if isinstance(settings.optimizer, functools.partial) else {"learning_rate": self._rate}
             updates |= settings.optimizer(gradients, self._parameters, **options)
@@ -246,45 +252,17 @@ class Learner:
         weights = pt.ones(1) if uniform else pytensor.shared(x.weights.astype(pytensor.config.floatX))[rows]
         if x.missing is not None:
             known = pytensor.shared(~x.missing)[rows]
-            (batch, _), rng = run_sweeps(self._batch_machines[i], [batch, None], rng, sweeps, clamped=[known, None])
+            machine = self._batch_machines[i]
+            (batch, *_), rng = run_sweeps(machine, machine.at(batch), rng, sweeps, clamped=machine.at(known))
+            batch = disconnected_grad(batch)  # the derivative of the log-likelihood is E[-∂E | data]: rows are constant
             updates[data] = data[rows].set(batch)
         return batch, weights, rng
-
-    def _gradients(self, model, goal, batches, phases, updates: dict) -> list[TensorVariable]:
-        """Gradients of minus the objective, centred and clipped; the offsets' updates are added to ``updates``."""
-        slopes = pt.grad(-goal, self._parameters, disconnected_inputs="ignore")
-        gradients = dict(zip(self._parameters, slopes, strict=True))
-        done: set[TensorVariable] = set()  # machines may share parameters: each is centred once
-        if self._settings.centred:
-            for x, machine, (batch, _), phase in zip(self.observed, self._batch_machines, batches, phases, strict=True):
-                own = direct_parameters(model, x)
-                if None not in own and not done & set(own):
-                    updates |= self._centre(model, x, own, machine, batch, phase, gradients)
-                done |= {p for p in own if p is not None}
-        out = [gradients[p].astype(p.dtype) for p in self._parameters]
-        norm = self._settings.max_gradient_norm
-        return out if norm is None else pm.total_norm_constraint(out, norm)
-
-    def _centre(self, model, x: Observed, own, machine: Machine, batch, phase: NegativePhase, gradients: dict) -> dict:
-        """Centre the gradients of a machine's own W, b and c in place; return the updates of the offsets."""
-        W, b, c = (self._given[model.rvs_to_values[p]] for p in own)
-        mu = pytensor.shared(x.mean.astype(W.dtype), name=f"{x.name}_visible_offset")
-        own_units = [layer.unit for layer in machine.layers]
-        start = np.full(c.get_value(borrow=True).shape, own_units[HIDDEN].middle, W.dtype)
-        lam = pytensor.shared(start, name=f"{x.name}_hidden_offset")
-        offsets = [unit.scaled(offset) for unit, offset in zip(own_units, (mu, lam), strict=True)]
-        gradients[W], gradients[b], gradients[c] = centred(gradients[W], gradients[b], gradients[c], *offsets)
-        states = [batch, phase.particles]
-        visible = sum(v.mean(0) for v in states) / 2
-        hidden = sum(machine.mean(HIDDEN, [v, None]).mean(0) for v in states) / 2
-        new = {mu: (1 - OFFSET_RATE) * mu + OFFSET_RATE * visible, lam: (1 - OFFSET_RATE) * lam + OFFSET_RATE * hidden}
-        return {offset: value.astype(offset.dtype) for offset, value in new.items()}
 
     def _compile_pseudo_log_likelihood(self):
         chosen = [pt.lvector() for _ in self.observed]
         per_row = [
             x.units * machine.log_conditional(data[rows], unit).mean()
-            if machine.layers[VISIBLE].unit.states
+            if machine.layers[VISIBLE].unit.finite
             else pt.as_tensor(np.nan)  # real units have no conditional in closed form
             for x, machine, data, rows, unit in zip(
                 self.observed, self._batch_machines, self._data, self._rows, chosen, strict=True

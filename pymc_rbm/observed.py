@@ -48,7 +48,7 @@ class Observed:
     @property
     def units(self) -> int:
         """The number of visible units."""
-        return self.rows.shape[1] // self.machine.layers[VISIBLE].unit.width
+        return self.machine.layers[VISIBLE].unit.count(self.rows.shape[1])
 
     @property
     def spread(self) -> np.ndarray:
@@ -56,16 +56,11 @@ class Observed:
         return np.unique(np.linspace(0, len(self.rows) - 1, MOST_ROWS).astype(int))
 
     @property
-    def correlation_strength(self) -> float:
-        """Largest eigenvalue of the covariance between different units, over the rows of `spread`.
-
-        From W = 0 with biases at the optimum, weights grow by ``rate/4`` times this an iteration along its
-        eigenvector: the derivative of the mean log-likelihood by a column w of W is ``(C - diag C) w / 4`` to first
-        order, with C the covariance of the data.
-        """
-        rows = self.rows[self.spread]
-        covariance = np.atleast_2d(np.cov(rows.T.astype("float64"))) if len(rows) > 1 else np.zeros((1, 1))
-        return float(np.linalg.eigvalsh(covariance - np.diag(np.diag(covariance)))[-1])
+    def deviation(self) -> np.ndarray:
+        """Standard deviations of the known entries, one where they are constant."""
+        known = self.rows if self.missing is None else np.ma.masked_array(self.rows, self.missing)
+        deviation = np.ma.filled(np.ma.std(known, axis=0, dtype="float64"), 1.0)
+        return np.where(deviation > 0, deviation, 1.0)
 
     @property
     def mean(self) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from pymc_rbm.functionals import WITHOUT_DIRECTIONS
 from pymc_rbm.history import History
 
 __all__ = ["FLOOR", "INTERVAL", "MOST_SWEEPS", "paced"]
@@ -31,7 +30,7 @@ def paced(history: History, sweeps: int) -> int:
 
     shares = []
     for name in history.names:
-        for functional in WITHOUT_DIRECTIONS:
+        for functional in history.functionals(name):
             chains = history.series(f"{name}_{functional}", INTERVAL).T
             chains = chains - chains.mean(0)
             if np.ptp(chains) > 0:

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 import xarray as xr
-from arviz_base import dict_to_dataset
 
 from pymc_rbm.checks import unit_data, whole_number
 from pymc_rbm.log_partition import finite
@@ -132,6 +131,8 @@ class Stack:
 
 def _recorded(name: str, machine: Machine, dims: tuple[str, str]) -> xr.DataTree:
     """A layer's tree with the group ``machines`` alone."""
+    from arviz_base import dict_to_dataset
+
     found = recorded_parameters(name, machine, dims)
     arrays, own = ({key: x[i] for key, x in found.items()} for i in (1, 0))
     machines = dict_to_dataset(arrays, dims={k: list(d) for k, d in own.items()}, sample_dims=[])
