@@ -22,12 +22,13 @@ from rich.progress import TextColumn
 from rich.table import Column
 
 from pymc_rbm.checks import whole_number
+from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.random_variables import RBMRV, HiddenRV
+from pymc_rbm.random_variables import HiddenRV, MachineRV
 
 __all__ = ["BlockGibbs", "register"]
 
@@ -72,7 +73,8 @@ class BlockGibbs(BlockedStep):
     Sampler statistics, per draw: ``free_energy`` of the visible state (mean over rows; summed over machines),
     ``flipped``, the share of sampled units that changed, ``visible_mean`` and ``hidden_mean``, the mean activations
     (the hidden one as probability given v), and ``sweeps``, the number of sweeps a draw, by which `diagnose` states
-    autocorrelation in sweeps.
+    autocorrelation in sweeps; ``blocks``, how many groups of units a sweep updates one after the other (two in a
+    restricted machine, the colours or the units of a general one).
 
     References
     ----------
@@ -87,6 +89,7 @@ class BlockGibbs(BlockedStep):
         "visible_mean": (np.float64, []),
         "hidden_mean": (np.float64, []),
         "sweeps": (np.int64, []),
+        "blocks": (np.int64, []),
     }
     _state_class = BlockGibbsState
 
@@ -109,6 +112,8 @@ class BlockGibbs(BlockedStep):
         self.vars = get_value_vars_from_user_vars(vars, model)
         rvs = [model.values_to_rvs[value] for value in self.vars]
         _check(model, rvs)
+        machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not isinstance(rv.owner.op, HiddenRV)]
+        self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
         self._inputs, self._function = _compile_transition(model, rvs, self.sweeps, compile_kwargs or {})
 
     def step(self, point):
@@ -118,7 +123,7 @@ class BlockGibbs(BlockedStep):
             self.rng, *outputs = self._function(self.rng, *arguments)
         values = {var.name: new for var, new in zip(self.vars, outputs, strict=False)}
         stats = {name: float(x) for name, x in zip(self.stats_dtypes_shapes, outputs[len(self.vars) :], strict=False)}
-        return {**point, **values}, [{**stats, "sweeps": self.sweeps}]
+        return {**point, **values}, [{**stats, "sweeps": self.sweeps, "blocks": self.blocks}]
 
     @staticmethod
     def competence(var, has_grad=False):
@@ -151,9 +156,9 @@ def _visible_kind(rv: Variable) -> str | None:
     node = rv.owner
     if node is None:
         return None
-    if isinstance(node.op, RBMRV):
+    if isinstance(node.op, MachineRV):
         return "free"
-    if isinstance(node.op, PartialObservedRV) and isinstance(getattr(node.inputs[0].owner, "op", None), RBMRV):
+    if isinstance(node.op, PartialObservedRV) and isinstance(getattr(node.inputs[0].owner, "op", None), MachineRV):
         return "masked"
     return None
 
@@ -213,12 +218,15 @@ def _compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, comp
                 seen.add(v_in)
 
     changed = [pt.neq(new[rv], model.rvs_to_values[rv]) for rv in rvs]
+    with_hidden = [(machine, v) for machine, v in described if len(machine.layers) > 1]
     has_energy = all(machine.layers[VISIBLE].bias is not None for machine, _ in described)
     statistics = [
         sum(machine.free_energy(v).mean() for machine, v in described) if has_energy else np.nan,
         sum(x.sum() for x in changed) / sum(x.size for x in changed),
         sum(v.mean() for _, v in described) / len(described),
-        sum(machine.mean(HIDDEN, [v, None]).mean() for machine, v in described) / len(described),
+        sum(machine.mean(HIDDEN, machine.at(v)).mean() for machine, v in with_hidden) / len(with_hidden)
+        if with_hidden
+        else np.nan,
     ]
     outputs = [new[rv].astype(rv.dtype) for rv in rvs] + [pt.as_tensor(s).astype("float64") for s in statistics]
     outputs = model.replace_rvs_by_values(outputs)
@@ -243,7 +251,7 @@ def _new_visible(model: pm.Model, rv: TensorVariable, n: int, rng):
         state = [v, model.rvs_to_values[observed_hidden[0]]]
         (v, _), rng = sweep(machine, state, rng, clamped=[held, True])
     else:
-        (v, _), rng = run_sweeps(machine, [v, None], rng, n, clamped=[held, None])
+        (v, *_), rng = run_sweeps(machine, machine.at(v), rng, n, clamped=machine.at(held))
     return v if held is None else v[mask], v, rng
 
 

@@ -1,8 +1,8 @@
 """Elementary functions in lanes, by polynomials: numba has no vectorised ones on every machine.
 
 ``exp(x) = 2^k · exp(r)`` with ``k = round(x / log 2)`` and ``|r| ≤ log(2)/2``; the factor 2^k is an addition to the
-exponent's bits. The polynomial of float32 is that of Cephes (Moshier 1989), of relative error below 2⁻²³; that of float64
-is the Taylor polynomial of degree 13, whose remainder is below 2⁻⁵⁸.
+exponent's bits. The polynomial of float32 is that of Cephes (Moshier 1989), of relative error below 2⁻²³; that of
+float64 is the Taylor polynomial of degree 13, whose remainder is below 2⁻⁵⁸.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from numba import float32, float64, types, uint32, uint64
 from numba.extending import overload
 
 from pymc_rbm.kernels.compiling import inlined
-from pymc_rbm.kernels.lanes import Lanes, absolute, as_bits, as_number, muladd, number, select, splat
+from pymc_rbm.kernels.lanes import absolute, as_bits, as_number, muladd, number, select, splat
 from pymc_rbm.kernels.uniforms import advanced
 
 __all__ = ["bernoulli", "exponential", "sigmoid", "softplus"]
 
-CEPHES = tuple(map(np.float32, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 0.16666665459, 0.5)))
+CEPHES = tuple(
+    map(np.float32, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 0.16666665459, 0.5))
+)
 TAYLOR = tuple(1 / math.factorial(k) for k in range(13, 1, -1))
 
 
@@ -117,14 +119,14 @@ def bernoulli(z, s):
     is off by at most 2⁻³³ (float32; 2⁻⁶⁵ in float64) and by rounding, 10⁻⁷ (10⁻¹⁵) of the smaller one.
     """
     u, s = uniform(s, z)
-    rare = muladd(u, exponential(_limited(z)), u) < _ones(z)
-    return rare ^ (z >= z - z), s
+    rare = muladd(u, exponential(_limited(z)), u) < _filled(z, 1)
+    return rare ^ (z >= _filled(z, 0)), s
 
 
 @inlined
 def softplus(z):
     """``log(1 + exp(z)) = max(z, 0) + log1p(exp(-|z|))``, the logarithm as 2 artanh(t / (2 + t))."""
-    zero, one = z - z, _ones(z)
+    zero, one = _filled(z, 0), _filled(z, 1)
     t = exponential(zero - _limited(z))
     s = t / (one + one + t)
     return select(z < zero, zero, z) + (s + s) * _artanh_ratio(s * s)
@@ -133,19 +135,19 @@ def softplus(z):
 @inlined
 def sigmoid(z):
     """``1 / (1 + exp(-z))``; below -`MOST` it is 0."""
-    zero, one = z - z, _ones(z)
+    zero, one = _filled(z, 0), _filled(z, 1)
     t = exponential(zero - _limited(z))
     return select(z < zero, t, one) / (one + t)
 
 
-def _ones(x):
-    """One in every lane."""
+def _filled(like, value):
+    """A number in every lane, of the type of ``like``."""
 
 
-@piecewise(_ones)
-def _ones_of(x):
-    one = 1.0 if x.dtype == types.float64 else np.float32(1)
-    return lambda x: splat(one)
+@piecewise(_filled)
+def _filled_with(like, value):
+    kind = float64 if like.dtype == types.float64 else float32
+    return lambda like, value: splat(kind(value))
 
 
 def _artanh_ratio(square):

@@ -45,7 +45,7 @@ def as_node(
     parameters = [pt.as_tensor(p) for p in machine.parameters]
     arguments = [rng, *counts, *_present(states), *parameters, *_present(masks)]
     dummies = [x.type() for x in arguments]
-    options = {
+    options: dict[str, Any] = {
         "template": machine.template,
         "counted": bool(counts),
         "given": tuple(x is not None for x in states),

@@ -127,7 +127,7 @@ def address(typingctx, array):
 
 @intrinsic
 def byte_at(typingctx, words, index):
-    """Byte ``index`` of a contiguous array of words, unchecked. (Numba runs on little-endian processors only.)"""
+    """Byte ``index`` of a contiguous array of words, unchecked; numba runs on little-endian processors only."""
 
     def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data

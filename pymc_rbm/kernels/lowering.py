@@ -19,6 +19,8 @@ __all__: list[str] = []
 @node_rewriter([BinarySweeps])
 def use_sweep_kernel(fgraph, node):
     """`SweepKernel` where the parameters are of one floating type; otherwise the node will be expanded."""
+    from pymc_rbm.kernels.dispatch import VERSION  # noqa: F401  # numba is loaded where it is used
+
     op, given = node.op, node.op.by_name(node.inputs)
     b, c, weights = given["parameters"]
     known = [x for x in given["state"] if x is not None]
@@ -36,7 +38,9 @@ def use_sweep_kernel(fgraph, node):
     kernel = SweepKernel(spins, op.held)
     *news, next_rng = kernel(given["rng"], given["n"], *states, weights, b, c, *held, return_list=True)
     # The states that a sweep returns: all but a hidden state that was neither given nor drawn.
-    news = [new for new, x, all_held in zip(news, given["state"], op.held, strict=True) if x is not None or not all_held]
+    news = [
+        new for new, x, all_held in zip(news, given["state"], op.held, strict=True) if x is not None or not all_held
+    ]
     shaped = [
         pt.specify_shape(new if old.ndim == 2 else new.reshape((*batch, new.shape[1])), old.type.shape)
         for new, old in zip(news, node.outputs, strict=False)

@@ -1,8 +1,8 @@
 """Binary states as codes: four neighbouring units are one of sixteen numbers.
 
 A layer of n units and R rows is an array of shape (blocks, R, 2) of 64-bit words, flattened: sixteen bytes, which are
-the codes of a row's 64 units of a block. Missing units of the last block are off. States are int8, 0 or 1 for Bernoulli units and
--1 or 1 for spins: a unit is on where it is positive.
+the codes of a row's 64 units of a block. Missing units of the last block are off. States are int8, 0 or 1 for Bernoulli
+units and -1 or 1 for spins: a unit is on where it is positive.
 """
 
 from __future__ import annotations
