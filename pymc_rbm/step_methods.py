@@ -70,8 +70,8 @@ class BlockGibbs(BlockedStep):
     Sampler statistics, per draw: ``free_energy`` of the visible state (mean over rows; summed over machines),
     ``flipped``, the share of sampled units that changed, ``visible_mean`` and ``hidden_mean``, the mean activations
     (the hidden one as probability given v), ``accepted``, the mean acceptance probability of proposals that change
-    something (1 where all conditionals are exact), and ``sweeps``, the number of sweeps a draw, by which `diagnose` states
-    autocorrelation in sweeps.
+    something (1 where all conditionals are exact), and ``sweeps``, the number of sweeps a draw, by which `diagnose`
+    states autocorrelation in sweeps.
 
     References
     ----------
