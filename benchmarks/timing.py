@@ -38,6 +38,7 @@ def calibrated(advance: Callable[[int], object], seconds: float) -> tuple[int, i
     advance(1)
     while cpu < seconds:
         n *= 2
+        advance(n)  # some compile for each number of units
         cpu, _ = elapsed(partial(advance, n))
     advance(max(1, n // 8))
     return max(1, n // 8), n

@@ -23,6 +23,7 @@ from pymc_rbm.likelihood import log_conditional, log_likelihood, pseudo_log_like
 from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import Machine, boltzmann, machine_of, restricted
 from pymc_rbm.mixture import mixture_machine, mixture_parameters
+from pymc_rbm.parts import classify, marginal_free_energy
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
 from pymc_rbm.real_units import Gaussian, Rectified
 from pymc_rbm.sampling import sample_gibbs
@@ -58,6 +59,7 @@ __all__ = [
     "StopOnLikelihood",
     "averaged",
     "boltzmann",
+    "classify",
     "conditional_hidden",
     "conditional_visible",
     "coupling",
@@ -76,6 +78,7 @@ __all__ = [
     "log_partition",
     "machine_of",
     "machine_of_row",
+    "marginal_free_energy",
     "mixture_machine",
     "mixture_parameters",
     "plot_fantasies",

@@ -36,45 +36,59 @@ def clamped(machine: Machine, rows: np.ndarray, missing: np.ndarray) -> Clamped:
     Parameters
     ----------
     machine : Machine
-        As `Machine.numeric` returns it. Its visible units must not be coupled to each other.
+        As `Machine.numeric` returns it.
     rows : ndarray, shape (rows, visible)
         Missing entries are not looked at.
     missing : ndarray of bool, shape (visible,)
         Whole units, the same for all rows.
     """
-    if any(c.first == c.second == VISIBLE for c in machine.couplings):
-        raise ValueError("Missing entries need visible units that are not coupled to each other.")
     known, visible = ~missing, machine.layers[VISIBLE]
-    own = _part(visible, known)
-    biases, couplings, others = [x.bias for x in machine.layers[1:]], [], list(machine.layers[1:])
-    sent = _sent_function(own.unit.family)(rows[:, known], *own.unit.parameters)
+    own, part = _part(visible, known), _part(visible, missing) if missing.any() else None
+    left = ([] if part is None else [part]) + list(machine.layers[1:])
+    shift = len(left) - len(machine.layers)  # of layers' indices: -1 where no visible unit is left
+    biases, couplings = [layer.bias for layer in left], []
+    energy = np.zeros(len(rows))
+    sent = np.zeros((len(rows), 0))
+    if known.any():
+        held = rows[:, known].astype(own.unit.dtype)
+        sent = _sent_function(own.unit.family)(held, *own.unit.parameters)
+        energy = _energy_function(own.unit.family)(held, own.bias, *own.unit.parameters)
     for c in machine.couplings:
         if VISIBLE not in (c.first, c.second):
-            couplings.append(c)
-            continue
-        weights = c.weights if c.first == VISIBLE else c.weights.T
-        other = max(c.first, c.second)
-        biases[other - 1] = biases[other - 1] + sent @ weights[known]
-        if missing.any():
-            couplings.append(replace(c, first=VISIBLE, second=other, weights=weights[missing]))
+            couplings.append(replace(c, first=c.first + shift, second=c.second + shift))
+        elif c.first == c.second:
+            energy = energy - ((sent @ c.weights[np.ix_(known, known)]) * sent).sum(-1) / 2
+            if part is not None:
+                biases[0] = biases[0] + sent @ c.weights[np.ix_(known, missing)]
+                inner, classes = c.weights[np.ix_(missing, missing)], _classes(c.classes, missing)
+                couplings.append(replace(c, weights=inner, classes=classes))
+        else:
+            weights = c.weights if c.first == VISIBLE else c.weights.T
+            other = max(c.first, c.second) + shift
+            biases[other] = biases[other] + sent @ weights[known]
+            if part is not None:
+                couplings.append(replace(c, first=VISIBLE, second=other, weights=weights[missing]))
     biases = [np.array(np.broadcast_to(b, (len(rows), np.shape(b)[-1]))) for b in biases]
     # A layer's offset is that of its own bias, not of what is sent to it.
-    energy = _energy_function(own.unit.family)(rows[:, known], own.bias, *own.unit.parameters)
-    for layer, bias in zip(others, biases, strict=True):
+    for layer, bias in zip(left, biases, strict=True):
         offset = _offset_function(layer.unit.family)
         energy = energy + offset(layer.bias[None], *layer.unit.parameters) - offset(bias, *layer.unit.parameters)
-    layers = [Layer(layer.unit, bias) for layer, bias in zip(others, biases, strict=True)]
-    if missing.any():
-        part = _part(visible, missing)
-        layers.insert(0, Layer(part.unit, np.array(np.broadcast_to(part.bias, (len(rows), missing.sum())))))
-    else:
-        couplings = [replace(c, first=c.first - 1, second=c.second - 1) for c in couplings]
-    return Clamped(Machine(tuple(layers), tuple(couplings)), energy)
+    layers = tuple(Layer(layer.unit, bias) for layer, bias in zip(left, biases, strict=True))
+    return Clamped(Machine(layers, tuple(couplings)), energy)
+
+
+def _classes(classes: tuple[tuple[int, ...], ...] | None, missing: np.ndarray) -> tuple[tuple[int, ...], ...] | None:
+    """What is left of a layer's classes, counted anew."""
+    if classes is None:
+        return None
+    number = np.cumsum(missing) - 1
+    left = [tuple(int(number[i]) for i in group if missing[i]) for group in classes]
+    return tuple(group for group in left if group)
 
 
 def _part(layer: Layer, chosen: np.ndarray) -> Layer:
     """The chosen units of a layer."""
-    return Layer(layer.unit.with_parameters([p[chosen] for p in layer.unit.parameters]), layer.bias[chosen])
+    return Layer(layer.unit.at(np.flatnonzero(chosen)), layer.bias[chosen])
 
 
 @lru_cache(maxsize=16)

@@ -80,8 +80,8 @@ class MachineDistribution(Distribution):
                     f"The shape {lengths} does not fit {'UW'[len(sizes) - 1]} {shape_of(coupling.weights)}: shape, or "
                     f"dims, must end with the visible axis, of length {sizes[VISIBLE]}."
                 )
-        _check_numbers(machine)
         own = [_one_each(p, layer.bias) for layer in machine.layers for p in layer.unit.parameters]
+        _check_numbers(machine)
         n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
         given = [*machine.parameters[n:m], *machine.parameters[:n], *own, *(() if log_z is None else (log_z,))]
         known = {"template": machine.template, "sizes": tuple(sizes), "sweeps": whole_number("sweeps", sweeps)}

@@ -96,6 +96,8 @@ def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden"
     """
     machine = machine_of(target, learned)
     [weights] = machine.couplings
+    if len(machine.layers) < 2:
+        raise ValueError("This machine has no hidden layer: its hidden units are the masked entries of its own layer.")
     _check(weights.weights, None, machine.layers[HIDDEN].bias, v=np.asarray(v))
     values = _hidden_mean(machine.numeric(), np.asarray(v))
     if not isinstance(v, xr.DataArray):

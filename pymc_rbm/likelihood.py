@@ -184,9 +184,6 @@ def log_conditional(
         raise ValueError(
             f"units must be {rows.shape[1]} booleans, one a visible entry and one at least True, got {units!r}."
         )
-    width = machine.layers[VISIBLE].unit.width
-    if (asked.reshape(-1, width).any(1) != asked.reshape(-1, width).all(1)).any():
-        raise ValueError(f"units has some of the {width} entries of a unit and not others: name all of them or none.")
     rng = np.random.default_rng(random_seed)
     rest = np.ma.MaskedArray(rows.data, rows.mask | asked)
     both, without = (_summed_out(machine, x, particles, budget, rng, progressbar) for x in (rows, rest))

@@ -152,6 +152,15 @@ class Machine:
                 blocks.append([layer])
         return blocks
 
+    def count_blocks(self, sizes: Sequence[int | None]) -> int:
+        """How many groups of units a sweep updates one after the other; ``sizes`` are those of the layers."""
+        total = 0
+        for block in self.blocks():
+            own = [(i, c) for i in block if (c := self.own_coupling(i)) is not None]
+            inside = [self.layers[i].unit.count(sizes[i] or 0) if c.classes is None else len(c.classes) for i, c in own]
+            total += max(inside, default=1)
+        return total
+
     def field(self, layer: int, state: State, entries: Any = None) -> TensorVariable:
         """Field on the units of ``layer``, or on some of its entries: their `inflow`, scaled."""
         unit = self.layers[layer].unit

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pytensor
@@ -81,7 +82,7 @@ def free_energies(machine: Machine, rows: np.ndarray) -> np.ndarray:
     """``F(v)`` of complete rows, for machines whose other layers are not coupled to each other."""
     nothing = np.zeros(rows.shape[1], bool)
     held = [clamped(machine, rows[here], nothing) for here in _chunks(np.arange(len(rows)), machine)]
-    return np.concatenate([x.energy - _closed_function(x.machine.template)(*x.machine.parameters) for x in held])
+    return np.concatenate([x.energy - _independent(x.machine) for x in held])
 
 
 def _chunks(indices: np.ndarray, machine: Machine) -> Iterator[np.ndarray]:
@@ -89,12 +90,12 @@ def _chunks(indices: np.ndarray, machine: Machine) -> Iterator[np.ndarray]:
     yield from (indices[i : i + size] for i in range(0, len(indices), size))
 
 
-def _exact(machine: Machine) -> np.ndarray | None:
+def _exact(machine: Machine) -> Any:
     """Log Z of each row's machine, or None where it takes too many states."""
     if not machine.couplings:
-        return _closed_function(machine.template)(*machine.parameters)
+        return _independent(machine)
     layer, count = cheapest_layer(machine)
-    if count > 2**ENUMERABLE or not all(layer in (c.first, c.second) for c in machine.couplings):
+    if count > 2**ENUMERABLE or not machine.others_sum_out(layer):
         return None
     rows, widest = len(machine.layers[0].bias), max(np.shape(x.bias)[-1] for x in machine.layers)
     log_sum = _enumeration_function(machine.template, tuple(np.shape(p)[-1] for p in machine.parameters), layer)
@@ -102,6 +103,11 @@ def _exact(machine: Machine) -> np.ndarray | None:
     starts = range(0, int(count), size)
     parts = [log_sum(np.arange(i, min(i + size, int(count))), *machine.parameters) for i in starts]
     return np.logaddexp.reduce(parts)
+
+
+def _independent(machine: Machine) -> Any:
+    """Log Z of each row's machine without couplings; of one without layers, zero."""
+    return _closed_function(machine.template)(*machine.parameters) if machine.layers else 0.0
 
 
 def _annealed(

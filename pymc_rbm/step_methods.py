@@ -22,6 +22,7 @@ from rich.progress import TextColumn
 from rich.table import Column
 
 from pymc_rbm.checks import whole_number
+from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
@@ -72,7 +73,8 @@ class BlockGibbs(BlockedStep):
     Sampler statistics, per draw: ``free_energy`` of the visible state (mean over rows; summed over machines),
     ``flipped``, the share of sampled units that changed, ``visible_mean`` and ``hidden_mean``, the mean activations
     (the hidden one as probability given v), and ``sweeps``, the number of sweeps a draw, by which `diagnose` states
-    autocorrelation in sweeps.
+    autocorrelation in sweeps; ``blocks``, how many groups of units a sweep updates one after the other (two in a
+    restricted machine, the colours or the units of a general one).
 
     References
     ----------
@@ -87,6 +89,7 @@ class BlockGibbs(BlockedStep):
         "visible_mean": (np.float64, []),
         "hidden_mean": (np.float64, []),
         "sweeps": (np.int64, []),
+        "blocks": (np.int64, []),
     }
     _state_class = BlockGibbsState
 
@@ -109,6 +112,8 @@ class BlockGibbs(BlockedStep):
         self.vars = get_value_vars_from_user_vars(vars, model)
         rvs = [model.values_to_rvs[value] for value in self.vars]
         _check(model, rvs)
+        machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not isinstance(rv.owner.op, HiddenRV)]
+        self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
         self._inputs, self._function = _compile_transition(model, rvs, self.sweeps, compile_kwargs or {})
 
     def step(self, point):
@@ -118,7 +123,7 @@ class BlockGibbs(BlockedStep):
             self.rng, *outputs = self._function(self.rng, *arguments)
         values = {var.name: new for var, new in zip(self.vars, outputs, strict=False)}
         stats = {name: float(x) for name, x in zip(self.stats_dtypes_shapes, outputs[len(self.vars) :], strict=False)}
-        return {**point, **values}, [{**stats, "sweeps": self.sweeps}]
+        return {**point, **values}, [{**stats, "sweeps": self.sweeps, "blocks": self.blocks}]
 
     @staticmethod
     def competence(var, has_grad=False):

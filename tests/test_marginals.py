@@ -135,6 +135,47 @@ def test_layers_that_are_coupled_among_themselves(annealed, monkeypatch):
     assert (abs(tree["log_likelihood/v"].values[0, 0] - want) < 5 * error + 1e-9).all()
 
 
+@pytest.mark.parametrize("annealed", [False, True])
+def test_visible_units_that_are_coupled_to_each_other(annealed, monkeypatch):
+    """A Boltzmann machine: every pair counts once, held or not; its classes are those of what is left."""
+    monkeypatch.setattr(marginals, "ENUMERABLE", -1 if annealed else 16)
+    rng = np.random.default_rng(3)
+    U, b = np.triu(rng.standard_normal((6, 6)), 1), rng.standard_normal(6)
+    U[0, 3] = U[1, 4] = U[2, 5] = 0
+    machine = pmr.boltzmann(U + U.T, b, classes=((0, 3), (1, 4), (2, 5)))
+    log_w = np.array(
+        [sum(b[i] * v[i] + sum(U[i, j] * v[i] * v[j] for j in range(6)) for i in range(6)) for v in STATES]
+    )
+    rows = masked_rows()
+    want = [
+        ref.log_sum(list(log_w[((row.data == STATES) | np.ma.getmaskarray(row)).all(1)])) - ref.log_sum(list(log_w))
+        for row in rows
+    ]
+    tree = pmr.log_likelihood(machine, None, rows, ref.log_sum(list(log_w)), random_seed=1)
+    error = tree["missing/standard_error"].values
+    assert (error > 0).sum() == (16 if annealed else 0)
+    assert (abs(tree["log_likelihood/v"].values[0, 0] - want) < 5 * error + 1e-9).all()
+
+
+def test_families_side_by_side():
+    """The visible side of a deep machine: layer 0 known, layer 2 never; here of other units, too."""
+    W, b, c = ref.machine(7, 3, seed=8)
+    unit = pmr.Beside((pmr.Bernoulli(), 2), (pmr.Categorical(3), 3), (pmr.Gaussian(0.7), 2))
+    machine = pmr.restricted(W, b, c, unit)
+    rows = np.array([[0, 1, 0, 0, 1, 0, 0], [1, 1, 1, 0, 0, 0, 0.0]])
+    mask = np.repeat([[False] * 5 + [True] * 2], 2, 0)
+    want = []
+    for row in rows:
+        terms = []
+        for h in np.array(ref.states(3)):
+            mean = b[5:] + W[5:] @ h
+            gaussian = ((mean**2 - b[5:] ** 2) / (2 * 0.49) + np.log(0.7 * np.sqrt(2 * np.pi))).sum()
+            terms.append(row[:5] @ (b[:5] + W[:5] @ h) + c @ h + gaussian)
+        want.append(ref.log_sum(terms))
+    found = pmr.log_likelihood(machine, None, np.ma.MaskedArray(rows, mask), 0.0)
+    np.testing.assert_allclose(found["log_likelihood/v"].values[0, 0], want, atol=1e-9)
+
+
 def test_conditionals():
     rows = masked_rows()
     units = np.array([0, 0, 1, 0, 0, 1], bool)
