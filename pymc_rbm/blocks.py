@@ -190,10 +190,11 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
         if offset is not None and reproduces(model, x, checked, mine, offset):
             block.offsets[i] = Effect(own, (offset,))
         elif block.machine.own_coupling(i) is not None:
+            others = [x.name for x in dependants(model, block.rvs[i])]
             raise ValueError(
-                f"{block.rvs[i].name} is a general Boltzmann machine, and what depends on it is no sum over its units: "
-                f"{[x.name for x in dependants(model, block.rvs[i])]}. Its units cannot be proposed together; use a restricted machine, or observe "
-                f"{block.rvs[i].name}."
+                f"{block.rvs[i].name} is a general Boltzmann machine, and the log-density of what depends on it, "
+                f"{others}, is no sum over its units. These cannot be proposed together: use a restricted machine, or "
+                "observe it."
             )
         else:
             outputs = (log_density_by_row(x, mine), *slope_and_curvature(x, mine, unit))

@@ -21,7 +21,7 @@ itself where D does not read h, so that (v, h) is augmented and v alone has the 
 
 *Rows.* Where D is a sum over rows, each accepts or refuses for itself: rows are then independent given the rest. (A
 check of parameters that fails puts all rows at -inf. It fails when any row's own parameters are invalid, so it makes
-invalid proposals of one row refuse all: still an event that does not depend on the states that the others propose from.)
+invalid proposals of one row refuse all: an event that does not depend on the states that the others propose from.)
 
 *Units of many values* (or whose states are not affinely independent) take the same path. θ is between 0 and log n; any
 value is right, since every S with θ > 0, and every state with θ = 0, has a positive probability.
