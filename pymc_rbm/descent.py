@@ -48,22 +48,22 @@ def descent(
     for p, scale in scales.items():
         gradients[p] = gradients[p] * scale
     for own, part in zip(owned, parts, strict=True):
-        if centre and None not in own and not done & set(own):
+        if centre and len(own) == 3 and None not in own and not done & set(own):
             updates |= _centre(part, own, gradients)
         done |= {p for p in own if p is not None}
     return [(gradients[p] * scales.get(p, 1)).astype(p.dtype) for p in parameters], updates
 
 
-def _scales(machine: Machine) -> tuple[Any, Any, Any]:
-    """What entries of W, b and c are measured in: the σ of their units; None where units have none.
+def _scales(machine: Machine) -> tuple[Any, ...]:
+    """What entries of W, b and c (of one layer: U and b) are measured in: the σ of units; None where units have none.
 
     Learning in these units multiplies the gradient by them twice. Its curvature is then of order one at any σ, as it
     is for binary units, and a learning rate means the same.
     """
     if not any(layer.unit.parameters for layer in machine.layers):
-        return None, None, None
-    v, h = (pt.ones(shape_of(layer.bias)[-1:]) / _per_unit(layer.unit) for layer in machine.layers)
-    return v[:, None] * h[None, :], v, h
+        return (None,) * (1 + len(machine.layers))
+    sigmas = [pt.ones(shape_of(layer.bias)[-1:]) / _per_unit(layer.unit) for layer in machine.layers]
+    return sigmas[0][:, None] * sigmas[-1][None, :], *sigmas
 
 
 def _per_unit(unit: Unit) -> Any:
