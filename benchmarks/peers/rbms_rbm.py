@@ -11,7 +11,7 @@ from rbms.bernoulli_bernoulli.classes import BBRBM
 from rbms.partition_function.ais import compute_partition_function_ais
 from rbms.sampling.gibbs import sample_state
 
-from benchmarks.jobs import RATE, data_rows, machine, visible_states
+from benchmarks.jobs import BATCH, RATE, data_rows, machine, visible_states
 
 torch.set_grad_enabled(False)
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -37,22 +37,47 @@ def sweep(job):
     return advance, lambda: chains[0]["visible"].numpy()
 
 
-def update(job):
-    """Persistent contrastive divergence, plain gradients."""
-    rbm, data = _rbm(job), _floats(data_rows(job))
-    weights, chains = torch.ones(len(data)), [rbm.init_chains(job.rows, start_v=_floats(visible_states(job)))]
+def _learning(job, particles, batch_of):
+    """Update by update: parameters, chains and a function that does one."""
+    rbm, chains = _rbm(job), []
+    chains.append(rbm.init_chains(particles, start_v=_floats(visible_states(job))[:particles]))
     optimizer = torch.optim.SGD(rbm.parameters(), lr=RATE, maximize=True)
     rbm.init_grad()
 
+    def one():
+        rows = batch_of()
+        optimizer.zero_grad(set_to_none=False)
+        batch = rbm.init_chains(num_samples=len(rows), weights=torch.ones(len(rows)), start_v=rows)
+        chains[0] = rbm.sample_state(chains=chains[0], n_steps=1)
+        rbm.compute_gradient(data=batch, chains=chains[0], centered=False)
+        optimizer.step()
+
+    return one, lambda: [p.numpy() for p in rbm.parameters()]
+
+
+def update(job):
+    """Persistent contrastive divergence, plain gradients."""
+    data = _floats(data_rows(job))
+    one, result = _learning(job, job.rows, lambda: data)
+
     def advance(n):
         for _ in range(n):
-            optimizer.zero_grad(set_to_none=False)
-            batch = rbm.init_chains(num_samples=len(data), weights=weights, start_v=data)
-            chains[0] = rbm.sample_state(chains=chains[0], n_steps=1)
-            rbm.compute_gradient(data=batch, chains=chains[0], centered=False)
-            optimizer.step()
+            one()
 
-    return advance, lambda: [p.numpy() for p in rbm.parameters()]
+    return advance, result
+
+
+def epoch(job):
+    """As many updates as an epoch has, each with rows at random: what ``train`` does."""
+    data = _floats(data_rows(job))
+    size = min(BATCH, job.rows)
+    one, result = _learning(job, size, lambda: data[torch.randperm(len(data))[:size]])
+
+    def advance(n):
+        for _ in range(n * (job.rows // size)):
+            one()
+
+    return advance, result
 
 
 def free_energy(job):

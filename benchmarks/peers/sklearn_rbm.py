@@ -7,7 +7,7 @@ both repeat; ``score_samples`` flips units, too, so the free energy is ``_free_e
 import numpy as np
 from sklearn.neural_network import BernoulliRBM
 
-from benchmarks.jobs import RATE, data_rows, machine, visible_states
+from benchmarks.jobs import BATCH, RATE, data_rows, machine, visible_states
 
 
 def _rbm(job):
@@ -39,6 +39,17 @@ def update(job):
             rbm._fit(data, rbm.random_state_)
 
     return advance, lambda: (rbm.components_.T, rbm.intercept_visible_, rbm.intercept_hidden_)
+
+
+def epoch(job):
+    """``fit`` for some epochs; it begins anew each time."""
+    data, rbm = data_rows(job).astype("float32"), []
+
+    def advance(n):
+        size = min(BATCH, job.rows)
+        rbm[:] = [BernoulliRBM(job.hidden, learning_rate=RATE, batch_size=size, n_iter=n, random_state=1).fit(data)]
+
+    return advance, lambda: (rbm[0].components_.T, rbm[0].intercept_visible_, rbm[0].intercept_hidden_)
 
 
 def free_energy(job):
