@@ -50,8 +50,9 @@ def clamped(machine: Machine, rows: np.ndarray, missing: np.ndarray) -> Clamped:
     energy = np.zeros(len(rows))
     sent = np.zeros((len(rows), 0))
     if known.any():
-        sent = _sent_function(own.unit.family)(rows[:, known], *own.unit.parameters)
-        energy = _energy_function(own.unit.family)(rows[:, known], own.bias, *own.unit.parameters)
+        held = rows[:, known].astype(own.unit.dtype)
+        sent = _sent_function(own.unit.family)(held, *own.unit.parameters)
+        energy = _energy_function(own.unit.family)(held, own.bias, *own.unit.parameters)
     for c in machine.couplings:
         if VISIBLE not in (c.first, c.second):
             couplings.append(replace(c, first=c.first + shift, second=c.second + shift))

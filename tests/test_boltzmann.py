@@ -3,10 +3,12 @@
 from itertools import product
 
 import numpy as np
+import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
+from scipy import stats
 
 import pymc_rbm as pmr
 from pymc_rbm.colouring import classes_of, coloured, own_entries, unit_numbers
@@ -236,3 +238,125 @@ def test_a_layer_of_several_families_is_what_its_parts_are():
     assert ref.log_sum([g + np.dot(h, c) for g, h in zip(given_h, hidden, strict=True)]) == pytest.approx(
         ref.log_sum(log_p), abs=1e-11
     )
+
+
+# ------------------------------------------------------------------------------------------------- as a random variable
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"U": np.triu(np.ones((3, 3)), 1), "b": np.zeros(3)},
+            r"must be symmetric.*differ by up to 1\. Pass \(U \+ U\.T\)",
+        ),
+        ({"U": np.ones((3, 3)), "b": np.zeros(3)}, "zero between a unit and itself"),
+        ({"U": np.zeros((3, 3)), "b": np.zeros(2)}, r"U \(3, 3\), b \(2,\)"),
+        ({"U": np.full((3, 3), np.nan), "b": np.zeros(3)}, "U contains NaN"),
+        ({"U": ring(3), "b": np.zeros(3), "pattern": np.zeros((3, 3))}, "not zero where pattern says"),
+        ({"U": ring(3), "b": np.zeros(3), "pattern": np.eye(2)}, r"shape \(3, 3\), got \(2, 2\)"),
+        ({"U": ring(3), "b": np.zeros(3), "unit": pmr.Categorical(2)}, "3 visible entries are no whole number"),
+        ({"U": ring(3, 0.51), "b": np.zeros(3), "unit": pmr.Gaussian()}, "cannot be normalised.*make U smaller"),
+        ({"U": ring(3), "b": np.zeros(3), "shape": (2, 4)}, r"\[2, 4\] does not fit U \(3, 3\)"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pmr.BoltzmannMachine.dist(**arguments)
+
+
+def test_gaussian_units_are_a_multivariate_normal():
+    """With σ = 1, x ~ MvNormal((I - U)⁻¹ b, (I - U)⁻¹)."""
+    U, b, x = ring(4, 0.4), BIAS[:4], np.array([[0.3, -1.0, 0.2, 2.0]])
+    covariance = np.linalg.inv(np.eye(4) - U)
+    log_p = pm.logp(pmr.BoltzmannMachine.dist(U, b, unit=pmr.Gaussian()), x).eval()
+    expected = stats.multivariate_normal(covariance @ b, covariance).logpdf(x[0])
+    assert log_p == pytest.approx(expected, abs=1e-10)
+
+
+def test_random_couplings_are_made_symmetric():
+    """The density is that of (U + Uᵀ)/2 with zeros outside of the pattern; a Hidden variable is refused."""
+    U, pattern = np.random.default_rng(1).standard_normal((5, 5)), ring(5) != 0
+    with pm.Model() as model:
+        x = pmr.BoltzmannMachine("x", pm.Normal("U", shape=(5, 5)), BIAS[:5], pattern=pattern)
+        with pytest.raises(ValueError, match="has no hidden layer"):
+            pmr.Hidden("h", x)
+    assert len(pmr.machine_of(pm.do(model, {"U": U})).couplings[0].classes) == 3
+    S = np.where(pattern, (U + U.T) / 2, 0)
+    states = joint_states(pmr.Bernoulli(), 5)
+    energies = np.array([plain_energy(S, BIAS[:5], v) for v in states])
+    log_p = model.compile_logp(vars=[x])
+    found = [log_p({"U": U, "x": np.array(v, "int8")}) for v in states]
+    np.testing.assert_allclose(found, -energies - ref.log_sum(list(-energies)), atol=1e-10)
+
+
+TORUS = np.log(1 + np.sqrt(2)) / 2 * (np.kron(np.eye(8), ring(8, 1.0)) + np.kron(ring(8, 1.0), np.eye(8)))
+
+
+def test_ising_torus():
+    """8x8 at the critical temperature, in two blocks, against Kaufman's (1949) closed form."""
+    machine = pmr.boltzmann(TORUS, np.zeros(64), pmr.Spin())
+    assert len(machine.couplings[0].classes) == 2
+    found = pmr.log_partition(machine, method="ais", temperatures=1000, random_seed=1, progressbar=False)
+    assert abs(found.estimate - kaufman(8, TORUS.max())) < 5 * found.standard_error
+    assert found.standard_error < 0.2
+
+
+def kaufman(n, K):
+    """log Z of the n x n Ising torus (Kaufman 1949)."""
+    gamma = [0.0] * (2 * n)
+    for k in range(2 * n):
+        c = np.cosh(2 * K) ** 2 / np.sinh(2 * K) - np.cos(np.pi * k / n)
+        gamma[k] = np.arccosh(max(c, 1.0)) if k else 2 * K + np.log(np.tanh(K))
+    odd, even = np.array(gamma[1::2]), np.array(gamma[0::2])
+    terms = [
+        np.prod(2 * np.cosh(n * odd / 2)),
+        np.prod(2 * np.sinh(n * odd / 2)),
+        np.prod(2 * np.cosh(n * even / 2)),
+        np.prod(2 * np.sinh(n * even / 2)),
+    ]
+    return n * n / 2 * np.log(2 * np.sinh(2 * K)) - np.log(2) + np.log(sum(terms))
+
+
+def test_ising_torus_small_by_enumeration():
+    """Kaufman's formula, and the machine's own log Z, against the plain sum on 4x4."""
+    U = 0.3 * (np.kron(np.eye(4), ring(4, 1.0)) + np.kron(ring(4, 1.0), np.eye(4)))
+    exact = pmr.log_partition(pmr.boltzmann(U, np.zeros(16), pmr.Spin())).estimate
+    assert kaufman(4, 0.3) == pytest.approx(exact, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_learning_with_hidden_units_ends_where_the_exact_gradient_is_zero():
+    """Five visible and two hidden units, both phases sampled: slopes of the exact likelihood, by plain differences."""
+    rng = np.random.default_rng(8)
+    n, k, N = 5, 2, 200
+    data = (rng.random((N, 1)) < 0.5) ^ (rng.random((N, n)) < 0.2)
+    padded = np.ma.MaskedArray(np.c_[data, np.zeros((N, k))], np.repeat([[False] * n + [True] * k], N, axis=0))
+    with pm.Model():
+        U, b = pm.Normal("U", 0, 1, shape=(n + k, n + k)), pm.Normal("b", 0, 1, shape=n + k)
+        with pytest.warns(pm.exceptions.ImputationWarning):
+            pmr.BoltzmannMachine("x", U, b, observed=padded)
+        learned = pmr.fit(1500, learning_rate=0.1, batch_size=None, chains=200, random_seed=1, progressbar=False)
+    states = np.array(joint_states(pmr.Bernoulli(), n + k))
+    visible, seen = ref.index(states[:, :n]), np.bincount(ref.index(data.astype(int)), minlength=2**n) / N
+
+    def objective(U, b):
+        S = (U + U.T) / 2
+        np.fill_diagonal(S, 0)
+        weight = np.exp((states @ S * states).sum(1) / 2 + states @ b)
+        p = np.bincount(visible, weight)
+        return seen @ np.log(p / weight.sum()) - ((U**2).sum() + (b**2).sum()) / (2 * N)
+
+    def slope(values, direction, eps=1e-4):
+        ends = [objective(*(x + s * eps * d for x, d in zip(values, direction, strict=True))) for s in (-1, 1)]
+        return abs(ends[1] - ends[0]) / (2 * eps)
+
+    found = [pmr.averaged(learned)["parameters"][name].values for name in ("U", "b")]
+    for _ in range(3):
+        direction = [rng.standard_normal(x.shape) for x in found]
+        direction = [x / np.sqrt(sum((d**2).sum() for d in direction)) for x in direction]
+        # A tenth of the standard error that a mean of so few rows has.
+        assert slope(found, direction) < 0.1 / np.sqrt(N)
+        beside = [x + d for x, d in zip(found, direction, strict=True)]
+        assert slope(beside, direction) > 0.1 / np.sqrt(N)
+    assert objective(*found) > objective(np.zeros((n + k, n + k)), found[1]) + 0.1

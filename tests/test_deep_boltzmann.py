@@ -1,6 +1,6 @@
 """Deep Boltzmann machines and classifiers: restricted machines with several families side by side, by enumeration."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pymc as pm
@@ -14,7 +14,7 @@ from pymc_rbm.gibbs import sweep
 
 SIZES = 6, 4, 3
 RNG = np.random.default_rng(6)
-WEIGHTS = [0.9 * RNG.standard_normal((m, n)) for m, n in zip(SIZES, SIZES[1:], strict=False)]
+WEIGHTS = [0.9 * RNG.standard_normal((m, n)) for m, n in pairwise(SIZES)]
 BIASES = [RNG.standard_normal(n) for n in SIZES]
 
 
@@ -84,7 +84,7 @@ def test_four_layers_of_different_units():
     """Blocks of zeros between layers 0 and 3; one of the layers is categorical."""
     rng = np.random.default_rng(1)
     sizes, units = (3, 2, 3, 2), [pmr.Bernoulli(), pmr.Spin(), pmr.Categorical(3), pmr.Bernoulli()]
-    weights = [rng.standard_normal((m, n)) for m, n in zip(sizes, sizes[1:], strict=False)]
+    weights = [rng.standard_normal((m, n)) for m, n in pairwise(sizes)]
     biases = [rng.standard_normal(n) for n in sizes]
     with pm.Model():
         rv = pmr.DeepBoltzmannMachine("x", weights, biases, units=units)
@@ -101,19 +101,22 @@ def test_four_layers_of_different_units():
 
 @pytest.mark.slow
 def test_joint_learning_reaches_the_optimum_of_the_exact_likelihood():
-    """Bars and stripes 3x3: log-likelihood of the data layer, exact, against that of independent units and the bound."""
+    """Bars and stripes 3x3, exact log-likelihood of the data layer.
+
+    Climbing on from where this ends, by L-BFGS on the exact penalised likelihood, leads from -2.764 to -2.756 nats a
+    pattern (-2.639 without the prior's pull); independent units reach -6.24.
+    """
     data = pmr.datasets.bars_and_stripes(3).values
     sizes = 9, 8, 4
-    with pm.Model() as model:
-        weights = [
-            pm.Normal(f"W{i}", 0, 3, shape=(m, n)) for i, (m, n) in enumerate(zip(sizes, sizes[1:], strict=False))
-        ]
+    with pm.Model():
+        weights = [pm.Normal(f"W{i}", 0, 3, shape=(m, n)) for i, (m, n) in enumerate(pairwise(sizes))]
         biases = [pm.Flat(f"b{i}", shape=n) for i, n in enumerate(sizes)]
         pmr.DeepBoltzmannMachine("x", weights, biases, observed=np.repeat(data, 8, axis=0))
-        learned = pmr.fit(1500, learning_rate=0.2, batch_size=None, chains=200, random_seed=1, progressbar=False)
+        learned = pmr.fit(8000, learning_rate=0.3, batch_size=None, chains=200, random_seed=1, progressbar=False)
     machine = pmr.machine_of(pmr.averaged(learned))
-    mean = (-pmr.marginal_free_energy(data, machine, parts=["layer_2"])).mean() - pmr.log_partition(machine).estimate
-    assert -9 * np.log(2) + 2.5 < mean < -2.63906
+    log_p = -pmr.marginal_free_energy(data, machine, parts=["layer_2"]) - pmr.log_partition(machine).estimate
+    mean = log_p.mean()
+    assert -2.756 - 0.03 < mean < -2.63906
 
 
 # -------------------------------------------------------------------------------------------------------- classifiers
