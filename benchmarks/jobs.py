@@ -8,7 +8,7 @@ import numpy as np
 
 __all__ = ["BATCH", "CHECKS", "JOBS", "SMOKE", "Job", "data_rows", "machine", "visible_states"]
 
-RATE = 0.01
+RATE = 0.001
 BATCH = 500
 """Rows of a batch, and particles, where an epoch is the unit."""
 

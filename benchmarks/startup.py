@@ -15,7 +15,8 @@ CLOCK = "import time; began = time.process_time(), time.perf_counter(); "
 REPORT = "; print(time.process_time() - began[0], time.perf_counter() - began[1])"
 IMPORTS = "import numpy as np, pymc as pm, pymc_rbm as pmr"
 SAMPLE = (
-    "pm.Model().__enter__(); W = np.random.default_rng(1).normal(0, .1, (64, 64)); pmr.RBM('v', W, np.zeros(64), np.zeros(64)); "
+    "pm.Model().__enter__(); W = np.random.default_rng(1).normal(0, .1, (64, 64)); "
+    "pmr.RBM('v', W, np.zeros(64), np.zeros(64)); "
     "pm.sample(1000, chains=4, cores=1, progressbar=False, quiet=True, compute_convergence_checks=False)"
 )
 

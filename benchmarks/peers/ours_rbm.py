@@ -105,3 +105,20 @@ def ais(job):
         ]
 
     return advance, lambda: found[0].estimate
+
+
+def learn(rows, hidden, rate, snapshots):
+    """``fit`` at a constant rate; the last iterates."""
+
+    def parameters(status):
+        [machine] = status.machines().values()
+        b, c, W = machine.parameters
+        return W, b, c
+
+    size = min(BATCH, len(rows))
+    with pm.Model():
+        shapes = {"W": (rows.shape[1], hidden), "b": rows.shape[1], "c": hidden}
+        W, b, c = (pm.Flat(name, shape=shape) for name, shape in shapes.items())
+        pmr.RBM("v", W, b, c, observed=rows)
+        settings = {"learning_rate": lambda done: rate, "on_iteration": lambda x: snapshots(lambda: parameters(x))}
+        pmr.fit(10**6, batch_size=size, chains=size, sweeps=1, **settings, **QUIET)

@@ -37,11 +37,10 @@ def sweep(job):
     return advance, lambda: chains[0]["visible"].numpy()
 
 
-def _learning(job, particles, batch_of):
-    """Update by update: parameters, chains and a function that does one."""
-    rbm, chains = _rbm(job), []
-    chains.append(rbm.init_chains(particles, start_v=_floats(visible_states(job))[:particles]))
-    optimizer = torch.optim.SGD(rbm.parameters(), lr=RATE, maximize=True)
+def _learning(rbm, start, rate, batch_of, centred=False):
+    """A function that does one update, and one that returns the parameters."""
+    chains = [start]
+    optimizer = torch.optim.SGD(rbm.parameters(), lr=rate, maximize=True)
     rbm.init_grad()
 
     def one():
@@ -49,7 +48,7 @@ def _learning(job, particles, batch_of):
         optimizer.zero_grad(set_to_none=False)
         batch = rbm.init_chains(num_samples=len(rows), weights=torch.ones(len(rows)), start_v=rows)
         chains[0] = rbm.sample_state(chains=chains[0], n_steps=1)
-        rbm.compute_gradient(data=batch, chains=chains[0], centered=False)
+        rbm.compute_gradient(data=batch, chains=chains[0], centered=centred)
         optimizer.step()
 
     return one, lambda: [p.numpy() for p in rbm.parameters()]
@@ -57,8 +56,9 @@ def _learning(job, particles, batch_of):
 
 def update(job):
     """Persistent contrastive divergence, plain gradients."""
-    data = _floats(data_rows(job))
-    one, result = _learning(job, job.rows, lambda: data)
+    rbm, data = _rbm(job), _floats(data_rows(job))
+    start = rbm.init_chains(job.rows, start_v=_floats(visible_states(job)))
+    one, result = _learning(rbm, start, RATE, lambda: data)
 
     def advance(n):
         for _ in range(n):
@@ -69,9 +69,10 @@ def update(job):
 
 def epoch(job):
     """As many updates as an epoch has, each with rows at random: what ``train`` does."""
-    data = _floats(data_rows(job))
+    rbm, data = _rbm(job), _floats(data_rows(job))
     size = min(BATCH, job.rows)
-    one, result = _learning(job, size, lambda: data[torch.randperm(len(data))[:size]])
+    start = rbm.init_chains(size, start_v=_floats(visible_states(job))[:size])
+    one, result = _learning(rbm, start, RATE, lambda: data[torch.randperm(len(data))[:size]])
 
     def advance(n):
         for _ in range(n * (job.rows // size)):
@@ -99,3 +100,13 @@ def ais(job):
         log_z[0] = compute_partition_function_ais(job.rows, 1000 * n, rbm)
 
     return advance, lambda: log_z[0]
+
+
+def learn(rows, hidden, rate, snapshots):
+    """What ``train`` does with its defaults (centred), from its own start; gradients not normalised."""
+    size, data = min(BATCH, len(rows)), _floats(rows)
+    whole = type("Rows", (), {"data": data})
+    rbm = BBRBM.init_parameters(hidden, whole, torch.device("cpu"), torch.float32)
+    one, _ = _learning(rbm, rbm.init_chains(size), rate, lambda: data[torch.randperm(len(data))[:size]], True)
+    while not snapshots(lambda: [p.numpy() for p in rbm.parameters()]):
+        one()

@@ -61,3 +61,16 @@ def free_energy(job):
             rbm._free_energy(rows)
 
     return advance, lambda: rbm._free_energy(rows)
+
+
+def learn(rows, hidden, rate, snapshots):
+    """Epoch by epoch what ``fit`` does with its batches, from its own start."""
+    size = min(BATCH, len(rows))
+    data = rows.astype("float32")
+    rbm = BernoulliRBM(hidden, learning_rate=rate, batch_size=size, n_iter=1, random_state=1).fit(data[:size])
+    rng = np.random.RandomState(1)
+    while True:
+        for first in range(0, len(data) - size + 1, size):
+            rbm._fit(data[first : first + size], rng)
+            if snapshots(lambda: (rbm.components_.T, rbm.intercept_visible_, rbm.intercept_hidden_)):
+                return
