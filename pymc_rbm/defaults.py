@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_rbm.estimators import NegativePhase, persistent
+from pymc_rbm.machine import VISIBLE
 from pymc_rbm.observed import Observed
 from pymc_rbm.tempering import tempered
 
@@ -56,6 +57,8 @@ def correlation(x: Observed) -> Correlation:
         return Correlation()
     if x.missing is not None:
         rows = np.where(x.missing[x.spread], x.mean, rows)
+    if x.machine.layers[VISIBLE].unit.parameters:  # learning is in units of σ, for which the data's deviation stands in
+        rows = rows / x.deviation
     covariance = np.atleast_2d(np.cov(rows.T))
     values, vectors = np.linalg.eigh(covariance - np.diag(np.diag(covariance)))
     along = (rows - rows.mean(0)) @ vectors[:, -1]
