@@ -109,7 +109,7 @@ class BlockGibbs(BlockedStep):
         self.vars = get_value_vars_from_user_vars(vars, model)
         rvs = [model.values_to_rvs[value] for value in self.vars]
         _check(model, rvs)
-        self._inputs, self._most, self._function = compile_transition(model, rvs, self.sweeps, compile_kwargs or {})
+        self._inputs, self._ranges, self._function = compile_transition(model, rvs, self.sweeps, compile_kwargs or {})
         self.tune = True
         self._forget()
 
@@ -120,7 +120,7 @@ class BlockGibbs(BlockedStep):
         self._forget()
 
     def _forget(self):
-        self.caution, self.tuned = np.array(self._most, dtype="float64") / 2, 0
+        self.caution, self.tuned = np.array([start for start, _ in self._ranges], dtype="float64"), 0
 
     def step(self, point):
         """Return the next point and the statistics."""
@@ -133,7 +133,7 @@ class BlockGibbs(BlockedStep):
         rates = [accepted / changed if changed else 1.0 for accepted, changed in outputs[n + 4 :]]
         if self.tune and rates:
             tuned = [
-                tuned_caution(c, r, self.tuned, m) for c, r, m in zip(self.caution, rates, self._most, strict=True)
+                tuned_caution(c, r, self.tuned, m) for c, r, m in zip(self.caution, rates, self._ranges, strict=True)
             ]
             self.caution, self.tuned = np.array(tuned), self.tuned + 1
         accepted = float(np.mean(rates)) if rates else 1.0
