@@ -133,7 +133,8 @@ class BlockGibbs(BlockedStep):
         rates = [accepted / changed if changed else 1.0 for accepted, changed in outputs[n + 4 :]]
         if self.tune and rates:
             tuned = [
-                tuned_caution(c, r, self.tuned, m) for c, r, m in zip(self.caution, rates, self._ranges, strict=True)
+                tuned_caution(c, r, self.tuned, m)
+                for c, r, (_, m) in zip(self.caution, rates, self._ranges, strict=True)
             ]
             self.caution, self.tuned = np.array(tuned), self.tuned + 1
         accepted = float(np.mean(rates)) if rates else 1.0
