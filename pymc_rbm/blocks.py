@@ -18,7 +18,8 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.effects import Effect, exact_offset, log_density_by_row, slope_and_curvature
 from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.random_variables import RBMRV, HiddenRV
+from pymc_rbm.random_variables import HiddenRV, MachineRV
+from pymc_rbm.real_units import Gaussian, Rectified
 from pymc_rbm.verification import reproduces
 
 __all__ = ["Block", "blocks_of", "hidden_children", "is_hidden", "visible_kind"]
@@ -32,7 +33,7 @@ class Block:
     rvs: dict[int, TensorVariable]
     """The variable that is sampled, by layer."""
     state: list[Any]
-    """Where both layers are; None where no variable holds the layer."""
+    """Where the layers are; None where no variable holds one."""
     held: list[Any]
     """As in `gibbs.sweep`."""
     offsets: dict[int, Effect] = field(default_factory=dict)
@@ -48,9 +49,9 @@ def visible_kind(rv: Variable) -> str | None:
     node = rv.owner
     if node is None:
         return None
-    if isinstance(node.op, RBMRV):
+    if isinstance(node.op, MachineRV):
         return "free"
-    if isinstance(node.op, PartialObservedRV) and isinstance(getattr(node.inputs[0].owner, "op", None), RBMRV):
+    if isinstance(node.op, PartialObservedRV) and isinstance(getattr(node.inputs[0].owner, "op", None), MachineRV):
         return "masked"
     return None
 
@@ -114,7 +115,7 @@ def _visible_block(model, rv, layer, summed_out, factors) -> Block:
         known = dict.fromkeys(_joined(factors, value, mask), x) | {value: x[mask]}
     else:
         known = {value: x}
-    block = Block(machine, {VISIBLE: rv}, [v, None], [held, None])
+    block = Block(machine, {VISIBLE: rv}, machine.at(v), machine.at(held))
     layers = {VISIBLE: (x, known)}
     for h in layer:
         block.state[HIDDEN] = model.rvs_to_values[h]
@@ -189,7 +190,19 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
         offset = exact_offset(x, mine, unit)
         if offset is not None and reproduces(model, x, checked, mine, offset):
             block.offsets[i] = Effect(own, (offset,))
+        elif block.machine.own_coupling(i) is not None:
+            others = [x.name for x in dependants(model, block.rvs[i])]
+            raise ValueError(
+                f"{block.rvs[i].name} is a general Boltzmann machine, and the log-density of what depends on it, "
+                f"{others}, is no sum over its units. These cannot be proposed together: use a restricted machine, or "
+                "observe it."
+            )
         else:
+            if unit.quadratic and not isinstance(unit, Gaussian | Rectified):
+                raise ValueError(
+                    f"The dependants of {block.rvs[i].name} are no sum over its units, and a layer of {unit!r} has no "
+                    "corrected proposal. Use Gaussian or Rectified units alone, or finite ones."
+                )
             outputs = (log_density_by_row(x, mine), *slope_and_curvature(x, mine, unit))
             block.proposals[i] = Effect(own, outputs)
             block.units[i] = checked[x][1][-1] // unit.width

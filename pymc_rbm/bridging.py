@@ -14,10 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import arviz as az
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import expit
+import scipy
 
 from pymc_rbm.annealing import adapted, anneal
 from pymc_rbm.estimates import LogPartitionEstimate
@@ -110,6 +108,8 @@ def _reasons(found: dict, ladder: Ladder) -> list[str]:
 
 def _rhat(energies: np.ndarray) -> float:
     """R-hat over ensembles; where nothing moves it has no value: one if all agree, else infinite."""
+    import arviz as az
+
     with np.errstate(all="ignore"):
         rhat = float(az.rhat(energies, chain_axis=0, draw_axis=1))
     return rhat if np.isfinite(rhat) else 1.0 if np.ptp(energies) == 0 else np.inf
@@ -181,7 +181,11 @@ def _by_pair(x: np.ndarray) -> np.ndarray:
 def _bridge(up: np.ndarray, down: np.ndarray) -> float:
     """Solve Bennett's equation for Δ: its two sides are monotone, so that there is one root between the extremes."""
     low, high = min((-up).min(), down.min()) - 1, max((-up).max(), down.max()) + 1
-    return float(brentq(lambda step: expit(-step - up).sum() - expit(step - down).sum(), low, high, xtol=1e-10))
+
+    def difference(step):
+        return scipy.special.expit(-step - up).sum() - scipy.special.expit(step - down).sum()
+
+    return float(scipy.optimize.brentq(difference, low, high, xtol=1e-10))
 
 
 def _influence(ladder: Ladder, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -191,8 +195,8 @@ def _influence(ladder: Ladder, steps: np.ndarray) -> tuple[np.ndarray, np.ndarra
     jackknife over ensembles, which are independent. It carries the memory of the chains and what neighbouring steps
     share.
     """
-    forward = expit(-steps[:, None] - ladder.up)
-    backward = expit(steps[:, None] - ladder.down)
+    forward = scipy.special.expit(-steps[:, None] - ladder.up)
+    backward = scipy.special.expit(steps[:, None] - ladder.down)
     g = (forward - backward).mean(0)
     slope = (forward * (1 - forward) + backward * (1 - backward)).mean((0, 2))
     return (g / slope[:, None]).sum(0), slope

@@ -30,7 +30,7 @@ def centred(
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable]:
     """Return the centred gradients of W, b and c for offsets ``mu`` (visible) and ``lam`` (hidden).
 
-    Where units have a scale of their own (`Unit.scaled`), the offsets are those of the scaled states.
+    Where units have a scale of their own (`Unit.scaled`), all is in its units: v/σ, and W, b and c in those of σ.
     """
     mu, lam = pt.as_tensor(mu), pt.as_tensor(lam)
     gW = gW - mu[:, None] * gc[None, :] - gb[:, None] * lam[None, :]

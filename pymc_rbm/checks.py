@@ -104,15 +104,10 @@ def unit_data(data: Any, unit: Any, size: int | None = None, name: str = "observ
 def _check_states(values: np.ndarray, unit: Any, name: str) -> None:
     """Refuse unmasked entries that are no states; piece by piece, so that large data need little more memory."""
     wrong, examples = 0, np.empty(0)
-    if values.shape[-1] % unit.width:
-        raise ValueError(f"{name} has {values.shape[-1]} columns, no multiple of the {unit.width} entries of a unit.")
+    unit.check_size(values.shape[-1], name)
     for piece in np.array_split(np.atleast_2d(values), max(1, values.size // PIECE)):
         mask = np.ma.getmaskarray(piece)
-        groups = mask.reshape(-1, unit.width)
-        if (groups.any(1) != groups.all(1)).any():
-            raise ValueError(
-                f"{name} masks some of the {unit.width} entries of a unit and not others: mask all of them or none."
-            )
+        _check_whole_units(mask, unit, name)
         known = np.ma.getdata(piece)
         if (np.isnan(known) & ~mask).any():
             raise ValueError(
@@ -127,6 +122,18 @@ def _check_states(values: np.ndarray, unit: Any, name: str) -> None:
             f"{name} must contain only {unit.support}, got {wrong} other entries of {total} (such as {shown}). "
             f"{unit.remedy}"
         )
+
+
+def _check_whole_units(mask: np.ndarray, unit: Any, name: str) -> None:
+    """Refuse masks that cut through a unit."""
+    start = 0
+    for family, size in unit.parts(mask.shape[-1]):
+        groups = mask[..., start : start + size].reshape(-1, family.width)
+        if (groups.any(1) != groups.all(1)).any():
+            raise ValueError(
+                f"{name} masks some of the {family.width} entries of a unit and not others: mask all of them or none."
+            )
+        start += size
 
 
 def _contains(unit: Any, values: np.ndarray) -> np.ndarray:

@@ -45,16 +45,16 @@ def unbiased(
     Reports, by iteration: ``meeting_time`` of each pair in sweeps, and ``unmet``, the share of pairs cut off. For units
     with finitely many states only: others never meet exactly.
     """
-    if machine.layers[0].unit.states is None or machine.layers[1].unit.states is None:
+    if not all(layer.unit.finite for layer in machine.layers):
         raise ValueError("method='ucd' needs units with finitely many states: the coupled chains of others never meet.")
     chains = states.get_value(borrow=True).shape[0]
     behind = batch[pt.arange(chains) % batch.shape[0]]
-    (ahead, _), rng = sweep(machine, [behind, None], rng)
+    (ahead, *_), rng = sweep(machine, machine.at(behind), rng)
 
     def both(t, ahead, behind, rng, *parameters):
         inner = machine.with_parameters(parameters)
-        (new_behind, _), _ = sweep(inner, [behind, None], rng)
-        (new_ahead, _), rng = sweep(inner, [ahead, None], rng)  # the same generator: the same random numbers
+        (new_behind, *_), _ = sweep(inner, inner.at(behind), rng)
+        (new_ahead, *_), rng = sweep(inner, inner.at(ahead), rng)  # the same generator: the same random numbers
         met = pt.eq(new_ahead, new_behind).all()
         return (new_ahead, new_behind, rng), until(met & (t >= sweeps))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
-from pymc.distributions.distribution import Distribution
+from pymc.distributions.distribution import Distribution, _support_point
 from pymc.distributions.shape_utils import maybe_resize
 from pymc.logprob.abstract import _logprob
 from pytensor.graph.basic import Variable
@@ -17,18 +19,19 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.arguments import lengths_of, same_rows, with_dims
 from pymc_rbm.checks import known_values, restricted_sizes, shape_of, unit_data, whole_number
+from pymc_rbm.composite import Beside
 from pymc_rbm.enumeration import symbolic_log_partition
 from pymc_rbm.lookup import rbm_of
-from pymc_rbm.machine import HIDDEN, VISIBLE, restricted
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
 from pymc_rbm.precision import check_normalisable
-from pymc_rbm.random_variables import DRAW_SWEEPS, RBMRV, HiddenRV, core_of
+from pymc_rbm.random_variables import DRAW_SWEEPS, RBMRV, HiddenRV, MachineRV, core_of
 from pymc_rbm.units import Bernoulli, Unit
 
-__all__ = ["RBM", "Hidden"]
+__all__ = ["RBM", "Hidden", "MachineDistribution", "add_named_parts", "drawn"]
 
 
-@_logprob.register(RBMRV)
-def _rbm_logp(op, values, rng, size, *parameters, **kwargs):
+@_logprob.register(MachineRV)
+def _machine_logp(op, values, rng, size, *parameters, **kwargs):
     """``-F(v) - log Z`` on the support, -inf off it."""
     [value] = values
     machine = op.machine(*parameters)
@@ -40,7 +43,69 @@ def _rbm_logp(op, values, rng, size, *parameters, **kwargs):
     return maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size)
 
 
-class RBM(Distribution):
+@_support_point.register(MachineRV)
+def _dispersed_state(op, rv, rng, size, *parameters):
+    """Return a random, dispersed state: the start of a chain."""
+    unit = op.machine(*parameters).layers[VISIBLE].unit
+    return unit.dispersed(rv.shape, pt.random.shared_rng(seed=None))[1]
+
+
+class MachineDistribution(Distribution):
+    """What the distributions of a machine's visible layer share."""
+
+    @classmethod
+    def checked(cls, unit: Unit, size: int | None, observed: Any, dims: Any, kwargs: dict) -> tuple[Any, Any]:
+        """Refuse arguments that make no sense for a machine; return observed and dims as PyMC takes them."""
+        if kwargs.get("transform") is not None:
+            raise ValueError(f"{cls.__name__} takes no transform: its values are the states of its units.")
+        if kwargs.get("total_size") is not None:
+            raise ValueError(
+                f"{cls.__name__} takes no total_size: pymc_rbm.fit makes minibatches itself, see its batch_size."
+            )
+        if observed is not None:
+            observed, dims = with_dims(observed, dims)
+            observed = unit_data(observed, unit, size)
+        if kwargs.get("initval") is not None and not isinstance(kwargs["initval"], str | Variable):
+            kwargs["initval"] = unit_data(np.asarray(kwargs["initval"]), unit, size, "initval")
+        return observed, dims
+
+    @classmethod
+    def of_machine(cls, machine: Machine, sizes: Any, *, log_z=None, sweeps=DRAW_SWEEPS, shape=None, **kwargs):
+        """Create the variable of a machine whose parameters are whatever the user gave."""
+        if shape is not None:
+            lengths = lengths_of(shape)
+            if lengths and None not in (lengths[-1], sizes[VISIBLE]) and lengths[-1] != sizes[VISIBLE]:
+                [coupling] = machine.couplings
+                raise ValueError(
+                    f"The shape {lengths} does not fit {'UW'[len(sizes) - 1]} {shape_of(coupling.weights)}: shape, or "
+                    f"dims, must end with the visible axis, of length {sizes[VISIBLE]}."
+                )
+        own = [_one_each(p, layer.bias) for layer in machine.layers for p in layer.unit.parameters]
+        _check_numbers(machine)
+        n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
+        given = [*machine.parameters[n:m], *machine.parameters[:n], *own, *(() if log_z is None else (log_z,))]
+        known = {"template": machine.template, "sizes": tuple(sizes), "sweeps": whole_number("sweeps", sweeps)}
+        return super().dist(
+            [_as_float(p) for p in given], shape=shape, knows_log_z=log_z is not None, **known, **kwargs
+        )
+
+
+def drawn(
+    rv_type: type[MachineRV], *parameters: Any, size: Any = None, rng: Any = None, **known: Any
+) -> TensorVariable:
+    """Apply the Op: the ``rv_op`` of a distribution, once its first argument is given."""
+    rng = pt.random.shared_rng(seed=None) if rng is None else rng
+    return rv_type(**known)(*parameters, size=size, rng=rng, return_next_rng=True)[1]
+
+
+def add_named_parts(name: str, v: TensorVariable) -> None:
+    """Add a Deterministic ``{name}_{part}`` to the model for each part of the visible layer that has a name."""
+    unit = v.owner.op.template.layers[VISIBLE].unit
+    for part, entries in (unit.named_parts() if isinstance(unit, Beside) else {}).items():
+        pm.Deterministic(f"{name}_{part}", v[..., entries])
+
+
+class RBM(MachineDistribution):
     r"""Restricted Boltzmann machine, hidden units summed out; all units 0 or 1 by default.
 
     .. math::
@@ -109,51 +174,22 @@ class RBM(Distribution):
     """
 
     rv_type = RBMRV
+    rv_op = staticmethod(partial(drawn, RBMRV))
 
     def __new__(cls, name, W, b, c, *, visible=None, log_z=None, observed=None, dims=None, **kwargs):
         """Check the data and add the variable to the model on the context stack."""
         n_visible, _ = restricted_sizes(W, b, c)
         unit = visible or Bernoulli()
-        if kwargs.get("transform") is not None:
-            raise ValueError("RBM takes no transform: its values are the states of its units.")
-        if kwargs.get("total_size") is not None:
-            raise ValueError("RBM takes no total_size: pymc_rbm.fit makes minibatches itself, see its batch_size.")
-        if observed is not None:
-            observed, dims = with_dims(observed, dims)
-            observed = unit_data(observed, unit, n_visible)
-        if kwargs.get("initval") is not None and not isinstance(kwargs["initval"], str | Variable):
-            kwargs["initval"] = unit_data(np.asarray(kwargs["initval"]), unit, n_visible, "initval")
-        return super().__new__(cls, name, W, b, c, visible=unit, log_z=log_z, observed=observed, dims=dims, **kwargs)
+        observed, dims = cls.checked(unit, n_visible, observed, dims, kwargs)
+        v = super().__new__(cls, name, W, b, c, visible=unit, log_z=log_z, observed=observed, dims=dims, **kwargs)
+        if observed is None:
+            add_named_parts(name, v)
+        return v
 
     @classmethod
-    def dist(cls, W, b, c, *, visible=None, hidden=None, log_z=None, sweeps=DRAW_SWEEPS, shape=None, **kwargs):
+    def dist(cls, W, b, c, *, visible=None, hidden=None, **kwargs):
         """Create the variable outside of a model. Parameters are those of the class, without a name."""
-        n_visible, n_hidden = restricted_sizes(W, b, c)
-        if shape is not None:
-            lengths = lengths_of(shape)
-            if lengths and None not in (lengths[-1], n_visible) and lengths[-1] != n_visible:
-                raise ValueError(
-                    f"The shape {lengths} does not fit W {shape_of(W)}: shape, or dims, must end with the visible "
-                    f"axis, of length {n_visible}."
-                )
-        units = [visible or Bernoulli(), hidden or Bernoulli()]
-        own = [_one_each(p, bias) for unit, bias in zip(units, (b, c), strict=True) for p in unit.parameters]
-        _check_numbers(W, b, c, units)
-        parameters = [_as_float(p) for p in (W, b, c, *own, *(() if log_z is None else (log_z,)))]
-        families = {"visible": units[0].family, "hidden": units[1].family}
-        sizes = {"n_visible": n_visible, "n_hidden": n_hidden, "sweeps": whole_number("sweeps", sweeps)}
-        return super().dist(parameters, shape=shape, knows_log_z=log_z is not None, **sizes, **families, **kwargs)
-
-    @classmethod
-    def rv_op(cls, *parameters, size=None, rng=None, **sizes):
-        """Apply the Op."""
-        rng = pt.random.shared_rng(seed=None) if rng is None else rng
-        return RBMRV(**sizes)(*parameters, size=size, rng=rng, return_next_rng=True)[1]
-
-    def support_point(rv, size, *parameters):  # noqa: N805  PyMC calls it with the variable
-        """Return a random, dispersed state: the start of a chain."""
-        unit = rv.owner.op.machine(*parameters).layers[VISIBLE].unit
-        return unit.dispersed(rv.shape, pt.random.shared_rng(seed=None))[1]
+        return cls.of_machine(restricted(W, b, c, visible, hidden), restricted_sizes(W, b, c), **kwargs)
 
 
 class Hidden(Distribution):
@@ -189,20 +225,20 @@ class Hidden(Distribution):
         """Check the data and add the variable to the model on the context stack."""
         if observed is not None:
             observed, dims = with_dims(observed, dims)
-            op = rbm_of(v).owner.op
-            observed = unit_data(observed, op.hidden, op.n_hidden)
+            op = _with_hidden(v).owner.op
+            observed = unit_data(observed, op.template.layers[HIDDEN].unit, op.sizes[HIDDEN])
             same_rows(v, shape_of(observed))
         return super().__new__(cls, name, v, observed=observed, dims=dims, **kwargs)
 
     @classmethod
     def dist(cls, v, **kwargs):
         """Create the variable outside of a model."""
-        node = rbm_of(v).owner
+        node = _with_hidden(v).owner
         W, _, c, *own = node.inputs[2 : len(node.inputs) - node.op.knows_log_z]
         if kwargs.get("shape") is not None:
             same_rows(v, lengths_of(kwargs["shape"]))
         parameters = [core_of(W, None, None), *(core_of(p, None) for p in (c, *own))]
-        return super().dist([v, *parameters], units=(node.op.visible, node.op.hidden), **kwargs)
+        return super().dist([v, *parameters], units=tuple(layer.unit for layer in node.op.template.layers), **kwargs)
 
     def support_point(rv, rng, size, v, *parameters):  # noqa: N805  PyMC calls it with the variable
         """Return a random state given v."""
@@ -224,6 +260,14 @@ def _hidden_logp(op, values, rng, size, v, *parameters, **kwargs):
     return maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size)
 
 
+def _with_hidden(v: Any) -> TensorVariable:
+    """The RBM variable behind ``v``, which must have hidden units."""
+    rv = rbm_of(v)
+    if len(rv.owner.op.template.layers) < 2:
+        raise ValueError(f"{v} has no hidden layer: its hidden units are the masked entries of its own layer.")
+    return rv
+
+
 def _one_each(p: Any, bias: Any) -> TensorVariable:
     """A unit's parameter with one entry for each of the layer's."""
     p = pt.as_tensor(p.values if isinstance(p, xr.DataArray) else p)
@@ -234,17 +278,14 @@ def _one_each(p: Any, bias: Any) -> TensorVariable:
     return p if n == wanted and p.ndim else p * pt.ones(bias.shape[-1], dtype=pytensor.config.floatX)
 
 
-def _check_numbers(W: Any, b: Any, c: Any, units: list[Unit]) -> None:
+def _check_numbers(machine: Machine) -> None:
     """Refuse sizes that are no whole number of units and, where all parameters are numbers, what cannot normalise."""
-    for unit, bias, side in zip(units, (b, c), ("visible", "hidden"), strict=True):
-        n = shape_of(bias)[-1]
-        if n is not None and n % unit.width:
-            raise ValueError(
-                f"{n} {side} entries are no whole number of {unit!r} units, which take {unit.width} entries each."
-            )
-    values = [known_values(p) for p in (b, c, W, *(p for unit in units for p in unit.parameters))]
-    if all(p is not None and (p.ndim <= (2 if i == 2 else 1)) for i, p in enumerate(values)):
-        check_normalisable(restricted(None, None, None, *units).with_parameters(values).numeric())
+    for layer, side in zip(machine.layers, ("visible", "hidden"), strict=False):
+        layer.unit.check_size(shape_of(layer.bias)[-1], side)
+    values = [known_values(p) for p in machine.parameters]
+    n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
+    if all(p is not None and (p.ndim <= (2 if n <= i < m else 1)) for i, p in enumerate(values)):
+        check_normalisable(machine.with_parameters(values).numeric())
 
 
 def _as_float(x: Any) -> TensorVariable:

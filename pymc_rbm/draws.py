@@ -84,7 +84,7 @@ def _chain_function(template: Machine):
     rng, rows, n = pt.random.rng("rng"), pt.lscalar("rows"), pt.lscalar("sweeps")
     visible = machine.layers[VISIBLE]
     next_rng, start = visible.unit.dispersed((rows, visible.bias.shape[0]), rng)
-    (v, _), next_rng = sweeps(machine, [start, None], next_rng, n)
+    (v, *_), next_rng = sweeps(machine, machine.at(start), next_rng, n)
     return pytensor.function([In(rng, mutable=True), rows, n, *inputs], [Out(next_rng, borrow=True), v])
 
 

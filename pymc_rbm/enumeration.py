@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
+from pytensor.compile.mode import optdb
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant
 from pytensor.graph.op import Op
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.traversal import graph_inputs
-from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
+from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import Machine, logsumexp
 from pymc_rbm.precision import gaussian_log_partition, is_gaussian
+from pymc_rbm.units import Unit, floating
 
 __all__ = [
     "ENUMERABLE",
@@ -53,14 +56,23 @@ def sizes_of(machine: Machine) -> list[int | None]:
 
 
 def cheapest_layer(machine: Machine) -> tuple[int, float]:
-    """The layer with the fewest joint states, and their number: infinite if no layer is known to be finite."""
-    sizes = sizes_of(machine)
+    """The layer with the fewest joint states of those given which the others sum out, and their number.
+
+    Infinite if no such layer is known to be finite.
+    """
     counts = [
-        float(len(layer.unit.states)) ** (n // layer.unit.width) if layer.unit.states and n is not None else np.inf
-        for layer, n in zip(machine.layers, sizes, strict=True)
+        _count(layer.unit, n) if machine.others_sum_out(i) else np.inf
+        for i, (layer, n) in enumerate(zip(machine.layers, sizes_of(machine), strict=True))
     ]
     layer = int(np.argmin(counts))
     return layer, counts[layer]
+
+
+def _count(unit: Unit, size: int | None) -> float:
+    """The number of joint states of a layer."""
+    if size is None or not unit.finite:
+        return np.inf
+    return float(np.prod([float(len(part.states or ())) ** (n // part.width) for part, n in unit.parts(size)]))
 
 
 def is_enumerable(machine: Machine) -> bool:
@@ -75,10 +87,14 @@ def is_tractable(machine: Machine) -> bool:
 
 def joint_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
     """The joint states of ``layer`` with the given indices, shape (len(indices), size), as digits of the index."""
-    unit, n = machine.layers[layer].unit, sizes_of(machine)[layer] or 0
-    values = np.asarray(unit.states, dtype=unit.dtype).reshape(-1, unit.width)
-    digits = (pt.as_tensor(indices)[:, None] // len(values) ** np.arange(n // unit.width)) % len(values)
-    return pt.as_tensor(values)[digits].reshape((-1, n))
+    found, index = [], pt.as_tensor(indices)[:, None]
+    for unit, n in machine.layers[layer].unit.parts(sizes_of(machine)[layer] or 0):
+        values = np.asarray(unit.states, dtype=unit.dtype).reshape(-1, unit.width)
+        units = n // unit.width
+        digits = (index // len(values) ** np.arange(units)) % len(values)
+        found.append(pt.as_tensor(values)[digits].reshape((-1, n)))
+        index = index // len(values) ** units
+    return found[0] if len(found) == 1 else pt.concatenate(found, axis=-1)
 
 
 def log_weights_of_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
@@ -116,17 +132,14 @@ class IntractableLogPartition(Op):
         raise IntractableError(self.message)
 
 
-@register_funcify_default_op_cache_key(IntractableLogPartition)
-def _numba_intractable(op, node, **kwargs):
-    message, shape, dtype = op.message, (1,) * op.batch_ndim, node.outputs[0].type.numpy_dtype
+@node_rewriter([IntractableLogPartition])
+def _raise_when_evaluated(fgraph, node):
+    """A check that fails: PyTensor has it for every back end, and keeps it on disk."""
+    nothing = pt.zeros((1,) * node.op.batch_ndim, dtype=node.outputs[0].dtype)
+    return [CheckAndRaise(IntractableError, node.op.message)(nothing, False)]
 
-    @numba_njit
-    def intractable(*parameters):
-        if parameters[0].size >= 0:  # always; numba wants a function that can return
-            raise IntractableError(message)
-        return np.zeros(shape, dtype)
 
-    return intractable, 1  # the cache key's version: raise it when this function changes
+optdb.register("intractable_log_partition_raises", dfs_rewriter(_raise_when_evaluated), "numba", position=99)
 
 
 def symbolic_log_partition(machine: Machine) -> TensorVariable:
@@ -138,7 +151,8 @@ def symbolic_log_partition(machine: Machine) -> TensorVariable:
       that is missing matters to no sampler (PyMC's CAR does the same).
     - Else a node that builds but raises `IntractableError` when it is evaluated or differentiated.
     """
-    parameters = [pt.as_tensor(p) for p in machine.parameters]
+    # A unit's parameter may be a plain number, of which as_tensor makes float32 where that is exact.
+    parameters = [floating(p) if isinstance(p, float | int) else pt.as_tensor(p) for p in machine.parameters]
     if is_enumerable(machine):
         inputs = [p.type() for p in parameters]
         inner = machine.with_parameters(inputs)

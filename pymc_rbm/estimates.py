@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 import xarray as xr
-from arviz_stats.base import array_stats
-from matplotlib.figure import Figure
-from scipy import stats
 
-from pymc_rbm.estimate_plots import plot_estimate
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-__all__ = ["LogPartitionEstimate", "log_mean_exp", "weight_diagnostics"]
+__all__ = ["FEW_EFFECTIVE", "LogPartitionEstimate", "log_mean_exp", "weight_diagnostics"]
 
 FEW_EFFECTIVE = 30
 HEAVY_TAIL = 0.7
@@ -75,7 +74,7 @@ class LogPartitionEstimate:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval in nats, by Student's t with ``degrees_of_freedom``."""
-        half = float(stats.t.ppf(0.975, self.degrees_of_freedom)) * self.standard_error
+        half = float(scipy.stats.t.ppf(0.975, self.degrees_of_freedom)) * self.standard_error
         return self.estimate - half, self.estimate + half
 
     @property
@@ -140,6 +139,8 @@ class LogPartitionEstimate:
 
     def plot(self) -> Figure:
         """Draw the path, the weights and the estimates that were compared, as far as there are any."""
+        from pymc_rbm.estimate_plots import plot_estimate
+
         return plot_estimate(self)
 
 
@@ -174,8 +175,8 @@ def weight_diagnostics(log_weights: np.ndarray) -> tuple[dict[str, float], list[
     found = {
         "effective_sample_size": _effective(log_weights),
         "log_weight_deviation": float(log_weights.std(ddof=1)),
-        "log_weight_skewness": 0.0 if even else float(stats.skew(log_weights)),
-        "weight_skewness": 0.0 if even else float(stats.skew(w)),
+        "log_weight_skewness": 0.0 if even else float(scipy.stats.skew(log_weights)),
+        "weight_skewness": 0.0 if even else float(scipy.stats.skew(w)),
         "tail_index": 0.0 if even else _tail_index(log_weights),
     }
     reasons = []
@@ -189,6 +190,8 @@ def weight_diagnostics(log_weights: np.ndarray) -> tuple[dict[str, float], list[
 
 def _tail_index(log_weights: np.ndarray) -> float:
     """Shape of the generalised Pareto distribution fitted to the largest weights (Vehtari et al. 2024), by ArviZ."""
+    from arviz_stats.base import array_stats
+
     with np.errstate(all="ignore"):
         _, index = array_stats.psislw(
             -log_weights

@@ -5,7 +5,8 @@ Each is one function of
 - ``machine``: the machine at the current parameters,
 - ``base``: independent units with the data's means,
 - ``batch``: rows of data, shape (rows, visible),
-- ``states``: a shared variable, the visible states of the persistent chains, shape (chains, visible),
+- ``states``: a shared variable, the visible states of the persistent chains, shape (chains, visible); where biases
+  differ by row a graph, the states of the batch's own chains, one a row,
 - ``rng``: a generator, and ``sweeps``: their number for each update, possibly symbolic,
 
 and perhaps of options with defaults, by keyword (set them with ``functools.partial``). It returns a `NegativePhase`.
@@ -24,6 +25,7 @@ from pytensor.gradient import disconnected_grad
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.checks import shape_of
+from pymc_rbm.conditional import has_rows
 from pymc_rbm.enumeration import is_tractable, sizes_of, symbolic_log_partition
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import Machine
@@ -37,7 +39,7 @@ class NegativePhase:
 
     Attributes
     ----------
-    log_z : scalar
+    log_z : scalar, or one a row where biases differ by row
         Its *derivative* estimates that of log Z.
     particles : shape (n, visible)
         The states that stand for the model in this update.
@@ -59,8 +61,12 @@ class NegativePhase:
 
 
 def surrogate_log_partition(machine: Machine, particles: Any) -> TensorVariable:
-    """Minus the mean free energy of particles held constant: ``∂ log Z/∂θ = -E ∂F(v)/∂θ``, averaged over particles."""
-    return -machine.free_energy(disconnected_grad(pt.as_tensor(particles))).mean()
+    """Minus the mean free energy of particles held constant: ``∂ log Z/∂θ = -E ∂F(v)/∂θ``, averaged over particles.
+
+    Where biases differ by row each row has a log Z and one particle of its own: no mean then.
+    """
+    values = -machine.free_energy(disconnected_grad(pt.as_tensor(particles)))
+    return values if has_rows(machine) else values.mean()
 
 
 def persistent(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
@@ -68,8 +74,14 @@ def persistent(machine: Machine, base: Machine, batch: Any, states: Any, rng: An
 
     Biased only because the chains lag behind the moving parameters: not at all in the limit of a falling learning rate
     and mixing chains. Younes (1999), Tieleman (2008).
+
+    Where biases differ by row (`conditional`) every row of the data has a chain of its own, under its own covariates,
+    which advances when the row is in the batch; the chains take as much memory as the data. Both phases then see the
+    same covariates, and the same limit is free of bias. Chains that were handed from row to row would have
+    to forget the last row's covariates first, and a few chains that stay at some rows would stand for those only. But
+    a row's chain advances once an epoch: it lags behind by more iterations than chains that all rows share.
     """
-    (v, _), rng = run_sweeps(machine, [states, None], rng, sweeps)
+    (v, *_), rng = run_sweeps(machine, machine.at(states), rng, sweeps)
     return NegativePhase(surrogate_log_partition(machine, v), v, v, rng)
 
 
@@ -80,7 +92,7 @@ def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: A
     are never seen, their mass can grow, and the likelihood can fall while learning goes on. Hinton (2002); Fischer &
     Igel (2010). The particles are no chains, so nothing can be diagnosed.
     """
-    (v, _), rng = run_sweeps(machine, [batch, None], rng, sweeps)
+    (v, *_), rng = run_sweeps(machine, machine.at(batch), rng, sweeps)
     return NegativePhase(surrogate_log_partition(machine, v), v, None, rng)
 
 
@@ -126,6 +138,8 @@ def fast_persistent(
     rate. Good for getting near the optimum; finish with ``method="pcd"`` or "pt". What the particles' diagnostics show
     is the mixing of the pushed chains, not that of the machine.
     """
+    if any(c.first == c.second for c in machine.couplings):
+        raise ValueError("method='fpcd' needs a machine without couplings inside a layer: use method='pcd' or 'pt'.")
     fast = [
         pytensor.shared(
             np.zeros(tuple(n or 0 for n in shape_of(p)), dtype=pt.as_tensor(p).dtype), name=f"{states.name}_fast_{i}"
@@ -133,7 +147,7 @@ def fast_persistent(
         for i, p in enumerate(machine.parameters)
     ]
     pushed = machine.with_parameters([p + f for p, f in zip(machine.parameters, fast, strict=True)])
-    (v, _), rng = run_sweeps(pushed, [states, None], rng, sweeps)
+    (v, *_), rng = run_sweeps(pushed, pushed.at(states), rng, sweeps)
     log_z = surrogate_log_partition(machine, v)
     climbed = surrogate_log_partition(machine, batch) - log_z
     slopes = pt.grad(climbed, machine.parameters)

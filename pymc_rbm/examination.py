@@ -104,9 +104,10 @@ def _units(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> tup
     found: dict[str, float] = {f"visible_{key}": n for key, n in counts.items()}
     if watched.machine is not None:
         own = activity(watched.machine, watched.states, rng)
-        hidden = count_units(own["hidden_low"], own["hidden_high"], SATURATED)
-        found |= {f"hidden_{key}": n for key, n in hidden.items()}
-        found["hidden_saturated_share"] = float(own["saturated"])
+        if "hidden_low" in own:
+            hidden = count_units(own["hidden_low"], own["hidden_high"], SATURATED)
+            found |= {f"hidden_{key}": n for key, n in hidden.items()}
+            found["hidden_saturated_share"] = float(own["saturated"])
         # The machine's own probability that a unit is not what it always was (exact for two values, a lower bound for
         # more), times the effective number of draws.
         other = np.abs(unit.level(own["visible_expected"]) - unit.level(low.min(0)))

@@ -14,12 +14,16 @@ from pytensor.graph.basic import Variable
 
 from pymc_rbm.checks import restricted_sizes, shape_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, machine_of, restricted
+from pymc_rbm.units import Unit
 
 __all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]
 
 
-def energy(v: Any, h: Any, W: Any, b: Any, c: Any) -> Any:
+def energy(v: Any, h: Any, W: Any, b: Any, c: Any, *, visible: Unit | None = None, hidden: Unit | None = None) -> Any:
     """Return ``E(v, h) = -vᵀWh - bᵀv - cᵀh``, so that ``p(v, h) ∝ exp(-E)``.
+
+    For other units than 0/1 ones, ``-log base(v)`` and ``-log base(h)`` are added, and real units enter as x/σ²
+    (see `Gaussian`).
 
     Parameters
     ----------
@@ -28,6 +32,8 @@ def energy(v: Any, h: Any, W: Any, b: Any, c: Any) -> Any:
     W : array_like, shape (visible, hidden)
     b : array_like, shape (visible,)
     c : array_like, shape (hidden,)
+    visible, hidden : Unit, default Bernoulli()
+        The families of the units, as in `RBM`. (``pmr.energy(v, h, W, b, c, visible=pmr.Gaussian(0.5))``.)
 
     Returns
     -------
@@ -40,34 +46,35 @@ def energy(v: Any, h: Any, W: Any, b: Any, c: Any) -> Any:
         If sizes do not fit or an array holds NaN.
     """
     _check(W, b, c, v=v, h=h)
-    return _evaluate(_energy, v, h, W, b, c)
+    return _evaluate(_energy, (v, h), (W, b, c), visible, hidden)
 
 
-def free_energy(v: Any, W: Any, b: Any, c: Any) -> Any:
+def free_energy(v: Any, W: Any, b: Any, c: Any, *, visible: Unit | None = None, hidden: Unit | None = None) -> Any:
     """Return ``F(v) = -bᵀv - Σ_j log(1 + exp(c_j + (vᵀW)_j))``, so that ``p(v) ∝ exp(-F)``.
 
-    Parameters, returns and errors as in `energy`.
+    For other units the logarithm is the hidden unit's log-normaliser, and ``-log base(v)`` is added. Parameters,
+    returns and errors as in `energy`.
     """
     _check(W, b, c, v=v)
-    return _evaluate(_free_energy, v, W, b, c)
+    return _evaluate(_free_energy, (v,), (W, b, c), visible, hidden)
 
 
-def conditional_hidden(v: Any, W: Any, c: Any) -> Any:
-    """Return ``p(h_j = 1 | v) = σ(c_j + (vᵀW)_j)``, shape (…, hidden).
+def conditional_hidden(v: Any, W: Any, c: Any, *, visible: Unit | None = None, hidden: Unit | None = None) -> Any:
+    """Return ``p(h_j = 1 | v) = σ(c_j + (vᵀW)_j)``, shape (…, hidden); of other units the mean ``E[h_j | v]``.
 
     ``v`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`.
     """
     _check(W, None, c, v=v)
-    return _evaluate(_conditional_hidden, v, W, c)
+    return _evaluate(_hidden, (v,), (W, None, c), visible, hidden)
 
 
-def conditional_visible(h: Any, W: Any, b: Any) -> Any:
-    """Return ``p(v_i = 1 | h) = σ(b_i + (Wh)_i)``, shape (…, visible).
+def conditional_visible(h: Any, W: Any, b: Any, *, visible: Unit | None = None, hidden: Unit | None = None) -> Any:
+    """Return ``p(v_i = 1 | h) = σ(b_i + (Wh)_i)``, shape (…, visible); of other units the mean ``E[v_i | h]``.
 
     ``h`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`.
     """
     _check(W, b, None, h=h)
-    return _evaluate(_conditional_visible, h, W, b)
+    return _evaluate(_visible, (h,), (W, b, None), visible, hidden)
 
 
 def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden") -> xr.DataArray:
@@ -89,6 +96,8 @@ def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden"
     """
     machine = machine_of(target, learned)
     [weights] = machine.couplings
+    if len(machine.layers) < 2:
+        raise ValueError("This machine has no hidden layer: its hidden units are the masked entries of its own layer.")
     _check(weights.weights, None, machine.layers[HIDDEN].bias, v=np.asarray(v))
     values = _hidden_mean(machine.numeric(), np.asarray(v))
     if not isinstance(v, xr.DataArray):
@@ -109,20 +118,20 @@ def _hidden_mean_function(template: Machine):
     return pytensor.function([v, *inputs], machine.mean(HIDDEN, [v, None]), on_unused_input="ignore")
 
 
-def _energy(v, h, W, b, c):
-    return restricted(W, b, c).energy([v, h])
+def _energy(machine: Machine, v: Any, h: Any) -> Any:
+    return machine.energy([v, h])
 
 
-def _free_energy(v, W, b, c):
-    return restricted(W, b, c).free_energy(v)
+def _free_energy(machine: Machine, v: Any) -> Any:
+    return machine.free_energy(v)
 
 
-def _conditional_hidden(v, W, c):
-    return restricted(W, None, c).mean(HIDDEN, [v, None])
+def _hidden(machine: Machine, v: Any) -> Any:
+    return machine.mean(HIDDEN, [v, None])
 
 
-def _conditional_visible(h, W, b):
-    return restricted(W, b, None).mean(VISIBLE, [None, h])
+def _visible(machine: Machine, h: Any) -> Any:
+    return machine.mean(VISIBLE, [None, h])
 
 
 def _check(W: Any, b: Any, c: Any, **states: Any) -> None:
@@ -144,20 +153,26 @@ def _check(W: Any, b: Any, c: Any, **states: Any) -> None:
             raise ValueError(f"{name} contains NaN.")
 
 
-def _evaluate(formula: Callable, *arguments: Any) -> Any:
-    if any(isinstance(x, Variable) for x in arguments):
-        return formula(*arguments)
-    arrays = [np.asarray(x) for x in arguments]
-    weights = 2 if formula is _energy else 1
-    dtype = "float32" if arrays[weights].dtype == np.float32 else "float64"
+def _evaluate(formula: Callable, states: Any, parameters: Any, visible: Unit | None, hidden: Unit | None) -> Any:
+    """The formula of the machine and the states: a graph if anything is symbolic, else numbers."""
+    W, b, c = parameters
+    machine = restricted(W, b, c, visible, hidden)
+    given = [*states, *(p for p in machine.parameters if p is not None)]
+    if any(isinstance(x, Variable) for x in given):
+        return formula(machine, *states)
+    dtype = "float32" if np.asarray(W).dtype == np.float32 else "float64"
     # States keep a narrow type, parameters are floating.
-    arrays = [x if i < weights and x.dtype == np.int8 else x.astype(dtype) for i, x in enumerate(arrays)]
+    arrays = [np.asarray(x) for x in given]
+    arrays = [x if i < len(states) and x.dtype == np.int8 else x.astype(dtype) for i, x in enumerate(arrays)]
     # PyTensor broadcasts only along axes that are known to have length one.
     types = tuple((x.dtype.name, tuple(1 if n == 1 else None for n in x.shape)) for x in arrays)
-    return _compiled(formula, types)(*arrays)
+    absent = tuple(p is None for p in machine.parameters)
+    return _compiled(formula, machine.template, len(states), absent, types)(*arrays)
 
 
 @lru_cache(maxsize=32)
-def _compiled(formula: Callable, types: tuple[tuple[str, tuple[int | None, ...]], ...]):
+def _compiled(formula: Callable, template: Machine, states: int, absent: tuple[bool, ...], types: Any):
     inputs = [pt.tensor(dtype=dtype, shape=shape) for dtype, shape in types]
-    return pytensor.function(inputs, formula(*inputs))
+    given = iter(inputs[states:])
+    machine = template.with_parameters([None if missing else next(given) for missing in absent])
+    return pytensor.function(inputs, formula(machine, *inputs[:states]), on_unused_input="ignore")

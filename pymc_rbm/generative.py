@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor
+import pytensor.tensor as pt
 import xarray as xr
 from pytensor.graph.traversal import ancestors
 
-from pymc_rbm.distributions import RBM, Hidden
+from pymc_rbm.conditional import has_rows
+from pymc_rbm.distributions import Hidden, add_named_parts
 from pymc_rbm.lookup import machine_of_rv, named_machines, rbm_behind, rbm_of
 from pymc_rbm.random_variables import HiddenRV
 
@@ -27,7 +29,8 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
     learned : DataTree
         What `fit` returned.
     size : int or tuple, optional
-        Batch shape of the RBM variables. Default: none, one draw is one row of the data.
+        Batch shape of the RBM variables. Default: none, one draw is one row of the data; where biases differ by
+        row, all rows, each under its own covariates.
 
     Returns
     -------
@@ -82,13 +85,18 @@ def _add_machine(fixed: pm.Model, name: str, rv: Any, size: int | tuple[int, ...
     op, parameters = rv.owner.op, rv.owner.inputs[2:]
     machine = machine_of_rv(rv)
     dims = fixed.named_vars_to_dims.get(name)
-    if dims is not None:
+    rows = has_rows(machine)  # of biases that differ by row: they stay
+    if dims is not None and not (rows and size is None):
         dims = dims[-1:] if size is None else None
-    W, (visible, hidden) = machine.couplings[0].weights, machine.layers
-    units = {"visible": visible.unit, "hidden": hidden.unit, "log_z": op.log_z(*parameters)}
-    v = RBM(name, W, visible.bias, hidden.bias, **units, sweeps=op.sweeps, size=size, dims=dims)
+    known = [op.log_z(*parameters)] if op.knows_log_z else []
+    rng = pt.random.shared_rng(seed=None)
+    v = op(*op.arguments(machine), *known, size=size, rng=rng, return_next_rng=True)[1]
+    v = pm.modelcontext(None).register_rv(v, name, dims=dims)
+    add_named_parts(name, v)
     pm.Deterministic(f"{name}_free_energy", machine.free_energy(v))
     for h in fixed.basic_RVs:
         if isinstance(h.owner.op, HiddenRV) and rbm_of(h.owner.inputs[2]) is rv:
             own = fixed.named_vars_to_dims.get(h.name)
-            Hidden(h.name, v, dims=own[-1:] if own and size is None else None)
+            if own is not None and not (rows and size is None):
+                own = own[-1:] if size is None else None
+            Hidden(h.name, v, dims=own)

@@ -1,7 +1,8 @@
 """Block Gibbs: the only loop in the package that samples conditionals.
 
 The units of a block are independent given the rest (that is what *restricted* buys), so a whole block is
-drawn at once. A sweep updates every block once and leaves ``p(x)`` invariant (Geman & Geman 1984).
+drawn at once; in a layer that is coupled to itself `sites` goes from class to class. A sweep updates every block once
+and leaves ``p(x)`` invariant (Geman & Geman 1984).
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.kernels.entry import as_node, is_binary_pair
 from pymc_rbm.machine import Machine, State
+from pymc_rbm.sites import update_classes, update_sites
 
 __all__ = ["sweep", "sweeps"]
 
 
 def sweep(
-    machine: Machine, state: State, rng: TensorVariable, clamped: Sequence[Any] | None = None
+    machine: Machine,
+    state: State,
+    rng: TensorVariable,
+    clamped: Sequence[Any] | None = None,
+    backwards: bool = False,
 ) -> tuple[list[TensorVariable], TensorVariable]:
     """Update every block once, in the order of ``machine.blocks()``.
 
@@ -33,6 +40,8 @@ def sweep(
     clamped : sequence, optional
         A layer's entry is None (all its units are free), True (none is) or a boolean mask, True where
         the unit keeps its value.
+    backwards : bool
+        Whether layers that are coupled to themselves go through their units in the opposite order.
 
     Returns
     -------
@@ -44,6 +53,11 @@ def sweep(
         for layer in block:
             held = None if clamped is None else clamped[layer]
             if held is True:
+                continue
+            own = machine.own_coupling(layer)
+            if own is not None:
+                update = update_sites if own.classes is None else update_classes
+                state[layer], rng = update(machine, layer, state, rng, held, backwards)
                 continue
             rng, new = machine.layers[layer].unit.sample(machine.field(layer, state), rng)
             state[layer] = new if held is None else pt.where(held, state[layer], new)
@@ -57,7 +71,22 @@ def sweeps(
     n: int | TensorVariable,
     clamped: Sequence[Any] | None = None,
 ) -> tuple[list[TensorVariable], TensorVariable]:
-    """Run ``n`` sweeps; parameters, arguments and results as in `sweep`. ``n`` may be symbolic."""
+    """Run ``n`` sweeps; parameters, arguments and results as in `sweep`. ``n`` may be symbolic.
+
+    Sweeps of two binary layers are one node of the graph, so that a back end may have a kernel for them.
+    """
+    if is_binary_pair(machine):
+        return as_node(_sweeps, machine, state, rng, n, clamped)
+    return _sweeps(machine, state, rng, n, clamped)
+
+
+def _sweeps(
+    machine: Machine,
+    state: State,
+    rng: TensorVariable,
+    n: int | TensorVariable,
+    clamped: Sequence[Any] | None,
+) -> tuple[list[TensorVariable], TensorVariable]:
     if isinstance(n, int | np.integer) and n == 1:
         return sweep(machine, state, rng, clamped)
     # Layers that the first block overwrites need no start, but a loop's state must have a shape.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import arviz as az
 import numpy as np
 import xarray as xr
 
@@ -62,6 +61,8 @@ class History:
 
     def monitors(self, with_diagnostics: bool) -> dict[str, float]:
         """What the progress bar shows. R-hat and ESS cost time, so they are renewed at most once a second."""
+        import arviz as az
+
         now = time.perf_counter()
         if with_diagnostics and now - self._shown_at > SECONDS_BETWEEN_DIAGNOSTICS and len(self) > 20:
             key = f"{self.names[0]}_free_energy"
@@ -81,7 +82,11 @@ class History:
 
     def particles(self) -> dict[str, np.ndarray]:
         """Functionals of the persistent chains, shape (chain, draw)."""
-        return {f"{name}_{x}": self.series(f"{name}_{x}").T for name in self.names for x in WITHOUT_DIRECTIONS}
+        return {f"{name}_{x}": self.series(f"{name}_{x}").T for name in self.names for x in self.functionals(name)}
+
+    def functionals(self, name: str) -> list[str]:
+        """The functionals of the particles that are recorded of a machine."""
+        return [x for x in WITHOUT_DIRECTIONS if f"{name}_{x}" in self.last]
 
     def snapshots(self) -> xr.Dataset | None:
         """States of the particles at some epochs, dims (snapshot, chain, unit)."""

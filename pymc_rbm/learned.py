@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
-from arviz_base import dict_to_dataset
 
 from pymc_rbm.history import History
 from pymc_rbm.learner import Learner
@@ -23,6 +22,8 @@ __all__ = ["averaged", "learned_tree", "restore", "save"]
 
 def learned_tree(model: pm.Model, learner: Learner, history: History, attrs: dict[str, Any]) -> xr.DataTree:
     """Gather what `fit` returns."""
+    from arviz_base import dict_to_dataset
+
     coords: dict[str, Any] = {name: np.asarray(values) for name, values in model.coords.items() if values is not None}
     dims = {name: list(d) for name, d in model.named_vars_to_dims.items()}
     units = {x.name: _unit_dims(model, x, dims) for x in learner.observed}
@@ -60,7 +61,7 @@ def learned_tree(model: pm.Model, learner: Learner, history: History, attrs: dic
 
 def _unit_dims(model: pm.Model, x, dims: dict) -> tuple[str, str]:
     """Names of the visible and the hidden axis."""
-    hidden_bias = direct_parameters(model, x)[2]
+    hidden_bias = (*direct_parameters(model, x), None)[2]
     own = dims.get(hidden_bias.name) if hidden_bias is not None else None
     return dims[x.name][-1] if x.name in dims else f"{x.name}_unit", own[-1] if own else f"{x.name}_hidden"
 

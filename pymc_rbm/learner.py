@@ -12,15 +12,19 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
+from pytensor.gradient import disconnected_grad
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.centring import OFFSET_RATE, centred
+from pymc_rbm.ascent import Ascent
+from pymc_rbm.conditional import machine_of_rows
+from pymc_rbm.descent import descent
+from pymc_rbm.enumeration import symbolic_log_partition
 from pymc_rbm.estimators import NegativePhase
-from pymc_rbm.functionals import WITHOUT_DIRECTIONS, symbolic_functionals
+from pymc_rbm.functionals import names_of, symbolic_functionals
 from pymc_rbm.gibbs import sweeps as run_sweeps
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.objective import direct_parameters, objective, parameter_variables, start_values
+from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.objective import objective, parameter_variables, start_values
 from pymc_rbm.observed import Observed, learned_variables
 
 __all__ = ["Learner", "Settings"]
@@ -36,7 +40,8 @@ class Settings:
     chains: int
     sweeps: int | None
     """None: a number that may change while learning."""
-    optimizer: Callable
+    optimizer: Callable | None
+    """None: updates advance the particles only, and leave the parameters to others."""
     max_gradient_norm: float | None
     centred: bool
     compile_kwargs: dict
@@ -68,7 +73,8 @@ class Learner:
         self._machines = [x.machine.with_parameters(self._at_parameters(model, x.machine.parameters)) for x in observed]
         self._data = [self._completed(i) for i in range(len(observed))]
         self._rows = [pt.lvector(f"{x.name}_rows") for x in observed]
-        self._particles = [self._dispersed(i, settings.chains) for i in range(len(observed))]
+        self._batch_machines = [machine_of_rows(m, r) for m, r in zip(self._machines, self._rows, strict=True)]
+        self._particles = [self._first_particles(i, settings.chains) for i in range(len(observed))]
         self._update = self._compile_update(model)
         self._pseudo = self._compile_pseudo_log_likelihood()
         variables = parameter_variables(model)
@@ -88,7 +94,7 @@ class Learner:
 
         ``weight`` is the new iterate's in the running average of the iterates (1 starts the average afresh). Returns
         the rate, the sweeps and, for each RBM, the mean free energy of the batch, the functionals of each particle
-        (`functionals.WITHOUT_DIRECTIONS`) and the estimator's report, all under the parameters before the update.
+        (`functionals.names_of`) and the estimator's report, all under the parameters before the update.
         """
         self._rate.set_value(np.asarray(rate, dtype=self._rate.dtype))
         self._sweeps.set_value(np.asarray(sweeps))
@@ -115,8 +121,9 @@ class Learner:
 
     @property
     def persistent(self) -> bool:
-        """Whether the estimator has persistent chains."""
-        return all(states in self._state for states in self._particles)
+        """Whether there are persistent chains of one machine, which can be followed; rows' own are one a machine."""
+        by_row = any(x.by_row for x in self.observed)
+        return not by_row and all(states in self._state for states in self._particles)
 
     @property
     def tempered(self) -> bool:
@@ -163,12 +170,25 @@ class Learner:
         graphs = model.replace_rvs_by_values([pt.as_tensor(x) for x in variables])
         return graph_replace(graphs, self._given, strict=False)
 
-    def _dispersed(self, i: int, chains: int):
-        """Shared start states of the chains."""
+    def ascent(self, model: pm.Model) -> Ascent:
+        """What climbs the objective of all rows by its exact value."""
+        batches = [
+            (data, pt.as_tensor(x.weights.astype(pytensor.config.floatX)))
+            for x, data in zip(self.observed, self._data, strict=True)
+        ]
+        log_z = [symbolic_log_partition(machine) for machine in self._machines]
+        goal = objective(model, self.observed, self._machines, batches, log_z)
+        goal = graph_replace(goal, self._given, strict=False)
+        return Ascent(goal, self._parameters, self._settings.compile_kwargs)
+
+    def _first_particles(self, i: int, chains: int):
+        """Shared start states of the chains: dispersed; where each row has its own, the data."""
         x, rng = self.observed[i], np.random.default_rng(self.rng.integers(2**31))
+        if x.by_row:
+            return _shared_rows(self._data[i].get_value(), f"{x.name}_particles")
         size = (chains, x.rows.shape[1])
         _, states = self._machines[i].layers[VISIBLE].unit.dispersed(size, pt.random.shared_rng(rng))
-        return pytensor.shared(pytensor.function([], states, mode="FAST_COMPILE")(), name=f"{x.name}_particles")
+        return _shared_rows(pytensor.function([], states, mode="FAST_COMPILE")(), f"{x.name}_particles")
 
     def _completed(self, i: int):
         """The data as a shared variable, not copied; missing entries start as independent draws at the data's means."""
@@ -179,7 +199,7 @@ class Learner:
         field = unit.scaled(pt.as_tensor(np.broadcast_to(x.bias, x.rows.shape)))
         _, drawn = unit.sample(field, pt.random.shared_rng(rng))
         drawn = pytensor.function([], drawn, mode="FAST_COMPILE")()
-        return pytensor.shared(np.where(x.missing, drawn, x.rows), name=f"{x.name}_data")
+        return _shared_rows(np.where(x.missing, drawn, x.rows), f"{x.name}_data")
 
     def _compile_update(self, model: pm.Model):
         settings = self._settings
@@ -188,27 +208,36 @@ class Learner:
         monitors: dict[str, TensorVariable] = {}
         phases, batches = [], []
         sweeps = self._sweeps if settings.sweeps is None else settings.sweeps
-        for i, (x, machine) in enumerate(zip(self.observed, self._machines, strict=True)):
+        for i, (x, machine) in enumerate(zip(self.observed, self._batch_machines, strict=True)):
             batch, weights, next_rng = self._batch(i, next_rng, sweeps, updates)
             batches.append((batch, weights))
             biases = [0.0 * layer.bias for layer in machine.layers]
             biases[VISIBLE] = x.bias.astype(pytensor.config.floatX)
             base = machine.without_couplings(biases)
-            phase = settings.method(machine, base, batch, self._particles[i], next_rng, sweeps)
+            states = self._particles[i][self._rows[i]] if x.by_row else self._particles[i]
+            phase = settings.method(machine, base, batch, states, next_rng, sweeps)
             next_rng = phase.rng
             phases.append(phase)
             updates |= phase.updates
             if phase.states is not None:
-                updates[self._particles[i]] = phase.states
+                own = self._particles[i]
+                updates[own] = own[self._rows[i]].set(phase.states) if x.by_row else phase.states
             described = symbolic_functionals(machine, phase.particles)
             monitors[f"{x.name}_free_energy_data"] = (weights * machine.free_energy(batch)).mean()
-            monitors |= {f"{x.name}_{key}": value for key, value in zip(WITHOUT_DIRECTIONS, described, strict=True)}
+            monitors |= {f"{x.name}_{key}": value for key, value in zip(names_of(machine), described, strict=True)}
             monitors |= {f"{x.name}_{key}": pt.as_tensor(value) for key, value in phase.report.items()}
-        goal = objective(model, self.observed, self._machines, batches, [phase.log_z for phase in phases])
-        gradients = self._gradients(model, graph_replace(goal, self._given, strict=False), batches, phases, updates)
-        # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
-        options = {} if isinstance(settings.optimizer, functools.partial) else {"learning_rate": self._rate}
-        updates |= settings.optimizer(gradients, self._parameters, **options)
+        updates |= {p: p for p in self._parameters}
+        if settings.optimizer is not None:
+            goal = objective(model, self.observed, self._batch_machines, batches, [phase.log_z for phase in phases])
+            goal = graph_replace(goal, self._given, strict=False)
+            parts = zip(self.observed, self._batch_machines, batches, phases, strict=True)
+            gradients, offsets = descent(model, goal, self._given, list(parts), settings.centred)
+            updates |= offsets
+            if settings.max_gradient_norm is not None:
+                gradients = pm.total_norm_constraint(gradients, settings.max_gradient_norm)
+            # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
+            options = {} if isinstance(settings.optimizer, functools.partial) else {"learning_rate": self._rate}
+            updates |= settings.optimizer(gradients, self._parameters, **options)
         for p, average in zip(self._parameters, self._averages, strict=True):
             updates[average] = (average + self._weight * (updates[p] - average)).astype(p.dtype)
         self._state, self._monitor_names = list(updates), list(monitors)
@@ -223,49 +252,26 @@ class Learner:
         weights = pt.ones(1) if uniform else pytensor.shared(x.weights.astype(pytensor.config.floatX))[rows]
         if x.missing is not None:
             known = pytensor.shared(~x.missing)[rows]
-            (batch, _), rng = run_sweeps(self._machines[i], [batch, None], rng, sweeps, clamped=[known, None])
+            machine = self._batch_machines[i]
+            (batch, *_), rng = run_sweeps(machine, machine.at(batch), rng, sweeps, clamped=machine.at(known))
+            batch = disconnected_grad(batch)  # the derivative of the log-likelihood is E[-∂E | data]: rows are constant
             updates[data] = data[rows].set(batch)
         return batch, weights, rng
-
-    def _gradients(self, model, goal, batches, phases, updates: dict) -> list[TensorVariable]:
-        """Gradients of minus the objective, centred and clipped; the offsets' updates are added to ``updates``."""
-        slopes = pt.grad(-goal, self._parameters, disconnected_inputs="ignore")
-        gradients = dict(zip(self._parameters, slopes, strict=True))
-        done: set[TensorVariable] = set()  # machines may share parameters: each is centred once
-        if self._settings.centred:
-            for x, machine, (batch, _), phase in zip(self.observed, self._machines, batches, phases, strict=True):
-                own = direct_parameters(model, x)
-                if None not in own and not done & set(own):
-                    updates |= self._centre(model, x, own, machine, batch, phase, gradients)
-                done |= {p for p in own if p is not None}
-        out = [gradients[p].astype(p.dtype) for p in self._parameters]
-        norm = self._settings.max_gradient_norm
-        return out if norm is None else pm.total_norm_constraint(out, norm)
-
-    def _centre(self, model, x: Observed, own, machine: Machine, batch, phase: NegativePhase, gradients: dict) -> dict:
-        """Centre the gradients of a machine's own W, b and c in place; return the updates of the offsets."""
-        W, b, c = (self._given[model.rvs_to_values[p]] for p in own)
-        mu = pytensor.shared(x.mean.astype(W.dtype), name=f"{x.name}_visible_offset")
-        own_units = [layer.unit for layer in machine.layers]
-        start = np.full(c.get_value(borrow=True).shape, own_units[HIDDEN].middle, W.dtype)
-        lam = pytensor.shared(start, name=f"{x.name}_hidden_offset")
-        offsets = [unit.scaled(offset) for unit, offset in zip(own_units, (mu, lam), strict=True)]
-        gradients[W], gradients[b], gradients[c] = centred(gradients[W], gradients[b], gradients[c], *offsets)
-        states = [batch, phase.particles]
-        visible = sum(v.mean(0) for v in states) / 2
-        hidden = sum(machine.mean(HIDDEN, [v, None]).mean(0) for v in states) / 2
-        new = {mu: (1 - OFFSET_RATE) * mu + OFFSET_RATE * visible, lam: (1 - OFFSET_RATE) * lam + OFFSET_RATE * hidden}
-        return {offset: value.astype(offset.dtype) for offset, value in new.items()}
 
     def _compile_pseudo_log_likelihood(self):
         chosen = [pt.lvector() for _ in self.observed]
         per_row = [
             x.units * machine.log_conditional(data[rows], unit).mean()
-            if machine.layers[VISIBLE].unit.states
+            if machine.layers[VISIBLE].unit.finite
             else pt.as_tensor(np.nan)  # real units have no conditional in closed form
             for x, machine, data, rows, unit in zip(
-                self.observed, self._machines, self._data, self._rows, chosen, strict=True
+                self.observed, self._batch_machines, self._data, self._rows, chosen, strict=True
             )
         ]
         inputs = [*self._rows, *chosen]
         return pm.compile(inputs, per_row, on_unused_input="ignore", **self._settings.compile_kwargs)
+
+
+def _shared_rows(rows: np.ndarray, name: str):
+    """A shared variable that updates of one column, known to PyTensor as such, fit, too."""
+    return pytensor.shared(rows, name=name, shape=(None, 1 if rows.shape[1] == 1 else None))

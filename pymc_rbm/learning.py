@@ -13,27 +13,27 @@ import xarray as xr
 from pymc.model import modelcontext
 
 from pymc_rbm.checks import whole_number
+from pymc_rbm.defaults import correlation, default_method, default_rate
+from pymc_rbm.estimators import exact, persistent
 from pymc_rbm.history import History
 from pymc_rbm.learned import restore
 from pymc_rbm.learner import Learner, Settings
-from pymc_rbm.methods import find_method, follows_chains, name_of
+from pymc_rbm.methods import find_method, follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.observed import observed_machines
 from pymc_rbm.run import Callback, Run
 from pymc_rbm.schedules import hold_then_fall
 
 __all__ = ["fit"]
 
-RATE = 0.1
-
 
 def fit(
     epochs: int = 50,
     *,
-    method: str | Callable = "pcd",
+    method: str | Callable | None = None,
     batch_size: int | None = 100,
     chains: int = 100,
     sweeps: int | str | None = None,
-    optimizer: Callable | None = None,
+    optimizer: Callable | str | None = None,
     learning_rate: float | Callable[[float], float] | None = None,
     max_gradient_norm: float | None = None,
     centred: bool = True,
@@ -66,12 +66,14 @@ def fit(
     ----------
     epochs : int, default 50
         Passes over the data, each in a fresh random order without replacement.
-    method : {"pcd", "cd", "fpcd", "pt", "ucd", "exact"} or estimator, default "pcd"
+    method : {"pcd", "cd", "fpcd", "pt", "ucd", "exact"} or estimator, optional
         Persistent contrastive divergence (`estimators.persistent`), contrastive divergence (``contrastive``: restarted
         at the data in each iteration; biased, no chains to diagnose), fast PCD (``fast_persistent``), PCD with
         parallel tempering (`tempering.tempered`), unbiased contrastive divergence by coupled chains
         (`coupling.unbiased`), or the exact gradient by enumeration of a side of at most 16 units (``exact``). The
         docstring of each says what it is biased for. ``functools.partial(tempered, temperatures=20)`` sets options.
+        Default: "pcd"; "pt" where the data's strongest correlation splits the rows into two groups, between which plain
+        chains would not go (`defaults.Correlation`).
     batch_size : int or None, default 100
         Rows per iteration; None takes all rows. An epoch's rows are split evenly, so batches may be a little smaller.
     chains : int, default 100
@@ -80,18 +82,23 @@ def fit(
         Sweeps of every chain per iteration. "auto" starts with one and follows the measured autocorrelation of the
         particles' slowest functional, so that each iteration brings at least a fifth of ``chains`` in independent
         particles, with at most 50 sweeps (`pymc_rbm.pacing`); the numbers used are in ``learning``. Default: "auto" for
-        the persistent methods with at least two chains, 1 for others.
+        the persistent methods with at least two chains, 1 for others and with tempering: there swaps, one an iteration,
+        carry the chains, and more sweeps between two of them do not.
     optimizer : callable, default ``pm.sgd``
         One of PyMC's. Given without arguments (``pm.adam``) it gets ``learning_rate``; given with its own
         (``pm.adam(learning_rate=0.003)``), ``learning_rate`` is not used. Adaptive optimisers start faster, but near
         the optimum they blow the noise of the estimate up to full-size updates and can drive the particles apart.
+        "lbfgs", with ``method="exact"`` only: the maximum of the exact objective of all rows by L-BFGS, its last digits
+        by Newton's method (`pymc_rbm.ascent`), like ``pm.find_MAP`` with machines. An iteration of it is an epoch; it
+        ends by itself when no entry of the gradient exceeds 1e-10 nats a row, and warns if ``epochs`` were too few or
+        there is no maximum (maximum likelihood without a prior may have none). The objective may have several.
     learning_rate : float or callable, optional
-        Default: 0.1, divided by the largest eigenvalue of the covariance between different visible units where that is
-        above 1. Weights then grow from zero no faster than for weakly correlated data; a rate that is too high for
-        strongly correlated ones drives all particles into one mode, and W to infinity. A number is held for the first
-        half of learning and then falls linearly to zero: with a rate that does not fall, the parameters keep wandering
-        around the optimum. A callable maps the share of learning done, from 0 to 1, to the rate; `pymc_rbm.schedules`
-        has some.
+        Default: 0.3 with tempering. Without it 0.1, divided by the largest eigenvalue of the covariance between
+        different visible units where that is above 1. Weights then grow from zero no faster than for weakly correlated
+        data; a rate that is too high for strongly correlated ones drives all plain particles into one mode, and W to
+        infinity. A number is held for the first half of learning and then falls linearly to zero: with a rate that does
+        not fall, the parameters keep wandering around the optimum. A callable maps the share of learning done, from 0
+        to 1, to the rate; `pymc_rbm.schedules` has some.
     max_gradient_norm : float, optional
         Scale the gradient (of all parameters together, after centring) down to this Euclidean norm where it is larger.
     centred : bool, default True
@@ -159,6 +166,12 @@ def fit(
     the iterates converge to a stationary point of the objective [1]_, [2]_. Whether the chains mixed is for
     ``particles`` to show.
 
+    Conditional machines: where the biases are expressions with an axis for rows, ``b = b0 + X @ A`` with covariates X
+    of shape (rows, covariates), each row has a machine of its own, and minibatches take the covariates of their rows.
+    "pcd" keeps one chain a row (see `estimators.persistent`; as much memory as the data, ``chains`` does not matter,
+    and the chains, of machines that differ, cannot be compared: no ``particles`` are returned); "cd" needs no memory,
+    and "exact" sums for each row. Give covariates mean zero and unit variance: the rate for A goes with their square.
+
     Missing entries (masked ``observed``) are drawn by clamped Gibbs in the positive phase: each row keeps a completed
     state, which ``sweeps`` sweeps with the known units held renew whenever the row comes up. The objective is then
     the likelihood of what is known, and the completions lag as the particles do.
@@ -184,23 +197,35 @@ def fit(
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
     horizon = None if horizon is None else whole_number("horizon", horizon)
-    estimator = find_method(method)
+    estimator = None if method is None else find_method(method)
     if max_gradient_norm is not None and not (np.isscalar(max_gradient_norm) and max_gradient_norm > 0):
         raise ValueError(f"max_gradient_norm must be a positive number, got {max_gradient_norm!r}.")
     for name, callback in (("on_iteration", on_iteration), ("on_epoch", on_epoch)):
         if callback is not None and not callable(callback):
             raise ValueError(f"{name} must be a callable that takes a LearningStatus, got {callback!r}.")
-    if sweeps is None:
-        sweeps = "auto" if chains > 1 and follows_chains(estimator) else 1
-    number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
     observed = observed_machines(model, row_weights)
+    correlations = [correlation(x) for x in observed]
+    by_row = [x.name for x in observed if x.by_row]
+    estimator = estimator or (persistent if by_row else default_method(correlations))
+    climbs = _climbs(optimizer, estimator, learning_rate)
+    if by_row and not shares_chains(estimator):
+        raise ValueError(
+            f"The biases of {by_row} differ by row, and each row needs a chain of its own: method must be 'pcd', 'cd' "
+            f"or 'exact', got {name_of(estimator)!r}."
+        )
+    if sweeps is None:
+        waits = follows_chains(estimator) and not swaps_replicas(estimator)
+        sweeps = "auto" if chains > 1 and waits and not by_row else 1
+    number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
+    incomplete = [x.name for x in observed if x.missing is not None]
+    if climbs and incomplete:
+        raise ValueError(f"optimizer='lbfgs' needs complete data; entries of {incomplete} are missing. Use pm.sgd.")
     if learning_rate is None:
-        learning_rate = RATE / max(1.0, *(x.correlation_strength for x in observed))
+        learning_rate = default_rate(correlations, swaps_replicas(estimator))
     rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
     _check_resume(resume, name_of(estimator))
-    settings = Settings(
-        estimator, chains, number, optimizer or pm.sgd, max_gradient_norm, centred, compile_kwargs or {}
-    )
+    moves = None if climbs else optimizer or pm.sgd
+    settings = Settings(estimator, chains, number, moves, max_gradient_norm, centred, compile_kwargs or {})  # type: ignore[arg-type]
     learner = Learner(model, observed, settings, start, _serialisable(random_seed))
     if number is None and (chains < 2 or not learner.persistent):
         raise ValueError('sweeps="auto" measures persistent chains, at least two: not available here. Give a number.')
@@ -215,7 +240,7 @@ def fit(
         before=before,
         epochs=epochs,
         horizon=before + epochs if horizon is None else horizon,
-        batch_size=batch_size,
+        batch_size=None if climbs else batch_size,
         sweeps=number,
         on_iteration=on_iteration,
         on_epoch=on_epoch,
@@ -228,6 +253,7 @@ def fit(
             "sweeps": sweeps,
             "method": name_of(estimator),
         },
+        ascent=learner.ascent(model) if climbs else None,
     )
     done, interrupted = run.learn(progressbar)
     if interrupted:
@@ -235,7 +261,28 @@ def fit(
             f"Learning was interrupted in epoch {done + 1} of {before + epochs}; returning what was learned so far."
         )
         warnings.warn(message, stacklevel=2)
+    elif climbs and not (run.attrs["converged"] or run.stopped):
+        warnings.warn(
+            f"L-BFGS did not reach the maximum in {epochs} iterations: an entry of the gradient is still "
+            f"{run.attrs['largest_gradient']:.1e} nats a row. Raise epochs; if it stays so there may be no maximum, "
+            "which a prior on the weights gives.",
+            stacklevel=2,
+        )
     return run.gathered(done, interrupted)
+
+
+def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:
+    """Whether the exact objective is maximised, instead of following its gradient with a rate."""
+    if not isinstance(optimizer, str):
+        return False
+    if optimizer != "lbfgs" or estimator is not exact:
+        raise ValueError(
+            "optimizer must be one of PyMC's, such as pm.adam, or 'lbfgs' with method='exact'; got "
+            f"{optimizer!r} with {name_of(estimator)!r}."
+        )
+    if learning_rate is not None:
+        raise ValueError("optimizer='lbfgs' chooses its own steps: leave learning_rate out.")
+    return True
 
 
 def _check_resume(resume: xr.DataTree | None, method: str) -> None:

@@ -1,4 +1,4 @@
-"""Log-likelihoods with the error of log Z, and pseudo log-likelihoods that need no log Z."""
+"""Log-likelihoods with the error of log Z, conditionals, and pseudo log-likelihoods that need no log Z."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.checks import unit_data, whole_number
+from pymc_rbm.conditional import has_rows, log_likelihood_by_row
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.log_partition import finite, log_partition, visible_rows
 from pymc_rbm.machine import VISIBLE, Machine, machine_of
+from pymc_rbm.marginals import Marginals, marginals
+from pymc_rbm.work import Work
 
-__all__ = ["log_likelihood", "pseudo_log_likelihood"]
-
-CHUNK_ENTRIES = 2**22
+__all__ = ["log_conditional", "log_likelihood", "pseudo_log_likelihood"]
 
 
 def log_likelihood(
@@ -28,47 +30,66 @@ def log_likelihood(
     log_z: LogPartitionEstimate | float | None = None,
     *,
     name: str | None = None,
+    particles: int = 100,
+    budget: int = 10_000_000,
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
 ) -> xr.DataTree:
-    """Return ``log p(v) = -F(v) - log Z`` for each row, and the mean with its errors.
+    """Return ``log p(v) = -F(v) - log Z`` for each row, what is missing in it summed out, and the mean with its errors.
 
     Parameters
     ----------
     target : Machine, RBM variable or PyMC model with one RBM
     learned : DataTree or None
         What `fit` returned, if the parameters of ``target`` are random variables.
-    data : array_like or DataArray, shape (rows, visible)
+    data : array_like, masked array or DataArray, shape (rows, visible)
+        Masked entries are missing. A row then counts with the probability of what is known in it.
     log_z : LogPartitionEstimate or float, optional
-        What `log_partition` returned. Default: that of its "auto" method.
+        What `log_partition` returned. Default: that of its "auto" method. Where biases differ by row, ``data`` are
+        those rows, and each has its own log Z: found exactly where one side has at most 16 units, else to be given as
+        an array, one a row.
     name : str, optional
         Of the variable in the group. Default: the name of ``target`` or of ``data``, else "v".
+    particles : int, default 100
+        Annealing runs for each row in which so much is missing that it cannot be summed out exactly.
+    budget : int, default 10,000,000
+        At most about this many sweeps of a particle for all such rows together.
     random_seed, progressbar
-        For `log_partition`, if ``log_z`` is not given.
+        For `log_partition`, if ``log_z`` is not given, and for annealing over what is missing.
 
     Returns
     -------
     DataTree
         Group ``log_likelihood``: variable ``name`` of shape (chain 1, draw 1, rows), in nats, totals over units, with
         the dims and coords of ``data``'s rows. Group ``log_z``: what is known of log Z. Group ``mean_log_likelihood``:
-        ``mean`` over rows, ``error_of_rows`` (from the spread over rows), ``error_of_log_z`` (shared by all rows), and
-        ``standard_error``, both together.
+        ``mean`` over rows, ``error_of_rows`` (from the spread over rows, the errors of annealing in it included),
+        ``error_of_log_z`` (shared by all rows), and ``standard_error``, both together. Where entries are missing,
+        group ``missing``: ``standard_error`` of each row (0 where the sum is exact) and whether it was ``annealed``.
 
     Raises
     ------
     ValueError
         If the data do not fit the machine, or hold what its units cannot take.
+    KeyboardInterrupt
+        Ctrl-C before all rows are done.
 
     Warns
     -----
     UserWarning
         If log Z is not reliable, or its error, which moves all rows together, exceeds the spread of the rows, so that a
-        statement about a row (how likely it is, whether it is an outlier on an absolute scale) would drown in it.
+        statement about a row (how likely it is, whether it is an outlier on an absolute scale) would drown in it; if
+        annealing over missing entries has too few effective particles in some rows.
         Differences between rows of one machine do not contain log Z and stand. Differences between two machines
         contain both errors.
 
     Notes
     -----
+    *Missing entries.* With what is known held, the rest is a machine of its own, whose log Z is the wanted sum
+    (`clamping`). Rows sum out exactly where at most 2¹⁶ states of the missing units, or of the hidden ones, have to be
+    gone through, and in closed form where all are known. Other rows are annealed, each with particles of its own, from
+    the means of its own clamped chains: that sum is too small in expectation, by about half the square of its standard
+    error, in nats, and nothing sees a mode that no particle met.
+
     A point estimate has one "draw", for which ``az.loo`` means nothing: it needs a posterior over the weights. Where
     log Z is exact in the graph (one side of at most 16 binary units) NUTS gives one and ``pm.compute_log_likelihood``
     makes a group of the same form for ``az.loo`` and ``az.compare``. Larger machines compare by this function's mean
@@ -77,23 +98,41 @@ def log_likelihood(
     ``ais`` underestimates log Z in expectation, so that the mean is then too high in expectation; "reverse_ais" bounds
     it from the other side (see `log_partition`).
     """
-    machine = finite(machine_of(target, learned))
+    machine = machine_of(target, learned)
+    name = name or getattr(target, "name", None) or getattr(data, "name", None) or "v"
+    if has_rows(machine):
+        values, log_z_by_row = log_likelihood_by_row(machine, data, log_z)
+        return _tree(values, 0.0, name, data, xr.Dataset({"estimate": ("row", log_z_by_row)}))
+    machine = finite(machine)
+    _masked_rows(machine, data)  # bad data are refused before the long work
     if log_z is None:
         log_z = log_partition(target, learned, random_seed=random_seed, progressbar=progressbar)
     if not isinstance(log_z, LogPartitionEstimate):
         log_z = LogPartitionEstimate(_finite_number(log_z), 0.0, "given")
-    rows = visible_rows(machine, data)
-    values = -free_energies(machine, rows) - log_z.estimate
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    _warn(log_z, spread)
-    by_rows, by_log_z = spread / np.sqrt(len(values)), log_z.standard_error
+    sums = _summed_out(machine, data, particles, budget, random_seed, progressbar)
+    values = sums.values - log_z.estimate
+    _warn(log_z, _spread(values))
+    tree = _tree(values, log_z.standard_error, name, data, log_z.to_datatree()["estimate"].to_dataset())
+    if np.ma.is_masked(data):
+        row_dim, coords = _row_coords(data, name)
+        own = {"standard_error": (row_dim, sums.errors), "annealed": (row_dim, sums.annealed.astype("int8"))}
+        tree["missing"] = xr.DataTree(xr.Dataset(own, coords=coords))
+    return tree
+
+
+def _spread(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def _tree(values: np.ndarray, by_log_z: float, name: str, data: Any, log_z: xr.Dataset) -> xr.DataTree:
+    """What `log_likelihood` returns."""
+    by_rows = _spread(values) / np.sqrt(len(values))
     summary = {
         "mean": float(values.mean()),
         "error_of_rows": by_rows,
         "error_of_log_z": by_log_z,
         "standard_error": float(np.hypot(by_rows, by_log_z)),
     }
-    name = name or getattr(target, "name", None) or getattr(data, "name", None) or "v"
     row_dim, coords = _row_coords(data, name)
     per_row = xr.DataArray(
         values[None, None], dims=("chain", "draw", row_dim), coords={"chain": [0], "draw": [0], **coords}
@@ -101,10 +140,59 @@ def log_likelihood(
     tree = xr.DataTree.from_dict({
         "log_likelihood": xr.Dataset({name: per_row}),
         "mean_log_likelihood": xr.Dataset(summary),
-        "log_z": log_z.to_datatree()["estimate"].to_dataset(),
+        "log_z": log_z,
     })  # fmt: skip
     tree.attrs = {"created_by": "pymc_rbm.log_likelihood"}
     return tree
+
+
+def log_conditional(
+    target: Any,
+    learned: Any,
+    data: Any,
+    units: Any,
+    *,
+    particles: int = 100,
+    budget: int = 10_000_000,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+) -> xr.Dataset:
+    """Return ``log p(v_units | the other known visible units)`` for each row: log Z is in neither part.
+
+    Parameters
+    ----------
+    target, learned, data, particles, budget, progressbar
+        As in `log_likelihood`. What is masked is summed out on both sides of the bar.
+    units : array_like of bool, shape (visible,)
+        True for the entries, of whole units, whose probability is asked for.
+    random_seed : int or Generator, optional
+        For annealing, where the sums are not exact.
+
+    Returns
+    -------
+    Dataset
+        ``log_conditional`` and ``standard_error`` (0 where exact) by row, in nats.
+
+    Raises
+    ------
+    ValueError
+        If data or ``units`` do not fit the machine.
+    """
+    machine = finite(machine_of(target, learned))
+    rows, asked = _masked_rows(machine, data), np.asarray(units)
+    if asked.dtype != bool or asked.shape != rows.shape[1:] or not asked.any():
+        raise ValueError(
+            f"units must be {rows.shape[1]} booleans, one a visible entry and one at least True, got {units!r}."
+        )
+    rng = np.random.default_rng(random_seed)
+    rest = np.ma.MaskedArray(rows.data, rows.mask | asked)
+    both, without = (_summed_out(machine, x, particles, budget, rng, progressbar) for x in (rows, rest))
+    row_dim, coords = _row_coords(data, "v")
+    found = {
+        "log_conditional": (row_dim, both.values - without.values),
+        "standard_error": (row_dim, np.hypot(both.errors, without.errors)),
+    }
+    return xr.Dataset(found, coords=coords)
 
 
 def pseudo_log_likelihood(
@@ -144,7 +232,7 @@ def pseudo_log_likelihood(
         raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}.")
     machine = finite(machine_of(target, learned))
     rows = visible_rows(machine, data)
-    n = rows.shape[1] // machine.layers[VISIBLE].unit.width
+    n = machine.layers[VISIBLE].unit.count(rows.shape[1])
     conditional = _conditional_function(machine.template)
     if method == "stochastic":
         units = np.random.default_rng(random_seed).integers(n, size=len(rows))
@@ -153,6 +241,31 @@ def pseudo_log_likelihood(
         values = sum(conditional(rows, np.full(len(rows), i), *machine.parameters) for i in range(n))
     row_dim, coords = _row_coords(data, "v")
     return xr.DataArray(values, dims=row_dim, coords=coords, name="pseudo_log_likelihood")
+
+
+def _masked_rows(machine: Machine, data: Any) -> np.ma.MaskedArray:
+    layer = machine.layers[VISIBLE]
+    rows = np.ma.atleast_2d(np.ma.MaskedArray(unit_data(data, layer.unit, np.shape(layer.bias)[-1], "data")))
+    if rows.ndim != 2 or not len(rows):
+        raise ValueError(f"data must have shape (rows, {np.shape(layer.bias)[-1]}), got {np.shape(data)}.")
+    return np.ma.MaskedArray(rows.data, np.ma.getmaskarray(rows))
+
+
+def _summed_out(
+    machine: Machine, data: Any, particles: int, budget: int, random_seed: Any, progressbar: bool
+) -> Marginals:
+    """Everything but what is known of each row, summed out; warn where the errors are not to be believed."""
+    rows, particles = _masked_rows(machine, data), whole_number("particles", particles, 2)
+    budget, rng = whole_number("budget", budget, 1000), np.random.default_rng(random_seed)
+    with Work(progressbar) as work:
+        found = marginals(machine, rows.data, np.ma.getmaskarray(rows), particles, budget, rng, work)
+    if found.uncertain:
+        warnings.warn(
+            f"Annealing over what is missing has too few effective particles in {found.uncertain} of {len(rows)} rows: "
+            "their values are not reliable. Raise budget or particles.",
+            stacklevel=3,
+        )
+    return found
 
 
 def _warn(log_z: LogPartitionEstimate, spread: float) -> None:
@@ -182,22 +295,9 @@ def _row_coords(data: Any, name: str) -> tuple[str, dict[str, Any]]:
     return dim, {str(k): x for k, x in data.coords.items() if x.dims == (dim,)}
 
 
-def free_energies(machine: Machine, rows: np.ndarray) -> np.ndarray:
-    function = _free_energy_function(machine.template)
-    widest = max(np.size(layer.bias) for layer in machine.layers)
-    pieces = np.array_split(rows, -(-len(rows) * widest // CHUNK_ENTRIES))
-    return np.concatenate([function(piece, *machine.parameters) for piece in pieces])
-
-
 def _symbols(template: Machine) -> tuple[Machine, TensorVariable, list[TensorVariable]]:
     machine, inputs = template.symbolic()
     return machine, pt.tensor(dtype=template.layers[VISIBLE].unit.dtype, shape=(None, None)), inputs
-
-
-@lru_cache(maxsize=16)
-def _free_energy_function(template: Machine):
-    machine, v, inputs = _symbols(template)
-    return pytensor.function([v, *inputs], machine.free_energy(v))
 
 
 @lru_cache(maxsize=16)

@@ -164,7 +164,10 @@ def finite(machine: Machine) -> Machine:
         raise ValueError("The machine's parameters contain NaN or infinity; log Z is not defined.")
     if any(np.ndim(x.bias) != 1 for x in machine.layers) or any(np.ndim(c.weights) != 2 for c in machine.couplings):
         shapes = [np.shape(p) for p in machine.parameters]
-        raise ValueError(f"Expected one machine, got parameters with batch axes: {shapes}. Pass one row's.")
+        raise ValueError(
+            f"Expected one machine, got parameters with batch axes: {shapes}. Pass one row's: "
+            "pymc_rbm.machine_of_row(target, learned, row=0)."
+        )
     machine = machine.numeric()
     check_normalisable(machine)
     return machine

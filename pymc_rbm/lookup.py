@@ -21,7 +21,7 @@ from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import Machine, machine_of
-from pymc_rbm.random_variables import RBMRV
+from pymc_rbm.random_variables import MachineRV
 
 __all__ = ["dependants", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of"]
 
@@ -68,7 +68,7 @@ def rbm_behind(v: Any) -> TensorVariable | None:
     node = getattr(v, "owner", None)
     if node is not None and isinstance(node.op, PartialObservedRV):
         return rbm_behind(node.inputs[0])
-    return v if node is not None and isinstance(node.op, RBMRV) else None
+    return v if node is not None and isinstance(node.op, MachineRV) else None
 
 
 def _masked_parts(v: Any) -> list[Any]:

@@ -2,8 +2,10 @@
 
 With states ``x_1 … x_L`` of the layers,
 
-    E(x) = - Σ_i bias_iᵀ x_i - Σ_(i,j) x_iᵀ W_ij x_j - Σ_i log base_i(x_i),        p(x) = exp(-E(x)) / Z.
+    E(x) = - Σ_i bias_iᵀ x_i - Σ_(i<j) x_iᵀ W_ij x_j - ½ Σ_i x_iᵀ U_i x_i - Σ_i log base_i(x_i),
+    p(x) = exp(-E(x)) / Z.
 
+A coupling U of a layer to itself is symmetric, with zeros between the entries of one unit; the ½ counts each pair once.
 Units with a scale of their own (`Unit.scaled`) enter the products with x/σ² for x, and add `Unit.offset`.
 A restricted Boltzmann machine has two layers and one coupling (Smolensky 1986; Hinton 2002). Everything
 else in the package (conditionals, free energy, annealing, learning) follows from the methods here.
@@ -20,9 +22,10 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.colouring import classes_of
 from pymc_rbm.units import Bernoulli, Unit, logsumexp
 
-__all__ = ["Coupling", "Layer", "Machine", "logsumexp", "machine_of", "restricted"]
+__all__ = ["Coupling", "Layer", "Machine", "boltzmann", "logsumexp", "machine_of", "restricted"]
 
 State = Sequence[Any]
 VISIBLE, HIDDEN = 0, 1
@@ -53,11 +56,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Coupling:
-    """Weights ``(…, size of first, size of second)`` between two layers, given by their indices."""
+    """Weights ``(…, size of first, size of second)`` between two layers, given by their indices.
+
+    A layer may be coupled to itself. Then ``classes`` are groups of entries that are not coupled to each other,
+    together all of the layer's, and a sweep updates one after the other; None where each unit is a class of its own.
+    """
 
     first: int
     second: int
     weights: Any
+    classes: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,9 +102,14 @@ class Machine:
         """The machine without parameters: what compiled functions are kept by."""
         return self.with_parameters([None] * len(self.parameters))
 
-    def symbolic(self) -> tuple[Machine, list[TensorVariable]]:
-        """The machine with inputs of a compiled function for parameters (those of `numeric`), and these inputs."""
+    def symbolic(self, rows: bool = False) -> tuple[Machine, list[TensorVariable]]:
+        """The machine with inputs of a compiled function for parameters (those of `numeric`), and these inputs.
+
+        With ``rows``, each row of a state has biases of its own.
+        """
         inputs = [pt.dvector() for _ in self.parameters]
+        for i in range(len(self.layers) if rows else 0):
+            inputs[i] = pt.dmatrix()
         for i in range(len(self.couplings)):
             inputs[len(self.layers) + i] = pt.dmatrix()
         return self.with_parameters(inputs), inputs
@@ -113,8 +126,18 @@ class Machine:
         """Independent units of the same families with the given biases, one entry a layer."""
         return Machine(tuple(Layer(layer.unit, b) for layer, b in zip(self.layers, biases, strict=True)), ())
 
+    def at(self, x: Any, layer: int = VISIBLE) -> list[Any]:
+        """A joint state of which only one layer is known: None for the others."""
+        return [x if i == layer else None for i in range(len(self.layers))]
+
+    def own_coupling(self, layer: int) -> Coupling | None:
+        """The coupling of a layer to itself, if it has one."""
+        return next((c for c in self.couplings if c.first == c.second == layer), None)
+
     def blocks(self) -> list[list[int]]:
         """Groups of layers that are independent given the others, in the order of a sweep.
+
+        Inside a layer that is coupled to itself a sweep goes on through `Coupling.classes`.
 
         Greedy colouring from the last layer to the first, so that a restricted machine updates its
         hidden units first and a draw ends with the visible ones.
@@ -129,15 +152,30 @@ class Machine:
                 blocks.append([layer])
         return blocks
 
-    def field(self, layer: int, state: State) -> TensorVariable:
-        """Field on the units of ``layer``: its bias and what the other layers' states send it."""
+    def count_blocks(self, sizes: Sequence[int | None]) -> int:
+        """How many groups of units a sweep updates one after the other; ``sizes`` are those of the layers."""
+        total = 0
+        for block in self.blocks():
+            own = [(i, c) for i in block if (c := self.own_coupling(i)) is not None]
+            inside = [self.layers[i].unit.count(sizes[i] or 0) if c.classes is None else len(c.classes) for i, c in own]
+            total += max(inside, default=1)
+        return total
+
+    def field(self, layer: int, state: State, entries: Any = None) -> TensorVariable:
+        """Field on the units of ``layer``, or on some of its entries: their `inflow`, scaled."""
+        unit = self.layers[layer].unit
+        return (unit if entries is None else unit.at(entries)).scaled(self.inflow(layer, state, entries))
+
+    def inflow(self, layer: int, state: State, entries: Any = None) -> TensorVariable:
+        """Biases of the units of ``layer``, or of some of its entries, and what the other units send them."""
         field = pt.as_tensor(self.layers[layer].bias)
+        field = field if entries is None else field[..., entries]
         for c in self.couplings:
-            if layer == c.second:
-                field = field + self._sent(c.first, state, pt.as_tensor(c.weights))
-            elif layer == c.first:
-                field = field + self._sent(c.second, state, pt.as_tensor(c.weights).mT)
-        return self.layers[layer].unit.scaled(field)
+            if layer in (c.first, c.second):
+                weights = pt.as_tensor(c.weights) if layer == c.second else pt.as_tensor(c.weights).mT
+                weights = weights if entries is None else weights[..., entries]
+                field = field + self._sent(c.first if layer == c.second else c.second, state, weights)
+        return field
 
     def _sent(self, layer: int, state: State, weights: TensorVariable) -> TensorVariable:
         return _times(self.layers[layer].unit.scaled(pt.as_tensor(state[layer]).astype(weights.dtype)), weights)
@@ -149,9 +187,14 @@ class Machine:
         for layer, x in zip(self.layers, state, strict=True):
             energy = energy + layer.energy(pt.as_tensor(x).astype(weights_dtype))
         for c in self.couplings:
-            sent = self._sent(c.first, state, pt.as_tensor(c.weights))
-            energy = energy - (sent * self.layers[c.second].unit.scaled(pt.as_tensor(state[c.second]))).sum(-1)
+            energy = energy - self._product(c, state)
         return energy
+
+    def _product(self, c: Coupling, state: State) -> TensorVariable:
+        """``xᵀWx'`` of a coupling's two layers; half of that where they are one, which counts each pair once."""
+        sent = self._sent(c.first, state, pt.as_tensor(c.weights))
+        product = (sent * self.layers[c.second].unit.scaled(pt.as_tensor(state[c.second]))).sum(-1)
+        return product / 2 if c.first == c.second else product
 
     def free_energy(self, x: Any, layer: int = VISIBLE) -> TensorVariable:
         """Return ``F(x) = -log Σ exp(-E)`` over all layers but ``layer``, one value a row.
@@ -159,17 +202,22 @@ class Machine:
         For a restricted machine, ``F(v) = -bᵀv - log base(v) - Σ_j log_normaliser_j(c_j + (vᵀW)_j)``, so
         ``log p(v) = -F(v) - log Z``; ``layer=1`` gives the free energy of a hidden state.
         """
-        others = [i for i in range(len(self.layers)) if i != layer]
-        if any(c.first in others and c.second in others for c in self.couplings):
+        if not self.others_sum_out(layer):
             raise ValueError(
                 "The free energy has a closed form only where the summed-out layers are not coupled to each other."
             )
         x = pt.as_tensor(x)
-        free_energy = self.layers[layer].energy(x)
-        state = [x if i == layer else None for i in range(len(self.layers))]
-        for i in others:
-            free_energy = free_energy - self.layers[i].log_normaliser(self.field(i, state))
+        free_energy, state, own = self.layers[layer].energy(x), self.at(x, layer), self.own_coupling(layer)
+        if own is not None:
+            free_energy = free_energy - self._product(own, state)
+        for i, other in enumerate(self.layers):
+            if i != layer:
+                free_energy = free_energy - other.log_normaliser(self.field(i, state))
         return free_energy
+
+    def others_sum_out(self, layer: int) -> bool:
+        """Whether the other layers are independent given this one, so that it has a free energy."""
+        return all(layer in (c.first, c.second) for c in self.couplings)
 
     def mean(self, layer: int, state: State) -> TensorVariable:
         """Mean of the units of ``layer`` given the other layers' states."""
@@ -184,13 +232,21 @@ class Machine:
         unit : tensor_like of int, shape (rows,)
             Which unit of each row. The visible units must be finite.
         """
-        v, rows = pt.as_tensor(v), pt.arange(v.shape[0])
-        visible = self.layers[VISIBLE].unit
-        if visible.states is None:
+        v, visible = pt.as_tensor(v), self.layers[VISIBLE].unit
+        if not visible.finite:
             raise ValueError("Conditionals of single units need visible units with finitely many states.")
-        entries = pt.as_tensor(unit)[:, None] * visible.width + np.arange(visible.width)
-        alternatives = pt.stack([-self.free_energy(v[rows[:, None], entries].set(x)) for x in visible.states])
-        return -self.free_energy(v) - logsumexp(alternatives, axis=0)
+        unit, rows = pt.as_tensor(unit), pt.arange(v.shape[0])
+        log_sums, before, start = [], 0, 0
+        for family, size in visible.parts(v.shape[-1]):
+            n = size // family.width
+            own = unit if family is visible else pt.clip(unit - before, 0, n - 1)
+            entries = start + own[:, None] * family.width + np.arange(family.width)
+            alternatives = pt.stack([-self.free_energy(v[rows[:, None], entries].set(x)) for x in family.states or ()])
+            inside = True if family is visible else (unit >= before) & (unit < before + n)
+            log_sum = logsumexp(alternatives, axis=0)
+            log_sums.append(log_sum if inside is True else pt.switch(inside, log_sum, 0))
+            before, start = before + n, start + size
+        return -self.free_energy(v) - sum(log_sums)
 
     def interpolate(self, base: Machine, beta: Any) -> Machine:
         """Return the machine with energy ``(1 - β)·E_base + β·E``: the one place that anneals.
@@ -210,6 +266,18 @@ def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit
         (Layer(visible or Bernoulli(), b), Layer(hidden or Bernoulli(), c)),
         (Coupling(VISIBLE, HIDDEN, W),),
     )
+
+
+def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> Machine:
+    """Return the general machine ``E(x) = -½ xᵀUx - bᵀx``, Bernoulli units by default.
+
+    ``U`` is symmetric, with zeros between the entries of one unit. ``classes`` are those of `Coupling`; by default they
+    follow from the zeros of U where U is an array (`colouring.classes_of`), and are single units otherwise.
+    """
+    unit = unit or Bernoulli()
+    if classes is None and isinstance(U, np.ndarray):
+        classes = classes_of(U, unit)
+    return Machine((Layer(unit, b),), (Coupling(VISIBLE, VISIBLE, U, classes),))
 
 
 @singledispatch

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import arviz as az
 import numpy as np
+import scipy
 import xarray as xr
-from scipy import stats
 
 from pymc_rbm.thresholds import FALSE_ALARM
 
@@ -57,6 +56,8 @@ def _measures(x: np.ndarray, level: float) -> dict[str, float]:
     chains, draws = x.shape
     if np.ptp(x) <= rounding(x) or draws < 4:
         return dict.fromkeys(MEASURES, np.nan)
+    import arviz as az
+
     within = within_autocorrelation(x)
     by_chance = rhat_by_chance(chains, draws, cautious(within, x.size), level)
     if (np.ptp(_halves(x), axis=1) <= rounding(x)).all():
@@ -73,6 +74,8 @@ def rounding(x: np.ndarray) -> float:
 
 def rhat(x: np.ndarray) -> float:
     """ArviZ's rank-normalised split R-hat, the larger of bulk and folded, without its 0/0 for what is constant."""
+    import arviz as az
+
     found = [1.0]
     for method, values in (("z_scale", x), ("folded", np.abs(x - np.median(x)))):
         if np.ptp(values) > rounding(values):
@@ -91,6 +94,8 @@ def within_autocorrelation(x: np.ndarray) -> float:
 
     Of the value itself or of its distance from the median, whichever is slower. NaN where no chain moves.
     """
+    import arviz as az
+
     draws = x.shape[1]
     times = [1.0]
     for values in (x, np.abs(x - np.median(x))):
@@ -122,7 +127,7 @@ def rhat_by_chance(chains: int, draws: int, autocorrelation: float, level: float
         \hat R^2 = 1 - 1/n + (\tau / n)\, \chi^2_{m-1} / (m - 1).
     """
     m, n = 2 * chains, draws / 2
-    return float(np.sqrt(1 + (autocorrelation * stats.chi2.isf(level, m - 1) / (m - 1) - 1) / n))
+    return float(np.sqrt(1 + (autocorrelation * scipy.stats.chi2.isf(level, m - 1) / (m - 1) - 1) / n))
 
 
 def count_units(low: np.ndarray, high: np.ndarray, margin: float = 0.0) -> dict[str, int]:
@@ -147,6 +152,6 @@ def two_sample(a: np.ndarray, b: np.ndarray, tests: int) -> tuple[float, float]:
     The second figure is exceeded with probability `thresholds.FALSE_ALARM` over ``tests`` if both have one distribution
     (asymptotically; less often where values are tied).
     """
-    distance = stats.ks_2samp(a, b, method="asymp").statistic
-    by_chance = stats.kstwobign.isf(FALSE_ALARM / tests) * np.sqrt(1 / len(a) + 1 / len(b))
+    distance = scipy.stats.ks_2samp(a, b, method="asymp").statistic
+    by_chance = scipy.stats.kstwobign.isf(FALSE_ALARM / tests) * np.sqrt(1 / len(a) + 1 / len(b))
     return float(distance), float(by_chance)

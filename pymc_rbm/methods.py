@@ -9,7 +9,7 @@ from pymc_rbm.coupling import unbiased
 from pymc_rbm.estimators import NegativePhase, contrastive, exact, fast_persistent, persistent
 from pymc_rbm.tempering import tempered
 
-__all__ = ["METHODS", "find_method", "follows_chains", "name_of"]
+__all__ = ["METHODS", "find_method", "follows_chains", "name_of", "shares_chains", "swaps_replicas"]
 
 METHODS: dict[str, Callable[..., NegativePhase]] = {
     "pcd": persistent,
@@ -33,6 +33,16 @@ def find_method(method: str | Callable[..., NegativePhase]) -> Callable[..., Neg
 def follows_chains(estimator: Callable) -> bool:
     """Whether an estimator's gradient comes from persistent chains, so that their autocorrelation matters to it."""
     return getattr(estimator, "func", estimator) in (persistent, fast_persistent, tempered)
+
+
+def swaps_replicas(estimator: Callable) -> bool:
+    """Whether an estimator's chains leave modes through replicas at higher temperatures."""
+    return getattr(estimator, "func", estimator) is tempered
+
+
+def shares_chains(estimator: Callable) -> bool:
+    """Whether an estimator can do with one chain a row where biases differ by row. Estimators of others: believed."""
+    return getattr(estimator, "func", estimator) not in (fast_persistent, tempered, unbiased)
 
 
 def name_of(estimator: Any) -> str:

@@ -50,12 +50,14 @@ def _moments_function(template: Machine):
     """(rows, weights, parameters) -> weighted sums over rows of the gradient's statistics, and of their squares."""
     rows, weights = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dvector()
     machine, parameters = template.symbolic()
-    h = machine.mean(HIDDEN, [rows, None])
-    v = rows.astype(h.dtype)
+    states = [rows.astype("float64"), *(machine.mean(i, machine.at(rows)) for i in range(HIDDEN, len(machine.layers)))]
 
-    def sums(v, h):
-        return pt.concatenate([((v * weights[:, None]).T @ h).ravel(), weights @ v, weights @ h])
+    def sums(states):
+        pairs = [(states[c.first] * weights[:, None]).T @ states[c.second] for c in machine.couplings]
+        # A layer's coupling to itself has each pair once.
+        pairs = [pt.triu(x, 1) if c.first == c.second else x for x, c in zip(pairs, machine.couplings, strict=True)]
+        return pt.concatenate([*(x.ravel() for x in pairs), *(weights @ x for x in states)])
 
     # The visible biases do not enter.
     inputs = [rows, weights, *parameters]
-    return pytensor.function(inputs, [sums(v, h), sums(v**2, h**2)], on_unused_input="ignore")
+    return pytensor.function(inputs, [sums(states), sums([x**2 for x in states])], on_unused_input="ignore")

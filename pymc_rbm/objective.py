@@ -19,7 +19,7 @@ import pytensor
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.lookup import plain, rbm_behind
-from pymc_rbm.machine import Machine
+from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.observed import Observed, learned_variables
 from pymc_rbm.random_variables import HiddenRV
 
@@ -38,13 +38,14 @@ def objective(
     ``machines`` and ``log_z`` say through which variables the likelihood is seen; the rest of the model is a function
     of its value variables. ``batches`` are pairs of states and row weights w; N is the sum of all weights. Each phase
     is divided by its own count. In a batch of weighted rows log Z gets the weight of the batch: without bias, as
-    dividing by it would not be, and with less noise than a constant weight. Densities of transformed parameters are
+    dividing by it would not be, and with less noise than a constant weight; where rows have a log Z each, z is a vector
+    and each gets its own row's weight. Densities of transformed parameters are
     those of the constrained parameters: no Jacobian, as in ``pm.find_MAP``. The value is no likelihood where log Z is
     a surrogate.
     """
     total = sum(x.weights.sum() for x in observed)
     terms = [
-        len(x.weights) / total * (-(weights * machine.free_energy(batch)).mean() - weights.mean() * z)
+        len(x.weights) / total * -(weights * (machine.free_energy(batch) + z)).mean()
         for x, machine, (batch, weights), z in zip(observed, machines, batches, log_z, strict=True)
     ]
     # Free units integrate to one; observed RBMs are in the surrogate.
@@ -67,11 +68,14 @@ def parameter_variables(model: pm.Model) -> list[TensorVariable]:
 
 
 def direct_parameters(model: pm.Model, x: Observed) -> tuple[TensorVariable | None, ...]:
-    """The free variables that *are* the W, b and c of an RBM; None for what is an expression, data or transformed."""
-    own = [plain(p) for p in x.rv.owner.inputs[2:5]]
+    """The free variables that *are* the W, b and c of an RBM; None for what is an expression, data or transformed.
+
+    Of a machine of one layer, its U and b.
+    """
+    own = [plain(p) for p in x.rv.owner.inputs[2 : 3 + len(x.machine.layers)]]
     return tuple(
         p if p in model.free_RVs and p.ndim == ndim and model.rvs_to_transforms.get(p) is None else None
-        for p, ndim in zip(own, (2, 1, 1), strict=True)
+        for p, ndim in zip(own, (2, 1, 1), strict=False)
     )
 
 
@@ -82,7 +86,7 @@ def start_values(
 
     A variable that *is* an RBM's b starts where independent units have the data's means (for binary ones: log-odds),
     one that is its c at zero, one that is its W at Normal(0, 0.1/√visible), so that the fields on hidden units differ
-    by about 0.1 at any size. Others start where
+    by about 0.1 at any size, one that is a σ of its visible units at the data's standard deviations. Others start where
     ``pm.sample`` would, and ``start`` overrides all of it. Where W is an expression, its ingredients get
     Normal(0, 0.01) added: at W = 0 exactly all hidden units would stay alike.
     """
@@ -90,12 +94,19 @@ def start_values(
     point = dict(model.initial_point(random_seed=seed))
     direct: set[str] = set()
     for x in observed:
-        for rv, value in zip(direct_parameters(model, x), (None, x.bias, 0.0), strict=True):
+        for rv, value in zip(direct_parameters(model, x), (None, x.bias, 0.0), strict=False):
             if rv is not None:
                 old = point[rv.name]
-                new = rng.normal(0, 0.1 / np.sqrt(len(old)), old.shape) if value is None else value
-                point[rv.name] = np.broadcast_to(np.asarray(new, old.dtype), old.shape).copy()
+                if value is None:
+                    size = x.deviation[:, None] if x.machine.layers[VISIBLE].unit.parameters else 1.0
+                    value = size * rng.normal(0, 0.1 / np.sqrt(len(old)), old.shape)
+
+                point[rv.name] = np.broadcast_to(np.asarray(value, old.dtype), old.shape).copy()
                 direct.add(rv.name)
+        for rv, value in _deviations(model, x):
+            name = model.rvs_to_values[rv].name
+            point[name] = _as_value_point(model, {rv.name: value})[name]
+            direct.add(name)
     for value_var in learned_variables(model):
         if value_var.name not in direct:
             old = point[value_var.name]
@@ -103,6 +114,17 @@ def start_values(
     if start:
         point.update(_as_value_point(model, start))
     return {v.name: np.asarray(point[v.name]) for v in learned_variables(model)}
+
+
+def _deviations(model: pm.Model, x: Observed) -> list[tuple[TensorVariable, np.ndarray]]:
+    """Variables that are the σ of visible units, each with the data's: before W has grown, that is all there is."""
+    unit, found = x.machine.layers[VISIBLE].unit, []
+    for key, p in zip(unit.parameter_names, unit.parameters, strict=True):
+        factors = [plain(p), *map(plain, p.owner.inputs if p.owner else ())]  # a scalar is multiplied by ones
+        for rv in {y for y in factors if y in model.free_RVs and key == "sigma"}:
+            size = tuple(rv.shape.eval())
+            found.append((rv, x.deviation if size else np.asarray(np.sqrt((x.deviation**2).mean()))))
+    return found
 
 
 def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -15,6 +15,8 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.checks import shape_of
+from pymc_rbm.conditional import has_rows
 from pymc_rbm.lookup import dependants, machine_of_rv, named_machines, rbm_behind
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.random_variables import HiddenRV
@@ -39,9 +41,14 @@ class Observed:
     """Shape (rows,)."""
 
     @property
+    def by_row(self) -> bool:
+        """Whether biases differ by row."""
+        return has_rows(self.machine)
+
+    @property
     def units(self) -> int:
         """The number of visible units."""
-        return self.rows.shape[1] // self.machine.layers[VISIBLE].unit.width
+        return self.machine.layers[VISIBLE].unit.count(self.rows.shape[1])
 
     @property
     def spread(self) -> np.ndarray:
@@ -49,16 +56,11 @@ class Observed:
         return np.unique(np.linspace(0, len(self.rows) - 1, MOST_ROWS).astype(int))
 
     @property
-    def correlation_strength(self) -> float:
-        """Largest eigenvalue of the covariance between different units, over the rows of `spread`.
-
-        From W = 0 with biases at the optimum, weights grow by ``rate/4`` times this an iteration along its
-        eigenvector: the derivative of the mean log-likelihood by a column w of W is ``(C - diag C) w / 4`` to first
-        order, with C the covariance of the data.
-        """
-        rows = self.rows[self.spread]
-        covariance = np.atleast_2d(np.cov(rows.T.astype("float64"))) if len(rows) > 1 else np.zeros((1, 1))
-        return float(np.linalg.eigvalsh(covariance - np.diag(np.diag(covariance)))[-1])
+    def deviation(self) -> np.ndarray:
+        """Standard deviations of the known entries, one where they are constant."""
+        known = self.rows if self.missing is None else np.ma.masked_array(self.rows, self.missing)
+        deviation = np.ma.filled(np.ma.std(known, axis=0, dtype="float64"), 1.0)
+        return np.where(deviation > 0, deviation, 1.0)
 
     @property
     def mean(self) -> np.ndarray:
@@ -126,8 +128,6 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> O
     if behind.owner.op.knows_log_z:
         raise ValueError(f"{name} was given log_z, which learning would contradict; leave log_z out.")
     machine = machine_of_rv(behind)
-    if [pt.as_tensor(p).ndim for p in machine.parameters[:3]] != [1, 1, 2]:
-        raise ValueError(f"fit learns machines whose rows share their parameters; those of {name} have batch axes.")
     values, missing = _value(model, rv), None
     if isinstance(rv.owner.op, PartialObservedRV):
         missing = np.atleast_2d(rv.owner.inputs[1].data)
@@ -137,7 +137,24 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> O
         rows = np.atleast_2d(values).astype(behind.dtype, copy=False)
     if rows.ndim > 2 or not rows.size:
         raise ValueError(f"fit needs the data of {name} as (rows, visible) with at least one row, got {rows.shape}.")
+    _check_batch_axes(name, machine, len(rows))
     return Observed(name, behind, machine, rows, missing, _weights(name, weights, len(rows)))
+
+
+def _check_batch_axes(name: str, machine: Machine, rows: int) -> None:
+    """Biases may differ by row, one for each row of the data; nothing else may have batch axes."""
+    n = len(machine.layers)
+    biases, others = machine.parameters[:n], machine.parameters[n:]
+    core = [2] * len(machine.couplings) + [1] * (len(others) - len(machine.couplings))
+    if any(pt.as_tensor(p).ndim != k for p, k in zip(others, core, strict=True)):
+        shapes = [shape_of(p) for p in others]
+        raise ValueError(
+            f"The weights and the units' own parameters of {name} have shapes {shapes}. fit learns machines whose rows "
+            "share them; only the biases may differ by row, as in b = b0 + X @ A."
+        )
+    shapes = [shape_of(p) for p in biases]
+    if any(len(s) > 2 or (len(s) == 2 and s[0] not in (None, rows)) for s in shapes):
+        raise ValueError(f"The biases of {name} have shapes {shapes}; its data have {rows} rows.")
 
 
 def _value(model: pm.Model, rv: TensorVariable) -> np.ndarray:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import arviz as az
 import numpy as np
 
-from pymc_rbm.functionals import WITHOUT_DIRECTIONS
 from pymc_rbm.history import History
 
 __all__ = ["FLOOR", "INTERVAL", "MOST_SWEEPS", "paced"]
@@ -28,9 +26,11 @@ def paced(history: History, sweeps: int) -> int:
 
     What all chains do together is the drift of the parameters, not slow mixing, and is taken out first.
     """
+    import arviz as az
+
     shares = []
     for name in history.names:
-        for functional in WITHOUT_DIRECTIONS:
+        for functional in history.functionals(name):
             chains = history.series(f"{name}_{functional}", INTERVAL).T
             chains = chains - chains.mean(0)
             if np.ptp(chains) > 0:

@@ -27,16 +27,21 @@ States = list[np.ndarray]
 
 
 def kept_layers(machine: Machine) -> list[int]:
-    """The layers that a sweep reads: all but its first block, which it draws from the others."""
-    return sorted(layer for block in machine.blocks()[1:] for layer in block)
+    """The layers that a sweep reads: all but those of its first block, which it draws from the others.
+
+    A layer that is coupled to itself is read wherever it stands.
+    """
+    first, *others = machine.blocks()
+    return sorted([i for i in first if machine.own_coupling(i)] + [i for block in others for i in block])
 
 
 def marginal_energy(machine: Machine, state: State) -> TensorVariable:
-    """``F(rest) = -log Σ exp(-E)`` over the states of the first block of a sweep, one value a row.
+    """``F(rest) = -log Σ exp(-E)`` over the states of the layers that are not kept, one value a row.
 
-    ``F(rest) = E_rest - Σ_i log_normaliser_i(field_i)`` over the layers ``i`` of that block.
+    ``F(rest) = E_rest - Σ_i log_normaliser_i(field_i)`` over these layers ``i``, all of the first block of a sweep.
     """
-    kept, first = kept_layers(machine), machine.blocks()[0]
+    kept = kept_layers(machine)
+    summed_out = [i for i in range(len(machine.layers)) if i not in kept]
     inner = Machine(
         tuple(machine.layers[i] for i in kept),
         tuple(
@@ -45,26 +50,32 @@ def marginal_energy(machine: Machine, state: State) -> TensorVariable:
             if c.first in kept and c.second in kept
         ),
     )
-    summed = sum(machine.layers[i].log_normaliser(machine.field(i, state)) for i in first)
+    summed = sum(machine.layers[i].log_normaliser(machine.field(i, state)) for i in summed_out)
     return inner.energy([state[i] for i in kept]) - summed
 
 
 def reverse_sweep(machine: Machine, state: State, rng: TensorVariable) -> tuple[list[TensorVariable], TensorVariable]:
-    """The reversal of `sweep` as a kernel of the kept layers: the first block, then the others backwards.
+    """The reversal of `sweep` as a kernel of the kept layers: those that it forgets, then the others backwards.
 
-    A sweep draws the first block from the rest, updates the others in turn and forgets the first. Each update is
-    reversible with respect to p, so the product backwards is the reversal; with two blocks it is the sweep itself.
+    A sweep draws the first block from the rest, updates the others in turn and forgets what is not kept. Each update
+    is reversible with respect to p, so the product backwards is the reversal; in a restricted machine it is the sweep
+    itself.
     """
     first, *others = machine.blocks()
-    for block in [first, *reversed(others)]:
-        held = [None if i in block else True for i in range(len(machine.layers))]
-        state, rng = sweep(machine, state, rng, held)
+    kept = kept_layers(machine)
+    for block in [[i for i in first if i not in kept], *reversed(others), [i for i in first if i in kept]]:
+        if block:
+            held = [None if i in block else True for i in range(len(machine.layers))]
+            state, rng = sweep(machine, state, rng, held, backwards=True)
     return list(state), rng
 
 
 @dataclass(frozen=True)
 class Path:
-    """A machine with numbers for parameters, and the biases of its base, one array a layer."""
+    """A machine with numbers for parameters, and the biases of its base, one array a layer.
+
+    Where the biases, all of them, are of shape (rows, size), each row of a state walks to a machine of its own.
+    """
 
     machine: Machine
     base: tuple[np.ndarray, ...]
@@ -77,7 +88,12 @@ class Path:
     @property
     def units(self) -> int:
         """Number of units, all layers."""
-        return sum(np.size(layer.bias) for layer in self.machine.layers)
+        return sum(np.shape(layer.bias)[-1] for layer in self.machine.layers)
+
+    @property
+    def rows(self) -> bool:
+        """Whether rows have biases of their own."""
+        return np.ndim(self.base[0]) == 2
 
     @property
     def arguments(self) -> list[np.ndarray]:
@@ -85,13 +101,13 @@ class Path:
         return [*self.base, *self.machine.parameters]
 
     @cached_property
-    def log_z_base(self) -> float:
-        """``Σ log_normaliser(bias)`` of the base: exact."""
-        return float(_base_function(self.template)(*self.arguments))
+    def log_z_base(self) -> Any:
+        """``Σ log_normaliser(bias)`` of the base: exact. A number, or one a row."""
+        return _base_function(self.template, self.rows)(*self.arguments)[()]
 
     def base_states(self, rng: np.random.Generator, rows: int) -> States:
         """Independent draws from the base, one array a kept layer."""
-        next_rng, *states = _draws_function(self.template)(rng, rows, *self.arguments)
+        next_rng, *states = _draws_function(self.template, self.rows)(rng, rows, *self.arguments)
         return _advance(rng, next_rng, states)
 
     def dispersed_states(self, rng: np.random.Generator, rows: int) -> States:
@@ -100,7 +116,7 @@ class Path:
         Either alone can miss what the other finds: a thousand dispersed visible units fill few of the modes that a
         dozen hidden units span, and the other way round.
         """
-        next_rng, *states = _dispersed_function(self.template)(rng, rows, *self.machine.parameters)
+        next_rng, *states = _dispersed_function(self.template, self.rows)(rng, rows, *self.machine.parameters)
         return _advance(rng, next_rng, states)
 
     def energy(self, states: States) -> np.ndarray:
@@ -115,7 +131,7 @@ class Path:
         Forward, each pair ``(β, β')`` adds ``F_β(x) - F_β'(x)`` and then sweeps at ``β'``; in reverse (``betas`` fall)
         it sweeps backwards at ``β`` and then adds the same difference.
         """
-        next_rng, increments, *states = _walk_function(self.template, reverse)(
+        next_rng, increments, *states = _walk_function(self.template, self.rows, reverse)(
             rng, betas[:-1], betas[1:], *states, *self.arguments
         )
         return _advance(rng, next_rng, states), increments
@@ -150,10 +166,10 @@ def _advance(rng: np.random.Generator, next_rng: np.random.Generator, states: St
     return states
 
 
-def _symbols(template: Machine) -> tuple[Machine, Machine, list[TensorVariable]]:
+def _symbols(template: Machine, own_biases: bool = False) -> tuple[Machine, Machine, list[TensorVariable]]:
     """Symbolic target and base, and the inputs that they are made of."""
-    base = [pt.dvector() for _ in template.layers]
-    machine, parameters = template.symbolic()
+    base: list[TensorVariable] = [pt.dmatrix() if own_biases else pt.dvector() for _ in template.layers]
+    machine, parameters = template.symbolic(own_biases)
     return machine, machine.without_couplings(base), [*base, *parameters]
 
 
@@ -179,8 +195,8 @@ def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any]) -> 
 
 
 @lru_cache(maxsize=16)
-def _base_function(template: Machine):
-    _, base, inputs = _symbols(template)
+def _base_function(template: Machine, own_biases: bool):
+    _, base, inputs = _symbols(template, own_biases)
     return pytensor.function(inputs, sum(layer.log_z for layer in base.layers), on_unused_input="ignore")
 
 
@@ -193,28 +209,28 @@ def _energy_function(template: Machine):
 
 
 @lru_cache(maxsize=16)
-def _draws_function(template: Machine):
-    _, base, inputs = _symbols(template)
+def _draws_function(template: Machine, own_biases: bool):
+    _, base, inputs = _symbols(template, own_biases)
     rng, rows = pt.random.rng("rng"), pt.lscalar("rows")
     next_rng, states = rng, []
     for i in kept_layers(template):
         layer = base.layers[i]
         field = layer.unit.scaled(layer.bias)
-        next_rng, x = layer.unit.sample(pt.broadcast_to(field, (rows, field.shape[0])), next_rng)
+        next_rng, x = layer.unit.sample(pt.broadcast_to(field, (rows, field.shape[-1])), next_rng)
         states.append(x)
     return _compile(rng, [rows, *inputs], next_rng, states)
 
 
 @lru_cache(maxsize=16)
-def _dispersed_function(template: Machine):
-    machine, _, inputs = _symbols(template)
+def _dispersed_function(template: Machine, own_biases: bool):
+    machine, _, inputs = _symbols(template, own_biases)
     rng, rows = pt.random.rng("rng"), pt.lscalar("rows")
     next_rng, start = rng, []
     for layer in machine.layers:
-        next_rng, x = layer.unit.dispersed((rows, layer.bias.shape[0]), next_rng)
+        next_rng, x = layer.unit.dispersed((rows, layer.bias.shape[-1]), next_rng)
         start.append(x)
-    first = machine.blocks()[0]
-    drawn, next_rng = sweep(machine, start, next_rng, [True if i in first else None for i in range(len(start))])
+    kept = kept_layers(template)
+    drawn, next_rng = sweep(machine, start, next_rng, [None if i in kept else True for i in range(len(start))])
     states = [pt.concatenate([start[i][: rows // 2], drawn[i][rows // 2 :]]) for i in kept_layers(template)]
     return _compile(rng, [rows, *inputs[len(template.layers) :]], next_rng, states)
 
@@ -236,8 +252,8 @@ def _means_function(template: Machine):
 
 
 @lru_cache(maxsize=32)
-def _walk_function(template: Machine, reverse: bool):
-    machine, _, inputs = _symbols(template)
+def _walk_function(template: Machine, own_biases: bool, reverse: bool):
+    machine, _, inputs = _symbols(template, own_biases)
     rng, before, after = pt.random.rng("rng"), pt.dvector("before"), pt.dvector("after")
     states, n = _state_symbols(template, 2), len(template.layers)
     kept = kept_layers(template)

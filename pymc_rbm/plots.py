@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import arviz as az
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from pymc_rbm.functionals import leading_directions
 from pymc_rbm.watched import machine_behind, name_of_run, watch_draws
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["plot_fantasies", "plot_filters", "plot_learning", "plot_mixing", "plot_projections"]
 
@@ -79,6 +79,8 @@ def plot_fantasies(
     -------
     Figure
     """
+    import matplotlib.pyplot as plt
+
     posterior = fantasies["posterior"]
     if var_name is None:
         names = [n for n, x in posterior.data_vars.items() if x.dtype.kind in "iu" and x.ndim == 3]
@@ -123,6 +125,8 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
     -------
     Figure
     """
+    import arviz as az
+
     if group not in idata:
         raise ValueError(
             f"There is no group {group!r}, only {sorted(idata.children)}; what `fit` returns has 'particles'."
@@ -152,6 +156,8 @@ def plot_learning(learned: xr.DataTree) -> Figure:
     from where the data are. With tempering the third panel shows the swap rates of neighbouring temperatures instead of
     the sweeps: a rate near zero is a gap that no replica crosses.
     """
+    import matplotlib.pyplot as plt
+
     history = learned["learning"].dataset
     names = [
         str(n).removesuffix("_pseudo_log_likelihood") for n in history if str(n).endswith("_pseudo_log_likelihood")
@@ -244,6 +250,8 @@ def _thinned(rows: np.ndarray, most: int) -> np.ndarray:
 
 def _panels(projected: dict[str, np.ndarray], data: np.ndarray | None, title: str, what: str) -> Figure:
     """One panel a set of projections, over the data, all with the same axes."""
+    import matplotlib.pyplot as plt
+
     columns = int(np.ceil(np.sqrt(len(projected))))
     lines = -(-len(projected) // columns)
     figure, axes = plt.subplots(
@@ -279,6 +287,8 @@ def _histogram(ax: Axes, x: np.ndarray, data: np.ndarray | None, what: str, limi
 
 
 def _grid(n: int) -> tuple[Figure, list]:
+    import matplotlib.pyplot as plt
+
     columns = int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
     figure, axes = plt.subplots(

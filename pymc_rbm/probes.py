@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from scipy.special import logsumexp
+import scipy
 
 from pymc_rbm.functionals import leading_directions
 from pymc_rbm.interrupts import DeferredInterrupt
@@ -77,15 +76,15 @@ def starts(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> di
     """
     unit, size = machine.layers[VISIBLE].unit, states.shape[1]
     found = {"dispersed": dispersed_states(machine, EACH, rng)}
-    if unit.states is None:
+    if not unit.finite:
         return found
-    low, high, middle = np.min(unit.states), np.max(unit.states), unit.middle
+    (low, high), middle = unit.ends, unit.middle
     directions = leading_directions(machine).T
     chosen = states[rng.permutation(len(states))[:EACH]].astype("float64")
     found["complement"] = nearest(unit, low + high - chosen)
     mirrored = [x - 2 * ((x - middle) @ u) * u for u in directions for x in chosen[:2]]
     found["reflection"] = nearest(unit, np.reshape(mirrored, (-1, size)))
-    far = (high - low) / np.finfo(float).eps  # beyond the units' range, whatever the size of u's entries
+    far = np.max(high - low) / np.finfo(float).eps  # beyond the units' range, whatever the size of u's entries
     found["extreme"] = nearest(unit, np.reshape([far * s * u for u in directions for s in (1, -1)], (-1, size)))
     path = _path(machine, np.zeros(size))
     found["tempered"] = _annealed(path, path.base_states(rng, EACH)[0], rng, TEMPERATURES)[0]
@@ -94,10 +93,15 @@ def starts(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> di
 
 def nearest(unit: Unit, x: np.ndarray) -> np.ndarray:
     """The states nearest to rows of real numbers, unit by unit; the first state of those equally near."""
-    states = np.reshape(np.array(unit.states), (-1, unit.width))
-    # Nearest to x is what maximises the product with x less half the square.
-    score = np.reshape(x, (-1, unit.width)) @ states.T - (states**2).sum(1) / 2
-    return states[score.argmax(1)].reshape(x.shape)
+    found, start = [], 0
+    for family, n in unit.parts(x.shape[-1]):
+        states = np.reshape(np.array(family.states), (-1, family.width))
+        own = x[..., start : start + n]
+        # Nearest to x is what maximises the product with x less half the square.
+        score = np.reshape(own, (-1, family.width)) @ states.T - (states**2).sum(1) / 2
+        found.append(states[score.argmax(1)].reshape(own.shape))
+        start += n
+    return np.concatenate(found, axis=-1)
 
 
 def run_probes(
@@ -143,7 +147,7 @@ def run_probes(
     probes, draws = columns(kept), columns(functionals)
     level = FALSE_ALARM / len(draws)
     scores = [_scores(probes[key], x, autocorrelation[key]) for key, x in draws.items()]
-    away = np.max(scores, axis=(0, 1)) > stats.norm.isf(level / len(kinds) / 4)
+    away = np.max(scores, axis=(0, 1)) > scipy.stats.norm.isf(level / len(kinds) / 4)
     weight = mode_weight_bound(machine, visited[away], states, rng) if away.any() else 0.0
     compared = ~away if weight <= NEGLIGIBLE_WEIGHT else np.ones_like(away)
     together = {key: _together(x, probes[key][compared]) for key, x in draws.items()}
@@ -207,22 +211,22 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
     .. [1] Burda, Y., Grosse, R., Salakhutdinov, R. (2015). Accurate and conservative estimates of MRF log-likelihood
        using reverse annealing. AISTATS.
     """
-    if machine.layers[VISIBLE].unit.states is None:
+    if not machine.layers[VISIBLE].unit.finite:
         return 1.0
     path = _path(machine, _bias_of(machine, states))
     _, forward = _annealed(path, path.base_states(rng, BOUND_PARTICLES)[0], rng, BOUND_TEMPERATURES)
-    log_z = logsumexp(forward) - np.log(len(forward)) - MARGIN
+    log_z = scipy.special.logsumexp(forward) - np.log(len(forward)) - MARGIN
     thinned = visited[:, np.linspace(0, visited.shape[1] - 1, BACKWARD_PARTICLES).astype(int)]
     paths = [_path(machine, _bias_of(machine, x)) for x in visited]
     pairs = zip(paths, thinned, strict=True)
     backward = np.array([_annealed(own, x, rng, BOUND_TEMPERATURES, backwards=True)[1] for own, x in pairs])
     upper = backward.mean(1) + MARGIN * backward.std(1, ddof=1) / np.sqrt(BACKWARD_PARTICLES)
-    return float(np.exp(min(0.0, logsumexp(upper) - log_z)))
+    return float(np.exp(min(0.0, scipy.special.logsumexp(upper) - log_z)))
 
 
 def _path(machine: Machine, bias: np.ndarray) -> Path:
     """The path from independent units, the visible ones with the given biases, to the machine."""
-    return Path(machine, (bias, np.zeros_like(machine.layers[HIDDEN].bias)))
+    return Path(machine, (bias, *(np.zeros_like(layer.bias) for layer in machine.layers[HIDDEN:])))
 
 
 def _bias_of(machine: Machine, states: np.ndarray) -> np.ndarray:

@@ -5,67 +5,61 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 import pytensor.tensor as pt
 from pymc.distributions.distribution import SymbolicRandomVariable
 from pytensor.compile.mode import optdb
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
-from pytensor.link.numba.dispatch.basic import get_numba_type, numba_funcify, numba_njit
 from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.random.utils import normalize_size_param
 from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.draws import draw_visible
-from pymc_rbm.machine import HIDDEN, Machine, restricted
-from pymc_rbm.units import Bernoulli
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
 
-__all__ = ["DRAW_SWEEPS", "RBMRV", "HiddenRV", "core_of"]
+__all__ = ["DRAW_SWEEPS", "RBMRV", "BoltzmannMachineRV", "HiddenRV", "MachineRV", "core_of"]
 
 DRAW_SWEEPS = 1000
 
 
-class RBMRV(RandomVariable):
-    """``v ~ p(v) ∝ exp(-F(v))``: the Op behind `RBM`.
+class MachineRV(RandomVariable):
+    """``v ~ p(v) ∝ exp(-F(v))``, v the visible layer of a machine: the Op behind the distributions.
 
-    Inputs are rng, size, W, b, c, the parameters of the units (one entry a unit) and, if known, log Z.
+    Inputs are rng, size, the weights of the couplings, the biases of the layers, the parameters of the units (one entry
+    a unit) and, if known, log Z.
     """
 
-    name = "RBM"
-    _print_name = ("RBM", r"\operatorname{RBM}")
-    __props__ = (*RandomVariable.__props__, "n_visible", "n_hidden", "sweeps", "visible", "hidden", "knows_log_z")
+    __props__ = (*RandomVariable.__props__, "template", "sizes", "sweeps", "knows_log_z")
+    template: Machine
+    sizes: tuple[int | None, ...]
 
-    def __init__(
-        self,
-        *args,
-        n_visible=None,
-        n_hidden=None,
-        sweeps=DRAW_SWEEPS,
-        visible=None,
-        hidden=None,
-        knows_log_z=False,
-        **kwargs,
-    ):
-        self.n_visible, self.n_hidden, self.sweeps = n_visible, n_hidden, sweeps
-        self.visible, self.hidden = visible or Bernoulli(), hidden or Bernoulli()
-        self.knows_log_z = knows_log_z
-        own = [("v", "h")[i] for i, unit in enumerate((self.visible, self.hidden)) for _ in unit.parameters]
-        inputs = ["(v,h)", "(v)", "(h)", *(f"({x})" for x in own), *["()"] * knows_log_z]
-        self._core_ndims = [2, 1, 1, *[1] * len(own)]
-        kwargs = {"signature": f"{','.join(inputs)}->(v)", "dtype": self.visible.dtype} | kwargs
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args, template=None, sizes=None, sweeps=DRAW_SWEEPS, knows_log_z=False, **kwargs):
+        self.template = restricted(None, None, None) if template is None else template
+        self.sizes, self.sweeps, self.knows_log_z = sizes or (None,) * len(self.template.layers), sweeps, knows_log_z
+        layers, couplings = self.template.layers, self.template.couplings
+        own = [i for i, layer in enumerate(layers) for _ in layer.unit.parameters]
+        self._axes = [(c.first, c.second) for c in couplings] + [(i,) for i in range(len(layers))] + [(i,) for i in own]
+        inputs = [f"({','.join('vh'[i] for i in axes)})" for axes in self._axes]
+        signature = ",".join([*inputs, *["()"] * knows_log_z]) + "->(v)"
+        super().__init__(*args, **({"signature": signature, "dtype": layers[VISIBLE].unit.dtype} | kwargs))
 
-    def machine(self, W, b, c, *rest) -> Machine:
-        """The machine of these parameters, with static sizes where they are known."""
-        sizes, given = (self.n_visible, self.n_hidden), iter(rest)
-        visible, hidden = (
-            unit.with_parameters([core_of(next(given), n) for _ in unit.parameters])
-            for unit, n in zip((self.visible, self.hidden), sizes, strict=True)
-        )
-        return restricted(core_of(W, *sizes), core_of(b, sizes[0]), core_of(c, sizes[1]), visible, hidden)
+    def machine(self, *inputs) -> Machine:
+        """The machine of these parameters, in the order of the inputs, with static sizes where they are known."""
+        given = [
+            core_of(x, *(self.sizes[i] for i in axes)) for x, axes in zip(inputs, self._axes, strict=False)
+        ]  # fmt: skip
+        return self.template.with_parameters(self._reordered(given))
+
+    def arguments(self, machine: Machine) -> list[Any]:
+        """The parameters of ``machine`` in the order of the inputs."""
+        n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
+        return [*machine.parameters[n:m], *machine.parameters[:n], *machine.parameters[m:]]
+
+    def _reordered(self, given) -> list[Any]:
+        """The inputs in the order of the machine's parameters."""
+        n, m = len(self.template.couplings), len(self.template.couplings) + len(self.template.layers)
+        return [*given[n:m], *given[:n], *given[m:]]
 
     def log_z(self, *parameters) -> TensorVariable | None:
         """The log Z that was given, if it was."""
@@ -75,69 +69,46 @@ class RBMRV(RandomVariable):
         """Draw: all rows at once where they share their parameters."""
         *given, size = arguments
         log_z_shapes = [np.shape(given.pop())] if self.knows_log_z else []
-        batches = [p.shape[: p.ndim - n] for p, n in zip(given, self._core_ndims, strict=True)]
+        core_ndims = [len(axes) for axes in self._axes]
+        batches = [p.shape[: p.ndim - n] for p, n in zip(given, core_ndims, strict=True)]
         batch = tuple(size or np.broadcast_shapes(*batches, *log_z_shapes))
         if all(n == 1 for shape in batches for n in shape):
-            shared = [p.reshape(p.shape[p.ndim - n :]) for p, n in zip(given, self._core_ndims, strict=True)]
+            shared = [p.reshape(p.shape[p.ndim - n :]) for p, n in zip(given, core_ndims, strict=True)]
             rows = draw_visible(rng, int(np.prod(batch)), self.sweeps, self._numeric(shared))
             return rows.reshape((*batch, rows.shape[-1]))
-        given = [
-            np.broadcast_to(p, (*batch, *p.shape[p.ndim - n :])) for p, n in zip(given, self._core_ndims, strict=True)
-        ]
-        out = np.empty(given[1].shape, dtype=self.dtype)
+        given = [np.broadcast_to(p, (*batch, *p.shape[p.ndim - n :])) for p, n in zip(given, core_ndims, strict=True)]
+        size = given[self._axes.index((VISIBLE,))].shape[-1]
+        out = np.empty((*batch, size), dtype=self.dtype)
         for i in np.ndindex(*batch):
             out[i] = draw_visible(rng, 1, self.sweeps, self._numeric([p[i] for p in given]))[0]
         return out
 
     def _numeric(self, parameters) -> Machine:
-        W, b, c, *own = parameters
-        return restricted(None, None, None, self.visible, self.hidden).with_parameters([b, c, W, *own])
+        return self.template.with_parameters(self._reordered(parameters))
 
 
-class DrawRBM(Op):
-    """Runs an `RBMRV`'s ``perform`` as a whole on the numba back end, so that rows are drawn together.
+class RBMRV(MachineRV):
+    """A visible and a hidden layer: the Op behind `RBM`. Inputs are rng, size, W, b, c and the rest."""
 
-    PyTensor's own lowering of random variables would call a core function once a row.
-    """
-
-    __props__ = ("rv_op",)
-
-    def __init__(self, rv_op: RBMRV):
-        self.rv_op = rv_op
-        if rv_op.inplace:
-            self.destroy_map = {0: [0]}
-
-    def make_node(self, *inputs):
-        return Apply(self, inputs, [out.type() for out in self.rv_op.make_node(*inputs).outputs])
-
-    def perform(self, node, inputs, output_storage):
-        self.rv_op.perform(node, inputs, output_storage)
+    name = "RBM"
+    _print_name = ("RBM", r"\operatorname{RBM}")
 
 
-@node_rewriter([RBMRV])
+class BoltzmannMachineRV(MachineRV):
+    """One layer, coupled to itself: the Op behind `BoltzmannMachine`. Inputs are rng, size, U, b and the rest."""
+
+    name = "BoltzmannMachine"
+    _print_name = ("BoltzmannMachine", r"\operatorname{BoltzmannMachine}")
+
+
+@node_rewriter([RBMRV, BoltzmannMachineRV])
 def _draw_rows_together(fgraph, node):
+    from pymc_rbm.numba_draws import DrawRBM
+
     return DrawRBM(node.op).make_node(*node.inputs).outputs
 
 
 optdb.register("draw_rbm_rows_together", dfs_rewriter(_draw_rows_together), "numba", position=99)
-
-
-@numba_funcify.register(DrawRBM)
-def _numba_draw(op, node, **kwargs):
-    types = numba.types.Tuple([get_numba_type(out.type) for out in node.outputs])
-
-    def perform(*inputs):
-        storage = [[None], [None]]
-        op.perform(node, inputs, storage)
-        return storage[0][0], storage[1][0]
-
-    @numba_njit
-    def draw(*inputs):
-        with numba.objmode(outputs=types):
-            outputs = perform(*inputs)
-        return outputs
-
-    return draw
 
 
 class HiddenRV(SymbolicRandomVariable):

@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+import scipy
 from pytensor.graph.basic import Variable
-from scipy import special
 
-from pymc_rbm.units import Unit, zeros_like
+from pymc_rbm.units import Unit, floating, zeros_like
 
-__all__ = ["Gaussian", "Rectified"]
+__all__ = ["Gaussian", "Rectified", "numeric_cut_mean"]
 
 FAR = 30.0
 """Standard deviations beyond which a tail is computed by its continued fraction."""
@@ -65,7 +65,7 @@ class _Quadratic(Unit):
 
     @property
     def _sigma(self):
-        return pt.as_tensor(self.sigma)
+        return floating(self.sigma)
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,7 @@ class Rectified(_Quadratic):
 
     middle: ClassVar[float] = 1.0
     support: ClassVar[str] = "finite numbers of at least 0"
+    one_sided: ClassVar[bool] = True
 
     def contains(self, x):
         """Whether each entry is finite and not negative."""
@@ -175,7 +176,7 @@ class Rectified(_Quadratic):
         low, high = -1 / ratio - 1, ratio + 0.0  # the cut mean at z is more than z and less than -1/z
         for _ in range(100):
             z = (low + high) / 2
-            beyond = _numeric_cut_mean(z) > ratio
+            beyond = numeric_cut_mean(z) > ratio
             low, high = np.where(beyond, low, z), np.where(beyond, z, high)
         return np.where(ratio > 0, sigma * (low + high) / 2, np.nan)
 
@@ -193,11 +194,11 @@ def _cut_mean(z):
     return pt.switch(z > 0, above, pt.switch(t > FAR, 1 / (far + fraction), below))
 
 
-def _numeric_cut_mean(z: np.ndarray) -> np.ndarray:
-    """The same on arrays, for `Rectified.bias_of_mean`."""
+def numeric_cut_mean(z: np.ndarray) -> np.ndarray:
+    """The same on arrays, for `bias_of_mean`."""
     t = np.clip(-z, -FAR, FAR)
     far = np.maximum(-z, FAR)
-    near = np.sqrt(2 / np.pi) / special.erfcx(t / np.sqrt(2)) - t
+    near = np.sqrt(2 / np.pi) / scipy.special.erfcx(t / np.sqrt(2)) - t
     return np.where(z > FAR, z, np.where(-z > FAR, 1 / (far + 2 / (far + 3 / (far + 4 / far))), near))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.machine import Machine, machine_of, restricted
+from pymc_rbm.machine import Machine, boltzmann, machine_of, restricted
 from pymc_rbm.units import Bernoulli, unit_of
 
 __all__ = ["recorded_machine", "recorded_names", "recorded_parameters", "recorded_units"]
@@ -19,11 +19,14 @@ def recorded_parameters(
     name: str, machine: Machine, dims: tuple[str, str]
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Dims and values, by name of variable: weights, biases and the parameters of the units, one for each of them."""
-    b, c, W = (np.asarray(p) for p in machine.parameters[:3])
-    out = {f"{name}_weights": (dims, W), f"{name}_visible_bias": (dims[:1], b), f"{name}_hidden_bias": (dims[1:], c)}
-    for side, dim, layer in zip(SIDES, dims, machine.layers, strict=True):
+    [coupling] = machine.couplings
+    pair = dims if len(machine.layers) > 1 else (dims[0], f"{dims[0]}_other")
+    row = {1: (), 2: (f"{name}_bias_row",)}
+    out: dict[str, tuple[tuple[str, ...], np.ndarray]] = {f"{name}_weights": (pair, np.asarray(coupling.weights))}
+    for side, dim, layer in zip(SIDES, dims, machine.layers, strict=False):
+        out[f"{name}_{side}_bias"] = ((*row[np.ndim(layer.bias)], dim), np.asarray(layer.bias))
         for key, value in zip(layer.unit.parameter_names, layer.unit.parameters, strict=True):
-            out[f"{name}_{side}_{key}"] = ((dim,), np.array(np.broadcast_to(value, np.shape(layer.bias))))
+            out[f"{name}_{side}_{key}"] = ((dim,), np.array(np.broadcast_to(value, np.shape(layer.bias)[-1:])))
     return out
 
 
@@ -31,7 +34,7 @@ def recorded_units(name: str, machine: Machine) -> dict[str, str]:
     """The attributes that say which units the machine has."""
     return {
         f"{name}_{side}_units": repr(layer.unit)
-        for side, layer in zip(SIDES, machine.template.layers, strict=True)
+        for side, layer in zip(SIDES, machine.template.layers, strict=False)
     }  # fmt: skip
 
 
@@ -50,9 +53,11 @@ def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None 
             f"Expected what pymc_rbm.fit or sample_gibbs returned, with one machine or the name of one of its "
             f"machines: got a DataTree with {len(names)}, {names}, and name={name!r}."
         )
-    name, values, units = name or names[0], target["machines"].to_dataset(), []
-    for side in SIDES:
+    name, values, units = name or names[0], target["machines"].to_dataset(), list[Any]()
+    sides = [side for side in SIDES if f"{name}_{side}_bias" in values]
+    for side in sides:
         unit = unit_of(values.attrs.get(f"{name}_{side}_units", repr(Bernoulli())))
         units.append(unit.with_parameters([np.asarray(values[f"{name}_{side}_{key}"]) for key in unit.parameter_names]))
-    W, b, c = (np.asarray(values[f"{name}_{part}"]) for part in ("weights", "visible_bias", "hidden_bias"))
-    return restricted(W, b, c, *units)
+    W, *biases = (np.asarray(values[f"{name}_{part}"]) for part in ("weights", *(f"{side}_bias" for side in sides)))
+    make: Any = restricted if len(sides) > 1 else boltzmann
+    return make(W, *biases, *units)

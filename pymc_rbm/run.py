@@ -13,6 +13,7 @@ import pymc as pm
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from pymc_rbm.ascent import TOLERANCE, Ascent
 from pymc_rbm.history import History
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.learned import learned_tree, save
@@ -29,7 +30,10 @@ Callback = Callable[[LearningStatus], Any]
 
 @dataclass
 class Run:
-    """Learning from epoch ``before`` on, for ``epochs`` epochs of a schedule that has ``horizon``."""
+    """Learning from epoch ``before`` on, for ``epochs`` epochs of a schedule that has ``horizon``.
+
+    With an ``ascent`` each of its iterations is an epoch, of which the learner keeps record and moves nothing.
+    """
 
     model: pm.Model
     learner: Learner
@@ -45,6 +49,7 @@ class Run:
     checkpoint: str | Path | None
     checkpoint_every: int
     attrs: dict[str, Any]
+    ascent: Ascent | None = None
 
     def __post_init__(self):
         self.counts = [len(x.rows) for x in self.learner.observed]
@@ -64,6 +69,8 @@ class Run:
             LearningProgressBar(self.epochs, progressbar, *extra) as bar,
             DeferredInterrupt() as interrupt,
         ):
+            if self.ascent is not None:
+                return self._climb(self.ascent, bar, interrupt), interrupt.pending
             for epoch in range(self.before, self.before + self.epochs):
                 whole = self._epoch(epoch, interrupt)
                 if not np.isfinite(self.history.last_gap):
@@ -76,6 +83,23 @@ class Run:
                 if self.stopped or interrupt.pending:
                     return epoch + 1, interrupt.pending
         return self.before + self.epochs, False
+
+    def _climb(self, ascent: Ascent, bar: LearningProgressBar, interrupt: DeferredInterrupt) -> int:
+        """Follow the ascent to the maximum; return the number of its iterations."""
+        done = self.before
+
+        def note() -> bool:
+            nonlocal done
+            self._epoch(done, interrupt)
+            done += 1
+            self._after_epoch(done, bar)
+            return self.stopped or interrupt.pending
+
+        left = ascent.climb(self.epochs, note)
+        if not (self.stopped or interrupt.pending):
+            note()  # after Newton's method
+        self.attrs["largest_gradient"], self.attrs["converged"] = left, int(left <= 10 * TOLERANCE)
+        return done
 
     def gathered(self, epochs_done: int, interrupted: bool = False) -> xr.DataTree:
         """What `fit` returns."""
@@ -92,7 +116,7 @@ class Run:
         total = self.horizon * self.batches
         for i, rows in enumerate(_shuffled(self.counts, self.batches, self.learner.rng)):
             iteration = epoch * self.batches + i
-            weight = 1 / max(1, iteration - total // 2)
+            weight = 1 / max(1, iteration - total // 2) if self.ascent is None else 1.0
             self.history.add(self.learner.update(rows, self.rate(min(1.0, iteration / total)), self.now, weight))
             if self.sweeps is None:
                 self.now = self._next_sweeps(self.now)

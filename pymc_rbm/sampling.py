@@ -10,12 +10,11 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
-from arviz_base import dict_to_dataset
 from pytensor.compile.io import In, Out
 from rich.progress import track
 
 from pymc_rbm.checks import whole_number
-from pymc_rbm.functionals import FUNCTIONALS, leading_directions, numeric, symbolic_functionals
+from pymc_rbm.functionals import leading_directions, names_of, numeric, symbolic_functionals
 from pymc_rbm.gibbs import sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import VISIBLE, Machine, machine_of
@@ -77,7 +76,8 @@ def sample_gibbs(
     Raises
     ------
     ValueError
-        Before any work, if the machine has not two layers, an argument is out of range or ``start`` does not fit.
+        Before any work, if the machine has not one or two layers, an argument is out of range or ``start`` does not
+        fit.
     """
     draws, chains, thin = (
         whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("thin", thin))
@@ -124,7 +124,7 @@ def run_chains(
                 break
     if interrupt.pending and not (partial and kept):
         raise KeyboardInterrupt
-    names = (*FUNCTIONALS, "states")[: len(kept[0])]
+    names = (*names_of(machine), "projection", "states")[: len(kept[0])]
     return {key: np.stack(x, axis=1) for key, x in zip(names, zip(*kept, strict=True), strict=True)}, v
 
 
@@ -134,7 +134,7 @@ def _advance_function(template: Machine):
     machine, inputs = template.symbolic()
     rng, v = pt.random.rng("rng"), pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
     n, directions = pt.lscalar("sweeps"), pt.dmatrix("directions")
-    (new, _), next_rng = sweeps(machine, [v, None], rng, n)
+    (new, *_), next_rng = sweeps(machine, machine.at(v), rng, n)
     outputs = [Out(next_rng, borrow=True), new, *symbolic_functionals(machine, new, directions)]
     return pytensor.function([In(rng, mutable=True), v, n, directions, *inputs], outputs)
 
@@ -165,6 +165,8 @@ def _checked_start(machine: Machine, start: Any, chains: int) -> np.ndarray:
 def _tree(
     name: str, machine: Machine, kept: dict[str, np.ndarray], last: np.ndarray, attrs: dict[str, Any]
 ) -> xr.DataTree:
+    from arviz_base import dict_to_dataset
+
     visible, hidden = f"{name}_unit", f"{name}_hidden_unit"
     posterior = {name if key == "states" else f"{name}_{key}": x for key, x in kept.items()}
     parameters = recorded_parameters(name, machine, (visible, hidden))

@@ -16,7 +16,9 @@ from rich.table import Column
 from pymc_rbm.blocks import hidden_children, is_hidden, visible_kind
 from pymc_rbm.checks import whole_number
 from pymc_rbm.corrections import tuned_caution
+from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.interrupts import DeferredInterrupt
+from pymc_rbm.lookup import machine_of_rv, rbm_of
 from pymc_rbm.transitions import compile_transition
 
 __all__ = ["BlockGibbs", "register"]
@@ -71,7 +73,8 @@ class BlockGibbs(BlockedStep):
     ``flipped``, the share of sampled units that changed, ``visible_mean`` and ``hidden_mean``, the mean activations
     (the hidden one as probability given v), ``accepted``, the mean acceptance probability of proposals that change
     something (1 where all conditionals are exact), and ``sweeps``, the number of sweeps a draw, by which `diagnose`
-    states autocorrelation in sweeps.
+    states autocorrelation in sweeps; ``blocks``, how many groups of units a sweep updates one after the other (two in a
+    restricted machine, the colours or the units of a general one).
 
     References
     ----------
@@ -87,6 +90,7 @@ class BlockGibbs(BlockedStep):
         "hidden_mean": (np.float64, []),
         "sweeps": (np.int64, []),
         "accepted": (np.float64, []),
+        "blocks": (np.int64, []),
     }
     _state_class = BlockGibbsState
 
@@ -109,6 +113,8 @@ class BlockGibbs(BlockedStep):
         self.vars = get_value_vars_from_user_vars(vars, model)
         rvs = [model.values_to_rvs[value] for value in self.vars]
         _check(model, rvs)
+        machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not is_hidden(rv)]
+        self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
         self._inputs, self._ranges, self._function = compile_transition(model, rvs, self.sweeps, compile_kwargs or {})
         self.tune = True
         self._forget()
@@ -138,7 +144,7 @@ class BlockGibbs(BlockedStep):
             ]
             self.caution, self.tuned = np.array(tuned), self.tuned + 1
         accepted = float(np.mean(rates)) if rates else 1.0
-        return {**point, **values}, [{**stats, "sweeps": self.sweeps, "accepted": accepted}]
+        return {**point, **values}, [{**stats, "sweeps": self.sweeps, "accepted": accepted, "blocks": self.blocks}]
 
     @staticmethod
     def competence(var, has_grad=False):

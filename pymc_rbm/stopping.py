@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.checks import unit_data, whole_number
-from pymc_rbm.likelihood import free_energies
 from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.marginals import free_energies
 
 __all__ = ["LearningStatus", "StopOnGap", "StopOnLikelihood"]
 

@@ -109,7 +109,7 @@ def _sweep_all(machine, base, x, betas, partners, rng, sweeps):
     def one(beta, other, v, rng, *parameters):
         inner, inner_base = machine.with_parameters(parameters[:n]), base.with_parameters(parameters[n:])
         here, there = (inner.interpolate(inner_base, t) for t in (beta, other))
-        (v, _), rng = run_sweeps(here, [v, None], rng, sweeps)
+        (v, *_), rng = run_sweeps(here, here.at(v), rng, sweeps)
         return rng, v, here.free_energy(v) - there.free_energy(v)
 
     rng, x, gain = pytensor.scan(

@@ -71,12 +71,15 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
 
 def _statistics(described, values, new) -> list[TensorVariable]:
     changed = [pt.neq(new[x], x) for x in values]
+    with_hidden = [(machine, v) for machine, v in described if len(machine.layers) > 1]
     has_energy = all(machine.layers[VISIBLE].bias is not None for machine, _ in described)
     statistics = [
         sum(machine.free_energy(v).mean() for machine, v in described) if has_energy else np.nan,
         sum(x.sum() for x in changed) / sum(x.size for x in changed),
         sum(v.mean() for _, v in described) / len(described),
-        sum(machine.mean(HIDDEN, [v, None]).mean() for machine, v in described) / len(described),
+        sum(machine.mean(HIDDEN, machine.at(v)).mean() for machine, v in with_hidden) / len(with_hidden)
+        if with_hidden
+        else np.nan,
     ]
     return [pt.as_tensor(s).astype("float64") for s in statistics]
 
@@ -95,7 +98,8 @@ def _updated(block: Block, new: dict[Variable, TensorVariable]) -> Block:
 
 def _transition(block: Block, n: int, rng: TensorVariable, theta: dict[int, TensorVariable]):
     """Return the new state, the next rng and, for each corrected layer, acceptance and number of proposals."""
-    alone = len(block.rvs) + (block.state[HIDDEN] is None) < 2  # the other layer is given: one exact draw will do
+    # The other layer is given: one exact draw will do.
+    alone = len(block.held) > 1 and sum(held is not True for held in block.held) < 2
     depends = any(set(ancestors(e.outputs)) & set(e.layers) for e in block.offsets.values())
     if block.proposals or depends:
         return _repeated(block, n, rng, theta)

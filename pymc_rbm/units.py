@@ -16,9 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
-__all__ = ["Bernoulli", "Unit", "logsumexp", "unit_of", "zeros_like"]
+__all__ = ["Bernoulli", "Unit", "floating", "logsumexp", "unit_of", "zeros_like"]
 
 
 class Unit(ABC):
@@ -34,6 +35,8 @@ class Unit(ABC):
     """Whether ``log base(x)`` is -x²/2σ² with values without an upper end: coupled, such units may not normalise."""
     integrable: ClassVar[bool] = False
     """Whether it is so on the whole line, so that layers of such units integrate jointly."""
+    one_sided: ClassVar[bool] = False
+    """Whether quadratic units cannot be negative: inhibition between two of them never hurts."""
 
     @property
     @abstractmethod
@@ -45,9 +48,29 @@ class Unit(ABC):
         """Entries of a state that are one unit."""
         return 1
 
+    def parts(self, size: Any) -> list[tuple[Unit, Any]]:
+        """Families that stand side by side in a layer of ``size`` entries, each with the number of its entries."""
+        return [(self, size)]
+
+    def count(self, size: int) -> int:
+        """Return the number of units in a layer of ``size`` entries."""
+        return sum(n // unit.width for unit, n in self.parts(size))
+
+    def check_size(self, size: int | None, side: str) -> None:
+        """Refuse a layer whose entries are no whole number of units."""
+        if size is not None and size % self.width:
+            raise ValueError(
+                f"{size} {side} entries are no whole number of {self!r} units, which take {self.width} entries each."
+            )
+
+    def at(self, entries: Any) -> Unit:
+        """Return the units that take the given entries of a layer: whole units, in order."""
+        each: list[Any] = [p if p is None or isinstance(p, Variable) else np.asarray(p) for p in self.parameters]
+        return self.with_parameters([p[..., entries] if np.ndim(p) else p for p in each])
+
     @property
     @abstractmethod
-    def middle(self) -> float:
+    def middle(self) -> Any:
         """A mean far from the extremes: estimates of means are shrunk to it by one row, so that none is certain."""
 
     @property
@@ -79,6 +102,16 @@ class Unit(ABC):
     @abstractmethod
     def states(self) -> tuple[Any, ...] | None:
         """The values that one unit can take (tuples of ``width`` entries), or None where they cannot be listed."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether the values of all units can be listed."""
+        return self.states is not None
+
+    @property
+    def ends(self) -> tuple[Any, Any]:
+        """The least and the greatest value of finite units, by entry where entries differ."""
+        return np.min(self.states), np.max(self.states)  # type: ignore[arg-type]
 
     @abstractmethod
     def contains(self, x: TensorVariable) -> TensorVariable:
@@ -116,15 +149,20 @@ class Unit(ABC):
         """What stands for a state or a bias wherever the two, or states and weights, are multiplied."""
         return x
 
+    def curvature(self, x: Any) -> Any:
+        """Of quadratic units, the 1/σ² of the log base, by entry of ``x``; the least where it depends on the value."""
+        return self.scaled(pt.ones_like(x))
+
     def offset(self, bias: Any) -> Any:
         """The part of the energy that depends on the bias alone, by entry."""
         return zeros_like(bias)
 
     def level(self, mean: Any) -> Any:
         """Where a mean lies between the extremes, from 0 to 1; one half where there are none."""
-        if self.states is None:
+        if not self.finite:
             return 0.5 + 0 * mean
-        return (mean - np.min(self.states)) / (np.max(self.states) - np.min(self.states))
+        low, high = self.ends
+        return (mean - low) / (high - low)
 
 
 @dataclass(frozen=True)
@@ -180,17 +218,32 @@ class Bernoulli(Unit):
 def unit_of(text: str) -> Unit:
     """Return the unit with the given ``repr``; ValueError if there is none."""
     try:
-        call: Any = ast.parse(text, mode="eval").body
-        arguments = {x.arg: ast.literal_eval(x.value) for x in call.keywords}
-        family = {family.__name__: family for family in _families(Unit)}[call.func.id]
-        return family(*map(ast.literal_eval, call.args), **arguments)
+        unit = _value_of(ast.parse(text, mode="eval").body)
+        if not isinstance(unit, Unit):
+            raise TypeError
+        return unit
     except (AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
         raise ValueError(f"{text!r} is no unit of this version of pymc_rbm.") from error
+
+
+def _value_of(node: Any) -> Any:
+    """The value of a literal, in which families may be called."""
+    if isinstance(node, ast.Tuple):
+        return tuple(map(_value_of, node.elts))
+    if not isinstance(node, ast.Call):
+        return ast.literal_eval(node)
+    family = {family.__name__: family for family in _families(Unit)}[node.func.id]  # type: ignore[attr-defined]
+    return family(*map(_value_of, node.args), **{str(x.arg): _value_of(x.value) for x in node.keywords})
 
 
 def _families(family: Any) -> list[Any]:
     below = [x for child in family.__subclasses__() for x in _families(child)]
     return below or [family]
+
+
+def floating(p: Any) -> TensorVariable:
+    """A unit's parameter as a tensor; numbers by PyTensor's floating type (2.0 alone would become float32)."""
+    return p if isinstance(p, Variable) else pt.as_tensor(np.asarray(p, dtype=pytensor.config.floatX))
 
 
 def zeros_like(x: Any) -> TensorVariable:

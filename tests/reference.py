@@ -103,6 +103,12 @@ def values(family, nodes=200):
         return [(tuple(int(k == x) for k in range(parameter)), 0.0) for x in range(parameter)]
     if kind == "binomial":
         return [((x,), math.log(math.comb(parameter, x))) for x in range(parameter + 1)]
+    if kind == "drelu":  # two panels: there is a kink at zero
+        points, weights = np.polynomial.legendre.leggauss(nodes // 2)
+        panels = [
+            (sign * 8 * (x + 1), math.log(8 * w)) for sign in (-1, 1) for x, w in zip(points, weights, strict=True)
+        ]
+        return [((x,), w) for x, w in sorted(panels)]
     low, high = (0.0, 20.0) if kind == "rectified" else (-16.0, 16.0)
     points, weights = np.polynomial.legendre.leggauss(nodes)
     half = (high - low) / 2
@@ -126,6 +132,10 @@ def sigma_of(family):
 
 def own_energy(family, x, bias):
     sigma = sigma_of(family)
+    if family[0] == "drelu":
+        up, down, theta = family[1]
+        own = sum((up if xi > 0 else down) * xi**2 / 2 + theta * abs(xi) for xi in x)
+        return own - sum(b * xi for b, xi in zip(bias, x, strict=True))
     if sigma is None:
         return -sum(b * xi for b, xi in zip(bias, x, strict=True))
     return sum((xi - b) ** 2 / (2 * sigma**2) for b, xi in zip(bias, x, strict=True))

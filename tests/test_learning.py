@@ -14,10 +14,12 @@ import xarray as xr
 
 import pymc_rbm as pmr
 from pymc_rbm.centring import centred
-from pymc_rbm.estimators import surrogate_log_partition
+from pymc_rbm.defaults import correlation, default_method, default_rate
+from pymc_rbm.estimators import persistent, surrogate_log_partition
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.observed import observed_machines
 from pymc_rbm.run import _shuffled
+from pymc_rbm.tempering import tempered
 
 
 def model_of(data, hidden=4, prior=pm.Flat, **kwargs):
@@ -551,19 +553,26 @@ def test_callbacks():
         pmr.fit(1, on_epoch=3, progressbar=False)
 
 
-def test_default_rate_follows_the_correlation_of_the_data():
-    """0.1 for weakly correlated units; less where one direction of the data has most of the variance."""
+def test_default_method_and_rate_follow_the_correlation_of_the_data():
+    """PCD at 0.1 for weak correlation, less for a strong one; tempering where it makes two groups."""
     rng = np.random.default_rng(1)
-    level = rng.random((500, 1)) < 0.5
-    strong = (rng.random((500, 30)) < np.where(level, 0.9, 0.1)).astype("int8")
-    covariance = np.cov(strong.T)
-    np.fill_diagonal(covariance, 0)
-    strength = np.linalg.eigvalsh(covariance)[-1]
-    assert strength > 3
-    for data, expected in ((strong, 0.1 / strength), (pmr.datasets.bars_and_stripes(3).values, 0.1)):
-        with model_of(data, 2):
-            learned = pmr.fit(1, random_seed=1, progressbar=False)
-        assert float(learned["learning"]["learning_rate"][0]) == pytest.approx(expected, rel=1e-9)
+    level = rng.random((500, 1))
+    groups = (rng.random((500, 30)) < np.where(level < 0.5, 0.9, 0.1)).astype("int8")
+    between = (rng.random((500, 30)) < level).astype("int8")  # strong, too, but no groups
+    for data, method, splits in ((groups, tempered, True), (between, persistent, False), (DATA, persistent, False)):
+        covariance = np.cov(data.T)
+        np.fill_diagonal(covariance, 0)
+        strength = max(1.0, np.linalg.eigvalsh(covariance)[-1])
+        assert (strength > 2) == (data is not DATA)
+        with model_of(data, 2) as model:
+            found = [correlation(x) for x in observed_machines(model)]
+        assert [x.splits for x in found] == [splits]
+        assert default_method(found) is method
+        assert default_rate(found, swaps=False) == pytest.approx(0.1 / strength, rel=1e-9)
+    with model_of(groups, 2):
+        learned = pmr.fit(1, random_seed=1, progressbar=False)
+    assert (learned.attrs["method"], learned.attrs["sweeps"]) == ("tempered", 1)
+    assert float(learned["learning"]["learning_rate"][0]) == 0.3
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pymc_rbm"
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DIRECTION = [name for name in re.findall(r"^(\w+)\.py  ", README, flags=re.M) if name != "__main__"]
+DIRECTION = [name for name in re.findall(r"^([\w/]+)\.py  ", README, flags=re.M) if name != "__main__"]
 """README's list of the design: each file may import only from files that stand before it."""
 
 WITHOUT_PYMC = [*DIRECTION[: DIRECTION.index("random_variables")], "schedules", "datasets", "plots"]
@@ -40,13 +40,16 @@ def imports(name):
 
 
 def test_imports_point_one_way():
-    files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    paths = [path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py")]
+    files = {name for name in paths if not name.endswith("__")}
     assert files == set(DIRECTION)
     assert len(files) == len(DIRECTION) > 20
     for i, name in enumerate(DIRECTION):
-        own = {x.split(".")[1] for x in imports(name) if x.startswith("pymc_rbm.")}
+        own = {x.removeprefix("pymc_rbm.").replace(".", "/") for x in imports(name) if x.startswith("pymc_rbm.")}
         assert own <= set(DIRECTION[:i]), f"{name} imports {own - set(DIRECTION[:i])}"
         assert "pymc_rbm" not in imports(name)
+        if not name.startswith("kernels/"):  # nobody but gibbs knows the kernels, by one door
+            assert {x for x in own if x.startswith("kernels/")} <= ({"kernels/entry"} if name == "gibbs" else set())
 
 
 def test_only_distributions_and_what_follows_import_pymc():
@@ -54,9 +57,18 @@ def test_only_distributions_and_what_follows_import_pymc():
         assert not [x for x in imports(name) if x.split(".")[0] == "pymc"], name
 
 
-def test_importing_touches_nothing_of_jax():
-    code = "import sys, pymc_rbm; assert not [m for m in sys.modules if m == 'jax' or m.startswith('jax.')]"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def loaded_by(code):
+    """Names of the top-level packages, and of scipy's subpackages, that a fresh process loads for ``code``."""
+    code += "; import sys; print(*{'.'.join(m.split('.')[: 1 + m.startswith('scipy.')]) for m in sys.modules})"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_importing_is_light():
+    """What takes long to import is imported where it is used; what PyMC itself loads does not count."""
+    heavy = {"arviz", "arviz_base", "arviz_plots", "arviz_stats", "h5netcdf", "jax", "matplotlib", "numba", "sklearn"}
+    heavy |= {"scipy.optimize", "scipy.special", "scipy.stats"}
+    assert not heavy & (loaded_by("import pymc_rbm") - loaded_by("import pymc"))
+    assert "arviz" in loaded_by("import pymc_rbm, arviz")
 
 
 def test_pymc_is_bounded_at_the_next_minor():

@@ -27,6 +27,8 @@ UNITS = {
 }
 """The unit, how the reference names it, and how many of them a side has."""
 PAIRS = list(product(UNITS, UNITS))
+UNITS["drelu"] = pmr.DReLU(0.7, 2.0, -0.6), ("drelu", (0.7, 2.0, -0.6)), 1
+PAIRS += [("drelu", "bernoulli"), ("categorical", "drelu"), ("drelu", "gaussian")]
 pairs = pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 
 

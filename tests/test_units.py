@@ -18,6 +18,7 @@ UNITS = [
     pmr.Binomial(4),
     pmr.Gaussian(0.7),
     pmr.Rectified(1.3),
+    pmr.DReLU(0.7, 2.0, 0.3),
 ]
 FINITE = [unit for unit in UNITS if unit.states is not None]
 REAL = [unit for unit in UNITS if unit.states is None]
@@ -36,11 +37,16 @@ def log_weight(unit, x, field):
     product = sum(a * b for a, b in zip(np.atleast_1d(x), np.atleast_1d(field), strict=True))
     if isinstance(unit, pmr.Binomial):
         return product + math.log(math.comb(unit.n, int(x)))
+    if isinstance(unit, pmr.DReLU):
+        gamma = unit.gamma_plus if x > 0 else unit.gamma_minus
+        return product - gamma * x**2 / 2 - unit.theta * abs(x)
     return product if unit.states else product - x**2 / (2 * unit.sigma**2)
 
 
 def density(unit, field):
     """Normaliser, mean and variance of one real unit by quadrature around its largest weight."""
+    if isinstance(unit, pmr.DReLU):
+        return two_sided_density(unit, field)
     top = max(unit.sigma**2 * field, 0.0 if isinstance(unit, pmr.Rectified) else -np.inf)
     low = max(top - 12 * unit.sigma, 0) if isinstance(unit, pmr.Rectified) else top - 12 * unit.sigma
     peak = log_weight(unit, top, field)
@@ -61,6 +67,19 @@ def density(unit, field):
     return peak + math.log(z), low + first / z, second / z - (first / z) ** 2
 
 
+def two_sided_density(unit, field):
+    """The same, as the sum of a rectified unit and the mirror image of another."""
+    halves = [
+        density(pmr.Rectified(gamma**-0.5), sign * field - unit.theta)
+        for sign, gamma in ((1, unit.gamma_plus), (-1, unit.gamma_minus))
+    ]
+    log_z = np.logaddexp(halves[0][0], halves[1][0])
+    p = [math.exp(z - log_z) for z, _, _ in halves]
+    mean = p[0] * halves[0][1] - p[1] * halves[1][1]
+    second = sum(weight * (variance + first**2) for weight, (_, first, variance) in zip(p, halves, strict=True))
+    return log_z, mean, second - mean**2
+
+
 @each
 def test_mean_is_the_derivative_of_the_log_normaliser(unit):
     field, values = pt.dvector(), layer_of(unit, FIELDS)
@@ -72,7 +91,7 @@ def test_mean_is_the_derivative_of_the_log_normaliser(unit):
     assert np.isfinite(value).all()
     assert np.isfinite(mean).all()
     # The derivative of log erfcx is a difference of numbers of the size of the field; the mean is not.
-    rtol = 1e-9 if isinstance(unit, pmr.Rectified) else 1e-12
+    rtol = 1e-9 if isinstance(unit, pmr.Rectified | pmr.DReLU) else 1e-12
     np.testing.assert_allclose(derivative, mean, rtol=rtol, atol=1e-15)
 
 
@@ -155,11 +174,20 @@ def test_real_samples_have_the_right_distribution(unit):
     """Kolmogorov's distance to the distribution function, below its value at a probability of 1e-6."""
     n = 20_000
     for f, x in zip([-40.0, -5.0, 0.4, 8.0], draw(unit, [-40.0, -5.0, 0.4, 8.0], n).T, strict=True):
-        z = unit.sigma * f
-        upper = special.log_ndtr(z - np.sort(x) / unit.sigma)
-        below = 1 - np.exp(upper - special.log_ndtr(z)) if isinstance(unit, pmr.Rectified) else 1 - np.exp(upper)
-        distance = np.abs(below - (np.arange(n) + 0.5) / n).max()
+        distance = np.abs(distribution(unit, np.sort(x), f) - (np.arange(n) + 0.5) / n).max()
         assert distance < np.sqrt(-np.log(1e-6 / 2) / 2 / n)
+
+
+def distribution(unit, x, f):
+    """The distribution function at x of a unit with field f."""
+    if isinstance(unit, pmr.DReLU):
+        up, down = (pmr.Rectified(gamma**-0.5) for gamma in (unit.gamma_plus, unit.gamma_minus))
+        p = special.expit(density(up, f - unit.theta)[0] - density(down, -f - unit.theta)[0])
+        below = 1 - distribution(down, np.maximum(-x, 0), -f - unit.theta)
+        return np.where(x < 0, (1 - p) * below, 1 - p + p * distribution(up, np.maximum(x, 0), f - unit.theta))
+    z = unit.sigma * f
+    upper = special.log_ndtr(z - x / unit.sigma)
+    return 1 - np.exp(upper - special.log_ndtr(z)) if isinstance(unit, pmr.Rectified) else 1 - np.exp(upper)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -208,7 +236,7 @@ def test_support(unit):
         for state in unit.states:
             assert inside(np.atleast_1d(np.array(state, dtype=float))).all()
     for bad in (np.nan, np.inf, -3.5, 0.5, 7.0):
-        allowed = unit.states is None and np.isfinite(bad) and (bad > 0 or isinstance(unit, pmr.Gaussian))
+        allowed = unit.states is None and np.isfinite(bad) and (bad > 0 or not isinstance(unit, pmr.Rectified))
         assert inside(np.full(unit.width, bad)).all() == allowed
 
 
@@ -223,6 +251,8 @@ def test_categories_are_whole_groups():
     [
         (lambda: pmr.Gaussian(0.0), "sigma must be positive"),
         (lambda: pmr.Rectified([1.0, np.nan]), "sigma must be positive"),
+        (lambda: pmr.DReLU(gamma_minus=0.0), "gamma_minus must be positive and finite"),
+        (lambda: pmr.DReLU(theta=np.inf), "theta must be finite"),
         (lambda: pmr.Categorical(1), "q must be a whole number of at least 2"),
         (lambda: pmr.Binomial(0), "n must be a whole number of at least 1"),
     ],

@@ -1,0 +1,253 @@
+"""Missing units given the observed ones: clamped Gibbs, all rows and chains side by side."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from pytensor.compile.io import In, Out
+from rich.progress import track
+
+from pymc_rbm.checks import unit_data, whole_number
+from pymc_rbm.conditional import has_rows, machine_of_row
+from pymc_rbm.gibbs import sweeps as run_sweeps
+from pymc_rbm.interrupts import DeferredInterrupt
+from pymc_rbm.lookup import named_machines
+from pymc_rbm.machine import VISIBLE, Machine, machine_of
+from pymc_rbm.measures import convergence
+from pymc_rbm.precision import check_normalisable
+from pymc_rbm.records import recorded_names
+from pymc_rbm.thresholds import ESS, RHAT
+
+__all__ = ["inpaint"]
+
+DIRECTIONS = 2
+MOST_BYTES = 2**31
+TUNING_CHUNK = 100  # sweeps between two looks at Ctrl-C
+
+
+def inpaint(
+    target: Any,
+    learned: Any,
+    data: Any,
+    *,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    sweeps: int = 1,
+    states: bool = True,
+    name: str | None = None,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+) -> xr.DataTree:
+    """Draw the missing units of each row given its observed ones, ``p(v_missing | v_observed)``, by clamped Gibbs.
+
+    Draws are coherent: the missing units of a draw belong together, and to the observed ones beside them. (The
+    posterior predictive of a masked variable joins the trace's missing units with *freshly drawn* observed ones.)
+    Clamped generation is the same thing: give the units that are to hold, the labels beside an image, say, and mask
+    the rest.
+
+    Parameters
+    ----------
+    target : Machine, RBM variable, PyMC model with one machine, or what `fit` returned
+        With any units, with or without hidden ones. Where biases differ by row, ``data`` must be those rows.
+    learned : DataTree or None
+        What `fit` returned, if the parameters of ``target`` are random variables.
+    data : masked array, or array or DataArray with NaN, shape (rows, visible) or (visible,)
+        Masked and NaN entries are missing.
+    draws, tune : int, default 1000
+        Stored draws of each chain, and sweeps before the first, which are thrown away.
+    chains : int, default 4
+        Of each row. Missing units start dispersed, each chain at a level of its own, so that chains can disagree.
+    sweeps : int, default 1
+        Per stored draw.
+    states : bool, default True
+        Whether to keep the completed rows. Their mean and the functionals are always kept.
+    name : str, optional
+        Of the visible units in the result. Default: that of ``target`` if it has one, else "v".
+    random_seed : int or Generator, optional
+        The same seed gives the same draws.
+    progressbar : bool, default True
+
+    Returns
+    -------
+    DataTree
+        ``posterior``, dims (chain, draw, row, …): the completed rows ``{name}``, ``{name}_free_energy`` (the energy of
+        the joint state where hidden units do not sum out) and ``{name}_projection``, of the missing units' conditional
+        means on two random directions. ``mean``: ``{name}``, the mean of the completed rows, by averaging
+        the units' conditional means (less noise than averaging draws), and ``{name}_missing``. ``convergence``, by row:
+        ``rhat`` and ``ess`` (bulk), the worst over the functionals, NaN where nothing is missing, and ``converged``.
+        Dims and coords are those of ``data``, if it has any. Ctrl-C returns the draws so far, with a warning and
+        ``attrs["interrupted"] = 1``.
+
+    Raises
+    ------
+    ValueError
+        Before any work, if nothing is missing, an observed entry is no state of its unit, entries of one unit are
+        missing in part, sizes do not fit, or the states would need more than 2 GiB.
+
+    Warns
+    -----
+    UserWarning
+        If rows have an R-hat above 1.01 (and above what chance explains) or an ESS below 400. Two modes that agree in
+        both directions and the free energy have probability zero; a mode that no chain has met stays unseen.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> machine = pmr.restricted(np.array([[4.0], [4.0]]), np.array([-2.0, -2.0]), np.array([-4.0]))
+    >>> found = pmr.inpaint(machine, None, [1, np.nan], random_seed=1, progressbar=False)
+    >>> found["posterior"]["v"].shape
+    (4, 1000, 1, 2)
+    """
+    draws, chains, sweeps = (
+        whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("sweeps", sweeps))
+    )
+    tune = whole_number("tune", tune, 0)
+    machine = machine_of(target, learned)
+    name = name or _name_of(target)
+    rows = _checked(machine, data, draws * chains if states else 0)
+    held = ~np.ma.getmaskarray(rows)
+    lengths = draws, tune, sweeps
+    kept, means = _run(machine, rows, held, np.random.default_rng(random_seed), chains, lengths, states, progressbar)
+    done = kept["projection"].shape[1]
+    if done < draws:
+        warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
+    attrs = {"created_by": "pymc_rbm.inpaint", "sweeps": sweeps, "tune": tune, "interrupted": int(done < draws)}
+    tree = _tree(name, kept, means, held, data)
+    tree.attrs = attrs
+    worst = tree["convergence"].to_dataset()
+    wrong = ~worst["converged"].values
+    if wrong.any() and done == draws:
+        warnings.warn(
+            f"{wrong.sum()} of {len(held)} rows have not converged: R-hat up to {float(worst['rhat'].max()):.3f}, ESS "
+            f"down to {float(worst['ess'].min()):.0f}. Raise draws and tune, or sweeps; see the group convergence.",
+            stacklevel=2,
+        )
+    return tree
+
+
+def _name_of(target: Any) -> str:
+    if isinstance(target, pm.Model):
+        return next(iter(named_machines(target)))
+    return recorded_names(target)[0] if isinstance(target, xr.DataTree) else getattr(target, "name", None) or "v"
+
+
+def _checked(machine: Machine, data: Any, kept: int) -> np.ma.MaskedArray:
+    """The data as masked rows of states, or ValueError."""
+    values = data.values if isinstance(data, xr.DataArray) else data
+    if not np.ma.isMaskedArray(values):
+        values = np.ma.masked_invalid(np.asarray(values, dtype="float64"))
+    values = values[None] if values.ndim == 1 else values
+    biases = [np.shape(layer.bias) for layer in machine.layers]
+    values = unit_data(values, machine.layers[VISIBLE].unit, biases[VISIBLE][-1], "data")
+    if values.ndim != 2 or not np.ma.getmaskarray(values).any():
+        raise ValueError(
+            f"data must be rows of which some entries are missing (masked, or NaN); got shape {values.shape} with "
+            f"{np.ma.getmaskarray(values).sum()} missing entries."
+        )
+    wanted = {shape[0] for shape in biases if len(shape) > 1} - {1}
+    if wanted - {len(values)}:
+        raise ValueError(f"The biases differ by row, for {wanted.pop()} rows; data have {len(values)}.")
+    if kept * values.data.nbytes > MOST_BYTES:
+        raise ValueError(
+            f"{kept} draws of {values.shape} states need {kept * values.data.nbytes / 2**30:.1f} GiB. Keep the mean "
+            "only (states=False), or take fewer rows or draws, with more sweeps each."
+        )
+    one = machine_of_row(machine, row=0) if has_rows(machine) else machine
+    if not all(np.isfinite(p).all() for p in machine.parameters):
+        raise ValueError("The machine's parameters contain NaN or infinity.")
+    check_normalisable(one.numeric())
+    return values
+
+
+def _run(machine, rows, held, rng, chains, lengths, states, progressbar):
+    """Run the chains; return what was kept as (chain, draw, row, …) and the mean of the conditional means."""
+    draws, tune, sweeps = lengths
+    parameters = [np.asarray(p, dtype="float64") for p in machine.parameters]
+    start, advance = _functions(machine.template, tuple(p.ndim for p in parameters))
+    directions = rng.standard_normal((rows.shape[1], DIRECTIONS)) / np.sqrt(rows.shape[1])
+    rng, *state = start(rng, chains, rows.filled(0), held, *parameters)
+    tuning = [min(TUNING_CHUNK, tune - done) for done in range(0, tune, TUNING_CHUNK)]
+    kept: list[list[np.ndarray]] = []
+    total = np.zeros(rows.shape)
+    with DeferredInterrupt() as interrupt:
+        steps = [*tuning, *([sweeps] * draws)]
+        for i, n in enumerate(track(steps, "Inpainting", disable=not progressbar, transient=True)):
+            rng, energy, projection, mean, *state = advance(rng, *state, n, held, directions, *parameters)
+            if i >= len(tuning):
+                kept.append([energy, projection, *state[: int(states)]])
+                total += mean
+            if interrupt.pending:
+                break
+    if not kept:
+        raise KeyboardInterrupt
+    named = zip(("free_energy", "projection", "states"), zip(*kept, strict=True), strict=False)
+    return {key: np.stack(x, axis=1) for key, x in named}, total / len(kept)
+
+
+@lru_cache(maxsize=16)
+def _functions(template: Machine, ndims: tuple[int, ...]):
+    """The start states of all layers, and one stored draw of all chains."""
+    parameters = [pt.tensor(dtype="float64", shape=(None,) * n) for n in ndims]
+    machine, rng = template.with_parameters(parameters), pt.random.rng("rng")
+    units = [layer.unit for layer in machine.layers]
+    chains, held, directions, n = pt.lscalar("chains"), pt.bmatrix("held"), pt.dmatrix("directions"), pt.lscalar("n")
+    rows, is_held = pt.matrix("rows", dtype=units[VISIBLE].dtype), held.astype(bool)
+    first, next_rng = [], rng
+    for layer in machine.layers:
+        shape = (chains, rows.shape[0], layer.bias.shape[-1])
+        next_rng, x = layer.unit.dispersed(shape, next_rng)
+        first.append(pt.where(is_held, rows, x).astype(layer.unit.dtype) if layer is machine.layers[VISIBLE] else x)
+    options = {"on_unused_input": "ignore"}
+    inputs = [rng, chains, rows, held, *parameters]
+    start = pytensor.function(inputs, [next_rng, *first], mode="FAST_COMPILE", **options)  # runs once
+
+    state = [pt.tensor(dtype=unit.dtype, shape=(None, None, None)) for unit in units]
+    new, next_rng = run_sweeps(machine, state, rng, n, clamped=[is_held, *[None] * (len(units) - 1)])
+    mean = pt.where(is_held, new[VISIBLE], machine.mean(VISIBLE, new))
+    try:
+        energy = machine.free_energy(new[VISIBLE])
+    except ValueError:  # hidden layers that are coupled to each other
+        energy = machine.energy(new)
+    outputs = [Out(next_rng, borrow=True), energy, pt.dot(mean, directions), mean.mean(0), *new]
+    inputs = [In(rng, mutable=True), *state, n, held, directions, *parameters]
+    return start, pytensor.function(inputs, outputs, **options)
+
+
+def _tree(name: str, kept: dict[str, np.ndarray], means: np.ndarray, held: np.ndarray, data: Any) -> xr.DataTree:
+    row, unit, coords = f"{name}_row", f"{name}_unit", {}
+    if isinstance(data, xr.DataArray):
+        row, unit = (row, *map(str, data.dims))[-2:]
+        coords = {str(key): x for key, x in data.coords.items()}
+    lead = ("chain", "draw", row)
+    dims = {"states": (*lead, unit), "free_energy": lead, "projection": (*lead, f"{name}_direction")}
+    posterior = xr.Dataset({name if key == "states" else f"{name}_{key}": (dims[key], x) for key, x in kept.items()})
+    posterior = posterior.assign_coords({key: np.arange(posterior.sizes[key]) for key in ("chain", "draw")})
+    of_rows = {key: x for key, x in coords.items() if unit not in x.dims}
+    groups = {
+        "posterior": posterior.assign_coords(coords if "states" in kept else of_rows),
+        "mean": xr.Dataset({name: ((row, unit), means), f"{name}_missing": ((row, unit), ~held)}, coords=coords),
+        "convergence": _convergence(kept, row, held).assign_coords(of_rows),
+    }
+    return xr.DataTree.from_dict(groups)
+
+
+def _convergence(kept: dict[str, np.ndarray], row: str, held: np.ndarray) -> xr.Dataset:
+    """R-hat and ESS of each row, the worst over its functionals; of what is constant there is nothing to say."""
+    found = {"rhat": np.full(len(held), np.nan), "ess": np.full(len(held), np.nan)}
+    converged = np.ones(len(held), dtype=bool)
+    for i in np.flatnonzero(~held.all(1)):
+        of_row = convergence({key: x[:, :, i] for key, x in kept.items() if key != "states"})
+        moving = of_row.dropna("functional", subset=["rhat"])
+        if moving.sizes["functional"]:
+            found["rhat"][i], found["ess"][i] = moving["rhat"].max(), moving["ess_bulk"].min()
+            agree = (moving["rhat"] <= np.maximum(RHAT, moving["rhat_by_chance"])).all()
+            converged[i] = agree and found["ess"][i] >= ESS
+    return xr.Dataset({key: (row, x) for key, x in (found | {"converged": converged}).items()})

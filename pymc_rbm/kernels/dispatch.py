@@ -1,0 +1,45 @@
+"""How numba runs the Ops of `operations`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import from_dtype, types
+from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
+from pytensor.link.numba.dispatch.compile_ops import numba_deepcopy
+
+from pymc_rbm.kernels.compiling import VERSION
+from pymc_rbm.kernels.operations import SweepKernel
+from pymc_rbm.kernels.pointers import through_pointer
+from pymc_rbm.kernels.sweep import sweep_rows
+from pymc_rbm.kernels.uniforms import seeded
+
+__all__ = ["VERSION"]
+
+
+def _array(dtype, ndim):
+    return types.Array(from_dtype(np.dtype(dtype)), ndim, "C")
+
+
+@register_funcify_default_op_cache_key(SweepKernel)
+def _sweep_kernel(op, node, **kwargs):
+    spins, held, inplace = op.spins, op.held, op.inplace
+    dtype = node.inputs[4].dtype
+    states, weights, bias, masks = _array("int8", 2), _array(dtype, 2), _array(dtype, 1), _array("bool", 2)
+    pair = types.UniTuple(types.boolean, 2)
+    arguments = (_array("uint32", 1), types.int64, states, states, weights, bias, bias, masks, masks, pair, pair)
+    run = through_pointer(sweep_rows, types.void(*arguments))
+
+    @numba_njit
+    def sweep_kernel(rng, n, v, h, weights, b, c, held_v, held_h):
+        if not inplace:
+            rng = numba_deepcopy(rng)
+        if len(v) != len(h):
+            raise ValueError("The layers have different numbers of rows.")
+        v, h = v.copy(), h.copy()
+        weights, b, c = np.ascontiguousarray(weights), np.ascontiguousarray(b), np.ascontiguousarray(c)
+        held_v, held_h = np.ascontiguousarray(held_v), np.ascontiguousarray(held_h)
+        run(seeded(rng), np.int64(n.item()), v, h, weights, b, c, held_v, held_h, spins, held)
+        return v, h, rng
+
+    # The types of the inputs are part of numba's key, but the pointer is chosen by them here.
+    return sweep_kernel, VERSION + (dtype == "float32")

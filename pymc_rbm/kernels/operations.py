@@ -1,0 +1,56 @@
+"""Kernels as Ops. How numba runs them is `dispatch`, which is loaded when a kernel is used."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.tensor.random.utils import custom_rng_deepcopy
+
+__all__ = ["SweepKernel"]
+
+Pair = tuple[bool, ...]
+
+
+class SweepKernel(Op):
+    """Sweeps of two binary layers whose rows share their parameters.
+
+    Inputs: generator, number of sweeps, v and h (rows, units) as int8, W, b, c of one floating type, masks of held
+    units (rows, units), or (0, units) where there are none. Outputs: v, h, generator.
+
+    Parameters
+    ----------
+    spins, held : pairs of bool
+        By layer: whether the units are -1 and 1, whether all of them are held.
+    inplace : bool
+        Whether the generator is advanced in place.
+    """
+
+    __props__ = ("spins", "held", "inplace")
+
+    def __init__(self, spins: Pair, held: Pair, inplace: bool = False):
+        self.spins, self.held, self.inplace = spins, held, inplace
+        if inplace:
+            self.destroy_map = {2: [0]}
+
+    def make_node(self, rng, n, v, h, weights, b, c, held_v, held_h):
+        """Return the node; see the class for the inputs."""
+        inputs = [rng, *map(pt.as_tensor, (n, v, h, weights, b, c, held_v, held_h))]
+        return Apply(self, inputs, [inputs[2].type(), inputs[3].type(), rng.type()])
+
+    def infer_shape(self, node, shapes):
+        """States keep their shapes."""
+        return [shapes[2], shapes[3], None]
+
+    def perform(self, node, inputs, output_storage):
+        """Run the same kernel from Python."""
+        from pymc_rbm.kernels.sweep import sweep_rows
+        from pymc_rbm.kernels.uniforms import seeded
+
+        rng, n, *arrays = inputs
+        rng = rng if self.inplace else custom_rng_deepcopy(rng)
+        v, h, *rest = (np.array(x, order="C") for x in arrays)
+        sweep_rows(seeded(rng), int(n), v, h, *rest, self.spins, self.held)
+        for storage, x in zip(output_storage, (v, h, rng), strict=True):
+            storage[0] = x

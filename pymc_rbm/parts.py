@@ -1,0 +1,127 @@
+"""Parts of a visible layer given the others, exactly: labels given pixels, hidden layers of a deep machine given data.
+
+For a part with few joint states s, and the rest r of the visible units,
+
+    p(s | r) = exp(-F(r, s)) / Σ_s' exp(-F(r, s')),        F(r) = -log Σ_s exp(-F(r, s)),
+
+with F the free energy of all visible units. No log Z is needed for the first; ``log p(r) = -F(r) - log Z``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+
+from pymc_rbm.checks import unit_data
+from pymc_rbm.composite import Beside
+from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, joint_states
+from pymc_rbm.machine import VISIBLE, Layer, Machine, machine_of
+
+__all__ = ["classify", "marginal_free_energy"]
+
+CHUNK_ENTRIES = 2**22
+
+
+def classify(v: Any, target: Any, learned: Any = None, *, part: str = "label") -> xr.DataArray:
+    """Return the exact probabilities of the states of one part of the visible units, given all others.
+
+    With ``visible=pmr.Beside((pmr.Bernoulli(), 64), label=(pmr.Categorical(10), 10))`` an RBM is a classifier
+    (Larochelle & Bengio 2008): ``pmr.classify(pixels, model, learned)`` has the shape (rows, 10).
+
+    Parameters
+    ----------
+    v : array_like or DataArray, shape (rows, visible) or (rows, visible without the part)
+        States of the visible units; whatever the part holds is ignored.
+    target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned
+    learned : DataTree, optional
+        What `fit` returned, if the parameters of ``target`` are random variables.
+    part : str, default "label"
+        A name in the `Beside` of the visible units. It must have finitely many joint states, at most 2¹⁶.
+
+    Returns
+    -------
+    DataArray, shape (rows, states)
+        Of one `Categorical` unit, state k is the value k. In general, joint states in the order of `joint_states`: the
+        first unit changes fastest.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part, it has too many states, or ``v`` are no states of the others.
+
+    References
+    ----------
+    .. [1] Larochelle, H., Bengio, Y. (2008). Classification using discriminative restricted Boltzmann machines. ICML.
+    """
+    log_p, rows = _log_weights(v, target, learned, [part])
+    p = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1)[:, None])
+    coords = {} if not isinstance(v, xr.DataArray) else {k: x for k, x in v.coords.items() if x.dims == (v.dims[0],)}
+    return xr.DataArray(p, dims=(rows, part), coords=coords, name=f"{part}_probability")
+
+
+def marginal_free_energy(v: Any, target: Any, learned: Any = None, *, parts: Sequence[str]) -> np.ndarray:
+    """Return ``F(rest) = -log Σ exp(-F)`` over the joint states of ``parts``: ``log p(rest) = -F(rest) - log Z``.
+
+    Of a deep Boltzmann machine, with all even layers but the first as ``parts``, that of the data. Parameters and
+    errors as in `classify`.
+
+    Returns
+    -------
+    ndarray, shape (rows,)
+    """
+    log_p, _ = _log_weights(v, target, learned, parts)
+    return -np.logaddexp.reduce(log_p, axis=1)
+
+
+def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tuple[np.ndarray, str]:
+    """``-F`` of each row with each joint state of the parts, and the name of the rows' axis."""
+    machine = machine_of(target, learned).numeric()
+    unit, size = machine.layers[VISIBLE].unit, np.size(machine.layers[VISIBLE].bias)
+    named = unit.named_parts() if isinstance(unit, Beside) else {}
+    unknown = [part for part in parts if part not in named]
+    if unknown or not parts:
+        raise ValueError(
+            f"There is no part {unknown} among the visible units {unit.family!r}; the named ones are {list(named)}."
+        )
+    entries = np.concatenate([np.arange(size)[named[part]] for part in sorted(parts, key=lambda x: named[x].start)])
+    alone = Machine((Layer(unit.at(entries).family, np.zeros(len(entries))),), ())
+    _, count = cheapest_layer(alone)
+    if count > 2**ENUMERABLE:
+        raise ValueError(f"{parts} have {count:.3g} joint states; at most {2**ENUMERABLE} can be summed over.")
+    states = joint_states(alone, 0, np.arange(int(count))).eval(mode="FAST_COMPILE")
+    rest = np.setdiff1d(np.arange(size), entries)
+    rows = _rest_of(v, unit, size, rest)
+    evaluate = _function(machine.template, tuple(entries.tolist()))
+    chunk = max(1, CHUNK_ENTRIES // (size * len(states)))
+    found = [evaluate(rows[i : i + chunk], states, *machine.parameters) for i in range(0, len(rows), chunk)]
+    return np.concatenate(found), str(v.dims[0]) if isinstance(v, xr.DataArray) else "row"
+
+
+def _rest_of(v: Any, unit: Any, size: int, rest: np.ndarray) -> np.ndarray:
+    """All visible entries, those of the parts with zeros; ValueError where the others are no states."""
+    given = np.asarray(v)
+    if given.ndim != 2 or given.shape[1] not in (size, len(rest)) or not len(given):
+        raise ValueError(
+            f"v has shape {given.shape}; expected (rows, {size}), or (rows, {len(rest)}) without the part."
+        )
+    own = unit_data(given[:, rest] if given.shape[1] == size else given, unit.at(rest), len(rest), "v")
+    rows = np.zeros((len(given), size), dtype=unit.dtype)
+    rows[:, rest] = own
+    return rows
+
+
+@lru_cache(maxsize=16)
+def _function(template: Machine, entries: tuple[int, ...]):
+    """(rows, states, parameters…) -> -F, shape (rows, states)."""
+    machine, inputs = template.symbolic()
+    unit = machine.layers[VISIBLE].unit
+    v, states = pt.matrix(dtype=unit.dtype), pt.matrix(dtype=unit.at(np.array(entries)).dtype)
+    shape = (v.shape[0], states.shape[0], v.shape[1])
+    both = pt.broadcast_to(v[:, None], shape)[..., np.array(entries)].set(states.astype(unit.dtype))
+    return pytensor.function([v, states, *inputs], -machine.free_energy(both))

@@ -1,0 +1,136 @@
+"""Learning by the exact objective: moments match to 1e-8 for every pair of units, and what L-BFGS refuses."""
+
+import numpy as np
+import pymc as pm
+import pytest
+import reference as ref
+from test_pairs import PAIRS, UNITS
+
+import pymc_rbm as pmr
+
+QUICK = {"progressbar": False, "random_seed": 1, "chains": 2, "compile_kwargs": {"mode": "FAST_COMPILE"}}
+ASCENT = {"epochs": 500, "method": "exact", "optimizer": "lbfgs", **QUICK}
+N, SPREAD = 30, 1.5
+
+
+def rows_of(name):
+    rng = np.random.default_rng(5)
+    return {
+        "bernoulli": lambda: rng.integers(0, 2, (N, 2)),
+        "spin": lambda: 2 * rng.integers(0, 2, (N, 2)) - 1,
+        "categorical": lambda: np.eye(3, dtype=int)[rng.integers(0, 3, (N, 2))].reshape(N, -1),
+        "binomial": lambda: rng.binomial(3, 0.4, (N, 2)),
+        "gaussian": lambda: rng.normal(0.3, 1, (N, 1)),
+        "rectified": lambda: abs(rng.normal(0.3, 1.2, (N, 1))),
+    }[name]()
+
+
+def moments(pair, parameters, rows=None):
+    """Means of v, h and v hᵀ, by the reference: of the machine or, given rows of v, with h from the conditional."""
+    (_, left, n), (_, right, m) = (UNITS[x] for x in pair)
+    if rows is None:
+        v, h, table = ref.pair_log_joint(left, right, *parameters, (n, m))
+        v, p = np.array([x for x, _ in v], float), np.exp(table - table.max())
+        p /= p.sum()
+    else:
+        h = ref.layer_states(right, m)
+        table = [[w - ref.pair_energy(left, right, row, x, *parameters) for x, w in h] for row in rows]
+        v, p = np.array(rows, float), np.exp(np.array(table) - np.max(table, axis=1, keepdims=True))
+        p /= p.sum(1, keepdims=True) * len(rows)
+    h = np.array([x for x, _ in h], float)
+    return {"b": p.sum(1) @ v, "c": p.sum(0) @ h, "W": v.T @ p @ h}
+
+
+def has_exact_log_z(pair):
+    return not ("rectified" in pair and set(pair) <= {"gaussian", "rectified"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("visible", UNITS)
+def test_moments_match_at_the_optimum(visible):
+    """All machines with these visible units at once: the moments of data and machine differ by the prior's pull."""
+    pairs = [pair for pair in PAIRS if pair[0] == visible and has_exact_log_z(pair)]
+    assert len(pairs) >= 4
+    rows = rows_of(visible)
+    with pm.Model():
+        for pair in pairs:
+            (left, _, _), (right, _, m) = (UNITS[x] for x in pair)
+            shapes = {"W": (rows.shape[1], m * right.width), "b": rows.shape[1], "c": m * right.width}
+            W, b, c = (pm.Normal(f"{pair[1]}_{x}", 0, SPREAD, shape=shape) for x, shape in shapes.items())
+            pmr.RBM(pair[1], W, b, c, visible=left, hidden=right, observed=rows)
+        learned = pmr.fit(**ASCENT)
+    assert learned.attrs["converged"] == 1
+    for pair in pairs:
+        parameters = {x: learned["parameters"][f"{pair[1]}_{x}"].values for x in "Wbc"}
+        scales = [1 / (ref.sigma_of(UNITS[x][1]) or 1) ** 2 for x in pair]  # units with a σ enter as x/σ²
+        scales = {"W": scales[0] * scales[1], "b": scales[0], "c": scales[1]}
+        data, model = (moments(pair, parameters.values(), x) for x in (rows, None))
+        for x in "Wbc":
+            pull = parameters[x] / (SPREAD**2 * N)
+            np.testing.assert_allclose(scales[x] * (data[x] - model[x]), pull, rtol=0, atol=1e-8)
+        # The test sees a gradient of 1e-6: where the parameters are that far off, moments do not match.
+        beside = {x: p + 1e-5 for x, p in parameters.items()}
+        data, model = (moments(pair, beside.values(), x) for x in (rows, None))
+        gap = [abs(scales[x] * (data[x] - model[x]) - beside[x] / (SPREAD**2 * N)).max() for x in "Wbc"]
+        assert max(gap) > 1e-8
+
+
+def model_of(rows, prior=2.0, hidden=2):
+    n = rows.shape[1]
+    with pm.Model() as model:
+        W = pm.Normal("W", 0, prior, shape=(n, hidden)) if prior else pm.Flat("W", shape=(n, hidden))
+        pmr.RBM("v", W, pm.Flat("b", shape=n), pm.Flat("c", shape=hidden), observed=rows)
+    return model
+
+
+@pytest.fixture(scope="module")
+def learned():
+    with model_of(rows_of("bernoulli")):
+        return pmr.fit(**ASCENT)
+
+
+def test_what_comes_back(learned):
+    assert learned.attrs["largest_gradient"] <= 1e-9
+    assert 3 < learned.attrs["epochs_done"] < 500
+    for x, value in learned["parameters"].data_vars.items():
+        np.testing.assert_array_equal(value, learned["averaged_parameters"][x])
+    # The particles ran along, and did not move the parameters.
+    assert learned["particles"]["v_free_energy"].shape == (2, learned.attrs["epochs_done"])
+
+
+def test_few_iterations_warn_and_can_be_resumed(learned):
+    with model_of(rows_of("bernoulli")):
+        with pytest.warns(UserWarning, match="did not reach the maximum in 2 iterations.*Raise epochs"):
+            half = pmr.fit(**ASCENT | {"epochs": 2})
+        whole = pmr.fit(**ASCENT | {"resume": half})
+    assert whole.attrs["converged"] == 1
+    found, expected = (
+        pmr.log_likelihood(x, None, rows_of("bernoulli"))["mean_log_likelihood"] for x in (whole, learned)
+    )
+    assert float(found["mean"]) == pytest.approx(float(expected["mean"]), abs=1e-7)
+
+
+def test_it_can_be_stopped():
+    with model_of(rows_of("bernoulli")):
+        stopped = pmr.fit(**ASCENT, on_epoch=lambda status: status.epoch >= 3)
+    assert (stopped.attrs["stopped"], stopped.attrs["epochs_done"]) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "pcd"}, "'lbfgs' with method='exact'; got 'lbfgs' with 'persistent'"),
+        ({"optimizer": "adam"}, "one of PyMC's, such as pm.adam, or 'lbfgs'"),
+        ({"learning_rate": 0.1}, "leave learning_rate out"),
+    ],
+)
+def test_refusals(options, message):
+    with model_of(rows_of("bernoulli")), pytest.raises(ValueError, match=message):
+        pmr.fit(**ASCENT | options)
+
+
+@pytest.mark.filterwarnings("ignore:Data in v contains missing values")
+def test_missing_entries_are_refused():
+    rows = rows_of("bernoulli")
+    with model_of(np.ma.masked_array(rows, np.eye(N, 2))), pytest.raises(ValueError, match=r"\['v'\] are missing"):
+        pmr.fit(**ASCENT)
