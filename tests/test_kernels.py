@@ -12,7 +12,7 @@ from scipy import special, stats
 import pymc_rbm as pmr
 from pymc_rbm.gibbs import sweeps
 from pymc_rbm.kernels import elementary, lanes, packing, product, sweep, uniforms
-from pymc_rbm.kernels.operations import SweepKernel
+from pymc_rbm.kernels.operations import BinaryDot, RowSums, SweepKernel
 
 FLOORS = 4
 LANES = lanes.LANES
@@ -348,3 +348,47 @@ def test_same_seed_same_draws_and_the_generator_moves_on(kernel):
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
     assert (states[0] == 0).all()  # what goes in is not written to
+
+
+# ----------------------------------------------------------------------------- products and sums in other graphs
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_free_energy_and_gradient_by_kernels(dtype):
+    """Against NumPy in double precision, for 0/1 states, for other integers, few rows and odd sizes."""
+    rng = np.random.default_rng(9)
+    v, W = pt.matrix(dtype="int8"), pt.matrix(dtype=dtype)
+    b, c = pt.vector(dtype=dtype), pt.vector(dtype=dtype)
+    machine = pmr.restricted(W, b, c)
+    energy, mean = machine.free_energy(v), machine.mean(1, [v, None]).mean(-1)
+    function = pytensor.function([v, W, b, c], [energy, mean, pt.grad(energy.sum(), W)])
+    ops = [type(node.op) for node in function.maker.fgraph.apply_nodes]
+    assert ops.count(RowSums) == 2
+    assert ops.count(BinaryDot) == 2  # the field, once, and the gradient
+    for rows, shape, top in (
+        (40, (37, 21), 2),
+        (40, (37, 21), 4),
+        (3, (37, 21), 2),
+        (1100, (64, 32), 2),
+        (17, (1, 1), 2),
+    ):
+        x = rng.integers(0, top, (rows, shape[0])).astype("int8")
+        parameters = [rng.normal(size=s).astype(dtype) for s in (shape, shape[0], shape[1])]
+        exact_W, exact_b, exact_c = (p.astype("float64") for p in parameters)
+        field = x @ exact_W + exact_c
+        expected = [
+            -x @ exact_b - np.logaddexp(0, field).sum(1),
+            special.expit(field).mean(1),
+            -x.T @ special.expit(field),
+        ]
+        rounding = 100 * np.finfo(dtype).eps
+        for found, wanted in zip(function(x, *parameters), expected, strict=True):
+            assert found.dtype == dtype
+            np.testing.assert_allclose(found, wanted, rtol=rounding, atol=rounding * np.abs(wanted).max())
+
+
+def test_other_graphs_are_left_alone():
+    """Nothing is replaced in graphs without binary states."""
+    x, W = pt.dmatrix(), pt.dmatrix()
+    function = pytensor.function([x, W], pt.softplus(pt.dot(x, W)).sum(-1))
+    assert not {BinaryDot, RowSums} & {type(node.op) for node in function.maker.fgraph.apply_nodes}

@@ -7,8 +7,9 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.tensor.random.utils import custom_rng_deepcopy
+from pytensor.tensor.type import TensorType
 
-__all__ = ["SweepKernel"]
+__all__ = ["BinaryDot", "RowSums", "SweepKernel"]
 
 Pair = tuple[bool, ...]
 
@@ -54,3 +55,46 @@ class SweepKernel(Op):
         sweep_rows(seeded(rng), int(n), v, h, *rest, self.spins, self.held)
         for storage, x in zip(output_storage, (v, h, rng), strict=True):
             storage[0] = x
+
+
+class BinaryDot(Op):
+    """``states @ weights`` for an int8 matrix, by table where all states turn out to be 0 or 1."""
+
+    __props__ = ()
+
+    def make_node(self, states, weights):
+        """Return the node; ``weights`` are a matrix of float32 or float64."""
+        shape = (states.type.shape[0], weights.type.shape[1])
+        return Apply(self, [states, weights], [TensorType(weights.dtype, shape)()])
+
+    def infer_shape(self, node, shapes):
+        """Rows of the one, columns of the other."""
+        return [(shapes[0][0], shapes[1][1])]
+
+    def perform(self, node, inputs, output_storage):
+        """Without a table."""
+        states, weights = inputs
+        output_storage[0][0] = states.astype(weights.dtype) @ weights
+
+
+class RowSums(Op):
+    """Sum of an elementary function over each row of a matrix, "softplus" or "sigmoid"."""
+
+    __props__ = ("function",)
+
+    def __init__(self, function: str):
+        self.function = function
+
+    def make_node(self, x):
+        """Return the node."""
+        return Apply(self, [x], [TensorType(x.dtype, (x.type.shape[0],))()])
+
+    def infer_shape(self, node, shapes):
+        """One number a row."""
+        return [(shapes[0][0],)]
+
+    def perform(self, node, inputs, output_storage):
+        """In NumPy."""
+        [x] = inputs
+        values = np.logaddexp(0, x) if self.function == "softplus" else np.exp(-np.logaddexp(0, -x))
+        output_storage[0][0] = values.sum(1, dtype=x.dtype)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pymc_rbm.kernels.compiling import inlined, kernel, piece
+from pymc_rbm.kernels.compiling import kernel, piece
 from pymc_rbm.kernels.elementary import bernoulli
 from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat
-from pymc_rbm.kernels.packing import BLOCK, GROUPS, WORDS, packed, unpack
+from pymc_rbm.kernels.packing import BLOCK, GROUPS, WORDS, packed, spread, unpack
 from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
 from pymc_rbm.kernels.uniforms import loaded, stored
 
@@ -41,15 +41,6 @@ def affine(bias, weights, transposed, spin_in, spin_out):
     return offset, (2 if spin_in else 1) * scale
 
 
-@inlined
-def _spread(mask):
-    """The eight codes of 32 bits, one a byte, the lowest first."""
-    x = np.uint64(mask)
-    x = (x | (x << np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
-    x = (x | (x << np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
-    return (x | (x << np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-
-
 @piece
 def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, state, fields, table):
     """Draw a layer of ``rows`` rows given the ``codes`` of the other; ``out`` and ``held`` are codes, too.
@@ -64,7 +55,7 @@ def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, state, fie
         for r in range(rows):
             low, s = bernoulli(muladd(load(fields, r * TILE), scale, offset_low), s)
             high, s = bernoulli(muladd(load(fields, r * TILE + LANES), scale, offset_high), s)
-            new = _spread(bits(low) | (bits(high) << np.uint32(16)))
+            new = spread(bits(low) | (bits(high) << np.uint32(16)))
             word = (tile * TILE // BLOCK * rows + r) * WORDS + tile % WORDS
             if len(held):
                 new = (new & ~held[word]) | (out[word] & held[word])
