@@ -201,6 +201,13 @@ def test_weight_diagnostics_tell_even_from_heavy_weights():
     assert weight_diagnostics(heavy)[0]["tail_index"] > 0.7
 
 
+@pytest.mark.parametrize("n", [2, 5, 29, 30])
+def test_few_particles_are_diagnosed_too(n):
+    found, reasons = weight_diagnostics(0.3 * np.random.default_rng(3).standard_normal(n))
+    assert np.isnan(found["tail_index"]) == (n < 30)
+    assert any(f"{n} particles are too few to see a heavy tail" in x for x in reasons) == (n < 30)
+
+
 def test_bridge_between_two_known_distributions():
     """Draws of two enumerated distributions; the step is the difference of their log Z."""
     rng = np.random.default_rng(6)
