@@ -8,9 +8,10 @@ from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_defa
 from pytensor.link.numba.dispatch.compile_ops import numba_deepcopy
 
 from pymc_rbm.kernels.compiling import VERSION
+from pymc_rbm.kernels.few import FEW_ROWS
 from pymc_rbm.kernels.operations import BinaryDot, RowSums, SweepKernel
 from pymc_rbm.kernels.pointers import through_pointer
-from pymc_rbm.kernels.rows import FEW_ROWS, are_binary, binary_dot, sum_sigmoid, sum_softplus
+from pymc_rbm.kernels.rows import are_binary, binary_dot, sum_sigmoid, sum_softplus
 from pymc_rbm.kernels.sweep import sweep_rows
 from pymc_rbm.kernels.uniforms import seeded
 

@@ -10,12 +10,10 @@ from pymc_rbm.kernels.lanes import LANES, load, total
 from pymc_rbm.kernels.packing import GROUPS, packed
 from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
 
-__all__ = ["FEW_ROWS", "are_binary", "binary_dot", "sum_sigmoid", "sum_softplus"]
+__all__ = ["are_binary", "binary_dot", "sum_sigmoid", "sum_softplus"]
 
 ROWS = 1024
 """Rows that share a table."""
-FEW_ROWS = 16
-"""Below this many rows tables do not pay for themselves."""
 
 
 @kernel

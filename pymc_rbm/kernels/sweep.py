@@ -11,6 +11,7 @@ import numpy as np
 
 from pymc_rbm.kernels.compiling import kernel, piece
 from pymc_rbm.kernels.elementary import bernoulli
+from pymc_rbm.kernels.few import FEW_ROWS, draw_row
 from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat
 from pymc_rbm.kernels.packing import BLOCK, GROUPS, WORDS, packed, spread, unpack
 from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
@@ -63,20 +64,23 @@ def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, state, fie
     stored(state, s)
 
 
-@kernel
-def sweep_rows(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped):
-    """Run ``n`` sweeps of every row, in place; `ROWS` rows at a time.
+@piece
+def _sweep_few(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped):
+    """`sweep_rows` row by row."""
+    c_offset, up = affine(c, weights, False, spins[0], spins[1])
+    b_offset, down = affine(b, weights, True, spins[1], spins[0])
+    field = np.empty(max(len(b_offset), len(c_offset)), weights.dtype)
+    for row in range(len(visible)):
+        for _ in range(n):
+            if not clamped[1]:
+                draw_row(visible, row, weights, False, c_offset, up, hidden, held_hidden, spins[1], state, field)
+            if not clamped[0]:
+                draw_row(hidden, row, weights, True, b_offset, down, visible, held_visible, spins[0], state, field)
 
-    Parameters
-    ----------
-    state : uint32, of `uniforms.seeded`
-    n : int
-    visible, hidden : int8, shapes (rows, visible), (rows, hidden)
-    weights, b, c : float32 or float64, contiguous, all of one type
-    held_visible, held_hidden : bool, shapes (rows, units), or (0, units) where none is held
-    spins, clamped : pairs of bool
-        By layer: whether units are -1 and 1, whether all of them are held.
-    """
+
+@piece
+def _sweep_many(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped):
+    """`sweep_rows` by table."""
     n_visible, n_hidden = weights.shape
     up, down = tiles(weights, False), tiles(weights, True)
     c_offset, up_factor = affine(c, weights, False, spins[0], spins[1])
@@ -98,3 +102,23 @@ def sweep_rows(state, n, visible, hidden, weights, b, c, held_visible, held_hidd
             unpack(v, visible, begin, end, spins[0])
         if not clamped[1]:
             unpack(h, hidden, begin, end, spins[1])
+
+
+@kernel
+def sweep_rows(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped):
+    """Run ``n`` sweeps of every row, in place; by table where there are many of them.
+
+    Parameters
+    ----------
+    state : uint32, of `uniforms.seeded`
+    n : int
+    visible, hidden : int8, shapes (rows, visible), (rows, hidden)
+    weights, b, c : float32 or float64, contiguous, all of one type
+    held_visible, held_hidden : bool, shapes (rows, units), or (0, units) where none is held
+    spins, clamped : pairs of bool
+        By layer: whether units are -1 and 1, whether all of them are held.
+    """
+    if len(visible) < FEW_ROWS:
+        _sweep_few(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped)
+    else:
+        _sweep_many(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped)
