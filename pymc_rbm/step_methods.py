@@ -183,3 +183,9 @@ def _check(model, rvs) -> None:
             raise ValueError(
                 f"{rv.name} and its hidden units must be updated together: add {left_out} to the vars of BlockGibbs."
             )
+        given = [x for x in children if x in model.observed_RVs]
+        if any(x.owner.inputs[2] is not rv for x in given) and visible_kind(rv) == "free":
+            raise ValueError(
+                f"{rv.name} stands for masked rows of a variable with observed hidden units. Mask single entries, or "
+                "leave these rows out."
+            )
