@@ -11,9 +11,9 @@ import xarray as xr
 
 from pymc_rbm.bound import log_ratios, summary
 from pymc_rbm.checks import whole_number
+from pymc_rbm.deep_posterior import posterior_states
 from pymc_rbm.directed import DIRECTED, network_model
 from pymc_rbm.estimates import LogPartitionEstimate
-from pymc_rbm.inpainting import posterior_states
 from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import VISIBLE
 from pymc_rbm.passes import mean_down, mean_up, states_up
@@ -280,7 +280,7 @@ class DeepBeliefNetwork(Stack):
 
         Notes
         -----
-        Exact in the limit, with any number of layers, see `pymc_rbm.inpainting`. All rows and chains run side by side.
+        Exact in the limit, with any number of layers: see `pymc_rbm.deep_posterior`. Rows and chains run side by side.
         """
         draws, chains, tune = (
             whole_number("draws", draws),

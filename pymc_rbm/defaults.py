@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_rbm.estimators import NegativePhase, persistent
+from pymc_rbm.machine import VISIBLE
 from pymc_rbm.observed import Observed
 from pymc_rbm.tempering import tempered
 
@@ -15,8 +16,8 @@ __all__ = ["Correlation", "correlation", "default_method", "default_rate"]
 
 RATE = 0.1
 TEMPERED_RATE = 0.3
-"""Tempered particles lag less, so that a higher rate is safe. Of 0.1, 0.3, 0.5 and 2 the best in the one or two runs each
-that were made, with Ising spins just below the transition (7x7, beta = 0.5): a start, no optimum."""
+"""Tempered particles lag less. Of 0.1, 0.3, 0.5 and 2 the best for an RBM of ordered Ising spins (7x7, beta = 0.5), in the
+one or two runs each that were made. Too high where all units of a layer are coupled (`BoltzmannMachine`)."""
 TWO_GROUPS = 5 / 9
 """Of a uniform distribution; a normal one has 1/3, two points have 1."""
 
@@ -57,6 +58,8 @@ def correlation(x: Observed) -> Correlation:
         return Correlation()
     if x.missing is not None:
         rows = np.where(x.missing[x.spread], x.mean, rows)
+    if x.machine.layers[VISIBLE].unit.parameters:  # learning is in units of σ, for which the data's deviation stands in
+        rows = rows / x.deviation
     covariance = np.atleast_2d(np.cov(rows.T))
     values, vectors = np.linalg.eigh(covariance - np.diag(np.diag(covariance)))
     along = (rows - rows.mean(0)) @ vectors[:, -1]

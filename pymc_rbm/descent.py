@@ -54,21 +54,21 @@ def descent(
     return [(gradients[p] * scales.get(p, 1)).astype(p.dtype) for p in parameters], updates
 
 
-def _scales(machine: Machine) -> tuple[Any, ...]:
-    """What entries of W, b and c (of one layer: U and b) are measured in: the σ of units; None where units have none.
+def _scales(machine: Machine) -> list[Any]:
+    """What entries of W, b and c (or U and b) are measured in: the σ of their units; None where units have none.
 
     Learning in these units multiplies the gradient by them twice. Its curvature is then of order one at any σ, as it
     is for binary units, and a learning rate means the same.
     """
     if not any(layer.unit.parameters for layer in machine.layers):
-        return (None,) * (1 + len(machine.layers))
-    sigmas = [pt.ones(shape_of(layer.bias)[-1:]) / _per_unit(layer.unit) for layer in machine.layers]
-    return sigmas[0][:, None] * sigmas[-1][None, :], *sigmas
+        return [None] * (len(machine.couplings) + len(machine.layers))
+    each = [1 / _per_unit(layer.unit, pt.ones(shape_of(layer.bias)[-1:])) for layer in machine.layers]
+    return [*(each[c.first][:, None] * each[c.second][None, :] for c in machine.couplings), *each]
 
 
-def _per_unit(unit: Unit) -> Any:
-    """1/σ."""
-    return pt.sqrt(unit.scaled(1.0))
+def _per_unit(unit: Unit, ones: Any) -> Any:
+    """1/σ by entry."""
+    return pt.sqrt(unit.scaled(ones))
 
 
 def _centre(part: Part, own: list[Any], gradients: dict[Any, Any]) -> dict[Any, TensorVariable]:
@@ -80,7 +80,7 @@ def _centre(part: Part, own: list[Any], gradients: dict[Any, Any]) -> dict[Any, 
     start = np.full(c.get_value(borrow=True).shape, units[HIDDEN].middle, W.dtype)
     lam = pytensor.shared(start, name=f"{x.name}_hidden_offset")
     # The gradients are by W, b and c in units of σ, and so are the states.
-    offsets = [offset * _per_unit(unit) for unit, offset in zip(units, (mu, lam), strict=True)]
+    offsets = [offset * _per_unit(unit, pt.ones_like(offset)) for unit, offset in zip(units, (mu, lam), strict=True)]
     gradients[W], gradients[b], gradients[c] = centred(gradients[W], gradients[b], gradients[c], *offsets)
     states = [batch, phase.particles]
     visible = sum(v.mean(0) for v in states) / 2

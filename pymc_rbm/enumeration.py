@@ -23,7 +23,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import Machine, logsumexp
 from pymc_rbm.precision import gaussian_log_partition, is_gaussian
-from pymc_rbm.units import Unit
+from pymc_rbm.units import Unit, floating
 
 __all__ = [
     "ENUMERABLE",
@@ -151,7 +151,8 @@ def symbolic_log_partition(machine: Machine) -> TensorVariable:
       that is missing matters to no sampler (PyMC's CAR does the same).
     - Else a node that builds but raises `IntractableError` when it is evaluated or differentiated.
     """
-    parameters = [pt.as_tensor(p) for p in machine.parameters]
+    # A unit's parameter may be a plain number, of which as_tensor makes float32 where that is exact.
+    parameters = [floating(p) if isinstance(p, float | int) else pt.as_tensor(p) for p in machine.parameters]
     if is_enumerable(machine):
         inputs = [p.type() for p in parameters]
         inner = machine.with_parameters(inputs)

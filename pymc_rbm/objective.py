@@ -97,8 +97,11 @@ def start_values(
         for rv, value in zip(direct_parameters(model, x), (None, x.bias, 0.0), strict=False):
             if rv is not None:
                 old = point[rv.name]
-                new = rng.normal(0, 0.1 / np.sqrt(len(old)), old.shape) if value is None else value
-                point[rv.name] = np.broadcast_to(np.asarray(new, old.dtype), old.shape).copy()
+                if value is None:
+                    size = x.deviation[:, None] if x.machine.layers[VISIBLE].unit.parameters else 1.0
+                    value = size * rng.normal(0, 0.1 / np.sqrt(len(old)), old.shape)
+
+                point[rv.name] = np.broadcast_to(np.asarray(value, old.dtype), old.shape).copy()
                 direct.add(rv.name)
         for rv, value in _deviations(model, x):
             name = model.rvs_to_values[rv].name

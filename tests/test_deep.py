@@ -14,7 +14,7 @@ import xarray as xr
 
 import pymc_rbm as pmr
 from pymc_rbm.bound import log_ratios
-from pymc_rbm.inpainting import _advance_function
+from pymc_rbm.deep_posterior import _advance_function
 
 quiet = {"progressbar": False}
 

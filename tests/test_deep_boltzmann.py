@@ -101,18 +101,22 @@ def test_four_layers_of_different_units():
 
 @pytest.mark.slow
 def test_joint_learning_reaches_the_optimum_of_the_exact_likelihood():
-    """Bars and stripes 3x3: exact log-likelihood of the data layer against that of independent units and the bound."""
+    """Bars and stripes 3x3, exact log-likelihood of the data layer.
+
+    Climbing on from where this ends, by L-BFGS on the exact penalised likelihood, leads from -2.764 to -2.756 nats a
+    pattern (-2.639 without the prior's pull); independent units reach -6.24.
+    """
     data = pmr.datasets.bars_and_stripes(3).values
     sizes = 9, 8, 4
     with pm.Model():
         weights = [pm.Normal(f"W{i}", 0, 3, shape=(m, n)) for i, (m, n) in enumerate(pairwise(sizes))]
         biases = [pm.Flat(f"b{i}", shape=n) for i, n in enumerate(sizes)]
         pmr.DeepBoltzmannMachine("x", weights, biases, observed=np.repeat(data, 8, axis=0))
-        learned = pmr.fit(1500, learning_rate=0.2, batch_size=None, chains=200, random_seed=1, progressbar=False)
+        learned = pmr.fit(8000, learning_rate=0.3, batch_size=None, chains=200, random_seed=1, progressbar=False)
     machine = pmr.machine_of(pmr.averaged(learned))
     log_p = -pmr.marginal_free_energy(data, machine, parts=["layer_2"]) - pmr.log_partition(machine).estimate
     mean = log_p.mean()
-    assert -9 * np.log(2) + 2.5 < mean < -2.63906
+    assert -2.756 - 0.03 < mean < -2.63906
 
 
 # -------------------------------------------------------------------------------------------------------- classifiers

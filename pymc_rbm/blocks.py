@@ -1,0 +1,216 @@
+"""What BlockGibbs updates together: an RBM's free units, and what else in the model depends on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.distributions.distribution import PartialObservedRV
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors, explicit_graph_inputs
+from pytensor.tensor.subtensor import AdvancedIncSubtensor
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.effects import Effect, exact_offset, log_density_by_row, slope_and_curvature
+from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.random_variables import HiddenRV, MachineRV
+from pymc_rbm.real_units import Gaussian, Rectified
+from pymc_rbm.verification import reproduces
+
+__all__ = ["Block", "blocks_of", "hidden_children", "is_hidden", "visible_kind"]
+
+
+@dataclass
+class Block:
+    """Layers of one machine that are updated in turn, all in graphs of value variables."""
+
+    machine: Machine
+    rvs: dict[int, TensorVariable]
+    """The variable that is sampled, by layer."""
+    state: list[Any]
+    """Where the layers are; None where no variable holds one."""
+    held: list[Any]
+    """As in `gibbs.sweep`."""
+    offsets: dict[int, Effect] = field(default_factory=dict)
+    """By layer, what its dependants add to the field, where that is exact."""
+    proposals: dict[int, Effect] = field(default_factory=dict)
+    """By layer, what `corrections` needs, where it is not."""
+    units: dict[int, int] = field(default_factory=dict)
+    """By layer of these, the number of units of a row."""
+
+
+def visible_kind(rv: Variable) -> str | None:
+    """How an RBM variable is sampled: "free" as a whole, "masked" in its unobserved entries, None if it is none."""
+    node = rv.owner
+    if node is None:
+        return None
+    if isinstance(node.op, MachineRV):
+        return "free"
+    if isinstance(node.op, PartialObservedRV) and isinstance(getattr(node.inputs[0].owner, "op", None), MachineRV):
+        return "masked"
+    return None
+
+
+def is_hidden(rv: Variable) -> bool:
+    """Whether ``rv`` is a `Hidden` variable."""
+    return isinstance(getattr(rv.owner, "op", None), HiddenRV)
+
+
+def hidden_children(model: pm.Model, rv: Variable) -> list[TensorVariable]:
+    """The `Hidden` variables of ``rv``."""
+    return [x for x in dependants(model, rv) if is_hidden(x)]
+
+
+def blocks_of(model: pm.Model, rvs: list[TensorVariable]) -> list[Block]:
+    """Blocks in the order in which they are updated, each followed by the hidden variables that only read it.
+
+    A hidden variable that nothing else reads is summed out while its visible units are updated, and drawn right after
+    them. One that is observed, or that has dependants, is the hidden layer of the update; if there are more of these,
+    the others count as dependants of the visible units.
+    """
+    factors = _factors(model, rvs)
+    blocks, placed = [], set()
+    for rv in (rv for rv in rvs if not is_hidden(rv)):
+        children = hidden_children(model, rv)
+        summed_out = [h for h in children if h in model.free_RVs and not dependants(model, h)]
+        kept = [h for h in children if h not in summed_out]
+        layer = [h for h in kept if visible_kind(rv) == "masked" or h.owner.inputs[2] is rv]
+        layer = sorted(layer, key=lambda h: h not in model.observed_RVs)[:1]
+        blocks.append(_visible_block(model, rv, layer, summed_out, factors))
+        placed.update(layer)
+        after = [h for h in children if h in rvs and h not in placed]
+        blocks += [_hidden_block(model, h, factors) for h in after]
+        placed.update(after)
+    return blocks + [_hidden_block(model, h, factors) for h in rvs if is_hidden(h) and h not in placed]
+
+
+def _factors(model: pm.Model, rvs: list[TensorVariable]) -> dict[TensorVariable, TensorVariable]:
+    """The log-density of each variable and Potential, in value variables; empty where nothing depends on ``rvs``.
+
+    Dependence is that of these graphs: a transform whose bounds depend on v makes all that reads the transformed
+    variable depend on v.
+    """
+    if all(is_hidden(x) and not dependants(model, x) for rv in rvs for x in dependants(model, rv)):
+        return {}
+    terms = [*model.free_RVs, *model.observed_RVs, *model.potentials]
+    return dict(zip(terms, model.logp(terms, sum=False), strict=True))
+
+
+def _visible_block(model, rv, layer, summed_out, factors) -> Block:
+    machine = _in_values(model, machine_of_rv(rbm_of(rv)))
+    value, held, own = model.rvs_to_values[rv], None, {rv}
+    v, known = value, {}
+    x = value.type()
+    if visible_kind(rv) == "masked":
+        _, mask = rv.owner.inputs  # one entry a unit: PyMC splits masks over whole rows by itself
+        own = set(rv.owner.outputs)
+        v = pt.zeros(mask.shape, dtype=rv.dtype)
+        v, held = v[mask].set(value)[~mask].set(model.rvs_to_values[rv.owner.outputs[0]]), ~mask
+        x = v.type()
+        known = dict.fromkeys(_joined(factors, value, mask), x) | {value: x[mask]}
+    else:
+        known = {value: x}
+    block = Block(machine, {VISIBLE: rv}, machine.at(v), machine.at(held))
+    layers = {VISIBLE: (x, known)}
+    for h in layer:
+        block.state[HIDDEN] = model.rvs_to_values[h]
+        if h in model.observed_RVs:
+            block.held[HIDDEN] = True
+        else:
+            block.rvs[HIDDEN] = h
+            y = block.state[HIDDEN].type()
+            layers[HIDDEN] = (y, {block.state[HIDDEN]: y})
+    _add_effects(model, block, layers, {t: f for t, f in factors.items() if t not in {*own, *layer, *summed_out}})
+    return block
+
+
+def _hidden_block(model, rv, factors) -> Block:
+    v = model.replace_rvs_by_values([rv.owner.inputs[2]])[0]
+    value = model.rvs_to_values[rv]
+    block = Block(_in_values(model, machine_of_hidden(rv)), {HIDDEN: rv}, [v, value], [True, None])
+    y = value.type()
+    _add_effects(model, block, {HIDDEN: (y, {value: y})}, {t: f for t, f in factors.items() if t is not rv})
+    return block
+
+
+def machine_of_hidden(rv: TensorVariable) -> Machine:
+    """The machine of a Hidden variable; without visible biases where v has been replaced by data (``pm.do``)."""
+    _, _, v, *parameters = rv.owner.inputs
+    try:
+        return machine_of_rv(rbm_of(v))
+    except ValueError:
+        return rv.owner.op.machine(*parameters)
+
+
+def _in_values(model: pm.Model, machine: Machine) -> Machine:
+    known = [p for p in machine.parameters if p is not None]
+    new = iter(model.replace_rvs_by_values([pt.as_tensor(p) for p in known]))
+    return machine.with_parameters([None if p is None else next(new) for p in machine.parameters])
+
+
+def _joined(factors, value, mask) -> list[Variable]:
+    """Where PyMC puts the missing entries of a masked variable into the empty array that the observed ones join."""
+    return [
+        v
+        for v in ancestors(list(factors.values()))
+        if v.owner is not None
+        and isinstance(v.owner.op, AdvancedIncSubtensor)
+        and v.owner.op.set_instead_of_inc
+        and v.owner.inputs[1] is value
+        and len(v.owner.inputs) == 3
+        and isinstance(v.owner.inputs[2], Constant)
+        and np.array_equal(v.owner.inputs[2].data, mask.data)
+    ]
+
+
+def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> None:
+    """Find the terms that depend on each layer, and what they say about its units."""
+    values = [value for _, known in layers.values() for value in known]
+    terms = [f for f in factors.values() if set(values) & set(ancestors([f]))]
+    if not terms:
+        return
+    replacements = {old: new for _, known in layers.values() for old, new in known.items()}
+    # A joined array goes first: its own missing entries vanish with it.
+    terms = graph_replace(terms, replacements, strict=False)
+    own = tuple(layers[i][0] if i in layers else pt.scalar() for i in (VISIBLE, HIDDEN))
+    shapes = _shapes(model, [block.state[i] for i in layers])
+    checked = {
+        x: (block.machine.layers[i].unit, shape) for (i, (x, _)), shape in zip(layers.items(), shapes, strict=True)
+    }
+    for i, (x, _) in layers.items():
+        mine = [t for t in terms if x in set(ancestors([t]))]
+        if not mine:
+            continue
+        unit = block.machine.layers[i].unit
+        offset = exact_offset(x, mine, unit)
+        if offset is not None and reproduces(model, x, checked, mine, offset):
+            block.offsets[i] = Effect(own, (offset,))
+        elif block.machine.own_coupling(i) is not None:
+            others = [x.name for x in dependants(model, block.rvs[i])]
+            raise ValueError(
+                f"{block.rvs[i].name} is a general Boltzmann machine, and the log-density of what depends on it, "
+                f"{others}, is no sum over its units. These cannot be proposed together: use a restricted machine, or "
+                "observe it."
+            )
+        else:
+            if unit.quadratic and not isinstance(unit, Gaussian | Rectified):
+                raise ValueError(
+                    f"The dependants of {block.rvs[i].name} are no sum over its units, and a layer of {unit!r} has no "
+                    "corrected proposal. Use Gaussian or Rectified units alone, or finite ones."
+                )
+            outputs = (log_density_by_row(x, mine), *slope_and_curvature(x, mine, unit))
+            block.proposals[i] = Effect(own, outputs)
+            block.units[i] = checked[x][1][-1] // unit.width
+
+
+def _shapes(model: pm.Model, state: list[TensorVariable]) -> list[tuple[int, ...]]:
+    """Shapes of states at the model's initial point."""
+    start = model.initial_point(random_seed=1)
+    values = [x for x in explicit_graph_inputs(state) if x in model.value_vars]
+    shapes = pm.compile(values, [x.shape for x in state], mode="FAST_COMPILE", on_unused_input="ignore")
+    return [tuple(map(int, shape)) for shape in shapes(*(start[x.name] for x in values))]

@@ -1,0 +1,162 @@
+r"""Metropolis-corrected updates of a block whose target is not an independent product over its units.
+
+Given the rest, a layer x has the density
+
+.. math::  \pi(x) \propto \exp(f^\top x + \log \mathrm{base}(x) + D(x)),
+
+f the field of the machine, D as in `effects`. One update
+
+1. chooses units S: each with probability exp(-θ), whatever the state (real units: all of them);
+2. draws the units of S from ``q_i(x'_i | x) ∝ base(x'_i)·exp((f + a(x))_i x'_i - c_i x'_i²/2)``, all at once, with
+   ``a(x) = ∇D(x) + c x``: D is replaced by its tangent at x, less c/2 times the squared distance where units are real.
+   Other units stay. This is the gradient-informed proposal of Grathwohl et al. (2021) for a whole block, as in Zhang,
+   Liu & Liu (2022), with the machine's own conditional in it exactly; with ∇D = 0 it is that conditional;
+3. accepts with probability ``min(1, r)``, ``r = π(x') q_S(x | x') / (π(x) q_S(x' | x))``.
+
+*Detailed balance.* For x ≠ x' that differ inside S only, ``π(x) P(S) q_S(x'|x) min(1, r) = P(S) min(π(x) q_S(x'|x),
+π(x') q_S(x|x'))``, which is symmetric in x and x' because P(S) does not depend on the state; summed over S it stays so.
+f does not change with x, since units of a layer are not coupled, and the other layers are held. The update thus leaves
+π(x | rest) invariant, and with it the joint ``p(x, rest)``. The machine's other layer, updated in turn, has p(h | v)
+itself where D does not read h, so that (v, h) is augmented and v alone has the density p(v) exp(D(v)).
+
+*Rows.* Where D is a sum over rows, each accepts or refuses for itself: rows are then independent given the rest. (A
+check of parameters that fails puts all rows at -inf. It fails when any row's own parameters are invalid, so it makes
+invalid proposals of one row refuse all: still an event that does not depend on the states that others propose from.)
+
+*Units of many values* (or whose states are not affinely independent) take the same path. θ is between 0 and log n (real
+units: 20); any value is right, since every S with θ > 0, and every state with θ = 0, has a positive probability.
+
+References
+----------
+.. [1] Zanella, G. (2020). Informed proposals for local MCMC in discrete spaces. JASA 115, 852-865.
+.. [2] Grathwohl, W., Swersky, K., Hashemi, M., Duvenaud, D., Maddison, C. (2021). Oops I took a gradient: scalable
+   sampling for discrete distributions. ICML.
+.. [3] Zhang, R., Liu, X., Liu, Q. (2022). A Langevin-like sampler for discrete distributions. ICML.
+.. [4] Hastings, W. K. (1970). Monte Carlo sampling methods using Markov chains and their applications. Biometrika 57.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.effects import by_unit
+from pymc_rbm.machine import Machine, State
+from pymc_rbm.units import Unit
+
+__all__ = ["caution_range", "corrected_update", "moves_per_sweep", "tuned_caution"]
+
+TARGET = 0.5
+"""Acceptance, among proposals that change something, that tuning aims at: between 0.234 (proposals that know nothing,
+Roberts, Gelman & Gilks 1997) and 0.574 (Langevin, Roberts & Rosenthal 1998)."""
+
+MOST = 20.0
+"""θ of real units stays below: the curvature of a proposal is then 5e8 times the unit's own."""
+
+
+def corrected_update(
+    machine: Machine,
+    layer: int,
+    state: State,
+    rng: TensorVariable,
+    effect: Any,
+    caution: TensorVariable,
+    held: Any = None,
+) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
+    """Update ``layer`` once.
+
+    Parameters
+    ----------
+    machine, layer, state, rng
+        As in `gibbs.sweep`; the layer's own state must be given.
+    effect : callable
+        From a state to D (one value a row, or one for all), its slope and its curvature by entry.
+    caution : scalar tensor
+        θ: log of the expected number of updates until a unit is chosen. For real units ``c`` is at least
+        ``(exp(θ) - 1)/σ²``.
+    held : mask, optional
+        True where a unit keeps its value.
+
+    Returns
+    -------
+    x : tensor
+    rng : random generator variable
+    accepted, changed : scalar tensors
+        Sum of the acceptance probabilities of proposals (of rows) that differ from the state, and their number.
+    """
+    unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
+    field = machine.field(layer, state)
+
+    def seen_from(x: TensorVariable) -> tuple[TensorVariable, Unit, TensorVariable]:
+        there = [x if i == layer else other for i, other in enumerate(state)]
+        density, slope, curvature = effect(there)
+        curvature = curvature + (pt.expm1(caution) / unit.parameters[0] ** 2 if unit.quadratic else 0)
+        log_target = by_unit(unit.log_base(x.astype(field.dtype)) + field * x, unit.width)
+        return (density, log_target), _stiffened(unit, curvature), field + slope + curvature * x
+
+    (density, own), family, pull = seen_from(x)
+    rng, drawn = family.sample(pull, rng)
+    rng, chosen = _chosen(unit, x, caution, rng)
+    if held is not None:
+        chosen = chosen & ~held
+    new = pt.where(chosen, drawn.astype(x.dtype), x)
+    (new_density, new_own), new_family, new_pull = seen_from(new)
+
+    in_block = by_unit(chosen, unit.width) > 0
+
+    def log_proposal(family: Unit, pull: TensorVariable, y: TensorVariable) -> TensorVariable:
+        log_q = by_unit(family.log_base(y.astype(pull.dtype)) + pull * y, unit.width) - family.log_normaliser(pull)
+        return pt.where(in_block, log_q, 0.0)
+
+    by_unit_ratio = new_own - own + log_proposal(new_family, new_pull, x) - log_proposal(family, pull, new)
+    moved = pt.neq(new, x)
+    apart = density.ndim == x.ndim - 1
+    log_ratio = new_density - density + (by_unit_ratio.sum(-1) if apart else by_unit_ratio.sum())
+    moved = moved.any(-1) if apart else moved.any()
+    log_ratio = pt.where(pt.isnan(log_ratio), -np.inf, log_ratio)  # from impossible to impossible
+    rng, accept = _accepted(log_ratio, rng)
+    probability = pt.exp(pt.minimum(log_ratio, 0.0))
+    new = pt.where(accept[..., None] if apart else accept, new, x)
+    return new, rng, pt.where(moved, probability, 0.0).sum().astype("float64"), moved.sum().astype("float64")
+
+
+def moves_per_sweep(units: Sequence[Unit], cautions: Sequence[TensorVariable]) -> TensorVariable:
+    """Updates after which each unit of the corrected layers has been chosen about once."""
+    finite = [pt.ceil(pt.exp(t) - 1e-6) for u, t in zip(units, cautions, strict=True) if not u.quadratic]
+    return (pt.stack(finite).max() if finite else pt.as_tensor(1)).astype("int64")
+
+
+def caution_range(unit: Unit, units: int) -> tuple[float, float]:
+    """Where θ starts and how far it may rise; real units start from the exact conditional of a quadratic D."""
+    return (0.0, MOST) if unit.quadratic else (float(np.log(units)) / 2, float(np.log(units)))
+
+
+def tuned_caution(caution: float, accepted: float, after: int, most: float) -> float:
+    """Robbins-Monro: θ rises while acceptance is below `TARGET`; ``after`` counts the updates so far."""
+    return float(np.clip(caution + (after + 1) ** -0.6 * (TARGET - accepted), 0, most))
+
+
+def _stiffened(unit: Unit, curvature: TensorVariable) -> Unit:
+    """Real units with ``c x²/2`` added to the energy: σ² becomes 1/(1/σ² + c)."""
+    if not unit.quadratic:
+        return unit
+    return unit.with_parameters([(unit.parameters[0] ** -2 + curvature) ** -0.5])
+
+
+def _chosen(unit: Unit, x: TensorVariable, caution: TensorVariable, rng: TensorVariable):
+    """Choose units, each with probability exp(-θ); all of them where they are real."""
+    if unit.quadratic:
+        return rng, pt.ones_like(x, dtype="bool")
+    shape = (*(x.shape[i] for i in range(x.ndim - 1)), x.shape[-1] // unit.width)
+    rng, u = pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
+    return rng, pt.repeat(pt.lt(u, pt.exp(-caution)), unit.width, axis=-1)
+
+
+def _accepted(log_ratio: TensorVariable, rng: TensorVariable):
+    """Accept with probability ``min(1, exp(log_ratio))``."""
+    rng, u = pt.random.uniform(size=log_ratio.shape, dtype="float64", rng=rng, return_next_rng=True)
+    return rng, pt.lt(pt.log(u), log_ratio)

@@ -1,0 +1,166 @@
+"""What other terms of a log-density say about the units of a layer: exact fields, or slopes for a proposal.
+
+Let ``D(x)`` be the log-density of everything that depends on the layer ``x`` but is not its machine. Given the other
+layers the units then follow ``exp(field·x + log base(x) + D(x))``. Where ``D(x) = Σ_i g_i(x_i) + const`` and a unit's
+states are affinely independent (two values; one-hot), each ``g_i`` is a linear function of its states, so that D only
+shifts the field: the block's conditional stays exact. Otherwise a proposal needs the slope of D, and for real units its
+curvature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.gradient import NullTypeGradError
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors, io_toposort
+from pytensor.raise_op import CheckAndRaise
+from pytensor.scalar.basic import Cast
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.math import Sum
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.alignment import affine_in, axes_of, gathered
+from pymc_rbm.units import Unit
+
+__all__ = ["Effect", "by_unit", "exact_offset", "log_density_by_row", "slope_and_curvature", "without_checks"]
+
+IMPOSSIBLE = -1e5
+"""Log-density, next to a unit's best state, that stands for -inf: its exponential is 0, and fields stay finite."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Graphs in the states of the layers, and what they read besides (a scan must not draw that anew each time)."""
+
+    layers: tuple[Variable, ...]
+    outputs: tuple[TensorVariable, ...]
+
+    @property
+    def given(self) -> list[Variable]:
+        """Variables that the graphs read and that do not depend on the layers."""
+        moving, read = set(self.layers), list[Variable](self.outputs)
+        for node in io_toposort(self.layers, self.outputs):
+            if moving & set(node.inputs):
+                moving.update(node.outputs)
+                read += node.inputs
+        given = dict[Variable, None]()
+        while read:
+            v = read.pop()
+            if v in moving or isinstance(v, Constant):
+                continue
+            if isinstance(v, TensorVariable):
+                given[v] = None
+            else:  # scalars of indices and checks: scans take the tensors that they are made of
+                read += v.owner.inputs
+        return list(given)
+
+    def __call__(self, state: Sequence[Any], given: dict[Variable, Variable] | None = None) -> list[TensorVariable]:
+        """Return the outputs at a state, with other variables for those `given`."""
+        replacements = {x: new for x, new in zip(self.layers, state, strict=True) if new is not None}
+        return graph_replace(list(self.outputs), {**(given or {}), **replacements}, strict=False)
+
+
+def without_checks(terms: Sequence[TensorVariable]) -> list[TensorVariable]:
+    """The terms without PyMC's checks of their parameters, which join the entries of what they check."""
+    nodes = {v.owner for v in ancestors(terms) if v.owner is not None and isinstance(v.owner.op, CheckAndRaise)}
+    # From the inside out, so that nested ones vanish, too.
+    replacements: dict[Variable, Variable] = {}
+    for node in io_toposort([], terms):
+        if node in nodes:
+            replacements[node.outputs[0]] = graph_replace(node.inputs[0], replacements, strict=False)
+    return graph_replace(list(terms), replacements, strict=False)
+
+
+def log_density_by_row(x: TensorVariable, terms: Sequence[TensorVariable]) -> TensorVariable:
+    """Return D with one value a row of ``x`` where each row has its own share of it, and their sum otherwise."""
+    known = axes_of(x, list(terms))
+    batch = [known[term][:-1] if term in known else (None,) * (x.ndim - 1) for term in terms]
+    if any(None in axes for axes in batch):
+        return sum(term.sum() for term in terms)
+    return sum(gathered(term, axes) for term, axes in zip(terms, batch, strict=True))
+
+
+def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit) -> TensorVariable | None:
+    """Return what D adds to the field of each entry of ``x``, or None where D is not proved to be a sum over units.
+
+    ``D = a + Σ_k (weights_k · e_k(x)).sum()``, where entry i of ``e_k`` reads entry i of x only (`affine_in`). So one
+    evaluation of the ``e_k`` with *all* units in the state s gives every ``g_i(s)``. With the rows of S the states,
+    less their average, the field that reproduces g up to a constant is ``S⁺ g`` (Moore-Penrose inverse).
+    """
+    if unit.states is None:
+        return None
+    states = np.asarray(unit.states, dtype="float64").reshape(-1, unit.width)
+    centred = states - states.mean(0)
+    if np.linalg.matrix_rank(centred) < len(states) - 1:
+        return None
+    total = sum(term.sum() for term in without_checks(terms))
+    parts = affine_in(x, total)
+    if not parts:
+        return None
+    stand_ins = {e: pt.tensor(dtype="float64", shape=e.type.shape) for e in parts}
+    try:
+        weights = pt.grad(_on_floats(total, stand_ins), list(stand_ins.values()), disconnected_inputs="ignore")
+        weights = graph_replace(weights, {new: e.astype("float64") for e, new in stand_ins.items()}, strict=False)
+    except (NotImplementedError, NullTypeGradError, TypeError, ValueError):
+        return None
+
+    def table(s: np.ndarray) -> TensorVariable:
+        """``g_i(s)`` for all units i."""
+        all_alike = pt.zeros_like(x) + pt.as_tensor(s.astype(x.dtype))[pt.arange(x.shape[-1]) % unit.width]
+        values = graph_replace(list(parts), {x: all_alike.astype(x.dtype)}, strict=False)
+        by_entry = [gathered(w * e, a) for w, e, a in zip(weights, values, parts.values(), strict=True)]
+        return by_unit(sum(by_entry), unit.width)
+
+    g = pt.stack([table(s) for s in states], axis=-1)
+    g = pt.maximum(g - g.max(-1, keepdims=True), IMPOSSIBLE)
+    return pt.dot(g, np.linalg.pinv(centred).T).reshape(x.shape, ndim=x.ndim)
+
+
+def slope_and_curvature(
+    x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit
+) -> tuple[TensorVariable, TensorVariable]:
+    """Return ∂D/∂x on a copy of ``x`` that is real, and ``max(0, -∂²D/∂x_i²)`` where D is a sum over real units.
+
+    Zeros where there is no derivative: a proposal may use any numbers, only its acceptance suffers.
+    """
+    zeros = pt.zeros_like(x, dtype="float64")
+    real = pt.tensor(dtype="float64", shape=x.type.shape)
+    total = sum(term.sum() for term in without_checks(terms))
+    curvature = zeros
+    try:
+        slope = pt.grad(_on_floats(total, {x: real}), real, disconnected_inputs="ignore")
+        if unit.quadratic and affine_in(x, total):  # then the Hessian is diagonal
+            curvature = -pt.grad(slope.sum(), real, disconnected_inputs="ignore")
+    except (NotImplementedError, NullTypeGradError, TypeError, ValueError):
+        return zeros, zeros
+    slope, curvature = graph_replace([slope, curvature], {real: x.astype("float64")}, strict=False)
+    finite = ~(pt.isnan(slope) | pt.isinf(slope) | pt.isnan(curvature) | pt.isinf(curvature))
+    return pt.where(finite, slope, 0.0), pt.where(finite, pt.maximum(curvature, 0.0), 0.0)
+
+
+def by_unit(x: TensorVariable, width: int) -> TensorVariable:
+    """Sum over the entries of each unit."""
+    return x.reshape((*(x.shape[i] for i in range(x.ndim - 1)), -1, width)).sum(-1)
+
+
+def _on_floats(output: TensorVariable, replacements: dict[Variable, Variable]) -> TensorVariable:
+    """``output`` with real variables for discrete ones, and nothing between them rounded to whole numbers."""
+    new = dict(replacements)
+    for node in io_toposort(list(replacements), [output]):
+        if node.outputs[0] in new or not any(v in new for v in node.inputs):
+            continue
+        inputs = [new.get(v, v) for v in node.inputs]
+        op = node.op
+        if isinstance(op, Elemwise) and isinstance(op.scalar_op, Cast) and "float" not in node.outputs[0].dtype:
+            new[node.outputs[0]] = inputs[0]
+            continue
+        if isinstance(op, Sum):
+            op = Sum(axis=op.axis)
+        new.update(zip(node.outputs, op.make_node(*inputs).outputs, strict=True))
+    return new.get(output, output)

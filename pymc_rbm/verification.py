@@ -1,0 +1,78 @@
+"""Numerical check, at construction, of what the graph of a log-density promised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pymc as pm
+from pytensor import config
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import explicit_graph_inputs
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.effects import IMPOSSIBLE
+from pymc_rbm.units import Unit
+
+__all__ = ["reproduces"]
+
+POINTS = 3
+"""Values of the other variables."""
+STATES = 5
+"""Random states of the layer at each of them."""
+PRECISION = {"float64": 1e-9, "float32": 1e-4}
+"""Relative to the largest number that enters; rounding leaves some 1e-15 and 1e-7."""
+
+
+def reproduces(
+    model: pm.Model,
+    x: TensorVariable,
+    layers: dict[Variable, tuple[Unit, tuple[int, ...]]],
+    terms: Sequence[TensorVariable],
+    offset: TensorVariable,
+) -> bool:
+    """Whether the sum of ``terms`` equals ``offset·x`` up to a constant, at random states and random other values.
+
+    The proof is that of `alignment`; this guards it against what a graph does not say (a check of parameters that fails
+    for some states, overflow). Other free variables are moved from the initial point by Normal(0, 1) where real.
+    """
+    rng = np.random.default_rng(0)
+    total = sum(term.sum() for term in terms)
+    others = [y for y in explicit_graph_inputs([total, offset]) if y not in layers]
+    predicted = (offset * x).sum()
+    with model:
+        evaluate = pm.compile([*layers, *others], [total, predicted], mode="FAST_COMPILE", on_unused_input="ignore")
+    start = model.initial_point(random_seed=1)
+    for k in range(POINTS):
+        noise = [rng.normal(size=start[y.name].shape) * (k > 0 and "float" in y.dtype) for y in others]
+        moved = [(start[y.name] + z).astype(y.dtype) for y, z in zip(others, noise, strict=True)]
+        rest = {y: _random_state(unit, shape, rng) for y, (unit, shape) in layers.items()}
+        pairs = []
+        for _ in range(STATES):
+            rest[x] = _random_state(*layers[x], rng)
+            pairs.append(evaluate(*(rest[y].astype(y.dtype) for y in layers), *moved))
+        if not _agree(*np.array(pairs, dtype="float64").T):
+            return False
+    return True
+
+
+def _agree(total: np.ndarray, predicted: np.ndarray) -> bool:
+    """Whether differences agree; where one is -inf the other is, or its stand-in."""
+    possible = np.isfinite(total)
+    best = predicted[possible].max(initial=-np.inf)
+    if np.isnan(total).any() or (predicted[~possible] > best + IMPOSSIBLE / 2).any():
+        return False
+    total, predicted = total[possible], predicted[possible]
+    if len(total) < 2:
+        return True
+    scale = 1 + np.abs(total).max() + np.abs(predicted).max()
+    return bool(np.abs((total - total[0]) - (predicted - predicted[0])).max() < PRECISION[config.floatX] * scale)
+
+
+def _random_state(unit: Unit, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Any state of the layer; standard normal where its values cannot be listed."""
+    if unit.states is None:
+        return np.abs(rng.normal(size=shape))
+    states = np.asarray(unit.states).reshape(-1, unit.width)
+    chosen = states[rng.integers(len(states), size=(*shape[:-1], shape[-1] // unit.width))]
+    return chosen.reshape(shape)

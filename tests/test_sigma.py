@@ -1,0 +1,68 @@
+"""Gaussian machines whose σ is learned."""
+
+import numpy as np
+import pymc as pm
+import pytest
+
+import pymc_rbm as pmr
+
+QUIET = {"progressbar": False, "random_seed": 1}
+
+
+def rows_of(n=300):
+    """Two factors, three visible units with standard deviations of their own beside them."""
+    rng = np.random.default_rng(4)
+    W, sigma = np.array([[2.0, 0.0], [-1.0, 1.5], [0.0, 1.0]]), np.array([0.5, 0.3, 0.8])
+    return rng.integers(0, 2, (n, 2)) @ W.T + sigma * rng.standard_normal((n, 3))
+
+
+def learn(rows, sigma=None, **options):
+    n = rows.shape[1]
+    with pm.Model() as model:
+        W, b, c = pm.Flat("W", shape=(n, 2)), pm.Flat("b", shape=n), pm.Flat("c", shape=2)
+        sigma = pm.HalfFlat("sigma", shape=n) if sigma is None else sigma
+        pmr.RBM("v", W, b, c, visible=pmr.Gaussian(sigma), observed=rows)
+        learned = pmr.fit(**{"epochs": 60, "sweeps": 1, "method": "pcd", **QUIET, **options})
+    return model, learned
+
+
+def mean_log_likelihood(model, learned, rows):
+    return float(pmr.log_likelihood(model, learned, rows)["mean_log_likelihood"]["mean"])
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """Default learning, by particles, of data in their own units."""
+    return learn(rows_of())
+
+
+def test_learning_does_not_depend_on_the_unit_of_measurement(noisy):
+    """Metres or millimetres: with default rates the same machine, whatever the scale of each column."""
+    scale = np.array([0.01, 1.0, 1000.0])
+    _, other = learn(rows_of() * scale)
+    at, scaled = noisy[1]["parameters"], other["parameters"]
+    np.testing.assert_allclose(scaled["sigma"], at["sigma"] * scale, rtol=1e-5)
+    np.testing.assert_allclose(scaled["c"], at["c"], rtol=1e-4, atol=1e-6)
+    assert float(abs(at["sigma"].values / rows_of().std(0) - 1).max()) > 0.05  # it has moved
+
+
+def test_sigma_is_that_of_the_maximum():
+    """At the exact maximum no other σ is better; the factors explain a part, so σ is below the data's deviations."""
+    rows = rows_of()
+    model, learned = learn(rows, epochs=1000, method="exact", optimizer="lbfgs")
+    best, found = mean_log_likelihood(model, learned, rows), learned["parameters"]["sigma"].values
+    assert (found < 0.9 * rows.std(0)).all()
+    W, b, c = (learned["parameters"][x].values for x in "Wbc")
+    for i in range(3):
+        for factor in (0.97, 1.03):
+            sigma = found * np.where(np.arange(3) == i, factor, 1)
+            other = pmr.restricted(W, b, c, pmr.Gaussian(sigma))
+            assert mean_log_likelihood(other, None, rows) < best
+    independent = -0.5 * np.log(2 * np.pi * np.e * rows.var(0)).sum()
+    assert best > independent + 0.3
+
+
+def test_particles_come_near(noisy):
+    rows = rows_of()
+    independent = -0.5 * np.log(2 * np.pi * np.e * rows.var(0)).sum()
+    assert mean_log_likelihood(*noisy, rows) > independent
