@@ -14,7 +14,20 @@ __all__ = ["BinaryDot", "RowSums", "SweepKernel"]
 Pair = tuple[bool, ...]
 
 
-class SweepKernel(Op):
+class KernelOp(Op):
+    """An Op of a kernel. A compiled function that is unpickled, in a new process say, must find how numba runs it."""
+
+    def __reduce__(self):
+        return _restored, (type(self), self._props_dict())
+
+
+def _restored(kind: type[KernelOp], options: dict) -> KernelOp:
+    from pymc_rbm.kernels import dispatch  # noqa: F401  # the rewrite that loads it does not run again
+
+    return kind(**options)
+
+
+class SweepKernel(KernelOp):
     """Sweeps of two binary layers whose rows share their parameters.
 
     Inputs: generator, number of sweeps, v and h (rows, units) as int8, W, b, c of one floating type, masks of held
@@ -57,7 +70,7 @@ class SweepKernel(Op):
             storage[0] = x
 
 
-class BinaryDot(Op):
+class BinaryDot(KernelOp):
     """``states @ weights`` for an int8 matrix, by table where all states turn out to be 0 or 1."""
 
     __props__ = ()
@@ -77,7 +90,7 @@ class BinaryDot(Op):
         output_storage[0][0] = states.astype(weights.dtype) @ weights
 
 
-class RowSums(Op):
+class RowSums(KernelOp):
     """Sum of an elementary function over each row of a matrix, "softplus" or "sigmoid"."""
 
     __props__ = ("function",)
