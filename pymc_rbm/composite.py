@@ -225,8 +225,9 @@ class Beside(Unit):
         return _joined(unit.offset(own) for unit, own in self._each(pt.as_tensor(bias)))
 
     def level(self, mean):
-        """The parts' levels."""
-        return _joined(unit.level(own) for unit, own in self._each(mean))
+        """The parts' levels, of arrays or symbolic."""
+        levels = [unit.level(own) for unit, own in self._each(mean)]
+        return np.concatenate(levels, axis=-1) if isinstance(mean, np.ndarray) else _joined(levels)
 
 
 def _joined(parts: Any) -> Any:
