@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.jobs import Job
 from benchmarks.timing import thread_environment
 
-__all__ = ["PEERS", "Contender", "environment"]
+__all__ = ["PEERS", "ROOT", "Contender", "environment"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = {

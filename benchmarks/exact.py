@@ -44,22 +44,22 @@ def _sweep(job: Job, states: np.ndarray) -> tuple[float, float]:
 
 
 def _update(job: Job, W, b, c) -> tuple[float, float]:
-    """The mean step of learning against the exact gradient at the start; Monte Carlo error and the way made so far.
+    """The mean step of learning against the path of the exact gradient; Monte Carlo error.
 
-    A gradient's entry is a mean over rows of numbers between 0 and 1, so that an iteration's standard deviation is at
-    most 1/√rows for the two phases together; autocorrelated sweeps are worth at least a quarter as many independent
-    ones on this machine. On its way of at most rate·units·|gradient| a parameter changes the gradient by a quarter.
+    An entry of a gradient is the difference of two means over rows of numbers between 0 and 1, whose standard deviation
+    is at most √½/√rows. Autocorrelated sweeps of this machine are worth at least a quarter as many independent ones;
+    particles from elsewhere are too far off for two or so.
     """
-    start = machine(job)
-    v, h, p, _ = _joint(*start)
-    data = data_rows(job).astype(float)
-    h_data = 1 / (1 + np.exp(-(data @ start[0] + start[2])))
-    exact = data.T @ h_data / len(data) - v.T @ p @ h, data.mean(0) - p.sum(1) @ v, h_data.mean(0) - p.sum(0) @ h
-    n = UNITS["update"]
-    steps = [(x - x0) / (RATE * n) for x, x0 in zip((W, b, c), start, strict=True)]
-    noise = 5 * 2 / np.sqrt(job.rows * n)
-    way = sum(float(np.abs(g).sum()) for g in exact) * RATE * n / 4 / 8
-    return max(float(np.abs(s - g).max()) for s, g in zip(steps, exact, strict=True)), noise + way
+    start, data, n = machine(job), data_rows(job).astype(float), UNITS["update"]
+    exact = [x.astype(float) for x in start]
+    for _ in range(n):
+        v, h, p, _ = _joint(*exact)
+        h_data = 1 / (1 + np.exp(-(data @ exact[0] + exact[2])))
+        exact[0] += RATE * (data.T @ h_data / len(data) - v.T @ p @ h)
+        exact[1] += RATE * (data.mean(0) - p.sum(1) @ v)
+        exact[2] += RATE * (h_data.mean(0) - p.sum(0) @ h)
+    off = max(float(np.abs(x - y).max()) for x, y in zip((W, b, c), exact, strict=True)) / (RATE * n)
+    return off, 5 * 2 * np.sqrt(0.5 / (job.rows * n)) + 2 / n
 
 
 def _free_energy(job: Job, values: np.ndarray) -> tuple[float, float]:

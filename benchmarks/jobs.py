@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["CHECKS", "JOBS", "SMOKE", "Job", "data_rows", "machine", "visible_states"]
+__all__ = ["BATCH", "CHECKS", "JOBS", "SMOKE", "Job", "data_rows", "machine", "visible_states"]
 
-RATE = 0.01
+RATE = 0.001
+BATCH = 500
+"""Rows of a batch, and particles, where an epoch is the unit."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A line of the table. A unit of work is a sweep, an update, one call on all rows, or 1,000 temperatures."""
+    """A line of the table. A unit is a sweep, an update, an epoch, a call on all rows, or 1,000 temperatures."""
 
     kind: str
     visible: int
@@ -27,6 +29,7 @@ class Job:
         return {
             "sweep": f"sweep, {size}, {self.rows} chain{'s' * (self.rows > 1)}",
             "update": f"PCD-1 update, {size}, {self.rows} + {self.rows} rows",
+            "epoch": f"epoch of {self.rows} rows, {size}, batches of {min(self.rows, BATCH)}",
             "free_energy": f"free energy of {self.rows} rows, {size}",
             "ais": f"AIS, {size}, {self.rows} runs, 1000 temperatures",
         }[self.kind]
@@ -41,8 +44,9 @@ JOBS = (
     Job("update", 64, 64, 100),
     Job("free_energy", 784, 500, 10_000),
     Job("ais", 784, 500, 100),
+    Job("epoch", 784, 500, 60_000),
 )
-SMOKE = (Job("sweep", 12, 7, 5), Job("update", 12, 7, 20), Job("free_energy", 12, 7, 30), Job("ais", 12, 7, 30))
+SMOKE = tuple(Job(kind, 12, 7, 30) for kind in ("sweep", "update", "free_energy", "ais", "epoch"))
 CHECKS = {
     "sweep": Job("sweep", 8, 5, 4000),
     "update": Job("update", 8, 5, 500),

@@ -23,6 +23,7 @@ from benchmarks.jobs import CHECKS, JOBS, SMOKE, Job
 from benchmarks.timing import paired
 
 SECONDS = 0.5
+KINDS = [*CHECKS, "epoch"]
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -35,7 +36,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--here", action="store_true", help="no environment: peers as far as they are installed here")
     parser.add_argument("--pgm", type=Path, help="folder `source` of a clone of PGM")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument("--kinds", nargs="*", default=list(CHECKS), choices=list(CHECKS))
+    parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="tiny machines, seconds: does it run?")
@@ -58,6 +59,7 @@ class Table:
 
     def wrong(self, name: str, kind: str) -> str:
         """Why its results of this kind are not to be measured."""
+        kind = "update" if kind == "epoch" else kind  # of which it is made
         if (name, kind) not in self._wrong:
             with self.contender(name, CHECKS[kind]) as process:
                 self._wrong[name, kind] = wrong(process, kind)

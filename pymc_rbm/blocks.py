@@ -19,6 +19,7 @@ from pymc_rbm.effects import Effect, exact_offset, log_density_by_row, slope_and
 from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.random_variables import HiddenRV, MachineRV
+from pymc_rbm.real_units import Gaussian, Rectified
 from pymc_rbm.verification import reproduces
 
 __all__ = ["Block", "blocks_of", "hidden_children", "is_hidden", "visible_kind"]
@@ -197,6 +198,11 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
                 "observe it."
             )
         else:
+            if unit.quadratic and not isinstance(unit, Gaussian | Rectified):
+                raise ValueError(
+                    f"The dependants of {block.rvs[i].name} are no sum over its units, and a layer of {unit!r} has no "
+                    "corrected proposal. Use Gaussian or Rectified units alone, or finite ones."
+                )
             outputs = (log_density_by_row(x, mine), *slope_and_curvature(x, mine, unit))
             block.proposals[i] = Effect(own, outputs)
             block.units[i] = checked[x][1][-1] // unit.width

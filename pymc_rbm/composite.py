@@ -231,4 +231,7 @@ class Beside(Unit):
 
 
 def _joined(parts: Any) -> Any:
-    return pt.concatenate(list(parts), axis=-1)
+    """The parts side by side: an array where they are arrays."""
+    parts = list(parts)
+    concatenate = pt.concatenate if any(isinstance(x, Variable) for x in parts) else np.concatenate
+    return concatenate(parts, axis=-1)

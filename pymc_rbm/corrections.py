@@ -21,10 +21,10 @@ itself where D does not read h, so that (v, h) is augmented and v alone has the 
 
 *Rows.* Where D is a sum over rows, each accepts or refuses for itself: rows are then independent given the rest. (A
 check of parameters that fails puts all rows at -inf. It fails when any row's own parameters are invalid, so it makes
-invalid proposals of one row refuse all: an event that does not depend on the states that the others propose from.)
+invalid proposals of one row refuse all: still an event that does not depend on the states that others propose from.)
 
-*Units of many values* (or whose states are not affinely independent) take the same path. θ is between 0 and log n; any
-value is right, since every S with θ > 0, and every state with θ = 0, has a positive probability.
+*Units of many values* (or whose states are not affinely independent) take the same path. θ is between 0 and log n (real
+units: 20); any value is right, since every S with θ > 0, and every state with θ = 0, has a positive probability.
 
 References
 ----------
@@ -48,11 +48,14 @@ from pymc_rbm.effects import by_unit
 from pymc_rbm.machine import Machine, State
 from pymc_rbm.units import Unit
 
-__all__ = ["corrected_update", "moves_per_sweep", "tuned_caution"]
+__all__ = ["caution_range", "corrected_update", "moves_per_sweep", "tuned_caution"]
 
 TARGET = 0.5
 """Acceptance, among proposals that change something, that tuning aims at: between 0.234 (proposals that know nothing,
 Roberts, Gelman & Gilks 1997) and 0.574 (Langevin, Roberts & Rosenthal 1998)."""
+
+MOST = 20.0
+"""θ of real units stays below: the curvature of a proposal is then 5e8 times the unit's own."""
 
 
 def corrected_update(
@@ -125,6 +128,11 @@ def moves_per_sweep(units: Sequence[Unit], cautions: Sequence[TensorVariable]) -
     """Updates after which each unit of the corrected layers has been chosen about once."""
     finite = [pt.ceil(pt.exp(t) - 1e-6) for u, t in zip(units, cautions, strict=True) if not u.quadratic]
     return (pt.stack(finite).max() if finite else pt.as_tensor(1)).astype("int64")
+
+
+def caution_range(unit: Unit, units: int) -> tuple[float, float]:
+    """Where θ starts and how far it may rise; real units start from the exact conditional of a quadratic D."""
+    return (0.0, MOST) if unit.quadratic else (float(np.log(units)) / 2, float(np.log(units)))
 
 
 def tuned_caution(caution: float, accepted: float, after: int, most: float) -> float:

@@ -48,7 +48,7 @@ def descent(
     for p, scale in scales.items():
         gradients[p] = gradients[p] * scale
     for own, part in zip(owned, parts, strict=True):
-        if centre and None not in own and not done & set(own):
+        if centre and len(own) == 3 and None not in own and not done & set(own):
             updates |= _centre(part, own, gradients)
         done |= {p for p in own if p is not None}
     return [(gradients[p] * scales.get(p, 1)).astype(p.dtype) for p in parameters], updates

@@ -18,6 +18,8 @@ __all__ = ["FEW_EFFECTIVE", "LogPartitionEstimate", "log_mean_exp", "weight_diag
 
 FEW_EFFECTIVE = 30
 HEAVY_TAIL = 0.7
+LEAST_FOR_TAIL = 30
+"""A fifth of the weights is the tail, and ArviZ fits six or more."""
 NAMES = {
     "exact": "exact, by enumeration",
     "ais": "annealed importance sampling",
@@ -177,12 +179,14 @@ def weight_diagnostics(log_weights: np.ndarray) -> tuple[dict[str, float], list[
         "log_weight_deviation": float(log_weights.std(ddof=1)),
         "log_weight_skewness": 0.0 if even else float(scipy.stats.skew(log_weights)),
         "weight_skewness": 0.0 if even else float(scipy.stats.skew(w)),
-        "tail_index": 0.0 if even else _tail_index(log_weights),
+        "tail_index": 0.0 if even else _tail_index(log_weights) if n >= LEAST_FOR_TAIL else np.nan,
     }
     reasons = []
     effective, tail = found["effective_sample_size"], found["tail_index"]
     if effective < min(FEW_EFFECTIVE, n / 2):
         reasons.append(f"{effective:.1f} effective particles of {n} are too few")
+    if np.isnan(tail):
+        reasons.append(f"{n} particles are too few to see a heavy tail of their weights (at least {LEAST_FOR_TAIL})")
     if tail > HEAVY_TAIL:
         reasons.append(f"the weights have a heavy tail (index {tail:.2f}, above {HEAVY_TAIL})")
     return found, reasons

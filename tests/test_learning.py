@@ -718,7 +718,10 @@ def test_models_that_cannot_be_learned():
     refuse(lambda: pmr.RBM("v", np.zeros((4, 3)), np.zeros(4), np.zeros(3), observed=DATA), "nothing to learn")
     refuse(lambda: flat(observed=DATA[:0]), "at least one row")
     refuse(lambda: flat(observed=DATA, log_z=1.0), "was given log_z")
-    refuse(lambda: pmr.RBM("v", pm.Flat("W", shape=(4, 3)), np.zeros((6, 4)), np.zeros(3), observed=DATA), "batch axes")
+    refuse(
+        lambda: pmr.RBM("v", pm.Flat("W", shape=(len(DATA), 4, 3)), np.zeros(4), np.zeros(3), observed=DATA),
+        "only the biases may differ by row",
+    )
 
 
 def test_start_of_transformed_and_direct_parameters():

@@ -12,6 +12,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
+from scipy import stats
 
 import pymc_rbm as pmr
 from pymc_rbm.enumeration import is_tractable, symbolic_log_partition
@@ -159,6 +160,21 @@ def test_sweeps_leave_the_exact_distribution_as_it_is(pair):
 
 
 # -------------------------------------------------------------------------------------------------------- closed forms
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ais", "reverse_ais", "tempering"])
+@pytest.mark.parametrize(
+    "pair",
+    [("spin", "categorical"), ("gaussian", "binomial"), ("bernoulli", "rectified"), ("drelu", "bernoulli")],
+    ids="-".join,
+)
+def test_sampled_log_z(pair, method):
+    """Each family once, by the methods that sample, against the plain sum or the quadrature."""
+    machine, _, _, table = case(pair)
+    found = pmr.log_partition(machine, method=method, budget=20_000, random_seed=1, progressbar=False)
+    error = stats.t.ppf(1 - 3e-5, found.degrees_of_freedom) * found.standard_error
+    assert abs(found.estimate - ref.log_sum(list(table.ravel()))) < error < 1
 
 
 def test_gaussian_pair():

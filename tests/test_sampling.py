@@ -130,6 +130,7 @@ def test_bad_input(options, message, monkeypatch):
 def test_interrupt(monkeypatch):
     """Ctrl-C returns the draws so far."""
     original = sampling._advance_function
+    monkeypatch.setattr(sampling, "CHUNK_ENTRIES", 1)  # one draw a call
 
     def interrupting(template):
         advance, calls = original(template), []

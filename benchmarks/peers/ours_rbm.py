@@ -8,7 +8,7 @@ import pymc as pm
 import pytensor
 
 import pymc_rbm as pmr
-from benchmarks.jobs import RATE, data_rows, machine, visible_states
+from benchmarks.jobs import BATCH, RATE, data_rows, machine, visible_states
 
 pytensor.config.floatX = "float32"
 BATCHES = 100
@@ -29,17 +29,17 @@ def sweep(job):
     return advance, lambda: v[0].astype(float)
 
 
-def update(job):
-    """``fit``, plain gradients: a thread learns and is let go on for n iterations at a time by its callback."""
+def _learning(job, rows, batch, callback, **settings):
+    """``fit`` in a thread, which its ``callback`` stops until it is let go on for n iterations, or epochs."""
     W, b, c = machine(job)
     allowed, done, learned = queue.Queue(), queue.Queue(), []
     left = 0
 
-    def on_iteration(status):
+    def wait(status):
         nonlocal left
         left -= 1
         if left == 0:
-            done.put(status)
+            done.put(None)
             left = allowed.get()
         return left is None
 
@@ -47,22 +47,12 @@ def update(job):
         nonlocal left
         with pm.Model():
             W_, b_, c_ = pm.Flat("W", shape=W.shape), pm.Flat("b", shape=b.shape), pm.Flat("c", shape=c.shape)
-            # Many batches an epoch, as anyone has who learns: what is done once an epoch is spread over them.
-            pmr.RBM("v", W_, b_, c_, observed=np.tile(data_rows(job), (BATCHES, 1)))
+            pmr.RBM("v", W_, b_, c_, observed=rows)
             left = allowed.get()
-            learned.append(
-                pmr.fit(
-                    epochs=10**7,
-                    batch_size=job.rows,
-                    chains=job.rows,
-                    sweeps=1,
-                    centred=False,
-                    learning_rate=lambda done: RATE,
-                    start={"W": W, "b": b, "c": c},
-                    on_iteration=on_iteration,
-                    **QUIET,
-                )
-            )
+            settings[callback] = wait
+            start = {"W": W, "b": b, "c": c}
+            common = {"sweeps": 1, "learning_rate": lambda done: RATE, "start": start, "random_seed": 1}
+            learned.append(pmr.fit(10**6, batch_size=batch, chains=batch, **common, **settings))
 
     thread = threading.Thread(target=learn, daemon=True)
     thread.start()
@@ -77,6 +67,17 @@ def update(job):
         return [learned[0]["parameters"][x].values for x in "Wbc"]
 
     return advance, result
+
+
+def update(job):
+    """``fit`` with plain gradients, of many batches an epoch: what is done once an epoch is spread over them."""
+    rows = np.tile(data_rows(job), (BATCHES, 1))
+    return _learning(job, rows, job.rows, "on_iteration", centred=False, progressbar=False)
+
+
+def epoch(job):
+    """``fit`` as it is, with its monitors and its bar."""
+    return _learning(job, data_rows(job), min(BATCH, job.rows), "on_epoch")
 
 
 def free_energy(job):
@@ -104,3 +105,20 @@ def ais(job):
         ]
 
     return advance, lambda: found[0].estimate
+
+
+def learn(rows, hidden, rate, snapshots):
+    """``fit`` at a constant rate; the last iterates."""
+
+    def parameters(status):
+        [machine] = status.machines().values()
+        b, c, W = machine.parameters
+        return W, b, c
+
+    size = min(BATCH, len(rows))
+    with pm.Model():
+        shapes = {"W": (rows.shape[1], hidden), "b": rows.shape[1], "c": hidden}
+        W, b, c = (pm.Flat(name, shape=shape) for name, shape in shapes.items())
+        pmr.RBM("v", W, b, c, observed=rows)
+        settings = {"learning_rate": lambda done: rate, "on_iteration": lambda x: snapshots(lambda: parameters(x))}
+        pmr.fit(10**6, batch_size=size, chains=size, sweeps=1, **settings, **QUIET)

@@ -11,7 +11,7 @@ from rbms.bernoulli_bernoulli.classes import BBRBM
 from rbms.partition_function.ais import compute_partition_function_ais
 from rbms.sampling.gibbs import sample_state
 
-from benchmarks.jobs import RATE, data_rows, machine, visible_states
+from benchmarks.jobs import BATCH, RATE, data_rows, machine, visible_states
 
 torch.set_grad_enabled(False)
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -37,22 +37,48 @@ def sweep(job):
     return advance, lambda: chains[0]["visible"].numpy()
 
 
+def _learning(rbm, start, rate, batch_of, centred=False):
+    """A function that does one update, and one that returns the parameters."""
+    chains = [start]
+    optimizer = torch.optim.SGD(rbm.parameters(), lr=rate, maximize=True)
+    rbm.init_grad()
+
+    def one():
+        rows = batch_of()
+        optimizer.zero_grad(set_to_none=False)
+        batch = rbm.init_chains(num_samples=len(rows), weights=torch.ones(len(rows)), start_v=rows)
+        chains[0] = rbm.sample_state(chains=chains[0], n_steps=1)
+        rbm.compute_gradient(data=batch, chains=chains[0], centered=centred)
+        optimizer.step()
+
+    return one, lambda: [p.numpy() for p in rbm.parameters()]
+
+
 def update(job):
     """Persistent contrastive divergence, plain gradients."""
     rbm, data = _rbm(job), _floats(data_rows(job))
-    weights, chains = torch.ones(len(data)), [rbm.init_chains(job.rows, start_v=_floats(visible_states(job)))]
-    optimizer = torch.optim.SGD(rbm.parameters(), lr=RATE, maximize=True)
-    rbm.init_grad()
+    start = rbm.init_chains(job.rows, start_v=_floats(visible_states(job)))
+    one, result = _learning(rbm, start, RATE, lambda: data)
 
     def advance(n):
         for _ in range(n):
-            optimizer.zero_grad(set_to_none=False)
-            batch = rbm.init_chains(num_samples=len(data), weights=weights, start_v=data)
-            chains[0] = rbm.sample_state(chains=chains[0], n_steps=1)
-            rbm.compute_gradient(data=batch, chains=chains[0], centered=False)
-            optimizer.step()
+            one()
 
-    return advance, lambda: [p.numpy() for p in rbm.parameters()]
+    return advance, result
+
+
+def epoch(job):
+    """As many updates as an epoch has, each with rows at random: what ``train`` does."""
+    rbm, data = _rbm(job), _floats(data_rows(job))
+    size = min(BATCH, job.rows)
+    start = rbm.init_chains(size, start_v=_floats(visible_states(job))[:size])
+    one, result = _learning(rbm, start, RATE, lambda: data[torch.randperm(len(data))[:size]])
+
+    def advance(n):
+        for _ in range(n * (job.rows // size)):
+            one()
+
+    return advance, result
 
 
 def free_energy(job):
@@ -74,3 +100,13 @@ def ais(job):
         log_z[0] = compute_partition_function_ais(job.rows, 1000 * n, rbm)
 
     return advance, lambda: log_z[0]
+
+
+def learn(rows, hidden, rate, snapshots):
+    """What ``train`` does with its defaults (centred), from its own start; gradients not normalised."""
+    size, data = min(BATCH, len(rows)), _floats(rows)
+    whole = type("Rows", (), {"data": data})
+    rbm = BBRBM.init_parameters(hidden, whole, torch.device("cpu"), torch.float32)
+    one, _ = _learning(rbm, rbm.init_chains(size), rate, lambda: data[torch.randperm(len(data))[:size]], True)
+    while not snapshots(lambda: [p.numpy() for p in rbm.parameters()]):
+        one()

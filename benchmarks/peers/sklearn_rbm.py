@@ -7,7 +7,7 @@ both repeat; ``score_samples`` flips units, too, so the free energy is ``_free_e
 import numpy as np
 from sklearn.neural_network import BernoulliRBM
 
-from benchmarks.jobs import RATE, data_rows, machine, visible_states
+from benchmarks.jobs import BATCH, RATE, data_rows, machine, visible_states
 
 
 def _rbm(job):
@@ -41,6 +41,17 @@ def update(job):
     return advance, lambda: (rbm.components_.T, rbm.intercept_visible_, rbm.intercept_hidden_)
 
 
+def epoch(job):
+    """``fit`` for some epochs; it begins anew each time."""
+    data, rbm = data_rows(job).astype("float32"), []
+
+    def advance(n):
+        size = min(BATCH, job.rows)
+        rbm[:] = [BernoulliRBM(job.hidden, learning_rate=RATE, batch_size=size, n_iter=n, random_state=1).fit(data)]
+
+    return advance, lambda: (rbm[0].components_.T, rbm[0].intercept_visible_, rbm[0].intercept_hidden_)
+
+
 def free_energy(job):
     """Of all rows at once."""
     rbm, rows = _rbm(job), data_rows(job).astype("float32")
@@ -50,3 +61,16 @@ def free_energy(job):
             rbm._free_energy(rows)
 
     return advance, lambda: rbm._free_energy(rows)
+
+
+def learn(rows, hidden, rate, snapshots):
+    """Epoch by epoch what ``fit`` does with its batches, from its own start."""
+    size = min(BATCH, len(rows))
+    data = rows.astype("float32")
+    rbm = BernoulliRBM(hidden, learning_rate=rate, batch_size=size, n_iter=1, random_state=1).fit(data[:size])
+    rng = np.random.RandomState(1)
+    while True:
+        for first in range(0, len(data) - size + 1, size):
+            rbm._fit(data[first : first + size], rng)
+            if snapshots(lambda: (rbm.components_.T, rbm.intercept_visible_, rbm.intercept_hidden_)):
+                return

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn.functional import softplus
 
-from benchmarks.jobs import RATE, data_rows, machine, visible_states
+from benchmarks.jobs import BATCH, RATE, data_rows, machine, visible_states
 
 torch.set_grad_enabled(False)
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -43,19 +43,38 @@ def sweep(job):
     return advance, lambda: v[0].numpy()
 
 
+def _update(v, data, W, b, c):
+    """One step of persistent contrastive divergence, in place; return the particles."""
+    v = _hidden_then_visible(v, W, b, c)
+    h_data, h = torch.sigmoid(torch.addmm(c, data, W)), torch.sigmoid(torch.addmm(c, v, W))
+    W.addmm_(data.T, h_data, alpha=RATE / len(data)).addmm_(v.T, h, alpha=-RATE / len(h))
+    b.add_(data.mean(0) - v.mean(0), alpha=RATE)
+    c.add_(h_data.mean(0) - h.mean(0), alpha=RATE)
+    return v
+
+
 def update(job):
     """Persistent contrastive divergence, plain gradients."""
-    (W, b, c), data, v = _parameters(job), _floats(data_rows(job)), [_floats(visible_states(job))]
+    parameters, data, v = _parameters(job), _floats(data_rows(job)), [_floats(visible_states(job))]
 
     def advance(n):
         for _ in range(n):
-            v[0] = _hidden_then_visible(v[0], W, b, c)
-            h_data, h = torch.sigmoid(torch.addmm(c, data, W)), torch.sigmoid(torch.addmm(c, v[0], W))
-            W.addmm_(data.T, h_data, alpha=RATE / len(data)).addmm_(v[0].T, h, alpha=-RATE / len(h))
-            b.add_(data.mean(0) - v[0].mean(0), alpha=RATE)
-            c.add_(h_data.mean(0) - h.mean(0), alpha=RATE)
+            v[0] = _update(v[0], data, *parameters)
 
-    return advance, lambda: [p.numpy() for p in (W, b, c)]
+    return advance, lambda: [p.numpy() for p in parameters]
+
+
+def epoch(job):
+    """The same over batches in a fresh random order."""
+    parameters, data = _parameters(job), _floats(data_rows(job))
+    v = [_floats(visible_states(job))[:BATCH]]
+
+    def advance(n):
+        for _ in range(n):
+            for batch in torch.randperm(len(data)).split(BATCH):
+                v[0] = _update(v[0], data[batch], *parameters)
+
+    return advance, lambda: [p.numpy() for p in parameters]
 
 
 def free_energy(job):

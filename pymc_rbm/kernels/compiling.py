@@ -1,0 +1,34 @@
+"""How kernels are compiled: once a machine, then kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
+
+__all__ = ["VERSION", "inlined", "kernel", "piece"]
+
+SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+VERSION = int(sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:12], 16)
+"""Changes whenever any kernel or piece does, so that compiled code is not found under an old name."""
+
+
+def kernel(function: Callable) -> Any:
+    """Compile a kernel: no interpreter lock, no checks for division by zero, kept on disk beside PyTensor's functions.
+
+    Numba by itself would look at the date of the kernel's own file, not at those of its pieces.
+    """
+    CACHED_SRC_FUNCTIONS[function] = f"pymc_rbm_{VERSION}"
+    return njit(cache=True, nogil=True, error_model="numpy")(function)
+
+
+piece = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""A piece of kernels, compiled as a part of them."""
+
+inlined = partial(njit, forceinline=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)()
+"""A piece that is compiled into the place where it is called."""

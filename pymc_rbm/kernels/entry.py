@@ -1,0 +1,66 @@
+"""The one door to the kernels: what `gibbs` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.finite_units import Spin
+from pymc_rbm.kernels.boundary import BinarySweeps, by_name
+from pymc_rbm.kernels.lowering import use_sweep_kernel  # noqa: F401  # registered on import
+from pymc_rbm.machine import Machine, State
+from pymc_rbm.units import Bernoulli
+
+__all__ = ["as_node", "is_binary_pair"]
+
+
+def is_binary_pair(machine: Machine) -> bool:
+    """Whether the machine is two coupled layers of Bernoulli units or spins whose rows share their parameters."""
+    return (
+        len(machine.layers) == 2
+        and [(c.first, c.second) for c in machine.couplings] == [(0, 1)]
+        and all(type(layer.unit) in (Bernoulli, Spin) for layer in machine.layers)
+        and all(p is not None for p in machine.parameters)
+        and [pt.as_tensor(p).ndim for p in machine.parameters] == [1, 1, 2]
+    )
+
+
+def as_node(
+    definition: Callable,
+    machine: Machine,
+    state: State,
+    rng: TensorVariable,
+    n: int | TensorVariable,
+    clamped: Sequence[Any] | None,
+) -> tuple[list[TensorVariable], TensorVariable]:
+    """Return what ``definition(machine, state, rng, n, clamped)`` returns, as outputs of one `BinarySweeps` node."""
+    clamped = list(clamped or (None, None))
+    masks = [None if x is None or x is True else pt.as_tensor(x) for x in clamped]
+    states = [None if x is None else pt.as_tensor(x) for x in state]
+    counts = [] if isinstance(n, int | np.integer) and n == 1 else [pt.as_tensor(n)]
+    parameters = [pt.as_tensor(p) for p in machine.parameters]
+    arguments = [rng, *counts, *_present(states), *parameters, *_present(masks)]
+    dummies = [x.type() for x in arguments]
+    options: dict[str, Any] = {
+        "template": machine.template,
+        "counted": bool(counts),
+        "given": tuple(x is not None for x in states),
+        "held": tuple(x is True for x in clamped),
+        "masked": tuple(x is not None for x in masks),
+    }
+    inner = by_name(dummies, **options)
+    inner_clamped = [x if mask is None else mask for x, mask in zip(clamped, inner["masks"], strict=True)]
+    inside = machine.with_parameters(inner["parameters"])
+    new, new_rng = definition(inside, inner["state"], inner["rng"], inner["n"], inner_clamped)
+    op = BinarySweeps(dummies, [*_present(new), new_rng], name="Sweeps", **options)
+    *outputs, next_rng = op(*arguments, return_list=True)
+    found = iter(outputs)
+    return [None if x is None else next(found) for x in new], next_rng
+
+
+def _present(entries: Sequence[Any]) -> list[Any]:
+    return [x for x in entries if x is not None]

@@ -1,0 +1,268 @@
+"""Sixteen numbers side by side as one numba type, so that kernels say what is vectorised and run on any processor.
+
+A value of type `Lanes` is a vector of LLVM's intermediate language, which LLVM maps to whatever registers there are:
+one of AVX-512, two of AVX2, four of NEON or SSE2. No instruction set is named anywhere. Loops over plain arrays would
+leave it to LLVM to find out what can be vectorised, and a store into one array that may be another stops it.
+
+Loads and stores are unchecked and unaligned; arrays must be contiguous.
+"""
+
+from __future__ import annotations
+
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+__all__ = [
+    "LANES",
+    "absolute",
+    "address",
+    "as_bits",
+    "as_number",
+    "bits",
+    "byte_at",
+    "load",
+    "muladd",
+    "number",
+    "select",
+    "splat",
+    "store",
+    "total",
+]
+
+LANES = 16
+
+
+class Lanes(types.Type):
+    """`LANES` numbers of one type; "boolean" is the result of a comparison."""
+
+    def __init__(self, dtype: types.Type):
+        self.dtype = dtype
+        super().__init__(name=f"Lanes({dtype})")
+
+
+@register_model(Lanes)
+class LanesModel(models.PrimitiveModel):
+    """A vector register."""
+
+    def __init__(self, manager, lanes):
+        bit = isinstance(lanes.dtype, types.Boolean)
+        element = ir.IntType(1) if bit else manager.lookup(lanes.dtype).get_value_type()
+        super().__init__(manager, lanes, ir.VectorType(element, LANES))
+
+
+def _operator(op, instruction):
+    """Let ``op`` of two equal types of lanes be what ``instruction(builder, x, y, dtype)`` emits."""
+    compares = op in (operator.lt, operator.ge)
+
+    def generic(self, args, kws):
+        if len(args) == 2 and isinstance(args[0], Lanes) and args[0] == args[1]:
+            return (Lanes(types.boolean) if compares else args[0])(*args)
+        return None
+
+    infer_global(op)(type(f"Lanes_{op.__name__}", (AbstractTemplate,), {"generic": generic, "key": op}))
+
+    @lower_builtin(op, Lanes, Lanes)
+    def lowered(context, builder, signature, args):
+        return instruction(builder, *args, signature.args[0].dtype)
+
+
+def _arithmetic(name):
+    def instruction(builder, x, y, dtype):
+        if isinstance(dtype, types.Float):
+            return getattr(builder, f"f{name}")(x, y)
+        return getattr(builder, name)(x, y)
+
+    return instruction
+
+
+def _comparison(symbol):
+    def instruction(builder, x, y, dtype):
+        if isinstance(dtype, types.Float):
+            return builder.fcmp_ordered(symbol, x, y)
+        return builder.icmp_unsigned(symbol, x, y)
+
+    return instruction
+
+
+for op, instruction in {
+    operator.add: _arithmetic("add"),
+    operator.sub: _arithmetic("sub"),
+    operator.mul: _arithmetic("mul"),
+    operator.truediv: lambda builder, x, y, dtype: builder.fdiv(x, y),
+    operator.and_: lambda builder, x, y, dtype: builder.and_(x, y),
+    operator.or_: lambda builder, x, y, dtype: builder.or_(x, y),
+    operator.xor: lambda builder, x, y, dtype: builder.xor(x, y),
+    operator.lshift: lambda builder, x, y, dtype: builder.shl(x, y),
+    operator.rshift: lambda builder, x, y, dtype: builder.lshr(x, y),
+    operator.lt: _comparison("<"),
+    operator.ge: _comparison(">="),
+}.items():
+    _operator(op, instruction)
+
+
+def _vector(dtype, context):
+    return context.get_value_type(Lanes(dtype))
+
+
+def _pointer(context, builder, array_type, array, index):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+@intrinsic
+def address(typingctx, array):
+    """Where the elements of an array begin."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, context.get_value_type(types.intp))
+
+    return types.intp(array), codegen
+
+
+@intrinsic
+def byte_at(typingctx, words, index):
+    """Byte ``index`` of a contiguous array of words, unchecked; numba runs on little-endian processors only."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        pointer = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [args[1]])
+        return builder.zext(builder.load(pointer), context.get_value_type(types.intp))
+
+    return types.intp(words, types.intp), codegen
+
+
+@intrinsic
+def load(typingctx, array, index):
+    """`LANES` neighbouring elements from ``index`` on."""
+
+    def codegen(context, builder, signature, args):
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+        vector = context.get_value_type(signature.return_type)
+        wide = builder.bitcast(pointer, vector.as_pointer())
+        return builder.load(wide, align=context.get_abi_alignment(vector.element))
+
+    return Lanes(array.dtype)(array, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, array, index, x):
+    """Write ``x`` to `LANES` neighbouring elements from ``index`` on."""
+
+    def codegen(context, builder, signature, args):
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+        wide = builder.bitcast(pointer, args[2].type.as_pointer())
+        builder.store(args[2], wide, align=context.get_abi_alignment(args[2].type.element))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, x), codegen
+
+
+def _spread(builder, vector, value):
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(one, one, zeros)
+
+
+@intrinsic
+def splat(typingctx, value):
+    """The same number in every lane."""
+
+    def codegen(context, builder, signature, args):
+        return _spread(builder, context.get_value_type(signature.return_type), args[0])
+
+    return Lanes(value)(value), codegen
+
+
+@intrinsic
+def muladd(typingctx, x, y, z):
+    """``x * y + z``, fused where the processor can."""
+
+    def codegen(context, builder, signature, args):
+        vector = args[0].type
+        name = f"llvm.fmuladd.v{LANES}f{32 if signature.args[0].dtype == types.float32 else 64}"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        return builder.call(function, args)
+
+    return x(x, x, x), codegen
+
+
+@intrinsic
+def select(typingctx, condition, x, y):
+    """``x`` where the condition holds, ``y`` elsewhere."""
+    return x(condition, x, x), lambda context, builder, signature, args: builder.select(*args)
+
+
+@intrinsic
+def absolute(typingctx, x):
+    """``|x|``."""
+
+    def codegen(context, builder, signature, args):
+        vector = args[0].type
+        name = f"llvm.fabs.v{LANES}f{32 if signature.args[0].dtype == types.float32 else 64}"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), name)
+        return builder.call(function, args)
+
+    return x(x), codegen
+
+
+@intrinsic
+def bits(typingctx, condition):
+    """The results of a comparison as the bits of an integer, the first lane lowest."""
+
+    def codegen(context, builder, signature, args):
+        return builder.zext(builder.bitcast(args[0], ir.IntType(LANES)), ir.IntType(32))
+
+    return types.uint32(condition), codegen
+
+
+@intrinsic
+def as_bits(typingctx, x):
+    """The same bits read as unsigned integers."""
+    integers = Lanes(types.uint32 if x.dtype == types.float32 else types.uint64)
+    return integers(x), lambda context, builder, signature, args: builder.bitcast(
+        args[0], context.get_value_type(signature.return_type)
+    )
+
+
+@intrinsic
+def as_number(typingctx, x):
+    """The same bits read as floating-point numbers."""
+    floats = Lanes(types.float32 if x.dtype == types.uint32 else types.float64)
+    return floats(x), lambda context, builder, signature, args: builder.bitcast(
+        args[0], context.get_value_type(signature.return_type)
+    )
+
+
+@intrinsic
+def number(typingctx, x, like):
+    """The unsigned integers of ``x`` as numbers of the type of ``like``, rounded."""
+    target = like if isinstance(like, Lanes) else Lanes(like)
+
+    def codegen(context, builder, signature, args):
+        vector = context.get_value_type(signature.return_type)
+        if isinstance(signature.return_type.dtype, types.Float):
+            return builder.uitofp(args[0], vector)
+        return builder.zext(args[0], vector)
+
+    return target(x, like), codegen
+
+
+@intrinsic
+def total(typingctx, x):
+    """Sum over the lanes, in pairs."""
+
+    def codegen(context, builder, signature, args):
+        [x] = args
+        for half in (8, 4, 2, 1):
+            order = [(lane + half) % LANES for lane in range(LANES)]
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), order)
+            x = builder.fadd(x, builder.shuffle_vector(x, x, mask))
+        return builder.extract_element(x, ir.Constant(ir.IntType(32), 0))
+
+    return x.dtype(x), codegen

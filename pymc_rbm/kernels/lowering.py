@@ -1,0 +1,134 @@
+"""The rewrites that put kernels in the place of symbolic graphs, on the numba back end only.
+
+``mode.excluding("rbm_kernels")`` leaves the symbolic form.
+"""
+
+from __future__ import annotations
+
+import pytensor.tensor as pt
+from pytensor.compile.mode import optdb
+from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
+from pytensor.scalar.basic import Add, Cast, Mul
+from pytensor.scalar.math import Sigmoid, Softplus
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.math import Dot, Sum
+from pytensor.tensor.shape import SpecifyShape
+
+from pymc_rbm.finite_units import Spin
+from pymc_rbm.kernels.boundary import BinarySweeps
+from pymc_rbm.kernels.operations import BinaryDot, RowSums, SweepKernel
+
+__all__: list[str] = []
+
+
+@node_rewriter([BinarySweeps])
+def use_sweep_kernel(fgraph, node):
+    """`SweepKernel` where the parameters are of one floating type; otherwise the node will be expanded."""
+    from pymc_rbm.kernels.dispatch import VERSION  # noqa: F401  # numba is loaded where it is used
+
+    op, given = node.op, node.op.by_name(node.inputs)
+    b, c, weights = given["parameters"]
+    known = [x for x in given["state"] if x is not None]
+    if len({x.dtype for x in (weights, b, c)}) > 1 or weights.dtype not in ("float32", "float64"):
+        return None
+    if not known or len({x.ndim for x in known}) > 1:
+        return None
+    batch = known[0].shape[:-1]
+    states, held = [], []
+    for x, mask, bias in zip(given["state"], given["masks"], (b, c), strict=True):
+        whole = (*batch, bias.shape[0])
+        states.append(_rows(pt.zeros(whole, "int8") if x is None else x.astype("int8")))
+        held.append(pt.zeros((0, bias.shape[0]), "bool") if mask is None else _rows(pt.broadcast_to(mask, whole)))
+    spins = tuple(isinstance(layer.unit, Spin) for layer in op.template.layers)
+    kernel = SweepKernel(spins, op.held)
+    *news, next_rng = kernel(given["rng"], given["n"], *states, weights, b, c, *held, return_list=True)
+    # The states that a sweep returns: all but a hidden state that was neither given nor drawn.
+    news = [
+        new for new, x, all_held in zip(news, given["state"], op.held, strict=True) if x is not None or not all_held
+    ]
+    shaped = [
+        pt.specify_shape(new if old.ndim == 2 else new.reshape((*batch, new.shape[1])), old.type.shape)
+        for new, old in zip(news, node.outputs, strict=False)
+    ]
+    copy_stack_trace(node.outputs, [*shaped, next_rng])
+    return [*shaped, next_rng]
+
+
+def _rows(x):
+    return x if x.ndim == 2 else x.reshape((-1, x.shape[-1]))
+
+
+@node_rewriter([SweepKernel], inplace=True)
+def advance_generator_in_place(fgraph, node):
+    """The generator of a `SweepKernel` as one that it may destroy."""
+    if node.op.inplace:
+        return None
+    outputs = SweepKernel(node.op.spins, node.op.held, inplace=True).make_node(*node.inputs).outputs
+    copy_stack_trace(node.outputs, outputs)
+    return outputs
+
+
+FLOATS = "float32", "float64"
+
+
+def _int8_matrix(x):
+    """What a matrix of numbers is cast from, if that is int8; transposed as the matrix is. Otherwise None."""
+    node = x.owner
+    if node is None:
+        return None
+    if isinstance(node.op, DimShuffle) and node.op.new_order == (1, 0):
+        inner = _int8_matrix(node.inputs[0])
+        return None if inner is None else inner.T
+    is_cast = isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Cast)
+    return node.inputs[0] if is_cast and node.inputs[0].dtype == "int8" else None
+
+
+@node_rewriter([Dot])
+def use_binary_dot(fgraph, node):
+    """`BinaryDot` for the product of a matrix of int8, seen as numbers, and a matrix of weights."""
+    from pymc_rbm.kernels.dispatch import VERSION  # noqa: F401
+
+    x, weights = node.inputs
+    if x.ndim != 2 or weights.ndim != 2 or weights.dtype not in FLOATS or x.dtype != weights.dtype:
+        return None
+    states = _int8_matrix(x)
+    if states is None:
+        return None
+    out = BinaryDot()(states, weights)
+    copy_stack_trace(node.outputs, out)
+    return [pt.specify_shape(out, node.outputs[0].type.shape)]
+
+
+def _is_field(x):
+    """Whether ``x`` is a `BinaryDot`, perhaps with something added."""
+    node = x.owner
+    if node is None:
+        return False
+    if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Add | Mul):
+        return any(map(_is_field, node.inputs))
+    return isinstance(node.op, BinaryDot) or (isinstance(node.op, SpecifyShape) and _is_field(node.inputs[0]))
+
+
+@node_rewriter([Sum])
+def use_row_sums(fgraph, node):
+    """`RowSums` for sums of softplus or sigmoid over the units of fields that come from binary states."""
+    inner = node.inputs[0].owner
+    if node.op.axis != (1,) or inner is None or not isinstance(inner.op, Elemwise) or node.inputs[0].ndim != 2:
+        return None
+    name = {Softplus: "softplus", Sigmoid: "sigmoid"}.get(type(inner.op.scalar_op))
+    if name is None or inner.inputs[0].dtype not in FLOATS or not _is_field(inner.inputs[0]):
+        return None
+    out = RowSums(name)(inner.inputs[0])
+    copy_stack_trace(node.outputs, out)
+    return [out] if out.dtype == node.outputs[0].dtype else None
+
+
+TAGS = "numba", "rbm_kernels"
+# Before such nodes are expanded.
+optdb.register("rbm_sweep_kernel", dfs_rewriter(use_sweep_kernel), *TAGS, position=-0.02)
+# Where PyTensor does the same for random variables.
+in_place = dfs_rewriter(advance_generator_in_place, ignore_newtrees=True)
+optdb.register("rbm_sweep_kernel_inplace", in_place, *TAGS, "inplace", position=50.9)
+# After the stable forms are found, before products become those of BLAS.
+optdb.register("rbm_binary_dot", dfs_rewriter(use_binary_dot), *TAGS, position=1.55)
+optdb.register("rbm_row_sums", dfs_rewriter(use_row_sums), *TAGS, position=1.56)

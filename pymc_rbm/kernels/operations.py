@@ -1,0 +1,100 @@
+"""Kernels as Ops. How numba runs them is `dispatch`, which is loaded when a kernel is used."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.tensor.random.utils import custom_rng_deepcopy
+from pytensor.tensor.type import TensorType
+
+__all__ = ["BinaryDot", "RowSums", "SweepKernel"]
+
+Pair = tuple[bool, ...]
+
+
+class SweepKernel(Op):
+    """Sweeps of two binary layers whose rows share their parameters.
+
+    Inputs: generator, number of sweeps, v and h (rows, units) as int8, W, b, c of one floating type, masks of held
+    units (rows, units), or (0, units) where there are none. Outputs: v, h, generator.
+
+    Parameters
+    ----------
+    spins, held : pairs of bool
+        By layer: whether the units are -1 and 1, whether all of them are held.
+    inplace : bool
+        Whether the generator is advanced in place.
+    """
+
+    __props__ = ("spins", "held", "inplace")
+
+    def __init__(self, spins: Pair, held: Pair, inplace: bool = False):
+        self.spins, self.held, self.inplace = spins, held, inplace
+        if inplace:
+            self.destroy_map = {2: [0]}
+
+    def make_node(self, rng, n, v, h, weights, b, c, held_v, held_h):
+        """Return the node; see the class for the inputs."""
+        inputs = [rng, *map(pt.as_tensor, (n, v, h, weights, b, c, held_v, held_h))]
+        return Apply(self, inputs, [inputs[2].type(), inputs[3].type(), rng.type()])
+
+    def infer_shape(self, node, shapes):
+        """States keep their shapes."""
+        return [shapes[2], shapes[3], None]
+
+    def perform(self, node, inputs, output_storage):
+        """Run the same kernel from Python."""
+        from pymc_rbm.kernels.sweep import sweep_rows
+        from pymc_rbm.kernels.uniforms import seeded
+
+        rng, n, *arrays = inputs
+        rng = rng if self.inplace else custom_rng_deepcopy(rng)
+        v, h, *rest = (np.array(x, order="C") for x in arrays)
+        sweep_rows(seeded(rng), int(n), v, h, *rest, self.spins, self.held)
+        for storage, x in zip(output_storage, (v, h, rng), strict=True):
+            storage[0] = x
+
+
+class BinaryDot(Op):
+    """``states @ weights`` for an int8 matrix, by table where all states turn out to be 0 or 1."""
+
+    __props__ = ()
+
+    def make_node(self, states, weights):
+        """Return the node; ``weights`` are a matrix of float32 or float64."""
+        shape = (states.type.shape[0], weights.type.shape[1])
+        return Apply(self, [states, weights], [TensorType(weights.dtype, shape)()])
+
+    def infer_shape(self, node, shapes):
+        """Rows of the one, columns of the other."""
+        return [(shapes[0][0], shapes[1][1])]
+
+    def perform(self, node, inputs, output_storage):
+        """Without a table."""
+        states, weights = inputs
+        output_storage[0][0] = states.astype(weights.dtype) @ weights
+
+
+class RowSums(Op):
+    """Sum of an elementary function over each row of a matrix, "softplus" or "sigmoid"."""
+
+    __props__ = ("function",)
+
+    def __init__(self, function: str):
+        self.function = function
+
+    def make_node(self, x):
+        """Return the node."""
+        return Apply(self, [x], [TensorType(x.dtype, (x.type.shape[0],))()])
+
+    def infer_shape(self, node, shapes):
+        """One number a row."""
+        return [(shapes[0][0],)]
+
+    def perform(self, node, inputs, output_storage):
+        """In NumPy."""
+        [x] = inputs
+        values = np.logaddexp(0, x) if self.function == "softplus" else np.exp(-np.logaddexp(0, -x))
+        output_storage[0][0] = values.sum(1, dtype=x.dtype)

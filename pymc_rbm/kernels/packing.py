@@ -1,0 +1,85 @@
+"""Binary states as codes: four neighbouring units are one of sixteen numbers.
+
+A layer of n units and R rows is an array of shape (blocks, R, 2) of 64-bit words, flattened: sixteen bytes, which are
+the codes of a row's 64 units of a block. Missing units of the last block are off. States are int8, 0 or 1 for Bernoulli
+units and -1 or 1 for spins: a unit is on where it is 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pymc_rbm.kernels.compiling import inlined, piece
+from pymc_rbm.kernels.lanes import LANES, bits, load, splat
+
+__all__ = ["BLOCK", "GROUPS", "WORDS", "blocks_of", "packed", "spread", "unpack"]
+
+BLOCK = 64
+"""Units of a block."""
+GROUPS = BLOCK // 4
+"""Codes of a row of a block."""
+WORDS = 2
+"""Words of a row of a block."""
+
+
+@piece
+def blocks_of(units):
+    """Number of blocks of that many units."""
+    return (units + BLOCK - 1) // BLOCK
+
+
+@inlined
+def spread(mask):
+    """The eight codes of 32 bits, one a byte, the lowest first."""
+    x = np.uint64(mask)
+    x = (x | (x << np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
+    x = (x | (x << np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
+    return (x | (x << np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+
+
+@inlined
+def _sixteen(states, index):
+    """Bits of `LANES` states."""
+    x = load(states, index)
+    one = x ^ x ^ splat(states.dtype.type(1))
+    return bits(x - one < one)  # unsigned: only 1 - 1 is less than 1
+
+
+@piece
+def packed(states, begin, end):
+    """Codes of the rows from ``begin`` to ``end`` of ``states`` (rows, units), contiguous; 1 is on."""
+    rows, units = end - begin, states.shape[1]
+    codes = np.zeros(blocks_of(units) * rows * WORDS, np.uint64)
+    for r in range(rows):
+        for i in range(0, units, 32):
+            if i + 32 <= units:
+                start = (begin + r) * units + i
+                mask = _sixteen(states, start) | (_sixteen(states, start + LANES) << np.uint32(16))
+            else:
+                mask = np.uint32(0)
+                for k in range(units - i):
+                    mask |= np.uint32(states[begin + r, i + k] == 1) << np.uint32(k)
+            codes[(i // BLOCK * rows + r) * WORDS + i // 32 % WORDS] = spread(mask)
+    return codes
+
+
+@inlined
+def _write(states, row, i, count, word, off):
+    """The first ``count`` of the 32 states of a word."""
+    for k in range(count):
+        on = np.int64(word >> np.uint64(k // 4 * 8 + k % 4)) & 1
+        states[row, i + k] = np.int8(off + (1 - off) * on)
+
+
+@piece
+def unpack(codes, states, begin, end, spin):
+    """Write codes to the rows from ``begin`` to ``end`` of ``states``."""
+    rows, units = end - begin, states.shape[1]
+    off = -1 if spin else 0
+    for r in range(rows):
+        for i in range(0, units, 32):
+            word = codes[(i // BLOCK * rows + r) * WORDS + i // 32 % WORDS]
+            if i + 32 <= units:
+                _write(states, begin + r, i, 32, word, off)
+            else:
+                _write(states, begin + r, i, units - i, word, off)

@@ -1,0 +1,73 @@
+"""What a layer sends and what follows from fields, for many rows: products of binary states, sums over units."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pymc_rbm.kernels.compiling import kernel
+from pymc_rbm.kernels.elementary import sigmoid, softplus
+from pymc_rbm.kernels.lanes import LANES, load, total
+from pymc_rbm.kernels.packing import GROUPS, packed
+from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
+
+__all__ = ["are_binary", "binary_dot", "sum_sigmoid", "sum_softplus"]
+
+ROWS = 1024
+"""Rows that share a table."""
+
+
+@kernel
+def are_binary(states):
+    """Whether all states are 0 or 1."""
+    seen = np.int8(0)
+    for x in states.flat:
+        seen |= x
+    return seen == 0 or seen == 1
+
+
+@kernel
+def binary_dot(states, weights, out):
+    """Write ``states @ weights`` to ``out``, for int8 states of 0 and 1 (rows, inputs); all contiguous."""
+    n_in, n_out = weights.shape
+    up, across = tiles(weights, False), tiles_of(n_out)
+    table = aligned(GROUPS * 16 * TILE, weights)
+    fields = aligned(min(ROWS, len(states)) * TILE, weights)
+    for begin in range(0, len(states), ROWS):
+        rows = min(ROWS, len(states) - begin)
+        codes = packed(states, begin, begin + rows)
+        for tile in range(across):
+            accumulate(fields, codes, rows, up, n_in, across, tile, table)
+            j0 = tile * TILE
+            for r in range(rows):
+                for j in range(min(TILE, n_out - j0)):
+                    out[begin + r, j0 + j] = fields[r * TILE + j]
+
+
+@kernel
+def sum_softplus(fields, out):
+    """Write ``Σ_j log(1 + exp(field_rj))`` to ``out``; fields contiguous."""
+    rows, units = fields.shape
+    end = units // LANES * LANES
+    rest = np.full(LANES, -np.inf, fields.dtype)
+    for r in range(rows):
+        for j in range(end, units):
+            rest[j - end] = fields[r, j]
+        s = softplus(load(rest, 0))
+        for j in range(0, end, LANES):
+            s = s + softplus(load(fields, r * units + j))
+        out[r] = total(s)
+
+
+@kernel
+def sum_sigmoid(fields, out):
+    """Write ``Σ_j 1 / (1 + exp(-field_rj))`` to ``out``; fields contiguous."""
+    rows, units = fields.shape
+    end = units // LANES * LANES
+    rest = np.full(LANES, -np.inf, fields.dtype)
+    for r in range(rows):
+        for j in range(end, units):
+            rest[j - end] = fields[r, j]
+        s = sigmoid(load(rest, 0))
+        for j in range(0, end, LANES):
+            s = s + sigmoid(load(fields, r * units + j))
+        out[r] = total(s)

@@ -1,0 +1,124 @@
+"""Sweeps of many chains: table products, and one pass over each field that ends in codes.
+
+A sweep draws the hidden layer from the visible one and the visible layer from the hidden one. With a unit's state
+``x = low + (high - low)·s`` for s of 0 or 1, the argument of the logistic function is affine in the product of s and W,
+``z_j = offset_j + factor·Σ_i s_i W_ij``, for 0/1 units, spins and annealed machines alike (`affine`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pymc_rbm.kernels.compiling import kernel, piece
+from pymc_rbm.kernels.elementary import bernoulli
+from pymc_rbm.kernels.few import FEW_ROWS, draw_row
+from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat
+from pymc_rbm.kernels.packing import BLOCK, GROUPS, WORDS, packed, spread, unpack
+from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
+from pymc_rbm.kernels.uniforms import loaded, stored
+
+__all__ = ["affine", "draw_layer", "sweep_rows"]
+
+ROWS = 1024
+"""Chains that are swept together: their fields of a tile stay in the second-level cache."""
+
+
+@piece
+def affine(bias, weights, transposed, spin_in, spin_out):
+    """Offsets, padded to whole tiles with units that are never on, and factor: ``z = offset + factor·(s W)``.
+
+    For spins in, ``Σ_i x_i W_ij = 2 Σ_i s_i W_ij - Σ_i W_ij``; for spins out the logistic function takes 2·field.
+    """
+    n_out, scale = len(bias), 2 if spin_out else 1
+    offset = np.empty(tiles_of(n_out) * TILE, bias.dtype)
+    for j in range(n_out):
+        total = bias[j]
+        if spin_in:
+            for i in range(weights.shape[1] if transposed else weights.shape[0]):
+                total -= weights[j, i] if transposed else weights[i, j]
+        offset[j] = scale * total
+    for j in range(n_out, len(offset)):
+        offset[j] = -np.inf
+    return offset, (2 if spin_in else 1) * scale
+
+
+@piece
+def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, state, fields, table):
+    """Draw a layer of ``rows`` rows given the ``codes`` of the other; ``out`` and ``held`` are codes, too.
+
+    Units that ``held`` marks keep their value; if it is empty none does.
+    """
+    across, s = len(offset) // TILE, loaded(state)
+    for tile in range(across):
+        accumulate(fields, codes, rows, weights, n_in, across, tile, table)
+        offset_low, offset_high = load(offset, tile * TILE), load(offset, tile * TILE + LANES)
+        scale = splat(offset.dtype.type(factor))
+        for r in range(rows):
+            low, s = bernoulli(muladd(load(fields, r * TILE), scale, offset_low), s)
+            high, s = bernoulli(muladd(load(fields, r * TILE + LANES), scale, offset_high), s)
+            new = spread(bits(low) | (bits(high) << np.uint32(16)))
+            word = (tile * TILE // BLOCK * rows + r) * WORDS + tile % WORDS
+            if len(held):
+                new = (new & ~held[word]) | (out[word] & held[word])
+            out[word] = new
+    stored(state, s)
+
+
+@piece
+def _sweep_few(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped):
+    """`sweep_rows` row by row."""
+    c_offset, up = affine(c, weights, False, spins[0], spins[1])
+    b_offset, down = affine(b, weights, True, spins[1], spins[0])
+    field = np.empty(max(len(b_offset), len(c_offset)), weights.dtype)
+    for row in range(len(visible)):
+        for _ in range(n):
+            if not clamped[1]:
+                draw_row(visible, row, weights, False, c_offset, up, hidden, held_hidden, spins[1], state, field)
+            if not clamped[0]:
+                draw_row(hidden, row, weights, True, b_offset, down, visible, held_visible, spins[0], state, field)
+
+
+@piece
+def _sweep_many(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped):
+    """`sweep_rows` by table."""
+    n_visible, n_hidden = weights.shape
+    up, down = tiles(weights, False), tiles(weights, True)
+    c_offset, up_factor = affine(c, weights, False, spins[0], spins[1])
+    b_offset, down_factor = affine(b, weights, True, spins[1], spins[0])
+    table = aligned(GROUPS * 16 * TILE, weights)
+    fields = aligned(min(ROWS, len(visible)) * TILE, weights)
+    for begin in range(0, len(visible), ROWS):
+        end = min(begin + ROWS, len(visible))
+        rows = end - begin
+        v, h = packed(visible, begin, end), packed(hidden, begin, end)
+        held_v = packed(held_visible, min(begin, len(held_visible)), min(end, len(held_visible)))
+        held_h = packed(held_hidden, min(begin, len(held_hidden)), min(end, len(held_hidden)))
+        for _ in range(n):
+            if not clamped[1]:
+                draw_layer(v, rows, n_visible, up, c_offset, up_factor, h, held_h, state, fields, table)
+            if not clamped[0]:
+                draw_layer(h, rows, n_hidden, down, b_offset, down_factor, v, held_v, state, fields, table)
+        if not clamped[0]:
+            unpack(v, visible, begin, end, spins[0])
+        if not clamped[1]:
+            unpack(h, hidden, begin, end, spins[1])
+
+
+@kernel
+def sweep_rows(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped):
+    """Run ``n`` sweeps of every row, in place; by table where there are many of them.
+
+    Parameters
+    ----------
+    state : uint32, of `uniforms.seeded`
+    n : int
+    visible, hidden : int8, shapes (rows, visible), (rows, hidden)
+    weights, b, c : float32 or float64, contiguous, all of one type
+    held_visible, held_hidden : bool, shapes (rows, units), or (0, units) where none is held
+    spins, clamped : pairs of bool
+        By layer: whether units are -1 and 1, whether all of them are held.
+    """
+    if len(visible) < FEW_ROWS:
+        _sweep_few(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped)
+    else:
+        _sweep_many(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped)
