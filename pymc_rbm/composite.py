@@ -225,9 +225,8 @@ class Beside(Unit):
         return _joined(unit.offset(own) for unit, own in self._each(pt.as_tensor(bias)))
 
     def level(self, mean):
-        """The parts' levels, of arrays or symbolic."""
-        levels = [unit.level(own) for unit, own in self._each(mean)]
-        return np.concatenate(levels, axis=-1) if isinstance(mean, np.ndarray) else _joined(levels)
+        """The parts' levels."""
+        return _joined(unit.level(own) for unit, own in self._each(mean))
 
 
 def _joined(parts: Any) -> Any:
