@@ -96,15 +96,15 @@ def test_minibatches_reach_the_optimum(learned, data, method, tolerance):
     assert "particles" not in run
 
 
-@pytest.mark.slow
 def test_particles_with_defaults_come_near_the_optimum(learned, data):
-    """Within 0.1 nats a row of L-BFGS, where W has to grow from nothing beside coefficients that do, too."""
+    """Of L-BFGS, in nats a row; without W, or without anything, learning would end farther away."""
     X, v = data
     best = {k: learned[1]["parameters"][k].values for k in TRUE}
     with learned[0]:
-        run = pmr.fit(3000, method="pcd", **QUIET)
+        run = pmr.fit(1000, method="pcd", **QUIET)
     found = {k: run["averaged_parameters"][k].values for k in TRUE}
-    assert penalised(best, X, v) - penalised(found, X, v) < 0.1
+    assert penalised(best, X, v) - penalised(found, X, v) < 0.01
+    assert penalised(best, X, v) - penalised({**best, "W": 0 * best["W"]}, X, v) > 0.05
 
 
 def test_a_bias_with_other_terms_is_centred_as_a_bias_alone(data, monkeypatch):
