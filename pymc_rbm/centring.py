@@ -10,6 +10,9 @@ and moves the plain biases by ``gb' = gb - gW'λ`` and ``gc' = gc - gW'ᵀμ``. 
 definite matrix, so fixed points stay where they are, with priors and whatever else the objective contains (Melchior,
 Fischer & Wiskott 2016, *How to center deep Boltzmann machines*, JMLR 17). Nothing is divided by a variance, so constant
 columns are harmless.
+
+A bias may be a sum, ``b = b₀ + XA`` with covariates X: then b₀ is what moves with W, for ``(W, b₀) -> (W, b₀ + Wλ)``
+is a change of coordinates whatever else is added, and gb is the gradient by b₀.
 """
 
 from __future__ import annotations

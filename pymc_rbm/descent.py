@@ -17,7 +17,7 @@ from pymc_rbm.centring import OFFSET_RATE, centred
 from pymc_rbm.checks import shape_of
 from pymc_rbm.estimators import NegativePhase
 from pymc_rbm.machine import HIDDEN, Machine
-from pymc_rbm.objective import direct_parameters
+from pymc_rbm.objective import intercepts
 from pymc_rbm.observed import Observed
 from pymc_rbm.units import Unit
 
@@ -42,7 +42,7 @@ def descent(
     done: set[TensorVariable] = set()  # machines may share parameters: each is centred once
     owned = []
     for x, machine, _, _ in parts:
-        own = [None if p is None else given[model.rvs_to_values[p]] for p in direct_parameters(model, x)]
+        own = [None if p is None else given[model.rvs_to_values[p]] for p in intercepts(model, x)]
         owned.append(own)
         scales |= {p: s for p, s in zip(own, _scales(machine), strict=True) if p is not None and s is not None}
     for p, scale in scales.items():

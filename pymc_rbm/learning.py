@@ -102,13 +102,14 @@ def fit(
     max_gradient_norm : float, optional
         Scale the gradient (of all parameters together, after centring) down to this Euclidean norm where it is larger.
     centred : bool, default True
-        Whether to centre the gradients (see `pymc_rbm.centring`), for RBMs whose W, b and c are free variables
-        themselves. It makes learning invariant to flipping the data, and usually faster and steadier.
+        Whether to centre the gradients (see `pymc_rbm.centring`), for RBMs whose W is a free variable itself and whose
+        b and c are, too, or are sums with one, as in ``b0 + X @ A``. It makes learning invariant to flipping the data,
+        and usually faster and steadier.
     row_weights : array_like of shape (rows,), or dict of them by RBM variable, optional
         How often each row counts, at least 0; a weight of 2 is a row that stands there twice.
     start : dict, optional
-        Start values by name of free variable. By default a variable used as b starts at the data's log-odds, W at
-        Normal(0, 0.1/√visible), c at zero, others at PyMC's initial point.
+        Start values by name of free variable. By default a variable used as b, or as a term of it, starts at the data's
+        log-odds, W at Normal(0, 0.1/√visible), c at zero, others at PyMC's initial point.
     resume : DataTree, optional
         What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
         (parameters, particles, optimiser's memory, generator) for ``epochs`` more. ``start`` and ``random_seed`` do not

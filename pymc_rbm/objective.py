@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor
+from pytensor.scalar.basic import Add
+from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.lookup import plain, rbm_behind
@@ -23,7 +25,7 @@ from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.observed import Observed, learned_variables
 from pymc_rbm.random_variables import HiddenRV
 
-__all__ = ["direct_parameters", "objective", "parameter_variables", "start_values"]
+__all__ = ["direct_parameters", "intercepts", "objective", "parameter_variables", "start_values"]
 
 
 def objective(
@@ -73,10 +75,29 @@ def direct_parameters(model: pm.Model, x: Observed) -> tuple[TensorVariable | No
     Of a machine of one layer, its U and b.
     """
     own = [plain(p) for p in x.rv.owner.inputs[2 : 3 + len(x.machine.layers)]]
-    return tuple(
-        p if p in model.free_RVs and p.ndim == ndim and model.rvs_to_transforms.get(p) is None else None
-        for p, ndim in zip(own, (2, 1, 1), strict=False)
-    )
+    return tuple(p if _is_free(model, p, ndim) else None for p, ndim in zip(own, (2, 1, 1), strict=False))
+
+
+def intercepts(model: pm.Model, x: Observed) -> tuple[TensorVariable | None, ...]:
+    """As `direct_parameters`, but of a bias that is a sum, such as ``b0 + X @ A``, the term that is a free variable."""
+    _, *biases = x.rv.owner.inputs[2 : 3 + len(x.machine.layers)]
+    return direct_parameters(model, x)[0], *(_intercept(model, b) for b in biases)
+
+
+def _intercept(model: pm.Model, p: Any) -> TensorVariable | None:
+    """The first free vector among the terms of ``p``, one entry for each unit."""
+    terms, size = [plain(p)], p.type.shape[-1]
+    for term in terms:  # grows
+        op = term.owner and term.owner.op
+        if isinstance(op, Elemwise) and isinstance(op.scalar_op, Add):
+            terms += map(plain, term.owner.inputs)
+    found = [x for x in terms if _is_free(model, x, 1) and (size is None or x.type.shape[-1] in (None, size))]
+    return next(iter(found), None)
+
+
+def _is_free(model: pm.Model, p: Any, ndim: int) -> bool:
+    """Whether ``p`` is a free variable of ``ndim`` axes that is learned as it stands."""
+    return p in model.free_RVs and p.ndim == ndim and model.rvs_to_transforms.get(p) is None
 
 
 def start_values(
@@ -94,7 +115,7 @@ def start_values(
     point = dict(model.initial_point(random_seed=seed))
     direct: set[str] = set()
     for x in observed:
-        for rv, value in zip(direct_parameters(model, x), (None, x.bias, 0.0), strict=False):
+        for rv, value in zip(intercepts(model, x), (None, x.bias, 0.0), strict=False):
             if rv is not None:
                 old = point[rv.name]
                 if value is None:

@@ -6,6 +6,7 @@ import signal
 from functools import partial
 from itertools import pairwise, product
 
+import arviz as az
 import numpy as np
 import pymc as pm
 import pytest
@@ -513,3 +514,21 @@ def test_layers_learned_apart_must_differ_in_name():
     trees = [network([ref.machine(4, 4, seed=k)]).learned["layer_1"] for k in (1, 2)]
     with pytest.raises(ValueError, match=r"need names of their own, got \('v', 'v'\)"):
         pmr.DeepBeliefNetwork.of(*trees)
+
+
+def test_pm_sample_of_a_network_with_observed_pixels(exact):
+    """E[h¹ | known pixels] by pm.sample from an up-pass start, against enumeration."""
+    paths, dbn = exact["6-4-3"].paths, network(CASES["6-4-3"])
+    masked = np.ma.MaskedArray([1, 0, 0, 1, 0, 1], [0, 0, 1, 1, 0, 1])
+    fits = np.array([all(path[0][i] == masked.data[i] for i in (0, 1, 4)) for path in paths])
+    p = np.where(fits, np.exp(exact["6-4-3"].log_p), 0)
+    expected = p @ np.array([path[1] for path in paths]) / p.sum()
+    start = dbn.features(masked.data, 1, sampled=True, random_seed=1).values
+    with dbn.model(masked):
+        h = pm.sample(
+            2000, tune=100, chains=4, cores=1, initvals={"h1": start}, random_seed=1, quiet=True, **quiet,
+            compute_convergence_checks=False,
+        )["posterior"]["h1"]  # fmt: skip
+    means = h.mean("draw")
+    error = az.mcse(h.astype(float)).values
+    assert (abs(means.mean("chain") - expected) < 5 * error).all()

@@ -1,5 +1,7 @@
 """Everything that can be done with a machine, done with machines of all units: one row of MACHINES is one machine."""
 
+from itertools import product
+
 import numpy as np
 import pymc as pm
 import pytest
@@ -69,17 +71,71 @@ def deep():
     return model
 
 
+# Each with entries that are to be missing, and all their states.
 WHOLE_WAY = {
-    "categorical-gaussian": lambda: model_of(MACHINES["categorical-gaussian"]),
-    "general": general,
-    "labelled": labelled,
-    "deep": deep,
+    "categorical-gaussian": (lambda: model_of(MACHINES["categorical-gaussian"]), [3, 4, 5], np.eye(3)),
+    "general": (general, [0, 4], list(product((-1, 1), repeat=2))),
+    "labelled": (labelled, [1, 2, 3, 4], [(x, *label) for x in (0, 1) for label in np.eye(3)]),
+    "deep": (deep, [0, 3, 4], list(product((0, 1), repeat=3))),
 }
 
 
+def log_weight(machine, v):
+    """log p(v) up to a constant: what is Gaussian among the visible entries is held, and hidden units sum out."""
+    if len(machine.layers) == 1:
+        b, U = machine.parameters
+        return v @ b + sum(U[i, j] * v[i] * v[j] for i in range(len(v)) for j in range(i))
+    b, c, W = machine.parameters[:3]
+    visible, hidden = (layer.unit for layer in machine.layers)
+    scaled = v.astype(float)
+    if isinstance(visible, pmr.Beside):
+        scaled[0] /= np.ravel(visible.parameters[0])[0] ** 2 if visible.parameters else 1
+    fields = [sum(scaled[i] * W[i, j] for i in range(len(v))) for j in range(len(c))]
+    if isinstance(hidden, pmr.Gaussian):  # ∫ exp((fh - (h - c)²/2) / σ²) dh
+        own = sum(f * mean + f * f / 2 for f, mean in zip(fields, c, strict=True))
+        return v @ b + own / np.ravel(hidden.parameters[0])[0] ** 2
+    return v @ b + sum(np.log1p(np.exp(f + bias)) for f, bias in zip(fields, c, strict=True))
+
+
+def stronger(machine):
+    """The machine with weights large enough to matter, zeros kept."""
+    rng, n, m = np.random.default_rng(5), len(machine.layers), len(machine.layers) + len(machine.couplings)
+    parameters = [np.asarray(p) for p in machine.parameters]
+    for i in range(n, m):
+        noise = rng.standard_normal(parameters[i].shape) * (parameters[i] != 0)
+        parameters[i] = parameters[i] + (noise + noise.T if machine.couplings[i - n].second == 0 else noise)
+    return machine.with_parameters(parameters)
+
+
+def check_inpaint(machine, rows, missing, states):
+    """Missing units of every row against all their states."""
+    mask = np.zeros(rows.shape, bool)
+    mask[:, missing] = True
+    masked = np.ma.masked_array(rows, mask)
+    found = pmr.inpaint(machine, None, masked, draws=1000, tune=20, random_seed=1, progressbar=False)
+    drawn = found["posterior"]["v"].values
+    assert found["convergence"]["converged"].all()
+    for i, row in enumerate(rows):
+        completed = np.repeat(row[None].astype(float), len(states), 0)
+        completed[:, missing] = states
+        log_p = np.array([log_weight(machine, v) for v in completed])
+        p = np.exp(log_p - ref.log_sum(log_p))
+        index = {tuple(x): k for k, x in enumerate(np.asarray(states, float))}
+        own = drawn[:, :, i].reshape(-1, rows.shape[1]).astype(float)
+        np.testing.assert_array_equal(own[:, ~mask[i]], np.broadcast_to(row[~mask[i]], own[:, ~mask[i]].shape))
+        counts = np.bincount([index[tuple(x)] for x in own[:, missing]], minlength=len(p))
+        n = min(float(found["convergence"]["ess"][i]), len(own))
+        assert ref.total_variation(counts, p) < 4 * ref.total_variation_floor(p, n)
+        # The probabilities of other states are told from these.
+        assert ref.total_variation(counts, np.roll(p, 1)) > 4 * ref.total_variation_floor(p, n)
+        mean = p @ completed
+        error = np.sqrt(p @ (completed - mean) ** 2 / n)
+        assert (abs(found["mean"]["v"].values[i] - mean) < 5 * error + 1e-9).all()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("build", WHOLE_WAY.values(), ids=WHOLE_WAY)
-def test_all_that_can_be_done_with_a_machine(build, tmp_path):
+@pytest.mark.parametrize(("build", "missing", "states"), WHOLE_WAY.values(), ids=WHOLE_WAY)
+def test_all_that_can_be_done_with_a_machine(build, missing, states, tmp_path):
     model = build()
     with model:
         learned = pmr.fit(10, learning_rate=0.05, random_seed=1, progressbar=False)
@@ -108,6 +164,10 @@ def test_all_that_can_be_done_with_a_machine(build, tmp_path):
     verdict = pmr.diagnose(many, machine, random_seed=1, progressbar=False)
     assert verdict.verdict == "mixed", str(verdict)
     rows = drawn[2].reshape(-1, means[2].shape[1])[:5]
+    masked = np.ma.masked_array(rows, np.isin(np.arange(rows.shape[1]), missing)[None].repeat(5, 0))
+    quick = pmr.inpaint(model, learned, masked, draws=500, tune=20, random_seed=1, progressbar=False)
+    assert quick["convergence"]["converged"].all()
+    check_inpaint(stronger(machine), rows[:2], missing, states)
     if len(machine.layers) > 1:
         assert pmr.hidden_mean(rows, model, learned).shape == (5, np.size(machine.layers[1].bias))
     found = pmr.log_likelihood(model, learned, rows, log_z=exact)["log_likelihood"]["v"].values.ravel()
