@@ -14,7 +14,7 @@ import pymc as pm
 
 import pymc_rbm as pmr
 from benchmarks.jobs import Job, data_rows
-from benchmarks.peers.ours_rbm import sweep
+from benchmarks.peers.ours_rbm import start, sweep
 from benchmarks.timing import calibrated, per_unit
 
 BASE = {"visible": 512, "hidden": 512, "rows": 512}
@@ -61,4 +61,5 @@ def main(smoke=False):
 
 
 if __name__ == "__main__":
+    start()
     main(smoke="smoke" in sys.argv[1:])

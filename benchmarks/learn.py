@@ -52,6 +52,7 @@ def main(name, path, hidden, rate, seconds, out):
     """Learn and save."""
     snapshots = Snapshots(float(seconds))
     learner = import_module(f"benchmarks.peers.{name}_rbm")
+    getattr(learner, "start", lambda: None)()
     learner.learn(bits(path, "train"), int(hidden), float(rate), snapshots)
     np.savez(out, **snapshots.kept)
 

@@ -37,6 +37,7 @@ def _prepared(name, job):
     contender = import_module(f"benchmarks.peers.{name}_rbm")
     if not hasattr(contender, job.kind):
         raise NotImplementedError(f"it has no {job.kind}")
+    getattr(contender, "start", lambda: None)()
     return getattr(contender, job.kind)(job)
 
 

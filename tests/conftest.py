@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import matplotlib
+import pytensor
 import pytest
 
 matplotlib.use("Agg")
@@ -13,3 +14,12 @@ def shared_data():
     if not path.is_dir():
         pytest.skip("the reference data folder ../shared/data is not here")
     return path
+
+
+@pytest.fixture(autouse=True)
+def settings_of_pytensor_stay():
+    """A test that leaves another floating type behind would change all that come after it."""
+    before = pytensor.config.floatX
+    yield
+    left, pytensor.config.floatX = pytensor.config.floatX, before
+    assert left == before
