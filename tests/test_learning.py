@@ -14,7 +14,7 @@ import xarray as xr
 
 import pymc_rbm as pmr
 from pymc_rbm.centring import centred
-from pymc_rbm.defaults import correlation, default_method, default_rate
+from pymc_rbm.defaults import correlation, curvature, default_method, default_rate
 from pymc_rbm.estimators import persistent, surrogate_log_partition
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.observed import observed_machines
@@ -576,6 +576,31 @@ def test_default_method_and_rate_follow_the_correlation_of_the_data():
 
 
 @pytest.mark.slow
+def test_the_rate_of_a_layer_coupled_to_itself_is_stable():
+    """One over the largest eigenvalue of the covariance of all x_i and x_i x_j, here from the matrix itself."""
+    rng = np.random.default_rng(1)
+    rows = 2.0 * (rng.random((400, 6)) < rng.random((400, 1))) - 1
+    statistics = np.array([[*x, *(x[i] * x[j] for i in range(6) for j in range(i))] for x in rows])
+    largest = np.linalg.eigvalsh(np.cov(statistics.T, bias=True))[-1]
+    assert curvature(rows) == pytest.approx(largest, rel=0.01)
+    assert curvature(np.ones((5, 3))) == 0
+    with pm.Model() as model:
+        u = pm.Normal("u", 0, 1, shape=15)
+        U = pt.zeros((6, 6))[np.triu_indices(6, 1)].set(u)
+        pmr.BoltzmannMachine("x", U + U.T, pm.Flat("b", shape=6), unit=pmr.Spin(), observed=rows.astype(int))
+        found = [correlation(x) for x in observed_machines(model)]
+        for swaps in (True, False):
+            assert default_rate(found, swaps) <= 1.01 / largest
+        # At ten times the bound of stability, two over the curvature, the exact gradient does not settle.
+        ends = [
+            pmr.fit(300, method="exact", batch_size=None, chains=2, learning_rate=lambda _, r=r: r, random_seed=1,
+                    progressbar=False)
+            for r in (1 / largest, 20 / largest)
+        ]  # fmt: skip
+    free = [float(abs(end["learning"]["x_free_energy_data"][-2:].diff("iteration")).max()) for end in ends]
+    assert free[0] < 0.01 < free[1]
+
+
 def test_early_stopping_on_the_held_out_likelihood():
     """Sixty rows, many hidden units: the held-out likelihood rises and falls, and the best machine is kept."""
     data = pmr.datasets.digits().values[:, 8:40]
