@@ -91,3 +91,16 @@ def test_stationarity_shows_a_ratio_without_the_dependants(monkeypatch):
     right = corrections._accepted
     monkeypatch.setattr(corrections, "_accepted", lambda log_ratio, rng: right(log_ratio / 2, rng))
     assert errors(parity) > 2 * FLOORS
+
+
+def test_real_units_that_a_dependant_joins_are_warned_of():
+    """Each alone is exact; a sum of them is sampled, but badly."""
+    with pm.Model() as model:
+        v = pmr.RBM("v", np.ones((3, 2)) / 4, np.zeros(3), np.zeros(2), visible=pmr.Gaussian())
+        pm.Normal("y", v.sum(), 1, observed=0.5)
+    with pytest.warns(UserWarning, match="real units of v have dependants that join them"):
+        pmr.BlockGibbs(model=model)
+    with pm.Model() as model:
+        v = pmr.RBM("v", np.ones((3, 2)) / 4, np.zeros(3), np.zeros(2), visible=pmr.Gaussian())
+        pm.Normal("y", v, 1, observed=np.zeros(3))
+    pmr.BlockGibbs(model=model)
