@@ -41,7 +41,13 @@ def use_sweep_kernel(fgraph, node):
         held.append(pt.zeros((0, bias.shape[0]), "bool") if mask is None else _rows(pt.broadcast_to(mask, whole)))
     spins = tuple(isinstance(layer.unit, Spin) for layer in op.template.layers)
     kernel = SweepKernel(spins, op.held)
-    *news, next_rng = kernel(given["rng"], given["n"], *states, weights, b, c, *held, return_list=True)
+    counts = given["draws"], given["n"]
+    trace, h, next_rng = kernel(given["rng"], *counts, *states, weights, b, c, *held, return_list=True)
+    if op.traced:
+        visits = pt.specify_shape(trace.reshape((trace.shape[0], *batch, trace.shape[2])), node.outputs[0].type.shape)
+        copy_stack_trace(node.outputs, [visits, next_rng])
+        return [visits, next_rng]
+    news = [trace[0], h]
     # The states that a sweep returns: all but a hidden state that was neither given nor drawn.
     news = [
         new for new, x, all_held in zip(news, given["state"], op.held, strict=True) if x is not None or not all_held

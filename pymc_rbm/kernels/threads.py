@@ -1,0 +1,58 @@
+"""Rows shared by threads: kernels that hold no interpreter lock, each with a piece of the rows.
+
+There are as many threads as numba would use (``NUMBA_NUM_THREADS``, by default one a processor). What becomes of a row
+does not depend on the piece that it is in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numba import config
+
+from pymc_rbm.kernels.sweep import group_of, sweep_rows
+
+__all__ = ["WORTH_THREADS", "pieces", "sweep_in_threads"]
+
+WORTH_THREADS = 2**26
+"""Products of a state and a weight from which on threads pay for themselves: about a millisecond of them."""
+
+
+def pieces(rows: int, group: int, threads: int) -> list[tuple[int, int]]:
+    """Begin and end of pieces of as equal sizes as can be, each but the last of whole groups."""
+    groups = -(-rows // group)
+    ends = np.linspace(0, groups, max(1, min(threads, groups)) + 1).round().astype(int) * group
+    return [(int(a), int(min(b, rows))) for a, b in pairwise(ends)]
+
+
+def sweep_in_threads(state: np.ndarray, n: int, visible: np.ndarray, *arguments: Any) -> None:
+    """`sweep.sweep_rows` of all rows."""
+    rows = len(visible)
+    in_threads(lambda begin, end: sweep_rows(state, begin, end, n, visible, *arguments), rows, group_of(rows))
+
+
+def in_threads(work: Callable[[int, int], None], rows: int, group: int = 1) -> None:
+    """``work(begin, end)`` on pieces of the rows."""
+    first, *others = pieces(rows, group, config.NUMBA_NUM_THREADS)
+    under_way = [_pool().submit(work, *piece) for piece in others]
+    try:
+        work(*first)
+    finally:
+        wait(under_way)
+    for piece in under_way:
+        piece.result()  # raises what it raised
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, config.NUMBA_NUM_THREADS - 1), "pymc_rbm")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
