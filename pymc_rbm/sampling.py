@@ -49,6 +49,10 @@ def sample_gibbs(
     A machine all of whose parameters are float32 is sampled in float32, about twice as fast; others in float64.
     (``pmr.restricted(*(p.astype("float32") for p in (W, b, c)))`` makes one.)
 
+    Memory: what is returned (with ``states`` a byte a visible unit, or eight where they are real, for each draw and
+    chain; without about 50 bytes), and less than 100 MB for what is under way, or 10 bytes a chain and unit if that is
+    more.
+
     Parameters
     ----------
     target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned

@@ -13,7 +13,7 @@ from pymc_rbm.kernels.operations import BinaryDot, RowSums, SweepKernel
 from pymc_rbm.kernels.pointers import through_pointer
 from pymc_rbm.kernels.rows import are_binary, binary_dot, sum_sigmoid, sum_softplus
 from pymc_rbm.kernels.sweep import group_of, sweep_rows
-from pymc_rbm.kernels.threads import WORTH_THREADS, sweep_in_threads
+from pymc_rbm.kernels.threads import WORTH_THREADS, dot_in_threads, sweep_in_threads
 from pymc_rbm.kernels.uniforms import seeded
 
 __all__ = ["VERSION"]
@@ -58,7 +58,7 @@ def _sweep_kernel(op, node, **kwargs):
 def _binary_dot(op, node, **kwargs):
     dtype = node.inputs[1].dtype
     states, matrix = _array("int8", 2), _array(dtype, 2)
-    run = through_pointer(binary_dot, types.void(states, matrix, matrix))
+    run = through_pointer(binary_dot, types.void(types.int64, types.int64, states, matrix, matrix))
     binary = through_pointer(are_binary, types.boolean(states))
 
     @numba_njit
@@ -69,7 +69,11 @@ def _binary_dot(op, node, **kwargs):
         if len(states) < FEW_ROWS or not binary(states):
             return np.dot(states.astype(weights.dtype), weights)
         out = np.empty((states.shape[0], weights.shape[1]), weights.dtype)
-        run(states, weights, out)
+        if len(states) * weights.size < WORTH_THREADS:
+            run(0, len(states), states, weights, out)
+        else:
+            with objmode():
+                dot_in_threads(states, weights, out)
         return out
 
     return binary_dot_or_blas, VERSION + (dtype == "float32")

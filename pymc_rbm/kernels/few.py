@@ -11,7 +11,7 @@ from pymc_rbm.kernels.uniforms import loaded, stored
 
 __all__ = ["FEW_ROWS", "draw_row", "transposed_copy"]
 
-FEW_ROWS = 8
+FEW_ROWS = 12
 """Below this many rows tables do not pay for themselves."""
 TOGETHER = 8
 """Units whose weights are added at a time: each number of the field is read and written once for them."""
@@ -23,10 +23,9 @@ def transposed_copy(weights):
     rows, columns = weights.shape
     out = np.empty((columns, rows), weights.dtype)
     for i0 in range(0, rows, LANES):
-        for j0 in range(0, columns, LANES):
-            for j in range(j0, min(j0 + LANES, columns)):
-                for i in range(i0, min(i0 + LANES, rows)):
-                    out[j, i] = weights[i, j]
+        for j in range(columns):
+            for i in range(i0, min(i0 + LANES, rows)):
+                out[j, i] = weights[i, j]
     return out
 
 

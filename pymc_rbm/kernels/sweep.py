@@ -77,17 +77,19 @@ def _sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held
     """`sweep_rows` row by row."""
     draws, again = len(trace), n * len(trace) * (end - begin) >= WORTH_A_COPY
     back = transposed_copy(weights) if again else weights
-    c_offset, up = affine(c, weights, False, spins[0], spins[1])
-    b_offset, down = affine(b, weights, True, spins[1], spins[0])
+    c_offset, c_factor = affine(c, weights, False, spins[0], spins[1])
+    b_offset, b_factor = affine(b, weights, True, spins[1], spins[0])
     field = np.empty(max(len(b_offset), len(c_offset)), weights.dtype)
     for row in range(begin, end):
         v, h = visible[row].copy(), hidden[row]
         for draw in range(draws):
-            for _ in range(n):
-                if not clamped[1]:
-                    draw_row(v, weights, False, c_offset, up, h, held_hidden, row, spins[1], state, field)
-                if not clamped[0]:
-                    draw_row(h, back, not again, b_offset, down, v, held_visible, row, spins[0], state, field)
+            for k in range(2 * n):
+                down = k % 2 == 1  # one call, which is compiled once
+                if not clamped[0 if down else 1]:
+                    x, out, held = (h, v, held_visible) if down else (v, h, held_hidden)
+                    matrix, offset, factor = (back, b_offset, b_factor) if down else (weights, c_offset, c_factor)
+                    spin = spins[0 if down else 1]
+                    draw_row(x, matrix, down and not again, offset, factor, out, held, row, spin, state, field)
             trace[draw, row] = v
 
 

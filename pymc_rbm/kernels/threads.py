@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numba import config
 
+from pymc_rbm.kernels.rows import binary_dot
 from pymc_rbm.kernels.sweep import group_of, sweep_rows
 
-__all__ = ["WORTH_THREADS", "pieces", "sweep_in_threads"]
+__all__ = ["WORTH_THREADS", "dot_in_threads", "pieces", "sweep_in_threads"]
 
 WORTH_THREADS = 2**26
 """Products of a state and a weight from which on threads pay for themselves: about a millisecond of them."""
@@ -35,6 +36,11 @@ def sweep_in_threads(state: np.ndarray, n: int, visible: np.ndarray, *arguments:
     """`sweep.sweep_rows` of all rows."""
     rows = len(visible)
     in_threads(lambda begin, end: sweep_rows(state, begin, end, n, visible, *arguments), rows, group_of(rows))
+
+
+def dot_in_threads(states: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """`rows.binary_dot` of all rows."""
+    in_threads(lambda begin, end: binary_dot(begin, end, states, weights, out), len(states))
 
 
 def in_threads(work: Callable[[int, int], None], rows: int, group: int = 1) -> None:
