@@ -17,6 +17,7 @@ from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_o
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
 from pymc_rbm.machine import Machine, logsumexp, machine_of
+from pymc_rbm.paths import walkable
 from pymc_rbm.precision import check_normalisable, gaussian_log_partition, is_gaussian
 from pymc_rbm.work import Work
 
@@ -136,7 +137,8 @@ def log_partition(
         float(target_error),
         whole_number("budget", budget, 1000),
     )
-    machine = finite(machine_of(target, learned))
+    given = machine_of(target, learned)
+    machine = finite(given)
     if learned is None and isinstance(target, xr.DataTree):
         learned = target
     if method in ("auto", "exact") and is_gaussian(machine):
@@ -148,7 +150,7 @@ def log_partition(
         rows = visible_rows(machine, data) if data is not None else _learned_rows(machine, learned)
         mean = _base_mean(machine, base_mean, learned, rows if data is not None else None)
         rng = np.random.default_rng(random_seed)
-        start = prepared(machine, mean, rows, rng, work)
+        start = prepared(walkable(given), mean, rows, rng, work)
         if method == "reverse_ais":
             return reverse_ais(start, effort, rows if data is not None else None, rng, work)
         if method == "tempering":

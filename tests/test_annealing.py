@@ -12,7 +12,7 @@ import xarray as xr
 from scipy import stats
 
 import pymc_rbm as pmr
-from pymc_rbm import bridging, importance
+from pymc_rbm import annealing, bridging, importance
 from pymc_rbm.annealing import adapted, anneal
 from pymc_rbm.estimates import log_mean_exp, weight_diagnostics
 from pymc_rbm.machine import Coupling, Layer, Machine
@@ -351,6 +351,7 @@ def test_interrupt_returns_what_is_finished(monkeypatch):
         if len(calls) == press.at:
             signal.raise_signal(signal.SIGINT)
 
+    monkeypatch.setattr(annealing, "BATCH_ENTRIES", 20_000)
     monkeypatch.setattr(Work, "advance", press)
     press.at = 6
     result = pmr.log_partition(machine, method="ais", particles=2000, temperatures=20, random_seed=1)
@@ -365,6 +366,7 @@ def test_ctrl_c_at_any_time(method, monkeypatch):
     """Until something is finished it is an interrupt, afterwards a labelled result, and at no time a crash."""
     machine = pmr.restricted(*ref.machine(30, 25, scale=0.3))
     advance, outcomes = Work.advance, []
+    monkeypatch.setattr(annealing, "BATCH_ENTRIES", 20_000)
     for at in (1, 3, 4, 5, 6, 8, 12, 20, 40, 60):
         calls = []
 

@@ -1,6 +1,6 @@
 """Where kernels may take over: sweeps of two binary layers as one node of a graph, with their definition inside.
 
-The node is made for any back end and says nothing new: back ends without a kernel expand it to the symbolic loop.
+Nodes are made for any back end and say nothing new: back ends without a kernel expand them to the symbolic loop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pytensor.compile.builders import OpFromGraph
 
 from pymc_rbm.machine import Machine
 
-__all__ = ["BinarySweeps", "by_name"]
+__all__ = ["BinarySweeps", "BinaryWalk", "by_name"]
 
 Flags = tuple[bool, ...]
 
@@ -48,6 +48,18 @@ class BinarySweeps(OpFromGraph):
     def connection_pattern(self, node):
         """States are discrete: nothing is differentiated through them."""
         return [[False] * len(node.outputs) for _ in node.inputs]
+
+
+class BinaryWalk(OpFromGraph):
+    """A walk of a machine of two binary layers from a base along temperatures, ``reverse`` or not.
+
+    Inputs are the generator, the temperatures, the visible states, the base's b and c, and b, c, W. Outputs are the
+    increments of the log-weights, the states and the generator.
+    """
+
+    def __init__(self, *args, template: Machine, reverse: bool, **kwargs):
+        self.template, self.reverse = template, reverse
+        super().__init__(*args, inline=True, **kwargs)
 
 
 def by_name(

@@ -9,12 +9,13 @@ from pytensor.link.numba.dispatch.compile_ops import numba_deepcopy
 
 from pymc_rbm.kernels.compiling import VERSION
 from pymc_rbm.kernels.few import FEW_ROWS
-from pymc_rbm.kernels.operations import BinaryDot, RowSums, SweepKernel
+from pymc_rbm.kernels.operations import BinaryDot, RowSums, SweepKernel, WalkKernel
 from pymc_rbm.kernels.pointers import through_pointer
 from pymc_rbm.kernels.rows import are_binary, binary_dot, sum_sigmoid, sum_softplus
 from pymc_rbm.kernels.sweep import group_of, sweep_rows
 from pymc_rbm.kernels.threads import WORTH_THREADS, dot_in_threads, sweep_in_threads
 from pymc_rbm.kernels.uniforms import seeded
+from pymc_rbm.kernels.walk import walk_rows
 
 __all__ = ["VERSION"]
 
@@ -52,6 +53,28 @@ def _sweep_kernel(op, node, **kwargs):
 
     # The types of the inputs are part of numba's key, but the pointer is chosen by them here.
     return sweep_kernel, VERSION + (dtype == "float32")
+
+
+@register_funcify_default_op_cache_key(WalkKernel)
+def _walk_kernel(op, node, **kwargs):
+    spins, reverse, inplace = op.spins, op.reverse, op.inplace
+    dtype = node.inputs[1].dtype
+    vector, pair = _array(dtype, 1), types.UniTuple(types.boolean, 2)
+    arrays = (vector, _array("int8", 2), _array("float64", 2), _array(dtype, 2), *[vector] * 4)
+    run = through_pointer(walk_rows, types.void(_array("uint32", 1), *arrays, pair, types.boolean))
+
+    @numba_njit
+    def walk_kernel(rng, betas, v, weights, b, c, base_b, base_c):
+        if not inplace:
+            rng = numba_deepcopy(rng)
+        betas, v, weights = np.ascontiguousarray(betas), v.copy(), np.ascontiguousarray(weights)
+        b, c = np.ascontiguousarray(b), np.ascontiguousarray(c)
+        base_b, base_c = np.ascontiguousarray(base_b), np.ascontiguousarray(base_c)
+        increments = np.empty((len(betas) - 1, len(v)))
+        run(seeded(rng, 1, 1), betas, v, increments, weights, b, c, base_b, base_c, spins, reverse)
+        return increments, v, rng
+
+    return walk_kernel, VERSION + (dtype == "float32")
 
 
 @register_funcify_default_op_cache_key(BinaryDot)

@@ -1,4 +1,4 @@
-"""The one door to the kernels: what `gibbs` calls."""
+"""The one door to the kernels: what `gibbs` and `paths` call."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.finite_units import Spin
-from pymc_rbm.kernels.boundary import BinarySweeps, by_name
+from pymc_rbm.kernels.boundary import BinarySweeps, BinaryWalk, by_name
 from pymc_rbm.kernels.lowering import use_sweep_kernel  # noqa: F401  # registered on import
 from pymc_rbm.machine import Machine, State
 from pymc_rbm.units import Bernoulli
 
-__all__ = ["as_node", "is_binary_pair"]
+__all__ = ["as_node", "is_binary_pair", "walk_as_node"]
 
 
 def is_binary_pair(machine: Machine) -> bool:
@@ -67,6 +67,29 @@ def as_node(
     *outputs, next_rng = op(*arguments, return_list=True)
     found = iter(outputs)
     return [None if x is None else next(found) for x in new], next_rng
+
+
+def walk_as_node(
+    definition: Callable,
+    machine: Machine,
+    base: Sequence[Any],
+    betas: TensorVariable,
+    states: Sequence[Any],
+    rng: TensorVariable,
+    reverse: bool,
+) -> tuple[TensorVariable, list[TensorVariable], TensorVariable]:
+    """Return what ``definition`` returns for the same arguments, as outputs of one `BinaryWalk` node.
+
+    ``base`` are the biases of the base, ``states`` those of the one layer that a sweep reads.
+    """
+    arguments = [rng, betas, *states, *base, *map(pt.as_tensor, machine.parameters)]
+    dummies = [x.type() for x in arguments]
+    inner_rng, inner_betas, v, base_b, base_c, *parameters = dummies
+    inside = machine.with_parameters(parameters)
+    increments, new, next_rng = definition(inside, (base_b, base_c), inner_betas, [v], inner_rng, reverse)
+    op = BinaryWalk(dummies, [increments, *new, next_rng], name="Walk", template=machine.template, reverse=reverse)
+    increments, *new, next_rng = op(*arguments, return_list=True)
+    return increments, new, next_rng
 
 
 def _present(entries: Sequence[Any]) -> list[Any]:
