@@ -17,12 +17,19 @@ from pytensor.tensor.subtensor import AdvancedIncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.alignment import affine_in
-from pymc_rbm.effects import Effect, exact_offset, log_density_by_row, slope_and_curvature, without_checks
+from pymc_rbm.effects import (
+    Effect,
+    exact_offset,
+    log_density_by_row,
+    slope_and_curvature,
+    slope_and_hessian,
+    without_checks,
+)
 from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.random_variables import HiddenRV, MachineRV
 from pymc_rbm.real_units import Gaussian, Rectified
-from pymc_rbm.verification import reproduces
+from pymc_rbm.verification import is_constant, reproduces
 
 __all__ = ["Block", "blocks_of", "hidden_children", "is_hidden", "visible_kind"]
 
@@ -49,6 +56,8 @@ class Block:
     """By layer, what `corrections` needs, where it is not."""
     units: dict[int, int] = field(default_factory=dict)
     """By layer of these, the number of units of a row."""
+    joint: set[int] = field(default_factory=set)
+    """Those of these that `joint` moves."""
 
 
 def visible_kind(rv: Variable) -> str | None:
@@ -205,16 +214,29 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
                 "observe it."
             )
         else:
-            if unit.quadratic and not isinstance(unit, Gaussian | Rectified):
-                raise ValueError(
-                    f"The dependants of {block.rvs[i].name} are no sum over its units, and a layer of {unit!r} has no "
-                    "corrected proposal. Use Gaussian or Rectified units alone, or finite ones."
-                )
-            if unit.quadratic and not affine_in(x, sum(term.sum() for term in without_checks(mine))):
-                warnings.warn(MIXES_BADLY.format(block.rvs[i].name), stacklevel=2)
-            outputs = (log_density_by_row(x, mine), *slope_and_curvature(x, mine, unit))
-            block.proposals[i] = Effect(own, outputs)
-            block.units[i] = checked[x][1][-1] // unit.width
+            _propose(model, block, i, mine, own, checked)
+
+
+def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, layers: dict) -> None:
+    """Add what `joint` needs for real units that the terms join, and otherwise what `corrections` needs."""
+    x = own[i]
+    unit, shape = layers[x]
+    if unit.quadratic and not isinstance(unit, Gaussian | Rectified):
+        raise ValueError(
+            f"The dependants of {block.rvs[i].name} are no sum over its units, and a layer of {unit!r} has no "
+            "corrected proposal. Use Gaussian or Rectified units alone, or finite ones."
+        )
+    found = None
+    if unit.quadratic and not affine_in(x, sum(term.sum() for term in without_checks(terms))):
+        found = slope_and_hessian(x, terms, shape)
+        if found is None:
+            warnings.warn(MIXES_BADLY.format(block.rvs[i].name), stacklevel=2)
+        elif is_constant(model, x, layers, found[1]):
+            found = found[0], graph_replace(found[1], {x: pt.zeros(shape, x.dtype)}, strict=False)
+    if found is not None:
+        block.joint.add(i)
+    block.proposals[i] = Effect(own, (log_density_by_row(x, terms), *(found or slope_and_curvature(x, terms, unit))))
+    block.units[i] = shape[-1] // unit.width
 
 
 def _shapes(model: pm.Model, state: list[TensorVariable]) -> list[tuple[int, ...]]:

@@ -22,6 +22,7 @@ from pymc_rbm.corrections import caution_range, corrected_update, moves_per_swee
 from pymc_rbm.effects import Effect
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
+from pymc_rbm.joint import joint_update
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 
 __all__ = ["compile_transition"]
@@ -161,7 +162,7 @@ def one_move(
     theta: dict[int, TensorVariable],
     given: dict[Variable, Variable] | None = None,
 ):
-    """Update each layer that is not held once: exactly, or by `corrected_update`."""
+    """Update each layer that is not held once: exactly, or by a corrected update."""
     state, counts = list(state), {}
     machine = block.machine
     for layer in (layer for group in machine.blocks() for layer in group):
@@ -170,7 +171,8 @@ def one_move(
             continue
         if layer in block.proposals:
             effect = partial(block.proposals[layer], given=given)
-            state[layer], rng, *pair = corrected_update(machine, layer, state, rng, effect, theta[layer], held)
+            update = joint_update if layer in block.joint else corrected_update
+            state[layer], rng, *pair = update(machine, layer, state, rng, effect, theta[layer], held)
             counts[layer] = pt.stack(pair)
             continue
         offset = block.offsets[layer](state, given)[0] if layer in block.offsets else 0

@@ -88,8 +88,8 @@ def test_stationarity_shows_fields_without_the_dependants(monkeypatch, case):
 @pytest.mark.slow
 def test_stationarity_shows_a_ratio_without_the_dependants(monkeypatch):
     """Acceptance by half the log-ratio."""
-    right = corrections._accepted
-    monkeypatch.setattr(corrections, "_accepted", lambda log_ratio, rng: right(log_ratio / 2, rng))
+    right = corrections.accepts
+    monkeypatch.setattr(corrections, "accepts", lambda log_ratio, rng: right(log_ratio / 2, rng))
     assert errors(parity) > 2 * FLOORS
 
 
