@@ -29,6 +29,7 @@ from pymc_rbm.alignment import affine_in, axes_of, gathered
 from pymc_rbm.units import Unit
 
 __all__ = [
+    "MOST_ENTRIES",
     "Effect",
     "by_unit",
     "exact_offset",
@@ -125,7 +126,7 @@ def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit)
         """``g_i(s)`` for all units i."""
         all_alike = pt.zeros_like(x) + pt.as_tensor(s.astype(x.dtype))[pt.arange(x.shape[-1]) % unit.width]
         values = graph_replace(list(parts), {x: all_alike.astype(x.dtype)}, strict=False)
-        by_entry = [gathered(w * e, a) for w, e, a in zip(weights, values, parts.values(), strict=True)]
+        by_entry = [spread(w * e) for w, e, spread in zip(weights, values, parts.values(), strict=True)]
         return by_unit(sum(by_entry), unit.width)
 
     g = pt.stack([table(s) for s in states], axis=-1)

@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.ifelse import ifelse
+from pytensor.conditional.op import ifelse
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.corrections import accepts
@@ -77,7 +77,9 @@ def joint_update(
         free = pt.ones_like(y, dtype="bool") if held is None else pt.broadcast_to(~held, y.shape)
         if density.ndim < y.ndim - 1:
             own, slope, curvature, free, sign = (each.ravel() for each in (own, slope, curvature, free, sign))
-        root = _root(curvature, hessian * sign[..., :, None] * sign[..., None, :], free)
+        if hessian.ndim > slope.ndim:
+            hessian = hessian * sign[..., :, None] * sign[..., None, :]
+        root = _root(curvature, hessian, free)
         return density + own.sum(-1), root, _solved(root, pt.where(free, slope, 0.0))
 
     target, root, pull = seen_from(x)
@@ -87,8 +89,8 @@ def joint_update(
     new_target, new_root, new_pull = seen_from(new)
 
     def log_proposal(root: TensorVariable, pull: TensorVariable, change: TensorVariable) -> TensorVariable:
-        white = pt.matvec(root.mT, change.reshape(pull.shape)) - step * pull
-        return pt.log(pt.diagonal(root, axis1=-2, axis2=-1)).sum(-1) - ((white / spread) ** 2).sum(-1) / 2
+        white, log_determinant = _whitened(root, change.reshape(pull.shape))
+        return log_determinant - (((white - step * pull) / spread) ** 2).sum(-1) / 2
 
     log_ratio = new_target - target + log_proposal(new_root, new_pull, x - new) - log_proposal(root, pull, new - x)
     log_ratio = pt.where(pt.isnan(log_ratio), -np.inf, log_ratio)
@@ -99,10 +101,11 @@ def joint_update(
 
 
 def _root(curvature: TensorVariable, hessian: TensorVariable, free: TensorVariable) -> TensorVariable:
-    """Cholesky factor of P; held entries are independent of the others and move nowhere."""
+    """Lower Cholesky factor of P; its diagonal where P is diagonal. Held entries are independent of the others."""
+    if hessian.ndim == curvature.ndim:
+        return pt.sqrt(curvature + pt.maximum(hessian, 0))
     both = free[..., :, None] & free[..., None, :]
-    one = pt.eye(curvature.shape[-1])
-    stiff = pt.where(both, hessian, 0.0) + one * curvature[..., None, :]
+    stiff = pt.where(both, hessian, 0.0) + pt.eye(curvature.shape[-1]) * curvature[..., None, :]
     root = pt.linalg.cholesky(stiff, lower=True, on_error="nan")
     failed = pt.isnan(root)
     return ifelse(failed.any(), pt.where(failed, _root_of_absolute(stiff, curvature), root), root)
@@ -116,6 +119,15 @@ def _root_of_absolute(stiff: TensorVariable, curvature: TensorVariable) -> Tenso
 
 
 def _solved(root: TensorVariable, b: TensorVariable, transposed: bool = False) -> TensorVariable:
-    return pt.linalg.solve_triangular(root.mT if transposed else root, b[..., None], lower=not transposed, b_ndim=2)[
-        ..., 0
-    ]
+    """Return ``L⁻¹b``, or ``L⁻ᵀb``."""
+    if root.ndim == b.ndim:
+        return b / root
+    matrix = root.mT if transposed else root
+    return pt.linalg.solve_triangular(matrix, b[..., None], lower=not transposed, b_ndim=2)[..., 0]
+
+
+def _whitened(root: TensorVariable, x: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+    """Return ``Lᵀx`` and log det L."""
+    if root.ndim == x.ndim:
+        return root * x, pt.log(root).sum(-1)
+    return pt.matvec(root.mT, x), pt.log(pt.diagonal(root, axis1=-2, axis2=-1)).sum(-1)
