@@ -113,6 +113,8 @@ def _read(node: Apply) -> list[Variable]:
         return []
     if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Second):
         return node.inputs[1:]
+    if isinstance(node.op, CheckAndRaise):  # `corrections` says why rows may still be judged apart
+        return node.inputs[:1]
     return node.inputs
 
 
@@ -160,7 +162,6 @@ def _(op, node, known):
 @_follow.register(SpecifyShape)
 @_follow.register(CheckAndRaise)
 def _(op, node, known):
-    # Checks of parameters raise, or leave every row at -inf: `corrections` says why rows may still be judged apart.
     return known.get(node.inputs[0], _mixed(node, known))
 
 
