@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
+import arviz as az
 import numpy as np
 import pymc as pm
 import pytensor
@@ -633,3 +634,96 @@ def test_real_units_that_move_without_a_hessian_are_warned_of(monkeypatch):
     with pytest.warns(UserWarning, match="real units of v have dependants that join them"):
         blocks_of(joined := model(lambda v: pm.Normal("y", v.sum(), 1, observed=0.5)), joined.free_RVs)
     blocks_of(apart := model(lambda v: pm.Normal("y", v, 1, observed=np.zeros(3))), apart.free_RVs)
+
+
+# ------------------------------------------------------------------------------------------------ in pm.sample
+
+
+IMAGE = ref.machine(12, 3, scale=0.7, seed=40)
+NOISE = 0.8
+silent = {"progressbar": False, "quiet": True, "compute_convergence_checks": False}
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    """A noisy 4x3 image, all states of its pixels and hidden units, and their exact probabilities."""
+    joint = ref.joint(*IMAGE)
+    v, h = np.array(ref.states(12)), np.array(ref.states(3))
+    rng = np.random.default_rng(41)
+    noisy = v[rng.choice(len(v), p=joint.sum(1))] + NOISE * rng.standard_normal(12)
+    likelihood = [np.exp(sum(normal(y, x, NOISE) for x, y in zip(state, noisy, strict=True))) for state in v]
+    p = joint * np.array(likelihood)[:, None]
+    return noisy, v, h, p / p.sum()
+
+
+def denoising(noisy, **kwargs):
+    v = pmr.RBM("v", *IMAGE, **kwargs)
+    pmr.Hidden("h", v)
+    pm.Normal("pixel", v, NOISE, observed=noisy)
+
+
+@pytest.mark.slow
+def test_denoising(posterior):
+    """Pixels and hidden units by pm.sample, which picks the step, against all states."""
+    noisy, v, h, p = posterior
+    with pm.Model(coords={"place": range(12)}):
+        denoising(noisy, dims="place")
+        idata = pm.sample(2000, tune=100, chains=2, cores=1, random_seed=1, **silent)
+    assert float(idata.sample_stats["accepted"].mean()) == 1
+    for name, exact in (("v", p.sum(1) @ v), ("h", p.sum(0) @ h)):
+        draws = idata.posterior[name]
+        unit = draws.dims[-1]
+        ess = np.array([float(az.ess(draws.isel({unit: i}))) for i in range(len(exact))])
+        error = np.sqrt(exact * (1 - exact) / ess)
+        np.testing.assert_array_less(abs(draws.mean(("chain", "draw")).values - exact), 4.5 * error)
+    prior = np.exp(ref.log_p(*IMAGE)) @ v
+    assert abs(p.sum(1) @ v - prior).max() > 0.2  # what a step without dependants would find
+
+
+@pytest.mark.usefixtures("python")
+def test_denoising_from_exact_starts(posterior):
+    noisy, v, h, p = posterior
+    with pm.Model() as model:
+        denoising(rows(noisy), size=ROWS)
+        step = pmr.BlockGibbs(rng=3, **quick)
+    chosen = np.unravel_index(np.random.default_rng(4).choice(p.size, size=ROWS, p=p.ravel()), p.shape)
+    start = {"v": v[chosen[0]].astype("int8"), "h": h[chosen[1]].astype("int8")}
+    point, _ = step.step({**model.initial_point(), **start})
+    assert (point["v"] != start["v"]).mean() > 0.1
+    everything = np.concatenate([np.repeat(v, len(h), axis=0), np.tile(h, (len(v), 1))], axis=1)
+    ends = np.concatenate([point["v"], point["h"]], axis=1)
+    for some in (slice(0, 6), slice(6, 12), slice(9, 15)):
+        exact = np.bincount(ref.index(everything[:, some]), weights=p.ravel(), minlength=64)
+        found = np.bincount(ref.index(ends[:, some]), minlength=64)
+        assert ref.total_variation(found, exact) < FLOORS * ref.total_variation_floor(exact, ROWS)
+
+
+@pytest.mark.slow
+def test_free_parameters_of_dependants_beside_nuts():
+    """Contrast and noise of three noisy copies of v, all unknown: against a grid, all states of v summed."""
+    rng = np.random.default_rng(50)
+    copies = 1.4 * np.array([1, 0, 1, 1]) + 0.9 * rng.standard_normal((3, 4))
+    with pm.Model():
+        v = pmr.RBM("v", W, B, C)
+        contrast, noise = pm.Normal("contrast", 1, 1), pm.HalfNormal("noise", 1)
+        pm.Normal("y", contrast * v, noise, observed=copies)
+        idata = pm.sample(800, tune=400, chains=2, cores=1, random_seed=1, target_accept=0.9, **silent)
+    a, s = np.meshgrid(np.linspace(-3, 5, 300), np.linspace(0.02, 4, 300), indexing="ij")
+    log_p = np.array(
+        [
+            LOG_P[state]
+            - (a - 1) ** 2 / 2
+            - s**2 / 2
+            + sum(normal(y, a * x, s) - np.log(s) for row in copies for x, y in zip(state, row, strict=True))
+            for state in ref.states(4)
+        ]
+    )
+    p = np.exp(log_p - log_p.max())
+    p /= p.sum()
+    states = np.array(ref.states(4))
+    exact = [("contrast", (), a), ("noise", (), s), *(("v", (i,), states[:, i][:, None, None]) for i in range(4))]
+    for name, where, values in exact:
+        draws = idata.posterior[name][(..., *where)]
+        mean = (p * values).sum()
+        sd = np.sqrt((p * (values - mean) ** 2).sum())
+        assert abs(float(draws.mean()) - mean) < 4.5 * sd / np.sqrt(float(az.ess(draws)))
