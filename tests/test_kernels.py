@@ -266,9 +266,9 @@ def test_kernel_at_odd_numbers_of_rows(kernel):
     parameters = ref.machine(4, 3, 1.0, seed=3)
     (left, _), p = exact_joint(units, *parameters)
     rng, found = np.random.default_rng(2), np.zeros(len(left))
-    for rows in [1] * 200 + [3] * 200 + [sweep.ROWS + 5] * 4:
+    for rows, n in [(1, 3)] * 200 + [(3, 20)] * 200 + [(sweep.ROWS + 5, 3)] * 4:  # (3, 20): by a transposed copy
         drawn = left[rng.choice(len(left), rows, p=p.sum(1))].astype("int8")
-        _, v, _ = function(rng, drawn, np.zeros((rows, 3), "int8"), 3, *(x.astype(dtype) for x in parameters))
+        _, v, _ = function(rng, drawn, np.zeros((rows, 3), "int8"), n, *(x.astype(dtype) for x in parameters))
         found += np.bincount(ref.index(v[-5:] > 0), minlength=len(left))
     assert ref.total_variation(found, p.sum(1)) / ref.total_variation_floor(p.sum(1), found.sum()) < FLOORS
 

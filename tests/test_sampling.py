@@ -69,6 +69,16 @@ def test_precision_is_that_of_the_machine():
     assert mixed["posterior"]["v_free_energy"].dtype == np.float64
 
 
+@pytest.mark.parametrize("chains", [2, 50])
+def test_thinning_leaves_out_draws(chains):
+    common = {"chains": chains, "tune": 0, "start": np.zeros(4), "random_seed": 1} | quiet
+    every = pmr.sample_gibbs(MACHINE, draws=60, **common)["posterior"]["v"].values
+    assert len(np.unique(every.reshape(-1, 4), axis=0)) > 10
+    np.testing.assert_array_equal(
+        pmr.sample_gibbs(MACHINE, draws=20, thin=3, **common)["posterior"]["v"].values, every[:, 2::3]
+    )
+
+
 @pytest.mark.parametrize("chains", [3, 100])
 def test_draws_do_not_depend_on_the_number_of_threads(chains, monkeypatch):
     """Nor are the draws of one thread those of another."""

@@ -90,7 +90,8 @@ def _sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held
                     matrix, offset, factor = (back, b_offset, b_factor) if down else (weights, c_offset, c_factor)
                     spin = spins[0 if down else 1]
                     draw_row(x, matrix, down and not again, offset, factor, out, held, row, spin, state, field)
-            trace[draw, row] = v
+            for i in range(len(v)):  # a slice would be compiled with the message for one that does not fit
+                trace[draw, row, i] = v[i]
 
 
 @piece
