@@ -9,9 +9,9 @@ from pytensor.link.numba.dispatch.compile_ops import numba_deepcopy
 
 from pymc_rbm.kernels.compiling import VERSION
 from pymc_rbm.kernels.few import FEW_ROWS
-from pymc_rbm.kernels.operations import BinaryDot, RowSums, SweepKernel, WalkKernel
+from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel, WalkKernel
 from pymc_rbm.kernels.pointers import through_pointer
-from pymc_rbm.kernels.rows import are_binary, binary_dot, sum_sigmoid, sum_softplus
+from pymc_rbm.kernels.rows import are_binary, binary_dot, means_and_sums, sum_sigmoid, sum_softplus
 from pymc_rbm.kernels.sweep import group_of, sweep_rows
 from pymc_rbm.kernels.threads import WORTH_THREADS, dot_in_threads, sweep_in_threads
 from pymc_rbm.kernels.uniforms import seeded
@@ -116,3 +116,20 @@ def _row_sums(op, node, **kwargs):
         return out
 
     return row_sums, VERSION + (dtype == "float32")
+
+
+@register_funcify_default_op_cache_key(Means)
+def _means(op, node, **kwargs):
+    dtype = node.inputs[0].dtype
+    fields, sums = _array(dtype, 2), _array(dtype, 1)
+    run = through_pointer(means_and_sums, types.void(fields, fields, sums, sums))
+
+    @numba_njit
+    def means(fields):
+        fields = np.ascontiguousarray(fields)
+        out = np.empty(fields.shape, fields.dtype)
+        softplus_sums, mean_sums = np.empty(len(fields), fields.dtype), np.empty(len(fields), fields.dtype)
+        run(fields, out, softplus_sums, mean_sums)
+        return out, softplus_sums, mean_sums
+
+    return means, VERSION + (dtype == "float32")

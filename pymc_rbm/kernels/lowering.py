@@ -16,7 +16,7 @@ from pytensor.tensor.shape import SpecifyShape
 
 from pymc_rbm.finite_units import Spin
 from pymc_rbm.kernels.boundary import BinarySweeps, BinaryWalk
-from pymc_rbm.kernels.operations import BinaryDot, RowSums, SweepKernel, WalkKernel
+from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel, WalkKernel
 
 __all__: list[str] = []
 
@@ -147,6 +147,21 @@ def use_row_sums(fgraph, node):
     return [out] if out.dtype == node.outputs[0].dtype else None
 
 
+@node_rewriter([Elemwise])
+def use_means(fgraph, node):
+    """`Means` for the sigmoid of fields that come from binary states, and for the `RowSums` of the same fields."""
+    fields = node.inputs[0]
+    if not isinstance(node.op.scalar_op, Sigmoid) or fields.ndim != 2 or not _is_field(fields):
+        return None
+    means, softplus_sums, sigmoid_sums = Means()(fields)
+    found = {node.outputs[0]: means}
+    for client, _ in fgraph.clients[fields]:
+        if isinstance(client.op, RowSums):
+            found[client.outputs[0]] = {"softplus": softplus_sums, "sigmoid": sigmoid_sums}[client.op.function]
+    copy_stack_trace(node.outputs, list(found.values()))
+    return found
+
+
 TAGS = "numba", "rbm_kernels"
 # Before such nodes are expanded.
 optdb.register("rbm_sweep_kernel", dfs_rewriter(use_sweep_kernel, use_walk_kernel), *TAGS, position=-0.02)
@@ -156,3 +171,4 @@ optdb.register("rbm_sweep_kernel_inplace", in_place, *TAGS, "inplace", position=
 # After the stable forms are found, before products become those of BLAS.
 optdb.register("rbm_binary_dot", dfs_rewriter(use_binary_dot), *TAGS, position=1.55)
 optdb.register("rbm_row_sums", dfs_rewriter(use_row_sums), *TAGS, position=1.56)
+optdb.register("rbm_means", dfs_rewriter(use_means), *TAGS, position=1.57)

@@ -11,7 +11,7 @@ from pytensor.graph.op import Op
 from pytensor.tensor.random.utils import custom_rng_deepcopy
 from pytensor.tensor.type import TensorType
 
-__all__ = ["BinaryDot", "RowSums", "SweepKernel", "WalkKernel"]
+__all__ = ["BinaryDot", "Means", "RowSums", "SweepKernel", "WalkKernel"]
 
 Pair = tuple[bool, ...]
 
@@ -160,3 +160,24 @@ class RowSums(KernelOp):
         [x] = inputs
         values = np.logaddexp(0, x) if self.function == "softplus" else np.exp(-np.logaddexp(0, -x))
         output_storage[0][0] = values.sum(1, dtype=x.dtype)
+
+
+class Means(KernelOp):
+    """Sigmoid of a matrix of fields, and what `RowSums` has for "softplus" and "sigmoid" of it, in one pass."""
+
+    __props__ = ()
+
+    def make_node(self, x):
+        """Return the node."""
+        return Apply(self, [x], [x.type(), *(TensorType(x.dtype, (x.type.shape[0],))() for _ in range(2))])
+
+    def infer_shape(self, node, shapes):
+        """A number for each, and one a row."""
+        return [shapes[0], (shapes[0][0],), (shapes[0][0],)]
+
+    def perform(self, node, inputs, output_storage):
+        """In NumPy."""
+        [x] = inputs
+        means, softplus = np.exp(-np.logaddexp(0, -x)), np.logaddexp(0, x)
+        for storage, value in zip(output_storage, (means, softplus.sum(1), means.sum(1)), strict=True):
+            storage[0] = value.astype(x.dtype)
