@@ -21,7 +21,7 @@ from pymc_rbm.paths import walkable
 from pymc_rbm.precision import check_normalisable, gaussian_log_partition, is_gaussian
 from pymc_rbm.work import Work
 
-__all__ = ["finite", "log_partition", "visible_rows"]
+__all__ = ["QUICKLY_ENUMERATED_STATES", "enumerated", "finite", "log_partition", "visible_rows"]
 
 METHODS = ("auto", "exact", "ais", "reverse_ais", "tempering", "compare")
 MAX_ENUMERATED_STATES = 2**25
@@ -146,7 +146,7 @@ def log_partition(
     _, states = _enumerable_layer(machine)
     with Work(progressbar) as work:
         if method == "exact" or (method == "auto" and states <= QUICKLY_ENUMERATED_STATES):
-            return LogPartitionEstimate(_enumerate(machine, work), 0.0, "exact")
+            return LogPartitionEstimate(enumerated(machine, work), 0.0, "exact")
         rows = visible_rows(machine, data) if data is not None else _learned_rows(machine, learned)
         mean = _base_mean(machine, base_mean, learned, rows if data is not None else None)
         rng = np.random.default_rng(random_seed)
@@ -233,7 +233,7 @@ def _enumerable_layer(machine: Machine) -> tuple[int, float]:
     return layer, count if closed else np.inf
 
 
-def _enumerate(machine: Machine, work: Work) -> float:
+def enumerated(machine: Machine, work: Work) -> float:
     """Sum over the cheapest layer in chunks of at most 2²² entries: 32 MiB an array."""
     layer, count = _enumerable_layer(machine)
     if count > MAX_ENUMERATED_STATES:
