@@ -342,7 +342,8 @@ def test_who_gets_the_kernel():
 
 
 def test_same_seed_same_draws_and_the_generator_moves_on(kernel):
-    dtype, _, function = kernel
+    """In Python, too."""
+    dtype, units, function = kernel
     parameters = [x.astype(dtype) for x in ref.machine(20, 10, 0.1, seed=1)]
     states = np.zeros((9, 20), "int8"), np.zeros((9, 10), "int8")
     rng = np.random.default_rng(1)
@@ -352,6 +353,12 @@ def test_same_seed_same_draws_and_the_generator_moves_on(kernel):
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
     assert (states[0] == 0).all()  # what goes in is not written to
+    op, out = SweepKernel(tuple(x == "spin" for x in units), (False, False)), [[None], [None], [None]]
+    W, b, c = parameters
+    masks = np.zeros((0, 20), bool), np.zeros((0, 10), bool)
+    inputs = [np.random.default_rng(1), np.int64(1), np.int64(3), *states, W, b, c, *masks]
+    op.perform(None, inputs, out)
+    np.testing.assert_array_equal(out[0][0], first[None])
 
 
 # ----------------------------------------------------------------------------- products and sums in other graphs
