@@ -19,6 +19,7 @@ from pytensor.scalar.basic import Cast
 from pytensor.tensor.basic import AllocEmpty
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.random.op import RandomVariable
+from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
@@ -61,7 +62,8 @@ def _same_machine(a: TensorVariable, b: TensorVariable) -> bool:
 
 
 def _unviewed(v: Any) -> Any:
-    while getattr(v, "owner", None) is not None and isinstance(v.owner.op, ViewOp):
+    """``v`` without views; PyMC also states the shape of a masked part of a single entry."""
+    while getattr(v, "owner", None) is not None and isinstance(v.owner.op, ViewOp | SpecifyShape):
         v = v.owner.inputs[0]
     return v
 

@@ -166,6 +166,10 @@ class Machine:
             total += max(inside, default=1)
         return total
 
+    def without_own_coupling(self, layer: int) -> Machine:
+        """The machine without the coupling of ``layer`` to itself."""
+        return replace(self, couplings=tuple(c for c in self.couplings if c is not self.own_coupling(layer)))
+
     def field(self, layer: int, state: State, entries: Any = None) -> TensorVariable:
         """Field on the units of ``layer``, or on some of its entries: their `inflow`, scaled."""
         unit = self.layers[layer].unit
@@ -192,10 +196,10 @@ class Machine:
         for layer, x in zip(self.layers, state, strict=True):
             energy = energy + layer.energy(pt.as_tensor(x).astype(weights_dtype))
         for c in self.couplings:
-            energy = energy - self._product(c, state)
+            energy = energy - self.product(c, state)
         return energy
 
-    def _product(self, c: Coupling, state: State) -> TensorVariable:
+    def product(self, c: Coupling, state: State) -> TensorVariable:
         """``xᵀWx'`` of a coupling's two layers; half of that where they are one, which counts each pair once."""
         sent = self._sent(c.first, state, pt.as_tensor(c.weights))
         product = (sent * self.layers[c.second].unit.scaled(pt.as_tensor(state[c.second]))).sum(-1)
@@ -214,7 +218,7 @@ class Machine:
         x = pt.as_tensor(x)
         free_energy, state, own = self.layers[layer].energy(x), self.at(x, layer), self.own_coupling(layer)
         if own is not None:
-            free_energy = free_energy - self._product(own, state)
+            free_energy = free_energy - self.product(own, state)
         for i, other in enumerate(self.layers):
             if i != layer:
                 free_energy = free_energy - other.log_normaliser(self.field(i, state))

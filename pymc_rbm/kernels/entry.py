@@ -36,19 +36,25 @@ def as_node(
     state: State,
     rng: TensorVariable,
     n: int | TensorVariable,
-    clamped: Sequence[Any] | None,
+    clamped: Sequence[Any] | None = None,
+    draws: int | TensorVariable | None = None,
 ) -> tuple[list[TensorVariable], TensorVariable]:
-    """Return what ``definition(machine, state, rng, n, clamped)`` returns, as outputs of one `BinarySweeps` node."""
+    """Return what ``definition(machine, state, rng, n, clamped)`` returns, as outputs of one `BinarySweeps` node.
+
+    With ``draws`` that is its last argument, and the definition returns the visible states of all draws.
+    """
     clamped = list(clamped or (None, None))
     masks = [None if x is None or x is True else pt.as_tensor(x) for x in clamped]
     states = [None if x is None else pt.as_tensor(x) for x in state]
-    counts = [] if isinstance(n, int | np.integer) and n == 1 else [pt.as_tensor(n)]
+    counts = [None if isinstance(n, int | np.integer) and n == 1 else pt.as_tensor(n)]
+    counts.append(None if draws is None else pt.as_tensor(draws))
     parameters = [pt.as_tensor(p) for p in machine.parameters]
-    arguments = [rng, *counts, *_present(states), *parameters, *_present(masks)]
+    arguments = [rng, *_present(counts), *_present(states), *parameters, *_present(masks)]
     dummies = [x.type() for x in arguments]
     options: dict[str, Any] = {
         "template": machine.template,
-        "counted": bool(counts),
+        "counted": counts[0] is not None,
+        "traced": draws is not None,
         "given": tuple(x is not None for x in states),
         "held": tuple(x is True for x in clamped),
         "masked": tuple(x is not None for x in masks),
@@ -56,7 +62,8 @@ def as_node(
     inner = by_name(dummies, **options)
     inner_clamped = [x if mask is None else mask for x, mask in zip(clamped, inner["masks"], strict=True)]
     inside = machine.with_parameters(inner["parameters"])
-    new, new_rng = definition(inside, inner["state"], inner["rng"], inner["n"], inner_clamped)
+    inner_counts = (inner["n"], inner_clamped, *([] if draws is None else [inner["draws"]]))
+    new, new_rng = definition(inside, inner["state"], inner["rng"], *inner_counts)
     op = BinarySweeps(dummies, [*_present(new), new_rng], name="Sweeps", **options)
     *outputs, next_rng = op(*arguments, return_list=True)
     found = iter(outputs)

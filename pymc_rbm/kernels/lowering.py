@@ -16,7 +16,7 @@ from pytensor.tensor.shape import SpecifyShape
 
 from pymc_rbm.finite_units import Spin
 from pymc_rbm.kernels.boundary import BinaryLevels, BinarySweeps, BinaryWalk
-from pymc_rbm.kernels.operations import BinaryDot, LevelsKernel, RowSums, SweepKernel, WalkKernel
+from pymc_rbm.kernels.operations import BinaryDot, LevelsKernel, Means, RowSums, SweepKernel, WalkKernel
 
 __all__: list[str] = []
 
@@ -42,7 +42,13 @@ def use_sweep_kernel(fgraph, node):
         states.append(_rows(pt.zeros(whole, "int8") if x is None else x.astype("int8")))
         held.append(pt.zeros((0, bias.shape[0]), "bool") if mask is None else _rows(pt.broadcast_to(mask, whole)))
     kernel = SweepKernel(_spins(op.template), op.held)
-    *news, next_rng = kernel(given["rng"], given["n"], *states, weights, b, c, *held, return_list=True)
+    counts = given["draws"], given["n"]
+    trace, h, next_rng = kernel(given["rng"], *counts, *states, weights, b, c, *held, return_list=True)
+    if op.traced:
+        visits = pt.specify_shape(trace.reshape((trace.shape[0], *batch, trace.shape[2])), node.outputs[0].type.shape)
+        copy_stack_trace(node.outputs, [visits, next_rng])
+        return [visits, next_rng]
+    news = [trace[0], h]
     # The states that a sweep returns: all but a hidden state that was neither given nor drawn.
     news = [
         new for new, x, all_held in zip(news, given["state"], op.held, strict=True) if x is not None or not all_held
@@ -162,6 +168,21 @@ def use_row_sums(fgraph, node):
     return [out] if out.dtype == node.outputs[0].dtype else None
 
 
+@node_rewriter([Elemwise])
+def use_means(fgraph, node):
+    """`Means` for the sigmoid of fields that come from binary states, and for the `RowSums` of the same fields."""
+    fields = node.inputs[0]
+    if not isinstance(node.op.scalar_op, Sigmoid) or fields.ndim != 2 or not _is_field(fields):
+        return None
+    means, softplus_sums, sigmoid_sums = Means()(fields)
+    found = {node.outputs[0]: means}
+    for client, _ in fgraph.clients[fields]:
+        if isinstance(client.op, RowSums):
+            found[client.outputs[0]] = {"softplus": softplus_sums, "sigmoid": sigmoid_sums}[client.op.function]
+    copy_stack_trace(node.outputs, list(found.values()))
+    return found
+
+
 TAGS = "numba", "rbm_kernels"
 # Before such nodes are expanded.
 nodes = dfs_rewriter(use_sweep_kernel, use_walk_kernel, use_levels_kernel)
@@ -172,3 +193,4 @@ optdb.register("rbm_sweep_kernel_inplace", in_place, *TAGS, "inplace", position=
 # After the stable forms are found, before products become those of BLAS.
 optdb.register("rbm_binary_dot", dfs_rewriter(use_binary_dot), *TAGS, position=1.55)
 optdb.register("rbm_row_sums", dfs_rewriter(use_row_sums), *TAGS, position=1.56)
+optdb.register("rbm_means", dfs_rewriter(use_means), *TAGS, position=1.57)

@@ -65,7 +65,7 @@ def layer(codes, rows, n_in, weights, line, here, there, out, gains, state, fiel
     If ``gains`` are not empty they become ``Σ_j softplus(z_j(there)) - softplus(z_j(here))``.
     """
     base, slope, factor = line
-    across, s = len(base) // TILE, loaded(state)
+    across, s = len(base) // TILE, loaded(state, 0)
     scale = splat(factor)
     for r in range(len(gains)):
         gains[r] = 0
@@ -86,7 +86,7 @@ def layer(codes, rows, n_in, weights, line, here, there, out, gains, state, fiel
             high, s = bernoulli(z_high, s)
             word = (tile * TILE // BLOCK * rows + r) * WORDS + tile % WORDS
             out[word] = spread(bits(low) | (bits(high) << np.uint32(16)))
-    stored(state, s)
+    stored(state, 0, s)
 
 
 @piece
