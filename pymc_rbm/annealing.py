@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pymc_rbm.paths import Path, States, kept_layers
+from pymc_rbm.paths import Path, States
+from pymc_rbm.walks import kept_layers
 from pymc_rbm.work import Work
 
 __all__ = ["Run", "adapted", "anneal", "explored", "fitted_base", "visible_starts"]

@@ -131,8 +131,8 @@ def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Gener
     for i in range(iterations):
         if work.interrupted and len(up) > 20:
             break
-        states, low, own, high = path.sweep_levels(rng, betas, states)
-        ups, downs = (high - own)[:-1], (low - own)[1:]
+        states, downs, ups = path.sweep_levels(rng, betas, states)
+        ups, downs = ups[:-1], downs[1:]
         accept = rng.random(ups.shape) < np.exp(np.minimum(0.0, -(ups + downs)))
         kept = i >= burn_in
         if kept:
@@ -140,7 +140,7 @@ def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Gener
         if kept and (i - burn_in) % thin == 0:
             up.append(ups)
             down.append(downs)
-            top.append(own[-1])
+            top.append(path.energy([x[-1] for x in states]))
         accept[1 - i % 2 :: 2] = False
         _swap(states, accept)
         trips.swap(accept, kept)

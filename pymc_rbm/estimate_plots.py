@@ -21,7 +21,7 @@ def plot_estimate(result: Any) -> Figure:
     panels: list[tuple[Any, Any]] = [(_intervals, result)]
     panels += [(_weights, with_weights)] if with_weights is not None else []
     panels += [(_path, with_path)] if with_path is not None else []
-    panels += [(_overlap, with_overlap)] if with_overlap is not None else []
+    panels += [(_barrier, with_overlap), (_overlap, with_overlap)] if with_overlap is not None else []
     figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.2), squeeze=False, layout="constrained")
     for ax, (draw, x) in zip(axes.flat, panels, strict=True):
         draw(ax, x)
@@ -52,6 +52,13 @@ def _path(ax: Axes, result: Any) -> None:
     ax.plot(result.betas[1:], spread / max(spread[-1], 1e-300), label="share of the distance")
     ax.set(xlabel="inverse temperature β", title=f"path of {result.method}")
     ax.legend()
+
+
+def _barrier(ax: Axes, result: Any) -> None:
+    ax.plot(result.betas, np.r_[0, np.cumsum(result.diagnostics["rejection"])], "o-", markersize=3)
+    trips = result.diagnostics["round_trips"]
+    ax.set(xlabel="inverse temperature β", ylabel="summed rejection of swaps", ylim=(0, None))
+    ax.set_title(f"communication barrier (round trips: {trips:.0f})")
 
 
 def _overlap(ax: Axes, result: Any) -> None:

@@ -97,12 +97,23 @@ class LogPartitionEstimate:
         lines += [
             f"  {part.estimate:.3f} ± {part.standard_error:.3f} by {NAMES.get(n, n)}" for n, part in self._shown()
         ]
+        lines += self._replicas()
         lines += [f"  not reliable: {reason}" for reason in self.reasons]
         if self.made.get("target_met") is False:
             lines.append(
                 f"  the target error of {self.made['target_error']:g} was not met, or not agreed on, in the budget"
             )
         return "\n".join(lines)
+
+    def _replicas(self) -> list[str]:
+        """A line about parallel tempering, if that is where the numbers come from."""
+        if "round_trips" not in self.diagnostics:
+            return []
+        found = self.diagnostics
+        return [
+            f"  {found['round_trips']:.0f} round trips, communication barrier {found['communication_barrier']:.1f}, "
+            f"least overlap {found['least_overlap']:.2f}, R-hat {found['rhat']:.2f}"
+        ]
 
     def _shown(self) -> list[tuple[str, LogPartitionEstimate]]:
         return [(name, part) for name, part in self.parts.items() if part.method in NAMES]

@@ -17,8 +17,8 @@ from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_o
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
 from pymc_rbm.machine import Machine, logsumexp, machine_of
-from pymc_rbm.paths import walkable
 from pymc_rbm.precision import check_normalisable, gaussian_log_partition, is_gaussian
+from pymc_rbm.walks import walkable
 from pymc_rbm.work import Work
 
 __all__ = ["QUICKLY_ENUMERATED_STATES", "enumerated", "finite", "log_partition", "visible_rows"]

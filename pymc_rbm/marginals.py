@@ -22,7 +22,8 @@ from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, log_weights_of_stat
 from pymc_rbm.estimates import FEW_EFFECTIVE, log_mean_exp
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.machine import Layer, Machine, logsumexp
-from pymc_rbm.paths import Path, States, kept_layers
+from pymc_rbm.paths import Path, States
+from pymc_rbm.walks import kept_layers
 from pymc_rbm.work import Work
 
 __all__ = ["Marginals", "free_energies", "marginals"]

@@ -17,8 +17,9 @@ from pymc_rbm import annealing, bridging, importance
 from pymc_rbm.annealing import adapted, anneal
 from pymc_rbm.estimates import log_mean_exp, weight_diagnostics
 from pymc_rbm.machine import Coupling, Layer, Machine
-from pymc_rbm.paths import Path, kept_layers, marginal_energy
+from pymc_rbm.paths import Path
 from pymc_rbm.units import Unit
+from pymc_rbm.walks import kept_layers, marginal_energy
 from pymc_rbm.work import Work
 
 SMALL = ref.machine(5, 4, scale=1.0, seed=2)

@@ -15,8 +15,8 @@ from pymc_rbm.colouring import classes_of, coloured, own_entries, unit_numbers
 from pymc_rbm.enumeration import symbolic_log_partition
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.machine import boltzmann
-from pymc_rbm.paths import marginal_energy, reverse_sweep
 from pymc_rbm.units import unit_of
+from pymc_rbm.walks import marginal_energy, reverse_sweep
 
 MIXED = pmr.Beside((pmr.Bernoulli(), 2), (pmr.Spin(), 1), label=(pmr.Categorical(3), 3))
 

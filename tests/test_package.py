@@ -49,7 +49,7 @@ def test_imports_point_one_way():
         assert own <= set(DIRECTION[:i]), f"{name} imports {own - set(DIRECTION[:i])}"
         assert "pymc_rbm" not in imports(name)
         if not name.startswith("kernels/"):  # only sweeps and walks know the kernels, by one door
-            door = {"kernels/entry"} if name in ("gibbs", "paths") else set()
+            door = {"kernels/entry"} if name in ("gibbs", "walks") else set()
             assert {x for x in own if x.startswith("kernels/")} <= door
 
 

@@ -6,11 +6,12 @@ import pytest
 import reference as ref
 
 import pymc_rbm as pmr
-from pymc_rbm import paths
+from pymc_rbm import walks
 from pymc_rbm.estimates import log_mean_exp
 from pymc_rbm.kernels import walk
-from pymc_rbm.kernels.operations import WalkKernel
-from pymc_rbm.paths import Path, walkable
+from pymc_rbm.kernels.operations import LevelsKernel, WalkKernel
+from pymc_rbm.paths import Path
+from pymc_rbm.walks import walkable
 
 SIZES = 4, 3
 BETA = 0.6
@@ -43,16 +44,18 @@ def case(request):
         left, _, log_p = ref.pair_log_joint((units[0], None), (units[1], None), *mixed, SIZES)
         return np.array([x for x, _ in left]), log_p
 
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "graph":
-            paths._walk_function.cache_clear()
-            patch.setattr(paths, "is_binary_pair", lambda machine: False)
-        for reverse in (False, True):
-            function = paths._walk_function(path.template, False, reverse, dtype)
-            assert (WalkKernel in ops(function)) == (request.param != "graph")
+    graph = request.param == "graph"
+    mode = pytensor.compile.get_default_mode().excluding(*["rbm_kernels"][: int(graph)])
+    caches = walks.walk_function, walks.levels_function
+    if graph:
+        [cache.cache_clear() for cache in caches]
+    with pytensor.config.change_flags(mode=mode):
+        functions = [walks.walk_function(path.template, False, reverse, dtype) for reverse in (False, True)]
+        functions.append(walks.levels_function(path.template, dtype))
+    assert all(bool(ops(x) & {WalkKernel, LevelsKernel}) != graph for x in functions)
     yield path, log_joint
-    if request.param == "graph":
-        paths._walk_function.cache_clear()
+    if graph:
+        [cache.cache_clear() for cache in caches]
 
 
 def free_energies(log_joint, beta, v):
@@ -103,6 +106,37 @@ def test_a_walk_at_one_temperature_is_stationary(case, reverse):
         assert errors(Path(path.machine, tuple(base)), BETA)[-1] > FLOORS
 
 
+def test_levels_are_stationary_and_know_their_neighbours(case):
+    """Each level from exact draws of its own; steps are differences of free energies of the states that come back."""
+    path, log_joint = case
+    betas, n, rng = np.array([0.0, 0.5, 1.0]), 20_000, np.random.default_rng(4)
+    p = []
+    for beta in betas:
+        left, log_p = log_joint(beta)
+        weights = np.exp([ref.log_sum(row) for row in log_p.tolist()])
+        p.append(weights / weights.sum())
+    states = np.array([left[rng.choice(len(left), n, p=x)] for x in p], "int8")
+    before = states.copy()
+    for _ in range(2):
+        [states], down, up = path.sweep_levels(rng, betas, [states])
+
+    def errors(order):
+        counts = [np.bincount(ref.index(x > 0), minlength=len(left)) for x in states]
+        pairs = zip(counts, (p[k] for k in order), strict=True)
+        return np.array([ref.total_variation(x, q) / ref.total_variation_floor(q, n) for x, q in pairs])
+
+    assert (errors([0, 1, 2]) < FLOORS).all()
+    assert (errors([1, 2, 0]) > FLOORS).all()  # what it would look like if levels were mixed up
+    assert (states != before).any()
+    rounding = 1e-5 if path.dtype == "float32" else 1e-12
+    for k, here in enumerate(betas):
+        own = free_energies(log_joint, here, states[k, -40:])
+        for found, there in ((down, betas[max(k - 1, 0)]), (up, betas[min(k + 1, 2)])):
+            np.testing.assert_allclose(
+                found[k, -40:], free_energies(log_joint, there, states[k, -40:]) - own, atol=rounding
+            )
+
+
 def test_the_weights_have_mean_z(case):
     """Forward from base draws, with temperatures so few that the weights matter; without one increment it is seen."""
     path, log_joint = case
@@ -122,7 +156,7 @@ def test_who_walks_by_kernel():
     assert walkable(pmr.restricted(W, b, c.astype(float))).dtype == "float64"
     assert walkable(pmr.restricted(W, b, c, hidden=pmr.Categorical(3))).dtype == "float64"
     template = pmr.restricted(W, b, c).template
-    rows = paths._walk_function(template, True, False, "float64")
+    rows = walks.walk_function(template, True, False, "float64")
     assert WalkKernel not in ops(rows)
     with pytensor.config.change_flags(mode=pytensor.compile.get_default_mode().excluding("rbm_kernels")):
-        assert WalkKernel not in ops(paths._walk_function.__wrapped__(template, False, False, "float32"))
+        assert WalkKernel not in ops(walks.walk_function.__wrapped__(template, False, False, "float32"))

@@ -12,7 +12,7 @@ from pytensor.compile.builders import OpFromGraph
 
 from pymc_rbm.machine import Machine
 
-__all__ = ["BinarySweeps", "BinaryWalk", "by_name"]
+__all__ = ["BinaryLevels", "BinarySweeps", "BinaryWalk", "by_name"]
 
 Flags = tuple[bool, ...]
 
@@ -59,6 +59,18 @@ class BinaryWalk(OpFromGraph):
 
     def __init__(self, *args, template: Machine, reverse: bool, **kwargs):
         self.template, self.reverse = template, reverse
+        super().__init__(*args, inline=True, **kwargs)
+
+
+class BinaryLevels(OpFromGraph):
+    """A sweep of a machine of two binary layers at each of several temperatures.
+
+    Inputs are the generator, the temperatures below each, its own and above, the visible states (temperature, row,
+    unit), the base's b and c, and b, c, W. Outputs are the free energy below and above less its own, states, generator.
+    """
+
+    def __init__(self, *args, template: Machine, **kwargs):
+        self.template = template
         super().__init__(*args, inline=True, **kwargs)
 
 

@@ -9,13 +9,13 @@ from pytensor.link.numba.dispatch.compile_ops import numba_deepcopy
 
 from pymc_rbm.kernels.compiling import VERSION
 from pymc_rbm.kernels.few import FEW_ROWS
-from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel, WalkKernel
+from pymc_rbm.kernels.operations import BinaryDot, LevelsKernel, Means, RowSums, SweepKernel, WalkKernel
 from pymc_rbm.kernels.pointers import through_pointer
 from pymc_rbm.kernels.rows import are_binary, binary_dot, means_and_sums, sum_sigmoid, sum_softplus
 from pymc_rbm.kernels.sweep import group_of, sweep_rows
 from pymc_rbm.kernels.threads import WORTH_THREADS, dot_in_threads, sweep_in_threads
 from pymc_rbm.kernels.uniforms import seeded
-from pymc_rbm.kernels.walk import walk_rows
+from pymc_rbm.kernels.walk import sweep_levels, walk_rows
 
 __all__ = ["VERSION"]
 
@@ -75,6 +75,29 @@ def _walk_kernel(op, node, **kwargs):
         return increments, v, rng
 
     return walk_kernel, VERSION + (dtype == "float32")
+
+
+@register_funcify_default_op_cache_key(LevelsKernel)
+def _levels_kernel(op, node, **kwargs):
+    spins, inplace = op.spins, op.inplace
+    dtype = node.inputs[1].dtype
+    vector, steps = _array(dtype, 1), _array("float64", 1)
+    arrays = (*[vector] * 3, _array("int8", 2), steps, steps, _array(dtype, 2), *[vector] * 4)
+    run = through_pointer(sweep_levels, types.void(_array("uint32", 1), *arrays, types.UniTuple(types.boolean, 2)))
+
+    @numba_njit
+    def levels_kernel(rng, below, own, above, v, weights, b, c, base_b, base_c):
+        if not inplace:
+            rng = numba_deepcopy(rng)
+        below, own, above = np.ascontiguousarray(below), np.ascontiguousarray(own), np.ascontiguousarray(above)
+        v, weights = v.copy(), np.ascontiguousarray(weights)
+        b, c = np.ascontiguousarray(b), np.ascontiguousarray(c)
+        base_b, base_c = np.ascontiguousarray(base_b), np.ascontiguousarray(base_c)
+        down_steps, up_steps = np.empty(len(v)), np.empty(len(v))
+        run(seeded(rng, 1, 1), below, own, above, v, down_steps, up_steps, weights, b, c, base_b, base_c, spins)
+        return down_steps, up_steps, v, rng
+
+    return levels_kernel, VERSION + (dtype == "float32")
 
 
 @register_funcify_default_op_cache_key(BinaryDot)

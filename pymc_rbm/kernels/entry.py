@@ -1,8 +1,9 @@
-"""The one door to the kernels: what `gibbs` and `paths` call."""
+"""The one door to the kernels: what `gibbs` and `walks` call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.finite_units import Spin
-from pymc_rbm.kernels.boundary import BinarySweeps, BinaryWalk, by_name
+from pymc_rbm.kernels.boundary import BinaryLevels, BinarySweeps, BinaryWalk, by_name
 from pymc_rbm.kernels.lowering import use_sweep_kernel  # noqa: F401  # registered on import
 from pymc_rbm.machine import Machine, State
 from pymc_rbm.units import Bernoulli
 
-__all__ = ["as_node", "is_binary_pair", "walk_as_node"]
+__all__ = ["as_node", "is_binary_pair", "levels_as_node", "walk_as_node"]
 
 
 def is_binary_pair(machine: Machine) -> bool:
@@ -82,14 +83,43 @@ def walk_as_node(
 
     ``base`` are the biases of the base, ``states`` those of the one layer that a sweep reads.
     """
-    arguments = [rng, betas, *states, *base, *map(pt.as_tensor, machine.parameters)]
+
+    def inner(inside, inner_base, inner_states, inner_rng, inner_betas):
+        increments, new, next_rng = definition(inside, inner_base, inner_betas, inner_states, inner_rng, reverse)
+        return [increments, *new, next_rng]
+
+    increments, v, next_rng = _along(
+        partial(BinaryWalk, name="Walk", reverse=reverse), inner, machine, base, states, rng, [betas]
+    )
+    return increments, [v], next_rng
+
+
+def levels_as_node(
+    definition: Callable,
+    machine: Machine,
+    base: Sequence[Any],
+    betas: Sequence[TensorVariable],
+    states: Sequence[Any],
+    rng: TensorVariable,
+) -> tuple[list[TensorVariable], list[TensorVariable], TensorVariable]:
+    """Return what ``definition`` returns for the same arguments, as outputs of one `BinaryLevels` node."""
+
+    def inner(inside, inner_base, inner_states, inner_rng, *inner_betas):
+        steps, new, next_rng = definition(inside, inner_base, inner_betas, inner_states, inner_rng)
+        return [*steps, *new, next_rng]
+
+    *steps, v, next_rng = _along(partial(BinaryLevels, name="Levels"), inner, machine, base, states, rng, betas)
+    return steps, [v], next_rng
+
+
+def _along(node, definition, machine, base, states, rng, betas):
+    """Outputs of a ``node`` with a copy of the definition inside."""
+    arguments = [rng, *betas, *states, *base, *map(pt.as_tensor, machine.parameters)]
     dummies = [x.type() for x in arguments]
-    inner_rng, inner_betas, v, base_b, base_c, *parameters = dummies
-    inside = machine.with_parameters(parameters)
-    increments, new, next_rng = definition(inside, (base_b, base_c), inner_betas, [v], inner_rng, reverse)
-    op = BinaryWalk(dummies, [increments, *new, next_rng], name="Walk", template=machine.template, reverse=reverse)
-    increments, *new, next_rng = op(*arguments, return_list=True)
-    return increments, new, next_rng
+    inner_rng, inner_betas = dummies[0], dummies[1 : 1 + len(betas)]
+    v, base_b, base_c, *parameters = dummies[1 + len(betas) :]
+    outputs = definition(machine.with_parameters(parameters), (base_b, base_c), [v], inner_rng, *inner_betas)
+    return node(dummies, outputs, template=machine.template)(*arguments, return_list=True)
 
 
 def _present(entries: Sequence[Any]) -> list[Any]:

@@ -15,8 +15,8 @@ from pytensor.tensor.math import Dot, Sum
 from pytensor.tensor.shape import SpecifyShape
 
 from pymc_rbm.finite_units import Spin
-from pymc_rbm.kernels.boundary import BinarySweeps, BinaryWalk
-from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel, WalkKernel
+from pymc_rbm.kernels.boundary import BinaryLevels, BinarySweeps, BinaryWalk
+from pymc_rbm.kernels.operations import BinaryDot, LevelsKernel, Means, RowSums, SweepKernel, WalkKernel
 
 __all__: list[str] = []
 
@@ -85,7 +85,28 @@ def use_walk_kernel(fgraph, node):
     return [*shaped, next_rng]
 
 
-@node_rewriter([SweepKernel, WalkKernel], inplace=True)
+@node_rewriter([BinaryLevels])
+def use_levels_kernel(fgraph, node):
+    """`LevelsKernel`, all temperatures' rows one below the other, where all is of one floating type."""
+    from pymc_rbm.kernels.dispatch import VERSION  # noqa: F401
+
+    rng, *betas, v, base_b, base_c, b, c, weights = node.inputs
+    if len({x.dtype for x in (*betas, base_b, base_c, b, c, weights)}) > 1 or weights.dtype not in FLOATS:
+        return None
+    by_row = [pt.repeat(x, v.shape[1]) for x in betas]
+    *found, next_rng = LevelsKernel(_spins(node.op.template))(
+        rng, *by_row, _rows(v), weights, b, c, base_b, base_c, return_list=True
+    )
+    shapes = (v.shape[:2], v.shape[:2], v.shape)
+    shaped = [
+        pt.specify_shape(x.reshape(shape).astype(old.dtype), old.type.shape)
+        for x, shape, old in zip(found, shapes, node.outputs, strict=False)
+    ]
+    copy_stack_trace(node.outputs, [*shaped, next_rng])
+    return [*shaped, next_rng]
+
+
+@node_rewriter([SweepKernel, WalkKernel, LevelsKernel], inplace=True)
 def advance_generator_in_place(fgraph, node):
     """The generator of a kernel as one that it may destroy."""
     if node.op.inplace:
@@ -164,7 +185,8 @@ def use_means(fgraph, node):
 
 TAGS = "numba", "rbm_kernels"
 # Before such nodes are expanded.
-optdb.register("rbm_sweep_kernel", dfs_rewriter(use_sweep_kernel, use_walk_kernel), *TAGS, position=-0.02)
+nodes = dfs_rewriter(use_sweep_kernel, use_walk_kernel, use_levels_kernel)
+optdb.register("rbm_sweep_kernel", nodes, *TAGS, position=-0.02)
 # Where PyTensor does the same for random variables.
 in_place = dfs_rewriter(advance_generator_in_place, ignore_newtrees=True)
 optdb.register("rbm_sweep_kernel_inplace", in_place, *TAGS, "inplace", position=50.9)

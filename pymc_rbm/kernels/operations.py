@@ -11,7 +11,7 @@ from pytensor.graph.op import Op
 from pytensor.tensor.random.utils import custom_rng_deepcopy
 from pytensor.tensor.type import TensorType
 
-__all__ = ["BinaryDot", "Means", "RowSums", "SweepKernel", "WalkKernel"]
+__all__ = ["BinaryDot", "LevelsKernel", "Means", "RowSums", "SweepKernel", "WalkKernel"]
 
 Pair = tuple[bool, ...]
 
@@ -116,6 +116,43 @@ class WalkKernel(KernelOp):
         increments = np.empty((len(betas) - 1, len(v)))
         walk_rows(seeded(rng, 1, 1), betas, v, increments, *rest, self.spins, self.reverse)
         for storage, x in zip(output_storage, (increments, v, rng), strict=True):
+            storage[0] = x
+
+
+class LevelsKernel(KernelOp):
+    """One sweep of two binary layers, each row at a temperature of its own, and free energies at two others.
+
+    Inputs: generator, the temperatures below, of and above each row, and from v on those of `WalkKernel`. Outputs:
+    ``F_below - F_own`` and ``F_above - F_own`` by row in float64, v, generator.
+    """
+
+    __props__ = ("spins", "inplace")
+
+    def __init__(self, spins: Pair, inplace: bool = False):
+        self.spins, self.inplace = spins, inplace
+        if inplace:
+            self.destroy_map = {3: [0]}
+
+    def make_node(self, rng, below, own, above, v, weights, b, c, base_b, base_c):
+        """Return the node; see the class for the inputs."""
+        inputs = [rng, *map(pt.as_tensor, (below, own, above, v, weights, b, c, base_b, base_c))]
+        return Apply(self, inputs, [pt.dvector(), pt.dvector(), inputs[4].type(), rng.type()])
+
+    def infer_shape(self, node, shapes):
+        """A number a row; states keep their shape."""
+        return [(shapes[4][0],), (shapes[4][0],), shapes[4], None]
+
+    def perform(self, node, inputs, output_storage):
+        """Run the same kernel from Python."""
+        from pymc_rbm.kernels.uniforms import seeded
+        from pymc_rbm.kernels.walk import sweep_levels
+
+        rng, *arrays = inputs
+        rng = rng if self.inplace else custom_rng_deepcopy(rng)
+        below, own, above, v, *rest = (np.array(x, order="C") for x in arrays)
+        steps = np.empty((2, len(v)))
+        sweep_levels(seeded(rng, 1, 1), below, own, above, v, *steps, *rest, self.spins)
+        for storage, x in zip(output_storage, (*steps, v, rng), strict=True):
             storage[0] = x
 
 

@@ -1,4 +1,4 @@
-"""Walks of particles along temperatures, for annealing: sweeps, and the free energies between them, from one product.
+"""Sweeps at several temperatures, for annealing and tempering, and the free energies between these, from one product.
 
 Of a layer that interpolates between a base and a machine, the argument of the logistic function is affine in β, too
 (`lines`): ``z_j(β) = base_j + β·(slope_j + factor·Σ_i s_i W_ij)``, with units s of 0 or 1 as in `sweep`. One product
@@ -17,7 +17,7 @@ from pymc_rbm.kernels.packing import BLOCK, GROUPS, WORDS, blocks_of, packed, sp
 from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
 from pymc_rbm.kernels.uniforms import loaded, stored
 
-__all__ = ["walk_rows"]
+__all__ = ["ROWS", "sweep_levels", "walk_rows"]
 
 ROWS = 1024
 """Particles that walk together: their fields of a tile stay in the second-level cache."""
@@ -89,6 +89,29 @@ def layer(codes, rows, n_in, weights, line, here, there, out, gains, state, fiel
     stored(state, 0, s)
 
 
+@piece
+def prepared(weights, b, c, base_b, base_c, spins):
+    """Tiles of W and `lines`, of the hidden and of the visible layer, and the constant of `linear_part`."""
+    up_line = lines(c, base_c, weights, False, spins[0], spins[1], 1)
+    down_line = lines(b, base_b, weights, True, spins[1], spins[0], 0)
+    wider, constant = linear_part(weights, b - base_b, up_line, spins)
+    return tiles(wider, False), up_line, tiles(weights, True), down_line, constant
+
+
+@piece
+def room(rows, weights):
+    """Room for a table and for the fields of a tile."""
+    return aligned(GROUPS * 16 * TILE, weights), aligned(min(ROWS, rows) * TILE, weights)
+
+
+@piece
+def finish(gains, fields, n_hidden, constant, here, there, out):
+    """Write ``F(here) - F(there)``: the gains of `layer`, and the linear part that the last tile of fields holds."""
+    for r in range(len(gains)):
+        linear = fields[r * TILE + n_hidden % TILE] + constant
+        out[r] = gains[r] + np.float64(there[r] - here[r]) * linear
+
+
 @kernel
 def walk_rows(state, betas, visible, increments, weights, b, c, base_b, base_c, spins, reverse):
     """Walk every row along ``betas``, in place, and write the increments of its log-weight.
@@ -108,12 +131,8 @@ def walk_rows(state, betas, visible, increments, weights, b, c, base_b, base_c, 
     reverse : bool
     """
     n_visible, n_hidden = weights.shape
-    up_line = lines(c, base_c, weights, False, spins[0], spins[1], 1)
-    down_line = lines(b, base_b, weights, True, spins[1], spins[0], 0)
-    wider, constant = linear_part(weights, b - base_b, up_line, spins)
-    up, down = tiles(wider, False), tiles(weights, True)
-    table = aligned(GROUPS * 16 * TILE, weights)
-    fields = aligned(min(ROWS, len(visible)) * TILE, weights)
+    up, up_line, down, down_line, constant = prepared(weights, b, c, base_b, base_c, spins)
+    table, fields = room(len(visible), weights)
     no_gains = np.empty(0, np.float64)
     for begin in range(0, len(visible), ROWS):
         end = min(begin + ROWS, len(visible))
@@ -128,10 +147,37 @@ def walk_rows(state, betas, visible, increments, weights, b, c, base_b, base_c, 
             if reverse:
                 layer(h, rows, n_hidden, down, down_line, here, here, v, no_gains, state, fields, table)
             layer(v, rows, n_visible, up, up_line, here, there, h, gains, state, fields, table)
-            for r in range(rows):
-                # The last tile of fields holds the additional column.
-                linear = fields[r * TILE + n_hidden % TILE] + constant
-                increments[k, begin + r] = gains[r] + np.float64(betas[k + 1] - betas[k]) * linear
+            finish(gains, fields, n_hidden, constant, here, there, increments[k, begin:end])
             if not reverse:
                 layer(h, rows, n_hidden, down, down_line, there, there, v, no_gains, state, fields, table)
+        unpack(v, visible, begin, end, spins[0])
+
+
+@kernel
+def sweep_levels(state, below, own, above, visible, down_steps, up_steps, weights, b, c, base_b, base_c, spins):
+    """Sweep every row once at its ``own`` temperature, in place, and write ``F_below - F_own`` and ``F_above - F_own``.
+
+    Parameters
+    ----------
+    state : uint32, of `uniforms.seeded`
+    below, own, above : shape (rows,)
+    visible : int8, shape (rows, visible)
+    down_steps, up_steps : float64, shape (rows,)
+    weights, b, c, base_b, base_c, spins
+        As in `walk_rows`.
+    """
+    n_visible, n_hidden = weights.shape
+    up, up_line, down, down_line, constant = prepared(weights, b, c, base_b, base_c, spins)
+    table, fields = room(len(visible), weights)
+    no_gains = np.empty(0, np.float64)
+    for begin in range(0, len(visible), ROWS):
+        end = min(begin + ROWS, len(visible))
+        rows, here = end - begin, own[begin:end]
+        v, h = packed(visible, begin, end), np.zeros(blocks_of(n_hidden + 1) * rows * WORDS, np.uint64)
+        gains = np.empty(rows, np.float64)
+        layer(v, rows, n_visible, up, up_line, here, here, h, no_gains, state, fields, table)
+        layer(h, rows, n_hidden, down, down_line, here, here, v, no_gains, state, fields, table)
+        for there, steps in ((below[begin:end], down_steps[begin:end]), (above[begin:end], up_steps[begin:end])):
+            layer(v, rows, n_visible, up, up_line, there, here, h, gains, state, fields, table)
+            finish(gains, fields, n_hidden, constant, there, here, steps)
         unpack(v, visible, begin, end, spins[0])
