@@ -215,6 +215,8 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
             continue
         unit = block.machine.layers[i].unit
         offset = exact_offset(x, mine, unit)
+        if offset is not None:  # which does not depend on x
+            offset = graph_replace(offset, {x: pt.zeros(checked[x][1], x.dtype)}, strict=False)
         if offset is not None and reproduces(model, x, checked, mine, offset):
             block.offsets[i] = Effect(own, (offset,))
         else:

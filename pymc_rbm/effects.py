@@ -105,11 +105,8 @@ def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit)
     evaluation of the ``e_k`` with *all* units in the state s gives every ``g_i(s)``. With the rows of S the states,
     less their average, the field that reproduces g up to a constant is ``S⁺ g`` (Moore-Penrose inverse).
     """
-    if unit.states is None:
-        return None
-    states = np.asarray(unit.states, dtype="float64").reshape(-1, unit.width)
-    centred = states - states.mean(0)
-    if np.linalg.matrix_rank(centred) < len(states) - 1:
+    families = [(_independent(family), size) for family, size in unit.parts(None)]
+    if any(states is None for states, _ in families):
         return None
     total = sum(term.sum() for term in without_checks(terms))
     parts = affine_in(x, total)
@@ -122,16 +119,32 @@ def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit)
     except (NotImplementedError, NullTypeGradError, TypeError, ValueError):
         return None
 
-    def table(s: np.ndarray) -> TensorVariable:
-        """``g_i(s)`` for all units i."""
-        all_alike = pt.zeros_like(x) + pt.as_tensor(s.astype(x.dtype))[pt.arange(x.shape[-1]) % unit.width]
-        values = graph_replace(list(parts), {x: all_alike.astype(x.dtype)}, strict=False)
+    def table(s: np.ndarray, where: slice) -> TensorVariable:
+        """``g_i(s)`` for all units i of one family."""
+        some = x[..., where]
+        alike = x[..., where].set(pt.as_tensor(s.astype(x.dtype))[pt.arange(some.shape[-1]) % len(s)])
+        values = graph_replace(list(parts), {x: alike}, strict=False)
         by_entry = [spread(w * e) for w, e, spread in zip(weights, values, parts.values(), strict=True)]
-        return by_unit(sum(by_entry), unit.width)
+        return by_unit(sum(by_entry)[..., where], len(s))
 
-    g = pt.stack([table(s) for s in states], axis=-1)
-    g = pt.maximum(g - g.max(-1, keepdims=True), IMPOSSIBLE)
-    return pt.dot(g, np.linalg.pinv(centred).T).reshape(x.shape, ndim=x.ndim)
+    offsets, start = [], 0
+    for states, size in families:
+        assert states is not None
+        where = slice(start, None if size is None else start + size)
+        g = pt.stack([table(s, where) for s in states], axis=-1)
+        g = pt.maximum(g - g.max(-1, keepdims=True), IMPOSSIBLE)
+        field = pt.dot(g, np.linalg.pinv(states - states.mean(0)).T)
+        offsets.append(field.reshape((*(x.shape[i] for i in range(x.ndim - 1)), -1)))
+        start += size or 0
+    return pt.concatenate(offsets, axis=-1)
+
+
+def _independent(family: Unit) -> np.ndarray | None:
+    """The states of a unit, one a row, if they are affinely independent."""
+    if family.states is None:
+        return None
+    states = np.asarray(family.states, dtype="float64").reshape(-1, family.width)
+    return states if np.linalg.matrix_rank(states - states.mean(0)) == len(states) - 1 else None
 
 
 def slope_and_curvature(

@@ -128,6 +128,24 @@ def of_masked(dependant, log_density, corrected=0):
     return Case(build, full, {"v_unobserved": 3}, corrected)
 
 
+def two_families():
+    """Two binary units beside one of three states, each seen with noise."""
+    units = pmr.Beside((pmr.Bernoulli(), 2), (pmr.Categorical(3), 3))
+    weights = ref.machine(5, 2, seed=7)
+
+    def build():
+        v = pmr.RBM("v", *weights, visible=units, size=ROWS)
+        pm.Normal("y", v, 0.7, observed=rows([*SEEN, 0.2]))
+
+    def log_density(v):
+        if sum(v[2:]) != 1:
+            return -np.inf
+        log_joint = ref.log_sum([-ref.energy(v, h, *weights) for h in ref.states(2)])
+        return log_joint + sum(normal(y, x, 0.7) for x, y in zip(v, [*SEEN, 0.2], strict=True))
+
+    return Case(build, log_density, {"v": 5})
+
+
 def two_machines():
     first, second = ref.machine(3, 2, seed=5), ref.machine(2, 2, seed=6)
 
@@ -219,6 +237,7 @@ CASES = {
         lambda v: normal(1.7, sum(v), 0.5),
         corrected=1,
     ),
+    "two families": two_families(),
     "two machines": two_machines(),
     "two hidden layers": two_hidden(),
 }
@@ -727,3 +746,33 @@ def test_free_parameters_of_dependants_beside_nuts():
         mean = (p * values).sum()
         sd = np.sqrt((p * (values - mean) ** 2).sum())
         assert abs(float(draws.mean()) - mean) < 4.5 * sd / np.sqrt(float(az.ess(draws)))
+
+
+# ------------------------------------------------------------------------------------------------ wrong use
+
+
+def test_what_looks_at_the_machine_alone_refuses_models_with_dependants():
+    with pm.Model() as model:
+        v = pmr.RBM("v", W, B, C)
+        h = pmr.Hidden("h", v)
+        pm.Potential("y", h.sum())
+    draws = pmr.sample_gibbs(pmr.restricted(W, B, C), draws=4, tune=1, chains=2, progressbar=False)
+    for call in (
+        lambda: pmr.inpaint(model, None, [[1, np.nan, 0, 0]]),
+        lambda: pmr.sample_gibbs(model),
+        lambda: pmr.diagnose(draws, model),
+    ):
+        with pytest.raises(ValueError, match=r"machine alone, but in this model \['y'\] depend on \['h'\]. Draw from"):
+            call()
+    with pm.Model() as model:
+        pmr.Hidden("h", pmr.RBM("v", W, B, C))
+    assert pmr.inpaint(model, None, [[1, np.nan, 0, 0]], draws=500, tune=1, progressbar=False) is not None
+
+
+def test_units_of_several_families_that_a_dependant_joins_are_refused():
+    units = pmr.Beside((pmr.Bernoulli(), 2), (pmr.Spin(), 2))
+    with pm.Model() as model:
+        v = pmr.RBM("v", W, B, C, visible=units)
+        pm.Normal("y", v.sum(), 1, observed=0.5)
+    with pytest.raises(ValueError, match=r"cannot account for \['y'\], which depend on v, whose units are Beside"):
+        pmr.BlockGibbs(model=model)
