@@ -1,10 +1,10 @@
-"""What other terms of a log-density say about the units of a layer: exact fields, or slopes for a proposal.
+"""What other terms of a log-density say about the units of a layer: exact fields, or derivatives for a proposal.
 
 Let ``D(x)`` be the log-density of everything that depends on the layer ``x`` but is not its machine. Given the other
 layers the units then follow ``exp(field·x + log base(x) + D(x))``. Where ``D(x) = Σ_i g_i(x_i) + const`` and a unit's
 states are affinely independent (two values; one-hot), each ``g_i`` is a linear function of its states, so that D only
 shifts the field: the block's conditional stays exact. Otherwise a proposal needs the slope of D, and for real units its
-curvature.
+curvature, or its Hessian where D joins them.
 """
 
 from __future__ import annotations

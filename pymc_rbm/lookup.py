@@ -113,8 +113,8 @@ def _(target: pm.Model, what: str) -> None:
     if found:
         raise ValueError(
             f"{what} looks at the machine alone, but in this model {list(found)} depend on "
-            f"{sorted(set(found.values()))}. Draw from the posterior by pm.sample, which accounts for them, with missing "
-            "units masked in `observed`; or pass the machine itself, pmr.machine_of(model[...]), to leave them out."
+            f"{sorted(set(found.values()))}. Draw from the posterior by pm.sample, which accounts for them (missing units "
+            "are masked in `observed`), or pass the machine itself, pmr.machine_of(model[...]), to leave them out."
         )
 
 

@@ -47,9 +47,11 @@ class BlockGibbs(BlockedStep):
 
     *Dependants.* What else in the model depends on v or h (likelihoods, Potentials, free variables, other machines) is
     accounted for. Where the graph proves that their log-density is a sum over finite units, it shifts the fields and
-    conditionals stay exact (`effects`); that is checked in numbers at construction, too. Otherwise blocks are proposed
-    along its gradient and accepted by the Metropolis-Hastings ratio (`corrections`), with block sizes tuned in ``tune``
-    draws. A Hidden variable with dependants is part of the state.
+    conditionals stay exact (`effects`); that is checked in numbers at construction, too. Real units that they join move
+    together by their Hessian: an exact draw where that is constant and the units Gaussian (`joint`). Otherwise blocks
+    are proposed along their gradient and accepted by the Metropolis-Hastings ratio (`corrections`), in a machine that
+    is coupled to itself one class of units after the other. Block and step sizes are tuned in ``tune`` draws. A Hidden
+    variable with dependants is part of the state.
 
     Parameters
     ----------
@@ -65,7 +67,13 @@ class BlockGibbs(BlockedStep):
     Raises
     ------
     ValueError
-        If ``vars`` are of another kind, or leave out the Hidden variable of an RBM.
+        If ``vars`` are of another kind, or leave out the Hidden variable of an RBM, or dependants join units of several
+        families in one layer.
+
+    Warns
+    -----
+    UserWarning
+        If real units are joined by dependants without a Hessian (or with one that is too large to compute).
 
     Notes
     -----
