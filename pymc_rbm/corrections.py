@@ -16,9 +16,9 @@ f the field of the machine, D as in `effects`. One update
 *Detailed balance.* For x ≠ x' that differ inside S only, ``π(x) P(S) q_S(x'|x) min(1, r) = P(S) min(π(x) q_S(x'|x),
 π(x') q_S(x|x'))``, which is symmetric in x and x' because P(S) does not depend on the state; summed over S it stays so.
 f does not change with x: units of a layer are not coupled (where they are, `transitions` holds all but one class of
-uncoupled units), and the other layers are held. The update thus leaves
-π(x | rest) invariant, and with it the joint ``p(x, rest)``. The machine's other layer, updated in turn, has p(h | v)
-itself where D does not read h, so that (v, h) is augmented and v alone has the density p(v) exp(D(v)).
+uncoupled ones), and the other layers are held. The update thus leaves π(x | rest) invariant, and with it the joint
+``p(x, rest)``. The machine's other layer, updated in turn, has p(h | v) itself where D does not read h, so that (v, h)
+is augmented and v alone has the density p(v) exp(D(v)).
 
 *Rows.* Where D is a sum over rows, each accepts or refuses for itself: rows are then independent given the rest. (A
 check of parameters that fails puts all rows at -inf. It fails when any row's own parameters are invalid, so it makes
