@@ -180,6 +180,26 @@ def two_hidden():
     return Case(build, log_density, {"v": 4}, corrected=1)
 
 
+def masked_general():
+    """A machine coupled to itself, each unit with all others, of which one unit is seen."""
+    couplings = (W @ W.T - np.diag((W**2).sum(1))) / 2
+
+    def build():
+        seen = np.ma.MaskedArray(np.ones((ROWS, 4), dtype="int8"), np.tile(MASK, (ROWS, 1)))
+        x = pmr.BoltzmannMachine("x", couplings, B, observed=seen)
+        pm.Normal("y", x.sum(-1), 0.5, observed=np.full(ROWS, 1.7))
+
+    def log_density(x):
+        x = (x[0], 1, *x[1:])
+        return general(x, couplings, B) + normal(1.7, sum(x), 0.5)
+
+    return Case(build, log_density, {"x_unobserved": 3}, corrected=1)
+
+
+def general(x, U, b):
+    return sum(b[i] * x[i] + sum(x[i] * U[i][j] * x[j] / 2 for j in range(len(x))) for i in range(len(x)))
+
+
 WEIGHTS = np.array([1.0, -2, 0.5])
 CASES = {
     "v": of_v(
@@ -239,6 +259,7 @@ CASES = {
         lambda v: normal(1.7, sum(v), 0.5),
         corrected=1,
     ),
+    "masked general machine": masked_general(),
     "two families": two_families(),
     "two machines": two_machines(),
     "two hidden layers": two_hidden(),
@@ -361,10 +382,6 @@ def dense(n):
 def ring(n):
     x = pmr.BoltzmannMachine("x", 0.8 * RING, B, unit=pmr.Spin(), size=n)
     pm.Normal("y", x.sum(-1), 0.9, observed=np.full(n, 1.0))
-
-
-def general(x, U, b):
-    return sum(b[i] * x[i] + sum(x[i] * U[i][j] * x[j] / 2 for j in range(len(x))) for i in range(len(x)))
 
 
 TINY_P = dict(zip(ref.states(3), ref.log_p(*TINY), strict=True))
