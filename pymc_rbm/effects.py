@@ -33,6 +33,7 @@ __all__ = [
     "Effect",
     "by_unit",
     "exact_offset",
+    "log_density_by_entry",
     "log_density_by_row",
     "slope_and_curvature",
     "slope_and_hessian",
@@ -98,16 +99,11 @@ def log_density_by_row(x: TensorVariable, terms: Sequence[TensorVariable]) -> Te
     return sum(gathered(term, axes) for term, axes in zip(terms, batch, strict=True))
 
 
-def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit) -> TensorVariable | None:
-    """Return what D adds to the field of each entry of ``x``, or None where D is not proved to be a sum over units.
+def log_density_by_entry(x: TensorVariable, terms: Sequence[TensorVariable]) -> TensorVariable | None:
+    """Return D by entry of ``x``, but for a constant and for checks, or None where D is not proved to be such a sum.
 
-    ``D = a + Σ_k (weights_k · e_k(x)).sum()``, where entry i of ``e_k`` reads entry i of x only (`affine_in`). So one
-    evaluation of the ``e_k`` with *all* units in the state s gives every ``g_i(s)``. With the rows of S the states,
-    less their average, the field that reproduces g up to a constant is ``S⁺ g`` (Moore-Penrose inverse).
+    ``D = a + Σ_k (weights_k · e_k(x)).sum()``, where entry i of ``e_k`` reads entry i of x only (`affine_in`).
     """
-    families = [(_independent(family), size) for family, size in unit.parts(None)]
-    if any(states is None for states, _ in families):
-        return None
     total = sum(term.sum() for term in without_checks(terms))
     parts = affine_in(x, total)
     if not parts:
@@ -118,14 +114,27 @@ def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit)
         weights = graph_replace(weights, {new: e.astype("float64") for e, new in stand_ins.items()}, strict=False)
     except (NotImplementedError, NullTypeGradError, TypeError, ValueError):
         return None
+    return sum(spread(w * e) for w, (e, spread) in zip(weights, parts.items(), strict=True))
+
+
+def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit) -> TensorVariable | None:
+    """Return what D adds to the field of each entry of ``x``, or None where D is not proved to be a sum over units.
+
+    One evaluation of `log_density_by_entry` with *all* units in the state s gives every ``g_i(s)``. With the rows of S
+    the states, less their average, the field that reproduces g up to a constant is ``S⁺ g`` (Moore-Penrose inverse).
+    """
+    families = [(_independent(family), size) for family, size in unit.parts(None)]
+    if any(states is None for states, _ in families):
+        return None
+    by_entry = log_density_by_entry(x, terms)
+    if by_entry is None:
+        return None
 
     def table(s: np.ndarray, where: slice) -> TensorVariable:
         """``g_i(s)`` for all units i of one family."""
         some = x[..., where]
         alike = x[..., where].set(pt.as_tensor(s.astype(x.dtype))[pt.arange(some.shape[-1]) % len(s)])
-        values = graph_replace(list(parts), {x: alike}, strict=False)
-        by_entry = [spread(w * e) for w, e, spread in zip(weights, values, parts.values(), strict=True)]
-        return by_unit(sum(by_entry)[..., where], len(s))
+        return by_unit(graph_replace(by_entry, {x: alike}, strict=False)[..., where], len(s))
 
     offsets, start = [], 0
     for states, size in families:

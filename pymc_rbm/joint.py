@@ -1,4 +1,4 @@
-r"""Joint moves of real units that their dependants join.
+r"""Joint moves of real units, by the Hessian of what depends on them.
 
 Given the rest, a layer x of real units has the log-density ``f·x + log base(x) + D(x)`` plus a constant, f the field of
 the machine, D as in `effects`. With its slope g(x) and a precision P(x), one move proposes
@@ -19,6 +19,9 @@ definite its eigenvalues count by their size (Betancourt 2013).
 *Units that cannot be negative* move as ``x = |y|``, where y has the density ``π(|y|)/2ⁿ`` on the whole space: no state
 beyond a boundary is proposed in vain. Density and proposal stay as they are when signs of y are flipped, so these need
 not be kept: each move may start at y = x.
+
+*Units that D does not join* have a diagonal P. D has one value a unit then, and each unit accepts or refuses for
+itself, as rows do.
 
 *Rows*, *held entries* and θ are as in `corrections`; ``1 - ρ = exp(-θ)``.
 
@@ -68,6 +71,10 @@ def joint_update(
     def value(y: TensorVariable) -> TensorVariable:
         return abs(y) if unit.one_sided else y
 
+    def total(each: TensorVariable, density: TensorVariable) -> TensorVariable:
+        """Sum over units, unless each accepts for itself."""
+        return each if density.ndim == x.ndim else each.sum(-1)
+
     def seen_from(y: TensorVariable):
         """Log target, Cholesky factor L of P = LLᵀ, and L⁻¹g."""
         density, slope, hessian = effect([value(y) if i == layer else other for i, other in enumerate(state)])
@@ -80,7 +87,7 @@ def joint_update(
         if hessian.ndim > slope.ndim:
             hessian = hessian * sign[..., :, None] * sign[..., None, :]
         root = _root(curvature, hessian, free)
-        return density + own.sum(-1), root, _solved(root, pt.where(free, slope, 0.0))
+        return density + total(own, density), root, _solved(root, pt.where(free, slope, 0.0))
 
     target, root, pull = seen_from(x)
     rng, z = pt.random.normal(size=pull.shape, dtype="float64", rng=rng, return_next_rng=True)
@@ -89,14 +96,14 @@ def joint_update(
     new_target, new_root, new_pull = seen_from(new)
 
     def log_proposal(root: TensorVariable, pull: TensorVariable, change: TensorVariable) -> TensorVariable:
-        white, log_determinant = _whitened(root, change.reshape(pull.shape))
-        return log_determinant - (((white - step * pull) / spread) ** 2).sum(-1) / 2
+        white, log_scale = _whitened(root, change.reshape(pull.shape))
+        return total(log_scale - ((white - step * pull) / spread) ** 2 / 2, target)
 
     log_ratio = new_target - target + log_proposal(new_root, new_pull, x - new) - log_proposal(root, pull, new - x)
     log_ratio = pt.where(pt.isnan(log_ratio), -np.inf, log_ratio)
     rng, accept = accepts(log_ratio, rng)
     probability = pt.exp(pt.minimum(log_ratio, 0.0)).astype("float64")
-    new = pt.where(accept[..., None], value(new), x)
+    new = pt.where(accept if accept.ndim == x.ndim else accept[..., None], value(new), x)
     return new, rng, probability.sum(), pt.ones_like(probability).sum()
 
 
@@ -127,7 +134,7 @@ def _solved(root: TensorVariable, b: TensorVariable, transposed: bool = False) -
 
 
 def _whitened(root: TensorVariable, x: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
-    """Return ``Lᵀx`` and log det L."""
+    """Return ``Lᵀx`` and the logarithms that make up log det L."""
     if root.ndim == x.ndim:
-        return root * x, pt.log(root).sum(-1)
-    return pt.matvec(root.mT, x), pt.log(pt.diagonal(root, axis1=-2, axis2=-1)).sum(-1)
+        return root * x, pt.log(root)
+    return pt.matvec(root.mT, x), pt.log(pt.diagonal(root, axis1=-2, axis2=-1))

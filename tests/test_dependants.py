@@ -495,7 +495,12 @@ def each(v, n):
     pm.Normal("y", v, 0.5, observed=np.tile(SEEN[:2], (n, 1)))
 
 
+def scattered(v, n):
+    pm.StudentT("y", nu=2, mu=v, sigma=0.4, observed=np.tile([1.5, -0.8], (n, 1)))
+
+
 LIKELIHOODS = {
+    scattered: lambda x, y: -1.5 * (np.log1p(((1.5 - x) / 0.4) ** 2 / 2) + np.log1p(((-0.8 - y) / 0.4) ** 2 / 2)),
     regression: lambda x, y: normal(0.8, x + 0.7 * y, 0.3),
     counts: lambda x, y: 3 * (x + 0.7 * y) - np.exp(x + 0.7 * y),
     outliers: lambda x, y: -1.5 * np.log1p(((0.8 - x - 0.7 * y) / 0.3) ** 2 / 2),
@@ -540,6 +545,8 @@ def errors_of_real_units(machine, dependant, caution):
         (gaussian, outliers, 0.7),
         (rectified, regression, 0.7),
         (two_sided, each, 0),
+        (gaussian, scattered, 0),
+        (rectified, scattered, 0.7),
         (coupled, regression, 0),
         (coupled, outliers, 0.7),
     ],
@@ -554,7 +561,7 @@ def test_real_units(machine, dependant, caution):
 
 
 @pytest.mark.usefixtures("python")
-@pytest.mark.parametrize("machine, dependant", [(gaussian, outliers), (rectified, regression)])
+@pytest.mark.parametrize("machine, dependant", [(gaussian, outliers), (rectified, regression), (gaussian, scattered)])
 def test_real_units_show_a_missing_correction(monkeypatch, machine, dependant):
     right = joint.accepts
     monkeypatch.setattr(joint, "accepts", lambda log_ratio, rng: right(0 * log_ratio, rng))
