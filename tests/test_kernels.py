@@ -12,7 +12,7 @@ from scipy import special, stats
 import pymc_rbm as pmr
 from pymc_rbm.gibbs import sweeps
 from pymc_rbm.kernels import elementary, lanes, packing, product, sweep, uniforms
-from pymc_rbm.kernels.operations import BinaryDot, RowSums, SweepKernel
+from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel
 
 FLOORS = 4
 LANES = lanes.LANES
@@ -365,10 +365,12 @@ def test_free_energy_and_gradient_by_kernels(dtype):
     b, c = pt.vector(dtype=dtype), pt.vector(dtype=dtype)
     machine = pmr.restricted(W, b, c)
     energy, mean = machine.free_energy(v), machine.mean(1, [v, None]).mean(-1)
+    values = pytensor.function([v, W, b, c], [energy, mean])
     function = pytensor.function([v, W, b, c], [energy, mean, pt.grad(energy.sum(), W)])
-    ops = [type(node.op) for node in function.maker.fgraph.apply_nodes]
-    assert ops.count(RowSums) == 2
-    assert ops.count(BinaryDot) == 2  # the field, once, and the gradient
+    kinds = [[type(node.op) for node in f.maker.fgraph.apply_nodes] for f in (values, function)]
+    assert [ops.count(RowSums) for ops in kinds] == [2, 0]
+    assert [ops.count(Means) for ops in kinds] == [0, 1]  # the gradient needs the means themselves
+    assert [ops.count(BinaryDot) for ops in kinds] == [1, 2]  # the field, once, and the gradient
     for rows, shape, top in (
         (40, (37, 21), 2),
         (40, (37, 21), 4),
@@ -386,7 +388,8 @@ def test_free_energy_and_gradient_by_kernels(dtype):
             -x.T @ special.expit(field),
         ]
         rounding = 100 * np.finfo(dtype).eps
-        for found, wanted in zip(function(x, *parameters), expected, strict=True):
+        both = [*values(x, *parameters), *function(x, *parameters)]
+        for found, wanted in zip(both, [*expected[:2], *expected], strict=True):
             assert found.dtype == dtype
             np.testing.assert_allclose(found, wanted, rtol=rounding, atol=rounding * np.abs(wanted).max())
 
