@@ -59,8 +59,8 @@ class Block:
     """By layer, what `corrections` needs, where it is not."""
     units: dict[int, int] = field(default_factory=dict)
     """By layer of these, the number of units of a row."""
-    joint: set[int] = field(default_factory=set)
-    """Those of these that `joint` moves."""
+    joint: dict[int, bool] = field(default_factory=dict)
+    """Those of these that `joint` moves, and whether its proposals are exact."""
     turns: np.ndarray | None = None
     """Where units of a proposal are coupled to each other: masks of entries that move one after the other."""
 
@@ -250,7 +250,7 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, lay
     if constant:
         curvature = graph_replace(curvature, {x: pt.zeros(shape, x.dtype)}, strict=False)
     if unit.quadratic and not (additive and constant and isinstance(unit, Gaussian | Rectified)):
-        block.joint.add(i)
+        block.joint[i] = constant and unit.integrable
         by_entry = log_density_by_entry(x, terms)
         if by_entry is not None:  # units move apart, but for checks
             density = pt.where(pt.isinf(density if density.ndim == 0 else density[..., None]), -np.inf, by_entry)

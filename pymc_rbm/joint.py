@@ -23,7 +23,9 @@ not be kept: each move may start at y = x.
 *Units that D does not join* have a diagonal P. D has one value a unit then, and each unit accepts or refuses for
 itself, as rows do.
 
-*Rows*, *held entries* and θ are as in `corrections`; ``1 - ρ = exp(-θ)``.
+*Rows*, *held entries* and θ are as in `corrections`; ``1 - ρ = exp(-θ)``. Half of the moves that are not exact are
+smaller by a random factor: where the Hessian changes fast, in the tail of a Poisson likelihood say, the way back from a
+whole step of Newton's method is all but impossible, and rows that start there would stay for ever.
 
 References
 ----------
@@ -48,6 +50,9 @@ from pymc_rbm.machine import Machine, State
 
 __all__ = ["joint_update"]
 
+SLOWEST = 8.0
+"""Of θ: from far out in a tail only steps of exp(-8) or so may be accepted, however well θ suits the bulk."""
+
 
 def joint_update(
     machine: Machine,
@@ -57,16 +62,16 @@ def joint_update(
     effect: Any,
     caution: TensorVariable,
     held: Any = None,
+    exact: bool = False,
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
     """Move all units of ``layer`` that are not held, together.
 
     Arguments and results are those of `corrections.corrected_update`. ``effect`` gives D, its slope and A: one matrix a
-    row where D has one value a row, otherwise one for the entries of all rows.
+    row where D has one value a row, otherwise one for the entries of all rows. ``exact`` says that P does not depend on
+    x and the units are Gaussian.
     """
     unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
     field = machine.field(layer, state)
-    step = pt.exp(-caution)
-    spread = pt.sqrt(step * (2 - step))
 
     def value(y: TensorVariable) -> TensorVariable:
         return abs(y) if unit.one_sided else y
@@ -90,6 +95,11 @@ def joint_update(
         return density + total(own, density), root, _solved(root, pt.where(free, slope, 0.0))
 
     target, root, pull = seen_from(x)
+    if not exact:
+        rng, more = _hesitation(target.shape, rng)
+        caution = caution + (more[..., None] if target.ndim < pull.ndim else more)
+    step = pt.exp(-caution)
+    spread = pt.sqrt(step * (2 - step))
     rng, z = pt.random.normal(size=pull.shape, dtype="float64", rng=rng, return_next_rng=True)
     moved = _solved(root, step * pull + spread * z, transposed=True).reshape(x.shape)
     new = (x + moved if held is None else pt.where(held, x, x + moved)).astype(x.dtype)
@@ -97,7 +107,7 @@ def joint_update(
 
     def log_proposal(root: TensorVariable, pull: TensorVariable, change: TensorVariable) -> TensorVariable:
         white, log_scale = _whitened(root, change.reshape(pull.shape))
-        return total(log_scale - ((white - step * pull) / spread) ** 2 / 2, target)
+        return total(log_scale - pt.log(spread) - ((white - step * pull) / spread) ** 2 / 2, target)
 
     log_ratio = new_target - target + log_proposal(new_root, new_pull, x - new) - log_proposal(root, pull, new - x)
     log_ratio = pt.where(pt.isnan(log_ratio), -np.inf, log_ratio)
@@ -105,6 +115,12 @@ def joint_update(
     probability = pt.exp(pt.minimum(log_ratio, 0.0)).astype("float64")
     new = pt.where(accept if accept.ndim == x.ndim else accept[..., None], value(new), x)
     return new, rng, probability.sum(), pt.ones_like(probability).sum()
+
+
+def _hesitation(shape: Any, rng: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+    """What is added to θ: nothing half of the time, otherwise a number between 0 and `SLOWEST`."""
+    rng, u = pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
+    return rng, SLOWEST * pt.maximum(2 * u - 1, 0.0)
 
 
 def _root(curvature: TensorVariable, hessian: TensorVariable, free: TensorVariable) -> TensorVariable:
