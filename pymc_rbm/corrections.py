@@ -51,11 +51,14 @@ from pymc_rbm.effects import by_unit
 from pymc_rbm.machine import Machine, State
 from pymc_rbm.units import Unit
 
-__all__ = ["accepts", "caution_range", "corrected_update", "moves_per_sweep", "tuned_caution"]
+__all__ = ["CLIMBING", "MOST", "accepts", "caution_range", "corrected_update", "moves_per_sweep", "tuned_caution"]
 
 TARGET = 0.5
 """Acceptance, among proposals that change something, that tuning aims at: between 0.234 (proposals that know nothing,
 Roberts, Gelman & Gilks 1997) and 0.574 (Langevin, Roberts & Rosenthal 1998)."""
+
+CLIMBING = 30
+"""Draws of tuning in which real units accept whatever climbs (`joint`), to come back from a start far out."""
 
 MOST = 20.0
 """θ of real units stays below: the curvature of a proposal is then 5e8 times the unit's own."""
@@ -92,7 +95,7 @@ def corrected_update(
         Sum of the acceptance probabilities of proposals (of rows) that differ from the state, and their number.
     """
     unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
-    field = machine.field(layer, state)
+    field, caution = machine.field(layer, state), pt.maximum(caution, 0.0)
 
     def seen_from(x: TensorVariable) -> tuple[TensorVariable, Unit, TensorVariable]:
         there = [x if i == layer else other for i, other in enumerate(state)]

@@ -68,7 +68,8 @@ def joint_update(
 
     Arguments and results are those of `corrections.corrected_update`. ``effect`` gives D, its slope and A: one matrix a
     row where D has one value a row, otherwise one for the entries of all rows. ``exact`` says that P does not depend on
-    x and the units are Gaussian.
+    x and the units are Gaussian. With a negative ``caution`` whatever climbs is accepted: for the first draws of
+    tuning only, since it leaves nothing invariant.
     """
     unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
     field = machine.field(layer, state)
@@ -95,6 +96,7 @@ def joint_update(
         return density + total(own, density), root, _solved(root, pt.where(free, slope, 0.0))
 
     target, root, pull = seen_from(x)
+    climbs, caution = pt.lt(caution, 0), pt.maximum(caution, 0.0)
     if not exact:
         rng, more = _hesitation(target.shape, rng)
         caution = caution + (more[..., None] if target.ndim < pull.ndim else more)
@@ -112,6 +114,7 @@ def joint_update(
     log_ratio = new_target - target + log_proposal(new_root, new_pull, x - new) - log_proposal(root, pull, new - x)
     log_ratio = pt.where(pt.isnan(log_ratio), -np.inf, log_ratio)
     rng, accept = accepts(log_ratio, rng)
+    accept = accept | (climbs & pt.gt(new_target, target))
     probability = pt.exp(pt.minimum(log_ratio, 0.0)).astype("float64")
     new = pt.where(accept if accept.ndim == x.ndim else accept[..., None], value(new), x)
     return new, rng, probability.sum(), pt.ones_like(probability).sum()
