@@ -22,6 +22,7 @@ from pymc_rbm.effects import (
     MOST_ENTRIES,
     Effect,
     exact_offset,
+    log_density_by_entry,
     log_density_by_row,
     slope_and_curvature,
     slope_and_hessian,
@@ -58,8 +59,8 @@ class Block:
     """By layer, what `corrections` needs, where it is not."""
     units: dict[int, int] = field(default_factory=dict)
     """By layer of these, the number of units of a row."""
-    joint: set[int] = field(default_factory=set)
-    """Those of these that `joint` moves."""
+    joint: dict[int, bool] = field(default_factory=dict)
+    """Those of these that `joint` moves, and whether its proposals are exact."""
     turns: np.ndarray | None = None
     """Where units of a proposal are coupled to each other: masks of entries that move one after the other."""
 
@@ -215,6 +216,8 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
             continue
         unit = block.machine.layers[i].unit
         offset = exact_offset(x, mine, unit)
+        if offset is not None:  # which does not depend on x
+            offset = graph_replace(offset, {x: pt.zeros(checked[x][1], x.dtype)}, strict=False)
         if offset is not None and reproduces(model, x, checked, mine, offset):
             block.offsets[i] = Effect(own, (offset,))
         else:
@@ -222,7 +225,7 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
 
 
 def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, layers: dict) -> None:
-    """Add what `joint` or `corrections` needs.
+    """Add what `joint` or `corrections` needs: real units go to `joint`, but where D is a sum of parabolas.
 
     The coupling of a layer of real units to itself counts as a dependant: they move together. Finite units that are
     coupled take turns, for their fields to stay what they are while they move.
@@ -238,21 +241,24 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, lay
     if unit.quadratic and coupling is not None:
         terms = [*terms, block.machine.product(coupling, own)]
     additive = affine_in(x, sum(term.sum() for term in without_checks(terms)))
-    simple = additive or not unit.quadratic
-    found = None if simple else slope_and_hessian(x, terms, shape)
-    if found is None:
-        if not simple:
-            warnings.warn(MIXES_BADLY.format(block.rvs[i].name), stacklevel=2)
-        found = slope_and_curvature(x, terms, unit)
-    elif is_constant(model, x, layers, found[1]):
-        found = found[0], graph_replace(found[1], {x: pt.zeros(shape, x.dtype)}, strict=False)
-    if unit.quadratic and not (additive and isinstance(unit, Gaussian | Rectified)):
-        block.joint.add(i)
+    found = slope_and_hessian(x, terms, shape) if unit.quadratic and not additive else None
+    if unit.quadratic and not additive and found is None:
+        warnings.warn(MIXES_BADLY.format(block.rvs[i].name), stacklevel=2)
+    density = log_density_by_row(x, terms)
+    slope, curvature = found or slope_and_curvature(x, terms, unit)
+    constant = unit.quadratic and is_constant(model, x, layers, curvature)
+    if constant:
+        curvature = graph_replace(curvature, {x: pt.zeros(shape, x.dtype)}, strict=False)
+    if unit.quadratic and not (additive and constant and isinstance(unit, Gaussian | Rectified)):
+        block.joint[i] = constant and unit.integrable
+        by_entry = log_density_by_entry(x, terms)
+        if by_entry is not None:  # units move apart, but for checks
+            density = pt.where(pt.isinf(density if density.ndim == 0 else density[..., None]), -np.inf, by_entry)
     elif coupling is not None:
         number = unit_numbers(unit, shape[-1])
         classes = coupling.classes or [np.flatnonzero(number == k) for k in range(number[-1] + 1)]
         block.turns = np.array([np.isin(np.arange(shape[-1]), entries) for entries in classes])
-    block.proposals[i] = Effect(own, (log_density_by_row(x, terms), *found))
+    block.proposals[i] = Effect(own, (density, slope, curvature))
     block.units[i] = shape[-1] // unit.width if block.turns is None else block.turns.sum(1).max() // unit.width
 
 

@@ -15,13 +15,16 @@ f the field of the machine, D as in `effects`. One update
 
 *Detailed balance.* For x ≠ x' that differ inside S only, ``π(x) P(S) q_S(x'|x) min(1, r) = P(S) min(π(x) q_S(x'|x),
 π(x') q_S(x|x'))``, which is symmetric in x and x' because P(S) does not depend on the state; summed over S it stays so.
-f does not change with x, since units of a layer are not coupled, and the other layers are held. The update thus leaves
-π(x | rest) invariant, and with it the joint ``p(x, rest)``. The machine's other layer, updated in turn, has p(h | v)
-itself where D does not read h, so that (v, h) is augmented and v alone has the density p(v) exp(D(v)).
+f does not change with x: units of a layer are not coupled (where they are, `transitions` holds all but one class of
+uncoupled ones), and the other layers are held. The update thus leaves π(x | rest) invariant, and with it the joint
+``p(x, rest)``. The machine's other layer, updated in turn, has p(h | v) itself where D does not read h, so that (v, h)
+is augmented and v alone has the density p(v) exp(D(v)).
 
 *Rows.* Where D is a sum over rows, each accepts or refuses for itself: rows are then independent given the rest. (A
 check of parameters that fails puts all rows at -inf. It fails when any row's own parameters are invalid, so it makes
 invalid proposals of one row refuse all: still an event that does not depend on the states that others propose from.)
+
+Real units that D joins take `joint` instead.
 
 *Units of many values* (or whose states are not affinely independent) take the same path. θ is between 0 and log n (real
 units: 20); any value is right, since every S with θ > 0, and every state with θ = 0, has a positive probability.
@@ -48,11 +51,14 @@ from pymc_rbm.effects import by_unit
 from pymc_rbm.machine import Machine, State
 from pymc_rbm.units import Unit
 
-__all__ = ["accepts", "caution_range", "corrected_update", "moves_per_sweep", "tuned_caution"]
+__all__ = ["CLIMBING", "MOST", "accepts", "caution_range", "corrected_update", "moves_per_sweep", "tuned_caution"]
 
 TARGET = 0.5
 """Acceptance, among proposals that change something, that tuning aims at: between 0.234 (proposals that know nothing,
 Roberts, Gelman & Gilks 1997) and 0.574 (Langevin, Roberts & Rosenthal 1998)."""
+
+CLIMBING = 30
+"""Draws of tuning in which real units accept whatever climbs (`joint`), to come back from a start far out."""
 
 MOST = 20.0
 """θ of real units stays below: the curvature of a proposal is then 5e8 times the unit's own."""
@@ -89,7 +95,7 @@ def corrected_update(
         Sum of the acceptance probabilities of proposals (of rows) that differ from the state, and their number.
     """
     unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
-    field = machine.field(layer, state)
+    field, caution = machine.field(layer, state), pt.maximum(caution, 0.0)
 
     def seen_from(x: TensorVariable) -> tuple[TensorVariable, Unit, TensorVariable]:
         there = [x if i == layer else other for i, other in enumerate(state)]

@@ -1,10 +1,10 @@
-"""What other terms of a log-density say about the units of a layer: exact fields, or slopes for a proposal.
+"""What other terms of a log-density say about the units of a layer: exact fields, or derivatives for a proposal.
 
 Let ``D(x)`` be the log-density of everything that depends on the layer ``x`` but is not its machine. Given the other
 layers the units then follow ``exp(field·x + log base(x) + D(x))``. Where ``D(x) = Σ_i g_i(x_i) + const`` and a unit's
 states are affinely independent (two values; one-hot), each ``g_i`` is a linear function of its states, so that D only
 shifts the field: the block's conditional stays exact. Otherwise a proposal needs the slope of D, and for real units its
-curvature.
+curvature, or its Hessian where D joins them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ __all__ = [
     "Effect",
     "by_unit",
     "exact_offset",
+    "log_density_by_entry",
     "log_density_by_row",
     "slope_and_curvature",
     "slope_and_hessian",
@@ -98,19 +99,11 @@ def log_density_by_row(x: TensorVariable, terms: Sequence[TensorVariable]) -> Te
     return sum(gathered(term, axes) for term, axes in zip(terms, batch, strict=True))
 
 
-def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit) -> TensorVariable | None:
-    """Return what D adds to the field of each entry of ``x``, or None where D is not proved to be a sum over units.
+def log_density_by_entry(x: TensorVariable, terms: Sequence[TensorVariable]) -> TensorVariable | None:
+    """Return D by entry of ``x``, but for a constant and for checks, or None where D is not proved to be such a sum.
 
-    ``D = a + Σ_k (weights_k · e_k(x)).sum()``, where entry i of ``e_k`` reads entry i of x only (`affine_in`). So one
-    evaluation of the ``e_k`` with *all* units in the state s gives every ``g_i(s)``. With the rows of S the states,
-    less their average, the field that reproduces g up to a constant is ``S⁺ g`` (Moore-Penrose inverse).
+    ``D = a + Σ_k (weights_k · e_k(x)).sum()``, where entry i of ``e_k`` reads entry i of x only (`affine_in`).
     """
-    if unit.states is None:
-        return None
-    states = np.asarray(unit.states, dtype="float64").reshape(-1, unit.width)
-    centred = states - states.mean(0)
-    if np.linalg.matrix_rank(centred) < len(states) - 1:
-        return None
     total = sum(term.sum() for term in without_checks(terms))
     parts = affine_in(x, total)
     if not parts:
@@ -121,17 +114,46 @@ def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit)
         weights = graph_replace(weights, {new: e.astype("float64") for e, new in stand_ins.items()}, strict=False)
     except (NotImplementedError, NullTypeGradError, TypeError, ValueError):
         return None
+    return sum(spread(w * e) for w, (e, spread) in zip(weights, parts.items(), strict=True))
 
-    def table(s: np.ndarray) -> TensorVariable:
-        """``g_i(s)`` for all units i."""
-        all_alike = pt.zeros_like(x) + pt.as_tensor(s.astype(x.dtype))[pt.arange(x.shape[-1]) % unit.width]
-        values = graph_replace(list(parts), {x: all_alike.astype(x.dtype)}, strict=False)
-        by_entry = [spread(w * e) for w, e, spread in zip(weights, values, parts.values(), strict=True)]
-        return by_unit(sum(by_entry), unit.width)
 
-    g = pt.stack([table(s) for s in states], axis=-1)
-    g = pt.maximum(g - g.max(-1, keepdims=True), IMPOSSIBLE)
-    return pt.dot(g, np.linalg.pinv(centred).T).reshape(x.shape, ndim=x.ndim)
+def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit) -> TensorVariable | None:
+    """Return what D adds to the field of each entry of ``x``, or None where D is not proved to be a sum over units.
+
+    One evaluation of `log_density_by_entry` with *all* units in the state s gives every ``g_i(s)``. With the rows of S
+    the states, less their average, the field that reproduces g up to a constant is ``S⁺ g`` (Moore-Penrose inverse).
+    """
+    families = [(_independent(family), size) for family, size in unit.parts(None)]
+    if any(states is None for states, _ in families):
+        return None
+    by_entry = log_density_by_entry(x, terms)
+    if by_entry is None:
+        return None
+
+    def table(s: np.ndarray, where: slice) -> TensorVariable:
+        """``g_i(s)`` for all units i of one family."""
+        some = x[..., where]
+        alike = x[..., where].set(pt.as_tensor(s.astype(x.dtype))[pt.arange(some.shape[-1]) % len(s)])
+        return by_unit(graph_replace(by_entry, {x: alike}, strict=False)[..., where], len(s))
+
+    offsets, start = [], 0
+    for states, size in families:
+        assert states is not None
+        where = slice(start, None if size is None else start + size)
+        g = pt.stack([table(s, where) for s in states], axis=-1)
+        g = pt.maximum(g - g.max(-1, keepdims=True), IMPOSSIBLE)
+        field = pt.dot(g, np.linalg.pinv(states - states.mean(0)).T)
+        offsets.append(field.reshape((*(x.shape[i] for i in range(x.ndim - 1)), -1)))
+        start += size or 0
+    return pt.concatenate(offsets, axis=-1)
+
+
+def _independent(family: Unit) -> np.ndarray | None:
+    """The states of a unit, one a row, if they are affinely independent."""
+    if family.states is None:
+        return None
+    states = np.asarray(family.states, dtype="float64").reshape(-1, family.width)
+    return states if np.linalg.matrix_rank(states - states.mean(0)) == len(states) - 1 else None
 
 
 def slope_and_curvature(

@@ -19,7 +19,7 @@ from pymc_rbm.conditional import has_rows, machine_of_row
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.lookup import named_machines
-from pymc_rbm.machine import VISIBLE, Machine, machine_of
+from pymc_rbm.machine import VISIBLE, Machine, check_alone, machine_of
 from pymc_rbm.measures import convergence
 from pymc_rbm.precision import check_normalisable
 from pymc_rbm.records import recorded_names
@@ -90,7 +90,8 @@ def inpaint(
     ------
     ValueError
         Before any work, if nothing is missing, an observed entry is no state of its unit, entries of one unit are
-        missing in part, sizes do not fit, or the states would need more than 2 GiB.
+        missing in part, sizes do not fit, the states would need more than 2 GiB, or ``target`` is a model in which
+        something else depends on its free units (then `pm.sample` of the masked variable is the right thing).
 
     Warns
     -----
@@ -110,6 +111,7 @@ def inpaint(
         whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("sweeps", sweeps))
     )
     tune = whole_number("tune", tune, 0)
+    check_alone(target, "inpaint")
     machine = machine_of(target, learned)
     name = name or _name_of(target)
     rows = _checked(machine, data, draws * chains if states else 0)

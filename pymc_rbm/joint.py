@@ -1,4 +1,4 @@
-r"""Joint moves of real units that their dependants join.
+r"""Joint moves of real units, by the Hessian of what depends on them.
 
 Given the rest, a layer x of real units has the log-density ``f·x + log base(x) + D(x)`` plus a constant, f the field of
 the machine, D as in `effects`. With its slope g(x) and a precision P(x), one move proposes
@@ -20,7 +20,12 @@ definite its eigenvalues count by their size (Betancourt 2013).
 beyond a boundary is proposed in vain. Density and proposal stay as they are when signs of y are flipped, so these need
 not be kept: each move may start at y = x.
 
-*Rows*, *held entries* and θ are as in `corrections`; ``1 - ρ = exp(-θ)``.
+*Units that D does not join* have a diagonal P. D has one value a unit then, and each unit accepts or refuses for
+itself, as rows do.
+
+*Rows*, *held entries* and θ are as in `corrections`; ``1 - ρ = exp(-θ)``. Half of the moves that are not exact are
+smaller by a random factor: where the Hessian changes fast, in the tail of a Poisson likelihood say, the way back from a
+whole step of Newton's method is all but impossible, and rows that start there would stay for ever.
 
 References
 ----------
@@ -45,6 +50,9 @@ from pymc_rbm.machine import Machine, State
 
 __all__ = ["joint_update"]
 
+SLOWEST = 8.0
+"""Of θ: from far out in a tail only steps of exp(-8) or so may be accepted, however well θ suits the bulk."""
+
 
 def joint_update(
     machine: Machine,
@@ -54,19 +62,24 @@ def joint_update(
     effect: Any,
     caution: TensorVariable,
     held: Any = None,
+    exact: bool = False,
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
     """Move all units of ``layer`` that are not held, together.
 
     Arguments and results are those of `corrections.corrected_update`. ``effect`` gives D, its slope and A: one matrix a
-    row where D has one value a row, otherwise one for the entries of all rows.
+    row where D has one value a row, otherwise one for the entries of all rows. ``exact`` says that P does not depend on
+    x and the units are Gaussian. With a negative ``caution`` whatever climbs is accepted: for the first draws of
+    tuning only, since it leaves nothing invariant.
     """
     unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
     field = machine.field(layer, state)
-    step = pt.exp(-caution)
-    spread = pt.sqrt(step * (2 - step))
 
     def value(y: TensorVariable) -> TensorVariable:
         return abs(y) if unit.one_sided else y
+
+    def total(each: TensorVariable, density: TensorVariable) -> TensorVariable:
+        """Sum over units, unless each accepts for itself."""
+        return each if density.ndim == x.ndim else each.sum(-1)
 
     def seen_from(y: TensorVariable):
         """Log target, Cholesky factor L of P = LLᵀ, and L⁻¹g."""
@@ -80,24 +93,37 @@ def joint_update(
         if hessian.ndim > slope.ndim:
             hessian = hessian * sign[..., :, None] * sign[..., None, :]
         root = _root(curvature, hessian, free)
-        return density + own.sum(-1), root, _solved(root, pt.where(free, slope, 0.0))
+        return density + total(own, density), root, _solved(root, pt.where(free, slope, 0.0))
 
     target, root, pull = seen_from(x)
+    climbs, caution = pt.lt(caution, 0), pt.maximum(caution, 0.0)
+    if not exact:
+        rng, more = _hesitation(target.shape, rng)
+        caution = caution + (more[..., None] if target.ndim < pull.ndim else more)
+    step = pt.exp(-caution)
+    spread = pt.sqrt(step * (2 - step))
     rng, z = pt.random.normal(size=pull.shape, dtype="float64", rng=rng, return_next_rng=True)
     moved = _solved(root, step * pull + spread * z, transposed=True).reshape(x.shape)
     new = (x + moved if held is None else pt.where(held, x, x + moved)).astype(x.dtype)
     new_target, new_root, new_pull = seen_from(new)
 
     def log_proposal(root: TensorVariable, pull: TensorVariable, change: TensorVariable) -> TensorVariable:
-        white, log_determinant = _whitened(root, change.reshape(pull.shape))
-        return log_determinant - (((white - step * pull) / spread) ** 2).sum(-1) / 2
+        white, log_scale = _whitened(root, change.reshape(pull.shape))
+        return total(log_scale - pt.log(spread) - ((white - step * pull) / spread) ** 2 / 2, target)
 
     log_ratio = new_target - target + log_proposal(new_root, new_pull, x - new) - log_proposal(root, pull, new - x)
     log_ratio = pt.where(pt.isnan(log_ratio), -np.inf, log_ratio)
     rng, accept = accepts(log_ratio, rng)
+    accept = accept | (climbs & pt.gt(new_target, target))
     probability = pt.exp(pt.minimum(log_ratio, 0.0)).astype("float64")
-    new = pt.where(accept[..., None], value(new), x)
+    new = pt.where(accept if accept.ndim == x.ndim else accept[..., None], value(new), x)
     return new, rng, probability.sum(), pt.ones_like(probability).sum()
+
+
+def _hesitation(shape: Any, rng: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+    """What is added to θ: nothing half of the time, otherwise a number between 0 and `SLOWEST`."""
+    rng, u = pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
+    return rng, SLOWEST * pt.maximum(2 * u - 1, 0.0)
 
 
 def _root(curvature: TensorVariable, hessian: TensorVariable, free: TensorVariable) -> TensorVariable:
@@ -127,7 +153,7 @@ def _solved(root: TensorVariable, b: TensorVariable, transposed: bool = False) -
 
 
 def _whitened(root: TensorVariable, x: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
-    """Return ``Lᵀx`` and log det L."""
+    """Return ``Lᵀx`` and the logarithms that make up log det L."""
     if root.ndim == x.ndim:
-        return root * x, pt.log(root).sum(-1)
-    return pt.matvec(root.mT, x), pt.log(pt.diagonal(root, axis1=-2, axis2=-1)).sum(-1)
+        return root * x, pt.log(root)
+    return pt.matvec(root.mT, x), pt.log(pt.diagonal(root, axis1=-2, axis2=-1))

@@ -23,9 +23,9 @@ from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.machine import Machine, machine_of
+from pymc_rbm.machine import Machine, check_alone, machine_of
 from pymc_rbm.posterior_draws import machines_of_draws
-from pymc_rbm.random_variables import MachineRV
+from pymc_rbm.random_variables import HiddenRV, MachineRV
 
 __all__ = ["dependants", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of"]
 
@@ -108,6 +108,19 @@ def dependants(model: pm.Model, rv: Variable) -> list[TensorVariable]:
     """Random variables and Potentials of ``model`` that depend on ``rv`` directly, not through other variables."""
     terms = [term for term in (*model.basic_RVs, *model.potentials) if term is not rv]
     return [term for term in terms if rv in ancestors([term], blockers=set(model.basic_RVs) - {term, rv})]
+
+
+@check_alone.register
+def _(target: pm.Model, what: str) -> None:
+    hidden = [rv for rv in target.free_RVs if rv.owner and isinstance(rv.owner.op, HiddenRV)]
+    machines = [rv for rv in target.free_RVs if rbm_behind(rv) is not None]
+    found = {x.name: rv.name for rv in [*machines, *hidden] for x in dependants(target, rv) if x not in hidden}
+    if found:
+        raise ValueError(
+            f"{what} looks at the machine alone, but in this model {list(found)} depend on "
+            f"{sorted(set(found.values()))}. Draw from the posterior by pm.sample, which accounts for them (mask what "
+            "is missing in `observed`), or pass the machine itself, pmr.machine_of(model[...]), to leave them out."
+        )
 
 
 @machine_of.register

@@ -308,6 +308,11 @@ def _(target: Machine, learned: Any = None) -> Machine:
     return target
 
 
+@singledispatch
+def check_alone(target: Any, what: str) -> None:
+    """Refuse a PyMC model in which more depends on free units than hidden ones: ``what`` would not account for it."""
+
+
 def _times(x: Any, weights: TensorVariable) -> TensorVariable:
     """Return ``xᵀ weights`` over the last axis of ``x``, with batch axes on either side."""
     x = pt.as_tensor(x).astype(weights.dtype)

@@ -120,7 +120,11 @@ def _check_free(model: pm.Model, rv: TensorVariable) -> None:
     ignored = [x.name for x in dependants(model, rv) if x not in units]
     if ignored:
         kind = "hidden units" if is_hidden else "free units"
-        raise ValueError(f"fit sums the {kind} {rv.name} out, but {ignored} depend on them; leave these out.")
+        raise ValueError(
+            f"fit sums the {kind} {rv.name} out, but {ignored} depend on them. Learn without these, and then sample "
+            "with them: build the model with the learned numbers for W, b and c, and call pm.sample. (With at most 16 "
+            "units on one side log Z is exact, and pm.sample can draw W, b and c together with them instead.)"
+        )
 
 
 def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> Observed:

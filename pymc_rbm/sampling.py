@@ -17,7 +17,7 @@ from pymc_rbm.checks import whole_number
 from pymc_rbm.functionals import leading_directions, names_of, numeric, symbolic_functionals
 from pymc_rbm.gibbs import visits
 from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.machine import VISIBLE, Machine, machine_of
+from pymc_rbm.machine import VISIBLE, Machine, check_alone, machine_of
 from pymc_rbm.records import recorded_names, recorded_parameters, recorded_units
 
 __all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
@@ -86,13 +86,14 @@ def sample_gibbs(
     Raises
     ------
     ValueError
-        Before any work, if the machine has not one or two layers, an argument is out of range or ``start`` does not
-        fit.
+        Before any work, if the machine has not one or two layers, an argument is out of range, ``start`` does not fit,
+        or ``target`` is a model in which more depends on free units than hidden ones (use `pm.sample`).
     """
     draws, chains, thin = (
         whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("thin", thin))
     )
     tune = whole_number("tune", tune, 0)
+    check_alone(target, "sample_gibbs")
     machine = machine_of(target, learned)
     machine = numeric(machine, machine.dtype)
     rng = np.random.default_rng(random_seed)

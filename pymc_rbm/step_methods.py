@@ -15,7 +15,7 @@ from rich.table import Column
 
 from pymc_rbm.blocks import hidden_children, is_hidden, visible_kind
 from pymc_rbm.checks import whole_number
-from pymc_rbm.corrections import tuned_caution
+from pymc_rbm.corrections import CLIMBING, MOST, tuned_caution
 from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.lookup import machine_of_rv, rbm_of
@@ -47,8 +47,10 @@ class BlockGibbs(BlockedStep):
 
     *Dependants.* What else in the model depends on v or h (likelihoods, Potentials, free variables, other machines) is
     accounted for. Where the graph proves that their log-density is a sum over finite units, it shifts the fields and
-    conditionals stay exact (`effects`); that is checked in numbers at construction, too. Otherwise blocks are proposed
-    along its gradient and accepted by the Metropolis-Hastings ratio (`corrections`), with block sizes tuned in ``tune``
+    conditionals stay exact (`effects`); that is checked in numbers at construction, too. Real units move by their
+    Hessian, together where it joins them: an exact draw where it is constant and the units Gaussian (`joint`). Finite
+    blocks are otherwise proposed along the gradient and accepted by the Metropolis-Hastings ratio (`corrections`), in a
+    machine that is coupled to itself one class of units after the other. Block and step sizes are tuned in ``tune``
     draws. A Hidden variable with dependants is part of the state.
 
     Parameters
@@ -65,7 +67,13 @@ class BlockGibbs(BlockedStep):
     Raises
     ------
     ValueError
-        If ``vars`` are of another kind, or leave out the Hidden variable of an RBM.
+        If ``vars`` are of another kind, or leave out the Hidden variable of an RBM, or dependants join units of several
+        families in one layer.
+
+    Warns
+    -----
+    UserWarning
+        If real units are joined by dependants without a Hessian (or with one that is too large to compute).
 
     Notes
     -----
@@ -116,13 +124,13 @@ class BlockGibbs(BlockedStep):
         machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not is_hidden(rv)]
         self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
         self._inputs, self._ranges, self._function = compile_transition(model, rvs, self.sweeps, compile_kwargs or {})
-        self.tune = True
+        self.tune, self._tunes = True, False  # draws by hand leave the posterior invariant from the first
         self._forget()
 
     def setup_chain(self, rng, tune, draws):
         """Start a chain: its generator, and nothing tuned."""
         super().setup_chain(rng, tune, draws)
-        self.tune = tune > 0
+        self.tune = self._tunes = tune > 0
         self._forget()
 
     def _forget(self):
@@ -132,7 +140,7 @@ class BlockGibbs(BlockedStep):
         """Return the next point and the statistics."""
         arguments = [point[name] for name in self._inputs]
         with DeferredInterrupt(reraise=True):  # PyMC keeps the draws so far
-            self.rng, *outputs = self._function(self.rng, self.caution, *arguments)
+            self.rng, *outputs = self._function(self.rng, self._caution(), *arguments)
         n = len(self.vars)
         values = {var.name: new for var, new in zip(self.vars, outputs, strict=False)}
         stats = {name: float(x) for name, x in zip(self.stats_dtypes_shapes, outputs[n : n + 4], strict=False)}
@@ -145,6 +153,12 @@ class BlockGibbs(BlockedStep):
             self.caution, self.tuned = np.array(tuned), self.tuned + 1
         accepted = float(np.mean(rates)) if rates else 1.0
         return {**point, **values}, [{**stats, "sweeps": self.sweeps, "accepted": accepted, "blocks": self.blocks}]
+
+    def _caution(self):
+        """θ of each corrected layer; negative where real units are to climb (`joint`)."""
+        if not (self.tune and self._ranges and self.tuned < CLIMBING and self._tunes):
+            return self.caution
+        return np.array([-1.0 if m == MOST else c for c, (_, m) in zip(self.caution, self._ranges, strict=True)])
 
     @staticmethod
     def competence(var, has_grad=False):

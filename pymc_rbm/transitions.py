@@ -182,13 +182,13 @@ def one_move(
         if layer in block.proposals:
             effect = partial(block.proposals[layer], given=given)
             if layer in block.joint:
-                update, apart = joint_update, machine.without_own_coupling(layer)
+                apart, exact = machine.without_own_coupling(layer), block.joint[layer]
+                state[layer], rng, *pair = joint_update(apart, layer, state, rng, effect, theta[layer], held, exact)
             else:
-                update, apart = corrected_update, machine
-            if turn is not None:
-                others = ~pt.as_tensor(block.turns)[turn]
-                held = others if held is None else held | others
-            state[layer], rng, *pair = update(apart, layer, state, rng, effect, theta[layer], held)
+                if turn is not None:
+                    others = ~pt.as_tensor(block.turns)[turn]
+                    held = others if held is None else held | others
+                state[layer], rng, *pair = corrected_update(machine, layer, state, rng, effect, theta[layer], held)
             counts[layer] = pt.stack(pair)
             continue
         offset = block.offsets[layer](state, given)[0] if layer in block.offsets else 0

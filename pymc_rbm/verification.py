@@ -85,9 +85,13 @@ def _agree(total: np.ndarray, predicted: np.ndarray) -> bool:
 
 def _random_state(unit: Unit, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Any state of the layer; standard normal where its values cannot be listed."""
-    if unit.states is None:
-        z = rng.normal(size=shape)
-        return np.abs(z) if unit.one_sided else z
-    states = np.asarray(unit.states).reshape(-1, unit.width)
-    chosen = states[rng.integers(len(states), size=(*shape[:-1], shape[-1] // unit.width))]
-    return chosen.reshape(shape)
+    parts = []
+    for family, size in unit.parts(shape[-1]):
+        if family.states is None:
+            z = rng.normal(size=(*shape[:-1], size))
+            parts.append(np.abs(z) if family.one_sided else z)
+        else:
+            states = np.asarray(family.states).reshape(-1, family.width)
+            chosen = states[rng.integers(len(states), size=(*shape[:-1], size // family.width))]
+            parts.append(chosen.reshape((*shape[:-1], size)))
+    return np.concatenate(parts, axis=-1)

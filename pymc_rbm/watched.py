@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from pymc_rbm.functionals import FUNCTIONALS, functionals, numeric
-from pymc_rbm.machine import VISIBLE, Machine, machine_of
+from pymc_rbm.machine import VISIBLE, Machine, check_alone, machine_of
 from pymc_rbm.records import recorded_machine
 
 __all__ = ["Watched", "machine_behind", "name_of_run", "watch_draws"]
@@ -49,6 +49,7 @@ def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | No
     if isinstance(target, xr.DataTree):
         return numeric(recorded_machine(target, name=name))
     if target is not None:
+        check_alone(target, "diagnose")
         return numeric(machine_of(target, learned))
     if "machines" in idata:
         return numeric(recorded_machine(idata, name=name))
@@ -57,6 +58,7 @@ def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | No
     model = pm.Model.get_context(error_if_none=False)
     if model is None:
         return None
+    check_alone(model, "diagnose")
     try:
         return numeric(machine_of(model if name is None else model[name], learned))
     except (ValueError, KeyError):  # an unrelated model may be on the stack: then there is none
