@@ -13,8 +13,8 @@ import xarray as xr
 from pymc.model import modelcontext
 
 from pymc_rbm.checks import whole_number
-from pymc_rbm.defaults import climbs_alone, correlation, default_method, default_rate, is_mixture
-from pymc_rbm.estimators import exact, persistent
+from pymc_rbm.defaults import climbs_alone, correlation, default_method, default_rate
+from pymc_rbm.estimators import exact
 from pymc_rbm.history import History
 from pymc_rbm.learned import restore, serialisable
 from pymc_rbm.learner import Learner, Settings
@@ -115,7 +115,8 @@ def fit(
         How often each row counts, at least 0; a weight of 2 is a row that stands there twice.
     start : dict, optional
         Start values by name of free variable. By default a variable used as b, or as a term of it, starts at the data's
-        log-odds, W at Normal(0, 0.1/√visible), c at zero, others at PyMC's initial point.
+        log-odds, W at Normal(0, 0.1/√visible), c at zero, others at PyMC's initial point; mixtures (one hidden unit)
+        start at the groups of k-means.
     resume : DataTree, optional
         What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
         (parameters, particles, optimiser's memory, generator) for ``epochs`` more. ``start`` and ``random_seed`` do not
@@ -213,8 +214,7 @@ def fit(
     if not told and climbs_alone(model, observed, chains):
         epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
     correlations, by_row = [correlation(x) for x in observed], [x.name for x in observed if x.by_row]
-    mixtures = all(is_mixture(x, chains) for x in observed)
-    estimator = estimator or (default_method(correlations, mixtures) if mixtures or not by_row else persistent)
+    estimator = estimator or default_method(correlations, observed, chains)
     climbs = _climbs(optimizer, estimator, learning_rate)
     if by_row and not shares_chains(estimator):
         raise ValueError(
