@@ -32,7 +32,7 @@ def rows_of(unit, n, rng, share=0.2):
         pmr.Bernoulli: lambda: flipped(on, rng, share),
         pmr.Spin: lambda: 2 * flipped(on, rng, share) - 1,
         pmr.Categorical: lambda: one_hot(labels[:, : n // 3], 3),
-        pmr.Binomial: lambda: rng.binomial(unit.n, 0.3 + 0.3 * on),
+        pmr.Binomial: lambda: rng.binomial(unit.n, 0.2 + 0.5 * on),
         pmr.Gaussian: lambda: 1.5 * on - 0.7 + 0.6 * rng.standard_normal((N, n)),
         pmr.Rectified: lambda: abs(1.5 * on + 0.7 * rng.standard_normal((N, n))),
         pmr.DReLU: lambda: 1.5 * on - 0.7 + 0.6 * rng.standard_normal((N, n)),
@@ -44,10 +44,10 @@ class Case:
 
     epochs, rate, forward = 500, 0.1, 1000
 
-    def __init__(self, visible, hidden, n_hidden, data=None, missing=(0,), n=3):
+    def __init__(self, visible, hidden, n_hidden, data=None, missing=(0,), n=3, share=0.2, forward=1000):
         rng = np.random.default_rng(4)
-        self.data = rows_of(visible, n, rng) if data is None else data
-        self.missing, self.real = list(missing), not visible.finite
+        self.data = rows_of(visible, n, rng, share) if data is None else data
+        self.missing, self.real, self.forward = list(missing), not visible.finite, forward
         with pm.Model() as self.model:
             W = pm.Normal("W", 0, 0.7, shape=(self.data.shape[1], n_hidden))
             b, c = pm.Normal("b", 0, 1, shape=self.data.shape[1]), pm.Normal("c", 0, 1, shape=n_hidden)
@@ -256,11 +256,11 @@ CASES = {
     "categorical-gaussian": partial(Case, pmr.Categorical(3), pmr.Gaussian(0.8), 1, n=6, missing=(3, 4, 5)),
     "gaussian-categorical": partial(Case, pmr.Gaussian([0.7, 1.1]), pmr.Categorical(3), 6, n=2),
     "binomial-bernoulli": partial(Case, pmr.Binomial(4), pmr.Bernoulli(), 2, n=2),
-    "gaussian-gaussian": partial(Case, pmr.Gaussian(0.9), pmr.Gaussian(), 1, n=2),
-    "bernoulli-rectified": partial(Case, pmr.Bernoulli(), pmr.Rectified(), 1),
+    "gaussian-gaussian": partial(Case, pmr.Gaussian(0.9), pmr.Gaussian(), 1, n=2, forward=20),
+    "bernoulli-rectified": partial(Case, pmr.Bernoulli(), pmr.Rectified(), 1, share=0.05),
     "rectified-binomial": partial(Case, pmr.Rectified(), pmr.Binomial(2), 2, n=2),
     "drelu-spin": partial(Case, pmr.DReLU(0.7, 2.0, -0.6), pmr.Spin(), 2, n=2),
-    "spin-drelu": partial(Case, pmr.Spin(), pmr.DReLU(0.7, 2.0, -0.6), 1),
+    "spin-drelu": partial(Case, pmr.Spin(), pmr.DReLU(0.7, 2.0, -0.6), 1, share=0.05),
     "mixture": partial(Case, pmr.Gaussian(0.6), pmr.Categorical(3), 3, n=2),
     "general": General,
     "class": labelled,
