@@ -22,14 +22,16 @@ class History:
 
     def __init__(self, names: list[str], persistent: bool = True):
         self.names, self.persistent = names, persistent
-        self._iterations: list[dict[str, np.ndarray]] = []
+        self._iterations: list[dict[str, np.ndarray]] = []  # some at a time, iterations first
+        self._length = 0
         self._epochs: list[dict[str, float]] = []
         self._snapshots: list[tuple[int, dict[str, np.ndarray]]] = []
         self._shown, self._shown_at = {"rhat": np.nan, "ess": np.nan}, time.perf_counter()
 
     def add(self, monitors: dict[str, np.ndarray]) -> None:
-        """Add an iteration: what `Learner.update` returned."""
+        """Add some iterations: what `Learner.update` returned."""
         self._iterations.append(monitors)
+        self._length += len(next(iter(monitors.values())))
 
     def add_epoch(self, pseudo_log_likelihood: list[float]) -> None:
         """Add an epoch's pseudo log-likelihood, one a machine."""
@@ -42,16 +44,23 @@ class History:
             self._snapshots.append((epoch, states))
 
     def __len__(self) -> int:
-        return len(self._iterations)
+        return self._length
 
-    def series(self, key: str, last: int = 0) -> np.ndarray:
+    def series(self, key: str, last: int | None = None) -> np.ndarray:
         """A monitor of the last iterations (all by default), iterations first."""
-        return np.array([row[key] for row in self._iterations[-last:]])
+        wanted, found = len(self) if last is None else last, 0
+        parts = []
+        for some in reversed(self._iterations):
+            if found >= wanted:
+                break
+            parts.append(some[key])
+            found += len(some[key])
+        return np.concatenate(parts[::-1])[-wanted:]
 
     @property
     def last(self) -> dict[str, np.ndarray]:
         """The monitors of the last iteration."""
-        return self._iterations[-1]
+        return {key: x[-1] for key, x in self._iterations[-1].items()}
 
     @property
     def last_gap(self) -> float:
@@ -61,10 +70,10 @@ class History:
 
     def monitors(self, with_diagnostics: bool) -> dict[str, float]:
         """What the progress bar shows. R-hat and ESS cost time, so they are renewed at most once a second."""
-        import arviz as az
-
         now = time.perf_counter()
         if with_diagnostics and now - self._shown_at > SECONDS_BETWEEN_DIAGNOSTICS and len(self) > 20:
+            import arviz as az
+
             key = f"{self.names[0]}_free_energy"
             if self.persistent and self.last[key].size > 1:
                 chains = self.series(key, WINDOW).T
@@ -106,13 +115,14 @@ class History:
         for key in self._iterations[0]:
             if key in of_particles:
                 if key.endswith("_free_energy"):
-                    out[f"{key}_particles"] = ("iteration", np.array([row[key].mean() for row in self._iterations]))
+                    means = np.concatenate([some[key].mean(1) for some in self._iterations])
+                    out[f"{key}_particles"] = ("iteration", means)
             else:
                 values = self.series(key)
                 out[key] = (("iteration", *(f"{key}_dim_{i}" for i in range(values.ndim - 1))), values)
         for key in self._epochs[0] if self._epochs else [f"{x}_pseudo_log_likelihood" for x in self.names]:
             out[key] = ("epoch", np.array([row[key] for row in self._epochs]))
-        lengths = {"iteration": len(self._iterations), "epoch": len(self._epochs)}
+        lengths = {"iteration": len(self), "epoch": len(self._epochs)}
         return xr.Dataset(out, coords={name: np.arange(n) for name, n in lengths.items()})
 
     @classmethod
@@ -129,12 +139,11 @@ class History:
                 columns |= {f"{name}_{x}": mean for x in WITHOUT_DIRECTIONS}
         by_epoch = {key: x.values for key, x in columns.items() if "epoch" in x.dims}
         by_iteration = {
-            key: x.values
+            key: np.ascontiguousarray(x.values)  # means are added up in memory's order
             for key, x in columns.items()
             if "epoch" not in x.dims and not key.endswith("_free_energy_particles")
         }
-        rows = zip(*by_iteration.values(), strict=True)
-        history._iterations = [dict(zip(by_iteration, row, strict=True)) for row in rows]
+        history.add(by_iteration)
         history._epochs = [dict(zip(by_epoch, row, strict=True)) for row in zip(*by_epoch.values(), strict=True)]
         if "particle_history" in learned:
             kept = learned["particle_history"].to_dataset()

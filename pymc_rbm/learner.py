@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.objective import objective, parameter_variables, start_values
 from pymc_rbm.observed import Observed, learned_variables
+from pymc_rbm.repetition import repeated
 
 __all__ = ["Learner", "Settings"]
 
@@ -67,9 +68,8 @@ class Learner:
         self._parameters = [pytensor.shared(points[v.name].astype(v.dtype), name=v.name) for v in values]
         self._given = dict(zip(values, self._parameters, strict=True))
         self._averages = [pytensor.shared(p.get_value(), name=f"{p.name}_average") for p in self._parameters]
-        self._weight = pytensor.shared(np.asarray(1.0, dtype=pytensor.config.floatX), name="averaging_weight")
-        self._rate = pytensor.shared(np.asarray(0.0, dtype=pytensor.config.floatX), name="learning_rate")
-        self._sweeps = pytensor.shared(np.asarray(1, dtype="int64"), name="sweeps")
+        self._rate, self._weight = pt.scalar("learning_rate"), pt.scalar("averaging_weight")
+        self._sweeps = pt.lscalar("sweeps")
         self._machines = [x.machine.with_parameters(self._at_parameters(model, x.machine.parameters)) for x in observed]
         self._data = [self._completed(i) for i in range(len(observed))]
         self._rows = [pt.lvector(f"{x.name}_rows") for x in observed]
@@ -89,19 +89,20 @@ class Learner:
 
     # ------------------------------------------------------------------------------------------- what it does
 
-    def update(self, rows: list[np.ndarray], rate: float, sweeps: int, weight: float = 1.0) -> dict[str, np.ndarray]:
-        """Run one iteration on the given rows of each RBM's data.
+    def update(
+        self, rows: list[np.ndarray], rates: Sequence[float], sweeps: int, weights: Sequence[float]
+    ) -> dict[str, np.ndarray]:
+        """Run some iterations, one for each entry of ``rates``.
 
-        ``weight`` is the new iterate's in the running average of the iterates (1 starts the average afresh). Returns
-        the rate, the sweeps and, for each RBM, the mean free energy of the batch, the functionals of each particle
-        (`functionals.names_of`) and the estimator's report, all under the parameters before the update.
+        ``rows`` are the rows of each RBM's data by iteration, shape (iterations, batch). ``weights`` are those of the
+        new iterates in the running average of the iterates (1 starts the average afresh). Returns, by iteration, the
+        rate, the sweeps and, for each RBM, the mean free energy of the batch, the functionals of each particle
+        (`functionals.names_of`) and the estimator's report, all under the parameters before the iteration.
         """
-        self._rate.set_value(np.asarray(rate, dtype=self._rate.dtype))
-        self._sweeps.set_value(np.asarray(sweeps))
-        self._weight.set_value(np.asarray(weight, dtype=self._weight.dtype))
-        self.rng, *monitors = self._update(self.rng, *rows)
+        floats = [np.asarray(x, dtype=self._rate.dtype) for x in (rates, weights)]
+        self.rng, *monitors = self._update(self.rng, sweeps, *floats, *rows)
         named = dict(zip(self._monitor_names, monitors, strict=True))
-        return {"learning_rate": np.asarray(rate), "sweeps": np.asarray(sweeps), **named}
+        return {"learning_rate": np.asarray(rates), "sweeps": np.full(len(rates), sweeps), **named}
 
     def pseudo_log_likelihood(self) -> list[float]:
         """Stochastic estimate per row, a total over units: one random unit of each of some random rows."""
@@ -241,8 +242,12 @@ class Learner:
         for p, average in zip(self._parameters, self._averages, strict=True):
             updates[average] = (average + self._weight * (updates[p] - average)).astype(p.dtype)
         self._state, self._monitor_names = list(updates), list(monitors)
-        inputs, outputs = [In(rng, mutable=True), *self._rows], [Out(next_rng, borrow=True), *monitors.values()]
-        return pm.compile(inputs, outputs, updates=updates, **settings.compile_kwargs)
+        by_iteration = [self._rate, self._weight, *self._rows]
+        each = {x: pt.tensor(f"{x.name}_each", dtype=x.dtype, shape=(None, *x.type.shape)) for x in by_iteration}
+        updates, recorded, next_rng = repeated(updates, list(monitors.values()), rng, next_rng, each)
+        inputs = [In(rng, mutable=True), self._sweeps, *each.values()]
+        outputs = [Out(next_rng, borrow=True), *(Out(x, borrow=True) for x in recorded)]
+        return pm.compile(inputs, outputs, updates=updates, on_unused_input="ignore", **settings.compile_kwargs)
 
     def _batch(self, i: int, rng, sweeps, updates: dict):
         """Rows and weights of a batch; what is missing in it is drawn anew given the rest, by clamped Gibbs."""

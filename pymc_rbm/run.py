@@ -1,10 +1,15 @@
-"""The loop of learning: epochs and iterations, callbacks, checkpoints, interrupts."""
+"""The loop of learning: epochs and iterations, callbacks, checkpoints, interrupts.
+
+Many iterations go into one call of the compiled update, as many as a tenth of a second has; a callback for iterations
+makes it one.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,8 @@ from pymc_rbm.stopping import LearningStatus
 __all__ = ["Run"]
 
 MANY_ENTRIES = 2**16
+SECONDS = 0.1
+"""Of a call with many iterations: Ctrl-C waits for its end. Results do not depend on how many there are."""
 Callback = Callable[[LearningStatus], Any]
 
 
@@ -55,7 +62,7 @@ class Run:
         self.counts = [len(x.rows) for x in self.learner.observed]
         self.batches = 1 if self.batch_size is None else -(-max(self.counts) // self.batch_size)
         self.stopped, self.began = False, time.perf_counter()
-        self.now = self.sweeps or 1
+        self.now, self.most = self.sweeps or 1, 1
         if self.sweeps is None and len(self.history):
             self.now = self._next_sweeps(int(self.history.last["sweeps"]))
 
@@ -114,18 +121,37 @@ class Run:
 
     def _epoch(self, epoch: int, interrupt: DeferredInterrupt) -> bool:
         """Run an epoch's iterations; return whether all of them were done."""
-        total = self.horizon * self.batches
-        for i, rows in enumerate(_shuffled(self.counts, self.batches, self.learner.rng)):
-            iteration = epoch * self.batches + i
-            weight = 1 / max(1, iteration - total // 2) if self.ascent is None else 1.0
-            self.history.add(self.learner.update(rows, self.rate(min(1.0, iteration / total)), self.now, weight))
-            if self.sweeps is None:
-                self.now = self._next_sweeps(self.now)
+        batches = _shuffled(self.counts, self.batches, self.learner.rng)
+        done = 0
+        while done < self.batches:
+            n = self._together(batches[done:])
+            began = time.perf_counter()
+            self._iterate(epoch * self.batches + done, batches[done : done + n])
+            self.most = max(1, min(2 * n, int(n * SECONDS / (time.perf_counter() - began))))
+            done += n
             if self.on_iteration is not None and self.on_iteration(self._status(epoch)):
                 self.stopped = True
             if interrupt.pending or self.stopped:
-                return i == self.batches - 1
-        return True
+                break
+        return done == self.batches
+
+    def _together(self, batches: list[list[np.ndarray]]) -> int:
+        """How many of these batches go into one call: of the same sizes, with one number of sweeps, not for long."""
+        if self.on_iteration is not None:
+            return 1
+        most = self.most if self.sweeps else min(self.most, INTERVAL - len(self.history) % INTERVAL)
+        sizes = [[len(rows) for rows in batch] for batch in batches[:most]]
+        return sum(1 for _ in takewhile(lambda size: size == sizes[0], sizes))
+
+    def _iterate(self, first: int, batches: list[list[np.ndarray]]) -> None:
+        """Run an iteration for each of some batches, in one call; ``first`` is the number of the first."""
+        total, iterations = self.horizon * self.batches, range(first, first + len(batches))
+        rates = [self.rate(min(1.0, i / total)) for i in iterations]
+        weights = [1 / max(1, i - total // 2) if self.ascent is None else 1.0 for i in iterations]
+        rows = [np.stack(x) for x in zip(*batches, strict=True)]
+        self.history.add(self.learner.update(rows, rates, self.now, weights))
+        if self.sweeps is None:
+            self.now = self._next_sweeps(self.now)
 
     def _next_sweeps(self, now: int) -> int:
         return paced(self.history, now) if len(self.history) % INTERVAL == 0 else now
@@ -151,12 +177,11 @@ class Run:
         )
 
 
-def _shuffled(counts: list[int], batches: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
+def _shuffled(counts: list[int], batches: int, rng: np.random.Generator) -> list[list[np.ndarray]]:
     """Split the rows of each RBM into ``batches`` random parts; RBMs with equally many rows stay paired."""
     # Fewer rows than parts: go through them as often as it takes, so that no part is empty.
     orders = {
         n: np.array_split(np.concatenate([rng.permutation(n) for _ in range(-(-batches // n))]), batches)
         for n in sorted(set(counts))
     }
-    for i in range(batches):
-        yield [orders[n][i] for n in counts]
+    return [[orders[n][i] for n in counts] for i in range(batches)]

@@ -259,8 +259,7 @@ def test_auto_sweeps_follow_the_autocorrelation(tmp_path):
 def test_frozen_particles_get_the_most_sweeps():
     """Particles that never move show no autocorrelation: that is no reason for few sweeps."""
     history = History(["v"])
-    for _ in range(100):
-        history.add({f"v_{x}": np.full(20, 3.0) for x in ("free_energy", "visible_mean", "hidden_mean")})
+    history.add({f"v_{x}": np.full((100, 20), 3.0) for x in ("free_energy", "visible_mean", "hidden_mean")})
     assert paced(history, 1) == 2
     assert paced(history, MOST_SWEEPS) == MOST_SWEEPS
 

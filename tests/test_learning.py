@@ -690,7 +690,7 @@ def test_schedule_and_batches():
         learned = pmr.fit(8, learning_rate=pmr.schedules.linear(0.4), random_seed=1, progressbar=False)
     np.testing.assert_allclose(learned["learning"]["learning_rate"], 0.4 * (1 - np.arange(8) / 8))
     rng = np.random.default_rng(1)
-    parts = list(_shuffled([10, 7, 10], 3, rng))
+    parts = _shuffled([10, 7, 10], 3, rng)
     for i, n in enumerate((10, 7, 10)):
         assert sorted(np.concatenate([p[i] for p in parts])) == list(range(n))
     assert all((p[0] == p[2]).all() for p in parts)

@@ -6,11 +6,11 @@ import numpy as np
 
 from pymc_rbm.kernels.compiling import kernel
 from pymc_rbm.kernels.elementary import sigmoid, softplus
-from pymc_rbm.kernels.lanes import LANES, load, total
+from pymc_rbm.kernels.lanes import LANES, load, store, total
 from pymc_rbm.kernels.packing import GROUPS, packed
 from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
 
-__all__ = ["are_binary", "binary_dot", "sum_sigmoid", "sum_softplus"]
+__all__ = ["are_binary", "binary_dot", "means_and_sums", "sum_sigmoid", "sum_softplus"]
 
 ROWS = 1024
 """Rows that share a table."""
@@ -26,14 +26,17 @@ def are_binary(states):
 
 
 @kernel
-def binary_dot(states, weights, out):
-    """Write ``states @ weights`` to ``out``, for int8 states of 0 and 1 (rows, inputs); all contiguous."""
+def binary_dot(start, stop, states, weights, out):
+    """Write ``states @ weights`` to ``out`` in the rows from ``start`` to ``stop``; all contiguous.
+
+    The states are int8, 0 and 1, shape (rows, inputs).
+    """
     n_in, n_out = weights.shape
     up, across = tiles(weights, False), tiles_of(n_out)
     table = aligned(GROUPS * 16 * TILE, weights)
-    fields = aligned(min(ROWS, len(states)) * TILE, weights)
-    for begin in range(0, len(states), ROWS):
-        rows = min(ROWS, len(states) - begin)
+    fields = aligned(min(ROWS, stop - start) * TILE, weights)
+    for begin in range(start, stop, ROWS):
+        rows = min(ROWS, stop - begin)
         codes = packed(states, begin, begin + rows)
         for tile in range(across):
             accumulate(fields, codes, rows, up, n_in, across, tile, table)
@@ -71,3 +74,25 @@ def sum_sigmoid(fields, out):
         for j in range(0, end, LANES):
             s = s + sigmoid(load(fields, r * units + j))
         out[r] = total(s)
+
+
+@kernel
+def means_and_sums(fields, means, softplus_sums, mean_sums):
+    """Write ``1 / (1 + exp(-field))`` to ``means``, and what `sum_softplus` and `sum_sigmoid` write; all contiguous."""
+    rows, units = fields.shape
+    end = units // LANES * LANES
+    rest, rest_means = np.full(LANES, -np.inf, fields.dtype), np.empty(LANES, fields.dtype)
+    for r in range(rows):
+        for j in range(end, units):
+            rest[j - end] = fields[r, j]
+        last = load(rest, 0)
+        s, p = softplus(last), sigmoid(last)
+        store(rest_means, 0, p)
+        for j in range(end, units):
+            means[r, j] = rest_means[j - end]
+        for j in range(0, end, LANES):
+            field = load(fields, r * units + j)
+            mean = sigmoid(field)
+            store(means, r * units + j, mean)
+            s, p = s + softplus(field), p + mean
+        softplus_sums[r], mean_sums[r] = total(s), total(p)
