@@ -24,6 +24,8 @@ TOLERANCE = 1e-10
 MEMORY = 30
 """Pairs of updates that L-BFGS keeps: the objective is cheap beside its gradients' noiseless use, so many."""
 MOST_NEWTON = 30
+SOLVERS = "minres", "lgmres"
+"""Of Newton's equations, in turn: the first is for symmetric ones, which differences of gradients make only nearly."""
 
 
 @dataclass
@@ -58,16 +60,19 @@ class Ascent:
         end = scipy.optimize.minimize(
             self._descent, start, jac=True, method="L-BFGS-B", callback=callback, options=options
         )
-        found = end.x if stopped or end.nit >= most else self._polished(end.x)  # Newton's method only near the end
+        found = end.x
+        for solver in () if stopped or end.nit >= most else SOLVERS:  # Newton's method only near the end
+            if abs(self._descent(found)[1]).max() > TOLERANCE:
+                found = self._polished(found, solver)
         self._place(found)
         return float(abs(self._descent(found)[1]).max())
 
-    def _polished(self, x: np.ndarray) -> np.ndarray:
+    def _polished(self, x: np.ndarray, solver: str) -> np.ndarray:
         """Newton's method from ``x``, if that lowers the gradient."""
         try:
             with np.errstate(invalid="ignore"):  # SciPy divides infinite tolerances
                 better = scipy.optimize.newton_krylov(
-                    lambda y: self._descent(y)[1], x, f_tol=TOLERANCE, maxiter=MOST_NEWTON, method="minres"
+                    lambda y: self._descent(y)[1], x, f_tol=TOLERANCE, maxiter=MOST_NEWTON, method=solver
                 )
         except (scipy.optimize.NoConvergence, ValueError) as error:
             better = error.args[0] if isinstance(error, scipy.optimize.NoConvergence) else x

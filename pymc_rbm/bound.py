@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+import xarray as xr
 from pytensor.compile.io import In, Out
 from pytensor.tensor.variable import TensorVariable
 
@@ -30,7 +31,7 @@ from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.passes import draw_up, log_density, symbolic_stack
 from pymc_rbm.work import Work
 
-__all__ = ["log_ratio", "log_ratios", "summary"]
+__all__ = ["bound_tree", "log_ratio", "log_ratios", "summary"]
 
 CHUNK_ENTRIES = 2**20
 
@@ -97,3 +98,13 @@ def summary(log_w: np.ndarray, log_z: float, error_of_log_z: float) -> dict[str,
         "error_of_log_z": error_of_log_z,
         "standard_error": np.hypot(by_rows, error_of_log_z),
     }
+
+
+def bound_tree(found: dict[str, Any], rows: xr.DataArray, log_z: xr.Dataset, draws: int) -> xr.DataTree:
+    """A `summary` as `DeepBeliefNetwork.bound` returns it; ``rows`` has the dims and coords of the data's rows."""
+    per_row = {key[4:]: (rows.dims, x) for key, x in found.items() if key.startswith("row_")}
+    mean = {key: x for key, x in found.items() if not key.startswith("row_")}
+    groups = {"bound": xr.Dataset(per_row, coords=rows.coords), "mean_bound": xr.Dataset(mean), "log_z": log_z}
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = {"created_by": "pymc_rbm.DeepBeliefNetwork.bound", "draws": draws}
+    return tree

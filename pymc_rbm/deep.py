@@ -9,9 +9,9 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_rbm.bound import log_ratios, summary
+from pymc_rbm.bound import bound_tree, log_ratios, summary
 from pymc_rbm.checks import whole_number
-from pymc_rbm.deep_posterior import posterior_states
+from pymc_rbm.deep_posterior import posterior_states, posterior_tree
 from pymc_rbm.directed import DIRECTED, network_model
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.log_partition import log_partition
@@ -188,15 +188,7 @@ class DeepBeliefNetwork(Stack):
         elif not isinstance(log_z, LogPartitionEstimate):
             log_z = LogPartitionEstimate(float(log_z), 0.0, "given")
         found = summary(log_ratios(self.machines, rows, draws, rng, progressbar), log_z.estimate, log_z.standard_error)
-        row = self._rows(data)
-        per_row = {key[4:]: (row.dims, found.pop(key)) for key in list(found) if key.startswith("row_")}
-        tree = xr.DataTree.from_dict({
-            "bound": xr.Dataset(per_row, coords=row.coords),
-            "mean_bound": xr.Dataset(found),
-            "log_z": log_z.to_datatree()["estimate"].to_dataset(),
-        })  # fmt: skip
-        tree.attrs = {"created_by": "pymc_rbm.DeepBeliefNetwork.bound", "draws": draws}
-        return tree
+        return bound_tree(found, self._rows(data), log_z.to_datatree()["estimate"].to_dataset(), draws)
 
     # ------------------------------------------------------------------------------------------------ PyMC
 
@@ -302,21 +294,5 @@ class DeepBeliefNetwork(Stack):
                 f"{stuck} rows accepted less than {STUCK:.0%} of their proposals: their chains hardly move.",
                 stacklevel=2,
             )
-        return self._posterior(data, layers, accepted, chains)
-
-    def _posterior(self, data: Any, layers: list[np.ndarray], accepted: np.ndarray, chains: int) -> xr.DataTree:
-        rows, n = self._rows(data), len(accepted)
-
-        def variable(x, *dims):
-            x = np.moveaxis(x.reshape(n, chains, *rows.shape, *x.shape[2:]), 0, 1)
-            return (("chain", "draw", *rows.dims, *dims), x)
-
-        coords = {"chain": np.arange(chains), "draw": np.arange(n), **rows.coords}
         units = dict(zip(self.dims[:-1], self.labels, strict=False))
-        named = {name: variable(x, dim) for name, x, dim in zip(self.names, layers, self.dims, strict=False)}
-        tree = xr.DataTree.from_dict({
-            "posterior": xr.Dataset(named, coords=coords | units),
-            "sample_stats": xr.Dataset({"accepted": variable(accepted.astype("int8"))}, coords=coords),
-        })  # fmt: skip
-        tree.attrs = {"created_by": "pymc_rbm.DeepBeliefNetwork.inpaint"}
-        return tree
+        return posterior_tree(dict(zip(self.names, layers, strict=False)), accepted, chains, self._rows(data), units)

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+import xarray as xr
 from pytensor.compile.io import In, Out
 
 from pymc_rbm.bound import log_ratio
@@ -25,7 +27,7 @@ from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.passes import draw_up, symbolic_stack
 from pymc_rbm.work import Work
 
-__all__ = ["posterior_states"]
+__all__ = ["posterior_states", "posterior_tree"]
 
 
 def posterior_states(
@@ -94,3 +96,33 @@ def _advance_function(templates: tuple[Machine, ...]):
 
 def _state(template: Machine):
     return pt.tensor(dtype=template.layers[VISIBLE].unit.dtype, shape=(None, None))
+
+
+def posterior_tree(
+    layers: dict[str, np.ndarray], accepted: np.ndarray, chains: int, rows: xr.DataArray, units: dict[str, Any]
+) -> xr.DataTree:
+    """Draws as `DeepBeliefNetwork.inpaint` returns them.
+
+    Parameters
+    ----------
+    layers : dict of array, shape (draws, chains · rows, units)
+        By name, from the visible one up.
+    accepted : array, shape (draws, chains · rows)
+    chains : int
+    rows : DataArray
+        With the dims and coords of the data's rows.
+    units : dict
+        Labels of the units by dim, one of each layer.
+    """
+    n = len(accepted)
+
+    def variable(x, *dims):
+        x = np.moveaxis(x.reshape(n, chains, *rows.shape, *x.shape[2:]), 0, 1)
+        return (("chain", "draw", *rows.dims, *dims), x)
+
+    coords = {"chain": np.arange(chains), "draw": np.arange(n), **rows.coords}
+    named = {name: variable(x, dim) for (name, x), dim in zip(layers.items(), units, strict=True)}
+    stats = xr.Dataset({"accepted": variable(accepted.astype("int8"))}, coords=coords)
+    tree = xr.DataTree.from_dict({"posterior": xr.Dataset(named, coords=coords | units), "sample_stats": stats})
+    tree.attrs = {"created_by": "pymc_rbm.DeepBeliefNetwork.inpaint"}
+    return tree

@@ -6,7 +6,7 @@ strongly the data are correlated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,14 @@ from pytensor.graph.traversal import ancestors
 from pymc_rbm.enumeration import cheapest_layer, sizes_of
 from pymc_rbm.estimators import NegativePhase, exact, persistent
 from pymc_rbm.lookup import rbm_behind
-from pymc_rbm.machine import HIDDEN, VISIBLE
+from pymc_rbm.machine import VISIBLE
+from pymc_rbm.mixture import is_mixture
 from pymc_rbm.observed import Observed
 from pymc_rbm.precision import is_gaussian
 from pymc_rbm.random_variables import HiddenRV
 from pymc_rbm.tempering import tempered
 
-__all__ = ["Correlation", "climbs_alone", "correlation", "curvature", "default_method", "default_rate", "is_mixture"]
+__all__ = ["Correlation", "climbs_alone", "correlation", "curvature", "default_method", "default_rate"]
 
 RATE = 0.1
 TEMPERED_RATE = 0.3
@@ -110,15 +111,6 @@ def curvature(rows: np.ndarray) -> float:
     return value
 
 
-def is_mixture(x: Observed, chains: int) -> bool:
-    """Whether the hidden layer is a single unit of at most ``chains`` values: given the data, no chain ever mixes."""
-    machine = x.machine
-    if len(machine.layers) != 2 or not machine.layers[HIDDEN].unit.finite:
-        return False
-    size = sizes_of(machine)[HIDDEN]
-    return size is not None and machine.layers[HIDDEN].unit.count(size) == 1 and _states(x) <= chains
-
-
 def climbs_alone(model: pm.Model, observed: list[Observed], chains: int) -> bool:
     """Whether the exact maximum is there to be climbed to, at no more cost than that of following ``chains`` particles.
 
@@ -143,13 +135,18 @@ def _states(x: Observed) -> float:
     return cheapest_layer(x.machine)[1]
 
 
-def default_method(found: list[Correlation], mixtures: bool = False) -> Callable[..., NegativePhase]:
+def default_method(
+    found: list[Correlation], observed: Sequence[Observed] = (), chains: int = 0
+) -> Callable[..., NegativePhase]:
     """PCD, with tempering where the data split: what plain chains cannot leave, learning cannot weigh.
 
-    Of mixtures the exact gradient.
+    Of mixtures of at most ``chains`` components the exact gradient: their chains stay in a component. Where biases
+    differ by row each row has a chain of its own, and there is no tempering.
     """
-    if mixtures:
+    if observed and all(is_mixture(x.machine) and _states(x) <= chains for x in observed):
         return exact
+    if any(x.by_row for x in observed):
+        return persistent
     return tempered if any(x.splits for x in found) else persistent
 
 

@@ -17,7 +17,7 @@ from pymc_rbm.moments import gradient_and_error
 from pymc_rbm.objective import direct_parameters
 from pymc_rbm.records import recorded_parameters, recorded_units
 
-__all__ = ["averaged", "learned_tree", "restore", "save"]
+__all__ = ["averaged", "learned_tree", "restore", "save", "serialisable"]
 
 
 def learned_tree(model: pm.Model, learner: Learner, history: History, attrs: dict[str, Any]) -> xr.DataTree:
@@ -48,7 +48,7 @@ def learned_tree(model: pm.Model, learner: Learner, history: History, attrs: dic
     means = {f"{x.name}_mean": x.mean for x in learner.observed}
     visible = {name: [d[0]] for name, d in units.items()}
     data_dims = {f"{name}_mean": d for name, d in visible.items()}
-    data_dims |= {f"{name}_rows": [f"{name}_row", *d] for name, d in visible.items()}
+    data_dims |= {f"{name}_rows": [f"{name}_kept_row", *d] for name, d in visible.items()}
     groups |= {"learning": history.learning(), "data": dataset(means | rows, data_dims), "state": _state(learner)}
     if learner.persistent:
         groups["particles"] = dataset(history.particles(), {}, ("chain", "draw"))
@@ -109,3 +109,11 @@ def save(tree: xr.DataTree, path: str | Path) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def serialisable(random_seed: Any) -> np.random.Generator:
+    """A generator whose state goes into files as text; others' are arrays."""
+    rng = np.random.default_rng(random_seed)
+    if isinstance(rng.bit_generator, np.random.PCG64):
+        return rng
+    return np.random.Generator(np.random.PCG64(rng.integers(2**63)))

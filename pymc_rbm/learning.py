@@ -13,10 +13,10 @@ import xarray as xr
 from pymc.model import modelcontext
 
 from pymc_rbm.checks import whole_number
-from pymc_rbm.defaults import climbs_alone, correlation, default_method, default_rate, is_mixture
-from pymc_rbm.estimators import exact, persistent
+from pymc_rbm.defaults import climbs_alone, correlation, default_method, default_rate
+from pymc_rbm.estimators import exact
 from pymc_rbm.history import History
-from pymc_rbm.learned import restore
+from pymc_rbm.learned import restore, serialisable
 from pymc_rbm.learner import Learner, Settings
 from pymc_rbm.methods import find_method, follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.observed import observed_machines
@@ -26,8 +26,7 @@ from pymc_rbm.schedules import hold_then_fall
 __all__ = ["fit"]
 
 
-EPOCHS, MOST_ITERATIONS = 50, 1000
-"""By default: of stochastic methods, and of L-BFGS, which ends by itself."""
+EPOCHS, MOST_ITERATIONS = 50, 1000  # by default: of stochastic methods, and of L-BFGS, which ends by itself
 
 
 def fit(
@@ -72,7 +71,7 @@ def fit(
         Passes over the data, each in a fresh random order without replacement. Default: 50. But where this, ``method``,
         ``optimizer``, ``learning_rate``, ``sweeps`` and ``resume`` are all left out, and log Z is a sum over at most
         ``chains`` states (mixtures, up to six binary units on one side) or all units are Gaussian, the exact maximum is
-        climbed to: ``method="exact", optimizer="lbfgs"``, at most 1,000 iterations (`defaults.climbs_alone`).
+        climbed to, by ``method="exact", optimizer="lbfgs"`` in at most 1,000 iterations (`defaults.climbs_alone`).
     method : {"pcd", "cd", "fpcd", "pt", "ucd", "exact"} or estimator, optional
         Persistent contrastive divergence (`estimators.persistent`), contrastive divergence (``contrastive``: restarted
         at the data in each iteration; biased, no chains to diagnose), fast PCD (``fast_persistent``), PCD with
@@ -84,7 +83,7 @@ def fit(
     batch_size : int or None, default 100
         Rows per iteration; None takes all rows. An epoch's rows are split evenly, so batches may be a little smaller.
     chains : int, default 100
-        Number of persistent chains, whose current states are the particles. Their number need not match the batch.
+        Persistent chains, whose current states are the particles. Their number need not match the batch.
     sweeps : int or "auto", optional
         Sweeps of every chain per iteration. "auto" starts with one and follows the measured autocorrelation of the
         particles' slowest functional, so that each iteration brings at least a fifth of ``chains`` in independent
@@ -116,7 +115,8 @@ def fit(
         How often each row counts, at least 0; a weight of 2 is a row that stands there twice.
     start : dict, optional
         Start values by name of free variable. By default a variable used as b, or as a term of it, starts at the data's
-        log-odds, W at Normal(0, 0.1/√visible), c at zero, others at PyMC's initial point.
+        log-odds, W at Normal(0, 0.1/√visible), c at zero, others at PyMC's initial point; mixtures (one hidden unit)
+        start at the groups of k-means.
     resume : DataTree, optional
         What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
         (parameters, particles, optimiser's memory, generator) for ``epochs`` more. ``start`` and ``random_seed`` do not
@@ -186,12 +186,10 @@ def fit(
 
     Priors are the regularisers. ``pm.Normal`` on W is weight decay, ``pm.Laplace`` favours zeros, a group prior such as
     ``pm.Normal("W", 0, pm.HalfNormal("scale", dims="unit"))`` switches whole hidden units off, and a sparsity target
-    is a Potential, in nats for all rows: ``pm.Potential("sparse", -strength * ((pmr.conditional_hidden(data, W,
-    c).mean(0) - 0.05) ** 2).sum())``. A hierarchical scale is learned at the mode of the joint density, which exists
-    only where the scale's prior keeps it away from zero.
+    is a Potential of ``pmr.conditional_hidden(data, W, c)``, in nats for all rows. A hierarchical scale is learned at
+    the mode of the joint density, which exists only where the scale's prior keeps it away from zero.
 
-    Where the rate is high for the data, single iterates are noisy and their average is not: on bars and stripes with 16
-    hidden units and a constant rate the last iterate ends 1 nat below the bound, the average 0.02 (`averaged`).
+    Where the rate is high for the data, single iterates are noisy and their average is not (`averaged`).
 
     References
     ----------
@@ -215,10 +213,8 @@ def fit(
     observed = observed_machines(model, row_weights)
     if not told and climbs_alone(model, observed, chains):
         epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
-    correlations = [correlation(x) for x in observed]
-    by_row = [x.name for x in observed if x.by_row]
-    mixtures = all(is_mixture(x, chains) for x in observed)
-    estimator = estimator or (default_method(correlations, mixtures) if mixtures or not by_row else persistent)
+    correlations, by_row = [correlation(x) for x in observed], [x.name for x in observed if x.by_row]
+    estimator = estimator or default_method(correlations, observed, chains)
     climbs = _climbs(optimizer, estimator, learning_rate)
     if by_row and not shares_chains(estimator):
         raise ValueError(
@@ -238,7 +234,7 @@ def fit(
     _check_resume(resume, name_of(estimator))
     moves = None if climbs else optimizer or pm.sgd
     settings = Settings(estimator, chains, number, moves, max_gradient_norm, centred, compile_kwargs or {})  # type: ignore[arg-type]
-    learner = Learner(model, observed, settings, start, _serialisable(random_seed))
+    learner = Learner(model, observed, settings, start, serialisable(random_seed))
     if number is None and (chains < 2 or not learner.persistent):
         raise ValueError('sweeps="auto" measures persistent chains, at least two: not available here. Give a number.')
     history = History([x.name for x in observed]) if resume is None else restore(learner, resume)
@@ -300,11 +296,3 @@ def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:
 def _check_resume(resume: xr.DataTree | None, method: str) -> None:
     if resume is not None and resume.attrs.get("method") not in (None, method):
         raise ValueError(f"`resume` learned with {resume.attrs['method']!r}, this call asks for {method!r}.")
-
-
-def _serialisable(random_seed: Any) -> np.random.Generator:
-    """A generator whose state goes into files as text; others' are arrays."""
-    rng = np.random.default_rng(random_seed)
-    if isinstance(rng.bit_generator, np.random.PCG64):
-        return rng
-    return np.random.Generator(np.random.PCG64(rng.integers(2**63)))

@@ -72,8 +72,7 @@ class Coupling:
 class Machine:
     """Layers and couplings. Parameters and states may be arrays or symbolic; results are symbolic.
 
-    Batch axes come first in states and parameters and broadcast against each other. Layer 0 is the
-    visible one.
+    Batch axes come first in states and parameters and broadcast against each other. Layer 0 is the visible one.
     """
 
     layers: tuple[Layer, ...]
@@ -107,11 +106,11 @@ class Machine:
 
         With ``rows``, each row of a state has biases of its own.
         """
-        inputs = [pt.vector(dtype=dtype) for _ in self.parameters]
-        for i in range(len(self.layers) if rows else 0):
-            inputs[i] = pt.matrix(dtype=dtype)
-        for i in range(len(self.couplings)):
-            inputs[len(self.layers) + i] = pt.matrix(dtype=dtype)
+        n, m = len(self.layers), len(self.layers) + len(self.couplings)
+        inputs = [
+            pt.matrix(dtype=dtype) if i in range(0 if rows else n, m) else pt.vector(dtype=dtype)
+            for i in range(len(self.parameters))
+        ]
         return self.with_parameters(inputs), inputs
 
     @property
@@ -148,11 +147,11 @@ class Machine:
         hidden units first and a draw ends with the visible ones.
         """
         blocks: list[list[int]] = []
+        coupled = {frozenset((c.first, c.second)) for c in self.couplings}
         for layer in reversed(range(len(self.layers))):
-            for block in blocks:
-                if not any({layer, other} <= {c.first, c.second} for c in self.couplings for other in block):
-                    block.append(layer)
-                    break
+            apart = [block for block in blocks if coupled.isdisjoint(frozenset((layer, other)) for other in block)]
+            if apart:
+                apart[0].append(layer)
             else:
                 blocks.append([layer])
         return blocks
@@ -191,13 +190,9 @@ class Machine:
 
     def energy(self, state: State) -> TensorVariable:
         """Return ``E(x)`` of a joint state of all layers, one value a row."""
-        weights_dtype = pt.as_tensor(self.layers[0].bias).dtype
-        energy = pt.as_tensor(0.0, dtype=weights_dtype)
-        for layer, x in zip(self.layers, state, strict=True):
-            energy = energy + layer.energy(pt.as_tensor(x).astype(weights_dtype))
-        for c in self.couplings:
-            energy = energy - self.product(c, state)
-        return energy
+        dtype = pt.as_tensor(self.layers[0].bias).dtype
+        own = [layer.energy(pt.as_tensor(x).astype(dtype)) for layer, x in zip(self.layers, state, strict=True)]
+        return sum(own, pt.as_tensor(0.0, dtype=dtype)) - sum(self.product(c, state) for c in self.couplings)
 
     def product(self, c: Coupling, state: State) -> TensorVariable:
         """``xᵀWx'`` of a coupling's two layers; half of that where they are one, which counts each pair once."""
@@ -316,6 +311,4 @@ def check_alone(target: Any, what: str) -> None:
 def _times(x: Any, weights: TensorVariable) -> TensorVariable:
     """Return ``xᵀ weights`` over the last axis of ``x``, with batch axes on either side."""
     x = pt.as_tensor(x).astype(weights.dtype)
-    if weights.ndim == 2:
-        return pt.dot(x, weights)
-    return (x[..., None, :] @ weights)[..., 0, :]
+    return pt.dot(x, weights) if weights.ndim == 2 else (x[..., None, :] @ weights)[..., 0, :]

@@ -12,6 +12,7 @@ column of W changes nothing.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,22 @@ import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 
+from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.finite_units import Categorical
 from pymc_rbm.functionals import numeric
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, machine_of, restricted
 from pymc_rbm.real_units import Gaussian
+from pymc_rbm.units import Unit
 
-__all__ = ["mixture_machine", "mixture_parameters"]
+__all__ = ["is_mixture", "mixture_machine", "mixture_of_groups", "mixture_parameters"]
+
+
+def is_mixture(machine: Machine) -> bool:
+    """Whether the hidden layer is a single unit with finitely many values, which are the components."""
+    if len(machine.layers) != 2 or not machine.layers[HIDDEN].unit.finite:
+        return False
+    size = sizes_of(machine)[HIDDEN]
+    return size is not None and machine.layers[HIDDEN].unit.count(size) == 1
 
 
 def mixture_parameters(target: Any, learned: Any = None) -> xr.Dataset:
@@ -88,3 +99,30 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
     W = (means - b).T
     c = np.log(weights) - ((means**2 - b**2) / (2 * sigma**2)).sum(1)
     return restricted(W, b, c - c.mean(), Gaussian(np.broadcast_to(sigma, b.shape)), Categorical(len(weights)))
+
+
+def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, k: int, seed: int) -> Machine:
+    """Return the mixture with a component for each of k groups of rows that k-means finds: where learning starts.
+
+    From W near zero all components start alike, and one of them may be given up before it has found its rows. Means are
+    shrunk to that of all rows by one row. Of units with a σ, ``unit`` holds it, or None: then that within the groups.
+    """
+    from sklearn.cluster import KMeans
+
+    spread = rows.std(0)
+    spread = np.where(spread > 0, spread, 1.0)
+    with warnings.catch_warnings():  # there may be less than k different rows
+        warnings.simplefilter("ignore")
+        groups = KMeans(k, n_init=5, random_state=seed).fit(rows / spread, sample_weight=weights).labels_
+    inside = weights[:, None] * np.eye(k)[groups]
+    counts, mean = inside.sum(0), (weights @ rows + unit.middle) / (weights.sum() + 1)
+    means = (inside.T @ rows + mean) / (counts + 1)[:, None]
+    if unit.parameters and unit.parameters[0] is None:
+        within = np.sqrt(weights @ (rows - means[groups]) ** 2 / weights.sum())
+        unit = unit.with_parameters([np.maximum(within, 1e-3 * spread)])
+    fields = unit.bias_of_mean(means)
+    b = fields.mean(0)
+    machine = restricted((fields - b).T, b, np.zeros(k), unit, Categorical(k))
+    shares = np.log((counts + 1) / (counts.sum() + k))
+    c = shares + machine.free_energy(pt.eye(k), HIDDEN).eval(mode="FAST_COMPILE")
+    return restricted((fields - b).T, b, c - c.mean(), unit, Categorical(k))

@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor
+from pytensor.graph.basic import Constant
 from pytensor.scalar.basic import Add
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.lookup import plain, rbm_behind
-from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.mixture import is_mixture, mixture_of_groups
 from pymc_rbm.observed import Observed, learned_variables
 from pymc_rbm.random_variables import HiddenRV
 
@@ -107,7 +110,8 @@ def start_values(
 
     A variable that *is* an RBM's b starts where independent units have the data's means (for binary ones: log-odds),
     one that is its c at zero, one that is its W at Normal(0, 0.1/√visible), so that the fields on hidden units differ
-    by about 0.1 at any size, one that is a σ of its visible units at the data's standard deviations. Others start where
+    by about 0.1 at any size, one that is a σ of its visible units at the data's standard deviations. Mixtures start
+    from groups of rows (`mixture.mixture_of_groups`). Others start where
     ``pm.sample`` would, and ``start`` overrides all of it. Where W is an expression, its ingredients get
     Normal(0, 0.01) added: at W = 0 exactly all hidden units would stay alike.
     """
@@ -115,7 +119,9 @@ def start_values(
     point = dict(model.initial_point(random_seed=seed))
     direct: set[str] = set()
     for x in observed:
-        for rv, value in zip(intercepts(model, x), (None, x.bias, 0.0), strict=False):
+        groups = _groups(model, x, seed)
+        starts = (None, x.bias, 0.0) if groups is None else (groups.couplings[0].weights, *groups.parameters[:2])
+        for rv, value in zip(intercepts(model, x), starts, strict=False):
             if rv is not None:
                 old = point[rv.name]
                 if value is None:
@@ -124,7 +130,8 @@ def start_values(
 
                 point[rv.name] = np.broadcast_to(np.asarray(value, old.dtype), old.shape).copy()
                 direct.add(rv.name)
-        for rv, value in _deviations(model, x):
+        own = groups.layers[VISIBLE].unit.parameters if groups is not None else ()
+        for rv, value in _deviations(model, x, own[0] if own else x.deviation):
             name = model.rvs_to_values[rv].name
             point[name] = _as_value_point(model, {rv.name: value})[name]
             direct.add(name)
@@ -137,14 +144,29 @@ def start_values(
     return {v.name: np.asarray(point[v.name]) for v in learned_variables(model)}
 
 
-def _deviations(model: pm.Model, x: Observed) -> list[tuple[TensorVariable, np.ndarray]]:
+def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:
+    """Of a mixture whose W, b and c are variables and whose data are whole, the one to start from."""
+    unit = x.machine.layers[VISIBLE].unit
+    known = isinstance(unit.parameters[0], Constant | np.ndarray | float) if unit.parameters else True
+    if not is_mixture(x.machine) or None in intercepts(model, x) or x.missing is not None:
+        return None
+    if unit.parameter_names not in ((), ("sigma",)):
+        return None
+    if unit.parameters:
+        sigma = unit.parameters[0]
+        unit = unit.with_parameters([getattr(sigma, "data", sigma) if known else None])
+    k = sizes_of(x.machine)[HIDDEN] or 0
+    return mixture_of_groups(x.rows[x.spread].astype("float64"), x.weights[x.spread], unit, k, seed)
+
+
+def _deviations(model: pm.Model, x: Observed, deviation: np.ndarray) -> list[tuple[TensorVariable, np.ndarray]]:
     """Variables that are the σ of visible units, each with the data's: before W has grown, that is all there is."""
     unit, found = x.machine.layers[VISIBLE].unit, []
     for key, p in zip(unit.parameter_names, unit.parameters, strict=True):
         factors = [plain(p), *map(plain, p.owner.inputs if p.owner else ())]  # a scalar is multiplied by ones
         for rv in {y for y in factors if y in model.free_RVs and key == "sigma"}:
             size = tuple(rv.shape.eval())
-            found.append((rv, x.deviation if size else np.asarray(np.sqrt((x.deviation**2).mean()))))
+            found.append((rv, deviation if size else np.asarray(np.sqrt((deviation**2).mean()))))
     return found
 
 

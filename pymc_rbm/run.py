@@ -82,7 +82,8 @@ class Run:
                 whole = self._epoch(epoch, interrupt)
                 if not np.isfinite(self.history.last_gap):
                     raise FloatingPointError(
-                        f"The parameters are not finite in epoch {epoch + 1}. Lower learning_rate, or give W a prior."
+                        f"The parameters are not finite in epoch {epoch + 1}. Lower learning_rate, or give "
+                        "the weights a prior (a narrower one, if they have one)."
                     )
                 if not whole:
                     return epoch, interrupt.pending

@@ -90,6 +90,9 @@ def watch_draws(idata: xr.DataTree, machine: Machine | None, name: str | None) -
     size = None if machine is None else len(machine.layers[VISIBLE].bias)
     kinds = "iu" if machine is None else np.dtype(machine.layers[VISIBLE].unit.dtype).kind
     names = [str(key) for key, x in posterior.items() if _are_states(x, size, kinds)]
+    names = [
+        x for x in names if x.removesuffix("_projection") not in set(names) - {x}
+    ]  # two real units look like theirs
     if name is None and len(names) > 1:
         raise ValueError(f"Which variable holds the visible states? name must be one of {names}.")
     if name is None:

@@ -159,3 +159,54 @@ def pair_log_joint(visible, hidden, W, b, c, units):
     left, right = layer_states(visible, units[0]), layer_states(hidden, units[1])
     table = [[lv + lh - pair_energy(visible, hidden, v, h, W, b, c) for h, lh in right] for v, lv in left]
     return left, right, np.array(table)
+
+
+# ------------------------------------------------------------------------------- any machine, entry by entry
+
+
+def families(layer):
+    """The family of each unit of a layer of a machine with numbers for parameters, and the entries that it takes."""
+    found, start = [], 0
+    for part, n in layer.unit.parts(len(layer.bias)):
+        kind = type(part).__name__.lower()
+        own = {x: np.broadcast_to(p, n) for x, p in zip(part.parameter_names, part.parameters, strict=True)}
+        for i in range(n // part.width):
+            entries = list(range(start + i * part.width, start + (i + 1) * part.width))
+            whole = {"categorical": part.width, "binomial": getattr(part, "n", None)}.get(kind)
+            numbers = tuple(x[i] for x in own.values())
+            found.append(((kind, whole if not numbers else numbers if kind == "drelu" else numbers[0]), entries))
+        start += n
+    return found
+
+
+def values_of(layer, entries=None):
+    """All values of some entries (whole units) of a layer, with the log of the weight of each in sums."""
+    units = [f for f, own in families(layer) if entries is None or set(own) <= set(entries)]
+    chosen = list(product(*map(values, units)))
+    states = np.array([[x for value, _ in each for x in value] for each in chosen], float)
+    return states, np.array([sum(w for _, w in each) for each in chosen])
+
+
+def scales(layer):
+    """What stands before each entry where it meets weights."""
+    found = np.ones(len(layer.bias))
+    for family, entries in families(layer):
+        if sigma_of(family) is not None:
+            found[entries] = 1 / sigma_of(family) ** 2
+    return found
+
+
+def log_weight(machine, v):
+    """log Σ_h exp(-E(v, h)) of one visible state, over all hidden ones; machines of one layer or of two."""
+    visible, *others = machine.layers
+    own = -sum(own_energy(f, v[entries], visible.bias[entries]) for f, entries in families(visible))
+    [coupling], s = machine.couplings, scales(visible)
+    if not others:
+        return own + sum(v[i] * s[i] * coupling.weights[i, j] * s[j] * v[j] for i in range(len(v)) for j in range(i))
+    [hidden] = others
+    states, log_p = values_of(hidden)
+    for f, entries in families(hidden):
+        log_p = log_p - np.array([own_energy(f, h[entries], hidden.bias[entries]) for h in states])
+    for j, scale in enumerate(scales(hidden)):
+        log_p = log_p + sum(v[i] * s[i] * coupling.weights[i, j] for i in range(len(v))) * scale * states[:, j]
+    return own + log_sum(list(log_p))

@@ -185,3 +185,15 @@ def test_wrong_entries_in_large_data_are_counted(monkeypatch):
     data[50, 3] = np.nan
     with pytest.raises(ValueError, match="contains NaN"):
         unit_data(data, pmr.Bernoulli())
+
+
+def test_rows_may_be_called_as_the_variable():
+    """More rows than are kept, on an axis with the name that the package would choose."""
+    data = np.tile(DATA, (200, 1))
+    with pm.Model(coords={"v_row": range(len(data)), "v_unit": range(4)}):
+        W = pm.Flat("W", shape=(4, 2))
+        pmr.RBM("v", W, pm.Flat("b", dims="v_unit"), np.zeros(2), observed=data, dims=("v_row", "v_unit"))
+        options = {"random_seed": 1, "progressbar": False, "compile_kwargs": {"mode": "FAST_COMPILE"}}
+        learned = pmr.fit(1, batch_size=None, chains=2, sweeps=1, **options)
+    assert len(data) > 1000
+    assert learned["data"]["v_rows"].shape == (1000, 4)

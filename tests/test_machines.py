@@ -1,178 +1,98 @@
-"""Everything that can be done with a machine, done with machines of all units: one row of MACHINES is one machine."""
+"""Everything that can be done with a machine, done with every machine: one row of CASES is one machine (cases.py)."""
 
-from itertools import product
+from contextlib import nullcontext
 
 import numpy as np
 import pymc as pm
+import pytensor
 import pytest
 import reference as ref
-import xarray as xr
+from cases import CASES
 
 import pymc_rbm as pmr
 
-N = 60
-RNG = np.random.default_rng(4)
+QUIET = {"progressbar": False, "random_seed": 1}
 
 
-def one_hot(labels, q):
-    return np.eye(q, dtype="int8")[labels].reshape(len(labels), -1)
+@pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")  # the quick mode asks for one
+@pytest.mark.filterwarnings("ignore:Data in v contains missing values")
+@pytest.mark.parametrize("name", CASES)
+def test_all_that_can_be_done_with_a_machine(name, tmp_path):
+    """Learn, keep, measure, sample, diagnose, inpaint. In PyTensor's quick mode, but for one: compiling costs most."""
+    case = CASES[name]()
+    quick = nullcontext() if name == "class" else pytensor.config.change_flags(mode="FAST_COMPILE")
+    with quick:
+        case.learn()
+        check_learning(case, tmp_path / "learned.nc")
+        check_log_partition(case)
+        draws = check_draws(case)
+        verdict = case.diagnose()
+        assert verdict.verdict == "mixed", str(verdict)
+        check_inpaint(case, draws)
 
 
-MACHINES = {
-    "spin-spin": (pmr.Spin(), pmr.Spin(), 2, 2 * RNG.integers(2, size=(N, 3)) - 1),
-    "categorical-gaussian": (pmr.Categorical(3), pmr.Gaussian(0.8), 2, one_hot(RNG.integers(3, size=(N, 2)), 3)),
-    "gaussian-categorical": (pmr.Gaussian([0.7, 1.1]), pmr.Categorical(3), 3, RNG.normal(1, 1, (N, 2))),
-    "binomial-bernoulli": (pmr.Binomial(4), pmr.Bernoulli(), 2, RNG.binomial(4, 0.3, (N, 2))),
-    "gaussian-gaussian": (pmr.Gaussian(0.9), pmr.Gaussian(), 1, RNG.normal(0, 1, (N, 2))),
-    "bernoulli-rectified": (pmr.Bernoulli(), pmr.Rectified(), 2, RNG.integers(2, size=(N, 3))),
-    "rectified-binomial": (pmr.Rectified(), pmr.Binomial(2), 2, abs(RNG.normal(1, 1, (N, 2)))),
-}
-machines = pytest.mark.parametrize("row", MACHINES.values(), ids=MACHINES)
+def check_learning(case, path):
+    """Learning has found more than independent units would, and what it found can be kept in a file."""
+    assert case.score() > case.independent() + 0.05
+    case.learned.to_netcdf(path)
+    machine, again = case.machine(), case.read(path)
+    assert machine.template == again.template
+    for found, given in zip(again.parameters, machine.parameters, strict=True):
+        np.testing.assert_array_equal(found, given)
 
 
-def model_of(row, **kwargs):
-    visible, hidden, n_hidden, data = row
-    with pm.Model() as model:
-        W = pm.Normal("W", 0, 0.5, shape=(data.shape[1], n_hidden))
-        b = pm.Normal("b", 0, 0.5, shape=data.shape[1])
-        c = pm.Normal("c", 0, 0.5, shape=n_hidden)
-        pmr.RBM("v", W, b, c, visible=visible, hidden=hidden, observed=data, **kwargs)
-    return model
+def check_log_partition(case):
+    """Annealing against the exact sum, and that against plain loops over visible states where they can be listed."""
+    exact = case.log_partition(method="exact").estimate
+    found = case.log_partition(method="ais", temperatures=200, **QUIET)
+    assert abs(found.estimate - exact) < 5 * found.standard_error + 1e-9
+    assert found.standard_error < 0.2
+    top = case.machine()
+    if (states := case.states_of(top)) is not None:
+        plain = ref.log_sum([ref.log_weight(top, v) + w for v, w in zip(*states, strict=True)])
+        assert exact == pytest.approx(plain, abs=1e-8)
 
 
-def hidden_entries(data, n):
-    """Data beside entries that are never observed."""
-    rest = np.zeros((len(data), n))
-    return np.ma.MaskedArray(np.c_[data, rest], np.c_[np.zeros(data.shape, bool), rest == 0])
+def check_draws(case):
+    """The chains of the step method, the vectorised chains and forward draws have one distribution."""
+    with case.generative():
+        posterior = pm.sample(400, tune=50, chains=2, cores=1, quiet=True, compute_convergence_checks=False, **QUIET)
+        prior = pm.sample_prior_predictive(case.forward, random_seed=2)
+    drawn = [case.row(x) for x in (posterior["posterior"], prior["prior"])] + case.further_draws()
+    assert {x.dtype.name for x in drawn} == {case.dtype}
+    chains, forward, *further = [x.reshape(-1, x.shape[-1]).astype(float) for x in drawn]
+    for x in (chains, *further):
+        # Independent draws against chains, whose effective size is taken to be a tenth at least.
+        error = np.sqrt(forward.var(0) / len(forward) + x.var(0) / (len(x) / 10))
+        assert (abs(x.mean(0) - forward.mean(0)) < 5 * error).all()
+    return drawn[1].reshape(len(forward), -1)
 
 
-def general():
-    """Five spins on a ring, the last one hidden."""
-    data = hidden_entries(2 * RNG.integers(2, size=(N, 4)) - 1, 1)
-    pattern = abs(np.subtract.outer(np.arange(5), np.arange(5))) % 3 == 1  # the neighbours on the ring
-    with pm.Model() as model, pytest.warns(pm.exceptions.ImputationWarning):
-        U, b = pm.Normal("U", 0, 0.5, shape=(5, 5)), pm.Normal("b", 0, 0.5, shape=5)
-        pmr.BoltzmannMachine("v", U, b, unit=pmr.Spin(), pattern=pattern, observed=data)
-    return model
-
-
-def labelled():
-    """Real and binary columns and a label, all in the visible layer."""
-    unit = pmr.Beside((pmr.Gaussian(0.9), 1), (pmr.Bernoulli(), 1), label=(pmr.Categorical(3), 3))
-    columns = RNG.normal(0, 1, (N, 1)), RNG.integers(2, size=(N, 1)), one_hot(RNG.integers(3, size=N), 3)
-    return model_of((unit, pmr.Bernoulli(), 2, np.concatenate(columns, axis=1)))
-
-
-def deep():
-    with pm.Model() as model:
-        weights = [pm.Normal(f"W{i}", 0, 0.5, shape=shape) for i, shape in enumerate([(3, 2), (2, 2)])]
-        biases = [pm.Normal(f"b{i}", 0, 0.5, shape=n) for i, n in enumerate((3, 2, 2))]
-        pmr.DeepBoltzmannMachine("v", weights, biases, observed=RNG.integers(2, size=(N, 3)))
-    return model
-
-
-# Each with entries that are to be missing, and all their states.
-WHOLE_WAY = {
-    "categorical-gaussian": (lambda: model_of(MACHINES["categorical-gaussian"]), [3, 4, 5], np.eye(3)),
-    "general": (general, [0, 4], list(product((-1, 1), repeat=2))),
-    "labelled": (labelled, [1, 2, 3, 4], [(x, *label) for x in (0, 1) for label in np.eye(3)]),
-    "deep": (deep, [0, 3, 4], list(product((0, 1), repeat=3))),
-}
-
-
-def log_weight(machine, v):
-    """log p(v) up to a constant: what is Gaussian among the visible entries is held, and hidden units sum out."""
-    if len(machine.layers) == 1:
-        b, U = machine.parameters
-        return v @ b + sum(U[i, j] * v[i] * v[j] for i in range(len(v)) for j in range(i))
-    b, c, W = machine.parameters[:3]
-    visible, hidden = (layer.unit for layer in machine.layers)
-    scaled = v.astype(float)
-    if isinstance(visible, pmr.Beside):
-        scaled[0] /= np.ravel(visible.parameters[0])[0] ** 2 if visible.parameters else 1
-    fields = [sum(scaled[i] * W[i, j] for i in range(len(v))) for j in range(len(c))]
-    if isinstance(hidden, pmr.Gaussian):  # ∫ exp((fh - (h - c)²/2) / σ²) dh
-        own = sum(f * mean + f * f / 2 for f, mean in zip(fields, c, strict=True))
-        return v @ b + own / np.ravel(hidden.parameters[0])[0] ** 2
-    return v @ b + sum(np.log1p(np.exp(f + bias)) for f, bias in zip(fields, c, strict=True))
-
-
-def stronger(machine):
-    """The machine with weights large enough to matter, zeros kept."""
-    rng, n, m = np.random.default_rng(5), len(machine.layers), len(machine.layers) + len(machine.couplings)
-    parameters = [np.asarray(p) for p in machine.parameters]
-    for i in range(n, m):
-        noise = rng.standard_normal(parameters[i].shape) * (parameters[i] != 0)
-        parameters[i] = parameters[i] + (noise + noise.T if machine.couplings[i - n].second == 0 else noise)
-    return machine.with_parameters(parameters)
-
-
-def check_inpaint(machine, rows, missing, states):
-    """Missing units of every row against all their states."""
+def check_inpaint(case, rows):
+    """Missing entries of two rows against all their values, by plain sums or quadrature."""
+    rows = case.to_inpaint(rows)
     mask = np.zeros(rows.shape, bool)
-    mask[:, missing] = True
-    masked = np.ma.masked_array(rows, mask)
-    found = pmr.inpaint(machine, None, masked, draws=1000, tune=20, random_seed=1, progressbar=False)
-    drawn = found["posterior"]["v"].values
-    assert found["convergence"]["converged"].all()
-    for i, row in enumerate(rows):
-        completed = np.repeat(row[None].astype(float), len(states), 0)
-        completed[:, missing] = states
-        log_p = np.array([log_weight(machine, v) for v in completed])
-        p = np.exp(log_p - ref.log_sum(log_p))
-        index = {tuple(x): k for k, x in enumerate(np.asarray(states, float))}
-        own = drawn[:, :, i].reshape(-1, rows.shape[1]).astype(float)
+    mask[:2, case.missing] = True
+    v, ess = case.inpaint(np.ma.masked_array(rows, mask))
+    values, weights = case.values_of_missing()
+    for i in range(2):
+        row = rows[i].astype(float)
+        own = v[:, :, i].reshape(-1, rows.shape[1]).astype(float)
         np.testing.assert_array_equal(own[:, ~mask[i]], np.broadcast_to(row[~mask[i]], own[:, ~mask[i]].shape))
-        counts = np.bincount([index[tuple(x)] for x in own[:, missing]], minlength=len(p))
-        n = min(float(found["convergence"]["ess"][i]), len(own))
+        completed = np.repeat(row[None], len(values), 0)
+        completed[:, case.missing] = values
+        log_p = weights + np.array([case.log_weight(x, i) for x in completed])
+        p, n = np.exp(log_p - ref.log_sum(log_p)), min(float(ess[i]), len(own))
+        mean = p @ completed
+        error = np.sqrt(p @ (completed - mean) ** 2 / n)
+        assert (abs(own.mean(0) - mean) < 5 * error + 1e-9).all()
+        if case.real:
+            continue
+        index = {tuple(x): k for k, x in enumerate(np.asarray(values, float))}
+        counts = np.bincount([index[tuple(x)] for x in own[:, case.missing]], minlength=len(p))
         assert ref.total_variation(counts, p) < 4 * ref.total_variation_floor(p, n)
         # The probabilities of other states are told from these.
         assert ref.total_variation(counts, np.roll(p, 1)) > 4 * ref.total_variation_floor(p, n)
-        mean = p @ completed
-        error = np.sqrt(p @ (completed - mean) ** 2 / n)
-        assert (abs(found["mean"]["v"].values[i] - mean) < 5 * error + 1e-9).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("build", "missing", "states"), WHOLE_WAY.values(), ids=WHOLE_WAY)
-def test_all_that_can_be_done_with_a_machine(build, missing, states, tmp_path):
-    model = build()
-    with model:
-        learned = pmr.fit(10, learning_rate=0.05, random_seed=1, progressbar=False)
-    learned.to_netcdf(tmp_path / "learned.nc")
-    with xr.open_datatree(tmp_path / "learned.nc") as read:
-        machine = pmr.machine_of(read.load())
-    again = pmr.machine_of(model, learned).numeric()
-    assert machine.template == again.template
-    for found, given in zip(machine.parameters, again.parameters, strict=True):
-        np.testing.assert_array_equal(found, given)
-    exact = pmr.log_partition(learned, method="exact").estimate
-    found = pmr.log_partition(model, learned, method="ais", temperatures=300, random_seed=1, progressbar=False)
-    assert abs(found.estimate - exact) < 5 * found.standard_error + 1e-9
-    # The chains of the step method, the vectorised chains and forward draws have one distribution.
-    with pmr.generative(model, learned) as free:
-        posterior = pm.sample(1000, tune=50, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True)
-        prior = pm.sample_prior_predictive(2000, random_seed=2)
-    many = pmr.sample_gibbs(learned, draws=200, tune=50, chains=20, random_seed=1, progressbar=False)
-    drawn = [np.asarray(x["v"]) for x in (posterior["posterior"], many["posterior"], prior["prior"])]
-    assert {x.dtype.name for x in drawn} == {machine.layers[0].unit.dtype}
-    means = [x.reshape(-1, x.shape[-1]).astype(float) for x in drawn]
-    for x in means[:2]:
-        # Independent draws against chains, whose effective size is taken to be a tenth at least.
-        error = np.sqrt(means[2].var(0) / len(means[2]) + x.var(0) / (len(x) / 10))
-        assert (abs(x.mean(0) - means[2].mean(0)) < 5 * error).all()
-    verdict = pmr.diagnose(many, machine, random_seed=1, progressbar=False)
-    assert verdict.verdict == "mixed", str(verdict)
-    rows = drawn[2].reshape(-1, means[2].shape[1])[:5]
-    masked = np.ma.masked_array(rows, np.isin(np.arange(rows.shape[1]), missing)[None].repeat(5, 0))
-    quick = pmr.inpaint(model, learned, masked, draws=500, tune=20, random_seed=1, progressbar=False)
-    assert quick["convergence"]["converged"].all()
-    check_inpaint(stronger(machine), rows[:2], missing, states)
-    if len(machine.layers) > 1:
-        assert pmr.hidden_mean(rows, model, learned).shape == (5, np.size(machine.layers[1].bias))
-    found = pmr.log_likelihood(model, learned, rows, log_z=exact)["log_likelihood"]["v"].values.ravel()
-    log_p = free.compile_logp(vars=[free["v"]])
-    np.testing.assert_allclose(found, [log_p({"v": row}) for row in rows], rtol=1e-8)
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
