@@ -70,7 +70,7 @@ class Repeated:
         signature = next(x.signature for x in update.overloads.values() if x.signature.args == arguments)
         source = _source(len(values), changing, moving, len(signature.return_type))
         key = sha256(source.encode()).hexdigest()
-        loop = compile_numba_function_src(source, "repeated", {"np": np}, cache_key=f"pymc_rbm_{key}")
+        loop = compile_numba_function_src(source, "repeated", dict(globals()), cache_key=f"pymc_rbm_repeated_{key}")
         loop = numba_njit(loop, final_function=True, cache=True)
         types_of_loop = (types.FunctionType(signature), *map(typeof, values))
         loop.compile(types_of_loop)
