@@ -146,7 +146,7 @@ def calibration(seeds, folder, only=None, cases=None):
                 error = result.estimate - log_z
                 # Exactly independent units leave nothing to estimate: rounding is no miss.
                 covered = low - 1e-6 <= log_z <= high + 1e-6
-                big = abs(error) > 3 * result.standard_error + 0.2
+                big = bool(abs(error) > 3 * result.standard_error + 0.2)
                 rows.append((covered, result.reliable, big, error, result.standard_error))
                 if not covered or big:
                     flag = "big miss" * big or "miss"

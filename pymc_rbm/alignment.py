@@ -7,9 +7,12 @@ as joining them, so an answer can be too cautious and cannot be too bold.
 
 from __future__ import annotations
 
-from functools import singledispatch
+from collections.abc import Callable
+from functools import partial, singledispatch
+from itertools import takewhile
 from typing import Any
 
+import pytensor.tensor as pt
 from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import io_toposort
@@ -23,25 +26,46 @@ from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, AdvancedSubtensor, Subtensor
 from pytensor.tensor.variable import TensorVariable
 
-__all__ = ["Axes", "affine_in", "axes_of", "gathered"]
+__all__ = ["Axes", "Spread", "affine_in", "axes_of", "gathered"]
 
 Axes = tuple[int | None, ...]
 """For each axis of x the axis of y along which ``y[…, i, …]`` reads only ``x[…, i, …]``; None where entries mix."""
 
 Known = dict[Variable, Axes]
 
+PIECES = Subtensor | AdvancedSubtensor | Reshape
+"""What moves entries about and leaves them as they are."""
+
+
+Spread = Callable[[TensorVariable], TensorVariable]
+"""From numbers by entry of a variable to their sums by entry of x."""
+
 
 def axes_of(x: Variable, outputs: list[Variable]) -> Known:
     """Return the `Axes` of every variable between ``x`` and ``outputs`` whose value depends on that of ``x``."""
+    return _followed(x, outputs, cut=False)[0]
+
+
+def _followed(x: Variable, outputs: list[Variable], cut: bool) -> tuple[Known, dict[Variable, Variable]]:
+    """The axes, and what they are axes of: x or, where pieces are ``cut``, a piece of x that has axes of its own."""
     known: Known = {x: tuple(range(x.ndim))}
+    roots = {x: x}
     for node in io_toposort([x], outputs):
         read = [v for v in _read(node) if v in known]
-        if read:
+        if not read:
+            continue
+        root, *others = dict.fromkeys(roots[v] for v in read)
+        if others or any(v not in _carriers(node) for v in read):  # an index, a condition
+            axes: Axes = (None,) * root.ndim
+        else:
             axes = _follow(node.op, node, known)
-            if any(v not in _carriers(node) for v in read):  # an index, a condition
-                axes = (None,) * x.ndim
-            known.update(dict.fromkeys(node.outputs, axes))
-    return known
+        known.update(dict.fromkeys(node.outputs, axes))
+        roots.update(dict.fromkeys(node.outputs, root))
+        if cut and isinstance(node.op, PIECES) and None in axes and read == [node.inputs[0]]:
+            y = node.outputs[0]
+            if None not in known[read[0]]:
+                known[y], roots[y] = tuple(range(y.ndim)), y
+    return known, roots
 
 
 def gathered(y: TensorVariable, axes: Axes) -> TensorVariable:
@@ -50,25 +74,35 @@ def gathered(y: TensorVariable, axes: Axes) -> TensorVariable:
     return y.transpose(*(sorted(axes).index(i) for i in axes)) if len(axes) > 1 else y  # type: ignore[type-var]
 
 
-def affine_in(x: Variable, output: Variable) -> Known | None:
-    """Split ``output`` into an affine function of variables that are elementwise in ``x``.
+def affine_in(x: Variable, output: Variable) -> dict[Variable, Spread] | None:
+    """Split ``output`` into an affine function of variables that are elementwise in ``x``, or in pieces of it.
 
     Returns
     -------
     dict or None
-        These variables with their `Axes`. ``output`` is then a sum of functions of single entries of ``x``. None where
-        the graph does not prove it.
+        These variables, and how numbers by entry of each are summed by entry of ``x``. ``output`` is then a sum of
+        functions of single entries of ``x``. None where the graph does not prove it.
     """
-    known, found = axes_of(x, [output]), {}
+    known, roots = _followed(x, [output], cut=True)
+    found: dict[Variable, Spread] = {}
 
     def split(y: Variable) -> bool:
         if y not in known:
             return True
         if None not in known[y]:
-            found[y] = known[y]
+            found[y] = partial(spread, y)
             return True
         read = [v for v in _read(y.owner) if v in known]
         return _is_affine(y.owner, read) and all(map(split, read))
+
+    def spread(y: Variable, values: TensorVariable) -> TensorVariable:
+        values, root = gathered(values, known[y]), roots[y]
+        if root is x:
+            return values
+        whole = root.owner.inputs[0]
+        real = pt.zeros_like(whole, dtype="float64")
+        piece = root.owner.op.make_node(real, *root.owner.inputs[1:]).outputs[0]
+        return spread(whole, pt.grad((piece * values).sum(), real))
 
     return found if split(output) else None
 
@@ -79,6 +113,8 @@ def _read(node: Apply) -> list[Variable]:
         return []
     if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Second):
         return node.inputs[1:]
+    if isinstance(node.op, CheckAndRaise):  # `corrections` says why rows may still be judged apart
+        return node.inputs[:1]
     return node.inputs
 
 
@@ -126,7 +162,6 @@ def _(op, node, known):
 @_follow.register(SpecifyShape)
 @_follow.register(CheckAndRaise)
 def _(op, node, known):
-    # Checks of parameters raise, or leave every row at -inf: `corrections` says why rows may still be judged apart.
     return known.get(node.inputs[0], _mixed(node, known))
 
 
@@ -147,6 +182,28 @@ def _(op, node, known):
         None if p is None or not whole[p] else p - sum(dropped[:p])
         for p in known.get(node.inputs[0], _mixed(node, known))
     )
+
+
+@_follow.register(AdvancedSubtensor)
+def _(op, node, known):
+    whole = [isinstance(i, slice) and i == slice(None) for i in op.idx_list]
+    if whole.count(False) > 1:
+        return _mixed(node, known)
+    whole += [True] * (node.inputs[0].ndim - len(whole))
+    extra = node.outputs[0].ndim - node.inputs[0].ndim  # axes of the index
+    where = whole.index(False)
+    return tuple(
+        None if p is None or not whole[p] else p + extra * (p > where)
+        for p in known.get(node.inputs[0], _mixed(node, known))
+    )
+
+
+@_follow.register(Reshape)
+def _(op, node, known):
+    shapes = zip(node.inputs[0].type.shape, node.outputs[0].type.shape, strict=False)
+    same = list(takewhile(lambda pair: pair[0] is not None and pair[0] == pair[1], shapes))
+    axes = known.get(node.inputs[0], _mixed(node, known))
+    return tuple(p if p is not None and p < len(same) else None for p in axes)
 
 
 @_follow.register(AdvancedIncSubtensor)

@@ -24,7 +24,7 @@ from pymc_rbm.work import Work
 
 __all__ = ["Run", "adapted", "anneal", "explored", "fitted_base", "visible_starts"]
 
-BATCH_ENTRIES = 20_000
+BATCH_ENTRIES = 70_000
 """Units times particles that are swept together: enough that the loop costs little, few enough to stop in between."""
 SEGMENT_ENTRIES = 20_000_000
 """Units times particles times temperatures between two looks at Ctrl-C: below a second."""

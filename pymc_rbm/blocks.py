@@ -17,18 +17,27 @@ from pytensor.tensor.subtensor import AdvancedIncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.alignment import affine_in
-from pymc_rbm.effects import Effect, exact_offset, log_density_by_row, slope_and_curvature, without_checks
+from pymc_rbm.colouring import unit_numbers
+from pymc_rbm.effects import (
+    MOST_ENTRIES,
+    Effect,
+    exact_offset,
+    log_density_by_row,
+    slope_and_curvature,
+    slope_and_hessian,
+    without_checks,
+)
 from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.random_variables import HiddenRV, MachineRV
 from pymc_rbm.real_units import Gaussian, Rectified
-from pymc_rbm.verification import reproduces
+from pymc_rbm.verification import is_constant, reproduces
 
 __all__ = ["Block", "blocks_of", "hidden_children", "is_hidden", "visible_kind"]
 
 MIXES_BADLY = (
-    "The real units of {0} have dependants that join them, such as a regression on {0}. BlockGibbs is exact, but may "
-    "mix so badly that 8,000 draws are worth 10 although most proposals are accepted: look at the ESS first."
+    "The real units of {0} have dependants that join them, such as a regression on {0}, with a Hessian that is unknown "
+    f"or has more than {MOST_ENTRIES:,} entries. BlockGibbs is right without it, but may mix badly: look at the ESS."
 )
 
 
@@ -49,6 +58,10 @@ class Block:
     """By layer, what `corrections` needs, where it is not."""
     units: dict[int, int] = field(default_factory=dict)
     """By layer of these, the number of units of a row."""
+    joint: set[int] = field(default_factory=set)
+    """Those of these that `joint` moves."""
+    turns: np.ndarray | None = None
+    """Where units of a proposal are coupled to each other: masks of entries that move one after the other."""
 
 
 def visible_kind(rv: Variable) -> str | None:
@@ -102,10 +115,17 @@ def _factors(model: pm.Model, rvs: list[TensorVariable]) -> dict[TensorVariable,
     Dependence is that of these graphs: a transform whose bounds depend on v makes all that reads the transformed
     variable depend on v.
     """
-    if all(is_hidden(x) and not dependants(model, x) for rv in rvs for x in dependants(model, rv)):
+    if all(_has_one_hidden_layer(model, rv) for rv in rvs):
         return {}
     terms = [*model.free_RVs, *model.observed_RVs, *model.potentials]
     return dict(zip(terms, model.logp(terms, sum=False), strict=True))
+
+
+def _has_one_hidden_layer(model: pm.Model, rv: TensorVariable) -> bool:
+    """Whether nothing depends on ``rv`` but hidden variables, of which one at most is given."""
+    children = dependants(model, rv)
+    given = [x for x in children if x in model.observed_RVs]
+    return len(given) < 2 and all(is_hidden(x) and not dependants(model, x) for x in children)
 
 
 def _visible_block(model, rv, layer, summed_out, factors) -> Block:
@@ -184,7 +204,7 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
     replacements = {old: new for _, known in layers.values() for old, new in known.items()}
     # A joined array goes first: its own missing entries vanish with it.
     terms = graph_replace(terms, replacements, strict=False)
-    own = tuple(layers[i][0] if i in layers else pt.scalar() for i in (VISIBLE, HIDDEN))
+    own = tuple(layers[i][0] if i in layers else pt.scalar() for i in range(len(block.state)))
     shapes = _shapes(model, [block.state[i] for i in layers])
     checked = {
         x: (block.machine.layers[i].unit, shape) for (i, (x, _)), shape in zip(layers.items(), shapes, strict=True)
@@ -197,24 +217,43 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
         offset = exact_offset(x, mine, unit)
         if offset is not None and reproduces(model, x, checked, mine, offset):
             block.offsets[i] = Effect(own, (offset,))
-        elif block.machine.own_coupling(i) is not None:
-            others = [x.name for x in dependants(model, block.rvs[i])]
-            raise ValueError(
-                f"{block.rvs[i].name} is a general Boltzmann machine, and the log-density of what depends on it, "
-                f"{others}, is no sum over its units. These cannot be proposed together: use a restricted machine, or "
-                "observe it."
-            )
         else:
-            if unit.quadratic and not isinstance(unit, Gaussian | Rectified):
-                raise ValueError(
-                    f"The dependants of {block.rvs[i].name} are no sum over its units, and a layer of {unit!r} has no "
-                    "corrected proposal. Use Gaussian or Rectified units alone, or finite ones."
-                )
-            if unit.quadratic and not affine_in(x, sum(term.sum() for term in without_checks(mine))):
-                warnings.warn(MIXES_BADLY.format(block.rvs[i].name), stacklevel=2)
-            outputs = (log_density_by_row(x, mine), *slope_and_curvature(x, mine, unit))
-            block.proposals[i] = Effect(own, outputs)
-            block.units[i] = checked[x][1][-1] // unit.width
+            _propose(model, block, i, mine, own, checked)
+
+
+def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, layers: dict) -> None:
+    """Add what `joint` or `corrections` needs.
+
+    The coupling of a layer of real units to itself counts as a dependant: they move together. Finite units that are
+    coupled take turns, for their fields to stay what they are while they move.
+    """
+    x, coupling = own[i], block.machine.own_coupling(i)
+    unit, shape = layers[x]
+    if len(unit.parts(shape[-1])) > 1:
+        names = [t.name for t in dependants(model, block.rvs[i])]
+        raise ValueError(
+            f"BlockGibbs cannot account for {names}, which depend on {block.rvs[i].name}, whose units are {unit!r}: "
+            "use units of one family, or observe them."
+        )
+    if unit.quadratic and coupling is not None:
+        terms = [*terms, block.machine.product(coupling, own)]
+    additive = affine_in(x, sum(term.sum() for term in without_checks(terms)))
+    simple = additive or not unit.quadratic
+    found = None if simple else slope_and_hessian(x, terms, shape)
+    if found is None:
+        if not simple:
+            warnings.warn(MIXES_BADLY.format(block.rvs[i].name), stacklevel=2)
+        found = slope_and_curvature(x, terms, unit)
+    elif is_constant(model, x, layers, found[1]):
+        found = found[0], graph_replace(found[1], {x: pt.zeros(shape, x.dtype)}, strict=False)
+    if unit.quadratic and not (additive and isinstance(unit, Gaussian | Rectified)):
+        block.joint.add(i)
+    elif coupling is not None:
+        number = unit_numbers(unit, shape[-1])
+        classes = coupling.classes or [np.flatnonzero(number == k) for k in range(number[-1] + 1)]
+        block.turns = np.array([np.isin(np.arange(shape[-1]), entries) for entries in classes])
+    block.proposals[i] = Effect(own, (log_density_by_row(x, terms), *found))
+    block.units[i] = shape[-1] // unit.width if block.turns is None else block.turns.sum(1).max() // unit.width
 
 
 def _shapes(model: pm.Model, state: list[TensorVariable]) -> list[tuple[int, ...]]:

@@ -48,7 +48,7 @@ from pymc_rbm.effects import by_unit
 from pymc_rbm.machine import Machine, State
 from pymc_rbm.units import Unit
 
-__all__ = ["caution_range", "corrected_update", "moves_per_sweep", "tuned_caution"]
+__all__ = ["accepts", "caution_range", "corrected_update", "moves_per_sweep", "tuned_caution"]
 
 TARGET = 0.5
 """Acceptance, among proposals that change something, that tuning aims at: between 0.234 (proposals that know nothing,
@@ -118,7 +118,7 @@ def corrected_update(
     log_ratio = new_density - density + (by_unit_ratio.sum(-1) if apart else by_unit_ratio.sum())
     moved = moved.any(-1) if apart else moved.any()
     log_ratio = pt.where(pt.isnan(log_ratio), -np.inf, log_ratio)  # from impossible to impossible
-    rng, accept = _accepted(log_ratio, rng)
+    rng, accept = accepts(log_ratio, rng)
     probability = pt.exp(pt.minimum(log_ratio, 0.0))
     new = pt.where(accept[..., None] if apart else accept, new, x)
     return new, rng, pt.where(moved, probability, 0.0).sum().astype("float64"), moved.sum().astype("float64")
@@ -156,7 +156,7 @@ def _chosen(unit: Unit, x: TensorVariable, caution: TensorVariable, rng: TensorV
     return rng, pt.repeat(pt.lt(u, pt.exp(-caution)), unit.width, axis=-1)
 
 
-def _accepted(log_ratio: TensorVariable, rng: TensorVariable):
+def accepts(log_ratio: TensorVariable, rng: TensorVariable):
     """Accept with probability ``min(1, exp(log_ratio))``."""
     rng, u = pt.random.uniform(size=log_ratio.shape, dtype="float64", rng=rng, return_next_rng=True)
     return rng, pt.lt(pt.log(u), log_ratio)

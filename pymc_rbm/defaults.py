@@ -1,4 +1,8 @@
-"""The method and the rate that `fit` chooses where it is not told, by how strongly the data are correlated."""
+"""The method and the rate that `fit` chooses where it is not told: by the size of the machine, then by the data.
+
+Where log Z is an exact sum that costs no more than the particles there is no need of chance. Else it matters how
+strongly the data are correlated.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pymc as pm
+from pytensor.graph.traversal import ancestors
 
-from pymc_rbm.estimators import NegativePhase, persistent
-from pymc_rbm.machine import VISIBLE
+from pymc_rbm.enumeration import cheapest_layer, sizes_of
+from pymc_rbm.estimators import NegativePhase, exact, persistent
+from pymc_rbm.lookup import rbm_behind
+from pymc_rbm.machine import HIDDEN, VISIBLE
 from pymc_rbm.observed import Observed
+from pymc_rbm.precision import is_gaussian
+from pymc_rbm.random_variables import HiddenRV
 from pymc_rbm.tempering import tempered
 
-__all__ = ["Correlation", "correlation", "curvature", "default_method", "default_rate"]
+__all__ = ["Correlation", "climbs_alone", "correlation", "curvature", "default_method", "default_rate", "is_mixture"]
 
 RATE = 0.1
 TEMPERED_RATE = 0.3
 """Tempered particles lag less. Of 0.1, 0.3, 0.5 and 2 the best for an RBM of ordered Ising spins (7x7, beta = 0.5), in
 the one or two runs each that were made."""
 POWER_ITERATIONS = 100
+MOST_ENTRIES = 2**24
+"""Of the data, and of the states that are summed over for all rows: what the exact objective holds in memory."""
 TWO_GROUPS = 5 / 9
 """Of a uniform distribution; a normal one has 1/3, two points have 1."""
 
@@ -98,8 +110,46 @@ def curvature(rows: np.ndarray) -> float:
     return value
 
 
-def default_method(found: list[Correlation]) -> Callable[..., NegativePhase]:
-    """PCD, with tempering where the data split: what plain chains cannot leave, learning cannot weigh."""
+def is_mixture(x: Observed, chains: int) -> bool:
+    """Whether the hidden layer is a single unit of at most ``chains`` values: given the data, no chain ever mixes."""
+    machine = x.machine
+    if len(machine.layers) != 2 or not machine.layers[HIDDEN].unit.finite:
+        return False
+    size = sizes_of(machine)[HIDDEN]
+    return size is not None and machine.layers[HIDDEN].unit.count(size) == 1 and _states(x) <= chains
+
+
+def climbs_alone(model: pm.Model, observed: list[Observed], chains: int) -> bool:
+    """Whether the exact maximum is there to be climbed to, at no more cost than that of following ``chains`` particles.
+
+    log Z must be a sum over at most ``chains`` states, or an integral over Gaussian units, the data complete and of
+    moderate size, and the model nothing but machines whose parameters have priors of their own: the joint density of
+    a hierarchy has no maximum in general.
+    """
+    free = [rv for rv in model.free_RVs if not isinstance(rv.owner.op, HiddenRV)]
+    alone = not model.potentials and all(rbm_behind(rv) is not None for rv in model.observed_RVs)
+    flat = not any(set(free) & set(ancestors([rv])) - {rv} for rv in free)
+    return alone and flat and all(_is_small(x, chains) for x in observed)
+
+
+def _is_small(x: Observed, chains: int) -> bool:
+    sums = _states(x) * max(n or 0 for n in sizes_of(x.machine)) * (len(x.rows) if x.by_row else 1)
+    cheap = is_gaussian(x.machine) or (_states(x) <= chains and sums <= MOST_ENTRIES)
+    return cheap and x.missing is None and x.rows.size <= MOST_ENTRIES
+
+
+def _states(x: Observed) -> float:
+    """The number of states that an exact log Z sums over."""
+    return cheapest_layer(x.machine)[1]
+
+
+def default_method(found: list[Correlation], mixtures: bool = False) -> Callable[..., NegativePhase]:
+    """PCD, with tempering where the data split: what plain chains cannot leave, learning cannot weigh.
+
+    Of mixtures the exact gradient.
+    """
+    if mixtures:
+        return exact
     return tempered if any(x.splits for x in found) else persistent
 
 

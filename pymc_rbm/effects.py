@@ -17,7 +17,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.gradient import NullTypeGradError
 from pytensor.graph.basic import Constant, Variable
-from pytensor.graph.replace import graph_replace
+from pytensor.graph.replace import graph_replace, vectorize_graph
 from pytensor.graph.traversal import ancestors, io_toposort
 from pytensor.raise_op import CheckAndRaise
 from pytensor.scalar.basic import Cast
@@ -28,7 +28,19 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.alignment import affine_in, axes_of, gathered
 from pymc_rbm.units import Unit
 
-__all__ = ["Effect", "by_unit", "exact_offset", "log_density_by_row", "slope_and_curvature", "without_checks"]
+__all__ = [
+    "MOST_ENTRIES",
+    "Effect",
+    "by_unit",
+    "exact_offset",
+    "log_density_by_row",
+    "slope_and_curvature",
+    "slope_and_hessian",
+    "without_checks",
+]
+
+MOST_ENTRIES = 4_000_000
+"""Of Hessians."""
 
 IMPOSSIBLE = -1e5
 """Log-density, next to a unit's best state, that stands for -inf: its exponential is 0, and fields stay finite."""
@@ -114,7 +126,7 @@ def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit)
         """``g_i(s)`` for all units i."""
         all_alike = pt.zeros_like(x) + pt.as_tensor(s.astype(x.dtype))[pt.arange(x.shape[-1]) % unit.width]
         values = graph_replace(list(parts), {x: all_alike.astype(x.dtype)}, strict=False)
-        by_entry = [gathered(w * e, a) for w, e, a in zip(weights, values, parts.values(), strict=True)]
+        by_entry = [spread(w * e) for w, e, spread in zip(weights, values, parts.values(), strict=True)]
         return by_unit(sum(by_entry), unit.width)
 
     g = pt.stack([table(s) for s in states], axis=-1)
@@ -140,8 +152,39 @@ def slope_and_curvature(
     except (NotImplementedError, NullTypeGradError, TypeError, ValueError):
         return zeros, zeros
     slope, curvature = graph_replace([slope, curvature], {real: x.astype("float64")}, strict=False)
-    finite = ~(pt.isnan(slope) | pt.isinf(slope) | pt.isnan(curvature) | pt.isinf(curvature))
-    return pt.where(finite, slope, 0.0), pt.where(finite, pt.maximum(curvature, 0.0), 0.0)
+    return _where_finite(slope), pt.maximum(_where_finite(curvature), 0.0)
+
+
+def slope_and_hessian(
+    x: TensorVariable, terms: Sequence[TensorVariable], shape: tuple[int, ...]
+) -> tuple[TensorVariable, TensorVariable] | None:
+    """Return ∂D/∂x and minus the Hessian: of each row where D is a sum over rows, otherwise of all entries together.
+
+    Its columns are Hessian-vector products, side by side. None where there are no derivatives, or more than
+    `MOST_ENTRIES` of them.
+    """
+    apart = log_density_by_row(x, terms).ndim == x.ndim - 1
+    n = shape[-1] if apart else int(np.prod(shape))
+    if n * np.prod(shape) > MOST_ENTRIES:
+        return None
+    real, along = (pt.tensor(dtype="float64", shape=x.type.shape) for _ in range(2))
+    try:
+        total = _on_floats(sum(term.sum() for term in without_checks(terms)), {x: real})
+        slope = pt.grad(total, real, disconnected_inputs="ignore")
+        column = pt.grad((slope * along).sum(), real, disconnected_inputs="ignore")
+        each = np.eye(n).reshape((n, *[1] * (len(shape) - 1), n) if apart else (n, *shape))
+        columns = vectorize_graph(column, {along: pt.as_tensor(np.broadcast_to(each, (n, *shape)))})
+    except (NotImplementedError, NullTypeGradError, TypeError, ValueError):
+        return None
+    if columns.ndim == x.ndim:  # a slope that does not depend on x
+        columns = pt.zeros((n, *shape))
+    hessian = pt.moveaxis(columns, 0, -1) if apart else columns.reshape((n, n))
+    slope, hessian = graph_replace([slope, -hessian], {real: x.astype("float64")}, strict=False)
+    return _where_finite(slope), _where_finite(hessian)
+
+
+def _where_finite(x: TensorVariable) -> TensorVariable:
+    return pt.where(pt.isnan(x) | pt.isinf(x), 0.0, x)
 
 
 def by_unit(x: TensorVariable, width: int) -> TensorVariable:

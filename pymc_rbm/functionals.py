@@ -43,8 +43,8 @@ def names_of(machine: Machine) -> tuple[str, ...]:
     return WITHOUT_DIRECTIONS if len(machine.layers) > 1 else WITHOUT_DIRECTIONS[:HIDDEN_MEAN]
 
 
-def numeric(machine: Machine) -> Machine:
-    """Return the machine with float64 parameters, or raise ValueError where it is not one or two coupled layers."""
+def numeric(machine: Machine, dtype: str = "float64") -> Machine:
+    """Return the machine with arrays for parameters, or raise ValueError where it is not one or two coupled layers."""
     if len(machine.layers) not in (1, 2) or len(machine.couplings) != 1:
         raise ValueError(
             f"Expected a machine of a visible and a hidden layer, or of one layer coupled to itself, got "
@@ -60,7 +60,7 @@ def numeric(machine: Machine) -> Machine:
         raise ValueError(
             f"The shapes do not fit: weights {np.shape(coupling.weights)}, biases {biases}, or they have batch axes."
         )
-    machine = machine.numeric()
+    machine = machine.numeric(dtype)
     if not all(np.isfinite(p).all() for p in machine.parameters):
         raise ValueError("The machine's parameters contain NaN or infinity.")
     check_normalisable(machine)

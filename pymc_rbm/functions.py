@@ -149,8 +149,13 @@ def _check(W: Any, b: Any, c: Any, **states: Any) -> None:
                 f"{name} has shape {shape}, but W {W_shape} has {wanted} {side} units: the last axis of {name} must "
                 f"have length {wanted}. W is (visible, hidden)."
             )
-        if not isinstance(x, Variable) and np.isnan(np.asarray(x, dtype="float64")).any():
+        if not isinstance(x, Variable) and _has_nan(np.asarray(x)):
             raise ValueError(f"{name} contains NaN.")
+
+
+def _has_nan(x: np.ndarray) -> bool:
+    whole = np.issubdtype(x.dtype, np.integer) or x.dtype == bool
+    return not whole and bool(np.isnan(x.astype("float64")).any())
 
 
 def _evaluate(formula: Callable, states: Any, parameters: Any, visible: Unit | None, hidden: Unit | None) -> Any:

@@ -8,6 +8,7 @@ and leaves ``p(x)`` invariant (Geman & Geman 1984).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.kernels.entry import as_node, is_binary_pair
-from pymc_rbm.machine import Machine, State
+from pymc_rbm.machine import VISIBLE, Machine, State
 from pymc_rbm.sites import update_classes, update_sites
 
-__all__ = ["sweep", "sweeps"]
+__all__ = ["sweep", "sweeps", "visits"]
 
 
 def sweep(
@@ -78,6 +79,34 @@ def sweeps(
     if is_binary_pair(machine):
         return as_node(_sweeps, machine, state, rng, n, clamped)
     return _sweeps(machine, state, rng, n, clamped)
+
+
+def visits(
+    machine: Machine, v: Any, rng: TensorVariable, draws: int | TensorVariable, n: int | TensorVariable
+) -> tuple[TensorVariable, TensorVariable]:
+    """Return the visible states after each ``n`` sweeps, shape (draws, …, visible), and the next rng.
+
+    Started at the visible states ``v``; the hidden ones are drawn from them.
+    """
+    definition = partial(as_node, _visits) if is_binary_pair(machine) else _visits
+    [trace], rng = definition(machine, machine.at(v), rng, n, None, draws)
+    return trace, rng
+
+
+def _visits(machine, state, rng, n, clamped, draws):
+    def draw(old, old_rng, count, *parameters):
+        inner = machine.with_parameters(parameters)
+        (new, *_), new_rng = _sweeps(inner, inner.at(old), old_rng, count, clamped)
+        return new, new_rng
+
+    trace, rng = pytensor.scan(
+        draw,
+        outputs_info=[pt.as_tensor(state[VISIBLE]).astype(machine.layers[VISIBLE].unit.dtype), rng],
+        non_sequences=[pt.as_tensor(n), *map(pt.as_tensor, machine.parameters)],
+        n_steps=draws,
+        return_updates=False,
+    )
+    return [trace], rng
 
 
 def _sweeps(

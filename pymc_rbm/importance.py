@@ -43,7 +43,7 @@ def prepared(
     machine: Machine, base_mean: np.ndarray | None, rows: np.ndarray | None, rng: np.random.Generator, work: Work
 ) -> Prepared:
     """Explore the machine from dispersed starts and fit the base to what was found, or to the data's means."""
-    path = Path(machine, tuple(np.zeros(np.shape(layer.bias)) for layer in machine.layers))
+    path = Path(machine, tuple(np.zeros_like(layer.bias) for layer in machine.layers))
     work.begin("exploring", CHAINS * CHAIN_SWEEPS)
     states = explored(path, CHAINS, CHAIN_SWEEPS, rng, work)
     fitted = fitted_base(path, states, rng, base_mean)

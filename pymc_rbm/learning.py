@@ -13,7 +13,7 @@ import xarray as xr
 from pymc.model import modelcontext
 
 from pymc_rbm.checks import whole_number
-from pymc_rbm.defaults import correlation, default_method, default_rate
+from pymc_rbm.defaults import climbs_alone, correlation, default_method, default_rate, is_mixture
 from pymc_rbm.estimators import exact, persistent
 from pymc_rbm.history import History
 from pymc_rbm.learned import restore
@@ -26,8 +26,12 @@ from pymc_rbm.schedules import hold_then_fall
 __all__ = ["fit"]
 
 
+EPOCHS, MOST_ITERATIONS = 50, 1000
+"""By default: of stochastic methods, and of L-BFGS, which ends by itself."""
+
+
 def fit(
-    epochs: int = 50,
+    epochs: int | None = None,
     *,
     method: str | Callable | None = None,
     batch_size: int | None = 100,
@@ -64,8 +68,11 @@ def fit(
 
     Parameters
     ----------
-    epochs : int, default 50
-        Passes over the data, each in a fresh random order without replacement.
+    epochs : int, optional
+        Passes over the data, each in a fresh random order without replacement. Default: 50. But where this, ``method``,
+        ``optimizer``, ``learning_rate``, ``sweeps`` and ``resume`` are all left out, and log Z is a sum over at most
+        ``chains`` states (mixtures, up to six binary units on one side) or all units are Gaussian, the exact maximum is
+        climbed to: ``method="exact", optimizer="lbfgs"``, at most 1,000 iterations (`defaults.climbs_alone`).
     method : {"pcd", "cd", "fpcd", "pt", "ucd", "exact"} or estimator, optional
         Persistent contrastive divergence (`estimators.persistent`), contrastive divergence (``contrastive``: restarted
         at the data in each iteration; biased, no chains to diagnose), fast PCD (``fast_persistent``), PCD with
@@ -73,7 +80,7 @@ def fit(
         (`coupling.unbiased`), or the exact gradient by enumeration of a side of at most 16 units (``exact``). The
         docstring of each says what it is biased for. ``functools.partial(tempered, temperatures=20)`` sets options.
         Default: "pcd"; "pt" where the data's strongest correlation splits the rows into two groups, between which plain
-        chains would not go (`defaults.Correlation`).
+        chains would not go (`defaults.Correlation`); "exact" for mixtures (one hidden unit), whose chains never mix.
     batch_size : int or None, default 100
         Rows per iteration; None takes all rows. An epoch's rows are split evenly, so batches may be a little smaller.
     chains : int, default 100
@@ -194,7 +201,8 @@ def fit(
        gradient. ICML.
     """
     model = modelcontext(model)
-    epochs, chains = whole_number("epochs", epochs), whole_number("chains", chains)
+    told = any(x is not None for x in (epochs, method, optimizer, learning_rate, sweeps, resume))
+    epochs, chains = whole_number("epochs", EPOCHS if epochs is None else epochs), whole_number("chains", chains)
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
     horizon = None if horizon is None else whole_number("horizon", horizon)
@@ -205,9 +213,12 @@ def fit(
         if callback is not None and not callable(callback):
             raise ValueError(f"{name} must be a callable that takes a LearningStatus, got {callback!r}.")
     observed = observed_machines(model, row_weights)
+    if not told and climbs_alone(model, observed, chains):
+        epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
     correlations = [correlation(x) for x in observed]
     by_row = [x.name for x in observed if x.by_row]
-    estimator = estimator or (persistent if by_row else default_method(correlations))
+    mixtures = all(is_mixture(x, chains) for x in observed)
+    estimator = estimator or (default_method(correlations, mixtures) if mixtures or not by_row else persistent)
     climbs = _climbs(optimizer, estimator, learning_rate)
     if by_row and not shares_chains(estimator):
         raise ValueError(

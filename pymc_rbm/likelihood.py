@@ -1,26 +1,24 @@
-"""Log-likelihoods with the error of log Z, conditionals, and pseudo log-likelihoods that need no log Z."""
+"""Log-likelihoods with the error of log Z, and conditionals."""
 
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pytensor
-import pytensor.tensor as pt
 import xarray as xr
-from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.checks import unit_data, whole_number
 from pymc_rbm.conditional import has_rows, log_likelihood_by_row
 from pymc_rbm.estimates import LogPartitionEstimate
-from pymc_rbm.log_partition import finite, log_partition, visible_rows
+from pymc_rbm.log_partition import finite, log_partition
 from pymc_rbm.machine import VISIBLE, Machine, machine_of
 from pymc_rbm.marginals import Marginals, marginals
+from pymc_rbm.posterior_draws import log_likelihood_of_draws, posterior_of
+from pymc_rbm.pseudo import row_coords
 from pymc_rbm.work import Work
 
-__all__ = ["log_conditional", "log_likelihood", "pseudo_log_likelihood"]
+__all__ = ["log_conditional", "log_likelihood"]
 
 
 def log_likelihood(
@@ -41,7 +39,8 @@ def log_likelihood(
     ----------
     target : Machine, RBM variable or PyMC model with one RBM
     learned : DataTree or None
-        What `fit` returned, if the parameters of ``target`` are random variables.
+        What `fit` returned, if the parameters of ``target`` are random variables; or a posterior over them, what
+        ``pm.sample`` returned.
     data : array_like, masked array or DataArray, shape (rows, visible)
         Masked entries are missing. A row then counts with the probability of what is known in it.
     log_z : LogPartitionEstimate or float, optional
@@ -90,16 +89,20 @@ def log_likelihood(
     the means of its own clamped chains: that sum is too small in expectation, by about half the square of its standard
     error, in nats, and nothing sees a mode that no particle met.
 
-    A point estimate has one "draw", for which ``az.loo`` means nothing: it needs a posterior over the weights. Where
-    log Z is exact in the graph (one side of at most 16 binary units) NUTS gives one and ``pm.compute_log_likelihood``
-    makes a group of the same form for ``az.loo`` and ``az.compare``. Larger machines compare by this function's mean
-    on held-out rows.
+    *A posterior over the weights*, as NUTS gives where log Z is exact in the graph (one side of at most 16 binary
+    units): pass it as ``learned``, and the result holds the log-likelihood of every row under every draw, with that
+    draw's own exact log Z (up to 2²⁰ states; else give ``log_z``, one number a draw), beside the posterior:
+    ``az.loo(result)`` and ``az.compare({"a": result, "b": …})`` take it as it is. A point estimate has one "draw", for
+    which ``az.loo`` means nothing: such machines compare by this function's mean on held-out rows.
 
     ``ais`` underestimates log Z in expectation, so that the mean is then too high in expectation; "reverse_ais" bounds
     it from the other side (see `log_partition`).
     """
-    machine = machine_of(target, learned)
     name = name or getattr(target, "name", None) or getattr(data, "name", None) or "v"
+    posterior = posterior_of(learned)
+    if posterior is not None:
+        return log_likelihood_of_draws(target, posterior, data, log_z, name, progressbar)
+    machine = machine_of(target, learned)
     if has_rows(machine):
         values, log_z_by_row = log_likelihood_by_row(machine, data, log_z)
         return _tree(values, 0.0, name, data, xr.Dataset({"estimate": ("row", log_z_by_row)}))
@@ -114,7 +117,7 @@ def log_likelihood(
     _warn(log_z, _spread(values))
     tree = _tree(values, log_z.standard_error, name, data, log_z.to_datatree()["estimate"].to_dataset())
     if np.ma.is_masked(data):
-        row_dim, coords = _row_coords(data, name)
+        row_dim, coords = row_coords(data, name)
         own = {"standard_error": (row_dim, sums.errors), "annealed": (row_dim, sums.annealed.astype("int8"))}
         tree["missing"] = xr.DataTree(xr.Dataset(own, coords=coords))
     return tree
@@ -133,7 +136,7 @@ def _tree(values: np.ndarray, by_log_z: float, name: str, data: Any, log_z: xr.D
         "error_of_log_z": by_log_z,
         "standard_error": float(np.hypot(by_rows, by_log_z)),
     }
-    row_dim, coords = _row_coords(data, name)
+    row_dim, coords = row_coords(data, name)
     per_row = xr.DataArray(
         values[None, None], dims=("chain", "draw", row_dim), coords={"chain": [0], "draw": [0], **coords}
     )
@@ -187,60 +190,12 @@ def log_conditional(
     rng = np.random.default_rng(random_seed)
     rest = np.ma.MaskedArray(rows.data, rows.mask | asked)
     both, without = (_summed_out(machine, x, particles, budget, rng, progressbar) for x in (rows, rest))
-    row_dim, coords = _row_coords(data, "v")
+    row_dim, coords = row_coords(data, "v")
     found = {
         "log_conditional": (row_dim, both.values - without.values),
         "standard_error": (row_dim, np.hypot(both.errors, without.errors)),
     }
     return xr.Dataset(found, coords=coords)
-
-
-def pseudo_log_likelihood(
-    target: Any,
-    learned: Any,
-    data: Any,
-    *,
-    method: str = "exact",
-    random_seed: int | np.random.Generator | None = None,
-) -> xr.DataArray:
-    """Return ``Σ_i log p(v_i | the other visible units)`` for each row: no log Z is needed, and none is implied.
-
-    Parameters
-    ----------
-    target : Machine, RBM variable or PyMC model with one RBM
-        Its visible units must have finitely many states.
-    learned : DataTree or None
-        As in `log_likelihood`.
-    data : array_like or DataArray, shape (rows, visible)
-    method : {"exact", "stochastic"}
-        "exact" sums over all visible units (Besag 1975). "stochastic" takes one unit a row, at random, times the
-        number of units: unbiased, ``visible`` times cheaper, and far noisier.
-    random_seed : int or Generator, optional
-        "stochastic" only.
-
-    Returns
-    -------
-    DataArray, shape (rows,)
-        In nats, a total over units.
-
-    Raises
-    ------
-    ValueError
-        If the data do not fit the machine, or the visible units are not finite.
-    """
-    if method not in ("exact", "stochastic"):
-        raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}.")
-    machine = finite(machine_of(target, learned))
-    rows = visible_rows(machine, data)
-    n = machine.layers[VISIBLE].unit.count(rows.shape[1])
-    conditional = _conditional_function(machine.template)
-    if method == "stochastic":
-        units = np.random.default_rng(random_seed).integers(n, size=len(rows))
-        values = n * conditional(rows, units, *machine.parameters)
-    else:
-        values = sum(conditional(rows, np.full(len(rows), i), *machine.parameters) for i in range(n))
-    row_dim, coords = _row_coords(data, "v")
-    return xr.DataArray(values, dims=row_dim, coords=coords, name="pseudo_log_likelihood")
 
 
 def _masked_rows(machine: Machine, data: Any) -> np.ma.MaskedArray:
@@ -286,22 +241,3 @@ def _finite_number(log_z: Any) -> float:
     if not isinstance(log_z, int | float | np.number) or not np.isfinite(log_z):
         raise ValueError(f"log_z must be a finite number or what pymc_rbm.log_partition returned, got {log_z!r}.")
     return float(log_z)
-
-
-def _row_coords(data: Any, name: str) -> tuple[str, dict[str, Any]]:
-    if not isinstance(data, xr.DataArray) or data.ndim != 2:
-        return f"{name}_row", {}
-    dim = str(data.dims[0])
-    return dim, {str(k): x for k, x in data.coords.items() if x.dims == (dim,)}
-
-
-def _symbols(template: Machine) -> tuple[Machine, TensorVariable, list[TensorVariable]]:
-    machine, inputs = template.symbolic()
-    return machine, pt.tensor(dtype=template.layers[VISIBLE].unit.dtype, shape=(None, None)), inputs
-
-
-@lru_cache(maxsize=16)
-def _conditional_function(template: Machine):
-    machine, v, inputs = _symbols(template)
-    unit = pt.lvector("unit")
-    return pytensor.function([v, unit, *inputs], machine.log_conditional(v, unit))

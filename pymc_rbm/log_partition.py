@@ -17,10 +17,11 @@ from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_o
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
 from pymc_rbm.machine import Machine, logsumexp, machine_of
+from pymc_rbm.paths import walkable
 from pymc_rbm.precision import check_normalisable, gaussian_log_partition, is_gaussian
 from pymc_rbm.work import Work
 
-__all__ = ["finite", "log_partition", "visible_rows"]
+__all__ = ["QUICKLY_ENUMERATED_STATES", "enumerated", "finite", "log_partition", "visible_rows"]
 
 METHODS = ("auto", "exact", "ais", "reverse_ais", "tempering", "compare")
 MAX_ENUMERATED_STATES = 2**25
@@ -136,7 +137,8 @@ def log_partition(
         float(target_error),
         whole_number("budget", budget, 1000),
     )
-    machine = finite(machine_of(target, learned))
+    given = machine_of(target, learned)
+    machine = finite(given)
     if learned is None and isinstance(target, xr.DataTree):
         learned = target
     if method in ("auto", "exact") and is_gaussian(machine):
@@ -144,11 +146,11 @@ def log_partition(
     _, states = _enumerable_layer(machine)
     with Work(progressbar) as work:
         if method == "exact" or (method == "auto" and states <= QUICKLY_ENUMERATED_STATES):
-            return LogPartitionEstimate(_enumerate(machine, work), 0.0, "exact")
+            return LogPartitionEstimate(enumerated(machine, work), 0.0, "exact")
         rows = visible_rows(machine, data) if data is not None else _learned_rows(machine, learned)
         mean = _base_mean(machine, base_mean, learned, rows if data is not None else None)
         rng = np.random.default_rng(random_seed)
-        start = prepared(machine, mean, rows, rng, work)
+        start = prepared(walkable(given), mean, rows, rng, work)
         if method == "reverse_ais":
             return reverse_ais(start, effort, rows if data is not None else None, rng, work)
         if method == "tempering":
@@ -231,7 +233,7 @@ def _enumerable_layer(machine: Machine) -> tuple[int, float]:
     return layer, count if closed else np.inf
 
 
-def _enumerate(machine: Machine, work: Work) -> float:
+def enumerated(machine: Machine, work: Work) -> float:
     """Sum over the cheapest layer in chunks of at most 2²² entries: 32 MiB an array."""
     layer, count = _enumerable_layer(machine)
     if count > MAX_ENUMERATED_STATES:

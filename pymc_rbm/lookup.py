@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 from pymc.distributions.distribution import PartialObservedRV, SymbolicRandomVariable
+from pytensor.compile.io import In
 from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Variable, equal_computations
 from pytensor.graph.replace import graph_replace
@@ -17,10 +19,12 @@ from pytensor.scalar.basic import Cast
 from pytensor.tensor.basic import AllocEmpty
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.random.op import RandomVariable
+from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import Machine, machine_of
+from pymc_rbm.posterior_draws import machines_of_draws
 from pymc_rbm.random_variables import MachineRV
 
 __all__ = ["dependants", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of"]
@@ -58,7 +62,8 @@ def _same_machine(a: TensorVariable, b: TensorVariable) -> bool:
 
 
 def _unviewed(v: Any) -> Any:
-    while getattr(v, "owner", None) is not None and isinstance(v.owner.op, ViewOp):
+    """``v`` without views; PyMC also states the shape of a masked part of a single entry."""
+    while getattr(v, "owner", None) is not None and isinstance(v.owner.op, ViewOp | SpecifyShape):
         v = v.owner.inputs[0]
     return v
 
@@ -107,21 +112,43 @@ def dependants(model: pm.Model, rv: Variable) -> list[TensorVariable]:
 
 @machine_of.register
 def _(target: TensorVariable, learned: Any = None) -> Machine:
-    machine = machine_of_rv(rbm_of(target))
-    parameters = [pt.as_tensor(p) for p in machine.parameters]
     values = {} if learned is None else learned["parameters"].dataset
+    machine, names, parameters = _parameters_function(target, values)
+    return machine.with_parameters(parameters(*(np.asarray(values[x]) for x in names)))
+
+
+@machines_of_draws.register
+def _(target: TensorVariable, posterior: Any) -> Iterator[Machine]:
+    machine, names, parameters = _parameters_function(target, posterior)
+    arrays = [posterior[x].transpose("chain", "draw", ...).values for x in names]
+    for chain in range(posterior.sizes["chain"]):
+        for draw in range(posterior.sizes["draw"]):
+            yield machine.with_parameters(parameters(*(x[chain, draw] for x in arrays)))
+
+
+@machines_of_draws.register
+def _(target: pm.Model, posterior: Any) -> Iterator[Machine]:
+    return machines_of_draws(_only_machine(target), posterior)
+
+
+def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, list[str], Any]:
+    """The machine of an RBM, and its parameters as a function of the random variables, of those in ``values``."""
+    machine = machine_of_rv(rbm_of(target))
+    graphs = [pt.as_tensor(p) for p in machine.parameters]
     random = [
-        x for x in ancestors(parameters) if x.owner and isinstance(x.owner.op, RandomVariable | SymbolicRandomVariable)
+        x for x in ancestors(graphs) if x.owner and isinstance(x.owner.op, RandomVariable | SymbolicRandomVariable)
     ]
-    known = {x: pt.constant(np.asarray(values[x.name]).astype(x.dtype)) for x in random if x.name in values}
-    parameters = graph_replace(parameters, known, strict=False)
-    missing = {x.name for x in random if x in set(ancestors(parameters))}
+    known = {x: x.type() for x in random if x.name in values}
+    graphs = graph_replace(graphs, known, strict=False)
+    missing = {x.name for x in random if x in set(ancestors(graphs))}
     if missing:
         raise ValueError(
             f"The parameters depend on random variables without a value: {sorted(map(str, missing))}. "
             "Pass `learned`, the result of pymc_rbm.fit, or fix them with pm.do."
         )
-    return machine.with_parameters(pytensor.function([], parameters, mode="FAST_COMPILE")())
+    inputs = [In(x, allow_downcast=True) for x in known.values()]
+    function = pytensor.function(inputs, graphs, mode="FAST_COMPILE", on_unused_input="ignore")
+    return machine, [x.name for x in known], function
 
 
 def named_machines(model: pm.Model) -> dict[str, TensorVariable]:
@@ -141,6 +168,10 @@ def named_machines(model: pm.Model) -> dict[str, TensorVariable]:
 
 @machine_of.register
 def _(target: pm.Model, learned: Any = None) -> Machine:
+    return machine_of(_only_machine(target), learned)
+
+
+def _only_machine(target: pm.Model) -> TensorVariable:
     found: dict[str, TensorVariable] = {}
     for name, rv in named_machines(target).items():
         if not any(_same_machine(rv, known) for known in found.values()):
@@ -150,4 +181,4 @@ def _(target: pm.Model, learned: Any = None) -> Machine:
             f"Expected a model with exactly one RBM, got {len(found)}: {list(found)}. Pass the variable, as in "
             f"model['{next(iter(found), 'v')}']."
         )
-    return machine_of(next(iter(found.values())), learned)
+    return next(iter(found.values()))

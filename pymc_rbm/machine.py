@@ -102,22 +102,27 @@ class Machine:
         """The machine without parameters: what compiled functions are kept by."""
         return self.with_parameters([None] * len(self.parameters))
 
-    def symbolic(self, rows: bool = False) -> tuple[Machine, list[TensorVariable]]:
+    def symbolic(self, rows: bool = False, dtype: str = "float64") -> tuple[Machine, list[TensorVariable]]:
         """The machine with inputs of a compiled function for parameters (those of `numeric`), and these inputs.
 
         With ``rows``, each row of a state has biases of its own.
         """
-        inputs = [pt.dvector() for _ in self.parameters]
+        inputs = [pt.vector(dtype=dtype) for _ in self.parameters]
         for i in range(len(self.layers) if rows else 0):
-            inputs[i] = pt.dmatrix()
+            inputs[i] = pt.matrix(dtype=dtype)
         for i in range(len(self.couplings)):
-            inputs[len(self.layers) + i] = pt.dmatrix()
+            inputs[len(self.layers) + i] = pt.matrix(dtype=dtype)
         return self.with_parameters(inputs), inputs
 
-    def numeric(self) -> Machine:
-        """The machine with float64 arrays for parameters, those of units with one entry for each of the layer's."""
+    @property
+    def dtype(self) -> str:
+        """float32 if all parameters are, otherwise float64."""
+        return "float32" if all(np.asarray(p).dtype == np.float32 for p in self.parameters) else "float64"
+
+    def numeric(self, dtype: str = "float64") -> Machine:
+        """The machine with arrays for parameters, those of units with one entry for each of the layer's."""
         n = len(self.layers) + len(self.couplings)
-        parameters = [np.ascontiguousarray(p, dtype="float64") for p in self.parameters]
+        parameters = [np.ascontiguousarray(p, dtype=dtype) for p in self.parameters]
         sizes = [np.shape(layer.bias) for layer in self.layers for _ in layer.unit.parameters]
         own = [np.array(np.broadcast_to(p, size)) for p, size in zip(parameters[n:], sizes, strict=True)]
         return self.with_parameters(parameters[:n] + own)
@@ -161,6 +166,10 @@ class Machine:
             total += max(inside, default=1)
         return total
 
+    def without_own_coupling(self, layer: int) -> Machine:
+        """The machine without the coupling of ``layer`` to itself."""
+        return replace(self, couplings=tuple(c for c in self.couplings if c is not self.own_coupling(layer)))
+
     def field(self, layer: int, state: State, entries: Any = None) -> TensorVariable:
         """Field on the units of ``layer``, or on some of its entries: their `inflow`, scaled."""
         unit = self.layers[layer].unit
@@ -187,10 +196,10 @@ class Machine:
         for layer, x in zip(self.layers, state, strict=True):
             energy = energy + layer.energy(pt.as_tensor(x).astype(weights_dtype))
         for c in self.couplings:
-            energy = energy - self._product(c, state)
+            energy = energy - self.product(c, state)
         return energy
 
-    def _product(self, c: Coupling, state: State) -> TensorVariable:
+    def product(self, c: Coupling, state: State) -> TensorVariable:
         """``xᵀWx'`` of a coupling's two layers; half of that where they are one, which counts each pair once."""
         sent = self._sent(c.first, state, pt.as_tensor(c.weights))
         product = (sent * self.layers[c.second].unit.scaled(pt.as_tensor(state[c.second]))).sum(-1)
@@ -209,7 +218,7 @@ class Machine:
         x = pt.as_tensor(x)
         free_energy, state, own = self.layers[layer].energy(x), self.at(x, layer), self.own_coupling(layer)
         if own is not None:
-            free_energy = free_energy - self._product(own, state)
+            free_energy = free_energy - self.product(own, state)
         for i, other in enumerate(self.layers):
             if i != layer:
                 free_energy = free_energy - other.log_normaliser(self.field(i, state))

@@ -19,9 +19,10 @@ from pytensor.compile.io import In, Out
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.gibbs import sweep
+from pymc_rbm.kernels.entry import is_binary_pair, walk_as_node
 from pymc_rbm.machine import Machine, State
 
-__all__ = ["Path", "kept_layers", "marginal_energy", "reverse_sweep"]
+__all__ = ["Path", "kept_layers", "marginal_energy", "reverse_sweep", "walkable"]
 
 States = list[np.ndarray]
 
@@ -70,6 +71,14 @@ def reverse_sweep(machine: Machine, state: State, rng: TensorVariable) -> tuple[
     return list(state), rng
 
 
+def walkable(machine: Machine) -> Machine:
+    """The machine with arrays of the type in which it is walked: its own for two binary layers, otherwise float64.
+
+    In float32 the free energies of a step are rounded, each unit's by about 10⁻⁷ of its field; sums are in float64.
+    """
+    return machine.numeric(machine.dtype if is_binary_pair(machine) else "float64")
+
+
 @dataclass(frozen=True)
 class Path:
     """A machine with numbers for parameters, and the biases of its base, one array a layer.
@@ -96,9 +105,14 @@ class Path:
         return np.ndim(self.base[0]) == 2
 
     @property
+    def dtype(self) -> str:
+        """The type of number that walks are made in, that of the parameters."""
+        return self.machine.dtype
+
+    @property
     def arguments(self) -> list[np.ndarray]:
         """Base biases and parameters, as the compiled functions take them."""
-        return [*self.base, *self.machine.parameters]
+        return [*(np.asarray(x, self.dtype) for x in self.base), *self.machine.parameters]
 
     @cached_property
     def log_z_base(self) -> Any:
@@ -131,9 +145,8 @@ class Path:
         Forward, each pair ``(β, β')`` adds ``F_β(x) - F_β'(x)`` and then sweeps at ``β'``; in reverse (``betas`` fall)
         it sweeps backwards at ``β`` and then adds the same difference.
         """
-        next_rng, increments, *states = _walk_function(self.template, self.rows, reverse)(
-            rng, betas[:-1], betas[1:], *states, *self.arguments
-        )
+        walk = _walk_function(self.template, self.rows, reverse, self.dtype)
+        next_rng, increments, *states = walk(rng, betas.astype(self.dtype), *states, *self.arguments)
         return _advance(rng, next_rng, states), increments
 
     def sweep_levels(
@@ -166,10 +179,12 @@ def _advance(rng: np.random.Generator, next_rng: np.random.Generator, states: St
     return states
 
 
-def _symbols(template: Machine, own_biases: bool = False) -> tuple[Machine, Machine, list[TensorVariable]]:
+def _symbols(
+    template: Machine, own_biases: bool = False, dtype: str = "float64"
+) -> tuple[Machine, Machine, list[TensorVariable]]:
     """Symbolic target and base, and the inputs that they are made of."""
-    base: list[TensorVariable] = [pt.dmatrix() if own_biases else pt.dvector() for _ in template.layers]
-    machine, parameters = template.symbolic(own_biases)
+    machine, parameters = template.symbolic(own_biases, dtype)
+    base = [layer.bias.type() for layer in machine.layers]
     return machine, machine.without_couplings(base), [*base, *parameters]
 
 
@@ -189,8 +204,10 @@ def _whole(template: Machine, kept: Any) -> list[Any]:
 
 
 def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any]) -> Any:
+    # Taken out of a loop, the machines of all temperatures would lie in memory side by side.
+    mode = pytensor.compile.get_default_mode().excluding("scan_push_out_seq")
     return pytensor.function(
-        [In(rng, mutable=True), *inputs], [Out(next_rng, borrow=True), *outputs], on_unused_input="ignore"
+        [In(rng, mutable=True), *inputs], [Out(next_rng, borrow=True), *outputs], on_unused_input="ignore", mode=mode
     )
 
 
@@ -252,14 +269,20 @@ def _means_function(template: Machine):
 
 
 @lru_cache(maxsize=32)
-def _walk_function(template: Machine, own_biases: bool, reverse: bool):
-    machine, _, inputs = _symbols(template, own_biases)
-    rng, before, after = pt.random.rng("rng"), pt.dvector("before"), pt.dvector("after")
-    states, n = _state_symbols(template, 2), len(template.layers)
-    kept = kept_layers(template)
+def _walk_function(template: Machine, own_biases: bool, reverse: bool, dtype: str):
+    machine, base, inputs = _symbols(template, own_biases, dtype)
+    rng, betas, states = pt.random.rng("rng"), pt.vector("betas", dtype=dtype), _state_symbols(template, 2)
+    arguments = (machine, [layer.bias for layer in base.layers], betas, states, rng, reverse)
+    increments, new, next_rng = walk_as_node(_walk, *arguments) if is_binary_pair(machine) else _walk(*arguments)
+    return _compile(rng, [betas, *states, *inputs], next_rng, [increments, *new])
+
+
+def _walk(machine: Machine, base: Any, betas: Any, states: Any, rng: Any, reverse: bool) -> tuple[Any, list[Any], Any]:
+    """What `Path.walk` says, as a graph: increments, states, rng."""
+    kept, n = kept_layers(machine), len(machine.layers)
 
     def step(beta, next_beta, *args):
-        old, rng, parameters = _whole(template, args[: len(kept)]), args[len(kept)], args[len(kept) + 1 :]
+        old, rng, parameters = _whole(machine, args[: len(kept)]), args[len(kept)], args[len(kept) + 1 :]
         inner = machine.with_parameters(parameters[n:])
         inner_base = inner.without_couplings(parameters[:n])
         here, there = inner.interpolate(inner_base, beta), inner.interpolate(inner_base, next_beta)
@@ -269,16 +292,16 @@ def _walk_function(template: Machine, own_biases: bool, reverse: bool):
         else:
             increment = marginal_energy(here, old) - marginal_energy(there, old)
             new, rng = sweep(there, old, rng)
-        return *(new[i] for i in kept), rng, increment
+        return *(new[i] for i in kept), rng, increment.astype("float64")
 
     *traces, next_rng, increments = pytensor.scan(
         step,
-        sequences=[before, after],
+        sequences=[betas[:-1], betas[1:]],
         outputs_info=[*states, rng, None],
-        non_sequences=inputs,
+        non_sequences=[*base, *map(pt.as_tensor, machine.parameters)],
         return_updates=False,
     )
-    return _compile(rng, [before, after, *states, *inputs], next_rng, [increments, *(x[-1] for x in traces)])
+    return increments, [x[-1] for x in traces], next_rng
 
 
 @lru_cache(maxsize=16)

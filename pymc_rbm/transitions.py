@@ -22,6 +22,7 @@ from pymc_rbm.corrections import caution_range, corrected_update, moves_per_swee
 from pymc_rbm.effects import Effect
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
+from pymc_rbm.joint import joint_update
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 
 __all__ = ["compile_transition"]
@@ -117,7 +118,7 @@ def _transition(block: Block, n: int, rng: TensorVariable, theta: dict[int, Tens
 
 
 def _repeated(block: Block, n: int, rng: TensorVariable, theta: dict[int, TensorVariable]):
-    """Run n sweeps of `one_move`, each of as many moves as choose every unit about once."""
+    """Run n sweeps of `one_move`, each of as many moves, of each turn, as choose every unit about once."""
     machine = block.machine
     effects = [*block.offsets.values(), *block.proposals.values()]
     given = list(dict.fromkeys(v for e in effects for v in e.given))
@@ -127,27 +128,36 @@ def _repeated(block: Block, n: int, rng: TensorVariable, theta: dict[int, Tensor
     ]
     known = [p is not None for p in machine.parameters]
     masks = [m for m in block.held if m is not None and m is not True]
+    turns = 1 if block.turns is None else len(block.turns)
 
     # Whatever is not the state enters as an explicit argument, so that it is computed once.
     def one(*args):
         rest = iter(args)
+        turn = next(rest) if turns > 1 else None
         state, inner_rng = [next(rest) for _ in first], next(rest)
         parameters = [next(rest) if is_known else None for is_known in known]
         held = [next(rest) if m is not None and m is not True else m for m in block.held]
         thetas = {layer: next(rest) for layer in theta}
         inner = dict(zip(given, rest, strict=True))
         state, inner_rng, counts = one_move(
-            replace(block, machine=machine.with_parameters(parameters), held=held), state, inner_rng, thetas, inner
+            replace(block, machine=machine.with_parameters(parameters), held=held),
+            state,
+            inner_rng,
+            thetas,
+            inner,
+            turn,
         )
         return *state, inner_rng, *counts
 
     units = [machine.layers[layer].unit for layer in theta]
     parameters = [pt.as_tensor(p) for p in machine.parameters if p is not None]
+    moves = n * turns * moves_per_sweep(units, list(theta.values()))
     results = pytensor.scan(
         one,
+        sequences=[pt.arange(moves) % turns] if turns > 1 else [],
         outputs_info=[*first, rng, *[None] * len(theta)],
         non_sequences=[*parameters, *masks, *theta.values(), *given],
-        n_steps=n * moves_per_sweep(units, list(theta.values())),
+        n_steps=moves,
         return_updates=False,
     )
     states, rng, counts = results[: len(first)], results[len(first)], results[len(first) + 1 :]
@@ -160,8 +170,9 @@ def one_move(
     rng: TensorVariable,
     theta: dict[int, TensorVariable],
     given: dict[Variable, Variable] | None = None,
+    turn: TensorVariable | None = None,
 ):
-    """Update each layer that is not held once: exactly, or by `corrected_update`."""
+    """Update each layer that is not held once: exactly, or by a corrected update of the units whose turn it is."""
     state, counts = list(state), {}
     machine = block.machine
     for layer in (layer for group in machine.blocks() for layer in group):
@@ -170,7 +181,14 @@ def one_move(
             continue
         if layer in block.proposals:
             effect = partial(block.proposals[layer], given=given)
-            state[layer], rng, *pair = corrected_update(machine, layer, state, rng, effect, theta[layer], held)
+            if layer in block.joint:
+                update, apart = joint_update, machine.without_own_coupling(layer)
+            else:
+                update, apart = corrected_update, machine
+            if turn is not None:
+                others = ~pt.as_tensor(block.turns)[turn]
+                held = others if held is None else held | others
+            state[layer], rng, *pair = update(apart, layer, state, rng, effect, theta[layer], held)
             counts[layer] = pt.stack(pair)
             continue
         offset = block.offsets[layer](state, given)[0] if layer in block.offsets else 0

@@ -14,7 +14,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.effects import IMPOSSIBLE
 from pymc_rbm.units import Unit
 
-__all__ = ["reproduces"]
+__all__ = ["is_constant", "reproduces"]
 
 POINTS = 3
 """Values of the other variables."""
@@ -36,24 +36,38 @@ def reproduces(
     The proof is that of `alignment`; this guards it against what a graph does not say (a check of parameters that fails
     for some states, overflow). Other free variables are moved from the initial point by Normal(0, 1) where real.
     """
-    rng = np.random.default_rng(0)
     total = sum(term.sum() for term in terms)
-    others = [y for y in explicit_graph_inputs([total, offset]) if y not in layers]
-    predicted = (offset * x).sum()
+    values = _evaluated(model, x, layers, [total, (offset * x).sum()])
+    return all(_agree(*np.array(pairs, dtype="float64").T) for pairs in values)
+
+
+def is_constant(
+    model: pm.Model, x: TensorVariable, layers: dict[Variable, tuple[Unit, tuple[int, ...]]], output: TensorVariable
+) -> bool:
+    """Whether ``output`` is the same at random states of ``x``, as far as rounding allows."""
+    for found in _evaluated(model, x, layers, [output]):
+        values = np.array(found, dtype="float64")
+        if not np.ptp(values, axis=0).max() <= PRECISION[config.floatX] * (1 + np.abs(values).max()):
+            return False
+    return True
+
+
+def _evaluated(model, x, layers, outputs):
+    """Values of the outputs at `STATES` states of ``x``, for each of `POINTS` values of everything else."""
+    rng, (unit_of_x, shape_of_x) = np.random.default_rng(0), layers[x]
+    others = [y for y in explicit_graph_inputs(outputs) if y not in layers]
     with model:
-        evaluate = pm.compile([*layers, *others], [total, predicted], mode="FAST_COMPILE", on_unused_input="ignore")
+        evaluate = pm.compile([*layers, *others], outputs, mode="FAST_COMPILE", on_unused_input="ignore")
     start = model.initial_point(random_seed=1)
     for k in range(POINTS):
         noise = [rng.normal(size=start[y.name].shape) * (k > 0 and "float" in y.dtype) for y in others]
         moved = [(start[y.name] + z).astype(y.dtype) for y, z in zip(others, noise, strict=True)]
         rest = {y: _random_state(unit, shape, rng) for y, (unit, shape) in layers.items()}
-        pairs = []
+        found = []
         for _ in range(STATES):
-            rest[x] = _random_state(*layers[x], rng)
-            pairs.append(evaluate(*(rest[y].astype(y.dtype) for y in layers), *moved))
-        if not _agree(*np.array(pairs, dtype="float64").T):
-            return False
-    return True
+            rest[x] = _random_state(unit_of_x, shape_of_x, rng)
+            found.append(evaluate(*(rest[y].astype(y.dtype) for y in layers), *moved))
+        yield found
 
 
 def _agree(total: np.ndarray, predicted: np.ndarray) -> bool:
@@ -72,7 +86,8 @@ def _agree(total: np.ndarray, predicted: np.ndarray) -> bool:
 def _random_state(unit: Unit, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Any state of the layer; standard normal where its values cannot be listed."""
     if unit.states is None:
-        return np.abs(rng.normal(size=shape))
+        z = rng.normal(size=shape)
+        return np.abs(z) if unit.one_sided else z
     states = np.asarray(unit.states).reshape(-1, unit.width)
     chosen = states[rng.integers(len(states), size=(*shape[:-1], shape[-1] // unit.width))]
     return chosen.reshape(shape)

@@ -5,6 +5,7 @@ import signal
 import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
+import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import reference as ref
@@ -12,7 +13,7 @@ import xarray as xr
 from scipy import stats
 
 import pymc_rbm as pmr
-from pymc_rbm import bridging, importance
+from pymc_rbm import annealing, bridging, importance
 from pymc_rbm.annealing import adapted, anneal
 from pymc_rbm.estimates import log_mean_exp, weight_diagnostics
 from pymc_rbm.machine import Coupling, Layer, Machine
@@ -351,6 +352,7 @@ def test_interrupt_returns_what_is_finished(monkeypatch):
         if len(calls) == press.at:
             signal.raise_signal(signal.SIGINT)
 
+    monkeypatch.setattr(annealing, "BATCH_ENTRIES", 20_000)
     monkeypatch.setattr(Work, "advance", press)
     press.at = 6
     result = pmr.log_partition(machine, method="ais", particles=2000, temperatures=20, random_seed=1)
@@ -365,6 +367,7 @@ def test_ctrl_c_at_any_time(method, monkeypatch):
     """Until something is finished it is an interrupt, afterwards a labelled result, and at no time a crash."""
     machine = pmr.restricted(*ref.machine(30, 25, scale=0.3))
     advance, outcomes = Work.advance, []
+    monkeypatch.setattr(annealing, "BATCH_ENTRIES", 20_000)
     for at in (1, 3, 4, 5, 6, 8, 12, 20, 40, 60):
         calls = []
 
@@ -524,16 +527,34 @@ def test_log_likelihood_of_rows_carries_the_error_of_log_z():
         pmr.log_likelihood(machine, None, data, pmr.LogPartitionEstimate(1.0, 0.1, "ais", reasons=("a reason",)))
 
 
-def test_log_likelihoods_of_posterior_draws_feed_loo():
-    W, b, c = ref.machine(4, 2, seed=1)
-    rows = np.array(ref.states(4))[[1, 3, 3, 7, 8, 8, 15, 2]]
-    rng = np.random.default_rng(1)
-    draws = [
-        pmr.log_likelihood(pmr.restricted(W + 0.1 * rng.standard_normal(W.shape), b, c), None, rows) for _ in range(60)
-    ]
-    values = xr.concat([x["log_likelihood"].to_dataset() for x in draws], "draw").assign_coords(draw=np.arange(60))
-    tree = xr.DataTree.from_dict({"log_likelihood": values, "posterior": values.rename(v="x")})
-    assert az.loo(tree).elpd == pytest.approx(float(values.v.mean(("chain", "draw")).sum()), abs=1)
+@pytest.mark.slow
+def test_a_posterior_over_weights_feeds_loo_and_compare():
+    """NUTS on weights of a small machine; each draw's rows by plain sums, then az.loo and az.compare, without glue."""
+    rows = np.tile(np.array(ref.states(4))[[1, 3, 3, 3, 12, 12, 15, 2]], (3, 1))
+    models = {}
+    for label, scale in (("coupled", 1.0), ("independent", 0.0)):
+        with pm.Model() as models[label]:
+            W = pm.Normal("W", 0, 0.5, shape=(4, 2))
+            b = pm.Normal("b", 0, 1, shape=4)
+            pmr.RBM("v", scale * W, 2 * b, np.zeros(2), observed=rows)
+    model, quiet = models["coupled"], {"progressbar": False, "compute_convergence_checks": False}
+    idata = pm.sample(300, tune=200, chains=2, cores=1, random_seed=1, model=model, **quiet)
+    tree = pmr.log_likelihood(model, idata, rows)
+    draw = idata.posterior.isel(chain=1, draw=7)
+    log_p = ref.log_p(draw.W.values, 2 * draw.b.values, np.zeros(2))
+    np.testing.assert_allclose(tree["log_likelihood/v"][1, 7], [log_p[i] for i in ref.index(rows)], atol=1e-10)
+    assert az.loo(tree).p > 0
+    compared = az.compare({"coupled": tree, "independent": pmr.log_likelihood(models["independent"], idata, rows)})
+    assert compared.index[0] == "coupled"
+    draws = tree["log_z"].estimate.values
+    given = pmr.log_likelihood(model["v"], idata, rows, draws + 1)
+    np.testing.assert_allclose(given["log_likelihood/v"], tree["log_likelihood/v"] - 1)
+    with pytest.raises(ValueError, match="one entry for each of"):
+        pmr.log_likelihood(model, idata, rows, 3.0)
+    with pytest.raises(ValueError, match="no missing entries"):
+        pmr.log_likelihood(model, idata, np.ma.masked_equal(rows, 1))
+    with pytest.raises(TypeError, match="needs an RBM variable or a PyMC model"):
+        pmr.log_likelihood(pmr.restricted(*SMALL), idata, rows)
 
 
 def test_pseudo_log_likelihood():

@@ -302,6 +302,72 @@ def test_ising_torus():
     assert found.standard_error < 0.2
 
 
+def on_bonds(bonds, K, bias):
+    """Units 0 or 1, the hidden ones on the bonds among them: one layer with the couplings of an Ising machine.
+
+    Two ends of a bond, in units of 0 and 1, meet its hidden unit with 4K each; ``bias`` is that of each end.
+    """
+    n, m = bonds.max() + 1, len(bonds)
+    U, b = np.zeros((n + m, n + m)), np.zeros(n + m)
+    for k, ends in enumerate(bonds):
+        U[n + k, ends] = U[ends, n + k] = 4 * K
+        b[n + k] = -4 * K
+        b[ends] += bias
+    return pmr.boltzmann(U, b)
+
+
+def lattice(n):
+    sites = np.arange(n * n).reshape(n, n)
+    return np.concatenate([np.stack([sites, np.roll(sites, -1, axis)], -1).reshape(-1, 2) for axis in (0, 1)])
+
+
+def test_ising_ring_of_16():
+    """Spins alone, J = ½ log cosh 2: Z = (2 cosh J)¹⁶ + (2 sinh J)¹⁶, and the correlation of neighbours."""
+    J = np.log(np.cosh(2.0)) / 2
+    machine = pmr.boltzmann(ring(16, J), np.zeros(16), pmr.Spin())
+    log_z = np.logaddexp(16 * np.log(2 * np.cosh(J)), 16 * np.log(2 * np.sinh(J)))
+    assert pmr.log_partition(machine).estimate == pytest.approx(log_z, abs=1e-10)
+    states = np.array(list(product((-1, 1), repeat=16)), "int8")
+    x = pt.bmatrix()
+    p = np.exp(-machine.free_energy(x).eval({x: states}, mode="FAST_COMPILE") - log_z)
+    assert p.sum() == pytest.approx(1, abs=1e-9)
+    assert p @ (states[:, 0] * states[:, 1]) == pytest.approx(0.5802134, abs=5e-8)
+    draws = pmr.sample_gibbs(machine, draws=500, tune=100, chains=40, random_seed=1, progressbar=False)
+    products = (lambda s: (s * np.roll(s, 1, -1)).mean(-1))(draws["posterior"]["v"].values.astype(float))
+    by_chain = products.mean(1)
+    assert abs(by_chain.mean() - 0.5802134) < 5 * by_chain.std(ddof=1) / np.sqrt(40)
+    assert abs(by_chain.mean() - np.tanh(2 * J)) > 5 * by_chain.std(ddof=1) / np.sqrt(40)  # pairs counted twice
+    found = pmr.log_partition(machine, method="ais", temperatures=200, random_seed=1, progressbar=False)
+    assert abs(found.estimate - log_z) < 5 * found.standard_error
+    assert found.standard_error < 0.1
+
+
+@pytest.mark.parametrize(("n", "log_z"), [(8, 9.615451776), (10, 14.66291143)])
+def test_ising_torus_with_a_hidden_unit_on_each_bond(n, log_z):
+    """At the critical temperature, units 0 and 1, all in one layer: the colouring finds sites and bonds."""
+    K = np.arccosh(np.exp(np.log(1 + np.sqrt(2)))) / 2  # cosh 2K = exp(2J)
+    machine = on_bonds(lattice(n), K, -2 * K)
+    assert (len(machine.layers[0].bias), len(machine.couplings[0].classes)) == (3 * n * n, 2)
+    found = pmr.log_partition(machine, method="ais", temperatures=1000, random_seed=1, progressbar=False)
+    assert abs(found.estimate - log_z) < 5 * found.standard_error
+    assert found.standard_error < 0.3
+
+
+def test_mixtures_and_five_binary_units_in_one_layer():
+    """Two Gaussian and five binary units, or one of five values: the machines of two layers, written as one."""
+    rng = np.random.default_rng(11)
+    W, b = 2 * rng.standard_normal((2, 5)), np.array([0.3, -0.2])
+    c, sigma = rng.standard_normal(5), np.array([0.6, 0.9])
+    U = np.zeros((7, 7))
+    U[:2, 2:], U[2:, :2] = W, W.T
+    for unit, log_z in ((pmr.Categorical(5), 14.3421714), (pmr.Bernoulli(), 46.80320062)):
+        both = pmr.Beside((pmr.Gaussian(sigma), 2), (unit, 5))
+        machine = pmr.boltzmann(U, np.r_[b, c], both)
+        found = pmr.log_partition(machine, method="ais", temperatures=1000, random_seed=1, progressbar=False)
+        assert abs(found.estimate - log_z) < 5 * found.standard_error, unit
+        assert found.standard_error < 0.5
+
+
 def kaufman(n, K):
     """log Z of the n x n Ising torus (Kaufman 1949)."""
     gamma = [0.0] * (2 * n)

@@ -1,106 +1,729 @@
-"""Variables that depend on an RBM's units: stationarity from exact starts, and what a broken correction looks like."""
+"""What depends on an RBM's units: transition matrices, stationarity from exact starts, and broken corrections."""
 
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import arviz as az
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
+import scipy
 
 import pymc_rbm as pmr
-from pymc_rbm import corrections, transitions
+from pymc_rbm import corrections, effects, joint, transitions
+from pymc_rbm.blocks import blocks_of
 
 W, B, C = ref.machine(4, 3, seed=21)
-STATES = np.array(ref.states(4))
-HIDDEN = np.array(ref.states(3))
 ROWS = 20_000
 FLOORS = 4
 SEEN = np.array([0.3, 1.2, -0.4, 0.6])
+MASK = np.array([True, False, True, True])
+"""True where the unit is missing; the other one is 1."""
+quick = {"compile_kwargs": {"mode": "FAST_COMPILE"}}
+
+
+@pytest.fixture
+def python():
+    """What is compiled with ``quick`` runs in Python: compiled in a moment, and one draw of many rows is as quick."""
+    with pytensor.config.change_flags(cxx=""):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def allow_imputation():
+    """PyMC's normal notice of masked data."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=pm.exceptions.ImputationWarning)
+        yield
+
+
+def normal(y, mean, sigma):
+    """Log-density but for a constant."""
+    return -((y - mean) ** 2) / (2 * sigma**2)
+
+
+def dot(a, b):
+    return sum(x * y for x, y in zip(a, b, strict=True))
 
 
 def rows(x):
     return np.tile(x, (ROWS, *[1] * np.ndim(x)))
 
 
-def normal(v):
-    pm.Normal("y", v, 0.7, observed=rows(SEEN))
+# ------------------------------------------------------------------------------------ finite units, by enumeration
 
 
-def flips(v):
-    pm.Bernoulli("y", p=0.1 + 0.7 * v, observed=rows([0, 1, 1, 0]))
+@dataclass
+class Case:
+    """A model of many rows, and the log of the joint density of one row's sampled units by plain Python."""
+
+    build: Callable
+    log_density: Callable
+    units: dict
+    corrected: int = 0
+
+    @property
+    def states(self):
+        """All joint states of a row, by variable, and their probabilities."""
+        each = list(product(*(ref.states(n) for n in self.units.values())))
+        log_p = np.array([self.log_density(*state) for state in each])
+        return [np.array(x) for x in zip(*each, strict=True)], np.exp(log_p - ref.log_sum(log_p))
+
+    def errors(self):
+        """Total variation after one draw from exact starts, in units of its Monte Carlo floor."""
+        with pm.Model() as model:
+            self.build()
+            step = pmr.BlockGibbs(rng=3, **quick)
+        assert len(step._ranges) == self.corrected
+        states, p = self.states
+        chosen = np.random.default_rng(4).choice(len(p), size=ROWS, p=p)
+        start = model.initial_point()
+        for name, x in zip(self.units, states, strict=True):
+            start[name] = x[chosen].reshape(start[name].shape).astype(start[name].dtype)
+        point, [stats] = step.step(start)
+        assert stats["accepted"] == 1 if not self.corrected else 0.2 < stats["accepted"] < 0.97
+        assert stats["flipped"] > 0.03
+        ends = np.concatenate([point[name].reshape(ROWS, -1) for name in self.units], axis=1)
+        counts = np.bincount(ref.index(ends), minlength=len(p))
+        return ref.total_variation(counts, p) / ref.total_variation_floor(p, ROWS)
 
 
-def linear(v):
-    pm.Potential("y", (v @ np.array([1.0, -2, 0.5, 1])).sum())
+LOG_P = dict(zip(ref.states(4), ref.log_p(W, B, C), strict=True))
 
 
-def total(v):
-    pm.Normal("y", v.sum(-1), 0.5, observed=np.full(ROWS, 1.7))
+def of_v(dependant, log_density, corrected=0):
+    """A case of v alone, its hidden units summed out."""
+    return Case(
+        lambda: dependant(pmr.RBM("v", W, B, C, size=ROWS)),
+        lambda v: LOG_P[v] + log_density(v),
+        {"v": 4},
+        corrected,
+    )
 
 
-def parity(v):
-    pm.Potential("y", pt.switch(pt.eq(v.sum(-1) % 2, 0), 1.5, -1.0))
+def of_both(dependant, log_density, corrected=0):
+    """A case in which h is part of the state."""
+
+    def build():
+        v = pmr.RBM("v", W, B, C, size=ROWS)
+        dependant(v, pmr.Hidden("h", v))
+
+    return Case(build, lambda v, h: log_density(v, h) - ref.energy(v, h, W, B, C), {"v": 4, "h": 3}, corrected)
 
 
+def of_masked(dependant, log_density, corrected=0):
+    def build():
+        seen = np.ma.MaskedArray(np.ones((ROWS, 4), dtype="int8"), np.tile(MASK, (ROWS, 1)))
+        dependant(pmr.RBM("v", W, B, C, observed=seen))
+
+    def full(v):
+        v = (v[0], 1, *v[1:])
+        return LOG_P[v] + log_density(v)
+
+    return Case(build, full, {"v_unobserved": 3}, corrected)
+
+
+def two_machines():
+    first, second = ref.machine(3, 2, seed=5), ref.machine(2, 2, seed=6)
+
+    def build():
+        v, w = pmr.RBM("v", *first, size=ROWS), pmr.RBM("w", *second, size=ROWS)
+        pm.Normal("y", v.sum(-1) + 2 * w.sum(-1), 0.8, observed=np.full(ROWS, 2.7))
+
+    log_p = [dict(zip(ref.states(len(m[1])), ref.log_p(*m), strict=True)) for m in (first, second)]
+    return Case(
+        build,
+        lambda v, w: log_p[0][v] + log_p[1][w] + normal(2.7, sum(v) + 2 * sum(w), 0.8),
+        {"v": 3, "w": 2},
+        corrected=2,
+    )
+
+
+def two_hidden():
+    """Two observed hidden layers of the same v."""
+    seen = (1, 0, 1), (1, 1, 0)
+
+    def build():
+        v = pmr.RBM("v", W, B, C, size=ROWS)
+        for name, h in zip("hg", seen, strict=True):
+            pmr.Hidden(name, v, observed=rows(h))
+
+    def log_density(v):
+        log_joint = [-ref.energy(v, h, W, B, C) for h in ref.states(3)]
+        return ref.log_sum(log_joint) + sum(-ref.energy(v, h, W, B, C) - ref.log_sum(log_joint) for h in seen)
+
+    return Case(build, log_density, {"v": 4}, corrected=1)
+
+
+WEIGHTS = np.array([1.0, -2, 0.5])
 CASES = {
-    normal: (0, lambda s: -sum((y - x) ** 2 for x, y in zip(s, SEEN, strict=True)) / (2 * 0.49)),
-    flips: (
-        0,
-        lambda s: sum(np.log(0.1 + 0.7 * x if y else 0.9 - 0.7 * x) for x, y in zip(s, [0, 1, 1, 0], strict=True)),
+    "v": of_v(
+        lambda v: pm.Normal("y", v, 0.7, observed=rows(SEEN)),
+        lambda v: sum(normal(y, x, 0.7) for x, y in zip(v, SEEN, strict=True)),
     ),
-    linear: (0, lambda s: s[0] - 2 * s[1] + 0.5 * s[2] + s[3]),
-    total: (1, lambda s: -((1.7 - sum(s)) ** 2) / (2 * 0.25)),
-    parity: (1, lambda s: 1.5 if sum(s) % 2 == 0 else -1.0),
+    "flips": of_v(
+        lambda v: pm.Bernoulli("y", p=0.1 + 0.7 * v, observed=rows([0, 1, 1, 0])),
+        lambda v: sum(np.log(0.1 + 0.7 * x if y else 0.9 - 0.7 * x) for x, y in zip(v, [0, 1, 1, 0], strict=True)),
+    ),
+    "linear": of_v(
+        lambda v: pm.Potential("y", (v @ np.array([1.0, -2, 0.5, 1])).sum()),
+        lambda v: v[0] - 2 * v[1] + 0.5 * v[2] + v[3],
+    ),
+    "slice": of_v(
+        lambda v: pm.Normal("y", pm.Deterministic("d", 2 * v[..., :3] - 1), 0.7, observed=rows(SEEN[:3])),
+        lambda v: sum(normal(y, 2 * x - 1, 0.7) for x, y in zip(v, SEEN[:3], strict=False)),
+    ),
+    "pieces": of_v(
+        lambda v: pm.Normal("y", v.reshape((ROWS, 2, 2))[:, [1, 0], 1], 0.7, observed=rows(SEEN[:2])),
+        lambda v: normal(SEEN[0], v[3], 0.7) + normal(SEEN[1], v[1], 0.7),
+    ),
+    "total": of_v(
+        lambda v: pm.Normal("y", v.sum(-1), 0.5, observed=np.full(ROWS, 1.7)),
+        lambda v: normal(1.7, sum(v), 0.5),
+        corrected=1,
+    ),
+    "parity": of_v(
+        lambda v: pm.Potential("y", pt.switch(pt.eq(v.sum(-1) % 2, 0), 1.5, -1.0)),
+        lambda v: 1.5 if sum(v) % 2 == 0 else -1.0,
+        corrected=1,
+    ),
+    "h": of_both(
+        lambda v, h: pm.Normal("y", h, 0.7, observed=rows(SEEN[:3])),
+        lambda v, h: sum(normal(y, x, 0.7) for x, y in zip(h, SEEN[:3], strict=True)),
+    ),
+    "regression on h": of_both(
+        lambda v, h: pm.Normal("y", h @ WEIGHTS, 0.6, observed=np.full(ROWS, -0.4)),
+        lambda v, h: normal(-0.4, dot(h, WEIGHTS), 0.6),
+        corrected=1,
+    ),
+    "v and h": of_both(
+        lambda v, h: pm.Potential("y", (v[..., :3] * h @ WEIGHTS).sum()),
+        lambda v, h: dot([x * y for x, y in zip(v[:3], h, strict=True)], WEIGHTS),
+    ),
+    "v and h, squared": of_both(
+        lambda v, h: pm.Normal("y", v.sum(-1) - h @ WEIGHTS, 0.9, observed=np.full(ROWS, 2.0)),
+        lambda v, h: normal(2.0, sum(v) - dot(h, WEIGHTS), 0.9),
+        corrected=2,
+    ),
+    "masked": of_masked(
+        lambda v: pm.Normal("y", v, 0.7, observed=rows(SEEN)),
+        lambda v: sum(normal(y, x, 0.7) for x, y in zip(v, SEEN, strict=True)),
+    ),
+    "masked, total": of_masked(
+        lambda v: pm.Normal("y", v.sum(-1), 0.5, observed=np.full(ROWS, 1.7)),
+        lambda v: normal(1.7, sum(v), 0.5),
+        corrected=1,
+    ),
+    "two machines": two_machines(),
+    "two hidden layers": two_hidden(),
 }
-"""Dependants of v, how many corrected layers they make, and their log-density by plain Python."""
 
 
-def errors(case):
-    """Total variation after one draw from exact starts, in units of its Monte Carlo floor; and the step, its draw."""
-    corrected, density = CASES[case]
-    p = np.exp(np.array(ref.log_p(W, B, C)) + [density(s) for s in STATES.tolist()])
-    p /= p.sum()
-    with pm.Model() as model:
-        case(pmr.RBM("v", W, B, C, size=ROWS))
-        step = pmr.BlockGibbs(rng=3)
-    assert len(step._ranges) == corrected
-    start = STATES[np.random.default_rng(4).choice(16, size=ROWS, p=p)].astype("int8")
-    point, [stats] = step.step({**model.initial_point(), "v": start})
-    assert stats["accepted"] == 1 if not corrected else 0.2 < stats["accepted"] < 0.9
-    assert stats["flipped"] > 0.05
-    counts = np.bincount(ref.index(point["v"]), minlength=16)
-    return ref.total_variation(counts, p) / ref.total_variation_floor(p, ROWS)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize("case", CASES)
 def test_stationarity(case):
-    assert errors(case) < FLOORS
+    assert CASES[case].errors() < FLOORS
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", [normal, linear], ids=lambda case: case.__name__)
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize("case", ["v", "linear", "h", "masked"])
 def test_stationarity_shows_fields_without_the_dependants(monkeypatch, case):
     right = transitions._updated
     monkeypatch.setattr(transitions, "_updated", lambda block, new: transitions.replace(right(block, new), offsets={}))
-    assert errors(case) > 2 * FLOORS
+    assert CASES[case].errors() > 2 * FLOORS
+
+
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize("case", ["parity", "two machines", "masked, total"])
+def test_stationarity_shows_a_ratio_without_the_dependants(monkeypatch, case):
+    """Acceptance by half the log-ratio."""
+    right = corrections.accepts
+    monkeypatch.setattr(corrections, "accepts", lambda log_ratio, rng: right(log_ratio / 2, rng))
+    assert CASES[case].errors() > 2 * FLOORS
+
+
+# ------------------------------------------------------------------------------------- transition matrices
+
+
+def transition_matrices(monkeypatch, build, units, turns=(None,), theta=0.5, values=(0, 1)):
+    """The exact transition matrix of one move (of each turn) of the step's own graph, and the states.
+
+    Whatever is random in it is replaced by an input, which takes all of its values, and the probability of that value
+    by the graph. Each row of the model is one start with one outcome.
+    """
+    states = list(product(*(product(values, repeat=n) for n in units.values())))
+    probabilities, forced, sizes = [], [], []
+
+    def force(size, dtype, probability):
+        forced.append(pt.tensor(dtype=dtype, shape=(None, size)))
+        sizes.append(size)
+        probabilities.append(probability(forced[-1]))
+        return forced[-1]
+
+    def sample(unit, field, rng):
+        def probability(x):
+            return (pt.exp(x * field) / sum(pt.exp(s * field) for s in unit.states)).prod(-1)
+
+        return rng, force(field.type.shape[-1], "int8", probability)
+
+    def chosen(unit, x, caution, rng):
+        p = pt.exp(-caution)
+        return rng, force(x.type.shape[-1], "bool", lambda mask: pt.where(mask, p, 1 - p).prod(-1))
+
+    def accepts(log_ratio, rng):
+        p = pt.minimum(pt.exp(log_ratio), 1.0)
+        return rng, force(1, "bool", lambda yes: pt.where(yes[:, 0], p, 1 - p))[:, 0]
+
+    def compiled(n, turn):
+        """For n rows."""
+        for each in (probabilities, forced, sizes):
+            each.clear()
+        with pm.Model() as model, monkeypatch.context() as patch:
+            build(n)
+            block = blocks_of(model, model.free_RVs)[0]
+            patch.setattr(type(block.machine.layers[-1].unit), "sample", sample)
+            patch.setattr(corrections, "_chosen", chosen)
+            patch.setattr(corrections, "accepts", accepts)
+            thetas = dict.fromkeys(block.proposals, pt.constant(np.float64(theta)))
+            end, *_ = transitions.one_move(block, block.state, pt.random.rng(), thetas, turn=turn)
+        inputs = [model.rvs_to_values[model[name]] for name in units]
+        outputs = [
+            *(x for x, start in zip(end, block.state, strict=True) if start is not None),
+            pt.prod(probabilities, 0),
+        ]
+        return pytensor.function([*inputs, *forced], outputs, mode="FAST_COMPILE", on_unused_input="ignore")
+
+    matrices = []
+    for turn in turns:
+        compiled(1, turn)
+        each = [values if x.dtype == "int8" else (0, 1) for x in forced]
+        outcomes = list(product(*(product(v, repeat=size) for v, size in zip(each, sizes, strict=True))))
+        pairs = list(product(states, outcomes))
+        function = compiled(len(pairs), turn)
+        columns = [*zip(*(start for start, _ in pairs), strict=True), *zip(*(o for _, o in pairs), strict=True)]
+        arguments = [np.array(c, dtype=x.variable.dtype) for c, x in zip(columns, function.maker.inputs, strict=True)]
+        *ends, p = function(*arguments)
+        where = {s: k for k, s in enumerate(states)}
+        matrix = np.zeros((len(states), len(states)))
+        for (start, _), *end, weight in zip(pairs, *(x.tolist() for x in ends), p, strict=True):
+            matrix[where[start], where[tuple(map(tuple, end))]] += weight
+        matrices.append(matrix)
+    return matrices, states
+
+
+TINY = ref.machine(3, 2, seed=2)
+PAIR = ref.machine(2, 2, seed=3)
+DENSE = np.array([[0, 1.2, -0.7], [1.2, 0, 0.9], [-0.7, 0.9, 0]])
+RING = np.roll(np.eye(4), 1, axis=0) + np.roll(np.eye(4), -1, axis=0)
+
+
+def restricted(n):
+    pm.Normal("y", pmr.RBM("v", *TINY, size=n).sum(-1), 0.5, observed=np.full(n, 1.7))
+
+
+def restricted_and_hidden(n):
+    v = pmr.RBM("v", *PAIR, size=n)
+    h = pmr.Hidden("h", v)
+    pm.Normal("y", v.sum(-1) - 2 * h.sum(-1), 0.9, observed=np.full(n, 0.3))
+
+
+def dense(n):
+    x = pmr.BoltzmannMachine("x", DENSE, TINY[1], size=n)
+    pm.Potential("y", pt.switch(pt.eq(x.sum(-1) % 2, 0), 1.5, -1.0))
+
+
+def ring(n):
+    x = pmr.BoltzmannMachine("x", 0.8 * RING, B, unit=pmr.Spin(), size=n)
+    pm.Normal("y", x.sum(-1), 0.9, observed=np.full(n, 1.0))
+
+
+def general(x, U, b):
+    return sum(b[i] * x[i] + sum(x[i] * U[i][j] * x[j] / 2 for j in range(len(x))) for i in range(len(x)))
+
+
+TINY_P = dict(zip(ref.states(3), ref.log_p(*TINY), strict=True))
+KERNELS = {
+    restricted: ({"v": 3}, [None], (0, 1), lambda v: TINY_P[v] + normal(1.7, sum(v), 0.5)),
+    restricted_and_hidden: (
+        {"v": 2, "h": 2},
+        [None],
+        (0, 1),
+        lambda v, h: normal(0.3, sum(v) - 2 * sum(h), 0.9) - ref.energy(v, h, *PAIR),
+    ),
+    dense: ({"x": 3}, [0, 1, 2], (0, 1), lambda x: general(x, DENSE, TINY[1]) + (-1.0 if sum(x) % 2 else 1.5)),
+    ring: ({"x": 4}, [0, 1], (-1, 1), lambda x: general(x, 0.8 * RING, B) + normal(1.0, sum(x), 0.9)),
+}
+
+
+@pytest.mark.parametrize("build", KERNELS, ids=lambda build: build.__name__)
+def test_transition_matrix(monkeypatch, build):
+    units, turns, values, log_density = KERNELS[build]
+    matrices, states = transition_matrices(monkeypatch, build, units, turns, values=values)
+    log_p = np.array([log_density(*state) for state in states])
+    p = np.exp(log_p - ref.log_sum(log_p))
+    for matrix in matrices:
+        np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-10)
+        np.testing.assert_allclose(p @ matrix, p, atol=1e-10)
+        if build is not restricted_and_hidden:  # which updates two layers in a fixed order
+            flow = p[:, None] * matrix
+            np.testing.assert_allclose(flow, flow.T, atol=1e-10)
+    once = np.linalg.multi_dot(matrices) if len(matrices) > 1 else matrices[0]
+    for row in np.linalg.matrix_power(once, 2000):
+        np.testing.assert_allclose(row, p, atol=1e-6)
+
+
+@pytest.mark.parametrize("build", KERNELS, ids=lambda build: build.__name__)
+def test_transition_matrix_shows_a_broken_correction(monkeypatch, build):
+    """Half of the dependants' log-density where the proposal leads to."""
+    units, turns, values, log_density = KERNELS[build]
+    right, calls = transitions.partial, iter(range(1000))
+
+    def broken(effect, given):
+        def outputs(state):
+            density, slope, curvature = right(effect, given=given)(state)
+            return density * (1 if next(calls) % 2 == 0 else 0.5), slope, curvature
+
+        return outputs
+
+    monkeypatch.setattr(transitions, "partial", broken)
+    matrices, states = transition_matrices(monkeypatch, build, units, turns[:1], values=values)
+    log_p = np.array([log_density(*state) for state in states])
+    p = np.exp(log_p - ref.log_sum(log_p))
+    assert np.abs(p @ matrices[0] - p).max() > 1e-3
+
+
+# ------------------------------------------------------------------------------- real units, on a grid of two
+
+
+REAL = np.array([[0.8, -0.5], [0.3, 0.6]]), np.array([0.4, -0.2]), np.array([0.2, -0.4])
+BETA = np.array([1.0, 0.7])
+CELLS, FINE = 6, 40
+REAL_ROWS = 5000
+
+
+def restricted_log_p(x, y, own):
+    """Sum over two binary hidden units; ``own`` is the log-density of a unit without them, apart from its bias."""
+    (weights, b, c), terms = REAL, []
+    for g in (0, 1):
+        for h in (0, 1):
+            fields = [b[i] + weights[i, 0] * g + weights[i, 1] * h for i in (0, 1)]
+            terms.append(own(x) + own(y) + fields[0] * x + fields[1] * y + c[0] * g + c[1] * h)
+    return np.logaddexp.reduce(terms, axis=0)
+
+
+def gaussian(x, y):
+    return restricted_log_p(x, y, lambda v: -(v**2) / 2)
+
+
+def rectified(x, y):
+    return restricted_log_p(x, y, lambda v: np.where(v > 0, -(v**2) / 2, -np.inf))
+
+
+def two_sided(x, y):
+    return restricted_log_p(x, y, lambda v: -np.where(v > 0, 1.0, 2.5) * v**2 / 2 - 0.5 * abs(v))
+
+
+def coupled(x, y):
+    return -(x**2 + y**2) / 2 + 0.6 * x * y + REAL[1][0] * x + REAL[1][1] * y
+
+
+DRELU = pmr.DReLU(1.0, 2.5, 0.5)
+MACHINES = {
+    gaussian: lambda n: pmr.RBM("v", *REAL, visible=pmr.Gaussian(), size=n),
+    rectified: lambda n: pmr.RBM("v", *REAL, visible=pmr.Rectified(), size=n),
+    two_sided: lambda n: pmr.RBM("v", *REAL, visible=DRELU, size=n),
+    coupled: lambda n: pmr.BoltzmannMachine("v", np.array([[0, 0.6], [0.6, 0]]), REAL[1], unit=pmr.Gaussian(), size=n),
+}
+
+
+def regression(v, n):
+    pm.Normal("y", v @ BETA, 0.3, observed=np.full(n, 0.8))
+
+
+def counts(v, n):
+    pm.Poisson("y", pt.exp(v @ BETA), observed=np.full(n, 3))
+
+
+def outliers(v, n):
+    pm.StudentT("y", nu=2, mu=v @ BETA, sigma=0.3, observed=np.full(n, 0.8))
+
+
+def each(v, n):
+    pm.Normal("y", v, 0.5, observed=np.tile(SEEN[:2], (n, 1)))
+
+
+LIKELIHOODS = {
+    regression: lambda x, y: normal(0.8, x + 0.7 * y, 0.3),
+    counts: lambda x, y: 3 * (x + 0.7 * y) - np.exp(x + 0.7 * y),
+    outliers: lambda x, y: -1.5 * np.log1p(((0.8 - x - 0.7 * y) / 0.3) ** 2 / 2),
+    each: lambda x, y: normal(SEEN[0], x, 0.5) + normal(SEEN[1], y, 0.5),
+}
+
+
+def errors_of_real_units(machine, dependant, caution):
+    """As `Case.errors`, counted in cells of a grid that the starts are drawn from, too; and the acceptance."""
+    edges = np.linspace(-5, 5, CELLS * FINE + 1)
+    middle, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
+    log_p = machine(middle[:, None], middle) + LIKELIHOODS[dependant](middle[:, None], middle)
+    p = np.exp(log_p - log_p.max())
+    p /= p.sum()
+    with pm.Model() as model:
+        dependant(MACHINES[machine](REAL_ROWS), REAL_ROWS)
+        step = pmr.BlockGibbs(rng=3, **quick)
+    rng = np.random.default_rng(4)
+    start = np.array(np.unravel_index(rng.choice(p.size, size=REAL_ROWS, p=p.ravel()), p.shape)).T
+    start = middle[start] + width * (rng.uniform(size=start.shape) - 0.5)
+    step.caution[:] = caution
+    point, [stats] = step.step({**model.initial_point(), "v": start})
+    # Cells of equal probability of each unit, so that all of them are met.
+    cuts = [np.searchsorted(p.sum(axis).cumsum(), np.arange(1, CELLS) / CELLS) + 1 for axis in (1, 0)]
+    cells = [np.searchsorted(edges[cut], x) for cut, x in zip(cuts, point["v"].T, strict=True)]
+    where = [np.searchsorted(cut, np.arange(len(middle)), side="right") for cut in cuts]
+    in_cells = np.zeros((CELLS, CELLS))
+    np.add.at(in_cells, (where[0][:, None], where[1]), p)
+    found = np.bincount(cells[0] * CELLS + cells[1], minlength=CELLS**2)
+    return ref.total_variation(found, in_cells.ravel()) / ref.total_variation_floor(in_cells.ravel(), REAL_ROWS), stats[
+        "accepted"
+    ]
+
+
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize(
+    "machine, dependant, caution",
+    [
+        (gaussian, regression, 0),
+        (gaussian, regression, 0.7),
+        (gaussian, counts, 0),
+        (gaussian, outliers, 0.7),
+        (rectified, regression, 0.7),
+        (two_sided, each, 0),
+        (coupled, regression, 0),
+        (coupled, outliers, 0.7),
+    ],
+)
+def test_real_units(machine, dependant, caution):
+    error, accepted = errors_of_real_units(machine, dependant, caution)
+    assert error < FLOORS
+    if dependant is regression and machine is not rectified:  # the conditional is Gaussian
+        np.testing.assert_allclose(accepted, 1, atol=1e-9)
+    else:
+        assert 0.05 < accepted < 0.97
+
+
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize("machine, dependant", [(gaussian, outliers), (rectified, regression)])
+def test_real_units_show_a_missing_correction(monkeypatch, machine, dependant):
+    right = joint.accepts
+    monkeypatch.setattr(joint, "accepts", lambda log_ratio, rng: right(0 * log_ratio, rng))
+    assert errors_of_real_units(machine, dependant, 0)[0] > 1.5 * FLOORS
+
+
+GIVEN = (1, 0)
+"""The hidden units."""
+OWN = {
+    gaussian: lambda v: -(v @ v) / 2,
+    rectified: lambda v: -(v @ v) / 2,
+    two_sided: lambda v: -(np.where(v > 0, 1.0, 2.5) * v**2 / 2 + 0.5 * abs(v)).sum(),
+}
+
+
+def numerically(machine, dependant, v, step):
+    """Log target, and centre and covariance of the proposal: derivatives by differences. Units may have signs."""
+    positive = abs if machine is rectified else lambda v: v
+    fields = REAL[0] @ GIVEN + REAL[1]
+
+    def effect(v):
+        return LIKELIHOODS[dependant](*positive(v))
+
+    def target(v):
+        return OWN[machine](positive(v)) + fields @ positive(v) + effect(v)
+
+    def slope(f, v, by=1e-5):
+        return np.array([(f(v + by * e) - f(v - by * e)) / (2 * by) for e in np.eye(2)])
+
+    hessian = slope(lambda v: slope(effect, v, 1e-4), v, 1e-4)
+    values, vectors = np.linalg.eigh(np.eye(2) - (hessian + hessian.T) / 2)
+    precision = (vectors * (values if values.min() > 0 else np.maximum(abs(values), 1))) @ vectors.T
+    covariance = np.linalg.inv(precision)
+    return target(v), v + step * covariance @ slope(target, v), step * (2 - step) * covariance
+
+
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize("dependant", [regression, counts, outliers])
+@pytest.mark.parametrize("machine", [gaussian, rectified, two_sided])
+def test_acceptance_of_real_units(monkeypatch, machine, dependant):
+    """Proposal and ratio, from which detailed balance follows, at states on all sides of the likelihood's ridge."""
+    captured, theta, n = {}, 0.4, 25
+
+    def accepts(log_ratio, rng):
+        captured["log_ratio"] = log_ratio
+        return rng, pt.ones_like(log_ratio, dtype="bool")
+
+    def normal(size, dtype, rng, return_next_rng):
+        captured["z"] = pt.matrix()
+        return rng, captured["z"]
+
+    with pm.Model() as model:
+        v = MACHINES[machine](n)
+        pmr.Hidden("h", v, observed=np.tile(GIVEN, (n, 1)))
+        dependant(v, n)
+        block = blocks_of(model, [v])[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(joint, "accepts", accepts)
+        patch.setattr(pt.random, "normal", normal)
+        (end, _), *_ = transitions.one_move(block, block.state, pt.random.rng(), {0: pt.constant(theta)})
+    inputs = [model.rvs_to_values[v], captured["z"]]
+    function = pytensor.function(inputs, [end, captured["log_ratio"]], mode="FAST_COMPILE")
+    near = {"rtol": 1e-4, "atol": 1e-4}  # what differences allow
+    rng, step = np.random.default_rng(6), np.exp(-theta)
+    x, z = rng.normal(size=(2, n, 2))
+    x = abs(x) if machine is rectified else x
+    ends, log_ratios = function(x, z)
+    directions = (function(x, z + e)[0] for e in np.eye(2))
+    moves = np.stack([there - ends for there in directions], axis=-1)
+    for k in range(n):
+        target, centre, covariance = numerically(machine, dependant, x[k], step)
+        if machine is not rectified:
+            np.testing.assert_allclose(moves[k] @ moves[k].T, covariance, **near)
+            np.testing.assert_allclose(ends[k] - moves[k] @ z[k], centre, **near)
+        new = centre + np.linalg.inv(np.linalg.cholesky(np.linalg.inv(covariance)).T) @ z[k]
+        np.testing.assert_allclose(abs(new), abs(ends[k]), **near)
+        back, way_back, spread_back = numerically(machine, dependant, new, step)
+        q = scipy.stats.multivariate_normal
+        expected = back - target + q.logpdf(x[k], way_back, spread_back) - q.logpdf(new, centre, covariance)
+        np.testing.assert_allclose(log_ratios[k], expected, **near)
+
+
+@pytest.mark.usefixtures("python")
+def test_real_units_of_several_rows_that_a_dependant_joins():
+    """All entries are one Gaussian; those that are masked move given the others."""
+    seen = np.ma.MaskedArray(np.full((3, 2), 0.5), [[True, False], [True, True], [False, True]])
+    with pm.Model() as model:
+        v = pmr.RBM("v", 0 * REAL[0], *REAL[1:], visible=pmr.Gaussian(0.7), observed=seen)
+        pm.Normal("y", (v @ BETA).sum(), 0.4, observed=2.0)
+        step = pmr.BlockGibbs(rng=3, **quick)
+    point, draws = model.initial_point(), []
+    for _ in range(300):
+        point, [stats] = step.step(point)
+        np.testing.assert_allclose(stats["accepted"], 1, atol=1e-9)
+        draws.append(point["v_unobserved"])
+    slopes = np.array([1.0, 1.0, 0.7, 0.7])
+    precision = np.diag([1 / 0.49] * 4) + np.outer(slopes, slopes) / 0.16
+    covariance = np.linalg.inv(precision)
+    mean = covariance @ (np.array([0.4, 0.4, -0.2, -0.2]) / 0.49 + slopes * (2.0 - 0.5 * 1.7) / 0.16)
+    error = np.sqrt(np.diag(covariance) / len(draws))
+    np.testing.assert_array_less(abs(np.mean(draws, 0) - mean), 4.5 * error)
+    apart = np.cov(np.transpose(draws)) - covariance
+    scale = np.sqrt((np.outer(np.diag(covariance), np.diag(covariance)) + covariance**2) / len(draws))
+    np.testing.assert_array_less(abs(apart), 4.5 * scale)
+
+
+def test_real_units_that_move_without_a_hessian_are_warned_of(monkeypatch):
+    def model(dependant):
+        with pm.Model() as model:
+            v = pmr.RBM("v", np.ones((3, 2)) / 4, np.zeros(3), np.zeros(2), visible=pmr.Gaussian())
+            dependant(v)
+        return model
+
+    monkeypatch.setattr(effects, "MOST_ENTRIES", 8)
+    with pytest.warns(UserWarning, match="real units of v have dependants that join them"):
+        blocks_of(joined := model(lambda v: pm.Normal("y", v.sum(), 1, observed=0.5)), joined.free_RVs)
+    blocks_of(apart := model(lambda v: pm.Normal("y", v, 1, observed=np.zeros(3))), apart.free_RVs)
+
+
+# ------------------------------------------------------------------------------------------------ in pm.sample
+
+
+IMAGE = ref.machine(12, 3, scale=0.7, seed=40)
+NOISE = 0.8
+silent = {"progressbar": False, "quiet": True, "compute_convergence_checks": False}
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    """A noisy 4x3 image, all states of its pixels and hidden units, and their exact probabilities."""
+    joint = ref.joint(*IMAGE)
+    v, h = np.array(ref.states(12)), np.array(ref.states(3))
+    rng = np.random.default_rng(41)
+    noisy = v[rng.choice(len(v), p=joint.sum(1))] + NOISE * rng.standard_normal(12)
+    likelihood = [np.exp(sum(normal(y, x, NOISE) for x, y in zip(state, noisy, strict=True))) for state in v]
+    p = joint * np.array(likelihood)[:, None]
+    return noisy, v, h, p / p.sum()
+
+
+def denoising(noisy, **kwargs):
+    v = pmr.RBM("v", *IMAGE, **kwargs)
+    pmr.Hidden("h", v)
+    pm.Normal("pixel", v, NOISE, observed=noisy)
 
 
 @pytest.mark.slow
-def test_stationarity_shows_a_ratio_without_the_dependants(monkeypatch):
-    """Acceptance by half the log-ratio."""
-    right = corrections._accepted
-    monkeypatch.setattr(corrections, "_accepted", lambda log_ratio, rng: right(log_ratio / 2, rng))
-    assert errors(parity) > 2 * FLOORS
+def test_denoising(posterior):
+    """Pixels and hidden units by pm.sample, which picks the step, against all states."""
+    noisy, v, h, p = posterior
+    with pm.Model(coords={"place": range(12)}):
+        denoising(noisy, dims="place")
+        idata = pm.sample(2000, tune=100, chains=2, cores=1, random_seed=1, **silent)
+    assert float(idata.sample_stats["accepted"].mean()) == 1
+    for name, exact in (("v", p.sum(1) @ v), ("h", p.sum(0) @ h)):
+        draws = idata.posterior[name]
+        unit = draws.dims[-1]
+        ess = np.array([float(az.ess(draws.isel({unit: i}))) for i in range(len(exact))])
+        error = np.sqrt(exact * (1 - exact) / ess)
+        np.testing.assert_array_less(abs(draws.mean(("chain", "draw")).values - exact), 4.5 * error)
+    prior = np.exp(ref.log_p(*IMAGE)) @ v
+    assert abs(p.sum(1) @ v - prior).max() > 0.2  # what a step without dependants would find
 
 
-def test_real_units_that_a_dependant_joins_are_warned_of():
-    """Each alone is exact; a sum of them is sampled, but badly."""
+@pytest.mark.usefixtures("python")
+def test_denoising_from_exact_starts(posterior):
+    noisy, v, h, p = posterior
     with pm.Model() as model:
-        v = pmr.RBM("v", np.ones((3, 2)) / 4, np.zeros(3), np.zeros(2), visible=pmr.Gaussian())
-        pm.Normal("y", v.sum(), 1, observed=0.5)
-    with pytest.warns(UserWarning, match="real units of v have dependants that join them"):
-        pmr.BlockGibbs(model=model)
-    with pm.Model() as model:
-        v = pmr.RBM("v", np.ones((3, 2)) / 4, np.zeros(3), np.zeros(2), visible=pmr.Gaussian())
-        pm.Normal("y", v, 1, observed=np.zeros(3))
-    pmr.BlockGibbs(model=model)
+        denoising(rows(noisy), size=ROWS)
+        step = pmr.BlockGibbs(rng=3, **quick)
+    chosen = np.unravel_index(np.random.default_rng(4).choice(p.size, size=ROWS, p=p.ravel()), p.shape)
+    start = {"v": v[chosen[0]].astype("int8"), "h": h[chosen[1]].astype("int8")}
+    point, _ = step.step({**model.initial_point(), **start})
+    assert (point["v"] != start["v"]).mean() > 0.1
+    everything = np.concatenate([np.repeat(v, len(h), axis=0), np.tile(h, (len(v), 1))], axis=1)
+    ends = np.concatenate([point["v"], point["h"]], axis=1)
+    for some in (slice(0, 6), slice(6, 12), slice(9, 15)):
+        exact = np.bincount(ref.index(everything[:, some]), weights=p.ravel(), minlength=64)
+        found = np.bincount(ref.index(ends[:, some]), minlength=64)
+        assert ref.total_variation(found, exact) < FLOORS * ref.total_variation_floor(exact, ROWS)
+
+
+@pytest.mark.slow
+def test_free_parameters_of_dependants_beside_nuts():
+    """Contrast and noise of three noisy copies of v, all unknown: against a grid, all states of v summed."""
+    rng = np.random.default_rng(50)
+    copies = 1.4 * np.array([1, 0, 1, 1]) + 0.9 * rng.standard_normal((3, 4))
+    with pm.Model():
+        v = pmr.RBM("v", W, B, C)
+        contrast, noise = pm.Normal("contrast", 1, 1), pm.HalfNormal("noise", 1)
+        pm.Normal("y", contrast * v, noise, observed=copies)
+        idata = pm.sample(800, tune=400, chains=2, cores=1, random_seed=1, target_accept=0.9, **silent)
+    a, s = np.meshgrid(np.linspace(-3, 5, 300), np.linspace(0.02, 4, 300), indexing="ij")
+    log_p = np.array(
+        [
+            LOG_P[state]
+            - (a - 1) ** 2 / 2
+            - s**2 / 2
+            + sum(normal(y, a * x, s) - np.log(s) for row in copies for x, y in zip(state, row, strict=True))
+            for state in ref.states(4)
+        ]
+    )
+    p = np.exp(log_p - log_p.max())
+    p /= p.sum()
+    states = np.array(ref.states(4))
+    exact = [("contrast", (), a), ("noise", (), s), *(("v", (i,), states[:, i][:, None, None]) for i in range(4))]
+    for name, where, values in exact:
+        draws = idata.posterior[name][(..., *where)]
+        mean = (p * values).sum()
+        sd = np.sqrt((p * (values - mean) ** 2).sum())
+        assert abs(float(draws.mean()) - mean) < 4.5 * sd / np.sqrt(float(az.ess(draws)))

@@ -175,6 +175,18 @@ def test_part_of_a_unit_is_missing():
 # ----------------------------------------------------------------------------------------- masked data in pm.sample
 
 
+@pytest.mark.filterwarnings("ignore:Data in v contains missing values")
+@pytest.mark.parametrize("missing", [1, 2])
+def test_the_machine_behind_masked_observations(missing):
+    """PyMC joins what is missing and what is not in another graph where one entry is missing."""
+    W, b, c = ref.machine(3, 2)
+    mask = np.zeros((2, 3), bool)
+    mask[0, :missing] = True
+    with pm.Model() as model:
+        pmr.RBM("v", W, b, c, observed=np.ma.masked_array(np.ones((2, 3), int), mask))
+    np.testing.assert_array_equal(pmr.machine_of(model).parameters[2], W)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Data in v contains missing values")
 @pytest.mark.parametrize("name", ["spin", "gaussian"])

@@ -12,7 +12,7 @@ from scipy import special, stats
 import pymc_rbm as pmr
 from pymc_rbm.gibbs import sweeps
 from pymc_rbm.kernels import elementary, lanes, packing, product, sweep, uniforms
-from pymc_rbm.kernels.operations import BinaryDot, RowSums, SweepKernel
+from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel
 
 FLOORS = 4
 LANES = lanes.LANES
@@ -21,20 +21,24 @@ LANES = lanes.LANES
 # ------------------------------------------------------------------------------------------------- pieces
 
 
+def seeded(rng):
+    return uniforms.seeded(rng, 1, 1)
+
+
 @numba.njit
 def words(state, rows):
-    out, s = np.empty(rows * LANES, np.uint32), uniforms.loaded(state)
+    out, s = np.empty(rows * LANES, np.uint32), uniforms.loaded(state, 0)
     for r in range(rows):
         x, s = uniforms.advanced(s)
         lanes.store(out, r * LANES, x)
-    uniforms.stored(state, s)
+    uniforms.stored(state, 0, s)
     return out
 
 
 @numba.njit
 def bits_of_words(state, rows):
     """Number of ones at each position, and of equal neighbours of one lane."""
-    ones, same, s = np.zeros(32, np.int64), np.zeros(32, np.int64), uniforms.loaded(state)
+    ones, same, s = np.zeros(32, np.int64), np.zeros(32, np.int64), uniforms.loaded(state, 0)
     x, old = np.empty(LANES, np.uint32), np.zeros(LANES, np.uint32)
     for _ in range(rows):
         new, s = uniforms.advanced(s)
@@ -63,13 +67,13 @@ def elementwise(x, out, which):
 @numba.njit
 def count_on(z, state, draws):
     """How often each lane of ``z`` is on."""
-    counts, s, field = np.zeros(LANES, np.int64), uniforms.loaded(state), lanes.load(z, 0)
+    counts, s, field = np.zeros(LANES, np.int64), uniforms.loaded(state, 0), lanes.load(z, 0)
     for _ in range(draws):
         on, s = elementary.bernoulli(field, s)
         mask = lanes.bits(on)
         for k in range(LANES):
             counts[k] += (mask >> np.uint32(k)) & np.uint32(1)
-    uniforms.stored(state, s)
+    uniforms.stored(state, 0, s)
     return counts
 
 
@@ -98,7 +102,7 @@ def there_and_back(states, spin):
 
 def test_generator_is_xoshiro128_plus_plus():
     """Against plain Python integers, from the authors' definition."""
-    state = uniforms.seeded(np.random.default_rng(1))
+    state = seeded(np.random.default_rng(1))
     start = state.reshape(4, LANES).copy()
     found = words(state, 50).reshape(50, LANES)
 
@@ -121,15 +125,15 @@ def test_generator_is_xoshiro128_plus_plus():
 
 def test_seeding_follows_the_generator():
     first, second = (np.random.default_rng(3) for _ in range(2))
-    np.testing.assert_array_equal(uniforms.seeded(first), uniforms.seeded(second))
+    np.testing.assert_array_equal(seeded(first), seeded(second))
     assert first.random() == second.random()
-    assert len(set(uniforms.seeded(first))) > 60
+    assert len(set(seeded(first))) > 60
 
 
 def test_uniform_bits():
     """A chi-square over the 32 bits of 1e8 numbers, and over the equality of neighbours, which must not repeat."""
     n = 10**8 // LANES
-    for counts in bits_of_words(uniforms.seeded(np.random.default_rng(4)), n):
+    for counts in bits_of_words(seeded(np.random.default_rng(4)), n):
         z = (counts - n * LANES / 2) / np.sqrt(n * LANES / 4)
         assert 1e-4 < stats.chi2.sf((z**2).sum(), 32) < 1 - 1e-4
 
@@ -158,7 +162,7 @@ def test_elementary_functions(dtype, most, ulp):
 def test_draws_of_one_unit(dtype):
     """Frequencies against the exact logistic function; a probability that is 1 % off would be seen."""
     z = np.r_[np.linspace(-9, 9, 15), 0.0].astype(dtype)
-    n, state = 20_000_000, uniforms.seeded(np.random.default_rng(5))
+    n, state = 20_000_000, seeded(np.random.default_rng(5))
     counts = count_on(z, state, n)
 
     def chi_square(p):
@@ -173,7 +177,7 @@ def test_draws_of_one_unit(dtype):
 def test_extreme_fields_decide(dtype):
     z = np.array([-1e4, 1e4, -88, 88, -89, 89, -1e30, 1e30, -np.inf, np.inf, -40, 40, -700, 700, -30, 30], dtype)
     n = 1_000_000
-    np.testing.assert_array_equal(count_on(z, uniforms.seeded(np.random.default_rng(6)), n), n * (z > 0))
+    np.testing.assert_array_equal(count_on(z, seeded(np.random.default_rng(6)), n), n * (z > 0))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -262,9 +266,9 @@ def test_kernel_at_odd_numbers_of_rows(kernel):
     parameters = ref.machine(4, 3, 1.0, seed=3)
     (left, _), p = exact_joint(units, *parameters)
     rng, found = np.random.default_rng(2), np.zeros(len(left))
-    for rows in [1] * 200 + [3] * 200 + [sweep.ROWS + 5] * 4:
+    for rows, n in [(1, 3)] * 200 + [(3, 20)] * 200 + [(sweep.ROWS + 5, 3)] * 4:  # (3, 20): by a transposed copy
         drawn = left[rng.choice(len(left), rows, p=p.sum(1))].astype("int8")
-        _, v, _ = function(rng, drawn, np.zeros((rows, 3), "int8"), 3, *(x.astype(dtype) for x in parameters))
+        _, v, _ = function(rng, drawn, np.zeros((rows, 3), "int8"), n, *(x.astype(dtype) for x in parameters))
         found += np.bincount(ref.index(v[-5:] > 0), minlength=len(left))
     assert ref.total_variation(found, p.sum(1)) / ref.total_variation_floor(p.sum(1), found.sum()) < FLOORS
 
@@ -361,10 +365,12 @@ def test_free_energy_and_gradient_by_kernels(dtype):
     b, c = pt.vector(dtype=dtype), pt.vector(dtype=dtype)
     machine = pmr.restricted(W, b, c)
     energy, mean = machine.free_energy(v), machine.mean(1, [v, None]).mean(-1)
+    values = pytensor.function([v, W, b, c], [energy, mean])
     function = pytensor.function([v, W, b, c], [energy, mean, pt.grad(energy.sum(), W)])
-    ops = [type(node.op) for node in function.maker.fgraph.apply_nodes]
-    assert ops.count(RowSums) == 2
-    assert ops.count(BinaryDot) == 2  # the field, once, and the gradient
+    kinds = [[type(node.op) for node in f.maker.fgraph.apply_nodes] for f in (values, function)]
+    assert [ops.count(RowSums) for ops in kinds] == [2, 0]
+    assert [ops.count(Means) for ops in kinds] == [0, 1]  # the gradient needs the means themselves
+    assert [ops.count(BinaryDot) for ops in kinds] == [1, 2]  # the field, once, and the gradient
     for rows, shape, top in (
         (40, (37, 21), 2),
         (40, (37, 21), 4),
@@ -382,7 +388,8 @@ def test_free_energy_and_gradient_by_kernels(dtype):
             -x.T @ special.expit(field),
         ]
         rounding = 100 * np.finfo(dtype).eps
-        for found, wanted in zip(function(x, *parameters), expected, strict=True):
+        both = [*values(x, *parameters), *function(x, *parameters)]
+        for found, wanted in zip(both, [*expected[:2], *expected], strict=True):
             assert found.dtype == dtype
             np.testing.assert_allclose(found, wanted, rtol=rounding, atol=rounding * np.abs(wanted).max())
 

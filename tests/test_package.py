@@ -48,8 +48,9 @@ def test_imports_point_one_way():
         own = {x.removeprefix("pymc_rbm.").replace(".", "/") for x in imports(name) if x.startswith("pymc_rbm.")}
         assert own <= set(DIRECTION[:i]), f"{name} imports {own - set(DIRECTION[:i])}"
         assert "pymc_rbm" not in imports(name)
-        if not name.startswith("kernels/"):  # nobody but gibbs knows the kernels, by one door
-            assert {x for x in own if x.startswith("kernels/")} <= ({"kernels/entry"} if name == "gibbs" else set())
+        if not name.startswith("kernels/"):  # only sweeps and walks know the kernels, by one door
+            door = {"kernels/entry"} if name in ("gibbs", "paths") else set()
+            assert {x for x in own if x.startswith("kernels/")} <= door
 
 
 def test_only_distributions_and_what_follows_import_pymc():

@@ -11,6 +11,7 @@ import reference as ref
 import pymc_rbm as pmr
 from pymc_rbm import sampling
 from pymc_rbm.functionals import activity, functionals, leading_directions
+from pymc_rbm.kernels import threads
 
 W, B, C = ref.machine(4, 3, 1.5, seed=2)
 MACHINE = pmr.restricted(W, B, C)
@@ -37,6 +38,62 @@ def test_stationarity(sweeps):
 
 def test_a_wrong_kernel_is_seen():
     assert variation(pmr.restricted(1.2 * W, B, C), 4) > 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_neighbouring_draws(dtype):
+    """The joint distribution of two draws in a row: a start in p and as many enumerated transitions as sweeps."""
+    joint, n = ref.joint(W, B, C), 200_000
+    once = (joint / joint.sum(1, keepdims=True)) @ (joint / joint.sum(0)).T
+    machine = pmr.restricted(*(x.astype(dtype) for x in (W, B, C)))
+    for thin, other in ((1, 2), (2, 1)):
+        run = pmr.sample_gibbs(machine, chains=n, draws=3, tune=0, thin=thin, start=exact(n, 1), random_seed=2, **quiet)
+        v = ref.index(run["posterior"]["v"].values)
+        for first, second in ((0, 1), (1, 2)):
+            counts = np.bincount(v[:, first] * len(P) + v[:, second], minlength=len(P) ** 2)
+            errors = []
+            for sweeps in (thin, other):
+                p = (joint.sum(1)[:, None] * np.linalg.matrix_power(once, sweeps)).ravel()
+                errors.append(ref.total_variation(counts, p) / ref.total_variation_floor(p, n))
+            assert errors[0] < 4 < errors[1]
+
+
+def test_precision_is_that_of_the_machine():
+    """All parameters float32: functionals, too; a single float64 one: nothing is rounded."""
+    parameters = [x.astype("float32") for x in (W, B, C)]
+    run = pmr.sample_gibbs(pmr.restricted(*parameters), draws=3, tune=0, random_seed=1, **quiet)
+    assert run["posterior"]["v_free_energy"].dtype == run["machines"]["v_weights"].dtype == np.float32
+    expected = pmr.free_energy(run["posterior"]["v"].values, *(x.astype("float64") for x in parameters))
+    np.testing.assert_allclose(run["posterior"]["v_free_energy"], expected, rtol=1e-5)
+    mixed = pmr.sample_gibbs(pmr.restricted(*parameters[:2], C), draws=3, tune=0, random_seed=1, **quiet)
+    assert mixed["posterior"]["v_free_energy"].dtype == np.float64
+
+
+@pytest.mark.parametrize("chains", [2, 50])
+def test_thinning_leaves_out_draws(chains):
+    common = {"chains": chains, "tune": 0, "start": np.zeros(4), "random_seed": 1} | quiet
+    every = pmr.sample_gibbs(MACHINE, draws=60, **common)["posterior"]["v"].values
+    assert len(np.unique(every.reshape(-1, 4), axis=0)) > 10
+    np.testing.assert_array_equal(
+        pmr.sample_gibbs(MACHINE, draws=20, thin=3, **common)["posterior"]["v"].values, every[:, 2::3]
+    )
+
+
+@pytest.mark.parametrize("chains", [3, 100])
+def test_draws_do_not_depend_on_the_number_of_threads(chains, monkeypatch):
+    """Nor are the draws of one thread those of another."""
+    machine, pieces = pmr.restricted(*ref.machine(64, 64, 0.1, seed=1)), []
+    original = threads.pieces
+    monkeypatch.setattr(threads, "pieces", lambda *given: pieces.append(original(*given)) or pieces[-1])
+    runs = []
+    for number in (1, 2, 3):
+        monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", number)
+        common = {"draws": 2, "tune": 0, "thin": 20_000 // chains, "start": np.zeros(64), "random_seed": 1}
+        runs.append(pmr.sample_gibbs(machine, chains=chains, **common, **quiet)["posterior"]["v"].values)
+    assert [len(x) for x in pieces] == [1, 2, 3]
+    assert len(np.unique(runs[0].reshape(2 * chains, 64), axis=0)) == 2 * chains
+    for run in runs[1:]:
+        np.testing.assert_array_equal(run, runs[0])
 
 
 def test_functionals_and_groups():
@@ -132,8 +189,8 @@ def test_interrupt(monkeypatch):
     original = sampling._advance_function
     monkeypatch.setattr(sampling, "CHUNK_ENTRIES", 1)  # one draw a call
 
-    def interrupting(template):
-        advance, calls = original(template), []
+    def interrupting(*key):
+        advance, calls = original(*key), []
 
         def counted(*arguments):
             calls.append(1)

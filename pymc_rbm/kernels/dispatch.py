@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import from_dtype, types
+from numba import from_dtype, objmode, types
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 from pytensor.link.numba.dispatch.compile_ops import numba_deepcopy
 
 from pymc_rbm.kernels.compiling import VERSION
 from pymc_rbm.kernels.few import FEW_ROWS
-from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel
+from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel, WalkKernel
 from pymc_rbm.kernels.pointers import through_pointer
 from pymc_rbm.kernels.rows import are_binary, binary_dot, means_and_sums, sum_sigmoid, sum_softplus
-from pymc_rbm.kernels.sweep import sweep_rows
+from pymc_rbm.kernels.sweep import group_of, sweep_rows
+from pymc_rbm.kernels.threads import WORTH_THREADS, dot_in_threads, sweep_in_threads
 from pymc_rbm.kernels.uniforms import seeded
+from pymc_rbm.kernels.walk import walk_rows
 
 __all__ = ["VERSION"]
 
@@ -25,33 +27,61 @@ def _array(dtype, ndim):
 @register_funcify_default_op_cache_key(SweepKernel)
 def _sweep_kernel(op, node, **kwargs):
     spins, held, inplace = op.spins, op.held, op.inplace
-    dtype = node.inputs[4].dtype
+    dtype = node.inputs[5].dtype
     states, weights, bias, masks = _array("int8", 2), _array(dtype, 2), _array(dtype, 1), _array("bool", 2)
-    pair = types.UniTuple(types.boolean, 2)
-    arguments = (_array("uint32", 1), types.int64, states, states, weights, bias, bias, masks, masks, pair, pair)
-    run = through_pointer(sweep_rows, types.void(*arguments))
+    pair, size = types.UniTuple(types.boolean, 2), types.int64
+    arrays = (states, states, _array("int8", 3), weights, bias, bias, masks, masks, pair, pair)
+    run = through_pointer(sweep_rows, types.void(_array("uint32", 1), size, size, size, *arrays))
 
     @numba_njit
-    def sweep_kernel(rng, n, v, h, weights, b, c, held_v, held_h):
+    def sweep_kernel(rng, draws, n, v, h, weights, b, c, held_v, held_h):
         if not inplace:
             rng = numba_deepcopy(rng)
         if len(v) != len(h):
             raise ValueError("The layers have different numbers of rows.")
-        v, h = v.copy(), h.copy()
+        v, h = np.ascontiguousarray(v), h.copy()
         weights, b, c = np.ascontiguousarray(weights), np.ascontiguousarray(b), np.ascontiguousarray(c)
         held_v, held_h = np.ascontiguousarray(held_v), np.ascontiguousarray(held_h)
-        run(seeded(rng), np.int64(n.item()), v, h, weights, b, c, held_v, held_h, spins, held)
-        return v, h, rng
+        trace = np.empty((np.int64(draws.item()), *v.shape), np.int8)
+        state, n = seeded(rng, len(v), group_of(len(v))), np.int64(n.item())
+        if n * trace.size * h.shape[1] < WORTH_THREADS:
+            run(state, 0, len(v), n, v, h, trace, weights, b, c, held_v, held_h, spins, held)
+        else:
+            with objmode():
+                sweep_in_threads(state, n, v, h, trace, weights, b, c, held_v, held_h, spins, held)
+        return trace, h, rng
 
     # The types of the inputs are part of numba's key, but the pointer is chosen by them here.
     return sweep_kernel, VERSION + (dtype == "float32")
+
+
+@register_funcify_default_op_cache_key(WalkKernel)
+def _walk_kernel(op, node, **kwargs):
+    spins, reverse, inplace = op.spins, op.reverse, op.inplace
+    dtype = node.inputs[1].dtype
+    vector, pair = _array(dtype, 1), types.UniTuple(types.boolean, 2)
+    arrays = (vector, _array("int8", 2), _array("float64", 2), _array(dtype, 2), *[vector] * 4)
+    run = through_pointer(walk_rows, types.void(_array("uint32", 1), *arrays, pair, types.boolean))
+
+    @numba_njit
+    def walk_kernel(rng, betas, v, weights, b, c, base_b, base_c):
+        if not inplace:
+            rng = numba_deepcopy(rng)
+        betas, v, weights = np.ascontiguousarray(betas), v.copy(), np.ascontiguousarray(weights)
+        b, c = np.ascontiguousarray(b), np.ascontiguousarray(c)
+        base_b, base_c = np.ascontiguousarray(base_b), np.ascontiguousarray(base_c)
+        increments = np.empty((len(betas) - 1, len(v)))
+        run(seeded(rng, 1, 1), betas, v, increments, weights, b, c, base_b, base_c, spins, reverse)
+        return increments, v, rng
+
+    return walk_kernel, VERSION + (dtype == "float32")
 
 
 @register_funcify_default_op_cache_key(BinaryDot)
 def _binary_dot(op, node, **kwargs):
     dtype = node.inputs[1].dtype
     states, matrix = _array("int8", 2), _array(dtype, 2)
-    run = through_pointer(binary_dot, types.void(states, matrix, matrix))
+    run = through_pointer(binary_dot, types.void(types.int64, types.int64, states, matrix, matrix))
     binary = through_pointer(are_binary, types.boolean(states))
 
     @numba_njit
@@ -62,7 +92,11 @@ def _binary_dot(op, node, **kwargs):
         if len(states) < FEW_ROWS or not binary(states):
             return np.dot(states.astype(weights.dtype), weights)
         out = np.empty((states.shape[0], weights.shape[1]), weights.dtype)
-        run(states, weights, out)
+        if len(states) * weights.size < WORTH_THREADS:
+            run(0, len(states), states, weights, out)
+        else:
+            with objmode():
+                dot_in_threads(states, weights, out)
         return out
 
     return binary_dot_or_blas, VERSION + (dtype == "float32")

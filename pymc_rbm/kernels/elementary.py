@@ -18,7 +18,7 @@ from pymc_rbm.kernels.compiling import inlined
 from pymc_rbm.kernels.lanes import absolute, as_bits, as_number, muladd, number, select, splat
 from pymc_rbm.kernels.uniforms import advanced
 
-__all__ = ["bernoulli", "exponential", "sigmoid", "softplus"]
+__all__ = ["bernoulli", "exponential", "sigmoid", "softplus", "softplus_step"]
 
 CEPHES = tuple(
     map(np.float32, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 0.16666665459, 0.5))
@@ -130,6 +130,15 @@ def softplus(z):
     t = exponential(zero - _limited(z))
     s = t / (one + one + t)
     return select(z < zero, zero, z) + (s + s) * _artanh_ratio(s * s)
+
+
+@inlined
+def softplus_step(z, y):
+    """``softplus(y) - softplus(z)``, with one logarithm: ``log((1 + u)/(1 + t)) = 2 artanh((u - t) / (2 + u + t))``."""
+    zero, two = _filled(z, 0), _filled(z, 2)
+    t, u = exponential(zero - _limited(z)), exponential(zero - _limited(y))
+    s = (u - t) / (two + u + t)
+    return select(y < zero, zero, y) - select(z < zero, zero, z) + (s + s) * _artanh_ratio(s * s)
 
 
 @inlined

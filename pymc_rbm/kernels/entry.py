@@ -1,4 +1,4 @@
-"""The one door to the kernels: what `gibbs` calls."""
+"""The one door to the kernels: what `gibbs` and `paths` call."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.finite_units import Spin
-from pymc_rbm.kernels.boundary import BinarySweeps, by_name
+from pymc_rbm.kernels.boundary import BinarySweeps, BinaryWalk, by_name
 from pymc_rbm.kernels.lowering import use_sweep_kernel  # noqa: F401  # registered on import
 from pymc_rbm.machine import Machine, State
 from pymc_rbm.units import Bernoulli
 
-__all__ = ["as_node", "is_binary_pair"]
+__all__ = ["as_node", "is_binary_pair", "walk_as_node"]
 
 
 def is_binary_pair(machine: Machine) -> bool:
@@ -35,19 +35,25 @@ def as_node(
     state: State,
     rng: TensorVariable,
     n: int | TensorVariable,
-    clamped: Sequence[Any] | None,
+    clamped: Sequence[Any] | None = None,
+    draws: int | TensorVariable | None = None,
 ) -> tuple[list[TensorVariable], TensorVariable]:
-    """Return what ``definition(machine, state, rng, n, clamped)`` returns, as outputs of one `BinarySweeps` node."""
+    """Return what ``definition(machine, state, rng, n, clamped)`` returns, as outputs of one `BinarySweeps` node.
+
+    With ``draws`` that is its last argument, and the definition returns the visible states of all draws.
+    """
     clamped = list(clamped or (None, None))
     masks = [None if x is None or x is True else pt.as_tensor(x) for x in clamped]
     states = [None if x is None else pt.as_tensor(x) for x in state]
-    counts = [] if isinstance(n, int | np.integer) and n == 1 else [pt.as_tensor(n)]
+    counts = [None if isinstance(n, int | np.integer) and n == 1 else pt.as_tensor(n)]
+    counts.append(None if draws is None else pt.as_tensor(draws))
     parameters = [pt.as_tensor(p) for p in machine.parameters]
-    arguments = [rng, *counts, *_present(states), *parameters, *_present(masks)]
+    arguments = [rng, *_present(counts), *_present(states), *parameters, *_present(masks)]
     dummies = [x.type() for x in arguments]
     options: dict[str, Any] = {
         "template": machine.template,
-        "counted": bool(counts),
+        "counted": counts[0] is not None,
+        "traced": draws is not None,
         "given": tuple(x is not None for x in states),
         "held": tuple(x is True for x in clamped),
         "masked": tuple(x is not None for x in masks),
@@ -55,11 +61,35 @@ def as_node(
     inner = by_name(dummies, **options)
     inner_clamped = [x if mask is None else mask for x, mask in zip(clamped, inner["masks"], strict=True)]
     inside = machine.with_parameters(inner["parameters"])
-    new, new_rng = definition(inside, inner["state"], inner["rng"], inner["n"], inner_clamped)
+    inner_counts = (inner["n"], inner_clamped, *([] if draws is None else [inner["draws"]]))
+    new, new_rng = definition(inside, inner["state"], inner["rng"], *inner_counts)
     op = BinarySweeps(dummies, [*_present(new), new_rng], name="Sweeps", **options)
     *outputs, next_rng = op(*arguments, return_list=True)
     found = iter(outputs)
     return [None if x is None else next(found) for x in new], next_rng
+
+
+def walk_as_node(
+    definition: Callable,
+    machine: Machine,
+    base: Sequence[Any],
+    betas: TensorVariable,
+    states: Sequence[Any],
+    rng: TensorVariable,
+    reverse: bool,
+) -> tuple[TensorVariable, list[TensorVariable], TensorVariable]:
+    """Return what ``definition`` returns for the same arguments, as outputs of one `BinaryWalk` node.
+
+    ``base`` are the biases of the base, ``states`` those of the one layer that a sweep reads.
+    """
+    arguments = [rng, betas, *states, *base, *map(pt.as_tensor, machine.parameters)]
+    dummies = [x.type() for x in arguments]
+    inner_rng, inner_betas, v, base_b, base_c, *parameters = dummies
+    inside = machine.with_parameters(parameters)
+    increments, new, next_rng = definition(inside, (base_b, base_c), inner_betas, [v], inner_rng, reverse)
+    op = BinaryWalk(dummies, [increments, *new, next_rng], name="Walk", template=machine.template, reverse=reverse)
+    increments, *new, next_rng = op(*arguments, return_list=True)
+    return increments, new, next_rng
 
 
 def _present(entries: Sequence[Any]) -> list[Any]:

@@ -9,33 +9,67 @@ from pymc_rbm.kernels.elementary import bernoulli
 from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat, store, total
 from pymc_rbm.kernels.uniforms import loaded, stored
 
-__all__ = ["FEW_ROWS", "draw_row"]
+__all__ = ["FEW_ROWS", "draw_row", "transposed_copy"]
 
-FEW_ROWS = 16
+FEW_ROWS = 12
 """Below this many rows tables do not pay for themselves."""
+TOGETHER = 8
+"""Units whose weights are added at a time: each number of the field is read and written once for them."""
+
+
+@piece
+def transposed_copy(weights):
+    """The transpose, contiguous; by squares, so that what is read stays in the cache."""
+    rows, columns = weights.shape
+    out = np.empty((columns, rows), weights.dtype)
+    for i0 in range(0, rows, LANES):
+        for j in range(columns):
+            for i in range(i0, min(i0 + LANES, rows)):
+                out[j, i] = weights[i, j]
+    return out
 
 
 @inlined
-def _add_rows(x, row, weights, field):
+def _add_rows(x, weights, field):
     """Add the rows of ``weights`` (inputs, outputs) whose unit is on."""
     n_in, n_out = weights.shape
     end = n_out // LANES * LANES
+    on, count = np.empty(n_in, np.int64), 0
     for i in range(n_in):
-        if x[row, i] == 1:
-            for j in range(0, end, LANES):
-                store(field, j, load(field, j) + load(weights, i * n_out + j))
-            for j in range(end, n_out):
-                field[j] += weights[i, j]
+        on[count] = i * n_out
+        count += x[i] == 1
+    whole = count // TOGETHER * TOGETHER
+    for k in range(0, whole, TOGETHER):
+        i0, i1, i2, i3, i4, i5, i6, i7 = (
+            on[k],
+            on[k + 1],
+            on[k + 2],
+            on[k + 3],
+            on[k + 4],
+            on[k + 5],
+            on[k + 6],
+            on[k + 7],
+        )
+        for j in range(0, end, LANES):
+            low = (load(weights, i0 + j) + load(weights, i1 + j)) + (load(weights, i2 + j) + load(weights, i3 + j))
+            high = (load(weights, i4 + j) + load(weights, i5 + j)) + (load(weights, i6 + j) + load(weights, i7 + j))
+            store(field, j, load(field, j) + (low + high))
+    for k in range(whole, count):
+        for j in range(0, end, LANES):
+            store(field, j, load(field, j) + load(weights, on[k] + j))
+    for k in range(count):
+        for j in range(end, n_out):
+            field[j] += weights[on[k] // n_out, j]
 
 
 @inlined
-def _add_columns(x, row, weights, field):
+def _add_columns(x, weights, field):
     """Add the columns of ``weights`` (outputs, inputs) whose unit is on."""
     n_out, n_in = weights.shape
     end = n_in // LANES * LANES
     on = np.empty(n_in, weights.dtype)
     for i in range(n_in):
-        on[i] = x[row, i] == 1
+        on[i] = x[i] == 1
     for j in range(n_out):
         sums = splat(weights.dtype.type(0))
         for i in range(0, end, LANES):
@@ -46,18 +80,18 @@ def _add_columns(x, row, weights, field):
 
 
 @piece
-def draw_row(x, row, weights, transposed, offset, factor, out, held, spin, state, field):
-    """Draw a row of the layer ``out`` given the same row of the layer ``x``; as `sweep.draw_layer`, on plain states.
+def draw_row(x, weights, transposed, offset, factor, out, held, row, spin, state, field):
+    """Draw one row of a layer, ``out``, given that of the other layer, ``x``; as `sweep.draw_layer`, on plain states.
 
-    ``field`` is room for as many numbers as ``offset`` has.
+    ``row`` is that of the mask ``held`` and of the generator; ``field`` is room for as many numbers as ``offset`` has.
     """
-    n_out, s = out.shape[1], loaded(state)
+    n_out, s = len(out), loaded(state, row)
     for j in range(len(offset)):
         field[j] = 0
     if transposed:
-        _add_columns(x, row, weights, field)
+        _add_columns(x, weights, field)
     else:
-        _add_rows(x, row, weights, field)
+        _add_rows(x, weights, field)
     scale = splat(offset.dtype.type(factor))
     for begin in range(0, n_out, LANES):
         on, s = bernoulli(muladd(load(field, begin), scale, load(offset, begin)), s)
@@ -65,5 +99,5 @@ def draw_row(x, row, weights, transposed, offset, factor, out, held, spin, state
         for k in range(min(LANES, n_out - begin)):
             if len(held) == 0 or not held[row, begin + k]:
                 one = np.int64(mask >> np.uint32(k)) & 1
-                out[row, begin + k] = np.int8(2 * one - 1 if spin else one)
-    stored(state, s)
+                out[begin + k] = np.int8(2 * one - 1 if spin else one)
+    stored(state, row, s)

@@ -25,6 +25,7 @@ __all__ = [
     "as_number",
     "bits",
     "byte_at",
+    "from_bits",
     "load",
     "muladd",
     "number",
@@ -219,6 +220,17 @@ def bits(typingctx, condition):
         return builder.zext(builder.bitcast(args[0], ir.IntType(LANES)), ir.IntType(32))
 
     return types.uint32(condition), codegen
+
+
+@intrinsic
+def from_bits(typingctx, mask):
+    """The lowest bits of an integer, the first lane lowest, as bytes of 0 and 1."""
+
+    def codegen(context, builder, signature, args):
+        flags = builder.bitcast(builder.trunc(args[0], ir.IntType(LANES)), ir.VectorType(ir.IntType(1), LANES))
+        return builder.zext(flags, context.get_value_type(signature.return_type))
+
+    return Lanes(types.int8)(mask), codegen
 
 
 @intrinsic

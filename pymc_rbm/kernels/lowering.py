@@ -15,10 +15,12 @@ from pytensor.tensor.math import Dot, Sum
 from pytensor.tensor.shape import SpecifyShape
 
 from pymc_rbm.finite_units import Spin
-from pymc_rbm.kernels.boundary import BinarySweeps
-from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel
+from pymc_rbm.kernels.boundary import BinarySweeps, BinaryWalk
+from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel, WalkKernel
 
 __all__: list[str] = []
+
+FLOATS = "float32", "float64"
 
 
 @node_rewriter([BinarySweeps])
@@ -29,7 +31,7 @@ def use_sweep_kernel(fgraph, node):
     op, given = node.op, node.op.by_name(node.inputs)
     b, c, weights = given["parameters"]
     known = [x for x in given["state"] if x is not None]
-    if len({x.dtype for x in (weights, b, c)}) > 1 or weights.dtype not in ("float32", "float64"):
+    if len({x.dtype for x in (weights, b, c)}) > 1 or weights.dtype not in FLOATS:
         return None
     if not known or len({x.ndim for x in known}) > 1:
         return None
@@ -39,9 +41,14 @@ def use_sweep_kernel(fgraph, node):
         whole = (*batch, bias.shape[0])
         states.append(_rows(pt.zeros(whole, "int8") if x is None else x.astype("int8")))
         held.append(pt.zeros((0, bias.shape[0]), "bool") if mask is None else _rows(pt.broadcast_to(mask, whole)))
-    spins = tuple(isinstance(layer.unit, Spin) for layer in op.template.layers)
-    kernel = SweepKernel(spins, op.held)
-    *news, next_rng = kernel(given["rng"], given["n"], *states, weights, b, c, *held, return_list=True)
+    kernel = SweepKernel(_spins(op.template), op.held)
+    counts = given["draws"], given["n"]
+    trace, h, next_rng = kernel(given["rng"], *counts, *states, weights, b, c, *held, return_list=True)
+    if op.traced:
+        visits = pt.specify_shape(trace.reshape((trace.shape[0], *batch, trace.shape[2])), node.outputs[0].type.shape)
+        copy_stack_trace(node.outputs, [visits, next_rng])
+        return [visits, next_rng]
+    news = [trace[0], h]
     # The states that a sweep returns: all but a hidden state that was neither given nor drawn.
     news = [
         new for new, x, all_held in zip(news, given["state"], op.held, strict=True) if x is not None or not all_held
@@ -58,17 +65,34 @@ def _rows(x):
     return x if x.ndim == 2 else x.reshape((-1, x.shape[-1]))
 
 
-@node_rewriter([SweepKernel], inplace=True)
+def _spins(template):
+    return tuple(isinstance(layer.unit, Spin) for layer in template.layers)
+
+
+@node_rewriter([BinaryWalk])
+def use_walk_kernel(fgraph, node):
+    """`WalkKernel` where temperatures and parameters are of one floating type; otherwise the node will be expanded."""
+    from pymc_rbm.kernels.dispatch import VERSION  # noqa: F401
+
+    rng, betas, v, base_b, base_c, b, c, weights = node.inputs
+    if len({x.dtype for x in (betas, base_b, base_c, b, c, weights)}) > 1 or betas.dtype not in FLOATS:
+        return None
+    kernel = WalkKernel(_spins(node.op.template), node.op.reverse)
+    increments, new, next_rng = kernel(rng, betas, v, weights, b, c, base_b, base_c, return_list=True)
+    increments = increments.astype(node.outputs[0].dtype)
+    shaped = [pt.specify_shape(x, old.type.shape) for x, old in zip((increments, new), node.outputs, strict=False)]
+    copy_stack_trace(node.outputs, [*shaped, next_rng])
+    return [*shaped, next_rng]
+
+
+@node_rewriter([SweepKernel, WalkKernel], inplace=True)
 def advance_generator_in_place(fgraph, node):
-    """The generator of a `SweepKernel` as one that it may destroy."""
+    """The generator of a kernel as one that it may destroy."""
     if node.op.inplace:
         return None
-    outputs = SweepKernel(node.op.spins, node.op.held, inplace=True).make_node(*node.inputs).outputs
+    outputs = type(node.op)(**(node.op._props_dict() | {"inplace": True})).make_node(*node.inputs).outputs
     copy_stack_trace(node.outputs, outputs)
     return outputs
-
-
-FLOATS = "float32", "float64"
 
 
 def _int8_matrix(x):
@@ -140,7 +164,7 @@ def use_means(fgraph, node):
 
 TAGS = "numba", "rbm_kernels"
 # Before such nodes are expanded.
-optdb.register("rbm_sweep_kernel", dfs_rewriter(use_sweep_kernel), *TAGS, position=-0.02)
+optdb.register("rbm_sweep_kernel", dfs_rewriter(use_sweep_kernel, use_walk_kernel), *TAGS, position=-0.02)
 # Where PyTensor does the same for random variables.
 in_place = dfs_rewriter(advance_generator_in_place, ignore_newtrees=True)
 optdb.register("rbm_sweep_kernel_inplace", in_place, *TAGS, "inplace", position=50.9)

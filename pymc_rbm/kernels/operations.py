@@ -11,7 +11,7 @@ from pytensor.graph.op import Op
 from pytensor.tensor.random.utils import custom_rng_deepcopy
 from pytensor.tensor.type import TensorType
 
-__all__ = ["BinaryDot", "Means", "RowSums", "SweepKernel"]
+__all__ = ["BinaryDot", "Means", "RowSums", "SweepKernel", "WalkKernel"]
 
 Pair = tuple[bool, ...]
 
@@ -29,10 +29,11 @@ def _restored(kind: type[KernelOp], options: dict) -> KernelOp:
 
 
 class SweepKernel(KernelOp):
-    """Sweeps of two binary layers whose rows share their parameters.
+    """Draws of two binary layers whose rows share their parameters, some sweeps apart.
 
-    Inputs: generator, number of sweeps, v and h (rows, units) as int8, W, b, c of one floating type, masks of held
-    units (rows, units), or (0, units) where there are none. Outputs: v, h, generator.
+    Inputs: generator, numbers of draws and of sweeps for each, v and h (rows, units) as int8, W, b, c of one floating
+    type, masks of held units (rows, units), or (0, units) where there are none. Outputs: v of each draw, (draws, rows,
+    units), the last h, generator.
 
     Parameters
     ----------
@@ -49,25 +50,72 @@ class SweepKernel(KernelOp):
         if inplace:
             self.destroy_map = {2: [0]}
 
-    def make_node(self, rng, n, v, h, weights, b, c, held_v, held_h):
+    def make_node(self, rng, draws, n, v, h, weights, b, c, held_v, held_h):
         """Return the node; see the class for the inputs."""
-        inputs = [rng, *map(pt.as_tensor, (n, v, h, weights, b, c, held_v, held_h))]
-        return Apply(self, inputs, [inputs[2].type(), inputs[3].type(), rng.type()])
+        inputs = [rng, *map(pt.as_tensor, (draws, n, v, h, weights, b, c, held_v, held_h))]
+        trace = TensorType("int8", (None, *inputs[3].type.shape))
+        return Apply(self, inputs, [trace(), inputs[4].type(), rng.type()])
 
     def infer_shape(self, node, shapes):
         """States keep their shapes."""
-        return [shapes[2], shapes[3], None]
+        return [(node.inputs[1], *shapes[3]), shapes[4], None]
 
     def perform(self, node, inputs, output_storage):
         """Run the same kernel from Python."""
-        from pymc_rbm.kernels.sweep import sweep_rows
+        from pymc_rbm.kernels.sweep import group_of
+        from pymc_rbm.kernels.threads import sweep_in_threads
         from pymc_rbm.kernels.uniforms import seeded
 
-        rng, n, *arrays = inputs
+        rng, draws, n, *arrays = inputs
         rng = rng if self.inplace else custom_rng_deepcopy(rng)
         v, h, *rest = (np.array(x, order="C") for x in arrays)
-        sweep_rows(seeded(rng), int(n), v, h, *rest, self.spins, self.held)
-        for storage, x in zip(output_storage, (v, h, rng), strict=True):
+        trace = np.empty((int(draws), *v.shape), "int8")
+        sweep_in_threads(seeded(rng, len(v), group_of(len(v))), int(n), v, h, trace, *rest, self.spins, self.held)
+        for storage, x in zip(output_storage, (trace, h, rng), strict=True):
+            storage[0] = x
+
+
+class WalkKernel(KernelOp):
+    """A walk of two binary layers along temperatures, with the increments of its log-weights.
+
+    Inputs: generator, temperatures, v (rows, visible) as int8, W, b, c and the base's b and c, all but v of one
+    floating type. Outputs: increments (temperatures - 1, rows) in float64, v, generator.
+
+    Parameters
+    ----------
+    spins : pair of bool
+        By layer: whether the units are -1 and 1.
+    reverse, inplace : bool
+        Whether it walks in reverse; whether the generator is advanced in place.
+    """
+
+    __props__ = ("spins", "reverse", "inplace")
+
+    def __init__(self, spins: Pair, reverse: bool, inplace: bool = False):
+        self.spins, self.reverse, self.inplace = spins, reverse, inplace
+        if inplace:
+            self.destroy_map = {2: [0]}
+
+    def make_node(self, rng, betas, v, weights, b, c, base_b, base_c):
+        """Return the node; see the class for the inputs."""
+        inputs = [rng, *map(pt.as_tensor, (betas, v, weights, b, c, base_b, base_c))]
+        return Apply(self, inputs, [pt.dmatrix(), inputs[2].type(), rng.type()])
+
+    def infer_shape(self, node, shapes):
+        """A row of increments a step; states keep their shape."""
+        return [(shapes[1][0] - 1, shapes[2][0]), shapes[2], None]
+
+    def perform(self, node, inputs, output_storage):
+        """Run the same kernel from Python."""
+        from pymc_rbm.kernels.uniforms import seeded
+        from pymc_rbm.kernels.walk import walk_rows
+
+        rng, *arrays = inputs
+        rng = rng if self.inplace else custom_rng_deepcopy(rng)
+        betas, v, *rest = (np.array(x, order="C") for x in arrays)
+        increments = np.empty((len(betas) - 1, len(v)))
+        walk_rows(seeded(rng, 1, 1), betas, v, increments, *rest, self.spins, self.reverse)
+        for storage, x in zip(output_storage, (increments, v, rng), strict=True):
             storage[0] = x
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from pymc_rbm.kernels.compiling import inlined, piece
-from pymc_rbm.kernels.lanes import LANES, bits, load, splat
+from pymc_rbm.kernels.lanes import LANES, bits, from_bits, load, splat, store
 
-__all__ = ["BLOCK", "GROUPS", "WORDS", "blocks_of", "packed", "spread", "unpack"]
+__all__ = ["BLOCK", "GROUPS", "WORDS", "blocks_of", "gathered", "packed", "spread", "unpack"]
 
 BLOCK = 64
 """Units of a block."""
@@ -64,22 +64,26 @@ def packed(states, begin, end):
 
 
 @inlined
-def _write(states, row, i, count, word, off):
-    """The first ``count`` of the 32 states of a word."""
-    for k in range(count):
-        on = np.int64(word >> np.uint64(k // 4 * 8 + k % 4)) & 1
-        states[row, i + k] = np.int8(off + (1 - off) * on)
+def gathered(word):
+    """The 32 bits of eight codes: the inverse of `spread`."""
+    x = (word | (word >> np.uint64(4))) & np.uint64(0x00FF00FF00FF00FF)
+    x = (x | (x >> np.uint64(8))) & np.uint64(0x0000FFFF0000FFFF)
+    return np.uint32((x | (x >> np.uint64(16))) & np.uint64(0xFFFFFFFF))
 
 
 @piece
 def unpack(codes, states, begin, end, spin):
-    """Write codes to the rows from ``begin`` to ``end`` of ``states``."""
+    """Write codes to the rows from ``begin`` to ``end`` of ``states``, contiguous."""
     rows, units = end - begin, states.shape[1]
-    off = -1 if spin else 0
+    off = np.int8(-1 if spin else 0)
+    step = np.int8(1 - off)
     for r in range(rows):
         for i in range(0, units, 32):
-            word = codes[(i // BLOCK * rows + r) * WORDS + i // 32 % WORDS]
+            mask = gathered(codes[(i // BLOCK * rows + r) * WORDS + i // 32 % WORDS])
             if i + 32 <= units:
-                _write(states, begin + r, i, 32, word, off)
+                start = (begin + r) * units + i
+                for k in range(0, 32, LANES):
+                    store(states, start + k, from_bits(mask >> np.uint32(k)) * splat(step) + splat(off))
             else:
-                _write(states, begin + r, i, units - i, word, off)
+                for k in range(units - i):
+                    states[begin + r, i + k] = off + step * np.int8((mask >> np.uint32(k)) & np.uint32(1))

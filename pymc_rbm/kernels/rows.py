@@ -26,14 +26,17 @@ def are_binary(states):
 
 
 @kernel
-def binary_dot(states, weights, out):
-    """Write ``states @ weights`` to ``out``, for int8 states of 0 and 1 (rows, inputs); all contiguous."""
+def binary_dot(start, stop, states, weights, out):
+    """Write ``states @ weights`` to ``out`` in the rows from ``start`` to ``stop``; all contiguous.
+
+    The states are int8, 0 and 1, shape (rows, inputs).
+    """
     n_in, n_out = weights.shape
     up, across = tiles(weights, False), tiles_of(n_out)
     table = aligned(GROUPS * 16 * TILE, weights)
-    fields = aligned(min(ROWS, len(states)) * TILE, weights)
-    for begin in range(0, len(states), ROWS):
-        rows = min(ROWS, len(states) - begin)
+    fields = aligned(min(ROWS, stop - start) * TILE, weights)
+    for begin in range(start, stop, ROWS):
+        rows = min(ROWS, stop - begin)
         codes = packed(states, begin, begin + rows)
         for tile in range(across):
             accumulate(fields, codes, rows, up, n_in, across, tile, table)

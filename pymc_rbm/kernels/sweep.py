@@ -11,16 +11,20 @@ import numpy as np
 
 from pymc_rbm.kernels.compiling import kernel, piece
 from pymc_rbm.kernels.elementary import bernoulli
-from pymc_rbm.kernels.few import FEW_ROWS, draw_row
+from pymc_rbm.kernels.few import FEW_ROWS, draw_row, transposed_copy
 from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat
 from pymc_rbm.kernels.packing import BLOCK, GROUPS, WORDS, packed, spread, unpack
 from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
 from pymc_rbm.kernels.uniforms import loaded, stored
 
-__all__ = ["affine", "draw_layer", "sweep_rows"]
+__all__ = ["GROUP", "affine", "draw_layer", "group_of", "sweep_rows"]
 
 ROWS = 1024
 """Chains that are swept together: their fields of a tile stay in the second-level cache."""
+GROUP = 32
+"""Chains that share a generator, so that draws do not depend on how many threads share the chains."""
+WORTH_A_COPY = 32
+"""Sweeps of one row from which on a transposed copy of the weights pays for itself."""
 
 
 @piece
@@ -43,82 +47,108 @@ def affine(bias, weights, transposed, spin_in, spin_out):
 
 
 @piece
-def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, state, fields, table):
+def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, state, first, fields, table):
     """Draw a layer of ``rows`` rows given the ``codes`` of the other; ``out`` and ``held`` are codes, too.
 
-    Units that ``held`` marks keep their value; if it is empty none does.
+    Units that ``held`` marks keep their value; if it is empty none does. The generators of ``state`` are those of the
+    rows from ``first`` on, one for each `GROUP` of them.
     """
-    across, s = len(offset) // TILE, loaded(state)
+    across = len(offset) // TILE
     for tile in range(across):
         accumulate(fields, codes, rows, weights, n_in, across, tile, table)
         offset_low, offset_high = load(offset, tile * TILE), load(offset, tile * TILE + LANES)
         scale = splat(offset.dtype.type(factor))
-        for r in range(rows):
-            low, s = bernoulli(muladd(load(fields, r * TILE), scale, offset_low), s)
-            high, s = bernoulli(muladd(load(fields, r * TILE + LANES), scale, offset_high), s)
-            new = spread(bits(low) | (bits(high) << np.uint32(16)))
-            word = (tile * TILE // BLOCK * rows + r) * WORDS + tile % WORDS
-            if len(held):
-                new = (new & ~held[word]) | (out[word] & held[word])
-            out[word] = new
-    stored(state, s)
+        for begin in range(0, rows, GROUP):
+            which = (first + begin) // GROUP
+            s = loaded(state, which)
+            for r in range(begin, min(begin + GROUP, rows)):
+                low, s = bernoulli(muladd(load(fields, r * TILE), scale, offset_low), s)
+                high, s = bernoulli(muladd(load(fields, r * TILE + LANES), scale, offset_high), s)
+                new = spread(bits(low) | (bits(high) << np.uint32(16)))
+                word = (tile * TILE // BLOCK * rows + r) * WORDS + tile % WORDS
+                if len(held):
+                    new = (new & ~held[word]) | (out[word] & held[word])
+                out[word] = new
+            stored(state, which, s)
 
 
 @piece
-def _sweep_few(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped):
+def _sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped):
     """`sweep_rows` row by row."""
-    c_offset, up = affine(c, weights, False, spins[0], spins[1])
-    b_offset, down = affine(b, weights, True, spins[1], spins[0])
+    draws, again = len(trace), n * len(trace) * (end - begin) >= WORTH_A_COPY
+    back = transposed_copy(weights) if again else weights
+    c_offset, c_factor = affine(c, weights, False, spins[0], spins[1])
+    b_offset, b_factor = affine(b, weights, True, spins[1], spins[0])
     field = np.empty(max(len(b_offset), len(c_offset)), weights.dtype)
-    for row in range(len(visible)):
-        for _ in range(n):
-            if not clamped[1]:
-                draw_row(visible, row, weights, False, c_offset, up, hidden, held_hidden, spins[1], state, field)
-            if not clamped[0]:
-                draw_row(hidden, row, weights, True, b_offset, down, visible, held_visible, spins[0], state, field)
+    for row in range(begin, end):
+        v, h = visible[row].copy(), hidden[row]
+        for draw in range(draws):
+            for k in range(2 * n):
+                down = k % 2 == 1  # one call, which is compiled once
+                if not clamped[0 if down else 1]:
+                    x, out, held = (h, v, held_visible) if down else (v, h, held_hidden)
+                    matrix, offset, factor = (back, b_offset, b_factor) if down else (weights, c_offset, c_factor)
+                    spin = spins[0 if down else 1]
+                    draw_row(x, matrix, down and not again, offset, factor, out, held, row, spin, state, field)
+            for i in range(len(v)):  # a slice would be compiled with the message for one that does not fit
+                trace[draw, row, i] = v[i]
 
 
 @piece
-def _sweep_many(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped):
+def _sweep_many(state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped):
     """`sweep_rows` by table."""
     n_visible, n_hidden = weights.shape
     up, down = tiles(weights, False), tiles(weights, True)
     c_offset, up_factor = affine(c, weights, False, spins[0], spins[1])
     b_offset, down_factor = affine(b, weights, True, spins[1], spins[0])
     table = aligned(GROUPS * 16 * TILE, weights)
-    fields = aligned(min(ROWS, len(visible)) * TILE, weights)
-    for begin in range(0, len(visible), ROWS):
-        end = min(begin + ROWS, len(visible))
-        rows = end - begin
-        v, h = packed(visible, begin, end), packed(hidden, begin, end)
-        held_v = packed(held_visible, min(begin, len(held_visible)), min(end, len(held_visible)))
-        held_h = packed(held_hidden, min(begin, len(held_hidden)), min(end, len(held_hidden)))
-        for _ in range(n):
-            if not clamped[1]:
-                draw_layer(v, rows, n_visible, up, c_offset, up_factor, h, held_h, state, fields, table)
-            if not clamped[0]:
-                draw_layer(h, rows, n_hidden, down, b_offset, down_factor, v, held_v, state, fields, table)
-        if not clamped[0]:
-            unpack(v, visible, begin, end, spins[0])
-        if not clamped[1]:
-            unpack(h, hidden, begin, end, spins[1])
+    fields = aligned(min(ROWS, end - begin) * TILE, weights)
+    for first in range(begin, end, ROWS):
+        last = min(first + ROWS, end)
+        rows = last - first
+        v, h = packed(visible, first, last), packed(hidden, first, last)
+        held_v = packed(held_visible, min(first, len(held_visible)), min(last, len(held_visible)))
+        held_h = packed(held_hidden, min(first, len(held_hidden)), min(last, len(held_hidden)))
+        for draw in range(len(trace)):
+            for _ in range(n):
+                if not clamped[1]:
+                    draw_layer(v, rows, n_visible, up, c_offset, up_factor, h, held_h, state, first, fields, table)
+                if not clamped[0]:
+                    draw_layer(h, rows, n_hidden, down, b_offset, down_factor, v, held_v, state, first, fields, table)
+            unpack(v, trace[draw], first, last, spins[0])
+        unpack(h, hidden, first, last, spins[1])
 
 
 @kernel
-def sweep_rows(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped):
-    """Run ``n`` sweeps of every row, in place; by table where there are many of them.
+def group_of(rows):
+    """How many of that many rows share a generator."""
+    return 1 if rows < FEW_ROWS else GROUP
+
+
+@kernel
+def sweep_rows(state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped):
+    """Run ``n`` sweeps for each draw, of the rows from ``begin`` to ``end``; by table where there are many rows in all.
 
     Parameters
     ----------
-    state : uint32, of `uniforms.seeded`
+    state : uint32, of `uniforms.seeded`, a generator for each `group_of` rows
+    begin, end : int
+        Whole groups.
     n : int
     visible, hidden : int8, shapes (rows, visible), (rows, hidden)
+        ``hidden`` is written to: the last states.
+    trace : int8, shape (draws, rows, visible)
+        Written to: the visible states after each ``n`` sweeps.
     weights, b, c : float32 or float64, contiguous, all of one type
     held_visible, held_hidden : bool, shapes (rows, units), or (0, units) where none is held
     spins, clamped : pairs of bool
         By layer: whether units are -1 and 1, whether all of them are held.
     """
     if len(visible) < FEW_ROWS:
-        _sweep_few(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped)
+        _sweep_few(
+            state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped
+        )
     else:
-        _sweep_many(state, n, visible, hidden, weights, b, c, held_visible, held_hidden, spins, clamped)
+        _sweep_many(
+            state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped
+        )

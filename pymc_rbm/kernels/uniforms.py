@@ -20,25 +20,26 @@ WORDS = 4 * LANES
 
 
 @kernel
-def seeded(generator):
-    """The start state of all lanes; ``generator`` advances by `WORDS` numbers."""
-    state = np.empty(WORDS, np.uint32)
-    for i in range(WORDS):
+def seeded(generator, rows, group):
+    """The start states of all lanes for each group of rows; ``generator`` advances by `WORDS` numbers for each."""
+    state = np.empty((rows + group - 1) // group * WORDS, np.uint32)
+    for i in range(len(state)):
         state[i] = np.uint32(np.uint64(generator.random() * 2.0**32))
     return state
 
 
 @inlined
-def loaded(state):
-    """The state in registers."""
-    return load(state, 0), load(state, LANES), load(state, 2 * LANES), load(state, 3 * LANES)
+def loaded(state, which):
+    """The state of generator ``which`` in registers."""
+    i = which * WORDS
+    return load(state, i), load(state, i + LANES), load(state, i + 2 * LANES), load(state, i + 3 * LANES)
 
 
 @inlined
-def stored(state, s):
-    """Write the state back."""
+def stored(state, which, s):
+    """Write the state of generator ``which`` back."""
     for i in range(4):
-        store(state, i * LANES, s[i])
+        store(state, which * WORDS + i * LANES, s[i])
 
 
 @inlined

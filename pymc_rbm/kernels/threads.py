@@ -1,0 +1,54 @@
+"""Rows shared by threads: kernels that hold no interpreter lock, each with a piece of the rows.
+
+There are as many threads as numba would use (``NUMBA_NUM_THREADS``, by default one a processor). What becomes of a row
+does not depend on the piece that it is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numba import config
+
+from pymc_rbm.kernels.rows import binary_dot
+from pymc_rbm.kernels.sweep import group_of, sweep_rows
+
+__all__ = ["WORTH_THREADS", "dot_in_threads", "pieces", "sweep_in_threads"]
+
+WORTH_THREADS = 2**27
+"""Products of a state and a weight from which on threads pay for themselves: about 2 ms; a thread costs .1 ms."""
+
+
+def pieces(rows: int, group: int, threads: int) -> list[tuple[int, int]]:
+    """Begin and end of pieces of as equal sizes as can be, each but the last of whole groups."""
+    groups = -(-rows // group)
+    ends = np.linspace(0, groups, max(1, min(threads, groups)) + 1).round().astype(int) * group
+    return [(int(a), int(min(b, rows))) for a, b in pairwise(ends)]
+
+
+def sweep_in_threads(state: np.ndarray, n: int, visible: np.ndarray, *arguments: Any) -> None:
+    """`sweep.sweep_rows` of all rows."""
+    rows = len(visible)
+    in_threads(lambda begin, end: sweep_rows(state, begin, end, n, visible, *arguments), rows, group_of(rows))
+
+
+def dot_in_threads(states: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """`rows.binary_dot` of all rows."""
+    in_threads(lambda begin, end: binary_dot(begin, end, states, weights, out), len(states))
+
+
+def in_threads(work: Callable[[int, int], None], rows: int, group: int = 1) -> None:
+    """``work(begin, end)`` on pieces of the rows.
+
+    The threads end with it: a process that still had some could not be forked without a warning.
+    """
+    first, *others = pieces(rows, group, config.NUMBA_NUM_THREADS)
+    with ThreadPoolExecutor(max(1, len(others))) as pool:
+        under_way = [pool.submit(work, *piece) for piece in others]
+        work(*first)
+    for piece in under_way:
+        piece.result()  # raises what it raised
