@@ -26,7 +26,7 @@ from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.objective import objective, parameter_variables, start_values
 from pymc_rbm.observed import Observed, learned_variables
-from pymc_rbm.repetition import repeated
+from pymc_rbm.repetition import Repeated
 
 __all__ = ["Learner", "Settings"]
 
@@ -100,7 +100,7 @@ class Learner:
         (`functionals.names_of`) and the estimator's report, all under the parameters before the iteration.
         """
         floats = [np.asarray(x, dtype=self._rate.dtype) for x in (rates, weights)]
-        self.rng, *monitors = self._update(self.rng, sweeps, *floats, *rows)
+        self.rng, *monitors = self._update(self.rng, sweeps, [*floats, *rows])
         named = dict(zip(self._monitor_names, monitors, strict=True))
         return {"learning_rate": np.asarray(rates), "sweeps": np.full(len(rates), sweeps), **named}
 
@@ -242,12 +242,11 @@ class Learner:
         for p, average in zip(self._parameters, self._averages, strict=True):
             updates[average] = (average + self._weight * (updates[p] - average)).astype(p.dtype)
         self._state, self._monitor_names = list(updates), list(monitors)
-        by_iteration = [self._rate, self._weight, *self._rows]
-        each = {x: pt.tensor(f"{x.name}_each", dtype=x.dtype, shape=(None, *x.type.shape)) for x in by_iteration}
-        updates, recorded, next_rng = repeated(updates, list(monitors.values()), rng, next_rng, each)
-        inputs = [In(rng, mutable=True), self._sweeps, *each.values()]
-        outputs = [Out(next_rng, borrow=True), *(Out(x, borrow=True) for x in recorded)]
-        return pm.compile(inputs, outputs, updates=updates, on_unused_input="ignore", **settings.compile_kwargs)
+        inputs = [In(rng, mutable=True), self._sweeps, self._rate, self._weight, *self._rows]
+        outputs = [Out(next_rng, borrow=True), *(Out(x, borrow=True) for x in monitors.values())]
+        return Repeated(
+            pm.compile(inputs, outputs, updates=updates, on_unused_input="ignore", **settings.compile_kwargs)
+        )
 
     def _batch(self, i: int, rng, sweeps, updates: dict):
         """Rows and weights of a batch; what is missing in it is drawn anew given the rest, by clamped Gibbs."""

@@ -156,7 +156,7 @@ def fit(
         ``gradient``: the likelihood's gradient at the last iterate and its Monte Carlo error, see
         `moments.gradient_and_error`. ``data``: the means of the data, and at most 1,000 of the rows, evenly spread.
         ``state``: what ``resume`` needs.
-        Interrupting (Ctrl-C) finishes the iteration and returns what was learned so far, with
+        Interrupting (Ctrl-C) finishes the iterations of a tenth of a second and returns what was learned so far, with
         ``attrs["interrupted"] = 1`` and a warning; a second Ctrl-C stops at once.
 
     Raises

@@ -345,12 +345,17 @@ def test_resume_is_bit_for_bit(tmp_path, optimizer):
     assert [x.name for x in tmp_path.iterdir()] == ["half.nc"]
 
 
+def interrupt_soon(status):
+    """After the first epoch, so that nothing is compiled any more."""
+    if status.epoch == 1:
+        threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+
+
 def test_resume_of_an_interrupted_run():
     model = model_of(DATA, 3)
     with model:
-        threading.Timer(4, signal.raise_signal, [signal.SIGINT]).start()
         with pytest.warns(UserWarning, match="interrupted"):
-            first = pmr.fit(10_000_000, random_seed=1, progressbar=False)
+            first = pmr.fit(10_000_000, on_epoch=interrupt_soon, random_seed=1, progressbar=False)
         second = pmr.fit(3, resume=first, progressbar=False)
     assert second.attrs["epochs_done"] == first.attrs["epochs_done"] + 3
     assert second["particles"].sizes["draw"] == first["particles"].sizes["draw"] + 3
@@ -513,11 +518,8 @@ def test_generative_keeps_hidden_units_data_and_derived_parameters():
 
 def test_interrupt_returns_what_was_learned():
     data = pmr.datasets.bars_and_stripes(3)
-    with model_of(data, 8):
-        pmr.fit(1, progressbar=False)  # compiled
-        threading.Timer(4, signal.raise_signal, [signal.SIGINT]).start()
-        with pytest.warns(UserWarning, match=r"interrupted in epoch \d+ of 10000000"):
-            learned = pmr.fit(10_000_000, random_seed=1, progressbar=False)
+    with model_of(data, 8), pytest.warns(UserWarning, match=r"interrupted in epoch \d+ of 10000000"):
+        learned = pmr.fit(10_000_000, on_epoch=interrupt_soon, random_seed=1, progressbar=False)
     assert learned.attrs["interrupted"] == 1
     assert np.isfinite(learned["parameters"]["W"]).all()
     done = learned["learning"].sizes["iteration"]

@@ -10,7 +10,8 @@ import pytensor
 import pymc_rbm as pmr
 from benchmarks.jobs import BATCH, RATE, data_rows, machine, visible_states
 
-BATCHES = 100
+BATCHES, MANY = 128, 100
+"""Batches of an epoch, which are powers of two as runs are; fewer where machines have many units."""
 QUIET = {"progressbar": False, "random_seed": 1}
 
 
@@ -33,16 +34,16 @@ def sweep(job):
     return advance, lambda: v[0].astype(float)
 
 
-def _learning(job, rows, batch, callback, **settings):
-    """``fit`` in a thread, which its ``callback`` stops until it is let go on for n iterations, or epochs."""
+def _learning(job, rows, batch, each=1, **settings):
+    """``fit`` in a thread, which its callback stops until it is let go on for n units; an epoch has ``each`` units."""
     W, b, c = machine(job)
     allowed, done, learned = queue.Queue(), queue.Queue(), []
     left = 0
 
     def wait(status):
         nonlocal left
-        left -= 1
-        if left == 0:
+        left -= each
+        if left <= 0:
             done.put(None)
             left = allowed.get()
         return left is None
@@ -53,7 +54,7 @@ def _learning(job, rows, batch, callback, **settings):
             W_, b_, c_ = pm.Flat("W", shape=W.shape), pm.Flat("b", shape=b.shape), pm.Flat("c", shape=c.shape)
             pmr.RBM("v", W_, b_, c_, observed=rows)
             left = allowed.get()
-            settings[callback] = wait
+            settings["on_epoch"] = wait
             start = {"W": W, "b": b, "c": c}
             common = {"sweeps": 1, "learning_rate": lambda done: RATE, "start": start, "random_seed": 1}
             learned.append(pmr.fit(10**6, batch_size=batch, chains=batch, **common, **settings))
@@ -62,7 +63,7 @@ def _learning(job, rows, batch, callback, **settings):
     thread.start()
 
     def advance(n):
-        allowed.put(n)
+        allowed.put(-(-n // each) * each)
         done.get()
 
     def result():
@@ -74,14 +75,18 @@ def _learning(job, rows, batch, callback, **settings):
 
 
 def update(job):
-    """``fit`` with plain gradients, of many batches an epoch: what is done once an epoch is spread over them."""
-    rows = np.tile(data_rows(job), (BATCHES, 1))
-    return _learning(job, rows, job.rows, "on_iteration", centred=False, progressbar=False)
+    """``fit`` with plain gradients, of many batches an epoch: what is done once an epoch is spread over them.
+
+    Whole epochs are done, with eight of which a long run begins to be: then runs differ by what is asked for.
+    """
+    each = BATCHES if job.visible < MANY else BATCHES // 32
+    rows = np.tile(data_rows(job), (each, 1))
+    return _learning(job, rows, job.rows, each, centred=False, progressbar=False)
 
 
 def epoch(job):
     """``fit`` as it is, with its monitors and its bar."""
-    return _learning(job, data_rows(job), min(BATCH, job.rows), "on_epoch")
+    return _learning(job, data_rows(job), min(BATCH, job.rows))
 
 
 def free_energy(job):
