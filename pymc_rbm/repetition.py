@@ -42,6 +42,8 @@ class Repeated:
         shared = [cell[0] for cell in storage[2 + len(changing) :]]
         moving = list(self._function.maker.fgraph.update_mapping.values())
         values = [rng, np.asarray(fixed), *map(np.ascontiguousarray, changing), *shared]
+        for i in moving:  # one type from call to call
+            values[i] = np.asarray(values[i], order="C")
         kinds = tuple(map(_kind, values))
         if kinds not in self._loops:
             self._loops[kinds] = self._loop(values, len(changing), moving)
@@ -68,7 +70,7 @@ class Repeated:
         arguments = (types.StarArgTuple.from_types(tuple(map(typeof, once))),)
         update.compile(arguments)
         signature = next(x.signature for x in update.overloads.values() if x.signature.args == arguments)
-        source = _source(len(values), changing, moving, len(signature.return_type))
+        source = _source([np.ndim(x) for x in values], changing, moving, len(signature.return_type))
         key = sha256(source.encode()).hexdigest()
         loop = compile_numba_function_src(source, "repeated", dict(globals()), cache_key=f"pymc_rbm_repeated_{key}")
         loop = numba_njit(loop, final_function=True, cache=True)
@@ -87,20 +89,23 @@ def _kind(x: Any) -> Any:
     return (x.dtype, x.ndim, x.flags.c_contiguous, x.flags.writeable) if isinstance(x, np.ndarray) else type(x)
 
 
-def _source(inputs: int, changing: int, moving: list[int], outputs: int) -> str:
+def _source(ndims: list[int], changing: int, moving: list[int], outputs: int) -> str:
     """The loop: outputs are the generator, what is recorded, then the new values of the ``moving`` inputs."""
-    names = [f"x{i}" for i in range(inputs)]
+    names = [f"x{i}" for i in range(len(ndims))]
     given = ", ".join(f"np.asarray({x}[i])" if i in _each(changing) else x for i, x in enumerate(names))
     recorded = [f"r{k}" for k in range(1, outputs - len(moving))]
     found = ", ".join(["x0", *recorded, *(names[i] for i in moving)])
+    new = ", ".join(["x0", *(f"y{r[1:]}" for r in recorded), *(f"z{i}" for i in moving)])
     lines = [
         f"def repeated(update, {', '.join(names)}):",
         "    n = len(x2)",
         "    for i in range(n):",
-        f"        {found.replace('r', 'y')} = update(({given},))",
+        f"        {new} = update(({given},))",
         "        if i == 0:",
-        *(f"            {r} = np.empty((n, *{y}.shape), {y}.dtype)" for r, y in ((r, f"y{r[1:]}") for r in recorded)),
+        *(f"            {r} = np.empty((n, *y{r[1:]}.shape), y{r[1:]}.dtype)" for r in recorded),
         *(f"        {r}[i] = y{r[1:]}" for r in recorded),
+        # Updates may be views of other layouts. NumPy's function would give a scalar an axis.
+        *(f"        x{i} = np.ascontiguousarray(z{i})" if ndims[i] else f"        x{i} = z{i}" for i in moving),
         f"    return {found}",
     ]
     return "\n".join(lines) + "\n"
