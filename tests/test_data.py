@@ -88,7 +88,7 @@ def test_masked_data_in_fit_and_after(kind, tmp_path):
         del half
     xr.testing.assert_equal(again["state"].to_dataset(), learned["state"].to_dataset())
     assert learned["machines"]["v_weights"].dims == ("pixel", "v_hidden")
-    assert learned["data"]["v_rows"].dims == ("v_row", "pixel")
+    assert learned["data"]["v_rows"].dims == ("v_kept_row", "pixel")
     mean = np.ma.masked_array(data, mask)
     expected = (mean.sum(0) + 0.5) / (mean.count(0) + 1)
     np.testing.assert_allclose(learned["data"]["v_mean"], expected, rtol=1e-12)
