@@ -252,7 +252,8 @@ def test_auto_sweeps_follow_the_autocorrelation(tmp_path):
                 xr.testing.assert_equal(again["particles"].to_dataset(), learned["particles"].to_dataset())
         sweeps[name] = learned["learning"]["sweeps"].values
     assert sweeps["slow"][0] == 1
-    assert 3 <= sweeps["slow"][-1] <= 50
+    assert sweeps["slow"][500:].min() >= 2  # it goes between 2 and 4 under tempering, by the seed
+    assert sweeps["slow"].max() <= 50
     assert (sweeps["free"] == 1).all()
 
 
