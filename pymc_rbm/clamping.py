@@ -95,7 +95,8 @@ def _part(layer: Layer, chosen: np.ndarray) -> Layer:
 def _sent_function(family):
     own = [pt.dvector() for _ in family.parameters]
     x = pt.matrix(dtype=family.dtype)
-    return pytensor.function([x, *own], family.with_parameters(own).scaled(x).astype("float64"))
+    sent = family.with_parameters(own).scaled(x).astype("float64")
+    return pytensor.function([x, *own], sent, on_unused_input="ignore")
 
 
 @lru_cache(maxsize=16)

@@ -42,12 +42,12 @@ def rows_of(unit, n, rng, share=0.2):
 class Case:
     """A machine with a visible layer of its own data, one distribution in a model."""
 
-    epochs, rate, forward = 500, 0.1, 1000
+    epochs, rate, forward, thin = 500, 0.1, 1000, 5
 
-    def __init__(self, visible, hidden, n_hidden, data=None, missing=(0,), n=3, share=0.2, forward=1000):
+    def __init__(self, visible, hidden, n_hidden, data=None, missing=(0,), n=3, share=0.2, forward=1000, thin=5):
         rng = np.random.default_rng(4)
         self.data = rows_of(visible, n, rng, share) if data is None else data
-        self.missing, self.real, self.forward = list(missing), not visible.finite, forward
+        self.missing, self.real, self.forward, self.thin = list(missing), not visible.finite, forward, thin
         with pm.Model() as self.model:
             W = pm.Normal("W", 0, 0.7, shape=(self.data.shape[1], n_hidden))
             b, c = pm.Normal("b", 0, 1, shape=self.data.shape[1]), pm.Normal("c", 0, 1, shape=n_hidden)
@@ -97,7 +97,7 @@ class Case:
         return np.asarray(draws["v"])
 
     def chains(self):
-        return pmr.sample_gibbs(self.machine(), draws=400, tune=50, chains=20, thin=5, **QUIET)
+        return pmr.sample_gibbs(self.machine(), draws=400, tune=50, chains=20, thin=self.thin, **QUIET)
 
     def further_draws(self):
         return [self.chains()["posterior"]["v"].values]
@@ -162,7 +162,7 @@ class Conditional(Case):
 
     def __init__(self):
         rng = np.random.default_rng(4)
-        self.missing, self.real, X = [1], False, np.resize([[-1.0], [1.0]], (N, 1))
+        self.missing, self.real, X = [2], False, np.resize([[-1.0], [1.0]], (N, 1))
         self.data = rows_of(pmr.Bernoulli(), 3, rng)
         self.data[:, 2] = X[:, 0] > 0
         with pm.Model() as self.model:
@@ -255,9 +255,16 @@ CASES = {
     "spin-spin": partial(Case, pmr.Spin(), pmr.Spin(), 2),
     "categorical-gaussian": partial(Case, pmr.Categorical(3), pmr.Gaussian(0.8), 1, n=6, missing=(3, 4, 5)),
     "gaussian-categorical": partial(Case, pmr.Gaussian([0.7, 1.1]), pmr.Categorical(3), 6, n=2),
+    "binomial-bernoulli": partial(Case, pmr.Binomial(4), pmr.Bernoulli(), 2, n=2),
     "gaussian-gaussian": partial(Case, pmr.Gaussian(0.9), pmr.Gaussian(), 1, n=2, forward=20),
+    "bernoulli-rectified": partial(Case, pmr.Bernoulli(), pmr.Rectified(), 1, share=0.05),
+    "rectified-binomial": partial(Case, pmr.Rectified(), pmr.Binomial(2), 2, n=2),
+    "drelu-spin": partial(Case, pmr.DReLU(2.0, 3.0, -0.3), pmr.Spin(), 2, n=2),
+    "spin-drelu": partial(Case, pmr.Spin(), pmr.DReLU(0.7, 2.0, -0.6), 1, share=0.05, thin=20),
     "mixture": partial(Case, pmr.Gaussian(0.6), pmr.Categorical(3), 3, n=2),
     "general": General,
+    "class": labelled,
+    "conditional": Conditional,
     "deep belief": DeepBelief,
     "deep Boltzmann": DeepBoltzmann,
 }

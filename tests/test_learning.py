@@ -603,6 +603,7 @@ def test_the_rate_of_a_layer_coupled_to_itself_is_stable():
     assert free[0] < 0.01 < free[1]
 
 
+@pytest.mark.slow
 def test_early_stopping_on_the_held_out_likelihood():
     """Sixty rows, many hidden units: the held-out likelihood rises and falls, and the best machine is kept."""
     data = pmr.datasets.digits().values[:, 8:40]

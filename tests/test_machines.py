@@ -14,6 +14,7 @@ import pymc_rbm as pmr
 QUIET = {"progressbar": False, "random_seed": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")  # the quick mode asks for one
 @pytest.mark.filterwarnings("ignore:Data in v contains missing values")
 @pytest.mark.parametrize("name", CASES)
