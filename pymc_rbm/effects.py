@@ -40,6 +40,9 @@ __all__ = [
     "without_checks",
 ]
 
+NO_DERIVATIVE = NotImplementedError, NullTypeGradError, TypeError, ValueError
+"""What PyTensor raises where there is none."""
+
 MOST_ENTRIES = 4_000_000
 """Of Hessians."""
 
@@ -112,7 +115,7 @@ def log_density_by_entry(x: TensorVariable, terms: Sequence[TensorVariable]) -> 
     try:
         weights = pt.grad(_on_floats(total, stand_ins), list(stand_ins.values()), disconnected_inputs="ignore")
         weights = graph_replace(weights, {new: e.astype("float64") for e, new in stand_ins.items()}, strict=False)
-    except (NotImplementedError, NullTypeGradError, TypeError, ValueError):
+    except NO_DERIVATIVE:
         return None
     return sum(spread(w * e) for w, (e, spread) in zip(weights, parts.items(), strict=True))
 
@@ -171,7 +174,7 @@ def slope_and_curvature(
         slope = pt.grad(_on_floats(total, {x: real}), real, disconnected_inputs="ignore")
         if unit.quadratic and affine_in(x, total):  # then the Hessian is diagonal
             curvature = -pt.grad(slope.sum(), real, disconnected_inputs="ignore")
-    except (NotImplementedError, NullTypeGradError, TypeError, ValueError):
+    except NO_DERIVATIVE:
         return zeros, zeros
     slope, curvature = graph_replace([slope, curvature], {real: x.astype("float64")}, strict=False)
     return _where_finite(slope), pt.maximum(_where_finite(curvature), 0.0)
@@ -196,7 +199,7 @@ def slope_and_hessian(
         column = pt.grad((slope * along).sum(), real, disconnected_inputs="ignore")
         each = np.eye(n).reshape((n, *[1] * (len(shape) - 1), n) if apart else (n, *shape))
         columns = vectorize_graph(column, {along: pt.as_tensor(np.broadcast_to(each, (n, *shape)))})
-    except (NotImplementedError, NullTypeGradError, TypeError, ValueError):
+    except NO_DERIVATIVE:
         return None
     if columns.ndim == x.ndim:  # a slope that does not depend on x
         columns = pt.zeros((n, *shape))

@@ -111,9 +111,9 @@ def start_values(
     A variable that *is* an RBM's b starts where independent units have the data's means (for binary ones: log-odds),
     one that is its c at zero, one that is its W at Normal(0, 0.1/√visible), so that the fields on hidden units differ
     by about 0.1 at any size, one that is a σ of its visible units at the data's standard deviations. Mixtures start
-    from groups of rows (`mixture.mixture_of_groups`). Others start where
-    ``pm.sample`` would, and ``start`` overrides all of it. Where W is an expression, its ingredients get
-    Normal(0, 0.01) added: at W = 0 exactly all hidden units would stay alike.
+    from groups of rows (`mixture.mixture_of_groups`). Others start where ``pm.sample`` would, and ``start`` overrides
+    all of it. Where W is an expression, its ingredients get Normal(0, 0.01) added: at W = 0 exactly all hidden units
+    would stay alike.
     """
     seed = int(rng.integers(2**31))
     point = dict(model.initial_point(random_seed=seed))
@@ -147,13 +147,13 @@ def start_values(
 def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:
     """Of a mixture whose W, b and c are variables and whose data are whole, the one to start from."""
     unit = x.machine.layers[VISIBLE].unit
-    known = isinstance(unit.parameters[0], Constant | np.ndarray | float) if unit.parameters else True
     if not is_mixture(x.machine) or None in intercepts(model, x) or x.missing is not None:
         return None
     if unit.parameter_names not in ((), ("sigma",)):
         return None
     if unit.parameters:
-        sigma = unit.parameters[0]
+        [sigma] = unit.parameters
+        known = isinstance(sigma, Constant | np.ndarray | float)
         unit = unit.with_parameters([getattr(sigma, "data", sigma) if known else None])
     k = sizes_of(x.machine)[HIDDEN] or 0
     return mixture_of_groups(x.rows[x.spread].astype("float64"), x.weights[x.spread], unit, k, seed)

@@ -49,14 +49,15 @@ def log_likelihood_of_draws(
     given = None if log_z is None else np.asarray(log_z, dtype="float64")
     if given is not None and given.shape != size:
         raise ValueError(f"log_z must have one entry for each of {size} chains and draws, got shape {given.shape}.")
-    values, found = [], np.empty(size[0] * size[1])
+    rows, values, found = None, [], np.empty(size[0] * size[1])
     with Work(progressbar) as work:
         for i, machine in enumerate(machines_of_draws(target, posterior)):
             if work.interrupted:
                 raise KeyboardInterrupt
             machine = _checked(machine, given is None)
             found[i] = enumerated(machine, work) if given is None else given.flat[i]
-            values.append(-free_energies(machine, visible_rows(machine, data)) - found[i])
+            rows = visible_rows(machine, data) if rows is None else rows
+            values.append(-free_energies(machine, rows) - found[i])
     row_dim, coords = row_coords(data, name)
     by_draw = {"chain": posterior.chain, "draw": posterior.draw}
     per_row = xr.DataArray(

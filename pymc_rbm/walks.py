@@ -163,7 +163,7 @@ def dispersed_function(template: Machine, own_biases: bool):
         start.append(x)
     kept = kept_layers(template)
     drawn, next_rng = sweep(machine, start, next_rng, [None if i in kept else True for i in range(len(start))])
-    states = [pt.concatenate([start[i][: rows // 2], drawn[i][rows // 2 :]]) for i in kept_layers(template)]
+    states = [pt.concatenate([start[i][: rows // 2], drawn[i][rows // 2 :]]) for i in kept]
     return _compile(rng, [rows, *inputs[len(template.layers) :]], next_rng, states)
 
 

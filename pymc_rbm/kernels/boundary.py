@@ -6,19 +6,21 @@ Nodes are made for any back end and say nothing new: back ends without a kernel 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pytensor.compile.builders import OpFromGraph
 
 from pymc_rbm.machine import Machine
 
-__all__ = ["BinaryLevels", "BinarySweeps", "BinaryWalk", "by_name"]
+__all__ = ["BinaryLevels", "BinarySweeps", "BinaryWalk", "Form"]
 
 Flags = tuple[bool, ...]
 
 
-class BinarySweeps(OpFromGraph):
-    """Sweeps of a machine of two binary layers.
+@dataclass(frozen=True)
+class Form:
+    """What a `BinarySweeps` has for inputs and outputs.
 
     Inputs are the generator, the number of sweeps, the number of draws, the states that are given, b, c, W and the
     masks that are given; ``given``, ``held`` and ``masked`` say, by layer, whether there is a state, whether all its
@@ -26,24 +28,31 @@ class BinarySweeps(OpFromGraph):
     ``traced`` there is one draw, and the outputs are the states of the layers, else the visible states of all draws.
     """
 
-    def __init__(
-        self,
-        *args,
-        template: Machine,
-        counted: bool,
-        traced: bool,
-        given: Flags,
-        held: Flags,
-        masked: Flags,
-        **kwargs,
-    ):
-        self.template, self.counted, self.traced = template, counted, traced
-        self.given, self.held, self.masked = given, held, masked
-        super().__init__(*args, inline=True, **kwargs)
+    template: Machine
+    counted: bool
+    traced: bool
+    given: Flags
+    held: Flags
+    masked: Flags
 
     def by_name(self, inputs: Sequence[Any]) -> dict[str, Any]:
-        """The inputs of a node by what they are; states and masks have an entry a layer, None where there is none."""
-        return by_name(inputs, self.template, self.counted, self.traced, self.given, self.held, self.masked)
+        """The inputs by what they are; states and masks have an entry a layer, None where there is none."""
+        rest = iter(inputs)
+        found: dict[str, Any] = {"rng": next(rest)}
+        found["n"] = next(rest) if self.counted else 1
+        found["draws"] = next(rest) if self.traced else 1
+        found["state"] = [next(rest) if there else None for there in self.given]
+        found["parameters"] = [next(rest) for _ in self.template.parameters]
+        found["masks"] = [next(rest) if there else None for there in self.masked]
+        return found
+
+
+class BinarySweeps(OpFromGraph):
+    """Sweeps of a machine of two binary layers, of a `Form`."""
+
+    def __init__(self, *args, form: Form, **kwargs):
+        self.form = form
+        super().__init__(*args, inline=True, **kwargs)
 
     def connection_pattern(self, node):
         """States are discrete: nothing is differentiated through them."""
@@ -72,23 +81,3 @@ class BinaryLevels(OpFromGraph):
     def __init__(self, *args, template: Machine, **kwargs):
         self.template = template
         super().__init__(*args, inline=True, **kwargs)
-
-
-def by_name(
-    inputs: Sequence[Any],
-    template: Machine,
-    counted: bool,
-    traced: bool,
-    given: Flags,
-    held: Flags,
-    masked: Flags,
-) -> dict[str, Any]:
-    """The inputs of a `BinarySweeps` of these options by what they are."""
-    rest = iter(inputs)
-    found: dict[str, Any] = {"rng": next(rest)}
-    found["n"] = next(rest) if counted else 1
-    found["draws"] = next(rest) if traced else 1
-    found["state"] = [next(rest) if there else None for there in given]
-    found["parameters"] = [next(rest) for _ in template.parameters]
-    found["masks"] = [next(rest) if there else None for there in masked]
-    return found

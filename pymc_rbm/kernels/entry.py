@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.finite_units import Spin
-from pymc_rbm.kernels.boundary import BinaryLevels, BinarySweeps, BinaryWalk, by_name
+from pymc_rbm.kernels.boundary import BinaryLevels, BinarySweeps, BinaryWalk, Form
 from pymc_rbm.kernels.lowering import use_sweep_kernel  # noqa: F401  # registered on import
 from pymc_rbm.machine import Machine, State
 from pymc_rbm.units import Bernoulli
@@ -51,20 +51,20 @@ def as_node(
     parameters = [pt.as_tensor(p) for p in machine.parameters]
     arguments = [rng, *_present(counts), *_present(states), *parameters, *_present(masks)]
     dummies = [x.type() for x in arguments]
-    options: dict[str, Any] = {
-        "template": machine.template,
-        "counted": counts[0] is not None,
-        "traced": draws is not None,
-        "given": tuple(x is not None for x in states),
-        "held": tuple(x is True for x in clamped),
-        "masked": tuple(x is not None for x in masks),
-    }
-    inner = by_name(dummies, **options)
+    form = Form(
+        machine.template,
+        counted=counts[0] is not None,
+        traced=draws is not None,
+        given=tuple(x is not None for x in states),
+        held=tuple(x is True for x in clamped),
+        masked=tuple(x is not None for x in masks),
+    )
+    inner = form.by_name(dummies)
     inner_clamped = [x if mask is None else mask for x, mask in zip(clamped, inner["masks"], strict=True)]
     inside = machine.with_parameters(inner["parameters"])
     inner_counts = (inner["n"], inner_clamped, *([] if draws is None else [inner["draws"]]))
     new, new_rng = definition(inside, inner["state"], inner["rng"], *inner_counts)
-    op = BinarySweeps(dummies, [*_present(new), new_rng], name="Sweeps", **options)
+    op = BinarySweeps(dummies, [*_present(new), new_rng], name="Sweeps", form=form)
     *outputs, next_rng = op(*arguments, return_list=True)
     found = iter(outputs)
     return [None if x is None else next(found) for x in new], next_rng

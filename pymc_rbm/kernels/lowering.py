@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
@@ -23,17 +25,20 @@ __all__: list[str] = []
 FLOATS = "float32", "float64"
 
 
+def _have_kernel(*numbers):
+    """Whether these are of one floating type that kernels have. Numba is loaded where it is used: here."""
+    import_module("pymc_rbm.kernels.dispatch")
+    return numbers[0].dtype in FLOATS and len({x.dtype for x in numbers}) == 1
+
+
 @node_rewriter([BinarySweeps])
 def use_sweep_kernel(fgraph, node):
     """`SweepKernel` where the parameters are of one floating type; otherwise the node will be expanded."""
-    from pymc_rbm.kernels.dispatch import VERSION  # noqa: F401  # numba is loaded where it is used
-
-    op, given = node.op, node.op.by_name(node.inputs)
+    form = node.op.form
+    given = form.by_name(node.inputs)
     b, c, weights = given["parameters"]
     known = [x for x in given["state"] if x is not None]
-    if len({x.dtype for x in (weights, b, c)}) > 1 or weights.dtype not in FLOATS:
-        return None
-    if not known or len({x.ndim for x in known}) > 1:
+    if not _have_kernel(weights, b, c) or not known or len({x.ndim for x in known}) > 1:
         return None
     batch = known[0].shape[:-1]
     states, held = [], []
@@ -41,17 +46,17 @@ def use_sweep_kernel(fgraph, node):
         whole = (*batch, bias.shape[0])
         states.append(_rows(pt.zeros(whole, "int8") if x is None else x.astype("int8")))
         held.append(pt.zeros((0, bias.shape[0]), "bool") if mask is None else _rows(pt.broadcast_to(mask, whole)))
-    kernel = SweepKernel(_spins(op.template), op.held)
+    kernel = SweepKernel(_spins(form.template), form.held)
     counts = given["draws"], given["n"]
     trace, h, next_rng = kernel(given["rng"], *counts, *states, weights, b, c, *held, return_list=True)
-    if op.traced:
+    if form.traced:
         visits = pt.specify_shape(trace.reshape((trace.shape[0], *batch, trace.shape[2])), node.outputs[0].type.shape)
         copy_stack_trace(node.outputs, [visits, next_rng])
         return [visits, next_rng]
     news = [trace[0], h]
     # The states that a sweep returns: all but a hidden state that was neither given nor drawn.
     news = [
-        new for new, x, all_held in zip(news, given["state"], op.held, strict=True) if x is not None or not all_held
+        new for new, x, all_held in zip(news, given["state"], form.held, strict=True) if x is not None or not all_held
     ]
     shaped = [
         pt.specify_shape(new if old.ndim == 2 else new.reshape((*batch, new.shape[1])), old.type.shape)
@@ -72,10 +77,8 @@ def _spins(template):
 @node_rewriter([BinaryWalk])
 def use_walk_kernel(fgraph, node):
     """`WalkKernel` where temperatures and parameters are of one floating type; otherwise the node will be expanded."""
-    from pymc_rbm.kernels.dispatch import VERSION  # noqa: F401
-
     rng, betas, v, base_b, base_c, b, c, weights = node.inputs
-    if len({x.dtype for x in (betas, base_b, base_c, b, c, weights)}) > 1 or betas.dtype not in FLOATS:
+    if not _have_kernel(betas, base_b, base_c, b, c, weights):
         return None
     kernel = WalkKernel(_spins(node.op.template), node.op.reverse)
     increments, new, next_rng = kernel(rng, betas, v, weights, b, c, base_b, base_c, return_list=True)
@@ -88,10 +91,8 @@ def use_walk_kernel(fgraph, node):
 @node_rewriter([BinaryLevels])
 def use_levels_kernel(fgraph, node):
     """`LevelsKernel`, all temperatures' rows one below the other, where all is of one floating type."""
-    from pymc_rbm.kernels.dispatch import VERSION  # noqa: F401
-
     rng, *betas, v, base_b, base_c, b, c, weights = node.inputs
-    if len({x.dtype for x in (*betas, base_b, base_c, b, c, weights)}) > 1 or weights.dtype not in FLOATS:
+    if not _have_kernel(*betas, base_b, base_c, b, c, weights):
         return None
     by_row = [pt.repeat(x, v.shape[1]) for x in betas]
     *found, next_rng = LevelsKernel(_spins(node.op.template))(
@@ -131,10 +132,8 @@ def _int8_matrix(x):
 @node_rewriter([Dot])
 def use_binary_dot(fgraph, node):
     """`BinaryDot` for the product of a matrix of int8, seen as numbers, and a matrix of weights."""
-    from pymc_rbm.kernels.dispatch import VERSION  # noqa: F401
-
     x, weights = node.inputs
-    if x.ndim != 2 or weights.ndim != 2 or weights.dtype not in FLOATS or x.dtype != weights.dtype:
+    if x.ndim != 2 or weights.ndim != 2 or not _have_kernel(x, weights):
         return None
     states = _int8_matrix(x)
     if states is None:
