@@ -260,7 +260,7 @@ CASES = {
     "bernoulli-rectified": partial(Case, pmr.Bernoulli(), pmr.Rectified(), 1, share=0.05),
     "rectified-binomial": partial(Case, pmr.Rectified(), pmr.Binomial(2), 2, n=2),
     "drelu-spin": partial(Case, pmr.DReLU(2.0, 3.0, -0.3), pmr.Spin(), 2, n=2),
-    "spin-drelu": partial(Case, pmr.Spin(), pmr.DReLU(0.7, 2.0, -0.6), 1, share=0.05, thin=20),
+    "spin-drelu": partial(Case, pmr.Spin(), pmr.DReLU(0.7, 2.0, -0.6), 1, share=0.05, thin=10),
     "mixture": partial(Case, pmr.Gaussian(0.6), pmr.Categorical(3), 3, n=2),
     "general": General,
     "class": labelled,

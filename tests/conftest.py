@@ -9,6 +9,8 @@ import pytensor
 import pytest
 
 matplotlib.use("Agg")
+# Loops of quick modes go without a compiler: where its cache is empty it would take most of their time.
+COMPILER, pytensor.config.cxx = pytensor.config.cxx, ""
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +29,10 @@ def settings_of_pytensor_stay():
     yield
     left, pytensor.config.floatX = pytensor.config.floatX, before
     assert left == before
+
+
+@pytest.fixture
+def compiler():
+    """For tests of the C back end."""
+    with pytensor.config.change_flags(cxx=COMPILER):
+        yield

@@ -29,13 +29,6 @@ MASK = np.array([True, False, True, True])
 quick = {"compile_kwargs": {"mode": "FAST_COMPILE"}}
 
 
-@pytest.fixture
-def python():
-    """What is compiled with ``quick`` runs in Python: compiled in a moment, and one draw of many rows is as quick."""
-    with pytensor.config.change_flags(cxx=""):
-        yield
-
-
 @pytest.fixture(autouse=True)
 def allow_imputation():
     """PyMC's normal notice of masked data."""
@@ -266,13 +259,11 @@ CASES = {
 }
 
 
-@pytest.mark.usefixtures("python")
 @pytest.mark.parametrize("case", CASES)
 def test_stationarity(case):
     assert CASES[case].errors() < FLOORS
 
 
-@pytest.mark.usefixtures("python")
 @pytest.mark.parametrize("case", ["v", "linear", "h", "masked"])
 def test_stationarity_shows_fields_without_the_dependants(monkeypatch, case):
     right = transitions._updated
@@ -280,7 +271,6 @@ def test_stationarity_shows_fields_without_the_dependants(monkeypatch, case):
     assert CASES[case].errors() > 2 * FLOORS
 
 
-@pytest.mark.usefixtures("python")
 @pytest.mark.parametrize("case", ["parity", "two machines", "masked, total"])
 def test_stationarity_shows_a_ratio_without_the_dependants(monkeypatch, case):
     """Acceptance by half the log-ratio."""
@@ -535,7 +525,6 @@ def errors_of_real_units(machine, dependant, caution):
     ]
 
 
-@pytest.mark.usefixtures("python")
 @pytest.mark.parametrize(
     "machine, dependant, caution",
     [
@@ -560,7 +549,6 @@ def test_real_units(machine, dependant, caution):
         assert 0.05 < accepted < 0.99
 
 
-@pytest.mark.usefixtures("python")
 @pytest.mark.parametrize("machine, dependant", [(gaussian, outliers), (rectified, regression), (gaussian, scattered)])
 def test_real_units_show_a_missing_correction(monkeypatch, machine, dependant):
     right = joint.accepts
@@ -599,7 +587,6 @@ def numerically(machine, dependant, v, step):
     return target(v), v + step * covariance @ slope(target, v), step * (2 - step) * covariance
 
 
-@pytest.mark.usefixtures("python")
 @pytest.mark.parametrize("dependant", [regression, counts, outliers])
 @pytest.mark.parametrize("machine", [gaussian, rectified, two_sided])
 def test_acceptance_of_real_units(monkeypatch, machine, dependant):
@@ -646,7 +633,6 @@ def test_acceptance_of_real_units(monkeypatch, machine, dependant):
         np.testing.assert_allclose(log_ratios[k], expected, **near)
 
 
-@pytest.mark.usefixtures("python")
 def test_real_units_of_several_rows_that_a_dependant_joins():
     """All entries are one Gaussian; those that are masked move given the others."""
     seen = np.ma.MaskedArray(np.full((3, 2), 0.5), [[True, False], [True, True], [False, True]])
@@ -670,7 +656,6 @@ def test_real_units_of_several_rows_that_a_dependant_joins():
     np.testing.assert_array_less(abs(apart), 4.5 * scale)
 
 
-@pytest.mark.usefixtures("python")
 def test_real_units_come_back_from_a_tail():
     """Where a whole step of Newton's method is refused for ever."""
     with pm.Model() as model:
@@ -740,7 +725,6 @@ def test_denoising(posterior):
     assert abs(p.sum(1) @ v - prior).max() > 0.2  # what a step without dependants would find
 
 
-@pytest.mark.usefixtures("python")
 def test_denoising_from_exact_starts(posterior):
     noisy, v, h, p = posterior
     with pm.Model() as model:

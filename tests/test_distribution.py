@@ -135,7 +135,7 @@ def test_draws_are_reproducible_and_independent():
 
 
 @pytest.mark.parametrize("mode", ["NUMBA", "FAST_COMPILE", "CVM"])
-def test_draws_on_every_installed_back_end(mode):
+def test_draws_on_every_installed_back_end(mode, compiler):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS")  # of the C back end, on pip's wheels
         dist = pmr.RBM.dist(W, B, C, size=(3, 2))

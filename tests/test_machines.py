@@ -15,7 +15,6 @@ QUIET = {"progressbar": False, "random_seed": 1}
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")  # the quick mode asks for one
 @pytest.mark.filterwarnings("ignore:Data in v contains missing values")
 @pytest.mark.parametrize("name", CASES)
 def test_all_that_can_be_done_with_a_machine(name, tmp_path):
