@@ -16,7 +16,6 @@ all h, and the bound is that of the network without its top (Hinton, Osindero & 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -29,6 +28,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.passes import draw_up, log_density, symbolic_stack
+from pymc_rbm.remembered import remembered
 from pymc_rbm.work import Work
 
 __all__ = ["bound_tree", "log_ratio", "log_ratios", "summary"]
@@ -66,7 +66,7 @@ def log_ratios(
     return out
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _log_ratio_function(templates: tuple[Machine, ...]):
     """(rng, v, parameters…) -> rng, log w by row."""
     machines, inputs = symbolic_stack(templates)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from pytensor.compile.mode import Mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.rewriting.utils import rewrite_graph
+
+from pymc_rbm.remembered import remembered
 
 __all__ = ["known_values", "restricted_sizes", "shape_of", "unit_data", "whole_number"]
 
@@ -141,7 +142,7 @@ def _contains(unit: Any, values: np.ndarray) -> np.ndarray:
     return _contains_function(unit, values.dtype.name, values.ndim)(values)
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _contains_function(unit: Any, dtype: str, ndim: int):
     x = pt.tensor(dtype=dtype, shape=(None,) * ndim)
     return pytensor.function([x], unit.contains(x), mode="FAST_COMPILE")

@@ -11,13 +11,13 @@ so that summing out what is missing is one more log Z (`marginals`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
 from pymc_rbm.machine import VISIBLE, Layer, Machine
+from pymc_rbm.remembered import remembered
 
 __all__ = ["Clamped", "clamped"]
 
@@ -91,7 +91,7 @@ def _part(layer: Layer, chosen: np.ndarray) -> Layer:
     return Layer(layer.unit.at(np.flatnonzero(chosen)), layer.bias[chosen])
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _sent_function(family):
     own = [pt.dvector() for _ in family.parameters]
     x = pt.matrix(dtype=family.dtype)
@@ -99,14 +99,14 @@ def _sent_function(family):
     return pytensor.function([x, *own], sent, on_unused_input="ignore")
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _energy_function(family):
     bias, own = pt.dvector(), [pt.dvector() for _ in family.parameters]
     x = pt.matrix(dtype=family.dtype)
     return pytensor.function([x, bias, *own], Layer(family.with_parameters(own), bias).energy(x.astype("float64")))
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _offset_function(family):
     bias, own = pt.dmatrix(), [pt.dvector() for _ in family.parameters]
     offset = family.with_parameters(own).offset(bias).sum(-1)

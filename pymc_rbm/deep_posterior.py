@@ -13,7 +13,6 @@ is one of block Gibbs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from pytensor.compile.io import In, Out
 from pymc_rbm.bound import log_ratio
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.passes import draw_up, symbolic_stack
+from pymc_rbm.remembered import remembered
 from pymc_rbm.work import Work
 
 __all__ = ["posterior_states", "posterior_tree"]
@@ -65,7 +65,7 @@ def posterior_states(
     return layers, accepted
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _start_function(templates: tuple[Machine, ...]):
     """(rng, v, parameters…) -> rng, states of an up-pass."""
     machines, inputs = symbolic_stack(templates)
@@ -75,7 +75,7 @@ def _start_function(templates: tuple[Machine, ...]):
     return pytensor.function(arguments, [Out(next_rng, borrow=True), *states], on_unused_input="ignore")
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _advance_function(templates: tuple[Machine, ...]):
     """(rng, corrected, known, states…, parameters…) -> rng, accepted, states…: one sweep of every row."""
     machines, inputs = symbolic_stack(templates)

@@ -18,6 +18,7 @@ from pymc_rbm.gibbs import sweep, sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.precision import check_normalisable
+from pymc_rbm.remembered import remembered
 
 __all__ = ["draw_visible"]
 
@@ -56,7 +57,7 @@ def _enumerated_cdf(template: Machine, shapes: Shapes, *parameters: bytes) -> tu
     return layer, np.cumsum(np.exp(log_p - log_p.max()))
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _log_weights_function(template: Machine, shapes: Shapes):
     machine, inputs = _sized(template, shapes)
     layer, count = cheapest_layer(machine)
@@ -64,7 +65,7 @@ def _log_weights_function(template: Machine, shapes: Shapes):
     return layer, pytensor.function(inputs, log_weights, on_unused_input="ignore")
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _visible_of_index_function(template: Machine, shapes: Shapes, layer: int):
     """(rng, indices, parameters…) -> (rng, v): the indexed states of ``layer``, and v given them."""
     machine, inputs = _sized(template, shapes)
@@ -77,7 +78,7 @@ def _visible_of_index_function(template: Machine, shapes: Shapes, layer: int):
     )
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _chain_function(template: Machine):
     """(rng, rows, sweeps, parameters…) -> (rng, v)."""
     machine, inputs = template.symbolic()

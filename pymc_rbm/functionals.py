@@ -18,6 +18,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.precision import check_normalisable
+from pymc_rbm.remembered import remembered
 from pymc_rbm.thresholds import NEGLIGIBLE_SINGULAR_VALUE, SATURATED
 
 __all__ = [
@@ -148,7 +149,7 @@ def _chunks(rows: np.ndarray, machine: Machine) -> list[np.ndarray]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _functionals_function(template: Machine):
     """(v, directions, parameters…) -> the `FUNCTIONALS` by row."""
     machine, inputs = template.symbolic()
@@ -156,7 +157,7 @@ def _functionals_function(template: Machine):
     return pytensor.function([v, directions, *inputs], symbolic_functionals(machine, v, directions))
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _activity_function(template: Machine):
     """(rng, v, parameters…) -> rng, sum of p(v | h), least and most p(h | v) over rows, number of saturated."""
     machine, inputs = template.symbolic()

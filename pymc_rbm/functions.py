@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_rbm.checks import restricted_sizes, shape_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, machine_of, restricted
+from pymc_rbm.remembered import remembered
 from pymc_rbm.units import Unit
 
 __all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]
@@ -111,7 +111,7 @@ def _hidden_mean(machine: Machine, v: np.ndarray) -> np.ndarray:
     return mean(v.astype("float64").reshape(-1, v.shape[-1]), *machine.parameters).reshape(*v.shape[:-1], -1)
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _hidden_mean_function(template: Machine):
     machine, inputs = template.symbolic()
     v = pt.dmatrix("v")
@@ -175,7 +175,7 @@ def _evaluate(formula: Callable, states: Any, parameters: Any, visible: Unit | N
     return _compiled(formula, machine.template, len(states), absent, types)(*arrays)
 
 
-@lru_cache(maxsize=32)
+@remembered(32)
 def _compiled(formula: Callable, template: Machine, states: int, absent: tuple[bool, ...], types: Any):
     inputs = [pt.tensor(dtype=dtype, shape=shape) for dtype, shape in types]
     given = iter(inputs[states:])

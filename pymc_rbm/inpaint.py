@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from pymc_rbm.machine import VISIBLE, Machine, check_alone, machine_of
 from pymc_rbm.measures import convergence
 from pymc_rbm.precision import check_normalisable
 from pymc_rbm.records import recorded_names
+from pymc_rbm.remembered import remembered
 from pymc_rbm.thresholds import ESS, RHAT
 
 __all__ = ["inpaint"]
@@ -194,7 +194,7 @@ def _run(machine, rows, held, rng, chains, lengths, states, progressbar):
     return {key: np.stack(x, axis=1) for key, x in named}, total / len(kept)
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _functions(template: Machine, ndims: tuple[int, ...]):
     """The start states of all layers, and one stored draw of all chains."""
     parameters = [pt.tensor(dtype="float64", shape=(None,) * n) for n in ndims]

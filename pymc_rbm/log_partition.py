@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
 from pymc_rbm.machine import Machine, logsumexp, machine_of
 from pymc_rbm.precision import check_normalisable, gaussian_log_partition, is_gaussian
+from pymc_rbm.remembered import remembered
 from pymc_rbm.walks import walkable
 from pymc_rbm.work import Work
 
@@ -257,13 +257,13 @@ def enumerated(machine: Machine, work: Work) -> float:
     return total
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _gaussian_function(template: Machine):
     machine, inputs = template.symbolic()
     return pytensor.function(inputs, gaussian_log_partition(machine))
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _enumeration_function(template: Machine, shapes: tuple[tuple[int, ...], ...], layer: int):
     inputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
     machine = template.with_parameters(inputs)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from pymc_rbm.estimates import FEW_EFFECTIVE, log_mean_exp
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.machine import Layer, Machine, logsumexp
 from pymc_rbm.paths import Path, States
+from pymc_rbm.remembered import remembered
 from pymc_rbm.walks import kept_layers
 from pymc_rbm.work import Work
 
@@ -165,13 +165,13 @@ def _fitted(path: Path, states: States, particles: int, rng: np.random.Generator
     return Path(path.machine, tuple(biases))
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _closed_function(template: Machine):
     machine, inputs = template.symbolic(rows=True)
     return pytensor.function(inputs, sum(layer.log_z for layer in machine.layers))
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _enumeration_function(template: Machine, sizes: tuple[int, ...], layer: int):
     _, symbols = template.symbolic(rows=True)
     inputs = [
@@ -182,7 +182,7 @@ def _enumeration_function(template: Machine, sizes: tuple[int, ...], layer: int)
     return pytensor.function([indices, *inputs], logsumexp(log_weights))
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _means_function(template: Machine):
     """(rng, kept states, parameters…) -> rng, the means of every layer's units given the others, after a sweep."""
     machine, inputs = template.symbolic(rows=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -11,6 +9,7 @@ import xarray as xr
 
 from pymc_rbm.learner import Learner
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.remembered import remembered
 
 __all__ = ["gradient_and_error"]
 
@@ -45,7 +44,7 @@ def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dat
     return xr.Dataset(out)
 
 
-@lru_cache(maxsize=8)
+@remembered(8)
 def _moments_function(template: Machine):
     """(rows, weights, parameters) -> weighted sums over rows of the gradient's statistics, and of their squares."""
     rows, weights = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dvector()

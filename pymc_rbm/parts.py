@@ -10,7 +10,6 @@ with F the free energy of all visible units. No log Z is needed for the first; `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from pymc_rbm.checks import unit_data
 from pymc_rbm.composite import Beside
 from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, joint_states
 from pymc_rbm.machine import VISIBLE, Layer, Machine, machine_of
+from pymc_rbm.remembered import remembered
 
 __all__ = ["classify", "marginal_free_energy"]
 
@@ -116,7 +116,7 @@ def _rest_of(v: Any, unit: Any, size: int, rest: np.ndarray) -> np.ndarray:
     return rows
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _function(template: Machine, entries: tuple[int, ...]):
     """(rows, states, parameters…) -> -F, shape (rows, states)."""
     machine, inputs = template.symbolic()

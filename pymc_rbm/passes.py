@@ -8,7 +8,6 @@ as soon as it goes through more than one layer) or states (exact draws of the pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +18,7 @@ from pytensor.compile.io import In, Out
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
+from pymc_rbm.remembered import remembered
 from pymc_rbm.units import Unit
 
 __all__ = [
@@ -106,7 +106,7 @@ def _by_chunks(function: Any, rows: np.ndarray) -> np.ndarray:
     return np.concatenate(parts).reshape(*rows.shape[:-1], -1)
 
 
-@lru_cache(maxsize=32)
+@remembered(32)
 def _mean_function(template: Machine, layer: int):
     """(states of the other layer, parameters…) -> means of ``layer``."""
     machine, inputs = template.symbolic()
@@ -115,7 +115,7 @@ def _mean_function(template: Machine, layer: int):
     return pytensor.function([x, *inputs], machine.mean(layer, state), on_unused_input="ignore")
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _draw_function(template: Machine):
     """(rng, visible states, parameters…) -> rng, hidden states."""
     [machine], inputs = symbolic_stack([template])

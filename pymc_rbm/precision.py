@@ -10,14 +10,13 @@ integral is
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import Machine
+from pymc_rbm.remembered import remembered
 
 __all__ = ["check_normalisable", "gaussian_log_partition", "is_gaussian"]
 
@@ -91,7 +90,7 @@ def _precision(machine: Machine, layers: list[int]) -> TensorVariable:
     return pt.concatenate(rows, axis=0)
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _precision_function(template: Machine, layers: tuple[int, ...]):
     """(parameters…) -> P of the given layers."""
     machine, inputs = template.symbolic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import xarray as xr
 
 from pymc_rbm.log_partition import finite, visible_rows
 from pymc_rbm.machine import VISIBLE, Machine, machine_of
+from pymc_rbm.remembered import remembered
 
 __all__ = ["pseudo_log_likelihood", "row_coords"]
 
@@ -72,7 +72,7 @@ def row_coords(data: Any, name: str) -> tuple[str, dict[str, Any]]:
     return dim, {str(k): x for k, x in data.coords.items() if x.dims == (dim,)}
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _conditional_function(template: Machine):
     machine, inputs = template.symbolic()
     v, unit = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.lvector("unit")

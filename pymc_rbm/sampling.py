@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from pymc_rbm.gibbs import visits
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import VISIBLE, Machine, check_alone, machine_of
 from pymc_rbm.records import recorded_names, recorded_parameters, recorded_units
+from pymc_rbm.remembered import remembered
 
 __all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
 
@@ -151,7 +151,7 @@ def _parts(whole: int, most: int) -> list[int]:
     return [min(most, whole - done) for done in range(0, whole, most)]
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _advance_function(template: Machine, dtype: str):
     """(rng, v, draws, sweeps, directions, parameters…) -> rng, v, functionals…, each with the draws first."""
     machine, inputs = template.symbolic(dtype=dtype)

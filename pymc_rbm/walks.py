@@ -11,7 +11,6 @@ the numbers.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import pytensor
@@ -22,6 +21,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.kernels.entry import is_binary_pair, levels_as_node, walk_as_node
 from pymc_rbm.machine import Machine, State
+from pymc_rbm.remembered import remembered
 
 __all__ = [
     "base_function",
@@ -122,14 +122,14 @@ def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any]) -> 
     )
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def base_function(template: Machine, own_biases: bool):
     """(base, parameters) -> log Z of the base."""
     _, base, inputs = _symbols(template, own_biases)
     return pytensor.function(inputs, sum(layer.log_z for layer in base.layers), on_unused_input="ignore")
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def energy_function(template: Machine):
     """(states, parameters) -> F of the machine, by row."""
     machine, _, inputs = _symbols(template)
@@ -138,7 +138,7 @@ def energy_function(template: Machine):
     return pytensor.function([*states, *inputs[len(template.layers) :]], energy, on_unused_input="ignore")
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def draws_function(template: Machine, own_biases: bool):
     """(rng, rows, base, parameters) -> rng, draws of the base."""
     _, base, inputs = _symbols(template, own_biases)
@@ -152,7 +152,7 @@ def draws_function(template: Machine, own_biases: bool):
     return _compile(rng, [rows, *inputs], next_rng, states)
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def dispersed_function(template: Machine, own_biases: bool):
     """(rng, rows, parameters) -> rng, dispersed states."""
     machine, _, inputs = _symbols(template, own_biases)
@@ -167,7 +167,7 @@ def dispersed_function(template: Machine, own_biases: bool):
     return _compile(rng, [rows, *inputs[len(template.layers) :]], next_rng, states)
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def means_function(template: Machine):
     """(rng, states, parameters) -> rng, shrunk means of all layers."""
     machine, _, inputs = _symbols(template)
@@ -184,7 +184,7 @@ def means_function(template: Machine):
     return _compile(rng, [*states, *inputs[len(template.layers) :]], next_rng, means)
 
 
-@lru_cache(maxsize=32)
+@remembered(32)
 def walk_function(template: Machine, own_biases: bool, reverse: bool, dtype: str):
     """(rng, temperatures, states, base, parameters) -> rng, increments, states; see `Path.walk`."""
     machine, base, inputs = _symbols(template, own_biases, dtype)
@@ -221,7 +221,7 @@ def _walk(machine: Machine, base: Any, betas: Any, states: Any, rng: Any, revers
     return increments, [x[-1] for x in traces], next_rng
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def levels_function(template: Machine, dtype: str):
     """(rng, levels below, own, above, states, base, parameters) -> rng, steps, states; see `Path.sweep_levels`."""
     machine, base, inputs = _symbols(template, dtype=dtype)
