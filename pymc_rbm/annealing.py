@@ -25,7 +25,7 @@ from pymc_rbm.work import Work
 
 __all__ = ["Run", "adapted", "anneal", "explored", "fitted_base", "visible_starts"]
 
-BATCH_ENTRIES = 70_000
+BATCH_ENTRIES = 150_000
 """Units times particles that are swept together: enough that the loop costs little, few enough to stop in between."""
 SEGMENT_ENTRIES = 20_000_000
 """Units times particles times temperatures between two looks at Ctrl-C: below a second."""
@@ -33,18 +33,31 @@ SEGMENT_ENTRIES = 20_000_000
 
 @dataclass(frozen=True)
 class Run:
-    """Finished annealing runs: increments' sums, last states, and the variance of the increments by temperature."""
+    """Finished annealing runs: increments' sums, last states, and the variance of the increments by temperature.
+
+    ``hurried`` is the temperature from which Ctrl-C made them take the rest of the way in few steps.
+    """
 
     increments: np.ndarray
     states: States
     variance: np.ndarray
     drift: np.ndarray
     wanted: int
+    hurried: float | None = None
 
     @property
     def finished(self) -> int:
         """Number of particles that finished."""
         return len(self.increments)
+
+    @property
+    def interruption(self) -> str:
+        """What Ctrl-C left of the run."""
+        if self.hurried is None:
+            return f"interrupted: {self.finished} of {self.wanted} particles finished"
+        return (
+            f"interrupted: {self.finished} particles took the rest of the way, from β = {self.hurried:.2g}, in a hurry"
+        )
 
 
 def anneal(
@@ -54,29 +67,29 @@ def anneal(
     work: Work,
     particles: int,
     starts: States | None = None,
-    at_least: int = 2,
+    needed: bool = True,
 ) -> Run:
     """Run ``particles`` along ``betas``: from base draws upwards, or from ``starts`` if these are given, in reverse.
 
-    Raises KeyboardInterrupt if fewer than ``at_least`` finished before Ctrl-C; ValueError if a weight is not finite.
+    Ctrl-C ends it between two batches. If the first is under way and ``needed``, it takes the rest of the temperatures
+    in a hurry: weights keep their mean with any temperatures, and their spread tells what the hurry cost. Otherwise
+    what is under way is lost. Raises ValueError if a weight is not finite.
     """
     batch = max(1, min(particles, max(16, BATCH_ENTRIES // path.units)))
     reverse = starts is not None
     pieces: list[tuple[np.ndarray, States]] = []
     moments: list[np.ndarray] = []
+    hurried = None
     for begin in range(0, particles, batch):
         rows = min(batch, particles - begin)
         states = [x[begin : begin + rows] for x in starts] if starts is not None else path.base_states(rng, rows)
-        piece = _one_batch(path, betas, states, rng, work, reverse)
+        piece = _one_batch(path, betas, states, rng, work, reverse, needed and not pieces)
         if piece is None:
             break
-        total, states, sums = piece
+        total, states, sums, hurried = piece
         pieces.append((total, states))
         moments.append(sums)
-    finished = sum(len(total) for total, _ in pieces)
-    if finished < at_least:
-        raise KeyboardInterrupt
-    if not finished:
+    if not pieces:
         return Run(np.empty(0), [], np.zeros(len(betas) - 1), np.zeros(len(betas) - 1), particles)
     increments = np.concatenate([total for total, _ in pieces])
     if not np.isfinite(increments).all():
@@ -86,27 +99,32 @@ def anneal(
         )
     states = [np.concatenate(parts) for parts in zip(*(s for _, s in pieces), strict=True)]
     mean, square, cross = np.sum(moments, axis=0) / len(increments)
-    return Run(increments, states, np.maximum(square - mean**2, 0), cross, particles)
+    return Run(increments, states, np.maximum(square - mean**2, 0), cross, particles, hurried)
 
 
 def _one_batch(
-    path: Path, betas: np.ndarray, states: States, rng: np.random.Generator, work: Work, reverse: bool
-) -> tuple[np.ndarray, States, np.ndarray] | None:
-    """Anneal one batch in segments; None if Ctrl-C came before its end."""
-    rows = len(states[0])
+    path: Path, betas: np.ndarray, states: States, rng: np.random.Generator, work: Work, reverse: bool, needed: bool
+) -> tuple[np.ndarray, States, np.ndarray, float | None] | None:
+    """Anneal one batch in segments; after Ctrl-C with one more of thinned temperatures if ``needed``, or None."""
+    rows, last = len(states[0]), len(betas) - 1
     length = max(1, SEGMENT_ENTRIES // (path.units * rows))
-    total, sums = np.zeros(rows), np.zeros((3, len(betas) - 1))
-    for begin in range(0, len(betas) - 1, length):
-        if work.interrupted:
+    total, sums = np.zeros(rows), np.zeros((3, last))
+    begin, hurried = 0, None
+    while begin < last:
+        if work.interrupted and not needed:
             return None
-        segment = betas[begin : begin + length + 1]
-        states, increments = path.walk(rng, segment, states, reverse)
+        steps = np.arange(begin, min(begin + length, last) + 1)
+        if work.interrupted and steps[-1] < last:
+            hurried = float(betas[begin])
+            steps = np.linspace(begin, last, len(steps)).round().astype(int)
+        states, increments = path.walk(rng, betas[steps], states, reverse)
         total += increments.sum(0)
-        here = slice(begin, begin + len(increments))
+        here = steps[1:] - 1
         sums[0, here], sums[1, here] = increments.sum(1), (increments**2).sum(1)
         sums[2, here] = rows * _local_covariance(increments)
         work.advance(increments.size)
-    return total, states, sums
+        begin = steps[-1]
+    return total, states, sums, hurried
 
 
 def _local_covariance(increments: np.ndarray, share: float = 0.05) -> np.ndarray:
@@ -143,7 +161,7 @@ def explored(path: Path, chains: int, sweeps: int, rng: np.random.Generator, wor
     length = max(1, SEGMENT_ENTRIES // (path.units * chains))
     for begin in range(0, sweeps, length):
         if work.interrupted:
-            raise KeyboardInterrupt
+            break
         states, increments = path.walk(rng, np.ones(min(length, sweeps - begin) + 1), states, False)
         work.advance(increments.size)
     return states

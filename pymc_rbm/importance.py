@@ -73,7 +73,7 @@ def _forward(start: Prepared, effort: Effort, rng: np.random.Generator, work: Wo
         found["unseen_weight"] = unseen_weight(start, betas, estimate, run.finished, rng, work)
         reasons += unseen_reasons(found["unseen_weight"], run.finished)
     if work.interrupted:
-        reasons.append(f"interrupted: {run.finished} of {run.wanted} particles finished")
+        reasons.append(run.interruption)
     made = {"particles": run.finished, "interrupted": work.interrupted, "sweeps": work.done - began}
     diagnostics = {**found, "increment_deviation": np.sqrt(run.variance)}
     result = LogPartitionEstimate(estimate, error, "ais", log_weights, betas, diagnostics, tuple(reasons), made=made)
@@ -103,7 +103,7 @@ def _main_run(path: Path, effort: Effort, rng: np.random.Generator, work: Work) 
         n = int(np.clip(1.2 * length * variance / goal, 2 * length, max(2, left // effort.particles)))
         betas = adapted(pilot_betas, pilot, n)
         work.begin("annealing", effort.particles * n)
-        run = anneal(path, betas, rng, work, effort.particles, at_least=0 if best else 2)
+        run = anneal(path, betas, rng, work, effort.particles, needed=best is None)
         if best and run.finished < run.wanted:
             return best  # an earlier round that is complete is worth more than a few particles of this one
         best, left = (run, betas), left - effort.particles * n
@@ -125,7 +125,7 @@ def unseen_weight(
     if coarse[-1] != 0:
         coarse = np.r_[coarse, 0]
     work.begin("reverse check", len(start.states[0]) * len(coarse))
-    run = anneal(start.path, coarse, rng, work, len(start.states[0]), start.states, at_least=0)
+    run = anneal(start.path, coarse, rng, work, len(start.states[0]), start.states, needed=False)
     implied = np.max(start.path.log_z_base - run.increments, initial=-np.inf)
     return float(np.exp(min(700.0, implied - estimate)) / particles)
 
@@ -150,7 +150,7 @@ def reverse_ais(
         return forward
     starts = forward_run.states if rows is None else _chosen_rows(path, rows, effort.particles, rng)
     work.begin("reverse annealing", len(starts[0]) * len(forward.betas))
-    run = anneal(path, forward.betas[::-1], rng, work, len(starts[0]), starts, at_least=0)
+    run = anneal(path, forward.betas[::-1], rng, work, len(starts[0]), starts, needed=False)
     if run.finished < 2:
         return replace(forward, reasons=(*forward.reasons, "interrupted before the reverse runs"))
     log_weights = path.log_z_base - run.increments
@@ -168,7 +168,7 @@ def reverse_ais(
     if abs(gap) > 3 * np.hypot(error, forward.standard_error) + 0.1:
         reasons.append(f"reverse and forward annealing differ by {gap:.2f} nats")
     if work.interrupted:
-        reasons.append(f"interrupted: {run.finished} of {run.wanted} particles finished")
+        reasons.append(run.interruption)
     return LogPartitionEstimate(
         estimate,
         error,

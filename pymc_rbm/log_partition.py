@@ -92,7 +92,8 @@ def log_partition(
     ValueError
         An argument is out of range, a parameter is not finite, or the machine cannot be normalised.
     KeyboardInterrupt
-        Ctrl-C before anything finished. Later, the result holds the particles finished so far and says so.
+        Ctrl-C before any particle was on its way, or of a computation that has none. Later, the result holds the
+        particles finished so far, or all of them after a hurried rest of the way, and says so.
 
     Notes
     -----

@@ -343,7 +343,7 @@ def test_reverse_from_data_brackets():
 
 
 def test_interrupt_returns_what_is_finished(monkeypatch):
-    """Ctrl-C in the third of several batches: two batches come back, labelled; before the first, it is an interrupt."""
+    """Ctrl-C in the third of several batches: two batches come back, labelled."""
     machine = pmr.restricted(*ref.machine(40, 30, scale=0.3))
     advance, calls = Work.advance, []
 
@@ -363,11 +363,35 @@ def test_interrupt_returns_what_is_finished(monkeypatch):
     assert f"{result.log_weights.size} of 2000 particles finished" in str(result)
 
 
+def test_particles_hurry_after_an_interrupt_of_the_first_batch(monkeypatch):
+    """They skip temperatures, which costs spread but no bias, and the report says from where on."""
+    machine = pmr.restricted(*ref.machine(12, 10, scale=0.5))
+    exact = pmr.log_partition(machine, method="exact").estimate
+    advance, calls = Work.advance, []
+
+    def press(self, amount):
+        advance(self, amount)
+        calls.append(amount)
+        if calls.count(100_000) == 2 and amount == 100_000:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Work, "advance", press)
+    monkeypatch.setattr(annealing, "SEGMENT_ENTRIES", 22 * 100_000)
+    result = pmr.log_partition(machine, method="ais", particles=5000, temperatures=1000, random_seed=1)
+    assert result.log_weights.size == 5000
+    assert result.made["interrupted"]
+    assert not result.reliable
+    assert "5000 particles hurried along the rest of the way, from β = " in str(result)
+    assert calls[calls.index(100_000) :] == [100_000] * 3  # two segments as planned and one to the end
+    assert abs(result.estimate - exact) < 4 * result.standard_error
+    assert result.standard_error < 0.1
+
+
 @pytest.mark.parametrize("method", ["ais", "reverse_ais", "tempering", "compare"])
 def test_ctrl_c_at_any_time(method, monkeypatch):
-    """Until something is finished it is an interrupt, afterwards a labelled result, and at no time a crash."""
+    """Something comes back, labelled, whenever it is pressed."""
     machine = pmr.restricted(*ref.machine(30, 25, scale=0.3))
-    advance, outcomes = Work.advance, []
+    advance, interrupted = Work.advance, []
     monkeypatch.setattr(annealing, "BATCH_ENTRIES", 20_000)
     for at in (1, 3, 4, 5, 6, 8, 12, 20, 40, 60):
         calls = []
@@ -379,20 +403,14 @@ def test_ctrl_c_at_any_time(method, monkeypatch):
                 signal.raise_signal(signal.SIGINT)
 
         monkeypatch.setattr(Work, "advance", press)
-        try:
-            result = pmr.log_partition(machine, method=method, particles=800, budget=40_000, random_seed=1)
-        except KeyboardInterrupt:
-            outcomes.append("interrupt")
-            continue
+        result = pmr.log_partition(machine, method=method, particles=800, budget=40_000, random_seed=1)
         if len(calls) < at:
             break
         assert any("interrupted" in reason for reason in result.reasons)
         assert result.made["interrupted"]
         assert np.isfinite(result.estimate)
-        outcomes.append("labelled")
-    assert outcomes[0] == "interrupt"
-    assert outcomes == sorted(outcomes)
-    assert "labelled" in outcomes
+        interrupted.append(at)
+    assert len(interrupted) > 3
 
 
 # ------------------------------------------------------------------------------------------------- other units
