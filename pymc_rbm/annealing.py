@@ -55,9 +55,7 @@ class Run:
         """What Ctrl-C left of the run."""
         if self.hurried is None:
             return f"interrupted: {self.finished} of {self.wanted} particles finished"
-        return (
-            f"interrupted: {self.finished} particles took the rest of the way, from β = {self.hurried:.2g}, in a hurry"
-        )
+        return f"interrupted: {self.finished} particles hurried along the rest of the way, from β = {self.hurried:.2g}"
 
 
 def anneal(
