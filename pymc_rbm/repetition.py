@@ -11,7 +11,8 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from pytensor.link.numba.linker import NumbaLinker
+
+from pymc_rbm.calling import compiled_for, in_numba
 
 __all__ = ["Repeated"]
 
@@ -28,7 +29,7 @@ class Repeated:
 
     def __init__(self, function: Any):
         self._function = function
-        self._in_numba = isinstance(function.maker.linker, NumbaLinker)
+        self._in_numba = in_numba(function)
         self._loops: dict[tuple, Callable] = {}
 
     def __call__(self, rng: np.random.Generator, fixed: Any, changing: Sequence[np.ndarray]) -> list[Any]:
@@ -65,11 +66,8 @@ class Repeated:
         from pytensor.link.numba.cache import compile_numba_function_src
         from pytensor.link.numba.dispatch.basic import numba_njit
 
-        update = self._function.vm.jit_fn
         once = [np.asarray(x[0]) if i in _each(changing) else x for i, x in enumerate(values)]
-        arguments = (types.StarArgTuple.from_types(tuple(map(typeof, once))),)
-        update.compile(arguments)
-        signature = next(x.signature for x in update.overloads.values() if x.signature.args == arguments)
+        signature = compiled_for(self._function.vm.jit_fn, once).signature
         source = _source([np.ndim(x) for x in values], changing, moving, len(signature.return_type))
         key = sha256(source.encode()).hexdigest()
         loop = compile_numba_function_src(source, "repeated", dict(globals()), cache_key=f"pymc_rbm_repeated_{key}")

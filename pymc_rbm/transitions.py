@@ -18,6 +18,7 @@ from pytensor.graph.traversal import ancestors, explicit_graph_inputs
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.blocks import Block, blocks_of
+from pymc_rbm.calling import Quick
 from pymc_rbm.corrections import caution_range, corrected_update, moves_per_sweep
 from pymc_rbm.effects import Effect
 from pymc_rbm.gibbs import sweep
@@ -67,7 +68,7 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
     arguments = [In(rng, mutable=True), cautions, *inputs]
     outputs = [Out(next_rng, borrow=True), *outputs]
     function = pm.compile(arguments, outputs, on_unused_input="ignore", **compile_kwargs)
-    return [x.name for x in inputs], ranges, function
+    return [x.name for x in inputs], ranges, Quick(function)
 
 
 def _statistics(described, values, new) -> list[TensorVariable]:

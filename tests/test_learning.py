@@ -1,5 +1,6 @@
 """Learning: the gradient, the estimator, what comes back, and what is refused."""
 
+import _signal
 import signal
 import threading
 
@@ -652,7 +653,7 @@ def test_sparsity_target_and_group_prior():
 
 def test_an_interrupt_that_comes_at_once_is_deferred(monkeypatch):
     """A signal between the installation of the handler and the next line."""
-    install = signal.signal
+    install = _signal.signal
 
     def and_raise(number, handler):
         previous = install(number, handler)
@@ -660,7 +661,7 @@ def test_an_interrupt_that_comes_at_once_is_deferred(monkeypatch):
             signal.raise_signal(number)
         return previous
 
-    monkeypatch.setattr(signal, "signal", and_raise)
+    monkeypatch.setattr(_signal, "signal", and_raise)
     with DeferredInterrupt() as interrupt:
         pass
     assert interrupt.pending
