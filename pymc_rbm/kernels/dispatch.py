@@ -12,7 +12,7 @@ from pymc_rbm.kernels.few import FEW_ROWS
 from pymc_rbm.kernels.operations import BinaryDot, LevelsKernel, Means, RowSums, SweepKernel, WalkKernel
 from pymc_rbm.kernels.pointers import through_pointer
 from pymc_rbm.kernels.rows import are_binary, binary_dot, means_and_sums, sum_sigmoid, sum_softplus
-from pymc_rbm.kernels.sweep import group_of, sweep_rows
+from pymc_rbm.kernels.sweep import group_of, sweep_few, sweep_many
 from pymc_rbm.kernels.threads import WORTH_THREADS, dot_in_threads, sweep_in_threads
 from pymc_rbm.kernels.uniforms import seeded
 from pymc_rbm.kernels.walk import sweep_levels, walk_rows
@@ -31,7 +31,8 @@ def _sweep_kernel(op, node, **kwargs):
     states, weights, bias, masks = _array("int8", 2), _array(dtype, 2), _array(dtype, 1), _array("bool", 2)
     pair, size = types.UniTuple(types.boolean, 2), types.int64
     arrays = (states, states, _array("int8", 3), weights, bias, bias, masks, masks, pair, pair)
-    run = through_pointer(sweep_rows, types.void(_array("uint32", 1), size, size, size, *arrays))
+    signature = types.void(_array("uint32", 1), size, size, size, *arrays)
+    few, many = through_pointer(sweep_few, signature), through_pointer(sweep_many, signature)  # compiled when called
 
     @numba_njit
     def sweep_kernel(rng, draws, n, v, h, weights, b, c, held_v, held_h):
@@ -44,11 +45,13 @@ def _sweep_kernel(op, node, **kwargs):
         held_v, held_h = np.ascontiguousarray(held_v), np.ascontiguousarray(held_h)
         trace = np.empty((np.int64(draws.item()), *v.shape), np.int8)
         state, n = seeded(rng, len(v), group_of(len(v))), np.int64(n.item())
-        if n * trace.size * h.shape[1] < WORTH_THREADS:
-            run(state, 0, len(v), n, v, h, trace, weights, b, c, held_v, held_h, spins, held)
-        else:
+        if n * trace.size * h.shape[1] >= WORTH_THREADS:
             with objmode():
                 sweep_in_threads(state, n, v, h, trace, weights, b, c, held_v, held_h, spins, held)
+        elif len(v) < FEW_ROWS:
+            few(state, 0, len(v), n, v, h, trace, weights, b, c, held_v, held_h, spins, held)
+        else:
+            many(state, 0, len(v), n, v, h, trace, weights, b, c, held_v, held_h, spins, held)
         return trace, h, rng
 
     # The types of the inputs are part of numba's key, but the pointer is chosen by them here.

@@ -17,7 +17,7 @@ from pymc_rbm.kernels.packing import BLOCK, GROUPS, WORDS, packed, spread, unpac
 from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
 from pymc_rbm.kernels.uniforms import loaded, stored
 
-__all__ = ["GROUP", "affine", "draw_layer", "group_of", "sweep_rows"]
+__all__ = ["GROUP", "affine", "draw_layer", "group_of", "sweep_few", "sweep_many"]
 
 ROWS = 1024
 """Chains that are swept together: their fields of a tile stay in the second-level cache."""
@@ -72,9 +72,25 @@ def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, state, fir
             stored(state, which, s)
 
 
-@piece
-def _sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped):
-    """`sweep_rows` row by row."""
+@kernel
+def sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped):
+    """Run ``n`` sweeps for each draw, of the rows from ``begin`` to ``end``, one by one.
+
+    Parameters
+    ----------
+    state : uint32, of `uniforms.seeded`, a generator for each `group_of` rows
+    begin, end : int
+        Whole groups.
+    n : int
+    visible, hidden : int8, shapes (rows, visible), (rows, hidden)
+        ``hidden`` is written to: the last states.
+    trace : int8, shape (draws, rows, visible)
+        Written to: the visible states after each ``n`` sweeps.
+    weights, b, c : float32 or float64, contiguous, all of one type
+    held_visible, held_hidden : bool, shapes (rows, units), or (0, units) where none is held
+    spins, clamped : pairs of bool
+        By layer: whether units are -1 and 1, whether all of them are held.
+    """
     draws, again = len(trace), n * len(trace) * (end - begin) >= WORTH_A_COPY
     back = transposed_copy(weights) if again else weights
     c_offset, c_factor = affine(c, weights, False, spins[0], spins[1])
@@ -94,9 +110,9 @@ def _sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held
                 trace[draw, row, i] = v[i]
 
 
-@piece
-def _sweep_many(state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped):
-    """`sweep_rows` by table."""
+@kernel
+def sweep_many(state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped):
+    """Do the same for many rows at once, by table."""
     n_visible, n_hidden = weights.shape
     up, down = tiles(weights, False), tiles(weights, True)
     c_offset, up_factor = affine(c, weights, False, spins[0], spins[1])
@@ -123,32 +139,3 @@ def _sweep_many(state, begin, end, n, visible, hidden, trace, weights, b, c, hel
 def group_of(rows):
     """How many of that many rows share a generator."""
     return 1 if rows < FEW_ROWS else GROUP
-
-
-@kernel
-def sweep_rows(state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped):
-    """Run ``n`` sweeps for each draw, of the rows from ``begin`` to ``end``; by table where there are many rows in all.
-
-    Parameters
-    ----------
-    state : uint32, of `uniforms.seeded`, a generator for each `group_of` rows
-    begin, end : int
-        Whole groups.
-    n : int
-    visible, hidden : int8, shapes (rows, visible), (rows, hidden)
-        ``hidden`` is written to: the last states.
-    trace : int8, shape (draws, rows, visible)
-        Written to: the visible states after each ``n`` sweeps.
-    weights, b, c : float32 or float64, contiguous, all of one type
-    held_visible, held_hidden : bool, shapes (rows, units), or (0, units) where none is held
-    spins, clamped : pairs of bool
-        By layer: whether units are -1 and 1, whether all of them are held.
-    """
-    if len(visible) < FEW_ROWS:
-        _sweep_few(
-            state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped
-        )
-    else:
-        _sweep_many(
-            state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped
-        )

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numba import config
 
+from pymc_rbm.kernels.few import FEW_ROWS
 from pymc_rbm.kernels.rows import binary_dot
-from pymc_rbm.kernels.sweep import group_of, sweep_rows
+from pymc_rbm.kernels.sweep import group_of, sweep_few, sweep_many
 
 __all__ = ["WORTH_THREADS", "dot_in_threads", "pieces", "sweep_in_threads"]
 
@@ -31,9 +32,10 @@ def pieces(rows: int, group: int, threads: int) -> list[tuple[int, int]]:
 
 
 def sweep_in_threads(state: np.ndarray, n: int, visible: np.ndarray, *arguments: Any) -> None:
-    """`sweep.sweep_rows` of all rows."""
+    """`sweep.sweep_few` or `sweep.sweep_many` of all rows."""
     rows = len(visible)
-    in_threads(lambda begin, end: sweep_rows(state, begin, end, n, visible, *arguments), rows, group_of(rows))
+    sweep = sweep_few if rows < FEW_ROWS else sweep_many
+    in_threads(lambda begin, end: sweep(state, begin, end, n, visible, *arguments), rows, group_of(rows))
 
 
 def dot_in_threads(states: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
