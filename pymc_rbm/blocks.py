@@ -30,6 +30,7 @@ from pymc_rbm.effects import (
 )
 from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.random_variables import HiddenRV, MachineRV
 from pymc_rbm.real_units import Gaussian, Rectified
 from pymc_rbm.verification import is_constant, reproduces
@@ -266,5 +267,5 @@ def _shapes(model: pm.Model, state: list[TensorVariable]) -> list[tuple[int, ...
     """Shapes of states at the model's initial point."""
     start = model.initial_point(random_seed=1)
     values = [x for x in explicit_graph_inputs(state) if x in model.value_vars]
-    shapes = pm.compile(values, [x.shape for x in state], mode="FAST_COMPILE", on_unused_input="ignore")
+    shapes = pm.compile(values, [x.shape for x in state], mode=INTERPRETED, on_unused_input="ignore")
     return [tuple(map(int, shape)) for shape in shapes(*(start[x.name] for x in values))]

@@ -12,6 +12,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.rewriting.utils import rewrite_graph
 
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.remembered import remembered
 
 __all__ = ["known_values", "restricted_sizes", "shape_of", "unit_data", "whole_number"]
@@ -145,7 +146,7 @@ def _contains(unit: Any, values: np.ndarray) -> np.ndarray:
 @remembered(16)
 def _contains_function(unit: Any, dtype: str, ndim: int):
     x = pt.tensor(dtype=dtype, shape=(None,) * ndim)
-    return pytensor.function([x], unit.contains(x), mode="FAST_COMPILE")
+    return pytensor.function([x], unit.contains(x), mode=INTERPRETED)
 
 
 def known_values(x: Any) -> np.ndarray | None:

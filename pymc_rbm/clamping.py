@@ -17,6 +17,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from pymc_rbm.machine import VISIBLE, Layer, Machine
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.remembered import remembered
 
 __all__ = ["Clamped", "clamped"]
@@ -96,18 +97,19 @@ def _sent_function(family):
     own = [pt.dvector() for _ in family.parameters]
     x = pt.matrix(dtype=family.dtype)
     sent = family.with_parameters(own).scaled(x).astype("float64")
-    return pytensor.function([x, *own], sent, on_unused_input="ignore")
+    return pytensor.function([x, *own], sent, on_unused_input="ignore", mode=INTERPRETED)
 
 
 @remembered(16)
 def _energy_function(family):
     bias, own = pt.dvector(), [pt.dvector() for _ in family.parameters]
     x = pt.matrix(dtype=family.dtype)
-    return pytensor.function([x, bias, *own], Layer(family.with_parameters(own), bias).energy(x.astype("float64")))
+    energy = Layer(family.with_parameters(own), bias).energy(x.astype("float64"))
+    return pytensor.function([x, bias, *own], energy, mode=INTERPRETED)
 
 
 @remembered(16)
 def _offset_function(family):
     bias, own = pt.dmatrix(), [pt.dvector() for _ in family.parameters]
     offset = family.with_parameters(own).offset(bias).sum(-1)
-    return pytensor.function([bias, *own], offset, on_unused_input="ignore")
+    return pytensor.function([bias, *own], offset, on_unused_input="ignore", mode=INTERPRETED)

@@ -23,6 +23,7 @@ from pytensor.compile.io import In, Out
 
 from pymc_rbm.bound import log_ratio
 from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.passes import draw_up, symbolic_stack
 from pymc_rbm.remembered import remembered
 from pymc_rbm.work import Work
@@ -71,8 +72,8 @@ def _start_function(templates: tuple[Machine, ...]):
     machines, inputs = symbolic_stack(templates)
     rng, v = pt.random.rng("rng"), _state(templates[0])
     states, next_rng = draw_up(machines[:-1], v, rng)
-    arguments = [In(rng, mutable=True), v, *inputs]
-    return pytensor.function(arguments, [Out(next_rng, borrow=True), *states], on_unused_input="ignore")
+    arguments, outputs = [In(rng, mutable=True), v, *inputs], [Out(next_rng, borrow=True), *states]
+    return pytensor.function(arguments, outputs, on_unused_input="ignore", mode=INTERPRETED)
 
 
 @remembered(16)

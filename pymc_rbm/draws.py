@@ -17,6 +17,7 @@ from pymc_rbm.enumeration import cheapest_layer, is_enumerable, joint_states, lo
 from pymc_rbm.gibbs import sweep, sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable
 from pymc_rbm.remembered import remembered
 
@@ -73,9 +74,8 @@ def _visible_of_index_function(template: Machine, shapes: Shapes, layer: int):
     states, next_rng = joint_states(machine, layer, indices), rng
     if layer == HIDDEN:
         (states, _), next_rng = sweep(machine, [None, states], rng, clamped=[None, True])
-    return pytensor.function(
-        [In(rng, mutable=True), indices, *inputs], [Out(next_rng, borrow=True), states], on_unused_input="ignore"
-    )
+    arguments, outputs = [In(rng, mutable=True), indices, *inputs], [Out(next_rng, borrow=True), states]
+    return pytensor.function(arguments, outputs, on_unused_input="ignore", mode=INTERPRETED)
 
 
 @remembered(16)

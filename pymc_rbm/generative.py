@@ -14,6 +14,7 @@ from pytensor.graph.traversal import ancestors
 from pymc_rbm.conditional import has_rows
 from pymc_rbm.distributions import Hidden, add_named_parts
 from pymc_rbm.lookup import machine_of_rv, named_machines, rbm_behind, rbm_of
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.random_variables import HiddenRV
 
 __all__ = ["generative"]
@@ -62,7 +63,7 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
     # A machine's parameters may depend on observed variables: these stay at their data.
     parameters = [p for rv in machines.values() for p in rv.owner.inputs[2:]]
     given = [rv for rv in model.observed_RVs if rv not in units and rv in ancestors(parameters)]
-    data = pytensor.function([], [model.rvs_to_values[rv] for rv in given], mode="FAST_COMPILE")()
+    data = pytensor.function([], [model.rvs_to_values[rv] for rv in given], mode=INTERPRETED)()
     fixed = pm.do(model, estimates | {rv.name: x for rv, x in zip(given, data, strict=True)})
 
     coords = {

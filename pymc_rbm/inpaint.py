@@ -20,6 +20,7 @@ from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.lookup import named_machines
 from pymc_rbm.machine import VISIBLE, Machine, check_alone, machine_of
 from pymc_rbm.measures import convergence
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable
 from pymc_rbm.records import recorded_names
 from pymc_rbm.remembered import remembered
@@ -209,7 +210,7 @@ def _functions(template: Machine, ndims: tuple[int, ...]):
         first.append(pt.where(is_held, rows, x).astype(layer.unit.dtype) if layer is machine.layers[VISIBLE] else x)
     options = {"on_unused_input": "ignore"}
     inputs = [rng, chains, rows, held, *parameters]
-    start = pytensor.function(inputs, [next_rng, *first], mode="FAST_COMPILE", **options)  # runs once
+    start = pytensor.function(inputs, [next_rng, *first], mode=INTERPRETED, **options)  # runs once
 
     state = [pt.tensor(dtype=unit.dtype, shape=(None, None, None)) for unit in units]
     new, next_rng = run_sweeps(machine, state, rng, n, clamped=[is_held, *[None] * (len(units) - 1)])

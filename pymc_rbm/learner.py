@@ -24,6 +24,7 @@ from pymc_rbm.estimators import NegativePhase
 from pymc_rbm.functionals import names_of, symbolic_functionals
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.objective import objective, parameter_variables, start_values
 from pymc_rbm.observed import Observed, learned_variables
 from pymc_rbm.repetition import Repeated
@@ -84,8 +85,8 @@ class Learner:
             *(pt.as_tensor(p) for machine in self._machines for p in machine.parameters),
         ]
         averages = graph_replace(values, dict(zip(self._parameters, self._averages, strict=True)), strict=False)
-        self._values = pm.compile([], values, **settings.compile_kwargs)
-        self._averaged_values = pm.compile([], averages, **settings.compile_kwargs)
+        self._values = pm.compile([], values, mode=INTERPRETED)
+        self._averaged_values = pm.compile([], averages, mode=INTERPRETED)
 
     # ------------------------------------------------------------------------------------------- what it does
 
@@ -189,7 +190,7 @@ class Learner:
             return _shared_rows(self._data[i].get_value(), f"{x.name}_particles")
         size = (chains, x.rows.shape[1])
         _, states = self._machines[i].layers[VISIBLE].unit.dispersed(size, pt.random.shared_rng(rng))
-        return _shared_rows(pytensor.function([], states, mode="FAST_COMPILE")(), f"{x.name}_particles")
+        return _shared_rows(pytensor.function([], states, mode=INTERPRETED)(), f"{x.name}_particles")
 
     def _completed(self, i: int):
         """The data as a shared variable, not copied; missing entries start as independent draws at the data's means."""
@@ -199,7 +200,7 @@ class Learner:
         rng = np.random.default_rng(self.rng.integers(2**31))
         field = unit.scaled(pt.as_tensor(np.broadcast_to(x.bias, x.rows.shape)))
         _, drawn = unit.sample(field, pt.random.shared_rng(rng))
-        drawn = pytensor.function([], drawn, mode="FAST_COMPILE")()
+        drawn = pytensor.function([], drawn, mode=INTERPRETED)()
         return _shared_rows(np.where(x.missing, drawn, x.rows), f"{x.name}_data")
 
     def _compile_update(self, model: pm.Model):

@@ -16,6 +16,7 @@ from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_o
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
 from pymc_rbm.machine import Machine, logsumexp, machine_of
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable, gaussian_log_partition, is_gaussian
 from pymc_rbm.remembered import remembered
 from pymc_rbm.walks import walkable
@@ -182,7 +183,7 @@ def visible_rows(machine: Machine, data: Any, name: str = "data") -> np.ndarray:
     rows = np.atleast_2d(np.asarray(data))
     if rows.ndim != 2 or rows.shape[1] != size or not len(rows):
         raise ValueError(f"{name} must have shape (rows, {size}), got {np.shape(data)}.")
-    if not unit.contains(pt.as_tensor(rows)).all().eval(mode="FAST_COMPILE"):
+    if not unit.contains(pt.as_tensor(rows)).all().eval(mode=INTERPRETED):
         raise ValueError(
             f"{name} must hold only values that {type(unit).__name__} units can take, {unit.support}; got others "
             "(or NaN)."
@@ -261,7 +262,7 @@ def enumerated(machine: Machine, work: Work) -> float:
 @remembered(16)
 def _gaussian_function(template: Machine):
     machine, inputs = template.symbolic()
-    return pytensor.function(inputs, gaussian_log_partition(machine))
+    return pytensor.function(inputs, gaussian_log_partition(machine), mode=INTERPRETED)
 
 
 @remembered(16)

@@ -24,6 +24,7 @@ from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import Machine, check_alone, machine_of
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.posterior_draws import machines_of_draws
 from pymc_rbm.random_variables import HiddenRV, MachineRV
 
@@ -160,7 +161,7 @@ def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, 
             "Pass `learned`, the result of pymc_rbm.fit, or fix them with pm.do."
         )
     inputs = [In(x, allow_downcast=True) for x in known.values()]
-    function = pytensor.function(inputs, graphs, mode="FAST_COMPILE", on_unused_input="ignore")
+    function = pytensor.function(inputs, graphs, mode=INTERPRETED, on_unused_input="ignore")
     return machine, [x.name for x in known], function
 
 

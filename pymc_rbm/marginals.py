@@ -21,6 +21,7 @@ from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, log_weights_of_stat
 from pymc_rbm.estimates import FEW_EFFECTIVE, log_mean_exp
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.machine import Layer, Machine, logsumexp
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.paths import Path, States
 from pymc_rbm.remembered import remembered
 from pymc_rbm.walks import kept_layers
@@ -168,7 +169,7 @@ def _fitted(path: Path, states: States, particles: int, rng: np.random.Generator
 @remembered(16)
 def _closed_function(template: Machine):
     machine, inputs = template.symbolic(rows=True)
-    return pytensor.function(inputs, sum(layer.log_z for layer in machine.layers))
+    return pytensor.function(inputs, sum(layer.log_z for layer in machine.layers), mode=INTERPRETED)
 
 
 @remembered(16)
@@ -191,4 +192,4 @@ def _means_function(template: Machine):
     whole = [states[kept.index(i)] if i in kept else None for i in range(len(template.layers))]
     state, next_rng = sweep(machine, whole, rng)
     means = [machine.mean(i, state) for i in range(len(template.layers))]
-    return pytensor.function([rng, *states, *inputs], [next_rng, *means])
+    return pytensor.function([rng, *states, *inputs], [next_rng, *means], mode=INTERPRETED)

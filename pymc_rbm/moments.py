@@ -9,6 +9,7 @@ import xarray as xr
 
 from pymc_rbm.learner import Learner
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.remembered import remembered
 
 __all__ = ["gradient_and_error"]
@@ -59,4 +60,5 @@ def _moments_function(template: Machine):
 
     # The visible biases do not enter.
     inputs = [rows, weights, *parameters]
-    return pytensor.function(inputs, [sums(states), sums([x**2 for x in states])], on_unused_input="ignore")
+    outputs = [sums(states), sums([x**2 for x in states])]
+    return pytensor.function(inputs, outputs, on_unused_input="ignore", mode=INTERPRETED)

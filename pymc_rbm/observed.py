@@ -19,6 +19,7 @@ from pymc_rbm.checks import shape_of
 from pymc_rbm.conditional import has_rows
 from pymc_rbm.lookup import dependants, machine_of_rv, named_machines, rbm_behind
 from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.random_variables import HiddenRV
 
 __all__ = ["Observed", "learned_variables", "observed_machines"]
@@ -168,7 +169,7 @@ def _value(model: pm.Model, rv: TensorVariable) -> np.ndarray:
         return np.asarray(value.data)
     if isinstance(value, SharedVariable):
         return np.asarray(value.get_value(borrow=True))
-    return np.asarray(pytensor.function([], value, mode="FAST_COMPILE")())
+    return np.asarray(pytensor.function([], value, mode=INTERPRETED)())
 
 
 def _weights(name: str, weights: Any, rows: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import Machine
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.remembered import remembered
 
 __all__ = ["check_normalisable", "gaussian_log_partition", "is_gaussian"]
@@ -94,4 +95,5 @@ def _precision(machine: Machine, layers: list[int]) -> TensorVariable:
 def _precision_function(template: Machine, layers: tuple[int, ...]):
     """(parameters…) -> P of the given layers."""
     machine, inputs = template.symbolic()
-    return pytensor.function(inputs, _precision(machine, list(layers)), on_unused_input="ignore")
+    precision = _precision(machine, list(layers))
+    return pytensor.function(inputs, precision, on_unused_input="ignore", mode=INTERPRETED)

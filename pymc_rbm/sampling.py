@@ -17,6 +17,7 @@ from pymc_rbm.functionals import leading_directions, names_of, numeric, symbolic
 from pymc_rbm.gibbs import visits
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import VISIBLE, Machine, check_alone, machine_of
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.records import recorded_names, recorded_parameters, recorded_units
 from pymc_rbm.remembered import remembered
 
@@ -171,7 +172,7 @@ def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) ->
     shape = (chains, len(machine.layers[VISIBLE].bias))
     own = np.random.default_rng(rng.integers(2**63))
     _, v = unit.dispersed(shape, pt.random.shared_rng(own))
-    return pytensor.function([], v, mode="FAST_COMPILE")()
+    return pytensor.function([], v, mode=INTERPRETED)()
 
 
 def _checked_start(machine: Machine, start: Any, chains: int) -> np.ndarray:
@@ -182,7 +183,7 @@ def _checked_start(machine: Machine, start: Any, chains: int) -> np.ndarray:
             f"start has shape {start.shape}; {chains} chains of {size} visible units need ({chains}, {size}), or "
             f"({size},) to start all chains alike."
         )
-    inside = pytensor.function([], unit.contains(pt.as_tensor(start)), mode="FAST_COMPILE")()
+    inside = pytensor.function([], unit.contains(pt.as_tensor(start)), mode=INTERPRETED)()
     if not inside.all():
         raise ValueError(f"start has {(~inside).sum()} entries that are no state of {unit!r} units.")
     return np.broadcast_to(start, (chains, size)).astype(unit.dtype)

@@ -21,6 +21,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.kernels.entry import is_binary_pair, levels_as_node, walk_as_node
 from pymc_rbm.machine import Machine, State
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.remembered import remembered
 
 __all__ = [
@@ -114,19 +115,23 @@ def _whole(template: Machine, kept: Any) -> list[Any]:
     return state
 
 
-def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any]) -> Any:
-    # Taken out of a loop, the machines of all temperatures would lie in memory side by side.
-    mode = pytensor.compile.get_default_mode().excluding("scan_push_out_seq")
+def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any], mode: Any = INTERPRETED) -> Any:
     return pytensor.function(
         [In(rng, mutable=True), *inputs], [Out(next_rng, borrow=True), *outputs], on_unused_input="ignore", mode=mode
     )
+
+
+def _mode_of_walks() -> Any:
+    # Taken out of a loop, the machines of all temperatures would lie in memory side by side.
+    return pytensor.compile.get_default_mode().excluding("scan_push_out_seq")
 
 
 @remembered(16)
 def base_function(template: Machine, own_biases: bool):
     """(base, parameters) -> log Z of the base."""
     _, base, inputs = _symbols(template, own_biases)
-    return pytensor.function(inputs, sum(layer.log_z for layer in base.layers), on_unused_input="ignore")
+    log_z = sum(layer.log_z for layer in base.layers)
+    return pytensor.function(inputs, log_z, on_unused_input="ignore", mode=INTERPRETED)
 
 
 @remembered(16)
@@ -191,7 +196,7 @@ def walk_function(template: Machine, own_biases: bool, reverse: bool, dtype: str
     rng, betas, states = pt.random.rng("rng"), pt.vector("betas", dtype=dtype), _state_symbols(template, 2)
     arguments = (machine, [layer.bias for layer in base.layers], betas, states, rng, reverse)
     increments, new, next_rng = walk_as_node(_walk, *arguments) if is_binary_pair(machine) else _walk(*arguments)
-    return _compile(rng, [betas, *states, *inputs], next_rng, [increments, *new])
+    return _compile(rng, [betas, *states, *inputs], next_rng, [increments, *new], _mode_of_walks())
 
 
 def _walk(machine: Machine, base: Any, betas: Any, states: Any, rng: Any, reverse: bool) -> tuple[Any, list[Any], Any]:
@@ -229,7 +234,7 @@ def levels_function(template: Machine, dtype: str):
     states = _state_symbols(template, 3)
     arguments = (machine, [layer.bias for layer in base.layers], betas, states, rng)
     steps, new, next_rng = levels_as_node(_levels, *arguments) if is_binary_pair(machine) else _levels(*arguments)
-    return _compile(rng, [*betas, *states, *inputs], next_rng, [*steps, *new])
+    return _compile(rng, [*betas, *states, *inputs], next_rng, [*steps, *new], _mode_of_walks())
 
 
 def _levels(machine: Machine, base: Any, betas: Any, states: Any, rng: Any) -> tuple[list[Any], list[Any], Any]:
