@@ -12,6 +12,7 @@ from scipy import special, stats
 import pymc_rbm as pmr
 from pymc_rbm.gibbs import sweeps
 from pymc_rbm.kernels import elementary, lanes, packing, product, sweep, uniforms
+from pymc_rbm.kernels import rows as of_rows
 from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel
 
 FLOORS = 4
@@ -59,7 +60,10 @@ def elementwise(x, out, which):
         if which == 0:
             lanes.store(out, i, elementary.exponential(z))
         elif which == 1:
-            lanes.store(out, i, elementary.softplus(z))
+            top, t = elementary.softplus_parts(z)
+            lanes.store(out, i, top + elementary.logarithm(elementary.filled(t, 1) + t))
+        elif which == 3:
+            lanes.store(out, i, elementary.logarithm(z))
         else:
             lanes.store(out, i, elementary.sigmoid(z))
 
@@ -147,9 +151,13 @@ def test_elementary_functions(dtype, most, ulp):
     rounding = ulp * (1 if dtype == "float32" else 4)  # the reference rounds, too
     np.testing.assert_allclose(out, np.exp(exact), rtol=rounding)
     elementwise(x, out, 1)
-    np.testing.assert_allclose(out, np.logaddexp(0, exact), rtol=rounding)
+    np.testing.assert_allclose(out, np.logaddexp(0, exact), rtol=rounding, atol=rounding)  # 1 + t is rounded
     elementwise(x, out, 2)
     np.testing.assert_allclose(out, special.expit(exact), rtol=rounding)
+    above = np.concatenate([np.geomspace(1, np.exp(most), 4000), np.linspace(1, 4, 4000)]).astype(dtype)
+    out = np.empty_like(above)
+    elementwise(above, out, 3)
+    np.testing.assert_allclose(out, np.log(above.astype("float64")), rtol=rounding, atol=rounding)
     far = np.array([-1e4, -most - 1, most + 1, 1e4] * 4, dtype)
     out = np.empty_like(far)
     elementwise(far, out, 1)
@@ -399,6 +407,21 @@ def test_free_energy_and_gradient_by_kernels(dtype):
         for found, wanted in zip(both, [*expected[:2], *expected], strict=True):
             assert found.dtype == dtype
             np.testing.assert_allclose(found, wanted, rtol=rounding, atol=rounding * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("units", [5000, 1023])
+def test_sums_over_many_units(dtype, units):
+    """The product of ``1 + exp(-|z|)`` over all of them would be 2^5000."""
+    fields, sums, of_means = np.zeros((3, units), dtype), np.empty(3, dtype), np.empty(3, dtype)
+    fields[1], fields[2] = np.linspace(-30, 30, units), np.linspace(-1, 1, units)
+    exact = np.logaddexp(0, fields.astype("float64")).sum(1)
+    of_rows.sum_softplus(fields, sums)
+    np.testing.assert_allclose(sums, exact, rtol=100 * np.finfo(dtype).eps)
+    means = np.empty_like(fields)
+    of_rows.means_and_sums(fields, means, sums, of_means)
+    np.testing.assert_allclose(sums, exact, rtol=100 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(of_means, special.expit(fields.astype("float64")).sum(1), rtol=100 * np.finfo(dtype).eps)
 
 
 def test_other_graphs_are_left_alone():

@@ -18,7 +18,7 @@ from pymc_rbm.kernels.compiling import inlined
 from pymc_rbm.kernels.lanes import absolute, as_bits, as_number, muladd, number, select, splat
 from pymc_rbm.kernels.uniforms import advanced
 
-__all__ = ["bernoulli", "exponential", "sigmoid", "softplus", "softplus_step"]
+__all__ = ["bernoulli", "exponential", "filled", "logarithm", "sigmoid", "softplus_parts", "softplus_step"]
 
 CEPHES = tuple(
     map(np.float32, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 0.16666665459, 0.5))
@@ -28,6 +28,7 @@ TAYLOR = tuple(1 / math.factorial(k) for k in range(13, 1, -1))
 
 MOST = {types.float32: np.float32(87), types.float64: np.float64(700)}
 """Where the exponential ends: above, its double would overflow."""
+LOG_2 = math.log(2)
 piecewise = partial(overload, jit_options={"forceinline": True, "error_model": "numpy"})
 """One formula a type of number."""
 
@@ -119,23 +120,25 @@ def bernoulli(z, s):
     is off by at most 2⁻³³ (float32; 2⁻⁶⁵ in float64) and by rounding, 10⁻⁷ (10⁻¹⁵) of the smaller one.
     """
     u, s = uniform(s, z)
-    rare = muladd(u, exponential(_limited(z)), u) < _filled(z, 1)
-    return rare ^ (z >= _filled(z, 0)), s
+    rare = muladd(u, exponential(_limited(z)), u) < filled(z, 1)
+    return rare ^ (z >= filled(z, 0)), s
 
 
 @inlined
-def softplus(z):
-    """``log(1 + exp(z)) = max(z, 0) + log1p(exp(-|z|))``, the logarithm as 2 artanh(t / (2 + t))."""
-    zero, one = _filled(z, 0), _filled(z, 1)
-    t = exponential(zero - _limited(z))
-    s = t / (one + one + t)
-    return select(z < zero, zero, z) + (s + s) * _artanh_ratio(s * s)
+def softplus_parts(z):
+    """``max(z, 0)`` and ``t = exp(-|z|)``, of which ``softplus(z) = max(z, 0) + log(1 + t)``.
+
+    A sum over units needs one logarithm, of the product of their ``1 + t``, which is between 1 and 2 for each. The sum
+    is off by as much as these are rounded, 10⁻⁷ (10⁻¹⁶) a unit.
+    """
+    zero = filled(z, 0)
+    return select(z < zero, zero, z), exponential(zero - _limited(z))
 
 
 @inlined
 def softplus_step(z, y):
     """``softplus(y) - softplus(z)``, with one logarithm: ``log((1 + u)/(1 + t)) = 2 artanh((u - t) / (2 + u + t))``."""
-    zero, two = _filled(z, 0), _filled(z, 2)
+    zero, two = filled(z, 0), filled(z, 2)
     t, u = exponential(zero - _limited(z)), exponential(zero - _limited(y))
     s = (u - t) / (two + u + t)
     return select(y < zero, zero, y) - select(z < zero, zero, z) + (s + s) * _artanh_ratio(s * s)
@@ -144,16 +147,37 @@ def softplus_step(z, y):
 @inlined
 def sigmoid(z):
     """``1 / (1 + exp(-z))``; below -`MOST` it is 0."""
-    zero, one = _filled(z, 0), _filled(z, 1)
+    zero, one = filled(z, 0), filled(z, 1)
     t = exponential(zero - _limited(z))
     return select(z < zero, t, one) / (one + t)
 
 
-def _filled(like, value):
+def logarithm(x):
+    """``log(x)`` in lanes for finite ``x ≥ 1``: that of its power of two and ``2 artanh((m - 1)/(m + 1))``."""
+
+
+@piecewise(logarithm)
+def _logarithm(x):
+    if x.dtype == types.float32:
+        integer, shift, mask, one, middle = uint32, 23, 0x7FFFFF, 0x3F800000, 127
+    else:
+        integer, shift, mask, one, middle = uint64, 52, 0xFFFFFFFFFFFFF, 0x3FF0000000000000, 1023
+
+    def logarithm(x):
+        raw = as_bits(x)
+        power = number(raw >> splat(integer(shift)), x) - filled(x, middle)
+        m = as_number((raw & splat(integer(mask))) | splat(integer(one)))
+        s = (m - filled(x, 1)) / (m + filled(x, 1))
+        return muladd(power, filled(x, LOG_2), (s + s) * _artanh_ratio(s * s))
+
+    return logarithm
+
+
+def filled(like, value):
     """A number in every lane, of the type of ``like``."""
 
 
-@piecewise(_filled)
+@piecewise(filled)
 def _filled_with(like, value):
     kind = float64 if like.dtype == types.float64 else float32
     return lambda like, value: splat(kind(value))
