@@ -32,7 +32,6 @@ from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.random_variables import HiddenRV, MachineRV
-from pymc_rbm.real_units import Gaussian, Rectified
 from pymc_rbm.verification import is_constant, reproduces
 
 __all__ = ["Block", "blocks_of", "hidden_children", "is_hidden", "visible_kind"]
@@ -250,7 +249,7 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, lay
     constant = unit.quadratic and is_constant(model, x, layers, curvature)
     if constant:
         curvature = graph_replace(curvature, {x: pt.zeros(shape, x.dtype)}, strict=False)
-    if unit.quadratic and not (additive and constant and isinstance(unit, Gaussian | Rectified)):
+    if unit.quadratic and not (additive and constant and unit.absorbing):
         block.joint[i] = constant and unit.integrable
         by_entry = log_density_by_entry(x, terms)
         if by_entry is not None:  # units move apart, but for checks

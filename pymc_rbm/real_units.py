@@ -33,6 +33,7 @@ class _Quadratic(Unit):
 
     parameter_names: ClassVar[tuple[str, ...]] = ("sigma",)
     quadratic: ClassVar[bool] = True
+    absorbing: ClassVar[bool] = True
     sigma: Any
 
     def __post_init__(self):

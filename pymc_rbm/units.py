@@ -37,6 +37,8 @@ class Unit(ABC):
     """Whether it is so on the whole line, so that layers of such units integrate jointly."""
     one_sided: ClassVar[bool] = False
     """Whether quadratic units cannot be negative: inhibition between two of them never hurts."""
+    absorbing: ClassVar[bool] = False
+    """Whether one more parabola about 0 only changes their first parameter, which is σ."""
 
     @property
     @abstractmethod
