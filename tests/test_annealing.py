@@ -90,6 +90,7 @@ def test_marginal_energy_sums_the_first_block_out(machine):
         assert marginal_energy(machine, state).eval()[0] == pytest.approx(-ref.log_sum(log_weights), abs=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", [pmr.restricted(*SMALL), triangle()], ids=["restricted", "three blocks"])
 def test_forward_is_unbiased_for_z(machine):
     path = Path(machine, tuple(np.linspace(-1, 1, len(layer.bias)) for layer in machine.layers))
@@ -109,6 +110,7 @@ class WrongStarts(Path):
         return Path(self.machine, tuple(-b for b in self.base)).base_states(rng, rows)
 
 
+@pytest.mark.slow
 def test_the_reverse_kernel_reverses():
     """From exact draws, (x, K(x)) and (K̃(y), y) are the same pairs; three blocks, so that the order matters."""
     machine, n = triangle(scale=2.0), 100_000
@@ -243,6 +245,7 @@ def test_every_method_on_a_small_machine(method):
     assert 0 < result.standard_error < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ais", "reverse_ais", "tempering", "auto"])
 def test_every_method_where_no_layer_can_be_enumerated(method):
     """Three layers, all coupled: given one layer the others do not sum out, so that "auto" compares."""
@@ -477,6 +480,7 @@ class Waiting(Sign):
         return -1 / mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ais", "tempering"])
 def test_a_new_unit_needs_nothing_here(method):
     W, b, c = ref.machine(4, 3, scale=0.6, seed=5)
@@ -489,6 +493,7 @@ def test_a_new_unit_needs_nothing_here(method):
     assert abs(result.estimate - ref.log_sum(terms)) < quantile * result.standard_error
 
 
+@pytest.mark.slow
 def test_continuous_units_and_a_machine_that_cannot_be_normalised():
     """∫ Π exp(b v) Π (1 + exp(c + W v)) dv: with one waiting and one binary unit, -1/b - e^c/(b + W)."""
     W, b, c = np.array([[0.5]]), np.array([-1.0]), np.array([0.3])

@@ -88,6 +88,7 @@ def test_classes():
     assert coloured(np.zeros((0, 0), bool)).size == 0
 
 
+@pytest.mark.slow
 @machines
 def test_energies_and_log_z(machine):
     states, energies = table(machine)
@@ -123,6 +124,7 @@ def test_energies_and_log_z(machine):
 N = 100_000
 
 
+@pytest.mark.slow
 @machines
 def test_sweeps_leave_the_exact_distribution_as_it_is(machine):
     """Sweeps forwards, backwards and with held units; couplings half as large again must not pass."""
@@ -293,6 +295,7 @@ def test_random_couplings_are_made_symmetric():
 TORUS = np.log(1 + np.sqrt(2)) / 2 * (np.kron(np.eye(8), ring(8, 1.0)) + np.kron(ring(8, 1.0), np.eye(8)))
 
 
+@pytest.mark.slow
 def test_ising_torus():
     """8x8 at the critical temperature, in two blocks, against Kaufman's (1949) closed form."""
     machine = pmr.boltzmann(TORUS, np.zeros(64), pmr.Spin())
@@ -321,6 +324,7 @@ def lattice(n):
     return np.concatenate([np.stack([sites, np.roll(sites, -1, axis)], -1).reshape(-1, 2) for axis in (0, 1)])
 
 
+@pytest.mark.slow
 def test_ising_ring_of_16():
     """Spins alone, J = ½ log cosh 2: Z = (2 cosh J)¹⁶ + (2 sinh J)¹⁶, and the correlation of neighbours."""
     J = np.log(np.cosh(2.0)) / 2

@@ -295,6 +295,7 @@ def test_one_sweep_is_the_product_of_conditionals(kernel):
         assert ref.total_variation(counts, expected) < FLOORS * ref.total_variation_floor(expected, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["weights", "bias", "hidden bias"])
 def test_a_wrong_kernel_is_seen(kernel, how):
     """The same test with a kernel that has weights of another scale, or leaves out a bias."""
@@ -372,6 +373,7 @@ def test_same_seed_same_draws_and_the_generator_moves_on(kernel):
 # ----------------------------------------------------------------------------- products and sums in other graphs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_free_energy_and_gradient_by_kernels(dtype):
     """Against NumPy in double precision, for 0/1 states, for other integers, few rows and odd sizes."""

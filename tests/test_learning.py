@@ -66,6 +66,7 @@ def test_gradient_with_exact_particles_is_the_enumerated_gradient():
         np.testing.assert_allclose(total, positive - negative, rtol=0, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_gradient_of_the_exact_log_density_agrees():
     """The same gradient by automatic differentiation of the enumerated likelihood."""
     parameters = ref.machine(3, 2, seed=1)
@@ -94,6 +95,7 @@ def test_the_negative_phase_is_divided_by_its_own_count():
     assert once == pytest.approx(twice, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_one_update_by_hand():
     """One full-batch iteration of plain gradient ascent, with the particles that it used, repeated in numpy."""
     data = np.array(ref.states(3))[[1, 3, 5, 5]]
@@ -146,6 +148,7 @@ def test_bars_and_stripes():
     assert max(scores + averages) <= bound + 1e-9
 
 
+@pytest.mark.slow
 def test_digits_beat_independent_pixels():
     data = pmr.datasets.digits()
     train, test = data[:1400], data[1400:]
@@ -157,6 +160,7 @@ def test_digits_beat_independent_pixels():
     assert log_likelihood(model, learned, test) > independent + 2
 
 
+@pytest.mark.slow
 def test_hierarchical_scale_and_indirect_weights():
     """Weights as an expression, a learned positive scale: the start must break the symmetry."""
     data = np.repeat(pmr.datasets.bars_and_stripes(2).values, 50, axis=0)
@@ -174,6 +178,7 @@ def test_hierarchical_scale_and_indirect_weights():
     assert log_likelihood(model, learned, data) > independent + 0.3
 
 
+@pytest.mark.slow
 def test_two_machines_learn_together():
     first, second = pmr.datasets.bars_and_stripes(2).values, np.array(ref.states(3))
     with pm.Model() as model:
@@ -185,6 +190,7 @@ def test_two_machines_learn_together():
     assert pmr.log_partition(model["u"], learned).method == "exact"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [pm.adam, pm.adam(learning_rate=0.01), pm.nesterov_momentum, pm.rmsprop])
 def test_optimisers_of_pymc(optimizer):
     data = pmr.datasets.bars_and_stripes(2)
@@ -193,6 +199,7 @@ def test_optimisers_of_pymc(optimizer):
     assert np.isfinite(learned["parameters"]["W"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("floatX", ["float32", "float64"])
 def test_both_precisions(floatX):
     data = pmr.datasets.bars_and_stripes(2)
@@ -239,6 +246,7 @@ def test_centred_gradients_are_those_of_the_centred_parameters():
     np.testing.assert_allclose(gc, numeric[2] - gW.T @ mu, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_centred_learning_is_invariant_to_flipping_the_data():
     """Data 1 - x give the machine with W -> -W, b -> -b, c -> c + W'1, and the same likelihood."""
     data = np.array(ref.states(4))[[1, 3, 3, 7, 12, 13, 15, 15]]
@@ -267,6 +275,7 @@ def test_centred_learning_is_invariant_to_flipping_the_data():
     assert results[False][1] > 0.3
 
 
+@pytest.mark.slow
 def test_constant_columns_are_harmless():
     data = np.hstack([pmr.datasets.bars_and_stripes(2).values, np.zeros((6, 1)), np.ones((6, 1))])
     with model_of(data):
@@ -275,6 +284,7 @@ def test_constant_columns_are_harmless():
         assert np.isfinite(x).all()
 
 
+@pytest.mark.slow
 def test_exact_method_reaches_the_optimum():
     """Moments match at the optimum: three units with every pattern's frequency free need three hidden units."""
     data = np.array(ref.states(3))[[0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7]]
@@ -290,6 +300,7 @@ def test_exact_method_reaches_the_optimum():
         np.testing.assert_allclose(p, n, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_contrastive_divergence_has_no_chains():
     data = pmr.datasets.bars_and_stripes(3)
     model = model_of(data, 8)
@@ -306,6 +317,7 @@ def test_unknown_method_and_too_large_for_exact():
         pmr.fit(1, method="exact", progressbar=False)
 
 
+@pytest.mark.slow
 def test_averaged_parameters(run):
     """The average over the second half of the iterates, by hand from single epochs."""
     data = pmr.datasets.bars_and_stripes(2).values
@@ -501,6 +513,7 @@ def test_generative(run):
     assert data.shape == (300, 64)
 
 
+@pytest.mark.slow
 def test_generative_keeps_hidden_units_data_and_derived_parameters():
     rows = pmr.datasets.bars_and_stripes(2).values
     with pm.Model(coords={"row": range(6), "pixel": range(4), "unit": range(3)}) as model:
@@ -556,6 +569,7 @@ def test_callbacks():
         pmr.fit(1, on_epoch=3, progressbar=False)
 
 
+@pytest.mark.slow
 def test_default_method_and_rate_follow_the_correlation_of_the_data():
     """PCD at 0.1 for weak correlation, less for a strong one; tempering where it makes two groups."""
     rng = np.random.default_rng(1)
@@ -631,6 +645,7 @@ def test_early_stopping_on_the_held_out_likelihood():
         pmr.fit(1, on_epoch=pmr.StopOnGap(test * 2, every=1), progressbar=False)
 
 
+@pytest.mark.slow
 def test_sparsity_target_and_group_prior():
     """A Potential on mean activations moves them to its target; a prior on each unit's scale takes gradients."""
     data = pmr.datasets.digits()[:200].values
@@ -753,6 +768,7 @@ def test_models_that_cannot_be_learned():
     )
 
 
+@pytest.mark.slow
 def test_start_of_transformed_and_direct_parameters():
     with pm.Model():
         scale = pm.HalfNormal("scale")
@@ -766,6 +782,7 @@ def test_start_of_transformed_and_direct_parameters():
     np.testing.assert_allclose(learned["b"], np.log(mean / (1 - mean)), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_observed_hidden_units_count_and_free_ones_do_not():
     """p(v)·p(h | v) with h observed pulls the weights; a free h integrates to one and changes nothing."""
 
@@ -787,6 +804,7 @@ def test_observed_hidden_units_count_and_free_ones_do_not():
             pmr.fit(1, progressbar=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [pm.sgd, pm.sgd(learning_rate=0.5)])
 def test_gradients_are_clipped(optimizer):
     options = {"batch_size": None, "learning_rate": 0.5, "progressbar": False}
@@ -799,6 +817,7 @@ def test_gradients_are_clipped(optimizer):
     assert moved == pytest.approx(0.5e-3, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_divergence_is_said():
     with model_of(DATA), pytest.raises(FloatingPointError, match="Lower learning_rate"), np.errstate(all="ignore"):
         pmr.fit(200, optimizer=pm.sgd(learning_rate=1e308), random_seed=1, progressbar=False)

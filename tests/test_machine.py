@@ -109,6 +109,7 @@ def test_hidden_mean_keeps_dims_and_coords():
     assert pmr.hidden_mean(digits.values, pmr.RBM.dist(W, b, c)).shape == (7, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradient_of_log_z_is_the_moments(dtype):
     from pymc_rbm.enumeration import symbolic_log_partition
