@@ -71,7 +71,8 @@ def _followed(x: Variable, outputs: list[Variable], cut: bool) -> tuple[Known, d
 def gathered(y: TensorVariable, axes: Axes) -> TensorVariable:
     """Sum ``y`` over the axes that are not among ``axes``, and bring the others into their order."""
     y = y.sum(axis=[i for i in range(y.ndim) if i not in axes])
-    return y.transpose(*(sorted(axes).index(i) for i in axes)) if len(axes) > 1 else y  # type: ignore[type-var]
+    in_order = sorted(axes)  # type: ignore[type-var]  # none of them is None where entries are gathered
+    return y.transpose(*map(in_order.index, axes)) if len(axes) > 1 else y
 
 
 def affine_in(x: Variable, output: Variable) -> dict[Variable, Spread] | None:

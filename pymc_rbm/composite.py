@@ -76,12 +76,12 @@ class Beside(Unit):
         return np.result_type(*(unit.dtype for unit, _ in self.families)).name
 
     @property
-    def quadratic(self):  # type: ignore[override]
+    def quadratic(self):  # type: ignore[override]  # other units have it by their class
         """Whether some part is."""
         return any(unit.quadratic for unit, _ in self.families)
 
     @property
-    def integrable(self):  # type: ignore[override]
+    def integrable(self):  # type: ignore[override]  # other units have it by their class
         """Whether all parts are."""
         return all(unit.integrable for unit, _ in self.families)
 
@@ -138,7 +138,7 @@ class Beside(Unit):
         return found[0][0] if len(found) == 1 else Beside(*found)
 
     @property
-    def parameter_names(self):  # type: ignore[override]
+    def parameter_names(self):  # type: ignore[override]  # other units have it by their class
         """The parts' names with the position of the part."""
         return tuple(f"{name}_{i}" for i, (unit, _) in enumerate(self.families) for name in unit.parameter_names)
 

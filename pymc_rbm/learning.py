@@ -232,8 +232,8 @@ def fit(
         learning_rate = default_rate(correlations, swaps_replicas(estimator))
     rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
     _check_resume(resume, name_of(estimator))
-    moves = None if climbs else optimizer or pm.sgd
-    settings = Settings(estimator, chains, number, moves, max_gradient_norm, centred, compile_kwargs or {})  # type: ignore[arg-type]
+    moves: Any = None if climbs else optimizer or pm.sgd  # the name of an optimiser means that it climbs
+    settings = Settings(estimator, chains, number, moves, max_gradient_norm, centred, compile_kwargs or {})
     learner = Learner(model, observed, settings, start, serialisable(random_seed))
     if number is None and (chains < 2 or not learner.persistent):
         raise ValueError('sweeps="auto" measures persistent chains, at least two: not available here. Give a number.')

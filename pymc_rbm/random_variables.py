@@ -120,8 +120,8 @@ class HiddenRV(SymbolicRandomVariable):
 
     def __init__(self, *args, units, **kwargs):
         self.units = units
-        # What PyMC calls to resize a variable.
-        self.rv_op = partial(type(self).rv_op, units=units)  # type: ignore[method-assign]
+        # What PyMC calls to resize a variable: the method of the class, for these units.
+        self.rv_op = partial(type(self).rv_op, units=units)  # type: ignore[method-assign]  # hidden on purpose
         super().__init__(*args, **kwargs)
 
     def machine(self, W, c, *own) -> Machine:

@@ -180,11 +180,8 @@ class Run:
 def _shuffled(counts: list[int], batches: int, rng: np.random.Generator) -> list[list[np.ndarray]]:
     """Split the rows of each RBM into ``batches`` random parts; RBMs with equally many rows stay paired."""
     # Fewer rows than parts: go through them as often as it takes, so that no part is empty.
-    orders = {n: np.concatenate([rng.permutation(n) for _ in range(-(-batches // n))]) for n in sorted(set(counts))}
-    parts = {n: _parts(order, batches) for n, order in orders.items()}
-    return [[parts[n][i] for n in counts] for i in range(batches)]
-
-
-def _parts(order: np.ndarray, batches: int) -> list[np.ndarray]:
-    even = len(order) % batches == 0  # quicker
-    return list(order.reshape(batches, -1)) if even else np.array_split(order, batches)
+    orders = {
+        n: np.array_split(np.concatenate([rng.permutation(n) for _ in range(-(-batches // n))]), batches)
+        for n in sorted(set(counts))
+    }
+    return [[orders[n][i] for n in counts] for i in range(batches)]
