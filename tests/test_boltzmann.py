@@ -18,6 +18,8 @@ from pymc_rbm.machine import boltzmann
 from pymc_rbm.units import unit_of
 from pymc_rbm.walks import marginal_energy, reverse_sweep
 
+pytestmark = pytest.mark.interpreted
+
 MIXED = pmr.Beside((pmr.Bernoulli(), 2), (pmr.Spin(), 1), label=(pmr.Categorical(3), 3))
 
 
@@ -358,6 +360,7 @@ def test_ising_torus_with_a_hidden_unit_on_each_bond(n, log_z, temperatures):
     assert found.standard_error < 0.3
 
 
+@pytest.mark.compiled
 def test_mixtures_and_five_binary_units_in_one_layer():
     """Two Gaussian and five binary units, or one of five values: the machines of two layers, written as one."""
     rng = np.random.default_rng(11)

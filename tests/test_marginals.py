@@ -10,6 +10,8 @@ import pymc_rbm as pmr
 from pymc_rbm import marginals
 from pymc_rbm.paths import Path
 
+pytestmark = pytest.mark.interpreted
+
 PARAMETERS = ref.machine(6, 4, scale=1.3, seed=4)
 MACHINE = pmr.restricted(*PARAMETERS)
 STATES, LOG_P = np.array(ref.states(6)), np.array(ref.log_p(*PARAMETERS))
