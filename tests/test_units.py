@@ -11,6 +11,8 @@ from scipy import integrate, special
 import pymc_rbm as pmr
 from pymc_rbm.units import unit_of
 
+pytestmark = pytest.mark.interpreted
+
 UNITS = [
     pmr.Bernoulli(),
     pmr.Spin(),
@@ -156,6 +158,7 @@ def means_fit(unit, x, field):
     return (np.abs(x.mean(0) - expected) <= 5 * np.sqrt(variance / len(x))).all()
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @each
 def test_samples_have_the_right_mean(unit, dtype):
@@ -169,6 +172,7 @@ def test_samples_have_the_right_mean(unit, dtype):
     assert not means_fit(unit, draw(unit, shifted, n, dtype), field)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("unit", REAL, ids=repr)
 def test_real_samples_have_the_right_distribution(unit):
     """Kolmogorov's distance to the distribution function, below its value at a probability of 1e-6."""
@@ -190,6 +194,7 @@ def distribution(unit, x, f):
     return 1 - np.exp(upper - special.log_ndtr(z)) if isinstance(unit, pmr.Rectified) else 1 - np.exp(upper)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("unit", FINITE, ids=repr)
 def test_saturated_units_never_slip(unit, dtype):
