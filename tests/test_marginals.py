@@ -59,6 +59,7 @@ def excess(tree):
     return error[annealed] / tree["missing/standard_error"].values[annealed]
 
 
+@pytest.mark.compiled
 def test_annealing_where_too_much_is_missing(nothing_is_small, monkeypatch):
     options = {"log_z": float(ref.log_z(*PARAMETERS)), "random_seed": 1}
     assert (abs(excess(pmr.log_likelihood(MACHINE, None, masked_rows(), **options))) < 5).all()
