@@ -39,7 +39,6 @@ def known_log_likelihood(W, b, c, rows, missing):
     ])  # fmt: skip
 
 
-@pytest.mark.compiled
 def test_gradient_with_missing_entries():
     """Mean of the updates at (nearly) fixed parameters against finite differences of the exact likelihood."""
     rng = np.random.default_rng(2)
