@@ -144,7 +144,7 @@ def test_bias_of_mean_inverts_mean(unit):
     assert np.isfinite(unit.bias_of_mean(np.full(unit.width, unit.middle))).all()
 
 
-@remembered(None)
+@remembered(32)
 def sampler(unit, dtype):
     fields = pt.matrix(dtype=dtype)
     _, x = unit.sample(fields, pt.random.shared_rng(np.random.default_rng(1)))
