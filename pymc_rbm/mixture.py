@@ -23,9 +23,10 @@ import xarray as xr
 from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.finite_units import Categorical
 from pymc_rbm.functionals import numeric
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, machine_of, restricted
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.real_units import Gaussian
+from pymc_rbm.targets import machine_of
 from pymc_rbm.units import Unit
 
 __all__ = ["is_mixture", "mixture_machine", "mixture_of_groups", "mixture_parameters"]

@@ -18,7 +18,7 @@ import xarray as xr
 import pymc_rbm as pmr
 from pymc_rbm import corrections, effects, joint, transitions
 from pymc_rbm.blocks import blocks_of
-from pymc_rbm.machine import check_alone
+from pymc_rbm.targets import check_alone
 
 W, B, C = ref.machine(4, 3, seed=21)
 ROWS = 20_000
