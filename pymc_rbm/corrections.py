@@ -24,7 +24,7 @@ is augmented and v alone has the density p(v) exp(D(v)).
 check of parameters that fails puts all rows at -inf. It fails when any row's own parameters are invalid, so it makes
 invalid proposals of one row refuse all: still an event that does not depend on the states that others propose from.)
 
-Real units that D joins take `joint` instead.
+Real units that D joins take `joint` or `reflections` instead.
 
 *Units of many values* (or whose states are not affinely independent) take the same path. θ is between 0 and log n (real
 units: 20); any value is right, since every S with θ > 0, and every state with θ = 0, has a positive probability.
