@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from itertools import permutations
 
 import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
-from pytensor.scalar.basic import Add, Cast, Mul
+from pytensor.scalar.basic import Add, Cast, Mul, TrueDiv
 from pytensor.scalar.math import Sigmoid, Softplus
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot, Sum
@@ -18,7 +19,15 @@ from pytensor.tensor.shape import SpecifyShape
 
 from pymc_rbm.finite_units import Spin
 from pymc_rbm.kernels.boundary import BinaryLevels, BinarySweeps, BinaryWalk
-from pymc_rbm.kernels.operations import BinaryDot, LevelsKernel, Means, RowSums, SweepKernel, WalkKernel
+from pymc_rbm.kernels.operations import (
+    BinaryDot,
+    LevelsKernel,
+    Means,
+    RowSums,
+    StateSums,
+    SweepKernel,
+    WalkKernel,
+)
 
 __all__: list[str] = []
 
@@ -107,9 +116,9 @@ def use_levels_kernel(fgraph, node):
     return [*shaped, next_rng]
 
 
-@node_rewriter([SweepKernel, WalkKernel, LevelsKernel], inplace=True)
-def advance_generator_in_place(fgraph, node):
-    """The generator of a kernel as one that it may destroy."""
+@node_rewriter([SweepKernel, WalkKernel, LevelsKernel, Means], inplace=True)
+def work_in_place(fgraph, node):
+    """The generator of a kernel as one that it may destroy, or the fields."""
     if node.op.inplace:
         return None
     outputs = type(node.op)(**(node.op._props_dict() | {"inplace": True})).make_node(*node.inputs).outputs
@@ -138,9 +147,53 @@ def use_binary_dot(fgraph, node):
     states = _int8_matrix(x)
     if states is None:
         return None
-    out = BinaryDot()(states, weights)
+    flips = states.owner is not None and isinstance(states.owner.op, DimShuffle)
+    out = BinaryDot(flips)(states.owner.inputs[0] if flips else states, weights)
     copy_stack_trace(node.outputs, out)
     return [pt.specify_shape(out, node.outputs[0].type.shape)]
+
+
+@node_rewriter([BinaryDot])
+def take_factors_out(fgraph, node):
+    """``s·(states @ weights)`` for ``states @ (s·weights)`` with numbers s: a pass over the weights less."""
+    states, weights, bias = node.inputs
+    inner = weights.owner
+    if bias.type.shape != (0,) or inner is None or not isinstance(inner.op, Elemwise):
+        return None
+    matrices = [x for x in inner.inputs if not all(x.type.broadcastable)]
+    of_products = isinstance(inner.op.scalar_op, Mul) or (
+        isinstance(inner.op.scalar_op, TrueDiv) and matrices == inner.inputs[:1]
+    )
+    if len(matrices) != 1 or not of_products or matrices[0].type != weights.type:
+        return None
+    dot = node.op(states, matrices[0])
+    out = inner.op(*(dot if x is matrices[0] else x for x in inner.inputs))
+    copy_stack_trace(node.outputs, out)
+    return [out] if out.type == node.outputs[0].type else None
+
+
+@node_rewriter([Elemwise])
+def add_bias_inside(fgraph, node):
+    """`BinaryDot` with a bias for the sum of one, which is used nowhere else, and a vector."""
+    if not isinstance(node.op.scalar_op, Add) or len(node.inputs) != 2:
+        return None
+    for row, product in permutations(node.inputs):
+        dot = product.owner
+        if (
+            dot is not None
+            and isinstance(dot.op, BinaryDot)
+            and dot.inputs[2].type.shape == (0,)
+            and len(fgraph.clients[product]) == 1
+            and row.owner is not None
+            and isinstance(row.owner.op, DimShuffle)
+            and row.owner.op.new_order == ("x", 0)
+            and row.dtype == product.dtype
+            and not row.type.broadcastable[1]
+        ):
+            out = dot.op(*dot.inputs[:2], row.owner.inputs[0])
+            copy_stack_trace(node.outputs, out)
+            return [pt.specify_shape(out, node.outputs[0].type.shape)]
+    return None
 
 
 def _is_field(x):
@@ -169,11 +222,11 @@ def use_row_sums(fgraph, node):
 
 @node_rewriter([Elemwise])
 def use_means(fgraph, node):
-    """`Means` for the sigmoid of fields that come from binary states, and for the `RowSums` of the same fields."""
+    """`Means` for the sigmoid of fields that come from binary states, for its sum and for the fields' `RowSums`."""
     fields = node.inputs[0]
     if not isinstance(node.op.scalar_op, Sigmoid) or fields.ndim != 2 or not _is_field(fields):
         return None
-    means, softplus_sums, sigmoid_sums = Means()(fields)
+    means, softplus_sums, sigmoid_sums, _ = Means()(fields)
     found = {node.outputs[0]: means}
     for client, _ in fgraph.clients[fields]:
         if isinstance(client.op, RowSums):
@@ -182,14 +235,73 @@ def use_means(fgraph, node):
     return found
 
 
+@node_rewriter([Sum])
+def use_unit_sums(fgraph, node):
+    """What `Means` has found for the sum of its means over rows."""
+    inner = node.inputs[0].owner
+    if (
+        node.op.axis != (0,)
+        or inner is None
+        or not isinstance(inner.op, Means)
+        or node.inputs[0] is not inner.outputs[0]
+    ):
+        return None
+    out = inner.outputs[3]
+    return [out] if out.dtype == node.outputs[0].dtype else None
+
+
+def _unshaped(x):
+    """``x`` before its shape was specified."""
+    while x.owner is not None and isinstance(x.owner.op, SpecifyShape):
+        x = x.owner.inputs[0]
+    return x
+
+
+@node_rewriter([Sum])
+def use_state_sums(fgraph, node):
+    """`StateSums` for the product of states and a vector, written as a sum, and for the sums of the same states."""
+    inner = node.inputs[0].owner
+    if node.op.axis != (1,) or inner is None or not isinstance(inner.op, Elemwise) or len(inner.inputs) != 2:
+        return None
+    if not isinstance(inner.op.scalar_op, Mul):
+        return None
+    for row, x in permutations(inner.inputs):
+        states = x if x.dtype == "int8" else _int8_matrix(x)
+        if (
+            states is not None
+            and states.ndim == 2
+            and row.owner is not None
+            and isinstance(row.owner.op, DimShuffle)
+            and row.owner.op.new_order == ("x", 0)
+            and not row.type.broadcastable[1]
+            and _have_kernel(row, node.outputs[0])
+        ):
+            states = _unshaped(states)
+            dots, *sums = StateSums()(states, row.owner.inputs[0])
+            found = {node.outputs[0]: dots}
+            shaped = [client.outputs[0] for client, _ in fgraph.clients[states] if isinstance(client.op, SpecifyShape)]
+            for client, _ in (pair for x in (states, *shaped) for pair in fgraph.clients[x]):
+                if isinstance(client.op, Sum) and client.op.axis in ((0,), (1,)):
+                    out = client.outputs[0]
+                    found[out] = pt.specify_shape(sums[client.op.axis == (0,)].astype(out.dtype), out.type.shape)
+            copy_stack_trace(node.outputs, list(found.values()))
+            return found
+    return None
+
+
 TAGS = "numba", "rbm_kernels"
 # Before such nodes are expanded.
 nodes = dfs_rewriter(use_sweep_kernel, use_walk_kernel, use_levels_kernel)
 optdb.register("rbm_sweep_kernel", nodes, *TAGS, position=-0.02)
 # Where PyTensor does the same for random variables.
-in_place = dfs_rewriter(advance_generator_in_place, ignore_newtrees=True)
-optdb.register("rbm_sweep_kernel_inplace", in_place, *TAGS, "inplace", position=50.9)
+in_place = dfs_rewriter(work_in_place, ignore_newtrees=True)
+optdb.register("rbm_kernels_inplace", in_place, *TAGS, "inplace", position=50.9)
 # After the stable forms are found, before products become those of BLAS.
 optdb.register("rbm_binary_dot", dfs_rewriter(use_binary_dot), *TAGS, position=1.55)
+optdb.register("rbm_factors", dfs_rewriter(take_factors_out), *TAGS, position=1.551)
+optdb.register("rbm_bias", dfs_rewriter(add_bias_inside), *TAGS, position=1.552)
 optdb.register("rbm_row_sums", dfs_rewriter(use_row_sums), *TAGS, position=1.56)
 optdb.register("rbm_means", dfs_rewriter(use_means), *TAGS, position=1.57)
+# After factors are taken out of sums, before what is left is fused.
+optdb.register("rbm_state_sums", dfs_rewriter(use_state_sums), *TAGS, position=2.5)
+optdb.register("rbm_unit_sums", dfs_rewriter(use_unit_sums), *TAGS, position=2.6)
