@@ -239,11 +239,11 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, lay
     """
     x, coupling = own[i], block.machine.own_coupling(i)
     unit, shape = layers[x]
-    if len(unit.parts(shape[-1])) > 1:
+    if len(unit.parts(shape[-1])) > 1 and not unit.finite:
         names = [t.name for t in dependants(model, block.rvs[i])]
         raise ValueError(
             f"BlockGibbs cannot account for {names}, which depend on {block.rvs[i].name}, whose units are {unit!r}: "
-            "use units of one family, or observe them."
+            "units beside each other must be of one family, or all finite. Observe some of them, or use such units."
         )
     if unit.quadratic and coupling is not None:
         terms = [*terms, block.machine.product(coupling, own)]
@@ -271,7 +271,7 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, lay
         classes = coupling.classes or [np.flatnonzero(number == k) for k in range(number[-1] + 1)]
         block.turns = np.array([np.isin(np.arange(shape[-1]), entries) for entries in classes])
     block.proposals[i] = Effect(own, (density, slope, curvature))
-    block.units[i] = shape[-1] // unit.width if block.turns is None else block.turns.sum(1).max() // unit.width
+    block.units[i] = unit.count(shape[-1]) if block.turns is None else block.turns.sum(1).max() // unit.width
 
 
 def _shapes(model: pm.Model, state: list[TensorVariable]) -> list[tuple[int, ...]]:

@@ -68,8 +68,8 @@ class BlockGibbs(BlockedStep):
     Raises
     ------
     ValueError
-        If ``vars`` are of another kind, or leave out the Hidden variable of an RBM, or dependants join units of several
-        families in one layer.
+        If ``vars`` are of another kind, or leave out the Hidden variable of an RBM, or other terms depend on a layer of
+        several families of which some are real.
 
     Warns
     -----
