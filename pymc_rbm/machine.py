@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.colouring import classes_of
 from pymc_rbm.units import Bernoulli, Unit, logsumexp
 
-__all__ = ["Coupling", "Layer", "Machine", "boltzmann", "logsumexp", "machine_of", "restricted"]
+__all__ = ["Coupling", "Layer", "Machine", "boltzmann", "logsumexp", "restricted"]
 
 State = Sequence[Any]
 VISIBLE, HIDDEN = 0, 1
@@ -304,30 +303,6 @@ def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> 
     if classes is None and isinstance(U, np.ndarray):
         classes = classes_of(U, unit)
     return Machine((Layer(unit, b),), (Coupling(VISIBLE, VISIBLE, U, classes),))
-
-
-@singledispatch
-def machine_of(target: Any, learned: Any = None) -> Machine:
-    """Return the machine, with numbers for parameters, that ``target`` stands for.
-
-    Parameters
-    ----------
-    target : Machine, RBM variable or PyMC model
-        A model must contain exactly one machine. Whatever else the package can resolve registers here.
-    learned : DataTree, optional
-        What `fit` returned; needed where the parameters of ``target`` are random variables.
-    """
-    raise TypeError(f"Expected a Machine, an RBM variable or a PyMC model with one, got {type(target).__name__}.")
-
-
-@machine_of.register
-def _(target: Machine, learned: Any = None) -> Machine:
-    return target
-
-
-@singledispatch
-def check_alone(target: Any, what: str) -> None:
-    """Refuse a PyMC model in which more depends on free units than hidden ones: ``what`` would not account for it."""
 
 
 def _times(x: Any, weights: TensorVariable) -> TensorVariable:
