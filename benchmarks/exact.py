@@ -11,7 +11,7 @@ from benchmarks.jobs import CHECKS, RATE, Job, data_rows, machine
 
 __all__ = ["wrong"]
 
-UNITS = {"sweep": 60, "update": 640, "free_energy": 1, "ais": 1}
+UNITS = {"sweep": 60, "update": 1024, "free_energy": 1, "ais": 1}
 
 
 def wrong(ask: Contender, kind: str) -> str:

@@ -24,19 +24,18 @@ JOB, SMOKE = Job("epoch", 784, 500, 60_000), Job("epoch", 12, 7, 600)
 
 
 @numba.njit
-def _statistics(v, W, c, fields, means, sums, gradient):
-    """The sums of ``v`` times the hidden means, and these."""
-    binary_dot(0, len(v), v, W, fields)
-    fields += c
-    means_and_sums(fields, means, sums, sums)
-    binary_dot(0, v.shape[1], np.ascontiguousarray(v.T), means, gradient)
+def _statistics(v, W, c, means, sums, unit_sums, gradient):
+    """The sums over rows of ``v`` times the hidden means, and of these."""
+    binary_dot(0, len(v), v, W, c, means, False)
+    means_and_sums(means, means, sums, sums, unit_sums)
+    binary_dot(0, v.shape[1], v, means, c[:0], gradient, True)
 
 
 @numba.njit
 def _updates(n, rng, data, particles, W, b, c, batch):
     rows, shape = len(particles), (len(particles), W.shape[1])
     hidden, trace = np.zeros(shape, np.int8), np.empty((1, *particles.shape), np.int8)
-    fields, means, sums = np.empty(shape, W.dtype), np.empty(shape, W.dtype), np.empty(rows, W.dtype)
+    means, sums, hidden_sums = np.empty(shape, W.dtype), np.empty(rows, W.dtype), np.empty_like(c)
     up, down, rate = np.empty_like(W), np.empty_like(W), W.dtype.type(RATE / batch)
     free_v, free_h = np.zeros((0, W.shape[0]), np.bool_), np.zeros((0, W.shape[1]), np.bool_)
     state, none = seeded(rng, rows, GROUP), (False, False)
@@ -45,10 +44,10 @@ def _updates(n, rng, data, particles, W, b, c, batch):
         v = data[first : first + batch]
         sweep_many(state, 0, rows, 1, particles, hidden, trace, W, b, c, free_v, free_h, none, none)
         particles[:] = trace[0]
-        _statistics(v, W, c, fields, means, sums, up)
-        c += rate * means.sum(0)
-        _statistics(particles, W, c, fields, means, sums, down)
-        c -= rate * means.sum(0)
+        _statistics(v, W, c, means, sums, hidden_sums, up)
+        c += rate * hidden_sums
+        _statistics(particles, W, c, means, sums, hidden_sums, down)
+        c -= rate * hidden_sums
         W += rate * (up - down)
         b += rate * (v.sum(0) - particles.sum(0))
 

@@ -21,7 +21,7 @@ from pymc_rbm.learned import averaged
 from pymc_rbm.learning import fit
 from pymc_rbm.likelihood import log_conditional, log_likelihood
 from pymc_rbm.log_partition import log_partition
-from pymc_rbm.machine import Machine, boltzmann, machine_of, restricted
+from pymc_rbm.machine import Machine, boltzmann, restricted
 from pymc_rbm.mixture import mixture_machine, mixture_parameters
 from pymc_rbm.parts import classify, marginal_free_energy
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
@@ -30,6 +30,7 @@ from pymc_rbm.real_units import Gaussian, Rectified
 from pymc_rbm.sampling import sample_gibbs
 from pymc_rbm.step_methods import BlockGibbs, register
 from pymc_rbm.stopping import LearningStatus, StopOnGap, StopOnLikelihood
+from pymc_rbm.targets import machine_of
 from pymc_rbm.two_sided import DReLU
 from pymc_rbm.units import Bernoulli
 from pymc_rbm.verdict import Diagnosis

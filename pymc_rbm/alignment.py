@@ -23,10 +23,10 @@ from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
 from pytensor.tensor.math import Dot, Sum
 from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
-from pytensor.tensor.subtensor import AdvancedIncSubtensor, AdvancedSubtensor, Subtensor
+from pytensor.tensor.subtensor import AdvancedIncSubtensor, AdvancedSubtensor, IncSubtensor, Subtensor
 from pytensor.tensor.variable import TensorVariable
 
-__all__ = ["Axes", "Spread", "affine_in", "axes_of", "gathered"]
+__all__ = ["Axes", "Spread", "affine_in", "axes_of", "gathered", "is_affine"]
 
 Axes = tuple[int | None, ...]
 """For each axis of x the axis of y along which ``y[…, i, …]`` reads only ``x[…, i, …]``; None where entries mix."""
@@ -106,6 +106,20 @@ def affine_in(x: Variable, output: Variable) -> dict[Variable, Spread] | None:
         return spread(whole, pt.grad((piece * values).sum(), real))
 
     return found if split(output) else None
+
+
+def is_affine(x: Variable, output: Variable) -> bool:
+    """Whether the graph proves that ``output`` is an affine function of the entries of ``x``, which it may join."""
+    moving = {x}
+    for node in io_toposort([x], [output]):
+        read = [v for v in _read(node) if v in moving]
+        if not read:
+            continue
+        written = isinstance(node.op, IncSubtensor | AdvancedIncSubtensor) and not moving & set(node.inputs[2:])
+        if not (written or _is_affine(node, read)):
+            return False
+        moving.update(node.outputs)
+    return True
 
 
 def _read(node: Apply) -> list[Variable]:

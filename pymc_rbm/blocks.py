@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,17 +24,20 @@ from pymc_rbm.effects import (
     MOST_ENTRIES,
     Effect,
     exact_offset,
+    is_quadratic,
     log_density_by_entry,
     log_density_by_row,
     slope_and_curvature,
     slope_and_hessian,
     without_checks,
 )
+from pymc_rbm.joint import joint_update
 from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.random_variables import HiddenRV, MachineRV
-from pymc_rbm.verification import is_constant, reproduces
+from pymc_rbm.reflections import reflected_update
+from pymc_rbm.verification import is_constant, is_positive_definite, reproduces
 
 __all__ = ["Block", "blocks_of", "hidden_children", "is_hidden", "visible_kind"]
 
@@ -59,8 +64,8 @@ class Block:
     """By layer, what `corrections` needs, where it is not."""
     units: dict[int, int] = field(default_factory=dict)
     """By layer of these, the number of units of a row."""
-    joint: dict[int, bool] = field(default_factory=dict)
-    """Those of these that `joint` moves, and whether its proposals are exact."""
+    joint: dict[int, Callable] = field(default_factory=dict)
+    """Of these, how those move whose units go together: an update of `joint` or of `reflections`."""
     turns: np.ndarray | None = None
     """Where units of a proposal are coupled to each other: masks of entries that move one after the other."""
 
@@ -225,18 +230,20 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
 
 
 def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, layers: dict) -> None:
-    """Add what `joint` or `corrections` needs: real units go to `joint`, but where D is a sum of parabolas.
+    """Add what `joint`, `reflections` or `corrections` need: where D is a sum of parabolas real units need no other.
 
+    Those that cannot be negative move between their walls where the precision of all together is constant, as the
+    graph proves, and positive definite, as numbers suggest.
     The coupling of a layer of real units to itself counts as a dependant: they move together. Finite units that are
     coupled take turns, for their fields to stay what they are while they move.
     """
     x, coupling = own[i], block.machine.own_coupling(i)
     unit, shape = layers[x]
-    if len(unit.parts(shape[-1])) > 1:
+    if len(unit.parts(shape[-1])) > 1 and not unit.finite:
         names = [t.name for t in dependants(model, block.rvs[i])]
         raise ValueError(
             f"BlockGibbs cannot account for {names}, which depend on {block.rvs[i].name}, whose units are {unit!r}: "
-            "use units of one family, or observe them."
+            "units beside each other must be of one family, or all finite. Observe some of them, or use such units."
         )
     if unit.quadratic and coupling is not None:
         terms = [*terms, block.machine.product(coupling, own)]
@@ -250,7 +257,12 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, lay
     if constant:
         curvature = graph_replace(curvature, {x: pt.zeros(shape, x.dtype)}, strict=False)
     if unit.quadratic and not (additive and constant and unit.absorbing):
-        block.joint[i] = constant and unit.integrable
+        block.joint[i] = partial(joint_update, exact=constant and unit.integrable)
+        if unit.one_sided and constant and found and is_quadratic(x, terms):
+            own_precision = pt.eye(shape[-1] if density.ndim == x.ndim - 1 else int(np.prod(shape)))
+            own_precision *= unit.curvature(pt.ones(shape)).reshape((-1, 1, own_precision.shape[0]))
+            if is_positive_definite(model, x, layers, curvature + own_precision):
+                block.joint[i] = reflected_update
         by_entry = log_density_by_entry(x, terms)
         if by_entry is not None:  # units move apart, but for checks
             density = pt.where(pt.isinf(density if density.ndim == 0 else density[..., None]), -np.inf, by_entry)
@@ -259,7 +271,7 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, lay
         classes = coupling.classes or [np.flatnonzero(number == k) for k in range(number[-1] + 1)]
         block.turns = np.array([np.isin(np.arange(shape[-1]), entries) for entries in classes])
     block.proposals[i] = Effect(own, (density, slope, curvature))
-    block.units[i] = shape[-1] // unit.width if block.turns is None else block.turns.sum(1).max() // unit.width
+    block.units[i] = unit.count(shape[-1]) if block.turns is None else block.turns.sum(1).max() // unit.width
 
 
 def _shapes(model: pm.Model, state: list[TensorVariable]) -> list[tuple[int, ...]]:

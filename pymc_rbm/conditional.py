@@ -23,7 +23,8 @@ from pytensor.tensor.shape import SpecifyShape
 
 from pymc_rbm.checks import unit_data, whole_number
 from pymc_rbm.enumeration import is_enumerable, symbolic_log_partition
-from pymc_rbm.machine import VISIBLE, Machine, machine_of
+from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.targets import machine_of
 
 __all__ = ["has_rows", "log_likelihood_by_row", "machine_of_row", "machine_of_rows"]
 

@@ -24,10 +24,11 @@ is augmented and v alone has the density p(v) exp(D(v)).
 check of parameters that fails puts all rows at -inf. It fails when any row's own parameters are invalid, so it makes
 invalid proposals of one row refuse all: still an event that does not depend on the states that others propose from.)
 
-Real units that D joins take `joint` instead.
+Real units that D joins take `joint` or `reflections` instead.
 
-*Units of many values* (or whose states are not affinely independent) take the same path. θ is between 0 and log n (real
-units: 20); any value is right, since every S with θ > 0, and every state with θ = 0, has a positive probability.
+*Units of many values* (or whose states are not affinely independent), and finite ones of several families side by side,
+take the same path. θ is between 0 and log n (real units: 20); any value is right, since every S with θ > 0, and every
+state with θ = 0, has a positive probability.
 
 References
 ----------
@@ -101,7 +102,7 @@ def corrected_update(
         there = [x if i == layer else other for i, other in enumerate(state)]
         density, slope, curvature = effect(there)
         curvature = curvature + (pt.expm1(caution) / unit.parameters[0] ** 2 if unit.quadratic else 0)
-        log_target = by_unit(unit.log_base(x.astype(field.dtype)) + field * x, unit.width)
+        log_target = _by_unit(unit, unit.log_base(x.astype(field.dtype)) + field * x)
         return (density, log_target), _stiffened(unit, curvature), field + slope + curvature * x
 
     (density, own), family, pull = seen_from(x)
@@ -112,10 +113,10 @@ def corrected_update(
     new = pt.where(chosen, drawn.astype(x.dtype), x)
     (new_density, new_own), new_family, new_pull = seen_from(new)
 
-    in_block = by_unit(chosen, unit.width) > 0
+    in_block = _by_unit(unit, chosen) > 0
 
     def log_proposal(family: Unit, pull: TensorVariable, y: TensorVariable) -> TensorVariable:
-        log_q = by_unit(family.log_base(y.astype(pull.dtype)) + pull * y, unit.width) - family.log_normaliser(pull)
+        log_q = _by_unit(unit, family.log_base(y.astype(pull.dtype)) + pull * y) - family.log_normaliser(pull)
         return pt.where(in_block, log_q, 0.0)
 
     by_unit_ratio = new_own - own + log_proposal(new_family, new_pull, x) - log_proposal(family, pull, new)
@@ -157,9 +158,32 @@ def _chosen(unit: Unit, x: TensorVariable, caution: TensorVariable, rng: TensorV
     """Choose units, each with probability exp(-θ); all of them where they are real."""
     if unit.quadratic:
         return rng, pt.ones_like(x, dtype="bool")
-    shape = (*(x.shape[i] for i in range(x.ndim - 1)), x.shape[-1] // unit.width)
-    rng, u = pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
-    return rng, pt.repeat(pt.lt(u, pt.exp(-caution)), unit.width, axis=-1)
+    chosen = []
+    for family, own in _by_family(unit, x):
+        shape = (*(own.shape[i] for i in range(own.ndim - 1)), own.shape[-1] // family.width)
+        rng, u = pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
+        chosen.append(pt.repeat(pt.lt(u, pt.exp(-caution)), family.width, axis=-1))
+    return rng, _joined(chosen)
+
+
+def _by_unit(unit: Unit, x: TensorVariable) -> TensorVariable:
+    """Sum over the entries of each unit, whatever its family."""
+    return _joined([by_unit(own, family.width) for family, own in _by_family(unit, x)])
+
+
+def _by_family(unit: Unit, x: TensorVariable) -> list[tuple[Unit, TensorVariable]]:
+    """The families of a layer, each with its entries of ``x``."""
+    families, start, found = unit.parts(None), 0, []
+    if len(families) == 1:
+        return [(unit, x)]
+    for family, size in families:
+        found.append((family, x[..., start : start + size]))
+        start += size
+    return found
+
+
+def _joined(parts: list[TensorVariable]) -> TensorVariable:
+    return parts[0] if len(parts) == 1 else pt.concatenate(parts, axis=-1)
 
 
 def accepts(log_ratio: TensorVariable, rng: TensorVariable):

@@ -18,6 +18,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import NullTypeGradError
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import graph_replace, vectorize_graph
+from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import ancestors, io_toposort
 from pytensor.raise_op import CheckAndRaise
 from pytensor.scalar.basic import Cast
@@ -25,7 +26,7 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Sum
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.alignment import affine_in, axes_of, gathered
+from pymc_rbm.alignment import affine_in, axes_of, gathered, is_affine
 from pymc_rbm.units import Unit
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Effect",
     "by_unit",
     "exact_offset",
+    "is_quadratic",
     "log_density_by_entry",
     "log_density_by_row",
     "slope_and_curvature",
@@ -206,6 +208,17 @@ def slope_and_hessian(
     hessian = pt.moveaxis(columns, 0, -1) if apart else columns.reshape((n, n))
     slope, hessian = graph_replace([slope, -hessian], {real: x.astype("float64")}, strict=False)
     return _where_finite(slope), _where_finite(hessian)
+
+
+def is_quadratic(x: TensorVariable, terms: Sequence[TensorVariable]) -> bool:
+    """Whether the graph proves that D is a polynomial of degree two at most: its slope is affine in x."""
+    real = pt.tensor(dtype="float64", shape=x.type.shape)
+    try:
+        total = _on_floats(sum(term.sum() for term in without_checks(terms)), {x: real})
+        slope = pt.grad(total, real, disconnected_inputs="ignore")
+    except NO_DERIVATIVE:
+        return False
+    return is_affine(real, rewrite_graph(slope, include=("canonicalize",)))
 
 
 def _where_finite(x: TensorVariable) -> TensorVariable:

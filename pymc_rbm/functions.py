@@ -12,14 +12,25 @@ import xarray as xr
 from pytensor.graph.basic import Variable
 
 from pymc_rbm.checks import restricted_sizes, shape_of
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, machine_of, restricted
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
 from pymc_rbm.remembered import remembered
+from pymc_rbm.targets import machine_of
 from pymc_rbm.units import Unit
 
 __all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]
 
 
-def energy(v: Any, h: Any, W: Any, b: Any, c: Any, *, visible: Unit | None = None, hidden: Unit | None = None) -> Any:
+def energy(
+    v: Any,
+    h: Any,
+    W: Any,
+    b: Any = None,
+    c: Any = None,
+    *,
+    learned: Any = None,
+    visible: Unit | None = None,
+    hidden: Unit | None = None,
+) -> Any:
     """Return ``E(v, h) = -vᵀWh - bᵀv - cᵀh``, so that ``p(v, h) ∝ exp(-E)``.
 
     For other units than 0/1 ones, ``-log base(v)`` and ``-log base(h)`` are added, and real units enter as x/σ²
@@ -29,11 +40,17 @@ def energy(v: Any, h: Any, W: Any, b: Any, c: Any, *, visible: Unit | None = Non
     ----------
     v : array_like, shape (…, visible)
     h : array_like, shape (…, hidden)
+        None of a machine that has one layer, coupled to itself.
     W : array_like, shape (visible, hidden)
+        Or a machine in the place of W, b and c, as whatever stands for one: a Machine, an RBM variable, a PyMC model
+        with one RBM, or what `fit` returned; ``pmr.energy(v, h, model, learned)``.
     b : array_like, shape (visible,)
     c : array_like, shape (hidden,)
+    learned : DataTree, optional
+        What `fit` returned, where the parameters of a variable or model are random; also by position, after it.
     visible, hidden : Unit, default Bernoulli()
-        The families of the units, as in `RBM`. (``pmr.energy(v, h, W, b, c, visible=pmr.Gaussian(0.5))``.)
+        The families of the units, as in `RBM`. (``pmr.energy(v, h, W, b, c, visible=pmr.Gaussian(0.5))``.) Machines
+        know theirs.
 
     Returns
     -------
@@ -43,38 +60,66 @@ def energy(v: Any, h: Any, W: Any, b: Any, c: Any, *, visible: Unit | None = Non
     Raises
     ------
     ValueError
-        If sizes do not fit or an array holds NaN.
+        If sizes do not fit, an array holds NaN or masked entries, or units are given for a machine.
     """
-    _check(W, b, c, v=v, h=h)
-    return _evaluate(_energy, (v, h), (W, b, c), visible, hidden)
+    machine = _machine(W, {"b": b, "c": c}, learned, visible, hidden)
+    if len(machine.layers) > 1:
+        return _evaluate(_energy, machine, v=v, h=h)
+    if h is not None:
+        raise ValueError("This machine has one layer, whose hidden units are entries of v: pass None for h.")
+    return _evaluate(_free_energy, machine, v=v)
 
 
-def free_energy(v: Any, W: Any, b: Any, c: Any, *, visible: Unit | None = None, hidden: Unit | None = None) -> Any:
+def free_energy(
+    v: Any,
+    W: Any,
+    b: Any = None,
+    c: Any = None,
+    *,
+    learned: Any = None,
+    visible: Unit | None = None,
+    hidden: Unit | None = None,
+) -> Any:
     """Return ``F(v) = -bᵀv - Σ_j log(1 + exp(c_j + (vᵀW)_j))``, so that ``p(v) ∝ exp(-F)``.
 
     For other units the logarithm is the hidden unit's log-normaliser, and ``-log base(v)`` is added. Parameters,
-    returns and errors as in `energy`.
+    returns and errors as in `energy`; ``pmr.free_energy(v, model, learned)``.
     """
-    _check(W, b, c, v=v)
-    return _evaluate(_free_energy, (v,), (W, b, c), visible, hidden)
+    return _evaluate(_free_energy, _machine(W, {"b": b, "c": c}, learned, visible, hidden), v=v)
 
 
-def conditional_hidden(v: Any, W: Any, c: Any, *, visible: Unit | None = None, hidden: Unit | None = None) -> Any:
+def conditional_hidden(
+    v: Any,
+    W: Any,
+    c: Any = None,
+    *,
+    learned: Any = None,
+    visible: Unit | None = None,
+    hidden: Unit | None = None,
+) -> Any:
     """Return ``p(h_j = 1 | v) = σ(c_j + (vᵀW)_j)``, shape (…, hidden); of other units the mean ``E[h_j | v]``.
 
-    ``v`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`.
+    ``v`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`;
+    ``pmr.conditional_hidden(v, model, learned)``, or with the dims and coords of ``v`` `hidden_mean`.
     """
-    _check(W, None, c, v=v)
-    return _evaluate(_hidden, (v,), (W, None, c), visible, hidden)
+    return _evaluate(_hidden, _of_two_layers(_machine(W, {"c": c}, learned, visible, hidden)), v=v)
 
 
-def conditional_visible(h: Any, W: Any, b: Any, *, visible: Unit | None = None, hidden: Unit | None = None) -> Any:
+def conditional_visible(
+    h: Any,
+    W: Any,
+    b: Any = None,
+    *,
+    learned: Any = None,
+    visible: Unit | None = None,
+    hidden: Unit | None = None,
+) -> Any:
     """Return ``p(v_i = 1 | h) = σ(b_i + (Wh)_i)``, shape (…, visible); of other units the mean ``E[v_i | h]``.
 
-    ``h`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`.
+    ``h`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`;
+    ``pmr.conditional_visible(h, model, learned)``.
     """
-    _check(W, b, None, h=h)
-    return _evaluate(_visible, (h,), (W, b, None), visible, hidden)
+    return _evaluate(_visible, _of_two_layers(_machine(W, {"b": b}, learned, visible, hidden)), h=h)
 
 
 def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden") -> xr.DataArray:
@@ -94,11 +139,8 @@ def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden"
     DataArray, shape (…, hidden)
         With the dims and coords of ``v``, if it has any.
     """
-    machine = machine_of(target, learned)
-    [weights] = machine.couplings
-    if len(machine.layers) < 2:
-        raise ValueError("This machine has no hidden layer: its hidden units are the masked entries of its own layer.")
-    _check(weights.weights, None, machine.layers[HIDDEN].bias, v=np.asarray(v))
+    machine = _of_two_layers(machine_of(target, learned))
+    _check(machine, v=v)
     values = _hidden_mean(machine.numeric(), np.asarray(v))
     if not isinstance(v, xr.DataArray):
         return xr.DataArray(values, dims=[*(f"row_{i}" for i in range(values.ndim - 1)), dim])
@@ -134,21 +176,45 @@ def _visible(machine: Machine, h: Any) -> Any:
     return machine.mean(VISIBLE, [None, h])
 
 
-def _check(W: Any, b: Any, c: Any, **states: Any) -> None:
-    """Refuse sizes that do not fit and states with NaN. A bias that the caller does not have is None."""
-    W_shape = shape_of(W)
-    rows, columns = W_shape[-2:] if len(W_shape) > 1 else (None, None)
-    n_visible, n_hidden = restricted_sizes(
-        W, np.zeros(rows or 0) if b is None else b, np.zeros(columns or 0) if c is None else c
-    )
+def _machine(W: Any, biases: dict[str, Any], learned: Any, visible: Unit | None, hidden: Unit | None) -> Machine:
+    """The machine of W and biases, or the one that is given in the place of all of them."""
+    first, *rest = biases.values()
+    if first is None or isinstance(first, xr.DataTree):
+        if not isinstance(W, Variable) and machine_of.dispatch(type(W)) is machine_of.dispatch(object):
+            raise TypeError(
+                f"Give {' and '.join(['W', *biases])}, or in their place a machine, an RBM variable, a PyMC model with "
+                f"one RBM or what pymc_rbm.fit returned; got a {type(W).__name__} alone."
+            )
+        if any(x is not None for x in (*rest, visible, hidden)):
+            raise ValueError("A machine has biases and units of its own: give none beside it.")
+        machine = machine_of(W, first if learned is None else learned)
+        return machine.numeric(machine.dtype)
+    shape = shape_of(W)
+    n_visible, n_hidden = shape[-2:] if len(shape) > 1 else (None, None)
+    restricted_sizes(W, biases.get("b", np.zeros(n_visible or 0)), biases.get("c", np.zeros(n_hidden or 0)))
+    return restricted(W, biases.get("b"), biases.get("c"), visible, hidden)
+
+
+def _of_two_layers(machine: Machine) -> Machine:
+    if len(machine.layers) < 2:
+        raise ValueError("This machine has no hidden layer: its hidden units are the masked entries of its own layer.")
+    return machine
+
+
+def _check(machine: Machine, **states: Any) -> None:
+    """Refuse states that do not fit, or in which something is missing."""
+    [coupling] = machine.couplings
+    W_shape = shape_of(coupling.weights)
     for name, x in states.items():
-        wanted, side = (n_visible, "visible") if name == "v" else (n_hidden, "hidden")
+        wanted, side = (W_shape[-2], "visible") if name == "v" else (W_shape[-1], "hidden")
         shape = shape_of(x)
         if not shape or (None not in (shape[-1], wanted) and shape[-1] != wanted):
             raise ValueError(
                 f"{name} has shape {shape}, but W {W_shape} has {wanted} {side} units: the last axis of {name} must "
                 f"have length {wanted}. W is (visible, hidden)."
             )
+        if np.ma.is_masked(x):
+            raise ValueError(f"{name} has masked entries. log_likelihood sums them out, inpaint draws them.")
         if not isinstance(x, Variable) and _has_nan(np.asarray(x)):
             raise ValueError(f"{name} contains NaN.")
 
@@ -158,14 +224,13 @@ def _has_nan(x: np.ndarray) -> bool:
     return not whole and bool(np.isnan(x.astype("float64")).any())
 
 
-def _evaluate(formula: Callable, states: Any, parameters: Any, visible: Unit | None, hidden: Unit | None) -> Any:
+def _evaluate(formula: Callable, machine: Machine, **states: Any) -> Any:
     """The formula of the machine and the states: a graph if anything is symbolic, else numbers."""
-    W, b, c = parameters
-    machine = restricted(W, b, c, visible, hidden)
-    given = [*states, *(p for p in machine.parameters if p is not None)]
+    _check(machine, **states)
+    given = [*states.values(), *(p for p in machine.parameters if p is not None)]
     if any(isinstance(x, Variable) for x in given):
-        return formula(machine, *states)
-    dtype = "float32" if np.asarray(W).dtype == np.float32 else "float64"
+        return formula(machine, *states.values())
+    dtype = "float32" if np.asarray(machine.couplings[0].weights).dtype == np.float32 else "float64"
     # States keep a narrow type, parameters are floating.
     arrays = [np.asarray(x) for x in given]
     arrays = [x if i < len(states) and x.dtype == np.int8 else x.astype(dtype) for i, x in enumerate(arrays)]

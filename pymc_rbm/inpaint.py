@@ -6,7 +6,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
@@ -17,13 +16,12 @@ from pymc_rbm.checks import unit_data, whole_number
 from pymc_rbm.conditional import has_rows, machine_of_row
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.lookup import named_machines
-from pymc_rbm.machine import VISIBLE, Machine, check_alone, machine_of
+from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.measures import convergence
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable
-from pymc_rbm.records import recorded_names
 from pymc_rbm.remembered import remembered
+from pymc_rbm.targets import check_alone, labels_of, machine_of
 from pymc_rbm.thresholds import ESS, RHAT
 
 __all__ = ["inpaint"]
@@ -114,7 +112,7 @@ def inpaint(
     tune = whole_number("tune", tune, 0)
     check_alone(target, "inpaint")
     machine = machine_of(target, learned)
-    name = name or _name_of(target)
+    name = name or labels_of(target, learned).name
     rows = _checked(machine, data, draws * chains if states else 0)
     held = ~np.ma.getmaskarray(rows)
     lengths = draws, tune, sweeps
@@ -134,12 +132,6 @@ def inpaint(
             stacklevel=2,
         )
     return tree
-
-
-def _name_of(target: Any) -> str:
-    if isinstance(target, pm.Model):
-        return next(iter(named_machines(target)))
-    return recorded_names(target)[0] if isinstance(target, xr.DataTree) else getattr(target, "name", None) or "v"
 
 
 def _checked(machine: Machine, data: Any, kept: int) -> np.ma.MaskedArray:

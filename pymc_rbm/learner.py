@@ -107,7 +107,8 @@ class Learner:
 
     def pseudo_log_likelihood(self) -> list[float]:
         """Stochastic estimate per row, a total over units: one random unit of each of some random rows."""
-        rows = [self.rng.permutation(len(x.rows))[: np.clip(len(x.rows) // 5, *MONITORED_ROWS)] for x in self.observed]
+        counts = [(len(x.rows), min(len(x.rows), np.clip(len(x.rows) // 5, *MONITORED_ROWS))) for x in self.observed]
+        rows = [self.rng.choice(n, some, replace=False, shuffle=False) for n, some in counts]
         units = [self.rng.integers(x.units, size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
         return [float(x) for x in self._pseudo(*rows, *units)]
 

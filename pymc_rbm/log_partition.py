@@ -15,10 +15,11 @@ from pymc_rbm.comparison import compared
 from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_of_states, sizes_of
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
-from pymc_rbm.machine import Machine, logsumexp, machine_of
+from pymc_rbm.machine import Machine, logsumexp
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable, gaussian_log_partition, is_gaussian
 from pymc_rbm.remembered import remembered
+from pymc_rbm.targets import machine_of
 from pymc_rbm.walks import walkable
 from pymc_rbm.work import Work
 

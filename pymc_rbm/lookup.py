@@ -23,10 +23,12 @@ from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.machine import Machine, check_alone, machine_of
+from pymc_rbm.machine import Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.posterior_draws import machines_of_draws
 from pymc_rbm.random_variables import HiddenRV, MachineRV
+from pymc_rbm.records import recorded_names
+from pymc_rbm.targets import Labels, check_alone, labels_of, machine_of
 
 __all__ = ["dependants", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of"]
 
@@ -126,6 +128,11 @@ def _(target: pm.Model, what: str) -> None:
 
 @machine_of.register
 def _(target: TensorVariable, learned: Any = None) -> Machine:
+    if learned is not None and "parameters" not in learned:
+        raise ValueError(
+            f"Expected what pymc_rbm.fit returned, got a DataTree with {sorted(learned.children)}. Of a posterior over "
+            "the weights log_likelihood takes all draws; for anything else fix one of them with pm.do."
+        )
     values = {} if learned is None else learned["parameters"].dataset
     machine, names, parameters = _parameters_function(target, values)
     return machine.with_parameters(parameters(*(np.asarray(values[x]) for x in names)))
@@ -178,6 +185,22 @@ def named_machines(model: pm.Model) -> dict[str, TensorVariable]:
             else:
                 found[rv.name] = behind
     return found
+
+
+@labels_of.register
+def _(target: TensorVariable, learned: Any = None) -> Labels:
+    name = target.name or "v"
+    return labels_of(learned) if learned is not None and recorded_names(learned) == [name] else Labels(name)
+
+
+@labels_of.register
+def _(target: pm.Model, learned: Any = None) -> Labels:
+    name = next(iter(named_machines(target)))
+    if learned is not None and recorded_names(learned) == [name]:
+        return labels_of(learned)
+    dims = target.named_vars_to_dims.get(name, (None,))[-1:]
+    coords = {dim: np.asarray(target.coords[dim]) for dim in dims if target.coords.get(dim) is not None}
+    return Labels(name, dims[0] or "", coords=coords)
 
 
 @machine_of.register

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.colouring import classes_of
 from pymc_rbm.units import Bernoulli, Unit, logsumexp
 
-__all__ = ["Coupling", "Layer", "Machine", "boltzmann", "logsumexp", "machine_of", "restricted"]
+__all__ = ["Coupling", "Layer", "Machine", "boltzmann", "logsumexp", "restricted"]
 
 State = Sequence[Any]
 VISIBLE, HIDDEN = 0, 1
@@ -206,17 +205,24 @@ class Machine:
         For a restricted machine, ``F(v) = -bᵀv - log base(v) - Σ_j log_normaliser_j(c_j + (vᵀW)_j)``, so
         ``log p(v) = -F(v) - log Z``; ``layer=1`` gives the free energy of a hidden state.
         """
+        x = pt.as_tensor(x)
+        return self._free_energy(x, layer, self._inflows(x, layer))
+
+    def _inflows(self, x: TensorVariable, layer: int) -> list[TensorVariable | None]:
+        """The `inflow` of every layer but ``layer``, whose state is ``x``."""
         if not self.others_sum_out(layer):
             raise ValueError(
                 "The free energy has a closed form only where the summed-out layers are not coupled to each other."
             )
-        x = pt.as_tensor(x)
-        free_energy, state, own = self.layers[layer].energy(x), self.at(x, layer), self.own_coupling(layer)
+        return [None if i == layer else self.inflow(i, self.at(x, layer)) for i in range(len(self.layers))]
+
+    def _free_energy(self, x: TensorVariable, layer: int, inflows: Sequence[Any]) -> TensorVariable:
+        free_energy, own = self.layers[layer].energy(x), self.own_coupling(layer)
         if own is not None:
-            free_energy = free_energy - self.product(own, state)
-        for i, other in enumerate(self.layers):
-            if i != layer:
-                free_energy = free_energy - other.log_normaliser(self.field(i, state))
+            free_energy = free_energy - self.product(own, self.at(x, layer))
+        for other, inflow in zip(self.layers, inflows, strict=True):
+            if inflow is not None:
+                free_energy = free_energy - other.log_normaliser(other.unit.scaled(inflow))
         return free_energy
 
     def others_sum_out(self, layer: int) -> bool:
@@ -239,18 +245,33 @@ class Machine:
         v, visible = pt.as_tensor(v), self.layers[VISIBLE].unit
         if not visible.finite:
             raise ValueError("Conditionals of single units need visible units with finitely many states.")
-        unit, rows = pt.as_tensor(unit), pt.arange(v.shape[0])
+        unit, rows, inflows = pt.as_tensor(unit), pt.arange(v.shape[0]), self._inflows(v, VISIBLE)
         log_sums, before, start = [], 0, 0
         for family, size in visible.parts(v.shape[-1]):
             n = size // family.width
             own = unit if family is visible else pt.clip(unit - before, 0, n - 1)
             entries = start + own[:, None] * family.width + np.arange(family.width)
-            alternatives = pt.stack([-self.free_energy(v[rows[:, None], entries].set(x)) for x in family.states or ()])
+            alternatives = []
+            for x in family.states or ():
+                changed = v[rows[:, None], entries].set(x)
+                moved = self._moved(inflows, entries, x - v[rows[:, None], entries])
+                alternatives.append(-self._free_energy(changed, VISIBLE, moved))
             inside = True if family is visible else (unit >= before) & (unit < before + n)
-            log_sum = logsumexp(alternatives, axis=0)
+            log_sum = logsumexp(pt.stack(alternatives), axis=0)
             log_sums.append(log_sum if inside is True else pt.switch(inside, log_sum, 0))
             before, start = before + n, start + size
-        return -self.free_energy(v) - sum(log_sums)
+        return -self._free_energy(v, VISIBLE, inflows) - sum(log_sums)
+
+    def _moved(self, inflows: Sequence[Any], entries: TensorVariable, change: TensorVariable) -> list[Any]:
+        """The ``inflows`` after a ``change`` of some entries of each visible row: far less work than anew."""
+        moved = list(inflows)
+        for c in self.couplings:
+            if c.first != c.second:
+                weights, other = pt.as_tensor(c.weights), c.second
+                if other == VISIBLE:
+                    weights, other = weights.mT, c.first
+                moved[other] += (change.astype(weights.dtype)[..., None] * weights[entries]).sum(-2)
+        return moved
 
     def interpolate(self, base: Machine, beta: Any) -> Machine:
         """Return the machine with energy ``(1 - β)·E_base + β·E``: the one place that anneals.
@@ -282,30 +303,6 @@ def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> 
     if classes is None and isinstance(U, np.ndarray):
         classes = classes_of(U, unit)
     return Machine((Layer(unit, b),), (Coupling(VISIBLE, VISIBLE, U, classes),))
-
-
-@singledispatch
-def machine_of(target: Any, learned: Any = None) -> Machine:
-    """Return the machine, with numbers for parameters, that ``target`` stands for.
-
-    Parameters
-    ----------
-    target : Machine, RBM variable or PyMC model
-        A model must contain exactly one machine. Whatever else the package can resolve registers here.
-    learned : DataTree, optional
-        What `fit` returned; needed where the parameters of ``target`` are random variables.
-    """
-    raise TypeError(f"Expected a Machine, an RBM variable or a PyMC model with one, got {type(target).__name__}.")
-
-
-@machine_of.register
-def _(target: Machine, learned: Any = None) -> Machine:
-    return target
-
-
-@singledispatch
-def check_alone(target: Any, what: str) -> None:
-    """Refuse a PyMC model in which more depends on free units than hidden ones: ``what`` would not account for it."""
 
 
 def _times(x: Any, weights: TensorVariable) -> TensorVariable:

@@ -23,9 +23,10 @@ import xarray as xr
 from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.finite_units import Categorical
 from pymc_rbm.functionals import numeric
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, machine_of, restricted
+from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.real_units import Gaussian
+from pymc_rbm.targets import machine_of
 from pymc_rbm.units import Unit
 
 __all__ = ["is_mixture", "mixture_machine", "mixture_of_groups", "mixture_parameters"]
@@ -106,7 +107,8 @@ def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, k: int,
     """Return the mixture with a component for each of k groups of rows that k-means finds: where learning starts.
 
     From W near zero all components start alike, and one of them may be given up before it has found its rows. Means are
-    shrunk to that of all rows by one row. Of units with a σ, ``unit`` holds it, or None: then that within the groups.
+    shrunk to that of all rows by one row. A parameter of ``unit`` that is None becomes that of the deviations within
+    the groups.
     """
     from sklearn.cluster import KMeans
 
@@ -118,9 +120,11 @@ def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, k: int,
     inside = weights[:, None] * np.eye(k)[groups]
     counts, mean = inside.sum(0), (weights @ rows + unit.middle) / (weights.sum() + 1)
     means = (inside.T @ rows + mean) / (counts + 1)[:, None]
-    if unit.parameters and unit.parameters[0] is None:
-        within = np.sqrt(weights @ (rows - means[groups]) ** 2 / weights.sum())
-        unit = unit.with_parameters([np.maximum(within, 1e-3 * spread)])
+    within = np.sqrt(weights @ (rows - means[groups]) ** 2 / weights.sum())
+    found = unit.parameters_of_deviation(np.maximum(within, 1e-3 * spread))
+    unit = unit.with_parameters([
+        found[key] if p is None else p for key, p in zip(unit.parameter_names, unit.parameters, strict=True)
+    ])  # fmt: skip
     fields = unit.bias_of_mean(means)
     b = fields.mean(0)
     machine = restricted((fields - b).T, b, np.zeros(k), unit, Categorical(k))

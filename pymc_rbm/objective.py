@@ -110,10 +110,10 @@ def start_values(
 
     A variable that *is* an RBM's b starts where independent units have the data's means (for binary ones: log-odds),
     one that is its c at zero, one that is its W at Normal(0, 0.1/√visible), so that the fields on hidden units differ
-    by about 0.1 at any size, one that is a σ of its visible units at the data's standard deviations. Mixtures start
-    from groups of rows (`mixture.mixture_of_groups`). Others start where ``pm.sample`` would, and ``start`` overrides
-    all of it. Where W is an expression, its ingredients get Normal(0, 0.01) added: at W = 0 exactly all hidden units
-    would stay alike.
+    by about 0.1 at any size, one that is a σ (or γ) of its visible units where these have the data's standard
+    deviations. Mixtures start from groups of rows (`mixture.mixture_of_groups`). Others start where ``pm.sample``
+    would, and ``start`` overrides all of it. Where W is an expression, its ingredients get Normal(0, 0.01) added: at W
+    = 0 exactly all hidden units would stay alike.
     """
     seed = int(rng.integers(2**31))
     point = dict(model.initial_point(random_seed=seed))
@@ -130,8 +130,7 @@ def start_values(
 
                 point[rv.name] = np.broadcast_to(np.asarray(value, old.dtype), old.shape).copy()
                 direct.add(rv.name)
-        own = groups.layers[VISIBLE].unit.parameters if groups is not None else ()
-        for rv, value in _deviations(model, x, own[0] if own else x.deviation):
+        for rv, value in _unit_parameters(model, x, groups):
             name = model.rvs_to_values[rv].name
             point[name] = _as_value_point(model, {rv.name: value})[name]
             direct.add(name)
@@ -149,24 +148,32 @@ def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:
     unit = x.machine.layers[VISIBLE].unit
     if not is_mixture(x.machine) or None in intercepts(model, x) or x.missing is not None:
         return None
-    if unit.parameter_names not in ((), ("sigma",)):
+    if set(unit.parameter_names) != set(unit.parameters_of_deviation(1.0)):
         return None
-    if unit.parameters:
-        [sigma] = unit.parameters
-        known = isinstance(sigma, Constant | np.ndarray | float)
-        unit = unit.with_parameters([getattr(sigma, "data", sigma) if known else None])
+    known = [isinstance(p, Constant | np.ndarray | float) for p in unit.parameters]
+    unit = unit.with_parameters([
+        getattr(p, "data", p) if is_known else None for p, is_known in zip(unit.parameters, known, strict=True)
+    ])  # fmt: skip
     k = sizes_of(x.machine)[HIDDEN] or 0
     return mixture_of_groups(x.rows[x.spread].astype("float64"), x.weights[x.spread], unit, k, seed)
 
 
-def _deviations(model: pm.Model, x: Observed, deviation: np.ndarray) -> list[tuple[TensorVariable, np.ndarray]]:
-    """Variables that are the σ of visible units, each with the data's: before W has grown, that is all there is."""
+def _unit_parameters(model: pm.Model, x: Observed, groups: Machine | None) -> list[tuple[TensorVariable, np.ndarray]]:
+    """Variables that are parameters of visible units, each with the value that the data's deviations suggest.
+
+    Before W has grown, that is all there is; of a mixture, those within its groups.
+    """
     unit, found = x.machine.layers[VISIBLE].unit, []
+    if groups is None:
+        each = unit.parameters_of_deviation(x.deviation)
+        of_all = unit.parameters_of_deviation(np.sqrt((x.deviation**2).mean()))
+    else:
+        each = dict(zip(unit.parameter_names, groups.layers[VISIBLE].unit.parameters, strict=True))
+        of_all = {key: np.sqrt(np.mean(np.square(p))) for key, p in each.items()}
     for key, p in zip(unit.parameter_names, unit.parameters, strict=True):
         factors = [plain(p), *map(plain, p.owner.inputs if p.owner else ())]  # a scalar is multiplied by ones
-        for rv in {y for y in factors if y in model.free_RVs and key == "sigma"}:
-            size = tuple(rv.shape.eval())
-            found.append((rv, deviation if size else np.asarray(np.sqrt((deviation**2).mean()))))
+        for rv in {y for y in factors if y in model.free_RVs and key in each}:
+            found.append((rv, np.asarray((each if tuple(rv.shape.eval()) else of_all)[key])))
     return found
 
 

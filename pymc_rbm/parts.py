@@ -20,9 +20,10 @@ import xarray as xr
 from pymc_rbm.checks import unit_data
 from pymc_rbm.composite import Beside
 from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, joint_states
-from pymc_rbm.machine import VISIBLE, Layer, Machine, machine_of
+from pymc_rbm.machine import VISIBLE, Layer, Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.remembered import remembered
+from pymc_rbm.targets import machine_of
 
 __all__ = ["classify", "marginal_free_energy"]
 

@@ -10,8 +10,9 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from pymc_rbm.log_partition import finite, visible_rows
-from pymc_rbm.machine import VISIBLE, Machine, machine_of
+from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.remembered import remembered
+from pymc_rbm.targets import machine_of
 
 __all__ = ["pseudo_log_likelihood", "row_coords"]
 

@@ -42,6 +42,10 @@ class _Quadratic(Unit):
             if not (np.isfinite(sigma) & (sigma > 0)).all():
                 raise ValueError(f"sigma must be positive and finite, got {self.sigma!r}.")
 
+    def parameters_of_deviation(self, deviation):
+        """Return the deviation as σ."""
+        return {"sigma": deviation}
+
     @property
     def dtype(self):
         """The floating type that PyTensor is set to."""

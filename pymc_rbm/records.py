@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.machine import Machine, boltzmann, machine_of, restricted
+from pymc_rbm.machine import Machine, boltzmann, restricted
+from pymc_rbm.targets import Labels, labels_of, machine_of
 from pymc_rbm.units import Bernoulli, unit_of
 
 __all__ = ["recorded_machine", "recorded_names", "recorded_parameters", "recorded_units"]
@@ -42,6 +43,14 @@ def recorded_names(tree: xr.DataTree) -> list[str]:
     """The names of the machines in what `fit` or `sample_gibbs` returned."""
     variables = tree["machines"].data_vars if "machines" in tree else ()
     return [str(x).removesuffix("_weights") for x in variables if str(x).endswith("_weights")]
+
+
+@labels_of.register
+def _(target: xr.DataTree, learned: Any = None) -> Labels:
+    name, values = recorded_names(target)[0], target["machines"].to_dataset()
+    dims = [str(values[f"{name}_{side}_bias"].dims[-1]) for side in SIDES if f"{name}_{side}_bias" in values]
+    coords = {dim: values[dim].values for dim in dims if dim in values.coords}
+    return Labels(name, dims[0], dims[1] if len(dims) > 1 else "", coords)
 
 
 @machine_of.register

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from pymc_rbm.ascent import TOLERANCE, Ascent
+from pymc_rbm.batches import Batches
 from pymc_rbm.history import History
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.learned import learned_tree, save
@@ -121,12 +121,12 @@ class Run:
 
     def _epoch(self, epoch: int, interrupt: DeferredInterrupt) -> bool:
         """Run an epoch's iterations; return whether all of them were done."""
-        batches = _shuffled(self.counts, self.batches, self.learner.rng)
+        batches = Batches(self.counts, self.batches, self.learner.rng)
         done = 0
         while done < self.batches:
-            n = self._together(batches[done:])
+            n = min(batches.together(done), self._allowed())
             began = time.perf_counter()
-            self._iterate(epoch * self.batches + done, batches[done : done + n])
+            self._iterate(epoch * self.batches + done, batches.rows(done, n))
             self.most = max(1, min(2 * n, int(n * SECONDS / (time.perf_counter() - began))))
             done += n
             if self.on_iteration is not None and self.on_iteration(self._status(epoch)):
@@ -135,20 +135,17 @@ class Run:
                 break
         return done == self.batches
 
-    def _together(self, batches: list[list[np.ndarray]]) -> int:
-        """How many of these batches go into one call: of the same sizes, with one number of sweeps, not for long."""
+    def _allowed(self) -> int:
+        """How many iterations a call may have: with one number of sweeps, not for long."""
         if self.on_iteration is not None:
             return 1
-        most = self.most if self.sweeps else min(self.most, INTERVAL - len(self.history) % INTERVAL)
-        sizes = [[len(rows) for rows in batch] for batch in batches[:most]]
-        return sum(1 for _ in takewhile(lambda size: size == sizes[0], sizes))
+        return self.most if self.sweeps else min(self.most, INTERVAL - len(self.history) % INTERVAL)
 
-    def _iterate(self, first: int, batches: list[list[np.ndarray]]) -> None:
+    def _iterate(self, first: int, rows: list[np.ndarray]) -> None:
         """Run an iteration for each of some batches, in one call; ``first`` is the number of the first."""
-        total, iterations = self.horizon * self.batches, range(first, first + len(batches))
+        total, iterations = self.horizon * self.batches, range(first, first + len(rows[0]))
         rates = [self.rate(min(1.0, i / total)) for i in iterations]
         weights = [1 / max(1, i - total // 2) if self.ascent is None else 1.0 for i in iterations]
-        rows = [np.stack(x) for x in zip(*batches, strict=True)]
         self.history.add(self.learner.update(rows, rates, self.now, weights))
         if self.sweeps is None:
             self.now = self._next_sweeps(self.now)
@@ -175,13 +172,3 @@ class Run:
             _machines=lambda averaged: self.learner.parameters(averaged)[1],
             _rows=self.learner.some_rows,
         )
-
-
-def _shuffled(counts: list[int], batches: int, rng: np.random.Generator) -> list[list[np.ndarray]]:
-    """Split the rows of each RBM into ``batches`` random parts; RBMs with equally many rows stay paired."""
-    # Fewer rows than parts: go through them as often as it takes, so that no part is empty.
-    orders = {
-        n: np.array_split(np.concatenate([rng.permutation(n) for _ in range(-(-batches // n))]), batches)
-        for n in sorted(set(counts))
-    }
-    return [[orders[n][i] for n in counts] for i in range(batches)]

@@ -16,10 +16,11 @@ from pymc_rbm.checks import whole_number
 from pymc_rbm.functionals import leading_directions, names_of, numeric, symbolic_functionals
 from pymc_rbm.gibbs import visits
 from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.machine import VISIBLE, Machine, check_alone, machine_of
+from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.modes import INTERPRETED
-from pymc_rbm.records import recorded_names, recorded_parameters, recorded_units
+from pymc_rbm.records import recorded_parameters, recorded_units
 from pymc_rbm.remembered import remembered
+from pymc_rbm.targets import Labels, check_alone, labels_of, machine_of
 
 __all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
 
@@ -71,7 +72,7 @@ def sample_gibbs(
     states : bool, default True
         Whether to keep the visible states. Their functionals are always kept.
     name : str, optional
-        Of the visible units in the result. Default: that of ``target`` if it has one, else "v".
+        Of the visible units in the result. Default: that of the RBM, with its dims and coords; of a Machine "v".
     random_seed : int or Generator, optional
         The same seed gives the same draws.
     progressbar : bool, default True
@@ -98,14 +99,13 @@ def sample_gibbs(
     machine = machine_of(target, learned)
     machine = numeric(machine, machine.dtype)
     rng = np.random.default_rng(random_seed)
-    if name is None:
-        name = recorded_names(target)[0] if isinstance(target, xr.DataTree) else getattr(target, "name", None) or "v"
+    labels = labels_of(target, learned) if name is None else Labels(name)
     first = dispersed_states(machine, chains, rng) if start is None else _checked_start(machine, start, chains)
     kept, last = run_chains(machine, first, rng, draws, tune, thin, states, progressbar, partial=True)
     done = len(kept["free_energy"][0])
     if done < draws:
         warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
-    return _tree(name, machine, kept, last, {"sweeps": thin, "tune": tune, "interrupted": int(done < draws)})
+    return _tree(labels, machine, kept, last, {"sweeps": thin, "tune": tune, "interrupted": int(done < draws)})
 
 
 def run_chains(
@@ -190,19 +190,20 @@ def _checked_start(machine: Machine, start: Any, chains: int) -> np.ndarray:
 
 
 def _tree(
-    name: str, machine: Machine, kept: dict[str, np.ndarray], last: np.ndarray, attrs: dict[str, Any]
+    labels: Labels, machine: Machine, kept: dict[str, np.ndarray], last: np.ndarray, attrs: dict[str, Any]
 ) -> xr.DataTree:
     from arviz_base import dict_to_dataset
 
-    visible, hidden = f"{name}_unit", f"{name}_hidden_unit"
+    name, (visible, hidden) = labels.name, labels.dims
     posterior = {name if key == "states" else f"{name}_{key}": x for key, x in kept.items()}
     parameters = recorded_parameters(name, machine, (visible, hidden))
+    coords = dict(labels.coords)
     dims: dict[Any, Any] = {name: [visible], f"{name}_projection": [f"{name}_direction"]}
     dims |= {key: own for key, (own, _) in parameters.items()}
 
     def dataset(data, sample_dims):
         # ArviZ would warn about more chains than draws, which is normal here.
-        return dict_to_dataset(data, dims=dims, sample_dims=sample_dims, check_conventions=False)
+        return dict_to_dataset(data, coords=coords, dims=dims, sample_dims=sample_dims, check_conventions=False)
 
     groups = {
         "posterior": dataset(posterior, ["chain", "draw"]),

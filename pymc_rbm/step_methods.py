@@ -48,10 +48,11 @@ class BlockGibbs(BlockedStep):
     *Dependants.* What else in the model depends on v or h (likelihoods, Potentials, free variables, other machines) is
     accounted for. Where the graph proves that their log-density is a sum over finite units, it shifts the fields and
     conditionals stay exact (`effects`); that is checked in numbers at construction, too. Real units move by their
-    Hessian, together where it joins them: an exact draw where it is constant and the units Gaussian (`joint`). Finite
-    blocks are otherwise proposed along the gradient and accepted by the Metropolis-Hastings ratio (`corrections`), in a
-    machine that is coupled to itself one class of units after the other. Block and step sizes are tuned in ``tune``
-    draws. A Hidden variable with dependants is part of the state.
+    Hessian, together where it joins them: an exact draw where it is constant and the units Gaussian (`joint`), a path
+    between their walls that is never refused where they cannot be negative (`reflections`). Finite blocks are
+    otherwise proposed along the gradient and accepted by the Metropolis-Hastings ratio (`corrections`), in a machine
+    that is coupled to itself one class of units after the other. Block and step sizes are tuned in ``tune`` draws. A
+    Hidden variable with dependants is part of the state.
 
     Parameters
     ----------
@@ -67,8 +68,8 @@ class BlockGibbs(BlockedStep):
     Raises
     ------
     ValueError
-        If ``vars`` are of another kind, or leave out the Hidden variable of an RBM, or dependants join units of several
-        families in one layer.
+        If ``vars`` are of another kind, or leave out the Hidden variable of an RBM, or other terms depend on a layer of
+        several families of which some are real.
 
     Warns
     -----

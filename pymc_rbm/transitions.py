@@ -23,7 +23,6 @@ from pymc_rbm.corrections import caution_range, corrected_update, moves_per_swee
 from pymc_rbm.effects import Effect
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
-from pymc_rbm.joint import joint_update
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 
 __all__ = ["compile_transition"]
@@ -183,8 +182,8 @@ def one_move(
         if layer in block.proposals:
             effect = partial(block.proposals[layer], given=given)
             if layer in block.joint:
-                apart, exact = machine.without_own_coupling(layer), block.joint[layer]
-                state[layer], rng, *pair = joint_update(apart, layer, state, rng, effect, theta[layer], held, exact)
+                apart, update = machine.without_own_coupling(layer), block.joint[layer]
+                state[layer], rng, *pair = update(apart, layer, state, rng, effect, theta[layer], held)
             else:
                 if turn is not None:
                     others = ~pt.as_tensor(block.turns)[turn]

@@ -65,6 +65,10 @@ class DReLU(Unit):
             if not np.isfinite(numbers).all() or (positive and not (numbers > 0).all()):
                 raise ValueError(f"{name} must be {'positive and ' * positive}finite, got {value!r}.")
 
+    def parameters_of_deviation(self, deviation):
+        """Return its precision as both curvatures."""
+        return dict.fromkeys(("gamma_plus", "gamma_minus"), 1 / deviation**2)
+
     @property
     def dtype(self):
         """The floating type that PyTensor is set to."""

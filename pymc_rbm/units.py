@@ -95,6 +95,10 @@ class Unit(ABC):
         named: Any = dict(zip(self.parameter_names, parameters, strict=True))
         return replace(self, **named) if named else self  # type: ignore[type-var]  # families are dataclasses
 
+    def parameters_of_deviation(self, deviation: Any) -> dict[str, Any]:
+        """Return, by name, parameters with which unbounded independent units have this standard deviation."""
+        return {}
+
     @property
     def family(self) -> Unit:
         """The unit without parameters: what graphs are kept by."""

@@ -15,7 +15,7 @@ from pymc_rbm.effects import IMPOSSIBLE
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.units import Unit
 
-__all__ = ["is_constant", "reproduces"]
+__all__ = ["is_constant", "is_positive_definite", "reproduces"]
 
 POINTS = 3
 """Values of the other variables."""
@@ -50,6 +50,18 @@ def is_constant(
         values = np.array(found, dtype="float64")
         if not np.ptp(values, axis=0).max() <= PRECISION[config.floatX] * (1 + np.abs(values).max()):
             return False
+    return True
+
+
+def is_positive_definite(
+    model: pm.Model, x: TensorVariable, layers: dict[Variable, tuple[Unit, tuple[int, ...]]], matrices: TensorVariable
+) -> bool:
+    """Whether the matrices, which do not depend on ``x``, are positive definite at random values of all else."""
+    try:
+        for found in _evaluated(model, x, layers, [matrices]):
+            np.linalg.cholesky(np.asarray(found[0][0]))
+    except np.linalg.LinAlgError:
+        return False
     return True
 
 

@@ -11,9 +11,10 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from pymc_rbm.functionals import FUNCTIONALS, functionals, numeric
-from pymc_rbm.machine import VISIBLE, Machine, check_alone, machine_of
+from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.records import recorded_machine
+from pymc_rbm.targets import check_alone, machine_of
 
 __all__ = ["Watched", "machine_behind", "name_of_run", "watch_draws"]
 

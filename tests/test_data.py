@@ -5,7 +5,9 @@ import pymc as pm
 import pytest
 import reference as ref
 import scipy.sparse
+import scipy.stats
 import xarray as xr
+from scipy.special import expit
 
 import pymc_rbm as pmr
 from pymc_rbm.checks import unit_data
@@ -30,40 +32,74 @@ def model_of(data, hidden=3, n=None):
 # --------------------------------------------------------------------------------------------- missing entries
 
 
-def known_log_likelihood(W, b, c, rows, missing):
-    """Mean log-probability of what is known, by summing over all completions."""
-    log_p = np.array(ref.log_p(W, b, c))
-    states = np.array(ref.states(len(b)))
-    return np.mean([
-        ref.log_sum(log_p[((states == row) | hole).all(1)].tolist()) for row, hole in zip(rows, missing, strict=True)
-    ])  # fmt: skip
+UNITS = {
+    # The unit, log p(x | field), and the log-normaliser of b + Wh less that of no field.
+    "bernoulli": (
+        pmr.Bernoulli(),
+        lambda x, f: scipy.stats.bernoulli.logpmf(x, expit(f)),
+        lambda f: np.logaddexp(0, f),
+    ),
+    "binomial": (
+        pmr.Binomial(3),
+        lambda x, f: scipy.stats.binom.logpmf(x, 3, expit(f)),
+        lambda f: 3 * np.logaddexp(0, f),
+    ),
+    "gaussian": (pmr.Gaussian(0.7), lambda x, f: scipy.stats.norm.logpdf(x, f, 0.7), lambda f: f**2 / (2 * 0.49)),
+}
 
 
-def test_gradient_with_missing_entries():
+def known_log_likelihood(family, W, b, c, rows, missing):
+    """Mean log-probability of what is known: given h the units are independent, so what is missing drops out.
+
+    Biases b may have one row for each of the data's.
+    """
+    _, log_p, log_z = UNITS[family]
+    h = np.array(ref.states(len(c)))
+    fields = np.broadcast_to(b, rows.shape)[:, None] + h @ W.T
+    log_weights = h @ c + log_z(fields).sum(-1)
+    known = np.where(missing[:, None], 0, log_p(rows[:, None], fields)).sum(-1)
+    each = [ref.log_sum(list(w + k)) - ref.log_sum(list(w)) for w, k in zip(log_weights, known, strict=True)]
+    return np.mean(each)
+
+
+@pytest.mark.parametrize(("family", "by_row"), [("bernoulli", False), ("binomial", False), ("gaussian", True)])
+def test_gradient_with_missing_entries(family, by_row):
     """Mean of the updates at (nearly) fixed parameters against finite differences of the exact likelihood."""
-    rng = np.random.default_rng(2)
-    rows = np.array(ref.states(3))[rng.integers(0, 8, 12)]
+    rng, unit = np.random.default_rng(2), UNITS[family][0]
+    rows = rng.normal(size=(12, 3)) if family == "gaussian" else rng.integers(0, np.max(unit.states) + 1, (12, 3))
     missing = rng.random(rows.shape) < 0.4
     missing[0] = True  # a row of which nothing is known
-    parameters = dict(zip("Wbc", ref.machine(3, 2, seed=4), strict=True))
-    rate, piece, points = 1e-7, 100, []
+    X = rng.normal(size=(12, 1)) * by_row
+    start = dict(zip("WbcA", (*ref.machine(3, 2, seed=4), np.array([[0.5, -1.0, 0.3]])), strict=True))
+    rate, piece, pieces, points = 1e-7, 50, 21, []
 
     def note(status):
         if status.epoch % piece == 0:
-            machine = status.machines()["v"]
-            points.append(np.concatenate([np.ravel(machine.parameters[i]) for i in (2, 0, 1)]))
+            b, c, W = status.machines()["v"].parameters[:3]
+            both = np.linalg.lstsq(np.c_[np.ones(12), X], np.broadcast_to(b, (12, 3)))[0]  # b and A of biases by row
+            points.append(flat({"W": W, "b": both[0], "c": c, "A": both[1:]}))
 
-    with model_of(np.ma.masked_array(rows, missing), 2):
+    def flat(parameters):
+        return np.concatenate([np.ravel(parameters[k]) for k in start])
+
+    with pm.Model():
+        W, b, c, A = (pm.Flat(k, shape=x.shape) for k, x in start.items())
+        pmr.RBM("v", W, b + X @ A if by_row else b, c, visible=unit, observed=np.ma.masked_array(rows, missing))
         options = {"method": "exact", "batch_size": None, "centred": False, "chains": 2, "progressbar": False}
-        pmr.fit(31 * piece, start=parameters, learning_rate=lambda done: rate, on_epoch=note, random_seed=1, **options)
+        options["compile_kwargs"] = {"mode": "FAST_COMPILE"}
+        pmr.fit(pieces * piece, start=start, learning_rate=lambda done: rate, on_epoch=note, random_seed=1, **options)
     slopes = np.diff(points, axis=0) / (rate * piece)
-    start = np.concatenate([parameters[k].ravel() for k in "Wbc"])
+    if family == "gaussian":  # W and b move in the unit of measurement of v
+        slopes[:, :9] /= 0.49
 
     def slope_of(rows, missing):
         def value(x):
-            return known_log_likelihood(x[:6].reshape(3, 2), x[6:9], x[9:], rows, missing)
+            W, b, c, A = (
+                part.reshape(y.shape) for part, y in zip(np.split(x, [6, 9, 11]), start.values(), strict=True)
+            )
+            return known_log_likelihood(family, W, b + X @ A, c, rows, missing)
 
-        return np.array([(value(start + d) - value(start - d)) / 2e-5 for d in 1e-5 * np.eye(len(start))])
+        return np.array([(value(flat(start) + d) - value(flat(start) - d)) / 2e-5 for d in 1e-5 * np.eye(14)])
 
     error = 5 * slopes.std(0, ddof=1) / np.sqrt(len(slopes)) + 1e-6
     assert (np.abs(slopes.mean(0) - slope_of(rows, missing)) < error).all()

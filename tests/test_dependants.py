@@ -16,9 +16,9 @@ import scipy
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm import corrections, effects, joint, transitions
+from pymc_rbm import corrections, effects, joint, reflections, transitions
 from pymc_rbm.blocks import blocks_of
-from pymc_rbm.machine import check_alone
+from pymc_rbm.targets import check_alone
 
 pytestmark = pytest.mark.interpreted
 
@@ -125,22 +125,23 @@ def of_masked(dependant, log_density, corrected=0):
     return Case(build, full, {"v_unobserved": 3}, corrected)
 
 
-def two_families():
-    """Two binary units beside one of three states, each seen with noise."""
+def two_families(joined):
+    """Two binary units beside one of three states, seen with noise: each, or a sum of them in two ways."""
     units = pmr.Beside((pmr.Bernoulli(), 2), (pmr.Categorical(3), 3))
-    weights = ref.machine(5, 2, seed=7)
+    weights, y = ref.machine(5, 2, seed=7), [*SEEN, 0.2]
+    through = np.array([[1.0, 0.7, 1.5, -0.5, 0.2], [0.3, -1.0, 0.6, 0.8, -1.2]]) if joined else np.eye(5)
 
     def build():
         v = pmr.RBM("v", *weights, visible=units, size=ROWS)
-        pm.Normal("y", v, 0.7, observed=rows([*SEEN, 0.2]))
+        pm.Normal("y", v @ through.T if joined else v, 0.7, observed=rows(y[: len(through)]))
 
     def log_density(v):
         if sum(v[2:]) != 1:
             return -np.inf
         log_joint = ref.log_sum([-ref.energy(v, h, *weights) for h in ref.states(2)])
-        return log_joint + sum(normal(y, x, 0.7) for x, y in zip(v, [*SEEN, 0.2], strict=True))
+        return log_joint + sum(normal(y[i], dot(row, v), 0.7) for i, row in enumerate(through))
 
-    return Case(build, log_density, {"v": 5})
+    return Case(build, log_density, {"v": 5}, corrected=int(joined))
 
 
 def two_machines():
@@ -255,7 +256,8 @@ CASES = {
         corrected=1,
     ),
     "masked general machine": masked_general(),
-    "two families": two_families(),
+    "two families": two_families(joined=False),
+    "two families, joined": two_families(joined=True),
     "two machines": two_machines(),
     "two hidden layers": two_hidden(),
 }
@@ -534,6 +536,7 @@ def errors_of_real_units(machine, dependant, caution):
         (gaussian, regression, 0.7),
         (gaussian, counts, 0),
         (gaussian, outliers, 0.7),
+        (rectified, regression, 0),
         (rectified, regression, 0.7),
         (two_sided, each, 0),
         (gaussian, scattered, 0),
@@ -545,18 +548,83 @@ def errors_of_real_units(machine, dependant, caution):
 def test_real_units(machine, dependant, caution):
     error, accepted = errors_of_real_units(machine, dependant, caution)
     assert error < FLOORS
-    if dependant is regression and machine is not rectified:  # the conditional is Gaussian
+    if dependant is regression:  # the conditional is Gaussian, or one that is cut off
         np.testing.assert_allclose(accepted, 1, atol=1e-9)
     else:
         assert 0.05 < accepted < 0.99
 
 
-@pytest.mark.parametrize("machine, dependant", [(gaussian, outliers), (rectified, regression), (gaussian, scattered)])
+@pytest.mark.parametrize("machine, dependant", [(gaussian, outliers), (rectified, outliers), (gaussian, scattered)])
 def test_real_units_show_a_missing_correction(monkeypatch, machine, dependant):
     right = joint.accepts
     monkeypatch.setattr(joint, "_hesitation", lambda shape, rng: (rng, pt.zeros(shape)))  # small moves hide it
     monkeypatch.setattr(joint, "accepts", lambda log_ratio, rng: right(0 * log_ratio, rng))
     assert errors_of_real_units(machine, dependant, 0)[0] > 1.5 * FLOORS
+
+
+def test_rectified_units_show_a_wrong_reflection(monkeypatch):
+    """At a wall only the velocity of the unit that meets it is turned round, as if units were independent."""
+
+    def alone(velocity, unit, covariance):
+        return pt.where(pt.eq(pt.arange(velocity.shape[1]), unit[:, None]), -velocity, velocity)
+
+    monkeypatch.setattr(reflections, "reflected", alone)
+    assert errors_of_real_units(rectified, regression, 0)[0] > 1.5 * FLOORS
+
+
+def test_paths_that_meet_too_many_walls_are_refused(monkeypatch):
+    monkeypatch.setattr(reflections, "most_walls", lambda n: 2)  # the second one is where the time must be over
+    error, accepted = errors_of_real_units(rectified, regression, 0)
+    assert error < FLOORS
+    assert 0.3 < accepted < 0.9
+
+
+def test_paths_between_walls_run_back():
+    """Energy is kept, and the same path leads back when the velocity is turned round; where walls are too many, too."""
+    precision = np.array([[101.0, 90.0, 2.0], [90.0, 101.0, -5.0], [2.0, -5.0, 3.0]])
+    covariance, mean, n = np.linalg.inv(precision), np.array([0.3, -0.2, 0.1]), 500
+    arguments = [*(pt.dmatrix() for _ in range(3)), pt.dtensor3(), pt.dvector()]
+    path = pytensor.function(arguments, reflections.path(*arguments), mode="FAST_COMPILE")
+    rng = np.random.default_rng(1)
+    place = abs(rng.standard_normal((n, 3))) * 0.3 - mean
+    velocity = rng.multivariate_normal(np.zeros(3), covariance, n)
+    given = np.tile(mean, (n, 1)), np.tile(covariance, (n, 1, 1)), np.full(n, np.pi / 2)
+    end, speed, left = path(place, velocity, *given)
+    back, speed_back, left_back = path(end, -speed, *given)
+    assert (left == 0).all()
+    assert (left_back == 0).all()
+    assert (end + mean).min() > 0
+    np.testing.assert_allclose(back, place, atol=1e-9)
+    np.testing.assert_allclose(-speed_back, velocity, atol=1e-9)
+    energies = [
+        ((x @ precision) * x).sum(1) + ((v @ precision) * v).sum(1) for x, v in ((place, velocity), (end, speed))
+    ]
+    np.testing.assert_allclose(*energies, rtol=1e-10)
+    # Most have met walls: they are not where they would be without.
+    free = place * np.cos(np.pi / 2) + velocity * np.sin(np.pi / 2)
+    assert (abs(free - end).max(1) > 1e-6).mean() > 0.5
+
+
+def test_quadratic_dependants_are_proved_to_be():
+    x, data = pt.dvector("x", shape=(4,)), np.ones(2)
+    effects_of = {
+        True: [
+            pm.logp(pm.Normal.dist(pt.dot(np.ones((2, 4)), x), 0.1), data),
+            pm.logp(pm.Normal.dist(x[1:3] - x[:2], pt.exp(pt.dscalar())), data),
+            pm.logp(pm.Normal.dist(x[[0, 1]] + x.reshape((2, 2)).sum(0), 0.1), data),
+            -((x.sum() - 3) ** 2) + 2 * x[0] * x[1],
+        ],
+        False: [
+            pm.logp(pm.Laplace.dist(pt.dot(np.ones((2, 4)), x), 0.1), data),
+            pm.logp(pm.Poisson.dist(x.sum()), 3),
+            -abs(x.sum() - 300),
+            -(pt.maximum(x.sum(), 1) ** 2),
+            pt.switch(pt.gt(x.sum(), 100), -(x.sum() ** 2), 0.0),
+            -(x.sum() ** 4),
+        ],
+    }
+    for expected, terms in effects_of.items():
+        assert [effects.is_quadratic(x, [term]) for term in terms] == [expected] * len(terms)
 
 
 GIVEN = (1, 0)
@@ -589,8 +657,14 @@ def numerically(machine, dependant, v, step):
     return target(v), v + step * covariance @ slope(target, v), step * (2 - step) * covariance
 
 
-@pytest.mark.parametrize("dependant", [regression, counts, outliers])
-@pytest.mark.parametrize("machine", [gaussian, rectified, two_sided])
+@pytest.mark.parametrize(
+    "machine, dependant",
+    [
+        (machine, dependant)
+        for machine, dependant in product([gaussian, rectified, two_sided], [regression, counts, outliers])
+        if (machine, dependant) != (rectified, regression)  # which has none
+    ],
+)
 def test_acceptance_of_real_units(monkeypatch, machine, dependant):
     """Proposal and ratio, from which detailed balance follows, at states on all sides of the likelihood's ridge."""
     captured, theta, n = {}, 0.4, 25
@@ -797,10 +871,12 @@ def test_what_looks_at_the_machine_alone_refuses_models_with_dependants():
     check_alone(model, "inpaint")
 
 
-def test_units_of_several_families_that_a_dependant_joins_are_refused():
-    units = pmr.Beside((pmr.Bernoulli(), 2), (pmr.Spin(), 2))
+def test_real_units_beside_others_that_a_dependant_joins_are_refused():
+    units = pmr.Beside((pmr.Bernoulli(), 2), (pmr.Gaussian(), 2))
     with pm.Model() as model:
         v = pmr.RBM("v", W, B, C, visible=units)
         pm.Normal("y", v.sum(), 1, observed=0.5)
-    with pytest.raises(ValueError, match=r"cannot account for \['y'\], which depend on v, whose units are Beside"):
+    with pytest.raises(
+        ValueError, match=r"cannot account for \['y'\], which depend on v, whose units are Beside.*finite"
+    ):
         pmr.BlockGibbs(model=model)

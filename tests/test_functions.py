@@ -1,35 +1,109 @@
-"""The mathematics alone, for units other than 0/1 ones: the functions agree with the reference's plain sums."""
+"""The mathematics alone, of all units and of whatever stands for a machine, against the reference's plain sums."""
 
 import numpy as np
+import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
+import xarray as xr
+from test_ascent import rows_of
 from test_pairs import UNITS
 
 import pymc_rbm as pmr
 
 
-@pytest.mark.parametrize("pair", [("gaussian", "spin"), ("categorical", "binomial")], ids="-".join)
+@pytest.mark.parametrize("pair", list(zip(UNITS, [*UNITS][3:] + [*UNITS][:3], strict=True)), ids="-".join)
 def test_functions_of_any_units(pair):
-    (visible, left, _), (hidden, right, _) = (UNITS[x] for x in pair)
-    rng = np.random.default_rng(1)
-    W = 0.5 * rng.standard_normal((2 * visible.width, 2 * hidden.width))
+    """Each family once on either side, as arrays, as a graph and as a machine."""
+    (visible, left, _), (hidden, right, m) = (UNITS[x] for x in pair)
+    v, rng = rows_of(pair[0])[:3].astype(float), np.random.default_rng(1)
+    W = 0.5 * rng.standard_normal((v.shape[1], m * hidden.width))
     b, c = rng.standard_normal(len(W)), rng.standard_normal(W.shape[1])
     units = {"visible": visible, "hidden": hidden}
-    v = rng.normal(size=(3, 2)) if pair[0] == "gaussian" else np.eye(3)[rng.integers(3, size=(3, 2))].reshape(3, 6)
-    states = ref.layer_states(right, 2)
-    h = np.array([x for x, _ in states], float)
-    base = np.array([w for _, w in states])  # of counts
+    states = ref.layer_states(right, m)
+    h, weights = np.array([x for x, _ in states], float), np.array([w for _, w in states])
+    base = counts(left, v)[:, None] + (counts(right, h) if pair[1] == "binomial" else 0)
     joint = np.array([[ref.pair_energy(left, right, row, x, W, b, c) for x in h] for row in v]) - base
-    np.testing.assert_allclose(pmr.energy(v[:, None], h, W, b, c, **units), joint, rtol=1e-10, atol=1e-10)
-    expected = [-ref.log_sum((-row).tolist()) for row in joint]
-    np.testing.assert_allclose(pmr.free_energy(v, W, b, c, **units), expected, rtol=1e-10)
-    p = np.exp(-joint - np.array([ref.log_sum((-row).tolist()) for row in joint])[:, None])
-    np.testing.assert_allclose(pmr.conditional_hidden(v, W, c, **units), p @ h, rtol=1e-9, atol=1e-12)
-    back = pmr.conditional_visible(h[:2], W, b, **units)
-    if pair[0] == "gaussian":
-        np.testing.assert_allclose(back, b + h[:2] @ W.T, rtol=1e-10)
-    else:
-        np.testing.assert_allclose(back.reshape(2, 2, 3).sum(-1), 1, rtol=1e-10)
-    symbolic = pmr.free_energy(pt.as_tensor(v), W, b, c, **units)
-    np.testing.assert_allclose(symbolic.eval(), expected, rtol=1e-10)
+    log_sums = np.array([ref.log_sum(list(row)) for row in weights * (pair[1] != "binomial") - joint])
+    p = np.exp(weights * (pair[1] != "binomial") - joint - log_sums[:, None])
+    machine = pmr.restricted(W, b, c, visible, hidden)
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        for parameters, given in (((W, b, c), units), ((machine,), {})):
+            found = pmr.energy(v[:, None], h, *parameters, **given)
+            np.testing.assert_allclose(found, joint, rtol=1e-10, atol=1e-10)
+            np.testing.assert_allclose(pmr.free_energy(v, *parameters, **given), -log_sums, rtol=1e-9)
+        for parameters, given in (((W, c), units), ((machine,), {})):
+            found = pmr.conditional_hidden(v, *parameters, **given)
+            np.testing.assert_allclose(found, p @ h, rtol=1e-7, atol=1e-10)
+        some = h[:: max(1, len(h) // 3)]
+        back = [pmr.conditional_visible(some, W, b, **units), pmr.conditional_visible(some, machine)]
+        np.testing.assert_array_equal(*back)
+        symbolic = pmr.free_energy(pt.as_tensor(v), W, b, c, **units)
+        np.testing.assert_allclose(symbolic.eval(), -log_sums, rtol=1e-9)
+
+
+def counts(family, x):
+    """log base of counts, which the reference has among the weights of states."""
+    table = dict(ref.values(family)) if family[0] == "binomial" else {}
+    return np.array([sum(table[entry,] for entry in row) if table else 0.0 for row in x])
+
+
+W, B, C = ref.machine(4, 3, seed=3)
+V = np.array(ref.states(4))
+
+
+@pytest.fixture(scope="module")
+def learned():
+    parameters = {"W": (("pixel", "unit"), W), "b": ("pixel", B), "c": ("unit", C)}
+    return xr.DataTree.from_dict({"parameters": xr.Dataset(parameters)})
+
+
+@pytest.fixture(scope="module")
+def model():
+    with pm.Model() as model:
+        W, b, c = (pm.Normal(x, shape=shape) for x, shape in (("W", (4, 3)), ("b", 4), ("c", 3)))
+        pmr.RBM("image", W, b, c, observed=V)
+    return model
+
+
+def test_functions_of_models_and_variables(model, learned):
+    h = np.array(ref.states(3))[:2]
+    for target in (model, model["image"]):
+        np.testing.assert_array_equal(pmr.free_energy(V, target, learned), pmr.free_energy(V, W, B, C))
+        np.testing.assert_array_equal(pmr.energy(V[:2], h, target, learned=learned), pmr.energy(V[:2], h, W, B, C))
+        np.testing.assert_array_equal(pmr.conditional_hidden(V, target, learned), pmr.conditional_hidden(V, W, C))
+        np.testing.assert_array_equal(pmr.conditional_visible(h, target, learned), pmr.conditional_visible(h, W, B))
+
+
+def test_functions_of_one_layer():
+    """E(x) = -½ xᵀUx - bᵀx, which is its free energy, too."""
+    U = ref.machine(4, 4, seed=4)[0]
+    U = np.triu(U, 1) + np.triu(U, 1).T
+    expected = [-sum(U[i, j] * x[i] * x[j] for i in range(4) for j in range(i)) - sum(B * x) for x in V]
+    machine = pmr.boltzmann(U, B)
+    np.testing.assert_allclose(pmr.energy(V, None, machine), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(pmr.free_energy(V, machine), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda m, t: pmr.free_energy(V, W),
+            TypeError,
+            "Give W and b and c, or in their place a machine.*ndarray alone",
+        ),
+        (lambda m, t: pmr.conditional_hidden(V, W), TypeError, "Give W and c, or"),
+        (lambda m, t: pmr.free_energy(V, m), ValueError, "random variables without a value.*Pass `learned`"),
+        (lambda m, t: pmr.free_energy(V, m, xr.DataTree()), ValueError, "Expected what pymc_rbm.fit returned"),
+        (lambda m, t: pmr.free_energy(V, m, t, hidden=pmr.Spin()), ValueError, "biases and units of its own"),
+        (lambda m, t: pmr.free_energy(np.ma.MaskedArray(V, V > 0), m, t), ValueError, "v has masked entries"),
+        (lambda m, t: pmr.free_energy(V[:, :3], m, t), ValueError, "v has shape.*4 visible units"),
+        (lambda m, t: pmr.energy(V, V, pmr.boltzmann(np.zeros((4, 4)), B)), ValueError, "pass None for h"),
+        (lambda m, t: pmr.conditional_hidden(V, pmr.boltzmann(np.zeros((4, 4)), B)), ValueError, "no hidden layer"),
+    ],
+)
+def test_refusals(model, learned, call, error, message):
+    with pytest.raises(error, match=message):
+        call(model, learned)

@@ -7,13 +7,14 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 from pytensor.compile.io import In, Out
+from pytensor.tensor.math import Sum
 from scipy import special, stats
 
 import pymc_rbm as pmr
 from pymc_rbm.gibbs import sweeps
 from pymc_rbm.kernels import elementary, lanes, packing, product, sweep, uniforms
 from pymc_rbm.kernels import rows as of_rows
-from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SweepKernel
+from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, StateSums, SweepKernel
 
 FLOORS = 4
 LANES = lanes.LANES
@@ -383,31 +384,39 @@ def test_free_energy_and_gradient_by_kernels(dtype):
     machine = pmr.restricted(W, b, c)
     energy, mean = machine.free_energy(v), machine.mean(1, [v, None]).mean(-1)
     values = pytensor.function([v, W, b, c], [energy, mean])
-    function = pytensor.function([v, W, b, c], [energy, mean, pt.grad(energy.sum(), W)])
+    gradient = pt.grad(energy.mean(), [W, b, c])
+    function = pytensor.function([v, W, b, c], [energy, mean, v.sum(1, dtype="int64"), *gradient])
     kinds = [[type(node.op) for node in f.maker.fgraph.apply_nodes] for f in (values, function)]
     assert [ops.count(RowSums) for ops in kinds] == [2, 0]
     assert [ops.count(Means) for ops in kinds] == [0, 1]  # the gradient needs the means themselves
     assert [ops.count(BinaryDot) for ops in kinds] == [1, 2]  # the field, once, and the gradient
-    for rows, shape, top in (
-        (40, (37, 21), 2),
-        (40, (37, 21), 4),
-        (3, (37, 21), 2),
-        (1100, (64, 32), 2),
-        (17, (1, 1), 2),
+    assert [ops.count(StateSums) for ops in kinds] == [1, 1]  # b'v, and the sums of v
+    assert not any(isinstance(node.op, Sum) and node.inputs[0].ndim == 2 for node in function.maker.fgraph.apply_nodes)
+    for rows, shape, low, top in (
+        (40, (37, 21), 0, 2),
+        (40, (37, 21), 0, 4),
+        (40, (37, 21), -3, 4),
+        (3, (37, 21), 0, 2),
+        (1100, (64, 32), 0, 2),
+        (40, (1100, 5), 0, 2),
+        (17, (1, 1), 0, 2),
     ):
-        x = rng.integers(0, top, (rows, shape[0])).astype("int8")
+        x = rng.integers(low, top, (rows, shape[0])).astype("int8")
         parameters = [rng.normal(size=s).astype(dtype) for s in (shape, shape[0], shape[1])]
         exact_W, exact_b, exact_c = (p.astype("float64") for p in parameters)
         field = x @ exact_W + exact_c
         expected = [
             -x @ exact_b - np.logaddexp(0, field).sum(1),
             special.expit(field).mean(1),
-            -x.T @ special.expit(field),
+            x.sum(1, dtype="int64"),
+            -x.T @ special.expit(field) / rows,
+            -x.mean(0),
+            -special.expit(field).mean(0),
         ]
         rounding = 100 * np.finfo(dtype).eps
         both = [*values(x, *parameters), *function(x, *parameters)]
         for found, wanted in zip(both, [*expected[:2], *expected], strict=True):
-            assert found.dtype == dtype
+            assert found.dtype == (dtype if wanted.dtype == "float64" else wanted.dtype)
             np.testing.assert_allclose(found, wanted, rtol=rounding, atol=rounding * np.abs(wanted).max())
 
 
@@ -416,14 +425,30 @@ def test_free_energy_and_gradient_by_kernels(dtype):
 def test_sums_over_many_units(dtype, units):
     """The product of ``1 + exp(-|z|)`` over all of them would be 2^5000."""
     fields, sums, of_means = np.zeros((3, units), dtype), np.empty(3, dtype), np.empty(3, dtype)
+    of_units = np.empty(units, dtype)
     fields[1], fields[2] = np.linspace(-30, 30, units), np.linspace(-1, 1, units)
     exact = np.logaddexp(0, fields.astype("float64")).sum(1)
     of_rows.sum_softplus(fields, sums)
     np.testing.assert_allclose(sums, exact, rtol=100 * np.finfo(dtype).eps)
     means = np.empty_like(fields)
-    of_rows.means_and_sums(fields, means, sums, of_means)
+    of_rows.means_and_sums(fields, means, sums, of_means, of_units)
     np.testing.assert_allclose(sums, exact, rtol=100 * np.finfo(dtype).eps)
-    np.testing.assert_allclose(of_means, special.expit(fields.astype("float64")).sum(1), rtol=100 * np.finfo(dtype).eps)
+    exact_means = special.expit(fields.astype("float64"))
+    np.testing.assert_allclose(of_means, exact_means.sum(1), rtol=100 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(of_units, exact_means.sum(0), rtol=100 * np.finfo(dtype).eps)
+
+
+def test_products_of_states_in_any_layout():
+    """Rows, columns and squeezed axes of states, transposed or not."""
+    rng = np.random.default_rng(10)
+    x, W = pt.tensor3(dtype="int8"), pt.dmatrix()
+    views = [x[0].T, pt.specify_shape(x, (1, None, None)).squeeze(0), x[0, 0][None], x[:, 0], x[0, :, 0][:, None].T]
+    states = rng.integers(0, 2, (1, 20, 20)).astype("int8")
+    weights = rng.normal(size=(20, 3))
+    found = pytensor.function([x, W], [pt.dot(view.astype("float64"), W) for view in views])(states, weights)
+    values = [states[0].T, states[0], states[0, :1], states[:, 0], states[0, :, :1].T]
+    for one, value in zip(found, values, strict=True):
+        np.testing.assert_allclose(one, value @ weights, atol=1e-12)
 
 
 def test_other_graphs_are_left_alone():

@@ -14,12 +14,12 @@ import reference as ref
 import xarray as xr
 
 import pymc_rbm as pmr
+from pymc_rbm.batches import Batches
 from pymc_rbm.centring import centred
 from pymc_rbm.defaults import correlation, curvature, default_method, default_rate
 from pymc_rbm.estimators import persistent, surrogate_log_partition
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.observed import observed_machines
-from pymc_rbm.run import _shuffled
 from pymc_rbm.tempering import tempered
 
 pytestmark = pytest.mark.interpreted
@@ -711,12 +711,22 @@ def test_schedule_and_batches():
     with model_of(data):
         learned = pmr.fit(8, learning_rate=pmr.schedules.linear(0.4), random_seed=1, progressbar=False)
     np.testing.assert_allclose(learned["learning"]["learning_rate"], 0.4 * (1 - np.arange(8) / 8))
-    rng = np.random.default_rng(1)
-    parts = _shuffled([10, 7, 10], 3, rng)
-    for i, n in enumerate((10, 7, 10)):
-        assert sorted(np.concatenate([p[i] for p in parts])) == list(range(n))
-    assert all((p[0] == p[2]).all() for p in parts)
-    assert [len(p[0]) for p in parts] == [4, 3, 3]
+
+
+def test_batches_of_an_epoch():
+    counts, parts = [10, 7, 10, 2], 3
+    batches = Batches(counts, parts, np.random.default_rng(1))
+    found, first = [], 0
+    while first < parts:
+        n = batches.together(first)
+        found += zip(*batches.rows(first, n), strict=True)
+        first += n
+    assert [[len(x) for x in part] for part in found] == [[4, 3, 4, 2], [3, 2, 3, 1], [3, 2, 3, 1]]
+    for i, n in enumerate(counts):
+        seen = np.concatenate([part[i] for part in found])
+        assert sorted(seen) == sorted([*range(n)] * (2 if n < parts else 1))
+    assert all((part[0] == part[2]).all() for part in found)
+    assert not all((part[0][:2] == part[1][:2]).all() for part in found)
 
 
 # --------------------------------------------------------------------------------------------------- errors

@@ -27,11 +27,10 @@ UNITS = {
     "binomial": (pmr.Binomial(3), ("binomial", 3), 2),
     "gaussian": (pmr.Gaussian(0.8), ("gaussian", 0.8), 1),
     "rectified": (pmr.Rectified(1.3), ("rectified", 1.3), 1),
+    "drelu": (pmr.DReLU(0.7, 2.0, -0.6), ("drelu", (0.7, 2.0, -0.6)), 1),
 }
 """The unit, how the reference names it, and how many of them a side has."""
 PAIRS = list(product(UNITS, UNITS))
-UNITS["drelu"] = pmr.DReLU(0.7, 2.0, -0.6), ("drelu", (0.7, 2.0, -0.6)), 1
-PAIRS += [("drelu", "bernoulli"), ("categorical", "drelu"), ("drelu", "gaussian")]
 pairs = pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 
 
@@ -50,10 +49,7 @@ def log_sums(table, axis):
     return np.array([ref.log_sum(list(row)) for row in (table if axis else table.T)])
 
 
-SLOW = [pair for pair in PAIRS if "rectified" in pair and set(pair) <= {"gaussian", "rectified"}]
-
-
-@pytest.mark.parametrize("pair", [pytest.param(x, marks=[pytest.mark.slow] * (x in SLOW)) for x in PAIRS], ids="-".join)
+@pairs
 def test_energies_conditionals_and_log_z(pair):
     machine, left, right, table = case(pair)
     v = np.array([x for x, _ in left], float)
@@ -88,7 +84,8 @@ def test_energies_conditionals_and_log_z(pair):
         assert log_z == pytest.approx(exact, abs=1e-9)
         assert pmr.log_partition(machine, method="exact").estimate == pytest.approx(exact, abs=1e-9)
     else:
-        found = pmr.log_partition(machine, method="ais", temperatures=200, random_seed=1, progressbar=False)
+        with pytensor.config.change_flags(mode="FAST_COMPILE"):  # compiling would be all of the time
+            found = pmr.log_partition(machine, method="ais", temperatures=200, random_seed=1, progressbar=False)
         assert abs(found.estimate - exact) < 5 * found.standard_error
         assert found.standard_error < 0.05
 

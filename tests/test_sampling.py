@@ -7,6 +7,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import reference as ref
+import xarray as xr
 
 import pymc_rbm as pmr
 from pymc_rbm import sampling
@@ -156,12 +157,24 @@ def test_dispersed_starts_reach_both_modes():
 
 
 def test_targets():
-    with pm.Model() as model:
-        v = pmr.RBM("image", W, B, C)
-    for target in (model, v):
-        run = pmr.sample_gibbs(target, draws=3, tune=0, random_seed=1, name="image", **quiet)
-        assert run["posterior"]["image"].shape == (4, 3, 4)
-    assert "image" in pmr.sample_gibbs(v, draws=3, tune=0, random_seed=1, **quiet)["posterior"]
+    """Draws have the name, the dims and the coords of the RBM, wherever they are known."""
+    with pm.Model(coords={"pixel": list("abcd")}) as model:
+        v = pmr.RBM("image", W, B, C, dims="pixel")
+    common = {"draws": 3, "tune": 0, "random_seed": 1, **quiet}
+    of_model = pmr.sample_gibbs(model, **common)
+    for target, learned, coords in (
+        (model, None, list("abcd")),
+        (of_model, None, list("abcd")),
+        (v, of_model, list("abcd")),
+        (v, None, range(4)),
+    ):
+        if learned is not None:  # what `fit` returns has parameters, too
+            learned = learned.assign({"parameters": xr.DataTree()})
+        draws = pmr.sample_gibbs(target, learned, **common)["posterior"]["image"]
+        assert draws.shape == (4, 3, 4)
+        np.testing.assert_array_equal(draws[draws.dims[-1]], coords)
+    assert pmr.sample_gibbs(model, name="x", **common)["posterior"]["x"].dims[-1] == "x_unit"
+    assert pmr.sample_gibbs(MACHINE, **common)["posterior"]["v"].dims[-1] == "v_unit"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytensor
 import pymc_rbm as pmr
 from benchmarks.jobs import BATCH, RATE, data_rows, machine, visible_states
 
-BATCHES, MANY = 128, 100
-"""Batches of an epoch, which are powers of two as runs are; fewer where machines have many units."""
+BATCHES, MANY = 512, 100
+"""Batches of an epoch, which are powers of two as runs are: 51,200 rows, and 4,000 where machines have many units."""
 QUIET = {"progressbar": False, "random_seed": 1}
 
 
@@ -79,7 +79,7 @@ def update(job):
 
     Whole epochs are done, with eight of which a long run begins to be: then runs differ by what is asked for.
     """
-    each = BATCHES if job.visible < MANY else BATCHES // 32
+    each = BATCHES if job.visible < MANY else BATCHES // 64
     rows = np.tile(data_rows(job), (each, 1))
     return _learning(job, rows, job.rows, each, centred=False, progressbar=False)
 

@@ -9,9 +9,17 @@ from pytensor.link.numba.dispatch.compile_ops import numba_deepcopy
 
 from pymc_rbm.kernels.compiling import VERSION
 from pymc_rbm.kernels.few import FEW_ROWS
-from pymc_rbm.kernels.operations import BinaryDot, LevelsKernel, Means, RowSums, SweepKernel, WalkKernel
+from pymc_rbm.kernels.operations import (
+    BinaryDot,
+    LevelsKernel,
+    Means,
+    RowSums,
+    StateSums,
+    SweepKernel,
+    WalkKernel,
+)
 from pymc_rbm.kernels.pointers import through_pointer
-from pymc_rbm.kernels.rows import are_binary, binary_dot, means_and_sums, sum_sigmoid, sum_softplus
+from pymc_rbm.kernels.rows import are_binary, binary_dot, means_and_sums, state_sums, sum_sigmoid, sum_softplus
 from pymc_rbm.kernels.sweep import group_of, sweep_few, sweep_many
 from pymc_rbm.kernels.threads import WORTH_THREADS, dot_in_threads, sweep_in_threads
 from pymc_rbm.kernels.uniforms import seeded
@@ -105,27 +113,50 @@ def _levels_kernel(op, node, **kwargs):
 
 @register_funcify_default_op_cache_key(BinaryDot)
 def _binary_dot(op, node, **kwargs):
-    dtype = node.inputs[1].dtype
-    states, matrix = _array("int8", 2), _array(dtype, 2)
-    run = through_pointer(binary_dot, types.void(types.int64, types.int64, states, matrix, matrix))
+    dtype, transposed = node.inputs[1].dtype, op.transposed
+    states, matrix, size = _array("int8", 2), _array(dtype, 2), types.int64
+    run = through_pointer(binary_dot, types.void(size, size, states, matrix, _array(dtype, 1), matrix, types.boolean))
     binary = through_pointer(are_binary, types.boolean(states))
 
     @numba_njit
-    def binary_dot_or_blas(states, weights):
-        states, weights = np.ascontiguousarray(states), np.ascontiguousarray(weights)
-        if states.shape[1] != weights.shape[0]:
-            raise ValueError("Shapes of states and weights do not fit.")
-        if len(states) < FEW_ROWS or not binary(states):
-            return np.dot(states.astype(weights.dtype), weights)
-        out = np.empty((states.shape[0], weights.shape[1]), weights.dtype)
-        if len(states) * weights.size < WORTH_THREADS:
-            run(0, len(states), states, weights, out)
+    def binary_dot_or_blas(states, weights, bias):
+        states, weights, bias = np.ascontiguousarray(states), np.ascontiguousarray(weights), np.ascontiguousarray(bias)
+        n_in, rows = states.shape if transposed else states.shape[::-1]
+        if n_in != weights.shape[0] or len(bias) not in (0, weights.shape[1]):
+            raise ValueError("Shapes of states, weights and bias do not fit.")
+        if rows < FEW_ROWS or not binary(states):
+            numbers = states.astype(weights.dtype)
+            out = np.dot(numbers.T if transposed else numbers, weights)
+            return out + bias if len(bias) else out
+        out = np.empty((rows, weights.shape[1]), weights.dtype)
+        if rows * weights.size < WORTH_THREADS:
+            run(0, rows, states, weights, bias, out, transposed)
         else:
             with objmode():
-                dot_in_threads(states, weights, out)
+                dot_in_threads(states, weights, bias, out, transposed)
         return out
 
     return binary_dot_or_blas, VERSION + (dtype == "float32")
+
+
+@register_funcify_default_op_cache_key(StateSums)
+def _state_sums(op, node, **kwargs):
+    dtype = node.inputs[1].dtype
+    states, vector = _array("int8", 2), _array(dtype, 1)
+    run = through_pointer(state_sums, types.void(states, *[vector] * 4))
+
+    @numba_njit
+    def sums(states, weights):
+        states, weights = np.ascontiguousarray(states), np.ascontiguousarray(weights)
+        rows, units = states.shape
+        if units != len(weights):
+            raise ValueError("Shapes of states and weights do not fit.")
+        dots, row_sums = np.empty(rows, weights.dtype), np.empty(rows, weights.dtype)
+        unit_sums = np.empty(units, weights.dtype)
+        run(states, weights, dots, row_sums, unit_sums)
+        return dots, row_sums, unit_sums
+
+    return sums, VERSION + (dtype == "float32")
 
 
 @register_funcify_default_op_cache_key(RowSums)
@@ -148,14 +179,17 @@ def _row_sums(op, node, **kwargs):
 def _means(op, node, **kwargs):
     dtype = node.inputs[0].dtype
     fields, sums = _array(dtype, 2), _array(dtype, 1)
-    run = through_pointer(means_and_sums, types.void(fields, fields, sums, sums))
+    run = through_pointer(means_and_sums, types.void(fields, fields, sums, sums, sums))
+
+    inplace = op.inplace
 
     @numba_njit
     def means(fields):
         fields = np.ascontiguousarray(fields)
-        out = np.empty(fields.shape, fields.dtype)
+        out = fields if inplace else np.empty(fields.shape, fields.dtype)
         softplus_sums, mean_sums = np.empty(len(fields), fields.dtype), np.empty(len(fields), fields.dtype)
-        run(fields, out, softplus_sums, mean_sums)
-        return out, softplus_sums, mean_sums
+        unit_sums = np.empty(fields.shape[1], fields.dtype)
+        run(fields, out, softplus_sums, mean_sums, unit_sums)
+        return out, softplus_sums, mean_sums, unit_sums
 
     return means, VERSION + (dtype == "float32")

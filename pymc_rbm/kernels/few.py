@@ -6,7 +6,7 @@ import numpy as np
 
 from pymc_rbm.kernels.compiling import inlined, piece
 from pymc_rbm.kernels.elementary import bernoulli
-from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat, store, total
+from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat, store, total, transpose_square
 from pymc_rbm.kernels.uniforms import loaded, stored
 
 __all__ = ["FEW_ROWS", "draw_row", "transposed_copy"]
@@ -19,11 +19,14 @@ TOGETHER = 8
 
 @piece
 def transposed_copy(weights):
-    """The transpose, contiguous; by squares, so that what is read stays in the cache."""
+    """The transpose, contiguous, of contiguous ``weights``."""
     rows, columns = weights.shape
     out = np.empty((columns, rows), weights.dtype)
     for i0 in range(0, rows, LANES):
-        for j in range(columns):
+        whole = columns // LANES * LANES if i0 + LANES <= rows else 0
+        for j in range(0, whole, LANES):
+            transpose_square(weights, i0 * columns + j, columns, out, j * rows + i0, rows)
+        for j in range(whole, columns):
             for i in range(i0, min(i0 + LANES, rows)):
                 out[j, i] = weights[i, j]
     return out

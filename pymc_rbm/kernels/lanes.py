@@ -18,6 +18,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 __all__ = [
+    "CACHE_LINE",
     "LANES",
     "absolute",
     "address",
@@ -31,11 +32,15 @@ __all__ = [
     "number",
     "select",
     "splat",
+    "stack_room",
     "store",
     "total",
+    "transpose_square",
 ]
 
 LANES = 16
+CACHE_LINE = 64
+"""Bytes."""
 
 
 class Lanes(types.Type):
@@ -136,6 +141,38 @@ def byte_at(typingctx, words, index):
         return builder.zext(builder.load(pointer), context.get_value_type(types.intp))
 
     return types.intp(words, types.intp), codegen
+
+
+def stack_room(count):
+    """A function of an array that gives room for ``count`` numbers of its type, in the frame of its caller, a kernel.
+
+    Such room is the same from call to call, and so it is in the cache; what a heap gives may be anywhere.
+    """
+
+    @intrinsic
+    def room(typingctx, like):
+        array_type = types.Array(like.dtype, 1, "C")
+
+        def codegen(context, builder, signature, args):
+            element = context.get_value_type(like.dtype)
+            with builder.goto_entry_block():
+                memory = builder.alloca(ir.ArrayType(element, count))
+            memory.align = CACHE_LINE
+            size = context.get_abi_sizeof(element)
+            array = context.make_array(array_type)(context, builder)
+            context.populate_array(
+                array,
+                data=builder.bitcast(memory, element.as_pointer()),
+                shape=cgutils.pack_array(builder, [context.get_constant(types.intp, count)]),
+                strides=cgutils.pack_array(builder, [context.get_constant(types.intp, size)]),
+                itemsize=context.get_constant(types.intp, size),
+                meminfo=None,
+            )
+            return array._getvalue()
+
+        return array_type(like), codegen
+
+    return room
 
 
 @intrinsic
@@ -253,16 +290,52 @@ def as_number(typingctx, x):
 
 @intrinsic
 def number(typingctx, x, like):
-    """The unsigned integers of ``x`` as numbers of the type of ``like``, rounded."""
+    """The integers of ``x`` as numbers of the type of ``like``, rounded; as integers their bits count."""
     target = like if isinstance(like, Lanes) else Lanes(like)
 
     def codegen(context, builder, signature, args):
         vector = context.get_value_type(signature.return_type)
         if isinstance(signature.return_type.dtype, types.Float):
-            return builder.uitofp(args[0], vector)
+            return (builder.sitofp if x.dtype.signed else builder.uitofp)(args[0], vector)
         return builder.zext(args[0], vector)
 
     return target(x, like), codegen
+
+
+@intrinsic
+def transpose_square(typingctx, source, at, width, target, to, target_width):
+    """Write the transpose of `LANES` neighbours in `LANES` rows of ``source``, from ``at`` on, to ``target``.
+
+    Both arrays are contiguous, with rows of these widths. Squares change places across the diagonal: those of half of
+    the lanes, then those of half of these inside each.
+    """
+
+    def codegen(context, builder, signature, args):
+        source, at, width, target, to, target_width = args
+        vector = context.get_value_type(Lanes(signature.args[0].dtype))
+
+        def place(array_type, array, index, row, width):
+            offset = builder.add(index, builder.mul(width, ir.Constant(width.type, row)))
+            pointer = _pointer(context, builder, array_type, array, offset)
+            return builder.bitcast(pointer, vector.as_pointer())
+
+        align = context.get_abi_alignment(vector.element)
+        rows = [builder.load(place(signature.args[0], source, at, i, width), align=align) for i in range(LANES)]
+        for half in (8, 4, 2, 1):
+            lanes = range(LANES)
+            upper = [x if not x & half else LANES + x - half for x in lanes]
+            lower = [x + half if not x & half else LANES + x for x in lanes]
+            for i in (i for i in lanes if not i & half):
+                pair = rows[i], rows[i + half]
+                for row, order in zip((i, i + half), (upper, lower), strict=True):
+                    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), order)
+                    rows[row] = builder.shuffle_vector(*pair, mask)
+        for i, row in enumerate(rows):
+            builder.store(row, place(signature.args[3], target, to, i, target_width), align=align)
+        return context.get_dummy_value()
+
+    sizes = [types.intp] * 2
+    return types.void(source, *sizes, target, *sizes), codegen
 
 
 @intrinsic

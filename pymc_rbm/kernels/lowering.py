@@ -10,22 +10,18 @@ from importlib import import_module
 import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
-from pytensor.scalar.basic import Add, Cast, Mul
-from pytensor.scalar.math import Sigmoid, Softplus
-from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.math import Dot, Sum
-from pytensor.tensor.shape import SpecifyShape
 
 from pymc_rbm.finite_units import Spin
 from pymc_rbm.kernels.boundary import BinaryLevels, BinarySweeps, BinaryWalk
-from pymc_rbm.kernels.operations import BinaryDot, LevelsKernel, Means, RowSums, SweepKernel, WalkKernel
+from pymc_rbm.kernels.operations import LevelsKernel, Means, SweepKernel, WalkKernel
 
-__all__: list[str] = []
+__all__ = ["FLOATS", "TAGS", "have_kernel"]
 
 FLOATS = "float32", "float64"
+TAGS = "numba", "rbm_kernels"
 
 
-def _have_kernel(*numbers):
+def have_kernel(*numbers):
     """Whether these are of one floating type that kernels have. Numba is loaded where it is used: here."""
     import_module("pymc_rbm.kernels.dispatch")
     return numbers[0].dtype in FLOATS and len({x.dtype for x in numbers}) == 1
@@ -38,7 +34,7 @@ def use_sweep_kernel(fgraph, node):
     given = form.by_name(node.inputs)
     b, c, weights = given["parameters"]
     known = [x for x in given["state"] if x is not None]
-    if not _have_kernel(weights, b, c) or not known or len({x.ndim for x in known}) > 1:
+    if not have_kernel(weights, b, c) or not known or len({x.ndim for x in known}) > 1:
         return None
     batch = known[0].shape[:-1]
     states, held = [], []
@@ -78,7 +74,7 @@ def _spins(template):
 def use_walk_kernel(fgraph, node):
     """`WalkKernel` where temperatures and parameters are of one floating type; otherwise the node will be expanded."""
     rng, betas, v, base_b, base_c, b, c, weights = node.inputs
-    if not _have_kernel(betas, base_b, base_c, b, c, weights):
+    if not have_kernel(betas, base_b, base_c, b, c, weights):
         return None
     kernel = WalkKernel(_spins(node.op.template), node.op.reverse)
     increments, new, next_rng = kernel(rng, betas, v, weights, b, c, base_b, base_c, return_list=True)
@@ -92,7 +88,7 @@ def use_walk_kernel(fgraph, node):
 def use_levels_kernel(fgraph, node):
     """`LevelsKernel`, all temperatures' rows one below the other, where all is of one floating type."""
     rng, *betas, v, base_b, base_c, b, c, weights = node.inputs
-    if not _have_kernel(*betas, base_b, base_c, b, c, weights):
+    if not have_kernel(*betas, base_b, base_c, b, c, weights):
         return None
     by_row = [pt.repeat(x, v.shape[1]) for x in betas]
     *found, next_rng = LevelsKernel(_spins(node.op.template))(
@@ -107,9 +103,9 @@ def use_levels_kernel(fgraph, node):
     return [*shaped, next_rng]
 
 
-@node_rewriter([SweepKernel, WalkKernel, LevelsKernel], inplace=True)
-def advance_generator_in_place(fgraph, node):
-    """The generator of a kernel as one that it may destroy."""
+@node_rewriter([SweepKernel, WalkKernel, LevelsKernel, Means], inplace=True)
+def work_in_place(fgraph, node):
+    """The generator of a kernel as one that it may destroy, or the fields."""
     if node.op.inplace:
         return None
     outputs = type(node.op)(**(node.op._props_dict() | {"inplace": True})).make_node(*node.inputs).outputs
@@ -117,79 +113,9 @@ def advance_generator_in_place(fgraph, node):
     return outputs
 
 
-def _int8_matrix(x):
-    """What a matrix of numbers is cast from, if that is int8; transposed as the matrix is. Otherwise None."""
-    node = x.owner
-    if node is None:
-        return None
-    if isinstance(node.op, DimShuffle) and node.op.new_order == (1, 0):
-        inner = _int8_matrix(node.inputs[0])
-        return None if inner is None else inner.T
-    is_cast = isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Cast)
-    return node.inputs[0] if is_cast and node.inputs[0].dtype == "int8" else None
-
-
-@node_rewriter([Dot])
-def use_binary_dot(fgraph, node):
-    """`BinaryDot` for the product of a matrix of int8, seen as numbers, and a matrix of weights."""
-    x, weights = node.inputs
-    if x.ndim != 2 or weights.ndim != 2 or not _have_kernel(x, weights):
-        return None
-    states = _int8_matrix(x)
-    if states is None:
-        return None
-    out = BinaryDot()(states, weights)
-    copy_stack_trace(node.outputs, out)
-    return [pt.specify_shape(out, node.outputs[0].type.shape)]
-
-
-def _is_field(x):
-    """Whether ``x`` is a `BinaryDot`, perhaps with something added."""
-    node = x.owner
-    if node is None:
-        return False
-    if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Add | Mul):
-        return any(map(_is_field, node.inputs))
-    return isinstance(node.op, BinaryDot) or (isinstance(node.op, SpecifyShape) and _is_field(node.inputs[0]))
-
-
-@node_rewriter([Sum])
-def use_row_sums(fgraph, node):
-    """`RowSums` for sums of softplus or sigmoid over the units of fields that come from binary states."""
-    inner = node.inputs[0].owner
-    if node.op.axis != (1,) or inner is None or not isinstance(inner.op, Elemwise) or node.inputs[0].ndim != 2:
-        return None
-    name = {Softplus: "softplus", Sigmoid: "sigmoid"}.get(type(inner.op.scalar_op))
-    if name is None or inner.inputs[0].dtype not in FLOATS or not _is_field(inner.inputs[0]):
-        return None
-    out = RowSums(name)(inner.inputs[0])
-    copy_stack_trace(node.outputs, out)
-    return [out] if out.dtype == node.outputs[0].dtype else None
-
-
-@node_rewriter([Elemwise])
-def use_means(fgraph, node):
-    """`Means` for the sigmoid of fields that come from binary states, and for the `RowSums` of the same fields."""
-    fields = node.inputs[0]
-    if not isinstance(node.op.scalar_op, Sigmoid) or fields.ndim != 2 or not _is_field(fields):
-        return None
-    means, softplus_sums, sigmoid_sums = Means()(fields)
-    found = {node.outputs[0]: means}
-    for client, _ in fgraph.clients[fields]:
-        if isinstance(client.op, RowSums):
-            found[client.outputs[0]] = {"softplus": softplus_sums, "sigmoid": sigmoid_sums}[client.op.function]
-    copy_stack_trace(node.outputs, list(found.values()))
-    return found
-
-
-TAGS = "numba", "rbm_kernels"
 # Before such nodes are expanded.
 nodes = dfs_rewriter(use_sweep_kernel, use_walk_kernel, use_levels_kernel)
 optdb.register("rbm_sweep_kernel", nodes, *TAGS, position=-0.02)
 # Where PyTensor does the same for random variables.
-in_place = dfs_rewriter(advance_generator_in_place, ignore_newtrees=True)
-optdb.register("rbm_sweep_kernel_inplace", in_place, *TAGS, "inplace", position=50.9)
-# After the stable forms are found, before products become those of BLAS.
-optdb.register("rbm_binary_dot", dfs_rewriter(use_binary_dot), *TAGS, position=1.55)
-optdb.register("rbm_row_sums", dfs_rewriter(use_row_sums), *TAGS, position=1.56)
-optdb.register("rbm_means", dfs_rewriter(use_means), *TAGS, position=1.57)
+in_place = dfs_rewriter(work_in_place, ignore_newtrees=True)
+optdb.register("rbm_kernels_inplace", in_place, *TAGS, "inplace", position=50.9)

@@ -11,7 +11,7 @@ from pytensor.graph.op import Op
 from pytensor.tensor.random.utils import custom_rng_deepcopy
 from pytensor.tensor.type import TensorType
 
-__all__ = ["BinaryDot", "LevelsKernel", "Means", "RowSums", "SweepKernel", "WalkKernel"]
+__all__ = ["BinaryDot", "LevelsKernel", "Means", "RowSums", "StateSums", "SweepKernel", "WalkKernel"]
 
 Pair = tuple[bool, ...]
 
@@ -157,23 +157,54 @@ class LevelsKernel(KernelOp):
 
 
 class BinaryDot(KernelOp):
-    """``states @ weights`` for an int8 matrix, by table where all states turn out to be 0 or 1."""
+    """``bias + states @ weights`` for an int8 matrix, by table where all states turn out to be 0 or 1.
+
+    ``transposed`` takes ``states.T``. A bias of no entries is none.
+    """
+
+    __props__ = ("transposed",)
+
+    def __init__(self, transposed: bool):
+        self.transposed = transposed
+
+    def make_node(self, states, weights, bias=None):
+        """Return the node; ``weights`` are a matrix of float32 or float64, ``bias`` is a vector of their type."""
+        bias = pt.as_tensor(np.zeros(0, weights.dtype) if bias is None else bias)
+        shape = (states.type.shape[self.transposed], weights.type.shape[1])
+        return Apply(self, [states, weights, bias], [TensorType(weights.dtype, shape)()])
+
+    def infer_shape(self, node, shapes):
+        """Rows of the one, columns of the other."""
+        return [(shapes[0][self.transposed], shapes[1][1])]
+
+    def perform(self, node, inputs, output_storage):
+        """Without a table."""
+        states, weights, bias = inputs
+        product = (states.T if self.transposed else states).astype(weights.dtype) @ weights
+        output_storage[0][0] = product + bias if len(bias) else product
+
+
+class StateSums(KernelOp):
+    """``states @ weights`` for an int8 matrix and a vector, and the sums of the states over units and over rows."""
 
     __props__ = ()
 
     def make_node(self, states, weights):
-        """Return the node; ``weights`` are a matrix of float32 or float64."""
-        shape = (states.type.shape[0], weights.type.shape[1])
-        return Apply(self, [states, weights], [TensorType(weights.dtype, shape)()])
+        """Return the node; ``weights`` are a vector of float32 or float64, and so are the outputs."""
+        shapes = (states.type.shape[axis : axis + 1] for axis in (0, 0, 1))
+        return Apply(self, [states, weights], [TensorType(weights.dtype, shape)() for shape in shapes])
 
     def infer_shape(self, node, shapes):
-        """Rows of the one, columns of the other."""
-        return [(shapes[0][0], shapes[1][1])]
+        """A number a row, twice, and one a unit."""
+        [(rows, units), _] = shapes
+        return [(rows,), (rows,), (units,)]
 
     def perform(self, node, inputs, output_storage):
-        """Without a table."""
+        """In NumPy."""
         states, weights = inputs
-        output_storage[0][0] = states.astype(weights.dtype) @ weights
+        values = states.astype(weights.dtype) @ weights, states.sum(1), states.sum(0)
+        for storage, value in zip(output_storage, values, strict=True):
+            storage[0] = value.astype(weights.dtype)
 
 
 class RowSums(KernelOp):
@@ -200,21 +231,34 @@ class RowSums(KernelOp):
 
 
 class Means(KernelOp):
-    """Sigmoid of a matrix of fields, and what `RowSums` has for "softplus" and "sigmoid" of it, in one pass."""
+    """Sigmoid of a matrix of fields, what `RowSums` has for "softplus" and "sigmoid" of it, and its sum over rows.
 
-    __props__ = ()
+    Parameters
+    ----------
+    inplace : bool
+        Whether the means take the place of the fields.
+    """
+
+    __props__ = ("inplace",)
+
+    def __init__(self, inplace: bool = False):
+        self.inplace = inplace
+        if inplace:
+            self.destroy_map = {0: [0]}
 
     def make_node(self, x):
         """Return the node."""
-        return Apply(self, [x], [x.type(), *(TensorType(x.dtype, (x.type.shape[0],))() for _ in range(2))])
+        sums = (TensorType(x.dtype, (x.type.shape[axis],))() for axis in (0, 0, 1))
+        return Apply(self, [x], [x.type(), *sums])
 
     def infer_shape(self, node, shapes):
-        """A number for each, and one a row."""
-        return [shapes[0], (shapes[0][0],), (shapes[0][0],)]
+        """A number for each, one a row, twice, and one a unit."""
+        [(rows, units)] = shapes
+        return [(rows, units), (rows,), (rows,), (units,)]
 
     def perform(self, node, inputs, output_storage):
         """In NumPy."""
         [x] = inputs
         means, softplus = np.exp(-np.logaddexp(0, -x)), np.logaddexp(0, x)
-        for storage, value in zip(output_storage, (means, softplus.sum(1), means.sum(1)), strict=True):
+        for storage, value in zip(output_storage, (means, softplus.sum(1), means.sum(1), means.sum(0)), strict=True):
             storage[0] = value.astype(x.dtype)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from pymc_rbm.kernels.compiling import inlined, piece
-from pymc_rbm.kernels.lanes import LANES, bits, from_bits, load, splat, store
+from pymc_rbm.kernels.lanes import LANES, bits, from_bits, load, number, splat, store
 
-__all__ = ["BLOCK", "GROUPS", "WORDS", "blocks_of", "gathered", "packed", "spread", "unpack"]
+__all__ = ["BLOCK", "GROUPS", "WORDS", "blocks_of", "gathered", "packed", "packed_columns", "spread", "unpack"]
 
 BLOCK = 64
 """Units of a block."""
@@ -60,6 +60,31 @@ def packed(states, begin, end):
                 for k in range(units - i):
                     mask |= np.uint32(states[begin + r, i + k] == 1) << np.uint32(k)
             codes[(i // BLOCK * rows + r) * WORDS + i // 32 % WORDS] = spread(mask)
+    return codes
+
+
+@piece
+def packed_columns(states, begin, end):
+    """Codes of the columns from ``begin`` to ``end`` of ``states`` (units, rows), contiguous, 0 and 1."""
+    units, width = states.shape
+    rows = end - begin
+    codes, masks = np.zeros(blocks_of(units) * rows * WORDS, np.uint64), np.empty(LANES, np.uint32)
+    whole = rows // LANES * LANES
+    for i0 in range(0, units, 32):
+        i1, first = min(i0 + 32, units), i0 // BLOCK * rows * WORDS + i0 // 32 % WORDS
+        for r in range(0, whole, LANES):
+            mask = splat(np.uint32(0))
+            for i in range(i0, i1):
+                on = number(load(states, i * width + begin + r), np.uint32(0))
+                mask = mask | (on << splat(np.uint32(i - i0)))
+            store(masks, 0, mask)
+            for k in range(LANES):
+                codes[first + (r + k) * WORDS] = spread(masks[k])
+        for r in range(whole, rows):
+            bits_of_row = np.uint32(0)
+            for i in range(i0, i1):
+                bits_of_row |= np.uint32(states[i, begin + r]) << np.uint32(i - i0)
+            codes[first + r * WORDS] = spread(bits_of_row)
     return codes
 
 

@@ -10,14 +10,24 @@ from __future__ import annotations
 import numpy as np
 
 from pymc_rbm.kernels.compiling import inlined, piece
-from pymc_rbm.kernels.lanes import LANES, address, byte_at, load, store
+from pymc_rbm.kernels.lanes import CACHE_LINE, LANES, address, byte_at, load, stack_room, store, transpose_square
 from pymc_rbm.kernels.packing import BLOCK, GROUPS, blocks_of
 
-__all__ = ["TILE", "accumulate", "aligned", "tiles", "tiles_of"]
+__all__ = [
+    "TILE",
+    "accumulate",
+    "add_block",
+    "aligned",
+    "copy_tile",
+    "table_room",
+    "tile_room",
+    "tiles",
+    "tiles_of",
+]
 
 TILE = 2 * LANES
 """Outputs of a tile."""
-CACHE_LINE = 64
+table_room, tile_room = stack_room(GROUPS * 16 * TILE), stack_room(BLOCK * TILE)
 
 
 @piece
@@ -34,35 +44,67 @@ def tiles_of(units):
     return (units + TILE - 1) // TILE
 
 
+@inlined
+def copy_tile(weights, block, tile, out, start):
+    """Write a tile of contiguous weights (inputs, outputs) to ``out``, from ``start`` on.
+
+    Its shape is (BLOCK, TILE), with zeros where there are no weights.
+    """
+    n_in, n_out = weights.shape
+    i0, j0 = block * BLOCK, tile * TILE
+    rows, columns = min(BLOCK, n_in - i0), min(TILE, n_out - j0)
+    if columns == TILE:
+        for i in range(rows):
+            index, to = (i0 + i) * n_out + j0, start + i * TILE
+            store(out, to, load(weights, index))
+            store(out, to + LANES, load(weights, index + LANES))
+    else:
+        for i in range(rows):
+            for j in range(TILE):
+                out[start + i * TILE + j] = weights[i0 + i, j0 + j] if j < columns else 0
+    for k in range(rows * TILE, BLOCK * TILE):
+        out[start + k] = 0
+
+
+@inlined
+def _copy_transposed_tile(weights, block, tile, out, start):
+    """The same of the transpose of weights (outputs, inputs)."""
+    n_out, n_in = weights.shape
+    i0, j0 = block * BLOCK, tile * TILE
+    rows, columns = min(BLOCK, n_in - i0), min(TILE, n_out - j0)
+    if rows < BLOCK or columns < TILE:
+        for k in range(BLOCK * TILE):
+            out[start + k] = 0
+    for j in range(0, columns, LANES):
+        for i in range(0, rows, LANES):
+            if i + LANES <= rows and j + LANES <= columns:
+                transpose_square(weights, (j0 + j) * n_in + i0 + i, n_in, out, start + i * TILE + j, TILE)
+            else:
+                for k in range(j, min(j + LANES, columns)):
+                    for m in range(i, min(i + LANES, rows)):
+                        out[start + m * TILE + k] = weights[j0 + k, i0 + m]
+
+
 @piece
 def tiles(weights, transposed):
-    """Weights (inputs, outputs), or the transpose of (outputs, inputs), as tiles (blocks, tiles, BLOCK, TILE)."""
+    """All tiles, for use more than once: shape (blocks, tiles, BLOCK, TILE), flattened."""
     n_in, n_out = weights.shape if not transposed else weights.shape[::-1]
     blocks, across = blocks_of(n_in), tiles_of(n_out)
     out = aligned(blocks * across * BLOCK * TILE, weights)
     for block in range(blocks):
         for tile in range(across):
             start = (block * across + tile) * BLOCK * TILE
-            i0, j0 = block * BLOCK, tile * TILE
-            rows, columns = min(BLOCK, n_in - i0), min(TILE, n_out - j0)
-            if rows < BLOCK or columns < TILE:
-                for k in range(BLOCK * TILE):
-                    out[start + k] = 0
             if transposed:
-                for j in range(columns):
-                    for i in range(rows):
-                        out[start + i * TILE + j] = weights[j0 + j, i0 + i]
+                _copy_transposed_tile(weights, block, tile, out, start)
             else:
-                for i in range(rows):
-                    for j in range(columns):
-                        out[start + i * TILE + j] = weights[i0 + i, j0 + j]
+                copy_tile(weights, block, tile, out, start)
     return out
 
 
 @inlined
-def _entries(table, weights, start, half):
+def _entries(table, weights, start, half, groups):
     """Fill one half of the lanes of the sixteen entries of every group of four inputs."""
-    for g in range(GROUPS):
+    for g in range(groups):
         w = start + g * 4 * TILE + half
         t = g * 16 * TILE + half
         w0, w1 = load(weights, w), load(weights, w + TILE)
@@ -78,28 +120,33 @@ def _entries(table, weights, start, half):
 def accumulate(fields, codes, rows, weights, n_in, across, tile, table):
     """Write ``Σ_i x_i W_ij`` for one tile of outputs to ``fields`` (rows, TILE).
 
-    ``codes`` are those of ``rows`` rows, ``weights`` come from `tiles`, with ``across`` tiles; ``table`` is room for
-    ``GROUPS * 16 * TILE`` numbers.
+    ``codes`` are those of ``rows`` rows, ``weights`` come from `tiles`, with ``across`` tiles; ``table`` is a
+    `table_room`.
     """
-    for k in range(rows * TILE):
-        fields[k] = 0
     for block in range(blocks_of(n_in)):
-        start = (block * across + tile) * BLOCK * TILE
-        _entries(table, weights, start, 0)
-        _entries(table, weights, start, LANES)
-        groups = min(GROUPS, (n_in - block * BLOCK + 3) // 4)
-        if groups == GROUPS:
-            for r in range(rows):
-                _add(fields, r * TILE, codes, (block * rows + r) * GROUPS, table, GROUPS)
-        else:
-            for r in range(rows):
-                _add(fields, r * TILE, codes, (block * rows + r) * GROUPS, table, groups)
+        add_block(fields, codes, rows, weights, (block * across + tile) * BLOCK * TILE, block, n_in, table)
+
+
+@piece
+def add_block(fields, codes, rows, weights, start, block, n_in, table):
+    """Add the inputs of one block to ``fields``; the first block begins anew. The tile begins at ``start``."""
+    groups = min(GROUPS, (n_in - block * BLOCK + 3) // 4)
+    _entries(table, weights, start, 0, groups)
+    _entries(table, weights, start, LANES, groups)
+    if groups == GROUPS:
+        for r in range(rows):
+            _add(fields, r * TILE, codes, (block * rows + r) * GROUPS, table, GROUPS, block > 0)
+    else:
+        for r in range(rows):
+            _add(fields, r * TILE, codes, (block * rows + r) * GROUPS, table, groups, block > 0)
 
 
 @inlined
-def _add(fields, field, codes, code, table, groups):
-    """Add the entries that a row's codes select."""
-    low, high = load(fields, field), load(fields, field + LANES)
+def _add(fields, field, codes, code, table, groups, more):
+    """Add the entries that a row's codes select to its fields, if there are some already."""
+    low, high = load(table, 0), load(table, 0)  # no unit of four: 0
+    if more:
+        low, high = load(fields, field), load(fields, field + LANES)
     for g in range(groups):
         entry = (g * 16 + byte_at(codes, code + g)) * TILE
         low, high = low + load(table, entry), high + load(table, entry + LANES)

@@ -6,14 +6,16 @@ import numpy as np
 
 from pymc_rbm.kernels.compiling import inlined, kernel
 from pymc_rbm.kernels.elementary import filled, logarithm, sigmoid, softplus_parts
-from pymc_rbm.kernels.lanes import LANES, load, splat, store, total
-from pymc_rbm.kernels.packing import GROUPS, packed
-from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
+from pymc_rbm.kernels.lanes import LANES, load, muladd, number, splat, store, total
+from pymc_rbm.kernels.packing import blocks_of, packed, packed_columns
+from pymc_rbm.kernels.product import TILE, add_block, aligned, copy_tile, table_room, tile_room, tiles_of
 
-__all__ = ["are_binary", "binary_dot", "means_and_sums", "sum_sigmoid", "sum_softplus"]
+__all__ = ["are_binary", "binary_dot", "means_and_sums", "state_sums", "sum_sigmoid", "sum_softplus"]
 
 ROWS = 1024
 """Rows that share a table."""
+TOGETHER = 64
+"""Rows whose sum is taken in the type of the numbers, before it is added in float64."""
 FACTORS = 64
 """Numbers between 1 and 2 whose product float32 holds, with room to spare."""
 
@@ -28,24 +30,58 @@ def are_binary(states):
 
 
 @kernel
-def binary_dot(start, stop, states, weights, out):
-    """Write ``states @ weights`` to ``out`` in the rows from ``start`` to ``stop``; all contiguous.
+def binary_dot(start, stop, states, weights, bias, out, transposed):
+    """Write ``bias + states @ weights``, or ``states.T @ weights``, to the rows of ``out`` from ``start`` to ``stop``.
 
-    The states are int8, 0 and 1, shape (rows, inputs).
+    All are contiguous. The states are int8, 0 and 1; without a bias its length is 0.
     """
     n_in, n_out = weights.shape
-    up, across = tiles(weights, False), tiles_of(n_out)
-    table = aligned(GROUPS * 16 * TILE, weights)
+    across, table, weights_of_tile = tiles_of(n_out), table_room(weights), tile_room(weights)
+    offset = np.zeros(across * TILE, weights.dtype)
+    for j in range(len(bias)):
+        offset[j] = bias[j]
     fields = aligned(min(ROWS, stop - start) * TILE, weights)
     for begin in range(start, stop, ROWS):
         rows = min(ROWS, stop - begin)
-        codes = packed(states, begin, begin + rows)
+        codes = packed_columns(states, begin, begin + rows) if transposed else packed(states, begin, begin + rows)
         for tile in range(across):
-            accumulate(fields, codes, rows, up, n_in, across, tile, table)
+            for block in range(blocks_of(n_in)):
+                copy_tile(weights, block, tile, weights_of_tile, 0)
+                add_block(fields, codes, rows, weights_of_tile, 0, block, n_in, table)
             j0 = tile * TILE
+            low, high = load(offset, j0), load(offset, j0 + LANES)
             for r in range(rows):
-                for j in range(min(TILE, n_out - j0)):
-                    out[begin + r, j0 + j] = fields[r * TILE + j]
+                field, to = r * TILE, (begin + r) * n_out + j0
+                if j0 + TILE <= n_out:
+                    store(out, to, load(fields, field) + low)
+                    store(out, to + LANES, load(fields, field + LANES) + high)
+                else:
+                    for j in range(n_out - j0):
+                        out[begin + r, j0 + j] = fields[field + j] + offset[j0 + j]
+
+
+@kernel
+def state_sums(states, weights, dots, row_sums, unit_sums):
+    """Write ``states @ weights`` of a vector, and the sums of the states over units and over rows; all contiguous.
+
+    The states are int8. Sums of up to 2²⁴ (float64: 2⁵³) states of a size of at most one are exact.
+    """
+    rows, units = states.shape
+    end = units // LANES * LANES
+    zero = splat(weights.dtype.type(0))
+    for j in range(units):
+        unit_sums[j] = 0
+    for r in range(rows):
+        products, states_of_row = zero, zero
+        for j in range(0, end, LANES):
+            x = number(load(states, r * units + j), zero)
+            products, states_of_row = muladd(x, load(weights, j), products), states_of_row + x
+            store(unit_sums, j, load(unit_sums, j) + x)
+        dots[r], row_sums[r] = total(products), total(states_of_row)
+        for j in range(end, units):
+            dots[r] += weights[j] * states[r, j]
+            row_sums[r] += states[r, j]
+            unit_sums[j] += states[r, j]
 
 
 @inlined
@@ -71,28 +107,42 @@ def _settled(sums):
 
 
 @kernel
-def means_and_sums(fields, means, softplus_sums, mean_sums):
-    """Write ``1 / (1 + exp(-field))`` to ``means``, and what `sum_softplus` and `sum_sigmoid` write; all contiguous."""
+def means_and_sums(fields, means, softplus_sums, mean_sums, unit_sums):
+    """Write ``1 / (1 + exp(-field))`` to ``means``, what `sum_softplus` and `sum_sigmoid` write, and sums over rows.
+
+    All are contiguous; ``means`` may be the ``fields``.
+    """
     rows, units = fields.shape
     end = units // LANES * LANES
     rest, none = np.empty(LANES, fields.dtype), np.full(LANES, -np.inf, fields.dtype)
+    some, totals = np.zeros(end + LANES, fields.dtype), np.zeros(end + LANES)
     for r in range(rows):
-        store(rest, 0, load(none, 0))
-        for j in range(end, units):
-            rest[j - end] = fields[r, j]
-        z = load(rest, 0)
-        sums = _settled(_added(_none(fields), z))
-        store(rest, 0, sigmoid(z))
-        for j in range(end, units):
-            means[r, j] = rest[j - end]
+        sums = _none(fields)
+        if end < units:
+            store(rest, 0, load(none, 0))
+            for j in range(end, units):
+                rest[j - end] = fields[r, j]
+            z = load(rest, 0)
+            sums = _settled(_added(sums, z))
+            store(rest, 0, sigmoid(z))
+            store(some, end, load(some, end) + sigmoid(z))
+            for j in range(end, units):
+                means[r, j] = rest[j - end]
         for j in range(0, end, LANES):
             z = load(fields, r * units + j)
             store(means, r * units + j, sigmoid(z))
+            store(some, j, load(some, j) + sigmoid(z))
             sums = _added(sums, z)
             if j // LANES % FACTORS == FACTORS - 1:
                 sums = _settled(sums)
         tops, _, means_of_row = _settled(sums)
         softplus_sums[r], mean_sums[r] = total(tops), total(means_of_row)
+        if r % TOGETHER == TOGETHER - 1 or r == rows - 1:
+            for j in range(len(totals)):
+                totals[j] += some[j]
+                some[j] = 0
+    for j in range(units):
+        unit_sums[j] = totals[j]
 
 
 @kernel

@@ -13,8 +13,8 @@ from pymc_rbm.kernels.compiling import kernel, piece
 from pymc_rbm.kernels.elementary import bernoulli
 from pymc_rbm.kernels.few import FEW_ROWS, draw_row, transposed_copy
 from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat
-from pymc_rbm.kernels.packing import BLOCK, GROUPS, WORDS, packed, spread, unpack
-from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
+from pymc_rbm.kernels.packing import BLOCK, WORDS, blocks_of, packed, spread, unpack
+from pymc_rbm.kernels.product import TILE, accumulate, aligned, table_room, tiles, tiles_of
 from pymc_rbm.kernels.uniforms import loaded, stored
 
 __all__ = ["GROUP", "affine", "draw_layer", "group_of", "sweep_few", "sweep_many"]
@@ -117,12 +117,14 @@ def sweep_many(state, begin, end, n, visible, hidden, trace, weights, b, c, held
     up, down = tiles(weights, False), tiles(weights, True)
     c_offset, up_factor = affine(c, weights, False, spins[0], spins[1])
     b_offset, down_factor = affine(b, weights, True, spins[1], spins[0])
-    table = aligned(GROUPS * 16 * TILE, weights)
+    table = table_room(weights)
     fields = aligned(min(ROWS, end - begin) * TILE, weights)
     for first in range(begin, end, ROWS):
         last = min(first + ROWS, end)
         rows = last - first
-        v, h = packed(visible, first, last), packed(hidden, first, last)
+        v = packed(visible, first, last)
+        kept = clamped[1] or len(held_hidden) > 0  # otherwise the hidden units are drawn before they are read
+        h = packed(hidden, first, last) if kept else np.empty(blocks_of(n_hidden) * rows * WORDS, np.uint64)
         held_v = packed(held_visible, min(first, len(held_visible)), min(last, len(held_visible)))
         held_h = packed(held_hidden, min(first, len(held_hidden)), min(last, len(held_hidden)))
         for draw in range(len(trace)):

@@ -38,9 +38,11 @@ def sweep_in_threads(state: np.ndarray, n: int, visible: np.ndarray, *arguments:
     in_threads(lambda begin, end: sweep(state, begin, end, n, visible, *arguments), rows, group_of(rows))
 
 
-def dot_in_threads(states: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+def dot_in_threads(
+    states: np.ndarray, weights: np.ndarray, bias: np.ndarray, out: np.ndarray, transposed: bool
+) -> None:
     """`rows.binary_dot` of all rows."""
-    in_threads(lambda begin, end: binary_dot(begin, end, states, weights, out), len(states))
+    in_threads(lambda begin, end: binary_dot(begin, end, states, weights, bias, out, transposed), len(out))
 
 
 def in_threads(work: Callable[[int, int], None], rows: int, group: int = 1) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from pymc_rbm.kernels.compiling import kernel, piece
 from pymc_rbm.kernels.elementary import bernoulli, softplus_step
 from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat, total
-from pymc_rbm.kernels.packing import BLOCK, GROUPS, WORDS, blocks_of, packed, spread, unpack
-from pymc_rbm.kernels.product import TILE, accumulate, aligned, tiles, tiles_of
+from pymc_rbm.kernels.packing import BLOCK, WORDS, blocks_of, packed, spread, unpack
+from pymc_rbm.kernels.product import TILE, accumulate, aligned, table_room, tiles, tiles_of
 from pymc_rbm.kernels.uniforms import loaded, stored
 
 __all__ = ["ROWS", "sweep_levels", "walk_rows"]
@@ -99,12 +99,6 @@ def prepared(weights, b, c, base_b, base_c, spins):
 
 
 @piece
-def room(rows, weights):
-    """Room for a table and for the fields of a tile."""
-    return aligned(GROUPS * 16 * TILE, weights), aligned(min(ROWS, rows) * TILE, weights)
-
-
-@piece
 def finish(gains, fields, n_hidden, constant, here, there, out):
     """Write ``F(here) - F(there)``: the gains of `layer`, and the linear part that the last tile of fields holds."""
     for r in range(len(gains)):
@@ -132,7 +126,7 @@ def walk_rows(state, betas, visible, increments, weights, b, c, base_b, base_c, 
     """
     n_visible, n_hidden = weights.shape
     up, up_line, down, down_line, constant = prepared(weights, b, c, base_b, base_c, spins)
-    table, fields = room(len(visible), weights)
+    table, fields = table_room(weights), aligned(min(ROWS, len(visible)) * TILE, weights)
     no_gains = np.empty(0, np.float64)
     for begin in range(0, len(visible), ROWS):
         end = min(begin + ROWS, len(visible))
@@ -168,7 +162,7 @@ def sweep_levels(state, below, own, above, visible, down_steps, up_steps, weight
     """
     n_visible, n_hidden = weights.shape
     up, up_line, down, down_line, constant = prepared(weights, b, c, base_b, base_c, spins)
-    table, fields = room(len(visible), weights)
+    table, fields = table_room(weights), aligned(min(ROWS, len(visible)) * TILE, weights)
     no_gains = np.empty(0, np.float64)
     for begin in range(0, len(visible), ROWS):
         end = min(begin + ROWS, len(visible))

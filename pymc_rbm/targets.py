@@ -1,0 +1,57 @@
+"""What stands for a machine: models, variables and results; and what they call its units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Any
+
+from pymc_rbm.machine import Machine
+
+__all__ = ["Labels", "check_alone", "labels_of", "machine_of"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The name of a machine's visible units, the dims of both sides, and coords of these where there are any."""
+
+    name: str = "v"
+    visible: str = ""
+    hidden: str = ""
+    coords: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def dims(self) -> tuple[str, str]:
+        """The dims of both sides, made of the name where none were given."""
+        return self.visible or f"{self.name}_unit", self.hidden or f"{self.name}_hidden_unit"
+
+
+@singledispatch
+def machine_of(target: Any, learned: Any = None) -> Machine:
+    """Return the machine, with numbers for parameters, that ``target`` stands for.
+
+    Parameters
+    ----------
+    target : Machine, RBM variable or PyMC model
+        A model must contain exactly one machine. Whatever else the package can resolve registers here.
+    learned : DataTree, optional
+        What `fit` returned; needed where the parameters of ``target`` are random variables.
+    """
+    raise TypeError(f"Expected a Machine, an RBM variable or a PyMC model with one, got {type(target).__name__}.")
+
+
+@machine_of.register
+def _(target: Machine, learned: Any = None) -> Machine:
+    return target
+
+
+@singledispatch
+def check_alone(target: Any, what: str) -> None:
+    """Refuse a PyMC model in which more depends on free units than hidden ones: ``what`` would not account for it."""
+
+
+@singledispatch
+def labels_of(target: Any, learned: Any = None) -> Labels:
+    """Return what ``target`` calls the units of its machine. Arguments as in `machine_of`, which has been asked."""
+    return Labels()
