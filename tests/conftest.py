@@ -8,9 +8,33 @@ import matplotlib
 import pytensor
 import pytest
 
+from pymc_rbm.modes import INTERPRETED
+
 matplotlib.use("Agg")
 # Loops of quick modes go without a compiler: where its cache is empty it would take most of their time.
 COMPILER, pytensor.config.cxx = pytensor.config.cxx, ""
+DEFAULT = pytensor.config.mode
+
+
+# Numba takes seconds to compile a graph that a test evaluates a few times: most of the time of all tests together. A
+# graph means the same on every back end, so tests of what graphs mean (against enumerations, mostly) are `interpreted`.
+# On numba, which users have, stay the tests of the kernels, those that evaluate often, at least one of each feature
+# (`compiled` where its module is interpreted), and all that are `slow`.
+@pytest.fixture(autouse=True, scope="module")
+def back_end_of_module(request):
+    """In force before any other fixture that tests of a module share."""
+    interpreted = request.node.get_closest_marker("interpreted")
+    with pytensor.config.change_flags(mode=INTERPRETED if interpreted else DEFAULT):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def back_end(request, back_end_of_module):
+    """In force in a single test."""
+    of_test = {mark.name for mark in request.node.iter_markers()}
+    interpreted = "interpreted" in of_test and not of_test & {"compiled", "slow"}
+    with pytensor.config.change_flags(mode=INTERPRETED if interpreted else DEFAULT):
+        yield
 
 
 @pytest.fixture(scope="session")

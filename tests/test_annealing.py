@@ -78,6 +78,7 @@ def within(samples, expected, sigmas=4):
 # ------------------------------------------------------------------------------------------------------ paths
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("machine", [pmr.restricted(*SMALL), triangle()], ids=["restricted", "three blocks"])
 def test_marginal_energy_sums_the_first_block_out(machine):
     first = machine.blocks()[0]
@@ -132,6 +133,7 @@ def test_the_reverse_kernel_reverses():
     assert largest_score(False) > 10  # broken on purpose: the blocks are not undone backwards
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("machine", [pmr.restricted(*SMALL), triangle()], ids=["restricted", "three blocks"])
 def test_reverse_is_unbiased_for_one_over_z(machine):
     path = Path(machine, tuple(np.zeros(len(layer.bias)) for layer in machine.layers))
@@ -144,6 +146,7 @@ def test_reverse_is_unbiased_for_one_over_z(machine):
     assert not within(np.exp(path.log_z_base - run.increments - log_z), 1)  # broken on purpose: upside down
 
 
+@pytest.mark.interpreted
 def test_reverse_gives_the_probability_that_annealing_ends_there():
     """u(v) has mean p_ann(v) (Burda, Grosse & Salakhutdinov 2015), which forward annealing shows as frequencies."""
     parameters = ref.machine(3, 2, scale=1.5, seed=4)
@@ -530,6 +533,7 @@ def test_the_result_prints_draws_and_becomes_a_datatree(tmp_path):
 # ---------------------------------------------------------------------------------------------- likelihoods
 
 
+@pytest.mark.interpreted
 def test_log_likelihood_of_rows_carries_the_error_of_log_z():
     parameters = ref.machine(5, 4, seed=6)
     machine, rows = pmr.restricted(*parameters), np.array(ref.states(5))
@@ -581,6 +585,7 @@ def test_a_posterior_over_weights_feeds_loo_and_compare():
         pmr.log_likelihood(pmr.restricted(*SMALL), idata, rows)
 
 
+@pytest.mark.interpreted
 def test_pseudo_log_likelihood():
     parameters = ref.machine(5, 3, scale=1.3, seed=7)
     machine, log_p = pmr.restricted(*parameters), ref.log_p(*parameters)

@@ -9,6 +9,8 @@ from test_pairs import PAIRS, UNITS
 import pymc_rbm as pmr
 from pymc_rbm.machine import logsumexp
 
+pytestmark = pytest.mark.interpreted
+
 QUICK = {"progressbar": False, "random_seed": 1, "chains": 2, "compile_kwargs": {"mode": "FAST_COMPILE"}}
 ASCENT = {"epochs": 500, "method": "exact", "optimizer": "lbfgs", **QUICK}
 N, SPREAD = 30, 1.5

@@ -18,6 +18,8 @@ from pymc_rbm.machine import boltzmann
 from pymc_rbm.units import unit_of
 from pymc_rbm.walks import marginal_energy, reverse_sweep
 
+pytestmark = pytest.mark.interpreted
+
 MIXED = pmr.Beside((pmr.Bernoulli(), 2), (pmr.Spin(), 1), label=(pmr.Categorical(3), 3))
 
 

@@ -11,6 +11,8 @@ import xarray as xr
 
 import pymc_rbm as pmr
 
+pytestmark = pytest.mark.interpreted
+
 W, B, C = ref.machine(3, 2, seed=41)
 STATES = np.array(ref.states(3))
 quiet = {"progressbar": False, "quiet": True, "compute_convergence_checks": False, "cores": 1, "random_seed": 1}
@@ -29,6 +31,7 @@ def rows_masked(data, *rows):
     return np.ma.MaskedArray(data, mask)
 
 
+@pytest.mark.compiled
 def test_whole_masked_rows_with_hidden_units():
     """Right with shared parameters: E[h] of observed rows given v, of masked rows the marginal."""
     joint = ref.joint(W, B, C)

@@ -11,6 +11,8 @@ from pytensor.tensor.subtensor import AdvancedIncSubtensor
 import pymc_rbm as pmr
 from pymc_rbm.conditional import machine_of_rows
 
+pytestmark = pytest.mark.interpreted
+
 N, VISIBLE = 60, 3
 QUIET = {"progressbar": False, "random_seed": 1}
 QUICK = {"compile_kwargs": {"mode": "FAST_COMPILE"}, **QUIET}

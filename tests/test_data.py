@@ -14,7 +14,10 @@ from pymc_rbm.checks import unit_data
 from pymc_rbm.learner import Learner, Settings
 from pymc_rbm.observed import observed_machines
 
-pytestmark = pytest.mark.filterwarnings("ignore:Data in v contains missing values")  # PyMC says so, as it should
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Data in v contains missing values"),  # PyMC says so, as it should
+    pytest.mark.interpreted,
+]
 DATA = pmr.datasets.bars_and_stripes(2).values
 
 
@@ -104,7 +107,7 @@ def test_gradient_with_missing_entries(family, by_row):
     assert (np.abs(slopes.mean(0) - slope_of(rows * ~missing, 0 * missing)) > error).any()
 
 
-@pytest.mark.parametrize("kind", ["entries", "rows", "both"])
+@pytest.mark.parametrize("kind", ["entries", "rows", pytest.param("both", marks=pytest.mark.compiled)])
 def test_masked_data_in_fit_and_after(kind, tmp_path):
     data = np.repeat(DATA, 20, axis=0)
     rng = np.random.default_rng(0)

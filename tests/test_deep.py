@@ -17,6 +17,8 @@ import pymc_rbm as pmr
 from pymc_rbm.bound import log_ratios
 from pymc_rbm.deep_posterior import _advance_function
 
+pytestmark = pytest.mark.interpreted
+
 quiet = {"progressbar": False}
 
 
@@ -516,6 +518,7 @@ def test_layers_learned_apart_must_differ_in_name():
         pmr.DeepBeliefNetwork.of(*trees)
 
 
+@pytest.mark.compiled
 def test_pm_sample_of_a_network_with_observed_pixels(exact):
     """E[h¹ | known pixels] by pm.sample from an up-pass start, against enumeration."""
     paths, dbn = exact["6-4-3"].paths, network(CASES["6-4-3"])

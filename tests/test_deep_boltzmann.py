@@ -12,6 +12,8 @@ import reference as ref
 import pymc_rbm as pmr
 from pymc_rbm.gibbs import sweep
 
+pytestmark = pytest.mark.interpreted
+
 SIZES = 6, 4, 3
 RNG = np.random.default_rng(6)
 WEIGHTS = [0.9 * RNG.standard_normal((m, n)) for m, n in pairwise(SIZES)]

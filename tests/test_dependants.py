@@ -20,6 +20,8 @@ from pymc_rbm import corrections, effects, joint, reflections, transitions
 from pymc_rbm.blocks import blocks_of
 from pymc_rbm.targets import check_alone
 
+pytestmark = pytest.mark.interpreted
+
 W, B, C = ref.machine(4, 3, seed=21)
 ROWS = 20_000
 FLOORS = 4
@@ -799,6 +801,7 @@ def test_denoising(posterior):
     assert abs(p.sum(1) @ v - prior).max() > 0.2  # what a step without dependants would find
 
 
+@pytest.mark.compiled
 def test_denoising_from_exact_starts(posterior):
     noisy, v, h, p = posterior
     with pm.Model() as model:

@@ -13,6 +13,8 @@ import xarray as xr
 
 import pymc_rbm as pmr
 
+pytestmark = pytest.mark.interpreted
+
 W, B, C = ref.machine(4, 3, seed=11)
 STATES = np.array(ref.states(4))
 LOG_P = np.array(ref.log_p(W, B, C))
@@ -46,6 +48,7 @@ def test_logp_at_large_weights(sizes, scale):
     np.testing.assert_allclose(out, ref.log_p(*parameters), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(("floatX", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
 def test_both_precisions(floatX, tolerance):
     with pytensor.config.change_flags(floatX=floatX):
@@ -117,6 +120,7 @@ def test_exact_draws(sizes):
     assert empirical_error(rows, np.exp(ref.log_p(*parameters))) < 4
 
 
+@pytest.mark.compiled
 def test_draws_of_chains(monkeypatch):
     monkeypatch.setattr("pymc_rbm.draws.is_enumerable", lambda machine: False)
     p = np.exp(LOG_P)
@@ -171,6 +175,7 @@ def test_prior_and_posterior_predictive():
     assert set(np.unique(predictive["posterior_predictive"]["v"])) == {0, 1}
 
 
+@pytest.mark.compiled
 def test_posterior_predictive_follows_the_weights():
     """With b = ±50 the predictive units are certain."""
     with pm.Model():
@@ -270,6 +275,7 @@ def test_names_in_text_and_graphs():
     assert "v -> h" in graph.source
 
 
+@pytest.mark.compiled
 def test_pickle():
     with pm.Model() as model:
         weights = pm.Normal("W", shape=(4, 3))

@@ -19,6 +19,8 @@ from pymc_rbm.machine import Layer, Machine
 from pymc_rbm.pacing import MOST_SWEEPS, paced
 from pymc_rbm.tempering import tempered
 
+pytestmark = pytest.mark.interpreted
+
 BARS = pmr.datasets.bars_and_stripes(3).values
 
 
@@ -82,6 +84,7 @@ def learned_bars():
     return W, b, c
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("sweeps", [1, 4])
 def test_coupled_chains_are_unbiased(learned_bars, sweeps):
     """2,000 estimates within 4 standard errors of the enumerated gradient; CD-k from the same starts is not."""
@@ -206,7 +209,10 @@ def test_without_a_rate_fast_is_plain(learned_bars):
 # ----------------------------------------------------------------------------------------------- all in fit
 
 
-@pytest.mark.parametrize("method", ["pcd", "cd", "fpcd", "pt", "ucd", "exact"])
+COMPILED = [pytest.param(method, marks=pytest.mark.compiled) for method in ("fpcd", "pt", "ucd")]
+
+
+@pytest.mark.parametrize("method", ["pcd", "cd", "exact", *COMPILED])
 def test_every_method_learns_and_resumes(method, tmp_path):
     """Bars and stripes, 600 updates: better than independent units; 300 + 300 of them through a file are the same."""
     model = model_of(BARS, 6)
@@ -235,6 +241,7 @@ def test_every_method_learns_and_resumes(method, tmp_path):
     assert reports.get(method, set()) <= set(whole["learning"])
 
 
+@pytest.mark.compiled
 def test_auto_sweeps_follow_the_autocorrelation(tmp_path):
     """A machine held at fixed parameters: slow chains get more sweeps, independent units one."""
     sweeps = {}

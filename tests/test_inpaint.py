@@ -12,6 +12,8 @@ from test_pairs import UNITS
 
 import pymc_rbm as pmr
 
+pytestmark = pytest.mark.interpreted
+
 QUIET = {"progressbar": False, "random_seed": 1}
 NAN = np.nan
 PAIRS = [("categorical", "spin"), ("gaussian", "binomial")]
@@ -98,6 +100,7 @@ def test_chains_in_two_modes_are_called_so():
     assert found["convergence"]["rhat"][0] > 1.5
 
 
+@pytest.mark.compiled
 def test_labels_held_and_a_learned_model():
     """Four patterns, each with a label of two units: pattern given label, and label given pattern."""
     patterns = np.array([[1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 0, 1]])

@@ -438,6 +438,19 @@ def test_sums_over_many_units(dtype, units):
     np.testing.assert_allclose(of_units, exact_means.sum(0), rtol=100 * np.finfo(dtype).eps)
 
 
+def test_products_of_states_in_any_layout():
+    """Rows, columns and squeezed axes of states, transposed or not."""
+    rng = np.random.default_rng(10)
+    x, W = pt.tensor3(dtype="int8"), pt.dmatrix()
+    views = [x[0].T, pt.specify_shape(x, (1, None, None)).squeeze(0), x[0, 0][None], x[:, 0], x[0, :, 0][:, None].T]
+    states = rng.integers(0, 2, (1, 20, 20)).astype("int8")
+    weights = rng.normal(size=(20, 3))
+    found = pytensor.function([x, W], [pt.dot(view.astype("float64"), W) for view in views])(states, weights)
+    values = [states[0].T, states[0], states[0, :1], states[:, 0], states[0, :, :1].T]
+    for one, value in zip(found, values, strict=True):
+        np.testing.assert_allclose(one, value @ weights, atol=1e-12)
+
+
 def test_other_graphs_are_left_alone():
     """Nothing is replaced in graphs without binary states."""
     x, W = pt.dmatrix(), pt.dmatrix()

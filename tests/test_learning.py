@@ -22,6 +22,8 @@ from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.observed import observed_machines
 from pymc_rbm.tempering import tempered
 
+pytestmark = pytest.mark.interpreted
+
 
 def model_of(data, hidden=4, prior=pm.Flat, **kwargs):
     n = np.shape(data)[-1]
@@ -339,7 +341,7 @@ def test_averaged_parameters(run):
 # ------------------------------------------------------------------------------------- resume and checkpoints
 
 
-@pytest.mark.parametrize("optimizer", [pm.sgd, pm.adam])
+@pytest.mark.parametrize("optimizer", [pm.sgd, pytest.param(pm.adam, marks=pytest.mark.compiled)])
 def test_resume_is_bit_for_bit(tmp_path, optimizer):
     data = pmr.datasets.digits()[:150]
     model = model_of(data, 4)
@@ -666,6 +668,7 @@ def test_sparsity_target_and_group_prior():
     assert np.abs(means[0] - 0.1).min() > 0.1
 
 
+@pytest.mark.compiled
 def test_an_interrupt_that_comes_at_once_is_deferred(monkeypatch):
     """A signal between the installation of the handler and the next line."""
     install = _signal.signal

@@ -67,6 +67,7 @@ def test_twenty_modules_by_parts():
     assert sum(parts) == pytest.approx(278.5264887, abs=1e-6)
 
 
+@pytest.mark.interpreted
 def test_ising_ring_correlation_and_log_z():
     """Summing the hidden units of the ring out gives Ising spins with tanh K = tanh(K')², J = 4."""
     n = 16
@@ -94,6 +95,7 @@ def test_trained_machines(shared_data, name, expected):
     assert result.estimate == pytest.approx(expected, abs=5.1e-5)
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("sizes", [(3, 6), (6, 3)])
 def test_either_side_is_enumerated(sizes):
     parameters = ref.machine(*sizes, seed=1)

@@ -7,6 +7,8 @@ import reference as ref
 import pymc_rbm as pmr
 from pymc_rbm.machine import Coupling, Layer, Machine
 
+pytestmark = pytest.mark.interpreted
+
 SIZES = [(3, 2), (2, 4), (1, 1), (5, 3)]
 
 

@@ -10,6 +10,8 @@ import pymc_rbm as pmr
 from pymc_rbm import marginals
 from pymc_rbm.paths import Path
 
+pytestmark = pytest.mark.interpreted
+
 PARAMETERS = ref.machine(6, 4, scale=1.3, seed=4)
 MACHINE = pmr.restricted(*PARAMETERS)
 STATES, LOG_P = np.array(ref.states(6)), np.array(ref.log_p(*PARAMETERS))
@@ -57,6 +59,7 @@ def excess(tree):
     return error[annealed] / tree["missing/standard_error"].values[annealed]
 
 
+@pytest.mark.compiled
 def test_annealing_where_too_much_is_missing(nothing_is_small, monkeypatch):
     options = {"log_z": float(ref.log_z(*PARAMETERS)), "random_seed": 1}
     assert (abs(excess(pmr.log_likelihood(MACHINE, None, masked_rows(), **options))) < 5).all()

@@ -11,6 +11,8 @@ from pymc_rbm.defaults import climbs_alone, default_method
 from pymc_rbm.estimators import exact
 from pymc_rbm.observed import observed_machines
 
+pytestmark = pytest.mark.interpreted
+
 QUICK = {"progressbar": False, "random_seed": 1, "compile_kwargs": {"mode": "FAST_COMPILE"}}
 WEIGHTS, SIGMA = np.array([0.5, 0.2, 0.3]), np.array([0.6, 0.9])
 MEANS = np.array([[-2.5, 0.5], [0.5, 1.5], [3.0, -2.0]])

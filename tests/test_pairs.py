@@ -18,6 +18,8 @@ import pymc_rbm as pmr
 from pymc_rbm.enumeration import is_tractable, symbolic_log_partition
 from pymc_rbm.gibbs import sweep
 
+pytestmark = pytest.mark.interpreted
+
 UNITS = {
     "bernoulli": (pmr.Bernoulli(), ("bernoulli", None), 2),
     "spin": (pmr.Spin(), ("spin", None), 2),

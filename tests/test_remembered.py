@@ -1,9 +1,19 @@
+import numpy as np
 import pytensor
 import pytensor.tensor as pt
+import pytest
+from pytensor.link.numba.linker import NumbaLinker
+from pytensor.link.vm import VMLinker
 
+import pymc_rbm as pmr
+from pymc_rbm.paths import Path
 from pymc_rbm.remembered import remembered
+from pymc_rbm.walks import energy_function, walkable
+
+pytestmark = pytest.mark.interpreted
 
 
+@pytest.mark.compiled
 def test_a_function_serves_only_the_settings_under_which_it_was_asked_for():
     built = []
 
@@ -27,3 +37,12 @@ def test_a_function_serves_only_the_settings_under_which_it_was_asked_for():
         ("a", mode, "float32"),
         ("b", mode, "float64"),
     ]
+
+
+@pytest.mark.parametrize("linker", [VMLinker, pytest.param(NumbaLinker, marks=pytest.mark.compiled)])
+def test_marks_choose_the_back_end(linker):
+    """Of functions that tests compile, and of those that the package has kept since an earlier test."""
+    path = Path(walkable(pmr.restricted(np.ones((2, 1)), np.zeros(2), np.zeros(1))), (np.zeros(2), np.zeros(1)))
+    x = pt.scalar()
+    for function in (pytensor.function([x], x + 1), energy_function(path.template)):
+        assert isinstance(function.maker.linker, linker)

@@ -48,6 +48,7 @@ def test_learning_does_not_depend_on_the_unit_of_measurement(noisy):
     assert float(abs(at["sigma"].values / rows_of().std(0) - 1).max()) > 0.05  # it has moved
 
 
+@pytest.mark.interpreted
 def test_sigma_is_that_of_the_maximum():
     """At the exact maximum no other σ is better; the factors explain a part, so σ is below the data's deviations."""
     rows = rows_of()

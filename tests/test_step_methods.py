@@ -18,6 +18,8 @@ import pymc_rbm as pmr
 from pymc_rbm.lookup import dependants
 from pymc_rbm.step_methods import BlockGibbs, register
 
+pytestmark = pytest.mark.interpreted
+
 W, B, C = ref.machine(4, 3, seed=21)
 STATES = np.array(ref.states(4), dtype="int8")
 ROWS = 40_000
@@ -310,7 +312,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+# On both back ends where a machine is given by numbers (whose sweeps are kernels) and where weights are random.
+COMPILED = [
+    pytest.param(case, marks=pytest.mark.compiled, id=f"{case.__name__}, compiled") for case in (free, random_weights)
+]
+
+
+@pytest.mark.parametrize("case", CASES + COMPILED, ids=lambda case: case.__name__)
 def test_stationarity(case):
     errors = case().errors()
     assert (errors < FLOORS).all(), errors
@@ -393,6 +401,7 @@ def test_pm_sample_picks_the_step_for_its_variables_only():
     assert before == STEP_METHODS
 
 
+@pytest.mark.compiled
 def test_pm_sample_frequencies():
     with pm.Model():
         pmr.Hidden("h", pmr.RBM("v", W, B, C))
@@ -467,6 +476,7 @@ def test_state_is_saved_and_restored():
     np.testing.assert_array_equal(first, [copy.step(point)[0]["v"] for _ in range(5)])
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("floatX", ["float32", "float64"])
 def test_sampling_in_both_precisions(floatX):
     with pytensor.config.change_flags(floatX=floatX), pm.Model():

@@ -12,7 +12,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.finite_units import Spin
 from pymc_rbm.kernels.boundary import BinaryLevels, BinarySweeps, BinaryWalk, Form
-from pymc_rbm.kernels.lowering import use_sweep_kernel  # noqa: F401  # registered on import
+from pymc_rbm.kernels.sums import use_means  # noqa: F401  # its rewrites, and those of lowering, register on import
 from pymc_rbm.machine import Machine, State
 from pymc_rbm.units import Bernoulli
 
