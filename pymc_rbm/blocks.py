@@ -232,8 +232,6 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
 def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, layers: dict) -> None:
     """Add what `joint`, `reflections` or `corrections` need: where D is a sum of parabolas real units need no other.
 
-    Those that cannot be negative move between their walls where the precision of all together is constant, as the
-    graph proves, and positive definite, as numbers suggest.
     The coupling of a layer of real units to itself counts as a dependant: they move together. Finite units that are
     coupled take turns, for their fields to stay what they are while they move.
     """
@@ -258,11 +256,8 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, lay
         curvature = graph_replace(curvature, {x: pt.zeros(shape, x.dtype)}, strict=False)
     if unit.quadratic and not (additive and constant and unit.absorbing):
         block.joint[i] = partial(joint_update, exact=constant and unit.integrable)
-        if unit.one_sided and constant and found and is_quadratic(x, terms):
-            own_precision = pt.eye(shape[-1] if density.ndim == x.ndim - 1 else int(np.prod(shape)))
-            own_precision *= unit.curvature(pt.ones(shape)).reshape((-1, 1, own_precision.shape[0]))
-            if is_positive_definite(model, x, layers, curvature + own_precision):
-                block.joint[i] = reflected_update
+        if constant and found and _moves_between_walls(model, x, layers, terms, curvature):
+            block.joint[i] = reflected_update
         by_entry = log_density_by_entry(x, terms)
         if by_entry is not None:  # units move apart, but for checks
             density = pt.where(pt.isinf(density if density.ndim == 0 else density[..., None]), -np.inf, by_entry)
@@ -272,6 +267,18 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, lay
         block.turns = np.array([np.isin(np.arange(shape[-1]), entries) for entries in classes])
     block.proposals[i] = Effect(own, (density, slope, curvature))
     block.units[i] = unit.count(shape[-1]) if block.turns is None else block.turns.sum(1).max() // unit.width
+
+
+def _moves_between_walls(
+    model: pm.Model, x: TensorVariable, layers: dict, terms: list, hessian: TensorVariable
+) -> bool:
+    """Whether units cannot be negative and D is quadratic, as its graph proves, and all of it falls, in numbers."""
+    unit, shape = layers[x]
+    if not (unit.one_sided and is_quadratic(x, terms)):
+        return False
+    n = hessian.type.shape[-1] or shape[-1]
+    own = unit.curvature(pt.ones(shape)).reshape((-1, 1, n))
+    return is_positive_definite(model, x, layers, hessian + pt.eye(n) * own)
 
 
 def _shapes(model: pm.Model, state: list[TensorVariable]) -> list[tuple[int, ...]]:

@@ -11,8 +11,8 @@ changes sign: with ``Σ = P⁻¹``, ``ẋ' = ẋ - 2 (ẋ_j/Σ_jj) Σ_j``. After
 no walls forgets where it was, its place is the new state (Pakman & Paninski 2014).
 
 *Exact.* Between walls and at them energy and volume are kept, and the path runs back when the velocity is turned
-round: no proposal has to be refused. It is refused, and the state stays, where it met more walls than are counted: so
-did the way back. Tuning then shortens the path to ``T = π/2 exp(-θ)``.
+round, so that every end of a path is accepted; but those of paths that meet more walls than are counted: so does the
+way back. Tuning then shortens paths to ``T = π/2 exp(-θ)``.
 
 *Rows* and *held entries* are as in `corrections`. A P that is not positive definite has no such dynamics: then the
 state stays (`blocks` chooses these moves where P is positive definite at random values of everything else).
@@ -43,7 +43,11 @@ INSTANT = 1e-10
 
 
 def most_walls(n: Any) -> Any:
-    """How many walls a path of ``n`` units may meet: it meets less than one a unit in all that has been seen."""
+    """How many walls a path of ``n`` units may meet.
+
+    Under a regression with as much noise as units usually have it meets less than one a unit. In a thin slice, where a
+    sum of units is known to a thousandth, it meets hundreds: then paths become shorter, and draws less effective.
+    """
     return 50 + 10 * n
 
 

@@ -49,10 +49,10 @@ class BlockGibbs(BlockedStep):
     accounted for. Where the graph proves that their log-density is a sum over finite units, it shifts the fields and
     conditionals stay exact (`effects`); that is checked in numbers at construction, too. Real units move by their
     Hessian, together where it joins them: an exact draw where it is constant and the units Gaussian (`joint`), a path
-    between their walls that is never refused where they cannot be negative (`reflections`). Finite blocks are
-    otherwise proposed along the gradient and accepted by the Metropolis-Hastings ratio (`corrections`), in a machine
-    that is coupled to itself one class of units after the other. Block and step sizes are tuned in ``tune`` draws. A
-    Hidden variable with dependants is part of the state.
+    between their walls where they cannot be negative (`reflections`). Finite blocks are otherwise proposed along the
+    gradient and accepted by the Metropolis-Hastings ratio (`corrections`), in a machine that is coupled to itself one
+    class of units after the other. Block and step sizes are tuned in ``tune`` draws. A Hidden variable with dependants
+    is part of the state.
 
     Parameters
     ----------

@@ -251,6 +251,15 @@ def labelled():
     return case
 
 
+def with_holes():
+    """Binary rows of which a fifth of the entries is unknown."""
+    rng = np.random.default_rng(4)
+    rows = rows_of(pmr.Bernoulli(), 3, rng, 0.05)
+    case = Case(pmr.Bernoulli(), pmr.Bernoulli(), 2, np.ma.MaskedArray(rows, rng.random(rows.shape) < 0.2))
+    case.rate = 0.5
+    return case
+
+
 CASES = {
     "spin-spin": partial(Case, pmr.Spin(), pmr.Spin(), 2),
     "categorical-gaussian": partial(Case, pmr.Categorical(3), pmr.Gaussian(0.8), 1, n=6, missing=(3, 4, 5)),
@@ -262,6 +271,7 @@ CASES = {
     "drelu-spin": partial(Case, pmr.DReLU(2.0, 3.0, -0.3), pmr.Spin(), 2, n=2),
     "spin-drelu": partial(Case, pmr.Spin(), pmr.DReLU(0.7, 2.0, -0.6), 1, share=0.05, thin=10),
     "mixture": partial(Case, pmr.Gaussian(0.6), pmr.Categorical(3), 3, n=2),
+    "missing data": with_holes,
     "general": General,
     "class": labelled,
     "conditional": Conditional,
