@@ -33,15 +33,20 @@ def per_unit(advance: Callable[[int], object], short: int, long: int) -> tuple[f
 
 
 def calibrated(advance: Callable[[int], object], seconds: float) -> tuple[int, int]:
-    """Numbers of units of a short and a long run, the long one of at least ``seconds``; both have run then."""
-    n, cpu = 1, 0.0
-    advance(1)
+    """Numbers of units of a short and a long run, the long one of at least ``seconds``; both have run then.
+
+    Where ``advance.whole`` is there, units are done that many together, and runs have whole multiples of it.
+    """
+    n, cpu = getattr(advance, "whole", 1), 0.0
+    whole = n
+    advance(n)
     while cpu < seconds:
         n *= 2
         advance(n)  # some compile for each number of units
         cpu, _ = elapsed(partial(advance, n))
-    advance(max(1, n // 8))
-    return max(1, n // 8), n
+    short = max(whole, n // 8)
+    advance(short)
+    return short, n
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> float:

@@ -11,7 +11,7 @@ import pymc_rbm as pmr
 from benchmarks.jobs import BATCH, RATE, data_rows, machine, visible_states
 
 BATCHES, MANY = 512, 100
-"""Batches of an epoch, which are powers of two as runs are: 51,200 rows, and 4,000 where machines have many units."""
+"""Batches of an epoch, which are powers of two as runs are: 51,200 rows, and 16,000 where machines have many units."""
 QUIET = {"progressbar": False, "random_seed": 1}
 
 
@@ -66,6 +66,8 @@ def _learning(job, rows, batch, each=1, **settings):
         allowed.put(-(-n // each) * each)
         done.get()
 
+    advance.whole = each
+
     def result():
         allowed.put(None)
         thread.join()
@@ -77,9 +79,9 @@ def _learning(job, rows, batch, each=1, **settings):
 def update(job):
     """``fit`` with plain gradients, of many batches an epoch: what is done once an epoch is spread over them.
 
-    Whole epochs are done, with eight of which a long run begins to be: then runs differ by what is asked for.
+    Whole epochs are done.
     """
-    each = BATCHES if job.visible < MANY else BATCHES // 64
+    each = BATCHES if job.visible < MANY else BATCHES // 16
     rows = np.tile(data_rows(job), (each, 1))
     return _learning(job, rows, job.rows, each, centred=False, progressbar=False)
 
