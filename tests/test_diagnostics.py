@@ -340,6 +340,7 @@ def test_a_machine_that_is_not_where_the_data_are():
     assert "differ in projection 1" in reasons(found)
 
 
+@pytest.mark.interpreted
 def test_what_fit_returns():
     """A real run, much too short: whatever else is said, it is not called mixed, and all figures are there."""
     data = pmr.datasets.bars_and_stripes(3).values

@@ -439,7 +439,7 @@ def test_sums_over_many_units(dtype, units):
 
 
 def test_products_of_states_in_any_layout():
-    """Rows, columns and squeezed axes of states, transposed or not."""
+    """Rows, columns and squeezed axes of states, transposed or not, of shapes that are known or not."""
     rng = np.random.default_rng(10)
     x, W = pt.tensor3(dtype="int8"), pt.dmatrix()
     views = [x[0].T, pt.specify_shape(x, (1, None, None)).squeeze(0), x[0, 0][None], x[:, 0], x[0, :, 0][:, None].T]

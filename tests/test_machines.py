@@ -145,6 +145,7 @@ def test_sizes_that_are_no_whole_number_of_units():
         pmr.RBM.dist(np.zeros((3, 4)), np.zeros(3), np.zeros(4), visible=pmr.Gaussian([1.0, 2.0]))
 
 
+@pytest.mark.interpreted
 def test_hidden_units_of_another_family():
     """p(h | v) from Hidden's density, summed over all h by the reference, is one; its draws are states."""
     W, b, c = ref.machine(2, 3, seed=2)

@@ -114,6 +114,9 @@ def _levels_kernel(op, node, **kwargs):
 @register_funcify_default_op_cache_key(BinaryDot)
 def _binary_dot(op, node, **kwargs):
     dtype, transposed = node.inputs[1].dtype, op.transposed
+    rows_known = node.inputs[0].type.shape[transposed]
+    if rows_known is not None and rows_known < FEW_ROWS:
+        return _dot_of_few(transposed), VERSION + 2 + (dtype == "float32")  # numba's key does not have the shape
     states, matrix, size = _array("int8", 2), _array(dtype, 2), types.int64
     run = through_pointer(binary_dot, types.void(size, size, states, matrix, _array(dtype, 1), matrix, types.boolean))
     binary = through_pointer(are_binary, types.boolean(states))
@@ -137,6 +140,28 @@ def _binary_dot(op, node, **kwargs):
         return out
 
     return binary_dot_or_blas, VERSION + (dtype == "float32")
+
+
+def _dot_of_few(transposed):
+    """The product by adding rows of the weights: far less to compile than a table and BLAS."""
+
+    @numba_njit
+    def dot_of_few(states, weights, bias):
+        states = states.T if transposed else states
+        if states.shape[1] != len(weights) or len(bias) not in (0, weights.shape[1]):
+            raise ValueError("Shapes of states, weights and bias do not fit.")
+        out = np.zeros((len(states), weights.shape[1]), weights.dtype)
+        for r in range(len(states)):
+            for j in range(len(bias)):
+                out[r, j] = bias[j]
+            for i in range(len(weights)):
+                x = weights.dtype.type(states[r, i])
+                if x != 0:
+                    for j in range(weights.shape[1]):
+                        out[r, j] += x * weights[i, j]
+        return out
+
+    return dot_of_few
 
 
 @register_funcify_default_op_cache_key(StateSums)
