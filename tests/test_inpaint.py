@@ -73,6 +73,18 @@ def test_draws_are_of_the_conditional(pair):
     assert found["convergence"]["converged"].all()
 
 
+@pytest.mark.parametrize("n", [31, 32, 70])
+def test_known_entries_stay_whatever_the_size(n):
+    """Masks are packed 32 entries at a time, the rest one by one."""
+    rng = np.random.default_rng(1)
+    machine = pmr.restricted(0.3 * rng.normal(size=(n, 40)), np.zeros(n), np.zeros(40))
+    rows = np.ma.MaskedArray(rng.integers(0, 2, (6, n)), rng.random((6, n)) < 0.5)
+    drawn = pmr.inpaint(machine, None, rows, draws=400, tune=10, chains=8, **QUIET)
+    known = np.broadcast_to(~rows.mask, drawn["posterior"]["v"].shape)
+    np.testing.assert_array_equal(drawn["posterior"]["v"].values[known], np.broadcast_to(rows.data, known.shape)[known])
+    assert (drawn["posterior"]["v"].values.std((0, 1)) > 0)[rows.mask].all()
+
+
 def test_dims_coords_and_rows_without_holes():
     data = xr.DataArray(
         [[1.0, NAN, 0.0], [1.0, 1.0, 0.0]],

@@ -125,8 +125,9 @@ def sweep_many(state, begin, end, n, visible, hidden, trace, weights, b, c, held
         v = packed(visible, first, last)
         kept = clamped[1] or len(held_hidden) > 0  # otherwise the hidden units are drawn before they are read
         h = packed(hidden, first, last) if kept else np.empty(blocks_of(n_hidden) * rows * WORDS, np.uint64)
-        held_v = packed(held_visible, min(first, len(held_visible)), min(last, len(held_visible)))
-        held_h = packed(held_hidden, min(first, len(held_hidden)), min(last, len(held_hidden)))
+        # Lanes hold numbers: those of booleans are one bit wide, which is not how arrays of them are stored.
+        held_v = packed(held_visible.view(np.int8), min(first, len(held_visible)), min(last, len(held_visible)))
+        held_h = packed(held_hidden.view(np.int8), min(first, len(held_hidden)), min(last, len(held_hidden)))
         for draw in range(len(trace)):
             for _ in range(n):
                 if not clamped[1]:
