@@ -338,6 +338,20 @@ def test_clamping():
         assert (np.abs(new[1 - fixed].mean(0) - mean) < 5 * np.sqrt(0.25 / n)).all()
 
 
+def test_masks_of_large_layers():
+    """Masks are packed 32 units at a time, the rest one by one: what they mark stays, the rest moves."""
+    function, ops = compiled("float64", ("bernoulli", "bernoulli"), clamped=("mask", "mask"))
+    assert SweepKernel in ops
+    rng = np.random.default_rng(8)
+    for rows, shape in ((40, (70, 33)), (5, (70, 33)), (40, (32, 96))):
+        states = [rng.integers(0, 2, (rows, n)).astype("int8") for n in shape]
+        masks = [rng.random((rows, n)) < 0.5 for n in shape]
+        _, *new = function(rng, *states, 3, np.zeros(shape), np.zeros(shape[0]), np.zeros(shape[1]), *masks)
+        for old, x, mask in zip(states, new, masks, strict=True):
+            np.testing.assert_array_equal(x[mask], old[mask])
+            assert abs((x != old)[~mask].mean() - 0.5) < 5 * 0.5 / np.sqrt((~mask).sum())
+
+
 def test_who_gets_the_kernel():
     """Two binary layers of one floating type, on numba; the symbolic form for all others, and on request."""
     assert SweepKernel not in compiled("float64", ("bernoulli",) * 2, excluding=("rbm_kernels",))[1]

@@ -14,6 +14,7 @@ import operator
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
@@ -178,6 +179,8 @@ def stack_room(count):
 @intrinsic
 def load(typingctx, array, index):
     """`LANES` neighbouring elements from ``index`` on."""
+    if isinstance(array.dtype, types.Boolean):
+        raise TypingError("Booleans are bytes in an array and bits in lanes: load a view of int8.")
 
     def codegen(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
