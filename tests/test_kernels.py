@@ -452,6 +452,16 @@ def test_sums_over_many_units(dtype, units):
     np.testing.assert_allclose(of_units, exact_means.sum(0), rtol=100 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_over_many_rows(dtype):
+    """A million counts of 100: more than float32 adds up one by one."""
+    states, weights = np.full((1_000_003, 3), 100, "int8"), np.arange(3).astype(dtype)
+    dots, row_sums, unit_sums = np.empty(len(states), dtype), np.empty(len(states), dtype), np.empty(3, dtype)
+    of_rows.state_sums(states, weights, dots, row_sums, unit_sums)
+    np.testing.assert_array_equal(unit_sums, np.full(3, 100_000_300, dtype))
+    assert (dots == 300).all() and (row_sums == 300).all()
+
+
 def test_products_of_states_in_any_layout():
     """Rows, columns and squeezed axes of states, transposed or not, of shapes that are known or not."""
     rng = np.random.default_rng(10)

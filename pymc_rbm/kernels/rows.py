@@ -64,24 +64,35 @@ def binary_dot(start, stop, states, weights, bias, out, transposed):
 def state_sums(states, weights, dots, row_sums, unit_sums):
     """Write ``states @ weights`` of a vector, and the sums of the states over units and over rows; all contiguous.
 
-    The states are int8. Sums of up to 2²⁴ (float64: 2⁵³) states of a size of at most one are exact.
+    The states are int8.
     """
     rows, units = states.shape
     end = units // LANES * LANES
     zero = splat(weights.dtype.type(0))
-    for j in range(units):
-        unit_sums[j] = 0
+    some, totals = np.zeros(units, weights.dtype), np.zeros(units)
     for r in range(rows):
         products, states_of_row = zero, zero
         for j in range(0, end, LANES):
             x = number(load(states, r * units + j), zero)
             products, states_of_row = muladd(x, load(weights, j), products), states_of_row + x
-            store(unit_sums, j, load(unit_sums, j) + x)
+            store(some, j, load(some, j) + x)
         dots[r], row_sums[r] = total(products), total(states_of_row)
         for j in range(end, units):
             dots[r] += weights[j] * states[r, j]
             row_sums[r] += states[r, j]
-            unit_sums[j] += states[r, j]
+            some[j] += states[r, j]
+        if r % TOGETHER == TOGETHER - 1 or r == rows - 1:
+            _moved_to(totals, some)
+    for j in range(units):
+        unit_sums[j] = totals[j]
+
+
+@inlined
+def _moved_to(totals, some):
+    """Add the sums of some rows to those of all, and begin anew."""
+    for j in range(len(totals)):
+        totals[j] += some[j]
+        some[j] = 0
 
 
 @inlined
@@ -138,9 +149,7 @@ def means_and_sums(fields, means, softplus_sums, mean_sums, unit_sums):
         tops, _, means_of_row = _settled(sums)
         softplus_sums[r], mean_sums[r] = total(tops), total(means_of_row)
         if r % TOGETHER == TOGETHER - 1 or r == rows - 1:
-            for j in range(len(totals)):
-                totals[j] += some[j]
-                some[j] = 0
+            _moved_to(totals, some)
     for j in range(units):
         unit_sums[j] = totals[j]
 

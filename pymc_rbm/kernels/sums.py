@@ -154,6 +154,14 @@ def _unshaped(x):
     return x
 
 
+def _sums(fgraph, x, axis):
+    """The sums over an axis of ``x``, or of ``x`` with a specified shape."""
+    clients = [node for node, _ in fgraph.clients[x]]
+    shaped = [node.outputs[0] for node in clients if isinstance(node.op, SpecifyShape)]
+    clients += [node for y in shaped for node, _ in fgraph.clients[y]]
+    return [node.outputs[0] for node in clients if isinstance(node.op, Sum) and node.op.axis == (axis,)]
+
+
 @node_rewriter([Sum])
 def use_state_sums(fgraph, node):
     """`StateSums` for the product of states and a vector, written as a sum, and for the sums of the same states."""
@@ -174,13 +182,13 @@ def use_state_sums(fgraph, node):
             and have_kernel(row, node.outputs[0])
         ):
             states = _unshaped(states)
-            dots, *sums = StateSums()(states, row.owner.inputs[0])
+            dots, row_sums, unit_sums = StateSums()(states, row.owner.inputs[0])
             found = {node.outputs[0]: dots}
-            shaped = [client.outputs[0] for client, _ in fgraph.clients[states] if isinstance(client.op, SpecifyShape)]
-            for client, _ in (pair for x in (states, *shaped) for pair in fgraph.clients[x]):
-                if isinstance(client.op, Sum) and client.op.axis in ((0,), (1,)):
-                    out = client.outputs[0]
-                    found[out] = pt.specify_shape(sums[client.op.axis == (0,)].astype(out.dtype), out.type.shape)
+            for out in _sums(fgraph, states, 1):
+                found[out] = pt.specify_shape(row_sums.astype(out.dtype), out.type.shape)
+            for out in _sums(fgraph, states, 0):
+                if out.dtype == unit_sums.dtype:  # which may not hold a whole number of many rows
+                    found[out] = pt.specify_shape(unit_sums, out.type.shape)
             copy_stack_trace(node.outputs, list(found.values()))
             return found
     return None
