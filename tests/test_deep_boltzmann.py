@@ -8,6 +8,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
+from scipy.optimize import minimize
 
 import pymc_rbm as pmr
 from pymc_rbm.gibbs import sweep
@@ -103,22 +104,47 @@ def test_four_layers_of_different_units():
 
 @pytest.mark.slow
 def test_joint_learning_reaches_the_optimum_of_the_exact_likelihood():
-    """Bars and stripes 3x3, exact log-likelihood of the data layer.
+    """Bars and stripes 3x3: climbing on from there, by L-BFGS on the exact penalised likelihood, gains little.
 
-    Climbing on from where this ends, by L-BFGS on the exact penalised likelihood, leads from -2.764 to -2.756 nats a
-    pattern (-2.639 without the prior's pull); independent units reach -6.24.
+    The likelihood has several optima, -2.755 to -2.777 nats a pattern (-2.639 without the prior's pull; independent
+    units reach -6.24). The gain shrinks with the number of updates: of seed 1 .027, .008 and .003 after 8,000, 16,000
+    and 24,000.
     """
     data = pmr.datasets.bars_and_stripes(3).values
-    sizes = 9, 8, 4
+    shapes = {"W0": (9, 8), "W1": (8, 4), "b0": (9,), "b1": (8,), "b2": (4,)}
     with pm.Model():
-        weights = [pm.Normal(f"W{i}", 0, 3, shape=(m, n)) for i, (m, n) in enumerate(pairwise(sizes))]
-        biases = [pm.Flat(f"b{i}", shape=n) for i, n in enumerate(sizes)]
+        weights = [pm.Normal(x, 0, 3, shape=shapes[x]) for x in ("W0", "W1")]
+        biases = [pm.Flat(x, shape=shapes[x]) for x in ("b0", "b1", "b2")]
         pmr.DeepBoltzmannMachine("x", weights, biases, observed=np.repeat(data, 8, axis=0))
-        learned = pmr.fit(8000, learning_rate=0.3, batch_size=None, chains=200, random_seed=1, progressbar=False)
+        learned = pmr.fit(24_000, learning_rate=0.3, batch_size=None, chains=200, random_seed=1, progressbar=False)
+    averaged = learned["averaged_parameters"].to_dataset()
+
+    parameters = W0, W1, b0, b1, b2 = [pt.tensor(x, dtype="float64", shape=shapes[x]) for x in shapes]
+    top = np.array(binary(4))
+
+    def log_weight(x):  # the sum over layer 1 is a product over its units, that over layer 2 is plain
+        field = (x @ W0)[:, None] + (top @ W1.T)[None] + b1
+        return x @ b0 + pt.logsumexp(top @ b2 + pt.softplus(field).sum(-1), axis=1)
+
+    log_p = log_weight(data.astype(float)).mean() - pt.logsumexp(log_weight(np.array(binary(9))))
+    penalised = log_p - ((W0**2).sum() + (W1**2).sum()) / (2 * 3**2 * 8 * len(data))
+    value_and_slope = pytensor.function(parameters, [penalised, *pt.grad(penalised, parameters)])
+
+    def loss(flat):
+        ends = np.cumsum([np.prod(x) for x in shapes.values()])[:-1]
+        value, *slope = value_and_slope(*map(np.reshape, np.split(flat, ends), shapes.values()))
+        return -value, -np.concatenate([x.ravel() for x in slope])
+
+    end = np.concatenate([averaged[x].values.ravel() for x in shapes])
+    climbed = minimize(loss, end, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "maxfun": 10_000})
+    assert climbed.success
+    assert -climbed.fun > -3.12
+    assert 0 < loss(end)[0] - climbed.fun < 0.01
+
     machine = pmr.machine_of(pmr.averaged(learned))
-    log_p = -pmr.marginal_free_energy(data, machine, parts=["layer_2"]) - pmr.log_partition(machine).estimate
-    mean = log_p.mean()
-    assert -2.756 - 0.03 < mean < -2.63906
+    found = -pmr.marginal_free_energy(data, machine, parts=["layer_2"]) - pmr.log_partition(machine).estimate
+    assert found.mean() == pytest.approx(log_p.eval({p: averaged[p.name].values for p in parameters}))
+    assert found.mean() > -2.79
 
 
 # -------------------------------------------------------------------------------------------------------- classifiers

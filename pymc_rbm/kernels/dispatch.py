@@ -150,10 +150,10 @@ def _dot_of_few(transposed):
         states = states.T if transposed else states
         if states.shape[1] != len(weights) or len(bias) not in (0, weights.shape[1]):
             raise ValueError("Shapes of states, weights and bias do not fit.")
-        out = np.zeros((len(states), weights.shape[1]), weights.dtype)
+        out = np.empty((len(states), weights.shape[1]), weights.dtype)
         for r in range(len(states)):
-            for j in range(len(bias)):
-                out[r, j] = bias[j]
+            for j in range(weights.shape[1]):
+                out[r, j] = bias[j] if len(bias) else 0
             for i in range(len(weights)):
                 x = weights.dtype.type(states[r, i])
                 if x != 0:

@@ -28,22 +28,29 @@ WORTH_A_COPY = 32
 
 
 @piece
-def affine(bias, weights, transposed, spin_in, spin_out):
-    """Offsets, padded to whole tiles with units that are never on, and factor: ``z = offset + factor·(s W)``.
+def affine(weights, b, c, spins):
+    """Offsets of both layers, and the factor that they share: ``z = offset + factor·(s W)``.
 
-    For spins in, ``Σ_i x_i W_ij = 2 Σ_i s_i W_ij - Σ_i W_ij``; for spins out the logistic function takes 2·field.
+    Offsets are padded to whole tiles with units that are never on. For spins in,
+    ``Σ_i x_i W_ij = 2 Σ_i s_i W_ij - Σ_i W_ij``; for spins out the logistic function takes 2·field.
     """
-    n_out, scale = len(bias), 2 if spin_out else 1
-    offset = np.empty(tiles_of(n_out) * TILE, bias.dtype)
-    for j in range(n_out):
-        total = bias[j]
-        if spin_in:
-            for i in range(weights.shape[1] if transposed else weights.shape[0]):
-                total -= weights[j, i] if transposed else weights[i, j]
-        offset[j] = scale * total
-    for j in range(n_out, len(offset)):
-        offset[j] = -np.inf
-    return offset, (2 if spin_in else 1) * scale
+    b_scale, c_scale = 2 if spins[0] else 1, 2 if spins[1] else 1
+    b_offset, c_offset = _padded(b, b_scale), _padded(c, c_scale)
+    for i in range(len(b)):
+        for j in range(len(c)):
+            if spins[0]:
+                c_offset[j] -= c_scale * weights[i, j]
+            if spins[1]:
+                b_offset[i] -= b_scale * weights[i, j]
+    return b_offset, c_offset, b_scale * c_scale
+
+
+@piece
+def _padded(bias, scale):
+    out = np.empty(tiles_of(len(bias)) * TILE, bias.dtype)
+    for j in range(len(out)):
+        out[j] = scale * bias[j] if j < len(bias) else -np.inf
+    return out
 
 
 @piece
@@ -93,8 +100,7 @@ def sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held_
     """
     draws, again = len(trace), n * len(trace) * (end - begin) >= WORTH_A_COPY
     back = transposed_copy(weights) if again else weights
-    c_offset, c_factor = affine(c, weights, False, spins[0], spins[1])
-    b_offset, b_factor = affine(b, weights, True, spins[1], spins[0])
+    b_offset, c_offset, factor = affine(weights, b, c, spins)
     field = np.empty(max(len(b_offset), len(c_offset)), weights.dtype)
     for row in range(begin, end):
         v, h = visible[row].copy(), hidden[row]
@@ -103,7 +109,7 @@ def sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held_
                 down = k % 2 == 1  # one call, which is compiled once
                 if not clamped[0 if down else 1]:
                     x, out, held = (h, v, held_visible) if down else (v, h, held_hidden)
-                    matrix, offset, factor = (back, b_offset, b_factor) if down else (weights, c_offset, c_factor)
+                    matrix, offset = (back, b_offset) if down else (weights, c_offset)
                     spin = spins[0 if down else 1]
                     draw_row(x, matrix, down and not again, offset, factor, out, held, row, spin, state, field)
             for i in range(len(v)):  # a slice would be compiled with the message for one that does not fit
@@ -115,8 +121,7 @@ def sweep_many(state, begin, end, n, visible, hidden, trace, weights, b, c, held
     """Do the same for many rows at once, by table."""
     n_visible, n_hidden = weights.shape
     up, down = tiles(weights, False), tiles(weights, True)
-    c_offset, up_factor = affine(c, weights, False, spins[0], spins[1])
-    b_offset, down_factor = affine(b, weights, True, spins[1], spins[0])
+    b_offset, c_offset, factor = affine(weights, b, c, spins)
     table = table_room(weights)
     fields = aligned(min(ROWS, end - begin) * TILE, weights)
     for first in range(begin, end, ROWS):
@@ -131,9 +136,9 @@ def sweep_many(state, begin, end, n, visible, hidden, trace, weights, b, c, held
         for draw in range(len(trace)):
             for _ in range(n):
                 if not clamped[1]:
-                    draw_layer(v, rows, n_visible, up, c_offset, up_factor, h, held_h, state, first, fields, table)
+                    draw_layer(v, rows, n_visible, up, c_offset, factor, h, held_h, state, first, fields, table)
                 if not clamped[0]:
-                    draw_layer(h, rows, n_hidden, down, b_offset, down_factor, v, held_v, state, first, fields, table)
+                    draw_layer(h, rows, n_hidden, down, b_offset, factor, v, held_v, state, first, fields, table)
             unpack(v, trace[draw], first, last, spins[0])
         unpack(h, hidden, first, last, spins[1])
 

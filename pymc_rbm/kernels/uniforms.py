@@ -43,16 +43,16 @@ def stored(state, which, s):
 
 
 @inlined
-def _rotated(x, k):
-    return (x << splat(uint32(k))) | (x >> splat(uint32(32 - k)))
+def _rotated(x, left, right):
+    return (x << splat(left)) | (x >> splat(right))
 
 
 @inlined
 def advanced(s):
     """32 random bits a lane, and the next state."""
     s0, s1, s2, s3 = s
-    bits = _rotated(s0 + s3, 7) + s0
+    bits = _rotated(s0 + s3, uint32(7), uint32(25)) + s0
     shifted = s1 << splat(uint32(9))
     s2, s3 = s2 ^ s0, s3 ^ s1
     s1, s0 = s1 ^ s2, s0 ^ s3
-    return bits, (s0, s1, s2 ^ shifted, _rotated(s3, 11))
+    return bits, (s0, s1, s2 ^ shifted, _rotated(s3, uint32(11), uint32(21)))
