@@ -9,7 +9,6 @@ import os
 import torch
 from rbms.bernoulli_bernoulli.classes import BBRBM
 from rbms.partition_function.ais import compute_partition_function_ais
-from rbms.sampling.gibbs import sample_state
 
 from benchmarks.jobs import BATCH, RATE, data_rows, machine, visible_states
 
@@ -32,7 +31,7 @@ def sweep(job):
     chains = [rbm.init_chains(job.rows, start_v=_floats(visible_states(job)))]
 
     def advance(n):
-        chains[0] = sample_state(n, chains[0], rbm)
+        chains[0] = rbm.sample_state(chains=chains[0], n_steps=n)
 
     return advance, lambda: chains[0]["visible"].numpy()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from pymc_rbm.kernels.compiling import inlined, piece
-from pymc_rbm.kernels.lanes import CACHE_LINE, LANES, address, byte_at, load, stack_room, store, transpose_square
+from pymc_rbm.kernels.lanes import CACHE_LINE, LANES, address, byte_at, load, splat, stack_room, store, transpose_square
 from pymc_rbm.kernels.packing import BLOCK, GROUPS, blocks_of
 
 __all__ = [
@@ -102,13 +102,13 @@ def tiles(weights, transposed):
 
 
 @inlined
-def _entries(table, weights, start, half, groups):
+def _entries(table, weights, start, stride, half, groups):
     """Fill one half of the lanes of the sixteen entries of every group of four inputs."""
     for g in range(groups):
-        w = start + g * 4 * TILE + half
+        w = start + g * 4 * stride + half
         t = g * 16 * TILE + half
-        w0, w1 = load(weights, w), load(weights, w + TILE)
-        w2, w3 = load(weights, w + 2 * TILE), load(weights, w + 3 * TILE)
+        w0, w1 = load(weights, w), load(weights, w + stride)
+        w2, w3 = load(weights, w + 2 * stride), load(weights, w + 3 * stride)
         low = (w0 - w0, w0, w1, w0 + w1)
         high = (w0 - w0, w2, w3, w2 + w3)
         for k in range(4):
@@ -123,32 +123,41 @@ def accumulate(fields, codes, rows, weights, n_in, across, tile, table):
     ``codes`` are those of ``rows`` rows, ``weights`` come from `tiles`, with ``across`` tiles; ``table`` is a
     `table_room`.
     """
+    zero = splat(weights.dtype.type(0))
     for block in range(blocks_of(n_in)):
-        add_block(fields, codes, rows, weights, (block * across + tile) * BLOCK * TILE, block, n_in, table)
+        source = weights, (block * across + tile) * BLOCK * TILE, TILE
+        add_block(fields, (fields, 0, TILE), codes, rows, block, n_in, source, table, zero, zero)
 
 
 @piece
-def add_block(fields, codes, rows, weights, start, block, n_in, table):
-    """Add the inputs of one block to ``fields``; the first block begins anew. The tile begins at ``start``."""
+def add_block(fields, to, codes, rows, block, n_in, source, table, low, high):
+    """Add the inputs of one block of one tile to ``fields`` (rows, TILE); the first block begins with ``low, high``.
+
+    ``to`` is where the sums go: an array, the index of those of the first row, and from row to row. ``source`` is the
+    same of the weights, input by input. Both arrays are flat.
+    """
+    (out, first, step), (weights, start, stride) = to, source
     groups = min(GROUPS, (n_in - block * BLOCK + 3) // 4)
-    _entries(table, weights, start, 0, groups)
-    _entries(table, weights, start, LANES, groups)
+    _entries(table, weights, start, stride, 0, groups)
+    _entries(table, weights, start, stride, LANES, groups)
     if groups == GROUPS:
         for r in range(rows):
-            _add(fields, r * TILE, codes, (block * rows + r) * GROUPS, table, GROUPS, block > 0)
+            code = (block * rows + r) * GROUPS
+            _add(fields, r * TILE, codes, code, table, GROUPS, block > 0, low, high, out, first + r * step)
     else:
         for r in range(rows):
-            _add(fields, r * TILE, codes, (block * rows + r) * GROUPS, table, groups, block > 0)
+            code = (block * rows + r) * GROUPS
+            _add(fields, r * TILE, codes, code, table, groups, block > 0, low, high, out, first + r * step)
 
 
 @inlined
-def _add(fields, field, codes, code, table, groups, more):
-    """Add the entries that a row's codes select to its fields, if there are some already."""
-    low, high = load(table, 0), load(table, 0)  # no unit of four: 0
-    if more:
-        low, high = load(fields, field), load(fields, field + LANES)
+def _add(fields, field, codes, code, table, groups, more, low, high, out, to):
+    """Write the entries that a row's codes select, added to its fields, if there are some already, to ``out``."""
+    sum_low, sum_high = load(fields, field), load(fields, field + LANES)
+    if more:  # no array is let go of in a branch: its count of references would change in the loop over rows
+        low, high = sum_low, sum_high
     for g in range(groups):
         entry = (g * 16 + byte_at(codes, code + g)) * TILE
         low, high = low + load(table, entry), high + load(table, entry + LANES)
-    store(fields, field, low)
-    store(fields, field + LANES, high)
+    store(out, to, low)
+    store(out, to + LANES, high)

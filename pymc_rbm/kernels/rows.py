@@ -7,7 +7,7 @@ import numpy as np
 from pymc_rbm.kernels.compiling import inlined, kernel
 from pymc_rbm.kernels.elementary import filled, logarithm, sigmoid, softplus_parts
 from pymc_rbm.kernels.lanes import LANES, load, muladd, number, splat, store, total
-from pymc_rbm.kernels.packing import blocks_of, packed, packed_columns
+from pymc_rbm.kernels.packing import BLOCK, packed, packed_columns
 from pymc_rbm.kernels.product import TILE, add_block, aligned, copy_tile, table_room, tile_room, tiles_of
 
 __all__ = ["are_binary", "binary_dot", "means_and_sums", "state_sums", "sum_sigmoid", "sum_softplus"]
@@ -36,7 +36,8 @@ def binary_dot(start, stop, states, weights, bias, out, transposed):
     All are contiguous. The states are int8, 0 and 1; without a bias its length is 0.
     """
     n_in, n_out = weights.shape
-    across, table, weights_of_tile = tiles_of(n_out), table_room(weights), tile_room(weights)
+    across, table, room = tiles_of(n_out), table_room(weights), tile_room(weights)
+    from_, to = weights.reshape(-1), out.reshape(-1)
     offset = np.zeros(across * TILE, weights.dtype)
     for j in range(len(bias)):
         offset[j] = bias[j]
@@ -45,19 +46,20 @@ def binary_dot(start, stop, states, weights, bias, out, transposed):
         rows = min(ROWS, stop - begin)
         codes = packed_columns(states, begin, begin + rows) if transposed else packed(states, begin, begin + rows)
         for tile in range(across):
-            for block in range(blocks_of(n_in)):
-                copy_tile(weights, block, tile, weights_of_tile, 0)
-                add_block(fields, codes, rows, weights_of_tile, 0, block, n_in, table)
             j0 = tile * TILE
-            low, high = load(offset, j0), load(offset, j0 + LANES)
-            for r in range(rows):
-                field, to = r * TILE, (begin + r) * n_out + j0
-                if j0 + TILE <= n_out:
-                    store(out, to, load(fields, field) + low)
-                    store(out, to + LANES, load(fields, field + LANES) + high)
-                else:
+            low, high, whole = load(offset, j0), load(offset, j0 + LANES), j0 + TILE <= n_out
+            for i0 in range(0, n_in, BLOCK):
+                block, end = i0 // BLOCK, min(i0 + BLOCK, n_in)
+                source = from_, i0 * n_out + j0, n_out
+                if not whole or end % 4:
+                    copy_tile(weights, block, tile, room, 0)
+                    source = room, 0, TILE
+                place = (to, begin * n_out + j0, n_out) if whole and end == n_in else (fields, 0, TILE)
+                add_block(fields, place, codes, rows, block, n_in, source, table, low, high)
+            if not whole:
+                for r in range(rows):
                     for j in range(n_out - j0):
-                        out[begin + r, j0 + j] = fields[field + j] + offset[j0 + j]
+                        out[begin + r, j0 + j] = fields[r * TILE + j]
 
 
 @kernel

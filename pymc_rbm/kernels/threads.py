@@ -27,8 +27,9 @@ WORTH_THREADS = 2**27
 def pieces(rows: int, group: int, threads: int) -> list[tuple[int, int]]:
     """Begin and end of pieces of as equal sizes as can be, each but the last of whole groups."""
     groups = -(-rows // group)
-    ends = np.linspace(0, groups, max(1, min(threads, groups)) + 1).round().astype(int) * group
-    return [(int(a), int(min(b, rows))) for a, b in pairwise(ends)]
+    count = max(1, min(threads, groups))
+    ends = [min(round(k * groups / count) * group, rows) for k in range(count + 1)]
+    return list(pairwise(ends))
 
 
 def sweep_in_threads(state: np.ndarray, n: int, visible: np.ndarray, *arguments: Any) -> None:
@@ -51,7 +52,9 @@ def in_threads(work: Callable[[int, int], None], rows: int, group: int = 1) -> N
     The threads end with it: a process that still had some could not be forked without a warning.
     """
     first, *others = pieces(rows, group, config.NUMBA_NUM_THREADS)
-    with ThreadPoolExecutor(max(1, len(others))) as pool:
+    if not others:
+        return work(*first)
+    with ThreadPoolExecutor(len(others)) as pool:
         under_way = [pool.submit(work, *piece) for piece in others]
         work(*first)
     for piece in under_way:
