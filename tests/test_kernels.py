@@ -12,9 +12,9 @@ from scipy import special, stats
 
 import pymc_rbm as pmr
 from pymc_rbm.gibbs import sweeps
-from pymc_rbm.kernels import elementary, lanes, packing, product, sweep, uniforms
+from pymc_rbm.kernels import elementary, lanes, packing, product, sweep, threads, uniforms
 from pymc_rbm.kernels import rows as of_rows
-from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, StateSums, SweepKernel
+from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums, StateSums, SweepKernel
 
 FLOORS = 4
 LANES = lanes.LANES
@@ -397,21 +397,23 @@ def test_free_energy_and_gradient_by_kernels(dtype):
     b, c = pt.vector(dtype=dtype), pt.vector(dtype=dtype)
     machine = pmr.restricted(W, b, c)
     energy, mean = machine.free_energy(v), machine.mean(1, [v, None]).mean(-1)
+    alone = pytensor.function([v, W, b, c], energy)
     values = pytensor.function([v, W, b, c], [energy, mean])
     gradient = pt.grad(energy.mean(), [W, b, c])
     function = pytensor.function([v, W, b, c], [energy, mean, v.sum(1, dtype="int64"), *gradient])
-    kinds = [[type(node.op) for node in f.maker.fgraph.apply_nodes] for f in (values, function)]
-    assert [ops.count(RowSums) for ops in kinds] == [2, 0]
-    assert [ops.count(Means) for ops in kinds] == [0, 1]  # the gradient needs the means themselves
-    assert [ops.count(BinaryDot) for ops in kinds] == [1, 2]  # the field, once, and the gradient
-    assert [ops.count(StateSums) for ops in kinds] == [1, 1]  # b'v, and the sums of v
+    kinds = [[type(node.op) for node in f.maker.fgraph.apply_nodes] for f in (alone, values, function)]
+    assert [ops.count(SoftplusSums) for ops in kinds] == [1, 0, 0]
+    assert [ops.count(RowSums) for ops in kinds] == [0, 2, 0]
+    assert [ops.count(Means) for ops in kinds] == [0, 0, 1]  # the gradient needs the means themselves
+    assert [ops.count(BinaryDot) for ops in kinds] == [0, 1, 2]  # the field, once, and the gradient
+    assert [ops.count(StateSums) for ops in kinds] == [1, 1, 1]  # b'v, and the sums of v
     assert not any(isinstance(node.op, Sum) and node.inputs[0].ndim == 2 for node in function.maker.fgraph.apply_nodes)
     for rows, shape, low, top in (
         (40, (37, 21), 0, 2),
         (40, (37, 21), 0, 4),
         (40, (37, 21), -3, 4),
         (3, (37, 21), 0, 2),
-        (1100, (64, 32), 0, 2),
+        (2100, (64, 32), 0, 2),
         (40, (1100, 5), 0, 2),
         (17, (1, 1), 0, 2),
     ):
@@ -428,8 +430,8 @@ def test_free_energy_and_gradient_by_kernels(dtype):
             -special.expit(field).mean(0),
         ]
         rounding = 100 * np.finfo(dtype).eps
-        both = [*values(x, *parameters), *function(x, *parameters)]
-        for found, wanted in zip(both, [*expected[:2], *expected], strict=True):
+        all_found = [alone(x, *parameters), *values(x, *parameters), *function(x, *parameters)]
+        for found, wanted in zip(all_found, [expected[0], *expected[:2], *expected], strict=True):
             assert found.dtype == (dtype if wanted.dtype == "float64" else wanted.dtype)
             np.testing.assert_allclose(found, wanted, rtol=rounding, atol=rounding * np.abs(wanted).max())
 
@@ -460,6 +462,19 @@ def test_sums_over_many_rows(dtype):
     of_rows.state_sums(states, weights, dots, row_sums, unit_sums)
     np.testing.assert_array_equal(unit_sums, np.full(3, 100_000_300, dtype))
     assert (dots == 300).all() and (row_sums == 300).all()
+
+
+@pytest.mark.parametrize("number", [1, 3, 7])
+def test_rows_shared_by_threads(monkeypatch, number):
+    """Products and sums of rows do not depend on the piece that a row is in."""
+    monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", number)
+    rng = np.random.default_rng(11)
+    states, W, c = rng.integers(0, 2, (50, 70)).astype("int8"), rng.normal(size=(70, 40)), rng.normal(size=40)
+    fields, sums = np.empty((50, 40)), np.empty(50)
+    threads.dot_in_threads(states, W, c, fields, False)
+    threads.sums_in_threads(states, W, c, sums)
+    np.testing.assert_allclose(fields, states @ W + c, atol=1e-12)
+    np.testing.assert_allclose(sums, np.logaddexp(0, states @ W + c).sum(1), rtol=1e-13)
 
 
 def test_products_of_states_in_any_layout():

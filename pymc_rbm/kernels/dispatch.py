@@ -14,14 +14,23 @@ from pymc_rbm.kernels.operations import (
     LevelsKernel,
     Means,
     RowSums,
+    SoftplusSums,
     StateSums,
     SweepKernel,
     WalkKernel,
 )
 from pymc_rbm.kernels.pointers import through_pointer
-from pymc_rbm.kernels.rows import are_binary, binary_dot, means_and_sums, state_sums, sum_sigmoid, sum_softplus
+from pymc_rbm.kernels.rows import (
+    are_binary,
+    binary_dot,
+    means_and_sums,
+    state_sums,
+    sum_sigmoid,
+    sum_softplus,
+    sum_softplus_of_states,
+)
 from pymc_rbm.kernels.sweep import group_of, sweep_few, sweep_many
-from pymc_rbm.kernels.threads import WORTH_THREADS, dot_in_threads, sweep_in_threads
+from pymc_rbm.kernels.threads import WORTH_THREADS, dot_in_threads, sums_in_threads, sweep_in_threads
 from pymc_rbm.kernels.uniforms import seeded
 from pymc_rbm.kernels.walk import sweep_levels, walk_rows
 
@@ -198,6 +207,34 @@ def _row_sums(op, node, **kwargs):
         return out
 
     return row_sums, VERSION + (dtype == "float32")
+
+
+@register_funcify_default_op_cache_key(SoftplusSums)
+def _softplus_sums(op, node, **kwargs):
+    dtype = node.inputs[1].dtype
+    states, matrix, vector, size = _array("int8", 2), _array(dtype, 2), _array(dtype, 1), types.int64
+    run = through_pointer(sum_softplus_of_states, types.void(size, size, states, matrix, vector, vector))
+    plain = through_pointer(sum_softplus, types.void(matrix, vector))
+    binary = through_pointer(are_binary, types.boolean(states))
+
+    @numba_njit
+    def softplus_sums(states, weights, bias):
+        states, weights, bias = np.ascontiguousarray(states), np.ascontiguousarray(weights), np.ascontiguousarray(bias)
+        rows, n_in = states.shape
+        if n_in != weights.shape[0] or len(bias) not in (0, weights.shape[1]):
+            raise ValueError("Shapes of states, weights and bias do not fit.")
+        out = np.empty(rows, weights.dtype)
+        if rows < FEW_ROWS or not binary(states):
+            fields = np.dot(states.astype(weights.dtype), weights)
+            plain(fields + bias if len(bias) else fields, out)
+        elif rows * weights.size < WORTH_THREADS:
+            run(0, rows, states, weights, bias, out)
+        else:
+            with objmode():
+                sums_in_threads(states, weights, bias, out)
+        return out
+
+    return softplus_sums, VERSION + (dtype == "float32")
 
 
 @register_funcify_default_op_cache_key(Means)

@@ -230,6 +230,30 @@ class RowSums(KernelOp):
         output_storage[0][0] = values.sum(1, dtype=x.dtype)
 
 
+class SoftplusSums(KernelOp):
+    """`RowSums` "softplus" of ``bias + states @ weights`` for an int8 matrix; the fields are not kept.
+
+    By table where all states turn out to be 0 or 1. A bias of no entries is none.
+    """
+
+    __props__ = ()
+
+    def make_node(self, states, weights, bias):
+        """Return the node; ``weights`` are a matrix of float32 or float64, ``bias`` is a vector of their type."""
+        return Apply(self, [states, weights, bias], [TensorType(weights.dtype, states.type.shape[:1])()])
+
+    def infer_shape(self, node, shapes):
+        """One number a row."""
+        return [shapes[0][:1]]
+
+    def perform(self, node, inputs, output_storage):
+        """In NumPy."""
+        states, weights, bias = inputs
+        fields = states.astype(weights.dtype) @ weights
+        fields = fields + bias if len(bias) else fields
+        output_storage[0][0] = np.logaddexp(0, fields).sum(1, dtype=weights.dtype)
+
+
 class Means(KernelOp):
     """Sigmoid of a matrix of fields, what `RowSums` has for "softplus" and "sigmoid" of it, and its sum over rows.
 

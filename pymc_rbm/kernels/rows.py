@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from pymc_rbm.kernels.compiling import inlined, kernel
+from pymc_rbm.kernels.compiling import inlined, kernel, piece
 from pymc_rbm.kernels.elementary import filled, logarithm, sigmoid, softplus_parts
 from pymc_rbm.kernels.lanes import LANES, load, muladd, number, splat, store, total
 from pymc_rbm.kernels.packing import BLOCK, packed, packed_columns
 from pymc_rbm.kernels.product import TILE, add_block, aligned, copy_tile, table_room, tile_room, tiles_of
 
-__all__ = ["are_binary", "binary_dot", "means_and_sums", "state_sums", "sum_sigmoid", "sum_softplus"]
+__all__ = [
+    "are_binary",
+    "binary_dot",
+    "means_and_sums",
+    "state_sums",
+    "sum_sigmoid",
+    "sum_softplus",
+    "sum_softplus_of_states",
+]
 
 ROWS = 1024
 """Rows that share a table."""
@@ -31,6 +39,12 @@ def are_binary(states):
 
 @kernel
 def binary_dot(start, stop, states, weights, bias, out, transposed):
+    """Write the fields that states send, or what their transpose sends: `fields_of` alone."""
+    fields_of(start, stop, states, weights, bias, out, transposed)
+
+
+@piece
+def fields_of(start, stop, states, weights, bias, out, transposed):
     """Write ``bias + states @ weights``, or ``states.T @ weights``, to the rows of ``out`` from ``start`` to ``stop``.
 
     All are contiguous. The states are int8, 0 and 1; without a bias its length is 0.
@@ -157,8 +171,26 @@ def means_and_sums(fields, means, softplus_sums, mean_sums, unit_sums):
 
 
 @kernel
+def sum_softplus_of_states(start, stop, states, weights, bias, out):
+    """Write ``Σ_j log(1 + exp(bias_j + Σ_i states_ri weights_ij))`` to ``out``, from row ``start`` to ``stop``.
+
+    As `fields_of` and `sum_softplus`, some rows at a time: their fields stay in the cache.
+    """
+    fields = np.empty((min(ROWS, stop - start), weights.shape[1]), weights.dtype)
+    for begin in range(start, stop, ROWS):
+        end = min(begin + ROWS, stop)
+        fields_of(0, end - begin, states[begin:end], weights, bias, fields, False)
+        _softplus_sums(fields[: end - begin], out[begin:end])
+
+
+@kernel
 def sum_softplus(fields, out):
     """Write ``Σ_j log(1 + exp(field_rj))`` to ``out``; fields contiguous."""
+    _softplus_sums(fields, out)
+
+
+@piece
+def _softplus_sums(fields, out):
     rows, units = fields.shape
     end = units // LANES * LANES
     rest = np.full(LANES, -np.inf, fields.dtype)

@@ -14,7 +14,7 @@ from pytensor.tensor.math import Dot, Sum
 from pytensor.tensor.shape import SpecifyShape
 
 from pymc_rbm.kernels.lowering import FLOATS, TAGS, have_kernel
-from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, StateSums
+from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums, StateSums
 
 __all__: list[str] = []
 
@@ -132,6 +132,26 @@ def use_means(fgraph, node):
     return found
 
 
+@node_rewriter([RowSums])
+def use_softplus_sums(fgraph, node):
+    """`SoftplusSums` for `RowSums` of a `BinaryDot` that is used nowhere else, of many rows."""
+    from pymc_rbm.kernels.few import FEW_ROWS
+
+    fields = node.inputs[0]
+    dot = _unshaped(fields).owner
+    if node.op.function != "softplus" or dot is None or not isinstance(dot.op, BinaryDot) or dot.op.transposed:
+        return None
+    used = fields
+    while used.owner is not dot and len(fgraph.clients[used]) == 1:
+        used = used.owner.inputs[0]
+    rows = dot.inputs[0].type.shape[0]
+    if used.owner is not dot or len(fgraph.clients[used]) > 1 or (rows is not None and rows < FEW_ROWS):
+        return None
+    out = SoftplusSums()(*dot.inputs)
+    copy_stack_trace(node.outputs, out)
+    return [pt.specify_shape(out, node.outputs[0].type.shape)]
+
+
 @node_rewriter([Sum])
 def use_unit_sums(fgraph, node):
     """What `Means` has found for the sum of its means over rows."""
@@ -200,6 +220,7 @@ optdb.register("rbm_factors", dfs_rewriter(take_factors_out), *TAGS, position=1.
 optdb.register("rbm_bias", dfs_rewriter(add_bias_inside), *TAGS, position=1.552)
 optdb.register("rbm_row_sums", dfs_rewriter(use_row_sums), *TAGS, position=1.56)
 optdb.register("rbm_means", dfs_rewriter(use_means), *TAGS, position=1.57)
+optdb.register("rbm_softplus_sums", dfs_rewriter(use_softplus_sums), *TAGS, position=1.58)
 # After factors are taken out of sums, before what is left is fused.
 optdb.register("rbm_state_sums", dfs_rewriter(use_state_sums), *TAGS, position=2.5)
 optdb.register("rbm_unit_sums", dfs_rewriter(use_unit_sums), *TAGS, position=2.6)
