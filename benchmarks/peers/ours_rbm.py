@@ -11,7 +11,7 @@ import pymc_rbm as pmr
 from benchmarks.jobs import BATCH, RATE, data_rows, machine, visible_states
 
 BATCHES, MANY = 512, 100
-"""Batches of an epoch, which are powers of two as runs are: 51,200 rows, and 16,000 where machines have many units."""
+"""Batches of an epoch, powers of two as runs are: 512 of 100 rows, or 128 of 500 where machines have many units."""
 QUIET = {"progressbar": False, "random_seed": 1}
 
 
@@ -81,7 +81,7 @@ def update(job):
 
     Whole epochs are done.
     """
-    each = BATCHES if job.visible < MANY else BATCHES // 16
+    each = BATCHES if job.visible < MANY else BATCHES // 4
     rows = np.tile(data_rows(job), (each, 1))
     return _learning(job, rows, job.rows, each, centred=False, progressbar=False)
 
