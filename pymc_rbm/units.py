@@ -117,7 +117,7 @@ class Unit(ABC):
     @property
     def ends(self) -> tuple[Any, Any]:
         """The least and the greatest value of finite units, by entry where entries differ."""
-        return np.min(self.states), np.max(self.states)  # type: ignore[arg-type]
+        return np.min(self.states), np.max(self.states)  # type: ignore[arg-type]  # finite units have states
 
     @abstractmethod
     def contains(self, x: TensorVariable) -> TensorVariable:
@@ -238,7 +238,7 @@ def _value_of(node: Any) -> Any:
         return tuple(map(_value_of, node.elts))
     if not isinstance(node, ast.Call):
         return ast.literal_eval(node)
-    family = {family.__name__: family for family in _families(Unit)}[node.func.id]  # type: ignore[attr-defined]
+    family = {family.__name__: family for family in _families(Unit)}[node.func.id]  # type: ignore[attr-defined]  # called by name
     return family(*map(_value_of, node.args), **{str(x.arg): _value_of(x.value) for x in node.keywords})
 
 

@@ -156,6 +156,12 @@ class LevelsKernel(KernelOp):
             storage[0] = x
 
 
+def _fields(states, weights, bias):
+    """In NumPy."""
+    fields = states.astype(weights.dtype) @ weights
+    return fields + bias if len(bias) else fields
+
+
 class BinaryDot(KernelOp):
     """``bias + states @ weights`` for an int8 matrix, by table where all states turn out to be 0 or 1.
 
@@ -179,9 +185,8 @@ class BinaryDot(KernelOp):
 
     def perform(self, node, inputs, output_storage):
         """Without a table."""
-        states, weights, bias = inputs
-        product = (states.T if self.transposed else states).astype(weights.dtype) @ weights
-        output_storage[0][0] = product + bias if len(bias) else product
+        states, *rest = inputs
+        output_storage[0][0] = _fields(states.T if self.transposed else states, *rest)
 
 
 class StateSums(KernelOp):
@@ -248,10 +253,7 @@ class SoftplusSums(KernelOp):
 
     def perform(self, node, inputs, output_storage):
         """In NumPy."""
-        states, weights, bias = inputs
-        fields = states.astype(weights.dtype) @ weights
-        fields = fields + bias if len(bias) else fields
-        output_storage[0][0] = np.logaddexp(0, fields).sum(1, dtype=weights.dtype)
+        RowSums("softplus").perform(node, [_fields(*inputs)], output_storage)
 
 
 class Means(KernelOp):

@@ -137,15 +137,12 @@ def use_softplus_sums(fgraph, node):
     """`SoftplusSums` for `RowSums` of a `BinaryDot` that is used nowhere else, of many rows."""
     from pymc_rbm.kernels.few import FEW_ROWS
 
-    fields = node.inputs[0]
-    dot = _unshaped(fields).owner
+    fields = _unshaped(node.inputs[0])
+    dot = fields.owner
     if node.op.function != "softplus" or dot is None or not isinstance(dot.op, BinaryDot) or dot.op.transposed:
         return None
-    used = fields
-    while used.owner is not dot and len(fgraph.clients[used]) == 1:
-        used = used.owner.inputs[0]
     rows = dot.inputs[0].type.shape[0]
-    if used.owner is not dot or len(fgraph.clients[used]) > 1 or (rows is not None and rows < FEW_ROWS):
+    if not _is_used_once(fgraph, fields) or (rows is not None and rows < FEW_ROWS):
         return None
     out = SoftplusSums()(*dot.inputs)
     copy_stack_trace(node.outputs, out)
@@ -172,6 +169,12 @@ def _unshaped(x):
     while x.owner is not None and isinstance(x.owner.op, SpecifyShape):
         x = x.owner.inputs[0]
     return x
+
+
+def _is_used_once(fgraph, x):
+    """Whether one node uses ``x``, perhaps with a specified shape."""
+    [(node, _), *others] = fgraph.clients[x]
+    return not others and (not isinstance(node.op, SpecifyShape) or _is_used_once(fgraph, node.outputs[0]))
 
 
 def _sums(fgraph, x, axis):
