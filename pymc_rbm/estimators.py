@@ -15,7 +15,8 @@ To add an estimator, write one more function; a row in `pymc_rbm.methods` gives 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,17 @@ from pymc_rbm.checks import shape_of
 from pymc_rbm.conditional import has_rows
 from pymc_rbm.enumeration import is_tractable, sizes_of, symbolic_log_partition
 from pymc_rbm.gibbs import sweeps as run_sweeps
-from pymc_rbm.machine import Machine
+from pymc_rbm.machine import HIDDEN, Machine
 
-__all__ = ["NegativePhase", "contrastive", "exact", "fast_persistent", "persistent", "surrogate_log_partition"]
+__all__ = [
+    "NegativePhase",
+    "contrastive",
+    "exact",
+    "fast_persistent",
+    "persistent",
+    "shared_rows",
+    "surrogate_log_partition",
+]
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,8 @@ class NegativePhase:
         New values of whatever shared variables the estimator made for itself; each needs a name.
     report : dict
         Figures to be recorded at every iteration, of fixed shapes.
+    starts : dict
+        Where such shared variables start, if that is random: functions of a generator, evaluated once.
     """
 
     log_z: TensorVariable
@@ -58,6 +69,12 @@ class NegativePhase:
     rng: Any
     updates: dict[Any, Any] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
+    starts: dict[Any, Callable[[Any], TensorVariable]] = field(default_factory=dict)
+
+
+def shared_rows(rows: np.ndarray, name: str) -> Any:
+    """A shared variable that updates of one column, known to PyTensor as such, fit, too."""
+    return pytensor.shared(rows, name=name, shape=(None, 1 if rows.shape[1] == 1 else None))
 
 
 def surrogate_log_partition(machine: Machine, particles: Any) -> TensorVariable:
@@ -80,9 +97,29 @@ def persistent(machine: Machine, base: Machine, batch: Any, states: Any, rng: An
     same covariates, and the same limit is free of bias. Chains that were handed from row to row would have
     to forget the last row's covariates first, and a few chains that stay at some rows would stand for those only. But
     a row's chain advances once an epoch: it lags behind by more iterations than chains that all rows share.
+
+    Chains that all rows share go on from their hidden states, and a sweep ends with the hidden units: the fields that
+    these are drawn from are also those of the gradient, which the weights have not yet moved.
     """
-    (v, *_), rng = run_sweeps(machine, machine.at(states), rng, sweeps)
-    return NegativePhase(surrogate_log_partition(machine, v), v, v, rng)
+    v, rng, updates, starts = _advanced(machine, states, rng, sweeps)
+    return NegativePhase(surrogate_log_partition(machine, v), v, v, rng, updates, starts=starts)
+
+
+def _advanced(machine: Machine, states: Any, rng: Any, sweeps: Any) -> tuple[TensorVariable, Any, dict, dict]:
+    """Sweep persistent chains; return their visible states, the generator, updates and starts of the hidden states."""
+    if has_rows(machine) or len(machine.layers) == 1:
+        (v, *_), rng = run_sweeps(machine, machine.at(states), rng, sweeps)
+        return v, rng, {}, {}
+    layer = machine.layers[HIDDEN]
+    shape = states.get_value(borrow=True).shape[0], shape_of(layer.bias)[-1] or 0
+    hidden = shared_rows(np.zeros(shape, layer.unit.dtype), f"{states.name}_hidden")
+    (v, h), rng = run_sweeps(machine, [states, hidden], rng, sweeps, last=HIDDEN)
+    return (
+        v,
+        rng,
+        {hidden: h},
+        {hidden: lambda rng: layer.unit.sample(machine.field(HIDDEN, machine.at(states)), rng)[1]},
+    )
 
 
 def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
@@ -113,8 +150,7 @@ def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sw
             f"method='exact' enumerates the smaller side, which has more than 16 units: sizes {sizes_of(machine)}. Use "
             "method='pcd'."
         )
-    phase = persistent(machine, base, batch, states, rng, sweeps)
-    return NegativePhase(symbolic_log_partition(machine), phase.particles, phase.states, phase.rng)
+    return replace(persistent(machine, base, batch, states, rng, sweeps), log_z=symbolic_log_partition(machine))
 
 
 def fast_persistent(
@@ -147,9 +183,9 @@ def fast_persistent(
         for i, p in enumerate(machine.parameters)
     ]
     pushed = machine.with_parameters([p + f for p, f in zip(machine.parameters, fast, strict=True)])
-    (v, *_), rng = run_sweeps(pushed, pushed.at(states), rng, sweeps)
+    v, rng, updates, starts = _advanced(pushed, states, rng, sweeps)
     log_z = surrogate_log_partition(machine, v)
     climbed = surrogate_log_partition(machine, batch) - log_z
     slopes = pt.grad(climbed, machine.parameters)
-    updates = {f: (decay * f + rate * slope).astype(f.dtype) for f, slope in zip(fast, slopes, strict=True)}
-    return NegativePhase(log_z, v, v, rng, updates)
+    updates |= {f: (decay * f + rate * slope).astype(f.dtype) for f, slope in zip(fast, slopes, strict=True)}
+    return NegativePhase(log_z, v, v, rng, updates, starts=starts)

@@ -29,8 +29,9 @@ def sweep(
     rng: TensorVariable,
     clamped: Sequence[Any] | None = None,
     backwards: bool = False,
+    last: int | None = None,
 ) -> tuple[list[TensorVariable], TensorVariable]:
-    """Update every block once, in the order of ``machine.blocks()``.
+    """Update every block once, in the order of ``machine.blocks(last)``.
 
     Parameters
     ----------
@@ -43,6 +44,8 @@ def sweep(
         the unit keeps its value.
     backwards : bool
         Whether layers that are coupled to themselves go through their units in the opposite order.
+    last : int, optional
+        A layer of the block that is updated last.
 
     Returns
     -------
@@ -50,7 +53,7 @@ def sweep(
     rng : random generator variable
     """
     state = list(state)
-    for block in machine.blocks():
+    for block in machine.blocks(last):
         for layer in block:
             held = None if clamped is None else clamped[layer]
             if held is True:
@@ -71,14 +74,15 @@ def sweeps(
     rng: TensorVariable,
     n: int | TensorVariable,
     clamped: Sequence[Any] | None = None,
+    last: int | None = None,
 ) -> tuple[list[TensorVariable], TensorVariable]:
     """Run ``n`` sweeps; parameters, arguments and results as in `sweep`. ``n`` may be symbolic.
 
     Sweeps of two binary layers are one node of the graph, so that a back end may have a kernel for them.
     """
     if is_binary_pair(machine):
-        return as_node(_sweeps, machine, state, rng, n, clamped)
-    return _sweeps(machine, state, rng, n, clamped)
+        return as_node(_sweeps, machine, state, rng, n, clamped, last)
+    return _sweeps(machine, state, rng, n, clamped, last)
 
 
 def visits(
@@ -89,14 +93,14 @@ def visits(
     Started at the visible states ``v``; the hidden ones are drawn from them.
     """
     definition = partial(as_node, _visits) if is_binary_pair(machine) else _visits
-    [trace], rng = definition(machine, machine.at(v), rng, n, None, draws)
+    [trace], rng = definition(machine, machine.at(v), rng, n, None, None, draws)
     return trace, rng
 
 
-def _visits(machine, state, rng, n, clamped, draws):
+def _visits(machine, state, rng, n, clamped, last, draws):
     def draw(old, old_rng, count, *parameters):
         inner = machine.with_parameters(parameters)
-        (new, *_), new_rng = _sweeps(inner, inner.at(old), old_rng, count, clamped)
+        (new, *_), new_rng = _sweeps(inner, inner.at(old), old_rng, count, clamped, last)
         return new, new_rng
 
     trace, rng = pytensor.scan(
@@ -115,9 +119,10 @@ def _sweeps(
     rng: TensorVariable,
     n: int | TensorVariable,
     clamped: Sequence[Any] | None,
+    last: int | None,
 ) -> tuple[list[TensorVariable], TensorVariable]:
     if isinstance(n, int | np.integer) and n == 1:
-        return sweep(machine, state, rng, clamped)
+        return sweep(machine, state, rng, clamped, last=last)
     # Layers that the first block overwrites need no start, but a loop's state must have a shape.
     state = [
         machine.mean(i, state).astype(layer.unit.dtype) if x is None else pt.as_tensor(x).astype(layer.unit.dtype)
@@ -131,7 +136,7 @@ def _sweeps(
         rest = list(args[len(state) + 1 :])
         parameters, inner_masks = rest[: len(machine.parameters)], rest[len(machine.parameters) :]
         inner_clamped = clamped and [m if m is None or m is True else inner_masks.pop(0) for m in clamped]
-        inner, inner_rng = sweep(machine.with_parameters(parameters), inner, inner_rng, inner_clamped)
+        inner, inner_rng = sweep(machine.with_parameters(parameters), inner, inner_rng, inner_clamped, last=last)
         return *inner, inner_rng
 
     *traces, rng = pytensor.scan(

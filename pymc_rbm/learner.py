@@ -20,7 +20,7 @@ from pymc_rbm.ascent import Ascent
 from pymc_rbm.conditional import machine_of_rows
 from pymc_rbm.descent import descent
 from pymc_rbm.enumeration import symbolic_log_partition
-from pymc_rbm.estimators import NegativePhase
+from pymc_rbm.estimators import NegativePhase, shared_rows
 from pymc_rbm.functionals import names_of, symbolic_functionals
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import VISIBLE, Machine
@@ -188,10 +188,10 @@ class Learner:
         """Shared start states of the chains: dispersed; where each row has its own, the data."""
         x, rng = self.observed[i], np.random.default_rng(self.rng.integers(2**31))
         if x.by_row:
-            return _shared_rows(self._data[i].get_value(), f"{x.name}_particles")
+            return shared_rows(self._data[i].get_value(), f"{x.name}_particles")
         size = (chains, x.rows.shape[1])
         _, states = self._machines[i].layers[VISIBLE].unit.dispersed(size, pt.random.shared_rng(rng))
-        return _shared_rows(pytensor.function([], states, mode=INTERPRETED)(), f"{x.name}_particles")
+        return shared_rows(pytensor.function([], states, mode=INTERPRETED)(), f"{x.name}_particles")
 
     def _completed(self, i: int):
         """The data as a shared variable, not copied; missing entries start as independent draws at the data's means."""
@@ -202,7 +202,7 @@ class Learner:
         field = unit.scaled(pt.as_tensor(np.broadcast_to(x.bias, x.rows.shape)))
         _, drawn = unit.sample(field, pt.random.shared_rng(rng))
         drawn = pytensor.function([], drawn, mode=INTERPRETED)()
-        return _shared_rows(np.where(x.missing, drawn, x.rows), f"{x.name}_data")
+        return shared_rows(np.where(x.missing, drawn, x.rows), f"{x.name}_data")
 
     def _compile_update(self, model: pm.Model):
         settings = self._settings
@@ -222,6 +222,9 @@ class Learner:
             next_rng = phase.rng
             phases.append(phase)
             updates |= phase.updates
+            for shared, start in phase.starts.items():
+                start_rng = pt.random.shared_rng(np.random.default_rng(self.rng.integers(2**31)))
+                shared.set_value(pytensor.function([], start(start_rng), mode=INTERPRETED)())
             if phase.states is not None:
                 own = self._particles[i]
                 updates[own] = own[self._rows[i]].set(phase.states) if x.by_row else phase.states
@@ -276,8 +279,3 @@ class Learner:
         ]
         inputs = [*self._rows, *chosen]
         return pm.compile(inputs, per_row, on_unused_input="ignore", **self._settings.compile_kwargs)
-
-
-def _shared_rows(rows: np.ndarray, name: str):
-    """A shared variable that updates of one column, known to PyTensor as such, fit, too."""
-    return pytensor.shared(rows, name=name, shape=(None, 1 if rows.shape[1] == 1 else None))

@@ -137,8 +137,10 @@ class Machine:
         """The coupling of a layer to itself, if it has one."""
         return next((c for c in self.couplings if c.first == c.second == layer), None)
 
-    def blocks(self) -> list[list[int]]:
+    def blocks(self, last: int | None = None) -> list[list[int]]:
         """Groups of layers that are independent given the others, in the order of a sweep.
+
+        With ``last``, the group of that layer comes at the end.
 
         Inside a layer that is coupled to itself a sweep goes on through `Coupling.classes`.
 
@@ -153,7 +155,7 @@ class Machine:
                 apart[0].append(layer)
             else:
                 blocks.append([layer])
-        return blocks
+        return sorted(blocks, key=lambda block: last in block)
 
     def count_blocks(self, sizes: Sequence[int | None]) -> int:
         """How many groups of units a sweep updates one after the other; ``sizes`` are those of the layers."""

@@ -35,10 +35,8 @@ class Compiled:
     """An estimator at fixed parameters: each call is one negative phase, its gradient flattened."""
 
     def __init__(self, estimator, parameters, batch, chains=100, sweeps=1):
-        self.states = pytensor.shared(
-            np.random.default_rng(0).integers(0, 2, (chains, len(parameters[1]))).astype("int8")
-        )
-        self.states.name = "v_particles"
+        states = np.random.default_rng(0).integers(0, 2, (chains, len(parameters[1]))).astype("int8")
+        self.states = pytensor.shared(states, name="v_particles")
         inputs = [pytensor.shared(np.asarray(p)) for p in parameters]
         machine = pmr.restricted(*inputs)
         base = Machine(
@@ -53,7 +51,14 @@ class Compiled:
         self.names = list(phase.report)
         outputs = [Out(phase.rng, borrow=True), gradient, phase.particles, *map(pt.as_tensor, phase.report.values())]
         self.function = pm.compile([In(rng, mutable=True)], outputs, updates=updates)
-        self.rng = np.random.default_rng(1)
+        self.rng, self.starts = np.random.default_rng(1), phase.starts
+        self.start(states)
+
+    def start(self, states):
+        """Visible states of the chains, and what else is drawn from these."""
+        self.states.set_value(states)
+        for shared, draw in self.starts.items():
+            shared.set_value(draw(pt.random.shared_rng(np.random.default_rng(2))).eval())
 
     def __call__(self):
         self.rng, gradient, particles, *report = self.function(self.rng)
@@ -117,7 +122,7 @@ def test_tempered_particles_visit_both_modes_and_plain_ones_do_not():
     share = {}
     for name, estimator in (("tempered", tempered), ("plain", persistent)):
         step = Compiled(estimator, TWO_MODES, np.zeros((1, 8)), chains=100)
-        step.states.set_value(np.ones((100, 8), "int8"))
+        step.start(np.ones((100, 8), "int8"))
         for _ in range(300):
             _, particles, report = step()
         share[name] = particles.mean()
@@ -146,7 +151,7 @@ def distance_after_swaps():
         p = np.exp(ref.log_p(*(beta * x for x in parameters)))
         return np.array(ref.states(4), "int8")[rng.choice(16, size=chains, p=p)]
 
-    step.states.set_value(draws(1.0))
+    step.start(draws(1.0))
     [replicas] = [x for x in step.updates if x.name == "v_particles_replicas"]
     replicas.set_value(np.stack([draws(k / (temperatures - 1)) for k in range(temperatures - 1)]))
     exact = np.exp(ref.log_p(*parameters))
@@ -190,7 +195,7 @@ def test_fast_weights_push_particles_out_of_a_mode():
     crossed = {}
     for name, estimator in (("fast", partial(fast_persistent, rate=0.1)), ("plain", persistent)):
         step = Compiled(estimator, TWO_MODES, data, chains=100)
-        step.states.set_value(np.ones((100, 8), "int8"))
+        step.start(np.ones((100, 8), "int8"))
         crossed[name] = 1 - np.mean([step()[1].mean() for _ in range(100)])
     assert crossed["fast"] > crossed["plain"] + 0.3
 

@@ -1,5 +1,7 @@
 """Kernels against the symbolic form and against enumeration: fields, draws, random numbers, whole transitions."""
 
+import itertools
+
 import numba
 import numpy as np
 import pytensor
@@ -218,14 +220,19 @@ def test_packing(units):
 UNITS = {"bernoulli": pmr.Bernoulli(), "spin": pmr.Spin()}
 
 
-def compiled(dtype, units, n=None, clamped=None, excluding=()):
-    """(rng, v, h, n, W, b, c, masks…) -> (rng, v, h), and the names of the Ops in it."""
+def compiled(dtype, units, n=None, clamped=None, excluding=(), last=None):
+    """(rng, v, h, n, W, b, c, masks…) -> (rng, v, h), and the names of the Ops in it.
+
+    With ``last=1``, also the fields that the new v sends to the hidden units.
+    """
     rng, count = pt.random.rng("rng"), pt.lscalar("n")
     W, b, c = pt.matrix(dtype=dtype), pt.vector(dtype=dtype), pt.vector(dtype=dtype)
     v, h = pt.matrix(dtype="int8"), pt.matrix(dtype="int8")
     masks = [pt.matrix(dtype="bool") if x == "mask" else x for x in clamped or (None, None)]
     machine = pmr.restricted(W, b, c, *(UNITS[x] for x in units))
-    new, next_rng = sweeps(machine, [v, h], rng, count if n is None else n, masks)
+    new, next_rng = sweeps(machine, [v, h], rng, count if n is None else n, masks, last=last)
+    if last == 1:
+        new.append(machine.field(1, [new[0], None]))
     inputs = [In(rng, mutable=True), v, h, count, W, b, c, *(m for m in masks if m is not None and m is not True)]
     mode = pytensor.compile.mode.get_default_mode().excluding(*excluding)
     function = pytensor.function(inputs, [Out(next_rng, borrow=True), *new], mode=mode, on_unused_input="ignore")
@@ -294,6 +301,46 @@ def test_one_sweep_is_the_product_of_conditionals(kernel):
         _, new, _ = function(rng, v, np.zeros((n, 2), "int8"), 1, *(x.astype(dtype) for x in parameters))
         counts = np.bincount(ref.index(new > 0), minlength=len(left))
         assert ref.total_variation(counts, expected) < FLOORS * ref.total_variation_floor(expected, n)
+
+
+@pytest.mark.parametrize("excluding", [(), ("rbm_kernels",)])
+def test_sweeps_that_end_with_the_hidden_layer(excluding):
+    """From each h: the joint distribution of v' and h' after one sweep, and after more from the stationary one."""
+    parameters = ref.machine(3, 2, 2.0, seed=5)
+    (_, right), p = exact_joint(("bernoulli", "bernoulli"), *parameters)
+    function, ops = compiled("float64", ("bernoulli", "bernoulli"), excluding=excluding, last=1)
+    assert (SweepKernel in ops) == (not excluding)
+    n, rng = 20_000, np.random.default_rng(4)
+
+    def error(h, count, expected):
+        _, v, new, _ = function(rng, np.ones((len(h), 3), "int8"), h.astype("int8"), count, *parameters)
+        counts = np.bincount(ref.index(np.hstack([v, new])), minlength=p.size)
+        return ref.total_variation(counts, expected) / ref.total_variation_floor(expected, len(h))
+
+    for h, from_h in zip(right, (p / p.sum(0)).T, strict=True):
+        assert error(np.tile(h, (n, 1)), 1, (from_h[:, None] * (p / p.sum(1, keepdims=True))).ravel()) < FLOORS
+    for count in (2, 5):
+        assert error(right[rng.choice(len(right), n, p=p.sum(0))], count, p.ravel()) < FLOORS
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("units", list(itertools.product(UNITS, UNITS)))
+def test_the_fields_of_the_last_hidden_states_are_used_again(units, dtype):
+    """They are ``c + vW`` of the new v, for few rows and for many, without another product."""
+    function, ops = compiled(dtype, units, last=1)
+    assert SweepKernel in ops
+    assert BinaryDot not in ops
+    rng = np.random.default_rng(5)
+    for rows, shape, n in ((5, (70, 33), 2), (40, (64, 32), 1), (sweep.ROWS + 5, (70, 100), 2)):
+        W, b, c = rng.normal(0, 0.1, shape), rng.normal(size=shape[0]), rng.normal(size=shape[1])
+        low = [-1 if x == "spin" else 0 for x in units]
+        states = [rng.choice([a, 1], (rows, size)).astype("int8") for a, size in zip(low, shape, strict=True)]
+        _, v, h, fields = function(rng, *states, n, *(x.astype(dtype) for x in (W, b, c)))
+        np.testing.assert_allclose(fields, c + v @ W, atol=50 * np.finfo(dtype).eps)
+        given = special.expit((2 if units[1] == "spin" else 1) * (c + v @ W))
+        assert abs(((h == 1) - given).sum()) < 5 * np.sqrt((given * (1 - given)).sum())
+    with pytest.raises(ValueError, match="Without a sweep"):
+        function(rng, *states, 0, *(x.astype(dtype) for x in (W, b, c)))
 
 
 @pytest.mark.slow
@@ -377,7 +424,7 @@ def test_same_seed_same_draws_and_the_generator_moves_on(kernel):
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
     assert (states[0] == 0).all()  # what goes in is not written to
-    op, out = SweepKernel(tuple(x == "spin" for x in units), (False, False)), [[None], [None], [None]]
+    op, out = SweepKernel(tuple(x == "spin" for x in units), (False, False)), [[None] for _ in range(4)]
     W, b, c = parameters
     masks = np.zeros((0, 20), bool), np.zeros((0, 10), bool)
     inputs = [np.random.default_rng(1), np.int64(1), np.int64(3), *states, W, b, c, *masks]

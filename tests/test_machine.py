@@ -80,6 +80,8 @@ def test_blocks_are_independent_groups():
     assert Machine((layer,) * 4, tuple(chain)).blocks() == [[3, 1], [2, 0]]
     triangle = (*chain[:2], Coupling(0, 2, np.zeros((2, 2))))
     assert Machine((layer,) * 3, triangle).blocks() == [[2], [1], [0]]
+    assert Machine((layer,) * 3, triangle).blocks(last=2) == [[1], [0], [2]]
+    assert Machine((layer,) * 4, tuple(chain)).blocks(last=3) == [[2, 0], [3, 1]]
 
 
 def test_free_energy_refuses_coupled_hidden_layers():

@@ -26,6 +26,7 @@ class Form:
     masks that are given; ``given``, ``held`` and ``masked`` say, by layer, whether there is a state, whether all its
     units are held, and whether there is a mask of units that are. Without ``counted`` there is one sweep; without
     ``traced`` there is one draw, and the outputs are the states of the layers, else the visible states of all draws.
+    With ``hidden_last`` a sweep ends with the hidden layer, else with the visible one.
     """
 
     template: Machine
@@ -34,6 +35,7 @@ class Form:
     given: Flags
     held: Flags
     masked: Flags
+    hidden_last: bool
 
     def by_name(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """The inputs by what they are; states and masks have an entry a layer, None where there is none."""

@@ -43,11 +43,11 @@ def _array(dtype, ndim):
 
 @register_funcify_default_op_cache_key(SweepKernel)
 def _sweep_kernel(op, node, **kwargs):
-    spins, held, inplace = op.spins, op.held, op.inplace
+    spins, held, hidden_last, inplace, has_fields = op.spins, op.held, op.hidden_last, op.inplace, op.has_fields
     dtype = node.inputs[5].dtype
     states, weights, bias, masks = _array("int8", 2), _array(dtype, 2), _array(dtype, 1), _array("bool", 2)
     pair, size = types.UniTuple(types.boolean, 2), types.int64
-    arrays = (states, states, _array("int8", 3), weights, bias, bias, masks, masks, pair, pair)
+    arrays = (states, states, _array("int8", 3), weights, weights, bias, bias, masks, masks, pair, pair, types.boolean)
     signature = types.void(_array("uint32", 1), size, size, size, *arrays)
     few, many = through_pointer(sweep_few, signature), through_pointer(sweep_many, signature)  # compiled when called
 
@@ -57,19 +57,22 @@ def _sweep_kernel(op, node, **kwargs):
             rng = numba_deepcopy(rng)
         if len(v) != len(h):
             raise ValueError("The layers have different numbers of rows.")
+        if has_fields and n.item() * draws.item() < 1:
+            raise ValueError("Without a sweep there are no fields.")
         v, h = np.ascontiguousarray(v), h.copy()
         weights, b, c = np.ascontiguousarray(weights), np.ascontiguousarray(b), np.ascontiguousarray(c)
         held_v, held_h = np.ascontiguousarray(held_v), np.ascontiguousarray(held_h)
         trace = np.empty((np.int64(draws.item()), *v.shape), np.int8)
+        fields = np.empty((len(h) if has_fields else 0, h.shape[1]), weights.dtype)
         state, n = seeded(rng, len(v), group_of(len(v))), np.int64(n.item())
         if n * trace.size * h.shape[1] >= WORTH_THREADS:
             with objmode():
-                sweep_in_threads(state, n, v, h, trace, weights, b, c, held_v, held_h, spins, held)
+                sweep_in_threads(state, n, v, h, trace, fields, weights, b, c, held_v, held_h, spins, held, hidden_last)
         elif len(v) < FEW_ROWS:
-            few(state, 0, len(v), n, v, h, trace, weights, b, c, held_v, held_h, spins, held)
+            few(state, 0, len(v), n, v, h, trace, fields, weights, b, c, held_v, held_h, spins, held, hidden_last)
         else:
-            many(state, 0, len(v), n, v, h, trace, weights, b, c, held_v, held_h, spins, held)
-        return trace, h, rng
+            many(state, 0, len(v), n, v, h, trace, fields, weights, b, c, held_v, held_h, spins, held, hidden_last)
+        return trace, h, fields, rng
 
     # The types of the inputs are part of numba's key, but the pointer is chosen by them here.
     return sweep_kernel, VERSION + (dtype == "float32")

@@ -13,7 +13,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.finite_units import Spin
 from pymc_rbm.kernels.boundary import BinaryLevels, BinarySweeps, BinaryWalk, Form
 from pymc_rbm.kernels.sums import use_means  # noqa: F401  # its rewrites, and those of lowering, register on import
-from pymc_rbm.machine import Machine, State
+from pymc_rbm.machine import HIDDEN, Machine, State
 from pymc_rbm.units import Bernoulli
 
 __all__ = ["as_node", "is_binary_pair", "levels_as_node", "walk_as_node"]
@@ -37,9 +37,10 @@ def as_node(
     rng: TensorVariable,
     n: int | TensorVariable,
     clamped: Sequence[Any] | None = None,
+    last: int | None = None,
     draws: int | TensorVariable | None = None,
 ) -> tuple[list[TensorVariable], TensorVariable]:
-    """Return what ``definition(machine, state, rng, n, clamped)`` returns, as outputs of one `BinarySweeps` node.
+    """Return what ``definition(machine, state, rng, n, clamped, last)`` returns, as outputs of one `BinarySweeps` node.
 
     With ``draws`` that is its last argument, and the definition returns the visible states of all draws.
     """
@@ -58,12 +59,13 @@ def as_node(
         given=tuple(x is not None for x in states),
         held=tuple(x is True for x in clamped),
         masked=tuple(x is not None for x in masks),
+        hidden_last=last == HIDDEN,
     )
     inner = form.by_name(dummies)
     inner_clamped = [x if mask is None else mask for x, mask in zip(clamped, inner["masks"], strict=True)]
     inside = machine.with_parameters(inner["parameters"])
-    inner_counts = (inner["n"], inner_clamped, *([] if draws is None else [inner["draws"]]))
-    new, new_rng = definition(inside, inner["state"], inner["rng"], *inner_counts)
+    inner_draws = [] if draws is None else [inner["draws"]]
+    new, new_rng = definition(inside, inner["state"], inner["rng"], inner["n"], inner_clamped, last, *inner_draws)
     op = BinarySweeps(dummies, [*_present(new), new_rng], name="Sweeps", form=form)
     *outputs, next_rng = op(*arguments, return_list=True)
     found = iter(outputs)

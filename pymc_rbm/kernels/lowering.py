@@ -42,9 +42,9 @@ def use_sweep_kernel(fgraph, node):
         whole = (*batch, bias.shape[0])
         states.append(_rows(pt.zeros(whole, "int8") if x is None else x.astype("int8")))
         held.append(pt.zeros((0, bias.shape[0]), "bool") if mask is None else _rows(pt.broadcast_to(mask, whole)))
-    kernel = SweepKernel(_spins(form.template), form.held)
+    kernel = SweepKernel(_spins(form.template), form.held, form.hidden_last)
     counts = given["draws"], given["n"]
-    trace, h, next_rng = kernel(given["rng"], *counts, *states, weights, b, c, *held, return_list=True)
+    trace, h, _, next_rng = kernel(given["rng"], *counts, *states, weights, b, c, *held, return_list=True)
     if form.traced:
         visits = pt.specify_shape(trace.reshape((trace.shape[0], *batch, trace.shape[2])), node.outputs[0].type.shape)
         copy_stack_trace(node.outputs, [visits, next_rng])

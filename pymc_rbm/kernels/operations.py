@@ -33,32 +33,42 @@ class SweepKernel(KernelOp):
 
     Inputs: generator, numbers of draws and of sweeps for each, v and h (rows, units) as int8, W, b, c of one floating
     type, masks of held units (rows, units), or (0, units) where there are none. Outputs: v of each draw, (draws, rows,
-    units), the last h, generator.
+    units), the last h, the fields that it was drawn from, ``c + vW``, if ``has_fields``, (0, units) otherwise,
+    generator.
 
     Parameters
     ----------
     spins, held : pairs of bool
         By layer: whether the units are -1 and 1, whether all of them are held.
+    hidden_last : bool
+        Whether a sweep ends with the hidden layer, instead of the visible one.
     inplace : bool
         Whether the generator is advanced in place.
     """
 
-    __props__ = ("spins", "held", "inplace")
+    __props__ = ("spins", "held", "hidden_last", "inplace")
 
-    def __init__(self, spins: Pair, held: Pair, inplace: bool = False):
-        self.spins, self.held, self.inplace = spins, held, inplace
+    def __init__(self, spins: Pair, held: Pair, hidden_last: bool = False, inplace: bool = False):
+        self.spins, self.held, self.hidden_last, self.inplace = spins, held, hidden_last, inplace
         if inplace:
-            self.destroy_map = {2: [0]}
+            self.destroy_map = {3: [0]}
+
+    @property
+    def has_fields(self):
+        """Whether the fields on the hidden units are those of the last v."""
+        return self.hidden_last and not self.held[1]
 
     def make_node(self, rng, draws, n, v, h, weights, b, c, held_v, held_h):
         """Return the node; see the class for the inputs."""
         inputs = [rng, *map(pt.as_tensor, (draws, n, v, h, weights, b, c, held_v, held_h))]
         trace = TensorType("int8", (None, *inputs[3].type.shape))
-        return Apply(self, inputs, [trace(), inputs[4].type(), rng.type()])
+        shape = inputs[4].type.shape if self.has_fields else (0, inputs[4].type.shape[1])
+        fields = TensorType(inputs[5].dtype, shape)
+        return Apply(self, inputs, [trace(), inputs[4].type(), fields(), rng.type()])
 
     def infer_shape(self, node, shapes):
         """States keep their shapes."""
-        return [(node.inputs[1], *shapes[3]), shapes[4], None]
+        return [(node.inputs[1], *shapes[3]), shapes[4], shapes[4] if self.has_fields else (0, shapes[4][1]), None]
 
     def perform(self, node, inputs, output_storage):
         """Run the same kernel from Python."""
@@ -70,8 +80,10 @@ class SweepKernel(KernelOp):
         rng = rng if self.inplace else custom_rng_deepcopy(rng)
         v, h, *rest = (np.array(x, order="C") for x in arrays)
         trace = np.empty((int(draws), *v.shape), "int8")
-        sweep_in_threads(seeded(rng, len(v), group_of(len(v))), int(n), v, h, trace, *rest, self.spins, self.held)
-        for storage, x in zip(output_storage, (trace, h, rng), strict=True):
+        fields = np.empty((len(h) if self.has_fields else 0, h.shape[1]), rest[0].dtype)
+        states, options = (v, h, trace, fields), (self.spins, self.held, self.hidden_last)
+        sweep_in_threads(seeded(rng, len(v), group_of(len(v))), int(n), *states, *rest, *options)
+        for storage, x in zip(output_storage, (trace, h, fields, rng), strict=True):
             storage[0] = x
 
 

@@ -9,12 +9,14 @@ from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 from pytensor.scalar.basic import Add, Cast, Mul, TrueDiv
 from pytensor.scalar.math import Sigmoid, Softplus
+from pytensor.tensor.basic import get_scalar_constant_value
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot, Sum
 from pytensor.tensor.shape import SpecifyShape
+from pytensor.tensor.subtensor import Subtensor
 
 from pymc_rbm.kernels.lowering import FLOATS, TAGS, have_kernel
-from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums, StateSums
+from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums, StateSums, SweepKernel
 
 __all__: list[str] = []
 
@@ -93,14 +95,34 @@ def add_bias_inside(fgraph, node):
     return None
 
 
+@node_rewriter([BinaryDot])
+def use_fields_of_sweep(fgraph, node):
+    """The fields that a `SweepKernel` drew its last hidden states from, for those that its visible states send."""
+    states, weights, bias = node.inputs
+    states = _unshaped(states)
+    if node.op.transposed or states.owner is None or not isinstance(states.owner.op, Subtensor) or states.ndim != 2:
+        return None
+    sweep = states.owner.inputs[0].owner  # its trace, of one draw
+    if sweep is None or not isinstance(sweep.op, SweepKernel) or not sweep.op.has_fields:
+        return None
+    _, draws, _, _, _, kernel_weights, _, kernel_bias, *_ = sweep.inputs
+    if weights is not kernel_weights or bias is not kernel_bias or get_scalar_constant_value(draws) != 1:
+        return None
+    fields = sweep.outputs[2]
+    copy_stack_trace(node.outputs, fields)
+    return [pt.specify_shape(fields, node.outputs[0].type.shape)]
+
+
 def _is_field(x):
-    """Whether ``x`` is a `BinaryDot`, perhaps with something added."""
+    """Whether ``x`` is a `BinaryDot`, perhaps with something added, or comes from a sweep."""
     node = x.owner
     if node is None:
         return False
     if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Add | Mul):
         return any(map(_is_field, node.inputs))
-    return isinstance(node.op, BinaryDot) or (isinstance(node.op, SpecifyShape) and _is_field(node.inputs[0]))
+    return isinstance(node.op, BinaryDot | SweepKernel) or (
+        isinstance(node.op, SpecifyShape) and _is_field(node.inputs[0])
+    )
 
 
 @node_rewriter([Sum])
@@ -221,6 +243,7 @@ def use_state_sums(fgraph, node):
 optdb.register("rbm_binary_dot", dfs_rewriter(use_binary_dot), *TAGS, position=1.55)
 optdb.register("rbm_factors", dfs_rewriter(take_factors_out), *TAGS, position=1.551)
 optdb.register("rbm_bias", dfs_rewriter(add_bias_inside), *TAGS, position=1.552)
+optdb.register("rbm_fields_of_sweep", dfs_rewriter(use_fields_of_sweep), *TAGS, position=1.553)
 optdb.register("rbm_row_sums", dfs_rewriter(use_row_sums), *TAGS, position=1.56)
 optdb.register("rbm_means", dfs_rewriter(use_means), *TAGS, position=1.57)
 optdb.register("rbm_softplus_sums", dfs_rewriter(use_softplus_sums), *TAGS, position=1.58)

@@ -12,7 +12,7 @@ import numpy as np
 from pymc_rbm.kernels.compiling import kernel, piece
 from pymc_rbm.kernels.elementary import bernoulli
 from pymc_rbm.kernels.few import FEW_ROWS, draw_row, transposed_copy
-from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat
+from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat, store
 from pymc_rbm.kernels.packing import BLOCK, WORDS, blocks_of, packed, spread, unpack
 from pymc_rbm.kernels.product import TILE, accumulate, aligned, table_room, tiles, tiles_of
 from pymc_rbm.kernels.uniforms import loaded, stored
@@ -54,12 +54,15 @@ def _padded(bias, scale):
 
 
 @piece
-def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, state, first, fields, table):
+def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, room):
     """Draw a layer of ``rows`` rows given the ``codes`` of the other; ``out`` and ``held`` are codes, too.
 
-    Units that ``held`` marks keep their value; if it is empty none does. The generators of ``state`` are those of the
-    rows from ``first`` on, one for each `GROUP` of them.
+    Units that ``held`` marks keep their value; if it is empty none does. ``room`` is a tuple: the generators, those of
+    the rows from ``first`` on, one for each `GROUP` of them; ``first``; room for fields and a table; ``kept`` and its
+    scale. ``kept_scale`` times the arguments z of the logistic function
+    go to ``kept``, shape (all rows, units); if it is empty none do.
     """
+    state, first, fields, table, kept, kept_scale = room
     across = len(offset) // TILE
     for tile in range(across):
         accumulate(fields, codes, rows, weights, n_in, across, tile, table)
@@ -77,10 +80,46 @@ def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, state, fir
                     new = (new & ~held[word]) | (out[word] & held[word])
                 out[word] = new
             stored(state, which, s)
+        if len(kept):
+            _keep(fields, rows, tile, offset, factor, kept, first, kept_scale)
+
+
+@piece
+def _keep(fields, rows, tile, offset, factor, kept, first, kept_scale):
+    """Write what one tile of `draw_layer` was drawn from to ``kept``."""
+    units, j0, number = kept.shape[1], tile * TILE, kept.dtype.type
+    whole = j0 + TILE <= units
+    ratio, scale = splat(number(kept_scale)), splat(number(kept_scale * factor))
+    low, high = ratio * load(offset, j0), ratio * load(offset, j0 + LANES)
+    to, start, step = (kept.reshape(-1), first * units + j0, units) if whole else (fields, 0, TILE)
+    for r in range(rows):
+        store(to, start + r * step, muladd(load(fields, r * TILE), scale, low))
+        store(to, start + r * step + LANES, muladd(load(fields, r * TILE + LANES), scale, high))
+    if not whole:
+        for r in range(rows):
+            for j in range(j0, units):
+                kept[first + r, j] = fields[r * TILE + j - j0]
 
 
 @kernel
-def sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped):
+def sweep_few(
+    state,
+    begin,
+    end,
+    n,
+    visible,
+    hidden,
+    trace,
+    kept,
+    weights,
+    b,
+    c,
+    held_visible,
+    held_hidden,
+    spins,
+    clamped,
+    hidden_last,
+):
     """Run ``n`` sweeps for each draw, of the rows from ``begin`` to ``end``, one by one.
 
     Parameters
@@ -93,10 +132,14 @@ def sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held_
         ``hidden`` is written to: the last states.
     trace : int8, shape (draws, rows, visible)
         Written to: the visible states after each ``n`` sweeps.
+    kept : type of the weights, shape (rows, hidden), or (0, hidden)
+        Written to, if it is not empty: the fields that the last hidden states were drawn from.
     weights, b, c : float32 or float64, contiguous, all of one type
     held_visible, held_hidden : bool, shapes (rows, units), or (0, units) where none is held
     spins, clamped : pairs of bool
         By layer: whether units are -1 and 1, whether all of them are held.
+    hidden_last : bool
+        Whether a sweep ends with the hidden layer, instead of the visible one.
     """
     draws, again = len(trace), n * len(trace) * (end - begin) >= WORTH_A_COPY
     back = transposed_copy(weights) if again else weights
@@ -106,7 +149,7 @@ def sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held_
         v, h = visible[row].copy(), hidden[row]
         for draw in range(draws):
             for k in range(2 * n):
-                down = k % 2 == 1  # one call, which is compiled once
+                down = (k % 2 == 1) != hidden_last  # one call, which is compiled once
                 if not clamped[0 if down else 1]:
                     x, out, held = (h, v, held_visible) if down else (v, h, held_hidden)
                     matrix, offset = (back, b_offset) if down else (weights, c_offset)
@@ -114,31 +157,56 @@ def sweep_few(state, begin, end, n, visible, hidden, trace, weights, b, c, held_
                     draw_row(x, matrix, down and not again, offset, factor, out, held, row, spin, state, field)
             for i in range(len(v)):  # a slice would be compiled with the message for one that does not fit
                 trace[draw, row, i] = v[i]
+        for j in range(len(c) if len(kept) else 0):
+            kept[row, j] = (c_offset[j] + factor * field[j]) / (2 if spins[1] else 1)
 
 
 @kernel
-def sweep_many(state, begin, end, n, visible, hidden, trace, weights, b, c, held_visible, held_hidden, spins, clamped):
+def sweep_many(
+    state,
+    begin,
+    end,
+    n,
+    visible,
+    hidden,
+    trace,
+    kept,
+    weights,
+    b,
+    c,
+    held_visible,
+    held_hidden,
+    spins,
+    clamped,
+    hidden_last,
+):
     """Do the same for many rows at once, by table."""
     n_visible, n_hidden = weights.shape
-    up, down = tiles(weights, False), tiles(weights, True)
+    tiles_up, tiles_down = tiles(weights, False), tiles(weights, True)
     b_offset, c_offset, factor = affine(weights, b, c, spins)
-    table = table_room(weights)
+    table, nothing = table_room(weights), np.empty((0, 1), weights.dtype)
+    kept_scale = 0.5 if spins[1] else 1.0
     fields = aligned(min(ROWS, end - begin) * TILE, weights)
     for first in range(begin, end, ROWS):
         last = min(first + ROWS, end)
         rows = last - first
-        v = packed(visible, first, last)
-        kept = clamped[1] or len(held_hidden) > 0  # otherwise the hidden units are drawn before they are read
-        h = packed(hidden, first, last) if kept else np.empty(blocks_of(n_hidden) * rows * WORDS, np.uint64)
+        # What is drawn before it is read need not be packed.
+        reads_v = clamped[0] or len(held_visible) > 0 or not hidden_last
+        reads_h = clamped[1] or len(held_hidden) > 0 or hidden_last
+        v = packed(visible, first, last) if reads_v else np.empty(blocks_of(n_visible) * rows * WORDS, np.uint64)
+        h = packed(hidden, first, last) if reads_h else np.empty(blocks_of(n_hidden) * rows * WORDS, np.uint64)
         # Lanes hold numbers: those of booleans are one bit wide, which is not how arrays of them are stored.
         held_v = packed(held_visible.view(np.int8), min(first, len(held_visible)), min(last, len(held_visible)))
         held_h = packed(held_hidden.view(np.int8), min(first, len(held_hidden)), min(last, len(held_hidden)))
         for draw in range(len(trace)):
-            for _ in range(n):
-                if not clamped[1]:
-                    draw_layer(v, rows, n_visible, up, c_offset, factor, h, held_h, state, first, fields, table)
-                if not clamped[0]:
-                    draw_layer(h, rows, n_hidden, down, b_offset, factor, v, held_v, state, first, fields, table)
+            for k in range(2 * n):
+                down = (k % 2 == 1) != hidden_last
+                if down and not clamped[0]:
+                    room = state, first, fields, table, nothing, 1.0
+                    draw_layer(h, rows, n_hidden, tiles_down, b_offset, factor, v, held_v, room)
+                elif not down and not clamped[1]:
+                    room = state, first, fields, table, kept if k == 2 * n - 1 else nothing, kept_scale
+                    draw_layer(v, rows, n_visible, tiles_up, c_offset, factor, h, held_h, room)
             unpack(v, trace[draw], first, last, spins[0])
         unpack(h, hidden, first, last, spins[1])
 
