@@ -114,12 +114,8 @@ def _advanced(machine: Machine, states: Any, rng: Any, sweeps: Any) -> tuple[Ten
     shape = states.get_value(borrow=True).shape[0], shape_of(layer.bias)[-1] or 0
     hidden = shared_rows(np.zeros(shape, layer.unit.dtype), f"{states.name}_hidden")
     (v, h), rng = run_sweeps(machine, [states, hidden], rng, sweeps, last=HIDDEN)
-    return (
-        v,
-        rng,
-        {hidden: h},
-        {hidden: lambda rng: layer.unit.sample(machine.field(HIDDEN, machine.at(states)), rng)[1]},
-    )
+    given_v = machine.field(HIDDEN, machine.at(states))
+    return v, rng, {hidden: h}, {hidden: lambda start_rng: layer.unit.sample(given_v, start_rng)[1]}
 
 
 def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:

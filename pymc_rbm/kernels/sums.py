@@ -105,8 +105,9 @@ def use_fields_of_sweep(fgraph, node):
     sweep = states.owner.inputs[0].owner  # its trace, of one draw
     if sweep is None or not isinstance(sweep.op, SweepKernel) or not sweep.op.has_fields:
         return None
-    _, draws, _, _, _, kernel_weights, _, kernel_bias, *_ = sweep.inputs
-    if weights is not kernel_weights or bias is not kernel_bias or get_scalar_constant_value(draws) != 1:
+    _, draws, _, _, _, same_weights, _, same_bias, *_ = sweep.inputs
+    of_one_draw = get_scalar_constant_value(draws, raise_not_constant=False) == 1
+    if weights is not same_weights or bias is not same_bias or not of_one_draw:
         return None
     fields = sweep.outputs[2]
     copy_stack_trace(node.outputs, fields)
@@ -120,9 +121,9 @@ def _is_field(x):
         return False
     if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Add | Mul):
         return any(map(_is_field, node.inputs))
-    return isinstance(node.op, BinaryDot | SweepKernel) or (
-        isinstance(node.op, SpecifyShape) and _is_field(node.inputs[0])
-    )
+    if isinstance(node.op, SpecifyShape):
+        return _is_field(node.inputs[0])
+    return isinstance(node.op, BinaryDot | SweepKernel)
 
 
 @node_rewriter([Sum])

@@ -57,10 +57,9 @@ def _padded(bias, scale):
 def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, room):
     """Draw a layer of ``rows`` rows given the ``codes`` of the other; ``out`` and ``held`` are codes, too.
 
-    Units that ``held`` marks keep their value; if it is empty none does. ``room`` is a tuple: the generators, those of
-    the rows from ``first`` on, one for each `GROUP` of them; ``first``; room for fields and a table; ``kept`` and its
-    scale. ``kept_scale`` times the arguments z of the logistic function
-    go to ``kept``, shape (all rows, units); if it is empty none do.
+    Units that ``held`` marks keep their value; if it is empty none does. ``room`` is a tuple: generators, one for each
+    `GROUP` of rows; the number of the first row; room for fields and for a table; and where ``kept_scale`` times the
+    arguments z of the logistic function go, ``kept``, shape (all rows, units): nowhere if it is empty.
     """
     state, first, fields, table, kept, kept_scale = room
     across = len(offset) // TILE
@@ -103,22 +102,7 @@ def _keep(fields, rows, tile, offset, factor, kept, first, kept_scale):
 
 @kernel
 def sweep_few(
-    state,
-    begin,
-    end,
-    n,
-    visible,
-    hidden,
-    trace,
-    kept,
-    weights,
-    b,
-    c,
-    held_visible,
-    held_hidden,
-    spins,
-    clamped,
-    hidden_last,
+    state, begin, end, n, visible, hidden, trace, kept, weights, b, c, held_v, held_h, spins, clamped, hidden_last
 ):
     """Run ``n`` sweeps for each draw, of the rows from ``begin`` to ``end``, one by one.
 
@@ -135,7 +119,7 @@ def sweep_few(
     kept : type of the weights, shape (rows, hidden), or (0, hidden)
         Written to, if it is not empty: the fields that the last hidden states were drawn from.
     weights, b, c : float32 or float64, contiguous, all of one type
-    held_visible, held_hidden : bool, shapes (rows, units), or (0, units) where none is held
+    held_v, held_h : bool, shapes (rows, units), or (0, units) where none is held
     spins, clamped : pairs of bool
         By layer: whether units are -1 and 1, whether all of them are held.
     hidden_last : bool
@@ -151,7 +135,7 @@ def sweep_few(
             for k in range(2 * n):
                 down = (k % 2 == 1) != hidden_last  # one call, which is compiled once
                 if not clamped[0 if down else 1]:
-                    x, out, held = (h, v, held_visible) if down else (v, h, held_hidden)
+                    x, out, held = (h, v, held_v) if down else (v, h, held_h)
                     matrix, offset = (back, b_offset) if down else (weights, c_offset)
                     spin = spins[0 if down else 1]
                     draw_row(x, matrix, down and not again, offset, factor, out, held, row, spin, state, field)
@@ -163,22 +147,7 @@ def sweep_few(
 
 @kernel
 def sweep_many(
-    state,
-    begin,
-    end,
-    n,
-    visible,
-    hidden,
-    trace,
-    kept,
-    weights,
-    b,
-    c,
-    held_visible,
-    held_hidden,
-    spins,
-    clamped,
-    hidden_last,
+    state, begin, end, n, visible, hidden, trace, kept, weights, b, c, held_v, held_h, spins, clamped, hidden_last
 ):
     """Do the same for many rows at once, by table."""
     n_visible, n_hidden = weights.shape
@@ -191,22 +160,22 @@ def sweep_many(
         last = min(first + ROWS, end)
         rows = last - first
         # What is drawn before it is read need not be packed.
-        reads_v = clamped[0] or len(held_visible) > 0 or not hidden_last
-        reads_h = clamped[1] or len(held_hidden) > 0 or hidden_last
+        reads_v = n < 1 or clamped[0] or len(held_v) > 0 or not hidden_last
+        reads_h = n < 1 or clamped[1] or len(held_h) > 0 or hidden_last
         v = packed(visible, first, last) if reads_v else np.empty(blocks_of(n_visible) * rows * WORDS, np.uint64)
         h = packed(hidden, first, last) if reads_h else np.empty(blocks_of(n_hidden) * rows * WORDS, np.uint64)
         # Lanes hold numbers: those of booleans are one bit wide, which is not how arrays of them are stored.
-        held_v = packed(held_visible.view(np.int8), min(first, len(held_visible)), min(last, len(held_visible)))
-        held_h = packed(held_hidden.view(np.int8), min(first, len(held_hidden)), min(last, len(held_hidden)))
+        marks_v = packed(held_v.view(np.int8), min(first, len(held_v)), min(last, len(held_v)))
+        marks_h = packed(held_h.view(np.int8), min(first, len(held_h)), min(last, len(held_h)))
         for draw in range(len(trace)):
             for k in range(2 * n):
                 down = (k % 2 == 1) != hidden_last
                 if down and not clamped[0]:
                     room = state, first, fields, table, nothing, 1.0
-                    draw_layer(h, rows, n_hidden, tiles_down, b_offset, factor, v, held_v, room)
+                    draw_layer(h, rows, n_hidden, tiles_down, b_offset, factor, v, marks_v, room)
                 elif not down and not clamped[1]:
                     room = state, first, fields, table, kept if k == 2 * n - 1 else nothing, kept_scale
-                    draw_layer(v, rows, n_visible, tiles_up, c_offset, factor, h, held_h, room)
+                    draw_layer(v, rows, n_visible, tiles_up, c_offset, factor, h, marks_h, room)
             unpack(v, trace[draw], first, last, spins[0])
         unpack(h, hidden, first, last, spins[1])
 
