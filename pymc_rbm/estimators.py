@@ -98,8 +98,11 @@ def persistent(machine: Machine, base: Machine, batch: Any, states: Any, rng: An
     to forget the last row's covariates first, and a few chains that stay at some rows would stand for those only. But
     a row's chain advances once an epoch: it lags behind by more iterations than chains that all rows share.
 
-    Chains that all rows share go on from their hidden states, and a sweep ends with the hidden units: the fields that
-    these are drawn from are also those of the gradient, which the weights have not yet moved.
+    Chains of two binary layers go on from their hidden states, and a sweep ends with the hidden units: the fields that
+    these are drawn from are also those of the gradient, which the weights have not yet moved. The hidden states are
+    then one update older than the visible ones. Where fields are steep in what is learned that is too old (with the σ
+    of Gaussian units, by which fields are divided twice, learning diverged): the chains of other machines go on from
+    their visible states, and a sweep is under the parameters of one update.
     """
     v, rng, updates, starts = _advanced(machine, states, rng, sweeps)
     return NegativePhase(surrogate_log_partition(machine, v), v, v, rng, updates, starts=starts)
@@ -107,7 +110,8 @@ def persistent(machine: Machine, base: Machine, batch: Any, states: Any, rng: An
 
 def _advanced(machine: Machine, states: Any, rng: Any, sweeps: Any) -> tuple[TensorVariable, Any, dict, dict]:
     """Sweep persistent chains; return their visible states, the generator, updates and starts of the hidden states."""
-    if has_rows(machine) or len(machine.layers) == 1:
+    binary = [len(layer.unit.states or ()) for layer in machine.layers] == [2, 2]
+    if has_rows(machine) or not binary:
         (v, *_), rng = run_sweeps(machine, machine.at(states), rng, sweeps)
         return v, rng, {}, {}
     layer = machine.layers[HIDDEN]

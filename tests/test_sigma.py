@@ -45,7 +45,7 @@ def test_learning_does_not_depend_on_the_unit_of_measurement(noisy):
     at, scaled = noisy[1]["parameters"], other["parameters"]
     np.testing.assert_allclose(scaled["sigma"], at["sigma"] * scale, rtol=1e-5)
     np.testing.assert_allclose(scaled["c"], at["c"], rtol=1e-4, atol=1e-6)
-    assert float(abs(at["sigma"].values / rows_of().std(0) - 1).max()) > 0.02  # it has moved from where it began, 0
+    assert float(abs(at["sigma"].values / rows_of().std(0) - 1).max()) > 0.05  # it has moved
 
 
 @pytest.mark.interpreted
