@@ -18,7 +18,7 @@ import pymc_rbm as pmr
 
 HELD_OUT = 0.2
 RATE = 0.3
-CHAINS, TUNE, DRAWS, SWEEPS = 4, 500, 1000, 20
+CHAINS, TUNE, DRAWS, SWEEPS = 4, 500, 1000, 50
 
 
 def main(arguments: list[str] | None = None) -> None:
