@@ -112,3 +112,11 @@ def test_speed_runs():
         assert row[-1] == "-"
         assert all(np.isfinite(float(x)) for x in row[-4:-1])
     assert "rbms, sweep: ModuleNotFoundError" in shown
+
+
+@pytest.mark.slow
+def test_update_rate_runs():
+    """Its bare loop calls the kernels themselves, which nothing else outside the package does."""
+    command = [sys.executable, "-m", "benchmarks.update_rate", "smoke"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert 0 < int(re.search(r"(\d+)% of their rate", shown)[1]) < 1000
