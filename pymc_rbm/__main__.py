@@ -140,7 +140,7 @@ def report(
     table.add_row("did the chains mix?", found.verdict, found.reasons[0])
     table.add_row("largest R-hat", f"{worst:.3f}", f"{CHAINS} chains, {DRAWS} draws, {SWEEPS} sweeps a draw")
     table.add_row("ESS of the free energy", f"{ess:.0f}", f"of {CHAINS * DRAWS} draws")
-    table.add_row("sweeps per second", f"{sweeps:,.0f}", "pm.sample with BlockGibbs, all chains together")
+    table.add_row("sweeps per second", f"{sweeps:,.0f}", "pm.sample, all chains together; compiling counts")
     table.add_row("seconds", f"{seconds:.1f}", f"in all, {learned.attrs['seconds']:.1f} of them learning")
     return table
 
