@@ -190,8 +190,8 @@ class Learner:
         if x.by_row:
             return shared_rows(self._data[i].get_value(), f"{x.name}_particles")
         size = (chains, x.rows.shape[1])
-        _, states = self._machines[i].layers[VISIBLE].unit.dispersed(size, pt.random.shared_rng(rng))
-        return shared_rows(pytensor.function([], states, mode=INTERPRETED)(), f"{x.name}_particles")
+        unit = self._machines[i].layers[VISIBLE].unit
+        return shared_rows(_drawn(lambda r: unit.dispersed(size, r)[1], rng), f"{x.name}_particles")
 
     def _completed(self, i: int):
         """The data as a shared variable, not copied; missing entries start as independent draws at the data's means."""
@@ -200,8 +200,7 @@ class Learner:
             return pytensor.shared(x.rows, name=f"{x.name}_data", borrow=True)
         rng = np.random.default_rng(self.rng.integers(2**31))
         field = unit.scaled(pt.as_tensor(np.broadcast_to(x.bias, x.rows.shape)))
-        _, drawn = unit.sample(field, pt.random.shared_rng(rng))
-        drawn = pytensor.function([], drawn, mode=INTERPRETED)()
+        drawn = _drawn(lambda r: unit.sample(field, r)[1], rng)
         return shared_rows(np.where(x.missing, drawn, x.rows), f"{x.name}_data")
 
     def _compile_update(self, model: pm.Model):
@@ -223,8 +222,7 @@ class Learner:
             phases.append(phase)
             updates |= phase.updates
             for shared, start in phase.starts.items():
-                start_rng = pt.random.shared_rng(np.random.default_rng(self.rng.integers(2**31)))
-                shared.set_value(pytensor.function([], start(start_rng), mode=INTERPRETED)())
+                shared.set_value(_drawn(start, np.random.default_rng(self.rng.integers(2**31))))
             if phase.states is not None:
                 own = self._particles[i]
                 updates[own] = own[self._rows[i]].set(phase.states) if x.by_row else phase.states
@@ -279,3 +277,8 @@ class Learner:
         ]
         inputs = [*self._rows, *chosen]
         return pm.compile(inputs, per_row, on_unused_input="ignore", **self._settings.compile_kwargs)
+
+
+def _drawn(draw: Callable[[Any], TensorVariable], rng: np.random.Generator) -> np.ndarray:
+    """What a graph of a generator gives, once."""
+    return pytensor.function([], draw(pt.random.shared_rng(rng)), mode=INTERPRETED)()
