@@ -115,7 +115,12 @@ def _one_batch(
         if work.interrupted and steps[-1] < last:
             hurried = float(betas[begin])
             steps = np.linspace(begin, last, len(steps)).round().astype(int)
-        states, increments = path.walk(rng, betas[steps], states, reverse)
+        try:
+            states, increments = path.walk(rng, betas[steps], states, reverse)
+        except KeyboardInterrupt:  # while it was compiled
+            if needed or not work.interrupted:
+                raise
+            return None
         total += increments.sum(0)
         here = steps[1:] - 1
         sums[0, here], sums[1, here] = increments.sum(1), (increments**2).sum(1)

@@ -17,6 +17,8 @@ import pymc as pm
 import pytensor.tensor as pt
 import scipy
 
+from pymc_rbm.reentrant import compiled
+
 __all__ = ["TOLERANCE", "Ascent"]
 
 TOLERANCE = 1e-10
@@ -35,11 +37,13 @@ class Ascent:
     goal: pt.TensorVariable
     parameters: list
     compile_kwargs: dict
+    interrupted: Callable[[], bool] = bool
+    """Asked between the steps of Newton's method: where it says so, they are for nothing."""
 
     def __post_init__(self):
         slopes = pt.grad(self.goal, self.parameters, disconnected_inputs="ignore")
         self._lowest: tuple[float, np.ndarray] | None = None
-        self._function = pm.compile([], [self.goal, *slopes], **self.compile_kwargs)
+        self._function = compiled([], [self.goal, *slopes], by=pm.compile, **self.compile_kwargs)
 
     def climb(self, most: int, after_each: Callable[[], bool]) -> float:
         """Run at most ``most`` iterations, then Newton's method; return the largest entry of the gradient left.
@@ -72,7 +76,7 @@ class Ascent:
         try:
             with np.errstate(invalid="ignore"):  # SciPy divides infinite tolerances
                 better = scipy.optimize.newton_krylov(
-                    lambda y: self._descent(y)[1], x, f_tol=TOLERANCE, maxiter=MOST_NEWTON, method=solver
+                    lambda y: self._slope(y, x), x, f_tol=TOLERANCE, maxiter=MOST_NEWTON, method=solver
                 )
         except (scipy.optimize.NoConvergence, ValueError) as error:
             better = error.args[0] if isinstance(error, scipy.optimize.NoConvergence) else x
@@ -80,6 +84,11 @@ class Ascent:
         # A root may be a saddle: the objective must not have fallen.
         improves = abs(after[1]).max() < abs(before[1]).max() and after[0] <= before[0] + 1e-9 * (1 + abs(before[0]))
         return better if improves else x
+
+    def _slope(self, x: np.ndarray, before: np.ndarray) -> np.ndarray:
+        if self.interrupted():
+            raise scipy.optimize.NoConvergence(before)
+        return self._descent(x)[1]
 
     def _place(self, x: np.ndarray) -> None:
         used = 0

@@ -36,6 +36,7 @@ from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.random_variables import HiddenRV, MachineRV
+from pymc_rbm.reentrant import compiled, one_compiles
 from pymc_rbm.reflections import reflected_update
 from pymc_rbm.verification import is_constant, is_positive_definite, reproduces
 
@@ -283,7 +284,9 @@ def _moves_between_walls(
 
 def _shapes(model: pm.Model, state: list[TensorVariable]) -> list[tuple[int, ...]]:
     """Shapes of states at the model's initial point."""
-    start = model.initial_point(random_seed=1)
+    with one_compiles():
+        start = model.initial_point(random_seed=1)
     values = [x for x in explicit_graph_inputs(state) if x in model.value_vars]
-    shapes = pm.compile(values, [x.shape for x in state], mode=INTERPRETED, on_unused_input="ignore")
+    options = {"by": pm.compile, "mode": INTERPRETED, "on_unused_input": "ignore"}
+    shapes = compiled(values, [x.shape for x in state], **options)
     return [tuple(map(int, shape)) for shape in shapes(*(start[x.name] for x in values))]

@@ -11,6 +11,7 @@ for as many draws on either side: Bennett's acceptance ratio (1976), which is MB
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +34,7 @@ LEAST_OVERLAP = 0.03
 MOST_RHAT = 1.1
 MOST_LEVELS = 200
 STORED = 2**24
+LEAST_DRAWS, HURRY = 20, 1.0  # after Ctrl-C, and the seconds that they may take
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,10 @@ def _rhat(energies: np.ndarray) -> float:
 
 
 def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Generator, work: Work) -> Ladder:
-    """Run the ensembles from dispersed starts at every level; the first fifth is dropped."""
+    """Run the ensembles from dispersed starts at every level; the first fifth is dropped.
+
+    Ctrl-C ends the burn-in, and all of it once there are a few draws; KeyboardInterrupt if these take too long.
+    """
     levels = len(betas)
     flat = path.dispersed_states(rng, levels * ENSEMBLES)
     order = rng.permutation(levels * ENSEMBLES)
@@ -128,9 +133,14 @@ def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Gener
     top: list[np.ndarray] = []
     rejected = np.zeros(levels - 1)
     trips = _Trips(levels)
+    deadline = np.inf
     for i in range(iterations):
-        if work.interrupted and len(up) > 20:
-            break
+        if work.interrupted:
+            if len(up) > LEAST_DRAWS:
+                break
+            burn_in, thin, deadline = min(burn_in, i), 1, min(deadline, time.perf_counter() + HURRY)
+            if time.perf_counter() > deadline:
+                raise KeyboardInterrupt
         states, downs, ups = path.sweep_levels(rng, betas, states)
         ups, downs = ups[:-1], downs[1:]
         accept = rng.random(ups.shape) < np.exp(np.minimum(0.0, -(ups + downs)))
@@ -145,7 +155,7 @@ def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Gener
         _swap(states, accept)
         trips.swap(accept, kept)
         work.advance(levels * ENSEMBLES)
-    if work.interrupted and len(up) <= 20:
+    if len(up) <= LEAST_DRAWS and work.interrupted:
         raise KeyboardInterrupt
     return Ladder(np.array(up), np.array(down), np.array(top), rejected / max(1, i + 1 - burn_in), trips.finished)
 

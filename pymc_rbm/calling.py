@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from pytensor.link.numba.linker import NumbaLinker
 
+from pymc_rbm.reentrant import Reentrant, one_compiles
+
 __all__ = ["Quick", "compiled_for", "in_numba"]
 
 PLAIN = np.ndarray, np.random.Generator
@@ -21,11 +23,13 @@ class Quick:
     """A compiled function of arrays and generators, called with arguments of few kinds, by position.
 
     Arguments that the function takes as they are go right to its machine code; others, and those of functions with
-    updates or of other back ends than numba, go the usual way.
+    updates or of other back ends than numba, go the usual way. Any thread may call it at any time. Whoever calls it
+    from the main thread defers Ctrl-C meanwhile (`interrupts.whole`).
     """
 
     def __init__(self, function: Any):
         self._function, self._entries = function, dict[tuple, Any]()
+        self._usual = Reentrant(function)
         inputs = zip(function.input_storage, function.maker.inputs, strict=True)
         self._shared = [container.storage for container, x in inputs if x.implicit]
 
@@ -39,7 +43,7 @@ class Quick:
         if kinds not in self._entries:
             self._entries[kinds] = self._entry(values)
         entry = self._entries[kinds]
-        return self._function(*arguments) if entry is None else entry(values)
+        return self._usual(*arguments) if entry is None else entry(values)
 
     def _entry(self, values: tuple) -> Any:
         inputs = self._function.input_storage
@@ -64,5 +68,6 @@ def compiled_for(jitted: Any, values: Sequence[Any]) -> Any:
     from numba import typeof, types
 
     arguments = (types.StarArgTuple.from_types(tuple(map(typeof, values))),)
-    jitted.compile(arguments)
+    with one_compiles():
+        jitted.compile(arguments)
     return next(x for x in jitted.overloads.values() if x.signature.args == arguments)

@@ -13,6 +13,7 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.rewriting.utils import rewrite_graph
 
 from pymc_rbm.modes import INTERPRETED
+from pymc_rbm.reentrant import compiled, one_compiles
 from pymc_rbm.remembered import remembered
 
 __all__ = ["known_values", "restricted_sizes", "shape_of", "unit_data", "whole_number"]
@@ -39,9 +40,10 @@ def shape_of(x: Any) -> Shape:
         return tuple(x.get_value(borrow=True).shape)
     if None not in x.type.shape:
         return tuple(x.type.shape)
-    lengths = rewrite_graph(list(x.shape), include=("ShapeOpt", "canonicalize"), clone=True)
+    with one_compiles():
+        lengths = rewrite_graph(list(x.shape), include=("ShapeOpt", "canonicalize"), clone=True)
     try:
-        values = pytensor.function([], lengths, mode=Mode(linker="py", optimizer=None))()
+        values = compiled([], lengths, mode=Mode(linker="py", optimizer=None))()
     except Exception:  # whatever an unknown input or an undrawable prior makes the graph raise
         return tuple(x.type.shape)
     return tuple(int(n) for n in values)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.tensor.blockwise import Blockwise
@@ -24,6 +23,7 @@ from pytensor.tensor.shape import SpecifyShape
 from pymc_rbm.checks import unit_data, whole_number
 from pymc_rbm.enumeration import is_enumerable, symbolic_log_partition
 from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.reentrant import compiled
 from pymc_rbm.targets import machine_of
 
 __all__ = ["has_rows", "log_likelihood_by_row", "machine_of_row", "machine_of_rows"]
@@ -117,7 +117,7 @@ def log_likelihood_by_row(machine: Machine, data: Any, log_z: Any = None) -> tup
         )
     outputs = [inner.free_energy(x), symbolic_log_partition(inner) if log_z is None else pt.as_tensor(log_z)]
     values = (np.asarray(p, dtype="float64") for p in machine.parameters)
-    free_energy, found = pytensor.function(inputs, outputs, on_unused_input="ignore")(*values)
+    free_energy, found = compiled(inputs, outputs, on_unused_input="ignore")(*values)
     if np.shape(found) != (rows,):
         raise ValueError(f"log_z must have one entry for each of {rows} rows, got shape {np.shape(found)}.")
     return -free_energy - found, found

@@ -23,6 +23,7 @@ from pytensor.compile.io import In, Out
 
 from pymc_rbm.bound import log_ratio
 from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.memory import check_memory
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.passes import draw_up, symbolic_stack
 from pymc_rbm.remembered import remembered
@@ -51,6 +52,11 @@ def posterior_states(
     own = np.random.Generator(np.random.PCG64(rng.integers(2**63)))
     own, *states = start(own, v, *parameters)
     kept = []
+    check_memory(
+        2 * draws * sum(x.nbytes for x in states),
+        f"Keeping {draws:,} draws of {len(v):,} rows and their hidden layers",
+        "Take fewer draws or rows.",
+    )
     with Work(progressbar) as work:
         work.begin("inpainting", tune + draws)
         for i in range(tune + draws):

@@ -15,7 +15,6 @@ from pytensor.compile.io import In, Out
 
 from pymc_rbm.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states
 from pymc_rbm.gibbs import sweep, sweeps
-from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable
@@ -38,13 +37,12 @@ def draw_visible(rng: np.random.Generator, rows: int, n_sweeps: int, machine: Ma
     check_normalisable(machine)
     template, parameters = machine.template, machine.parameters
     shapes = tuple(p.shape for p in parameters)
-    with DeferredInterrupt(reraise=True):
-        if is_enumerable(machine):
-            layer, cdf = _enumerated_cdf(template, shapes, *(p.tobytes() for p in parameters))
-            indices = np.searchsorted(cdf, rng.random(rows) * cdf[-1], side="right")
-            next_rng, v = _visible_of_index_function(template, shapes, layer)(rng, indices, *parameters)
-        else:
-            next_rng, v = _chain_function(template)(rng, rows, n_sweeps, *parameters)
+    if is_enumerable(machine):
+        layer, cdf = _enumerated_cdf(template, shapes, *(p.tobytes() for p in parameters))
+        indices = np.searchsorted(cdf, rng.random(rows) * cdf[-1], side="right")
+        next_rng, v = _visible_of_index_function(template, shapes, layer)(rng, indices, *parameters)
+    else:
+        next_rng, v = _chain_function(template)(rng, rows, n_sweeps, *parameters)
     if next_rng is not rng:  # the compiled function worked on a copy
         rng.bit_generator.state = next_rng.bit_generator.state
     return v

@@ -27,6 +27,7 @@ from pytensor.tensor.math import Sum
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.alignment import affine_in, axes_of, gathered, is_affine
+from pymc_rbm.reentrant import one_compiles
 from pymc_rbm.units import Unit
 
 __all__ = [
@@ -218,7 +219,9 @@ def is_quadratic(x: TensorVariable, terms: Sequence[TensorVariable]) -> bool:
         slope = pt.grad(total, real, disconnected_inputs="ignore")
     except NO_DERIVATIVE:
         return False
-    return is_affine(real, rewrite_graph(slope, include=("canonicalize",)))
+    with one_compiles():
+        simple = rewrite_graph(slope, include=("canonicalize",))
+    return is_affine(real, simple)
 
 
 def _where_finite(x: TensorVariable) -> TensorVariable:

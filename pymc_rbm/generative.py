@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from pytensor.graph.traversal import ancestors
@@ -14,8 +13,8 @@ from pytensor.graph.traversal import ancestors
 from pymc_rbm.conditional import has_rows
 from pymc_rbm.distributions import Hidden, add_named_parts
 from pymc_rbm.lookup import machine_of_rv, named_machines, rbm_behind, rbm_of
-from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.random_variables import HiddenRV
+from pymc_rbm.reentrant import value_of
 
 __all__ = ["generative"]
 
@@ -63,11 +62,11 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
     # A machine's parameters may depend on observed variables: these stay at their data.
     parameters = [p for rv in machines.values() for p in rv.owner.inputs[2:]]
     given = [rv for rv in model.observed_RVs if rv not in units and rv in ancestors(parameters)]
-    data = pytensor.function([], [model.rvs_to_values[rv] for rv in given], mode=INTERPRETED)()
+    data = value_of([model.rvs_to_values[rv] for rv in given])
     fixed = pm.do(model, estimates | {rv.name: x for rv, x in zip(given, data, strict=True)})
 
     coords = {
-        name: np.arange(int(fixed.dim_lengths[name].eval())) if labels is None else labels
+        name: np.arange(int(value_of(fixed.dim_lengths[name]))) if labels is None else labels
         for name, labels in fixed.coords.items()
     }
     with pm.Model(coords=coords, model=None) as new:

@@ -18,16 +18,18 @@ from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.measures import convergence
+from pymc_rbm.memory import check_memory
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable
 from pymc_rbm.remembered import remembered
 from pymc_rbm.targets import check_alone, labels_of, machine_of
 from pymc_rbm.thresholds import ESS, RHAT
+from pymc_rbm.work import parts_of, sweeps_of_a_piece
 
 __all__ = ["inpaint"]
 
 DIRECTIONS = 2
-MOST_BYTES = 2**31
+COPIES = 2  # the draws, and all of them as one array
 TUNING_CHUNK = 100  # sweeps between two looks at Ctrl-C
 
 
@@ -89,8 +91,12 @@ def inpaint(
     ------
     ValueError
         Before any work, if nothing is missing, an observed entry is no state of its unit, entries of one unit are
-        missing in part, sizes do not fit, the states would need more than 2 GiB, or ``target`` is a model in which
-        something else depends on its free units (then `pm.sample` of the masked variable is the right thing).
+        missing in part, sizes do not fit, or ``target`` is a model in which something else depends on its free units
+        (then `pm.sample` of the masked variable is the right thing).
+    MemoryError
+        Before any work, if what is to be returned needs more memory than there is.
+    KeyboardInterrupt
+        Ctrl-C before the first draw.
 
     Warns
     -----
@@ -113,15 +119,18 @@ def inpaint(
     check_alone(target, "inpaint")
     machine = machine_of(target, learned)
     name = name or labels_of(target, learned).name
-    rows = _checked(machine, data, draws * chains if states else 0)
+    rows = _checked(machine, data, draws * chains, states)
     held = ~np.ma.getmaskarray(rows)
     lengths = draws, tune, sweeps
-    kept, means = _run(machine, rows, held, np.random.default_rng(random_seed), chains, lengths, states, progressbar)
+    with DeferredInterrupt() as interrupt:
+        rng = np.random.default_rng(random_seed)
+        kept, means = _run(machine, rows, held, rng, chains, lengths, states, progressbar)
+        with interrupt.lifted():
+            tree = _tree(name, kept, means, held, data)
     done = kept["projection"].shape[1]
     if done < draws:
         warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
     attrs = {"created_by": "pymc_rbm.inpaint", "sweeps": sweeps, "tune": tune, "interrupted": int(done < draws)}
-    tree = _tree(name, kept, means, held, data)
     tree.attrs = attrs
     worst = tree["convergence"].to_dataset()
     wrong = ~worst["converged"].values
@@ -134,7 +143,7 @@ def inpaint(
     return tree
 
 
-def _checked(machine: Machine, data: Any, kept: int) -> np.ma.MaskedArray:
+def _checked(machine: Machine, data: Any, draws: int, states: bool) -> np.ma.MaskedArray:
     """The data as masked rows of states, or ValueError."""
     values = data.values if isinstance(data, xr.DataArray) else data
     if not np.ma.isMaskedArray(values):
@@ -150,11 +159,11 @@ def _checked(machine: Machine, data: Any, kept: int) -> np.ma.MaskedArray:
     wanted = {shape[0] for shape in biases if len(shape) > 1} - {1}
     if wanted - {len(values)}:
         raise ValueError(f"The biases differ by row, for {wanted.pop()} rows; data have {len(values)}.")
-    if kept * values.data.nbytes > MOST_BYTES:
-        raise ValueError(
-            f"{kept} draws of {values.shape} states need {kept * values.data.nbytes / 2**30:.1f} GiB. Keep the mean "
-            "only (states=False), or take fewer rows or draws, with more sweeps each."
-        )
+    check_memory(
+        COPIES * draws * (states * values.data.nbytes + 8 * (1 + DIRECTIONS) * len(values)),
+        f"Keeping {draws:,} draws of {values.shape} states",
+        "Keep the mean only (states=False), or take fewer rows or draws, with more sweeps each.",
+    )
     one = machine_of_row(machine, row=0) if has_rows(machine) else machine
     if not all(np.isfinite(p).all() for p in machine.parameters):
         raise ValueError("The machine's parameters contain NaN or infinity.")
@@ -169,16 +178,18 @@ def _run(machine, rows, held, rng, chains, lengths, states, progressbar):
     start, advance = _functions(machine.template, tuple(p.ndim for p in parameters))
     directions = rng.standard_normal((rows.shape[1], DIRECTIONS)) / np.sqrt(rows.shape[1])
     rng, *state = start(rng, chains, rows.filled(0), held, *parameters)
-    tuning = [min(TUNING_CHUNK, tune - done) for done in range(0, tune, TUNING_CHUNK)]
+    most = sweeps_of_a_piece(machine, chains * len(rows))
+    tuning, (*first, last) = parts_of(tune, min(TUNING_CHUNK, most)), parts_of(sweeps, most)
     kept: list[list[np.ndarray]] = []
     total = np.zeros(rows.shape)
     with DeferredInterrupt() as interrupt:
-        steps = [*tuning, *([sweeps] * draws)]
-        for i, n in enumerate(track(steps, "Inpainting", disable=not progressbar, transient=True)):
+        steps = [(n, False) for n in tuning] + draws * [*((n, False) for n in first), (last, True)]
+        for n, stored in track(steps, "Inpainting", disable=not progressbar, transient=True):
             rng, energy, projection, mean, *state = advance(rng, *state, n, held, directions, *parameters)
-            if i >= len(tuning):
+            if stored:
                 kept.append([energy, projection, *state[: int(states)]])
                 total += mean
+                interrupt.prompt = False
             if interrupt.pending:
                 break
     if not kept:

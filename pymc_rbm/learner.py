@@ -27,6 +27,7 @@ from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.objective import objective, parameter_variables, start_values
 from pymc_rbm.observed import Observed, learned_variables
+from pymc_rbm.reentrant import compiled, value_of
 from pymc_rbm.repetition import Repeated
 
 __all__ = ["Learner", "Settings"]
@@ -85,8 +86,8 @@ class Learner:
             *(pt.as_tensor(p) for machine in self._machines for p in machine.parameters),
         ]
         averages = graph_replace(values, dict(zip(self._parameters, self._averages, strict=True)), strict=False)
-        self._values = pm.compile([], values, mode=INTERPRETED)
-        self._averaged_values = pm.compile([], averages, mode=INTERPRETED)
+        self._values = compiled([], values, by=pm.compile, mode=INTERPRETED)
+        self._averaged_values = compiled([], averages, by=pm.compile, mode=INTERPRETED)
 
     # ------------------------------------------------------------------------------------------- what it does
 
@@ -247,9 +248,8 @@ class Learner:
         self._state, self._monitor_names = list(updates), list(monitors)
         inputs = [In(rng, mutable=True), self._sweeps, self._rate, self._weight, *self._rows]
         outputs = [Out(next_rng, borrow=True), *(Out(x, borrow=True) for x in monitors.values())]
-        return Repeated(
-            pm.compile(inputs, outputs, updates=updates, on_unused_input="ignore", **settings.compile_kwargs)
-        )
+        options = {"updates": updates, "on_unused_input": "ignore", **settings.compile_kwargs}
+        return Repeated(compiled(inputs, outputs, by=pm.compile, **options).function)
 
     def _batch(self, i: int, rng, sweeps, updates: dict):
         """Rows and weights of a batch; what is missing in it is drawn anew given the rest, by clamped Gibbs."""
@@ -276,9 +276,9 @@ class Learner:
             )
         ]
         inputs = [*self._rows, *chosen]
-        return pm.compile(inputs, per_row, on_unused_input="ignore", **self._settings.compile_kwargs)
+        return compiled(inputs, per_row, by=pm.compile, on_unused_input="ignore", **self._settings.compile_kwargs)
 
 
 def _drawn(draw: Callable[[Any], TensorVariable], rng: np.random.Generator) -> np.ndarray:
     """What a graph of a generator gives, once."""
-    return pytensor.function([], draw(pt.random.shared_rng(rng)), mode=INTERPRETED)()
+    return value_of(draw(pt.random.shared_rng(rng)))

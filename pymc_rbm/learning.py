@@ -16,6 +16,7 @@ from pymc_rbm.checks import whole_number
 from pymc_rbm.defaults import climbs_alone, correlation, default_method, default_rate
 from pymc_rbm.estimators import exact
 from pymc_rbm.history import History
+from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.learned import restore, serialisable
 from pymc_rbm.learner import Learner, Settings
 from pymc_rbm.methods import find_method, follows_chains, name_of, shares_chains, swaps_replicas
@@ -263,7 +264,10 @@ def fit(
         },
         ascent=learner.ascent(model) if climbs else None,
     )
-    done, interrupted = run.learn(progressbar)
+    with DeferredInterrupt() as interrupt:
+        done, interrupted = run.learn(progressbar)
+        with interrupt.lifted():
+            learned = run.gathered(done, interrupted)
     if interrupted:
         message = (
             f"Learning was interrupted in epoch {done + 1} of {before + epochs}; returning what was learned so far."
@@ -276,7 +280,7 @@ def fit(
             "which a prior on the weights gives.",
             stacklevel=2,
         )
-    return run.gathered(done, interrupted)
+    return learned
 
 
 def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:

@@ -11,6 +11,7 @@ import xarray as xr
 from pymc_rbm.checks import unit_data, whole_number
 from pymc_rbm.conditional import has_rows, log_likelihood_by_row
 from pymc_rbm.estimates import LogPartitionEstimate
+from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.log_partition import finite, log_partition
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.marginals import Marginals, marginals
@@ -109,8 +110,11 @@ def log_likelihood(
         return _tree(values, 0.0, name, data, xr.Dataset({"estimate": ("row", log_z_by_row)}))
     machine = finite(machine)
     _masked_rows(machine, data)  # bad data are refused before the long work
-    if log_z is None:
-        log_z = log_partition(target, learned, random_seed=random_seed, progressbar=progressbar)
+    with DeferredInterrupt() as interrupt:
+        if log_z is None:
+            log_z = log_partition(target, learned, random_seed=random_seed, progressbar=progressbar)
+        if interrupt.pending:
+            raise KeyboardInterrupt
     if not isinstance(log_z, LogPartitionEstimate):
         log_z = LogPartitionEstimate(_finite_number(log_z), 0.0, "given")
     sums = _summed_out(machine, data, particles, budget, random_seed, progressbar)

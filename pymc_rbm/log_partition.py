@@ -16,8 +16,10 @@ from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_o
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
 from pymc_rbm.machine import Machine, logsumexp
+from pymc_rbm.memory import check_memory
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable, gaussian_log_partition, is_gaussian
+from pymc_rbm.reentrant import value_of
 from pymc_rbm.remembered import remembered
 from pymc_rbm.targets import machine_of
 from pymc_rbm.walks import walkable
@@ -29,6 +31,8 @@ METHODS = ("auto", "exact", "ais", "reverse_ais", "tempering", "compare")
 MAX_ENUMERATED_STATES = 2**25
 QUICKLY_ENUMERATED_STATES = 2**20
 CHUNK_ENTRIES = 2**22
+BYTES_OF_UNIT, BYTES_OF_PARTICLE = 2, 200
+"""Of annealing: a state and its copy; the log-weight, and what diagnostics make of it."""
 
 
 def log_partition(
@@ -93,6 +97,8 @@ def log_partition(
         "exact" was asked for and no layer has at most 2²⁵ states.
     ValueError
         An argument is out of range, a parameter is not finite, or the machine cannot be normalised.
+    MemoryError
+        Before any work, if so many particles need more memory than there is.
     KeyboardInterrupt
         Ctrl-C before any particle was on its way, or of a computation that has none. Later, the result holds the
         particles finished so far, or all of them after a hurried rest of the way, and says so.
@@ -147,6 +153,11 @@ def log_partition(
     if method in ("auto", "exact") and is_gaussian(machine):
         return LogPartitionEstimate(float(_gaussian_function(machine.template)(*machine.parameters)), 0.0, "exact")
     _, states = _enumerable_layer(machine)
+    check_memory(
+        effort.particles * (sum(n or 0 for n in sizes_of(machine)) * BYTES_OF_UNIT + BYTES_OF_PARTICLE),
+        f"Annealing of {effort.particles:,} particles",
+        "Take fewer particles, and more temperatures where the error is to be small.",
+    )
     with Work(progressbar) as work:
         if method == "exact" or (method == "auto" and states <= QUICKLY_ENUMERATED_STATES):
             return LogPartitionEstimate(enumerated(machine, work), 0.0, "exact")
@@ -184,7 +195,7 @@ def visible_rows(machine: Machine, data: Any, name: str = "data") -> np.ndarray:
     rows = np.atleast_2d(np.asarray(data))
     if rows.ndim != 2 or rows.shape[1] != size or not len(rows):
         raise ValueError(f"{name} must have shape (rows, {size}), got {np.shape(data)}.")
-    if not unit.contains(pt.as_tensor(rows)).all().eval(mode=INTERPRETED):
+    if not value_of(unit.contains(pt.as_tensor(rows)).all()):
         raise ValueError(
             f"{name} must hold only values that {type(unit).__name__} units can take, {unit.support}; got others "
             "(or NaN)."

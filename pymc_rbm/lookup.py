@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 from pymc.distributions.distribution import PartialObservedRV, SymbolicRandomVariable
 from pytensor.compile.io import In
@@ -28,6 +27,7 @@ from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.posterior_draws import machines_of_draws
 from pymc_rbm.random_variables import HiddenRV, MachineRV
 from pymc_rbm.records import recorded_names
+from pymc_rbm.reentrant import compiled
 from pymc_rbm.targets import Labels, check_alone, labels_of, machine_of
 
 __all__ = ["dependants", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of"]
@@ -168,7 +168,7 @@ def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, 
             "Pass `learned`, the result of pymc_rbm.fit, or fix them with pm.do."
         )
     inputs = [In(x, allow_downcast=True) for x in known.values()]
-    function = pytensor.function(inputs, graphs, mode=INTERPRETED, on_unused_input="ignore")
+    function = compiled(inputs, graphs, mode=INTERPRETED, on_unused_input="ignore")
     return machine, [x.name for x in known], function
 
 

@@ -68,8 +68,9 @@ def marginals(
     patterns, which = np.unique(missing, axis=0, return_inverse=True)
     for i, pattern in enumerate(patterns):
         for here in _chunks(np.flatnonzero(which == i), machine):
+            _heed(work)
             held = clamped(machine, rows[here], pattern)
-            exact = _exact(held.machine)
+            exact = _exact(held.machine, work)
             if exact is None:
                 most = budget // (len(rows) * particles)
                 log_z, errors[here], effective[here] = _annealed(held.machine, particles, most, rng, work)
@@ -92,7 +93,13 @@ def _chunks(indices: np.ndarray, machine: Machine) -> Iterator[np.ndarray]:
     yield from (indices[i : i + size] for i in range(0, len(indices), size))
 
 
-def _exact(machine: Machine) -> Any:
+def _heed(work: Work) -> None:
+    """Half of the rows, or of a sum, is nothing: Ctrl-C ends it all."""
+    if work.interrupted:
+        raise KeyboardInterrupt
+
+
+def _exact(machine: Machine, work: Work) -> Any:
     """Log Z of each row's machine, or None where it takes too many states."""
     if not machine.couplings:
         return _independent(machine)
@@ -102,8 +109,10 @@ def _exact(machine: Machine) -> Any:
     rows, widest = len(machine.layers[0].bias), max(np.shape(x.bias)[-1] for x in machine.layers)
     log_sum = _enumeration_function(machine.template, tuple(np.shape(p)[-1] for p in machine.parameters), layer)
     size = max(1, 4 * CHUNK_ENTRIES // (rows * widest))
-    starts = range(0, int(count), size)
-    parts = [log_sum(np.arange(i, min(i + size, int(count))), *machine.parameters) for i in starts]
+    parts = []
+    for i in range(0, int(count), size):
+        _heed(work)
+        parts.append(log_sum(np.arange(i, min(i + size, int(count))), *machine.parameters))
     return np.logaddexp.reduce(parts)
 
 
@@ -144,8 +153,7 @@ def _walked(
     length = max(1, 20 * CHUNK_ENTRIES // (path.units * len(states[0])))
     total, variance = np.zeros(len(states[0])), []
     for begin in range(0, len(betas) - 1, length):
-        if work.interrupted:
-            raise KeyboardInterrupt
+        _heed(work)
         states, increments = path.walk(rng, betas[begin : begin + length + 1], states, False)
         total += increments.sum(0)
         variance.append(increments.var(1))

@@ -16,7 +16,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 
@@ -24,8 +23,8 @@ from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.finite_units import Categorical
 from pymc_rbm.functionals import numeric
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
-from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.real_units import Gaussian
+from pymc_rbm.reentrant import value_of
 from pymc_rbm.targets import machine_of
 from pymc_rbm.units import Unit
 
@@ -70,7 +69,7 @@ def mixture_parameters(target: Any, learned: Any = None) -> xr.Dataset:
     components = pt.eye(len(hidden.bias))
     log_weights = -machine.free_energy(components, HIDDEN)
     outputs = [pt.special.softmax(log_weights), machine.mean(VISIBLE, [None, components])]
-    weights, means = pytensor.function([], outputs, mode=INTERPRETED)()
+    weights, means = value_of(outputs)
     own = {key: ("unit", x) for key, x in zip(visible.parameter_names, visible.parameters, strict=True)}
     return xr.Dataset({"weights": ("component", weights), "means": (("component", "unit"), means), **own})
 
@@ -129,5 +128,5 @@ def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, k: int,
     b = fields.mean(0)
     machine = restricted((fields - b).T, b, np.zeros(k), unit, Categorical(k))
     shares = np.log((counts + 1) / (counts.sum() + k))
-    c = shares + machine.free_energy(pt.eye(k), HIDDEN).eval(mode=INTERPRETED)
+    c = shares + value_of(machine.free_energy(pt.eye(k), HIDDEN))
     return restricted((fields - b).T, b, c - c.mean(), unit, Categorical(k))

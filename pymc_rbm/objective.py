@@ -27,6 +27,7 @@ from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.mixture import is_mixture, mixture_of_groups
 from pymc_rbm.observed import Observed, learned_variables
 from pymc_rbm.random_variables import HiddenRV
+from pymc_rbm.reentrant import one_compiles, value_of
 
 __all__ = ["direct_parameters", "intercepts", "objective", "parameter_variables", "start_values"]
 
@@ -116,7 +117,8 @@ def start_values(
     = 0 exactly all hidden units would stay alike.
     """
     seed = int(rng.integers(2**31))
-    point = dict(model.initial_point(random_seed=seed))
+    with one_compiles():
+        point = dict(model.initial_point(random_seed=seed))
     direct: set[str] = set()
     for x in observed:
         groups = _groups(model, x, seed)
@@ -173,7 +175,7 @@ def _unit_parameters(model: pm.Model, x: Observed, groups: Machine | None) -> li
     for key, p in zip(unit.parameter_names, unit.parameters, strict=True):
         factors = [plain(p), *map(plain, p.owner.inputs if p.owner else ())]  # a scalar is multiplied by ones
         for rv in {y for y in factors if y in model.free_RVs and key in each}:
-            found.append((rv, np.asarray((each if tuple(rv.shape.eval()) else of_all)[key])))
+            found.append((rv, np.asarray((each if tuple(value_of(rv.shape)) else of_all)[key])))
     return found
 
 
@@ -189,6 +191,7 @@ def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndar
         shape = tuple(int(n) for n in shapes[name])
         if np.shape(value) != shape:
             raise ValueError(f"start[{name!r}] has shape {np.shape(value)}, the variable has shape {shape}.")
-    point = pm.model.core.make_initial_point_fn(model=model, overrides=dict(start))(0)
+    with one_compiles():
+        point = pm.model.core.make_initial_point_fn(model=model, overrides=dict(start))(0)
     changed = {model.rvs_to_values[model[name]].name for name in start}
     return {name: value for name, value in point.items() if name in changed}

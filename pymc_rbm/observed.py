@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 from pymc.distributions.distribution import PartialObservedRV
 from pymc.vartypes import discrete_types
@@ -19,8 +18,8 @@ from pymc_rbm.checks import shape_of
 from pymc_rbm.conditional import has_rows
 from pymc_rbm.lookup import dependants, machine_of_rv, named_machines, rbm_behind
 from pymc_rbm.machine import VISIBLE, Machine
-from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.random_variables import HiddenRV
+from pymc_rbm.reentrant import value_of
 
 __all__ = ["Observed", "learned_variables", "observed_machines"]
 
@@ -169,7 +168,7 @@ def _value(model: pm.Model, rv: TensorVariable) -> np.ndarray:
         return np.asarray(value.data)
     if isinstance(value, SharedVariable):
         return np.asarray(value.get_value(borrow=True))
-    return np.asarray(pytensor.function([], value, mode=INTERPRETED)())
+    return np.asarray(value_of(value))
 
 
 def _weights(name: str, weights: Any, rows: int) -> np.ndarray:

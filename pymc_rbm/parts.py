@@ -21,7 +21,7 @@ from pymc_rbm.checks import unit_data
 from pymc_rbm.composite import Beside
 from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, joint_states
 from pymc_rbm.machine import VISIBLE, Layer, Machine
-from pymc_rbm.modes import INTERPRETED
+from pymc_rbm.reentrant import value_of
 from pymc_rbm.remembered import remembered
 from pymc_rbm.targets import machine_of
 
@@ -96,7 +96,7 @@ def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tup
     _, count = cheapest_layer(alone)
     if count > 2**ENUMERABLE:
         raise ValueError(f"{parts} have {count:.3g} joint states; at most {2**ENUMERABLE} can be summed over.")
-    states = joint_states(alone, 0, np.arange(int(count))).eval(mode=INTERPRETED)
+    states = value_of(joint_states(alone, 0, np.arange(int(count))))
     rest = np.setdiff1d(np.arange(size), entries)
     rows = _rest_of(v, unit, size, rest)
     evaluate = _function(machine.template, tuple(entries.tolist()))

@@ -14,6 +14,7 @@ from pymc_rbm.enumeration import cheapest_layer
 from pymc_rbm.log_partition import QUICKLY_ENUMERATED_STATES, enumerated, finite, visible_rows
 from pymc_rbm.machine import Machine
 from pymc_rbm.marginals import free_energies
+from pymc_rbm.memory import check_memory
 from pymc_rbm.pseudo import row_coords
 from pymc_rbm.work import Work
 
@@ -49,6 +50,11 @@ def log_likelihood_of_draws(
     given = None if log_z is None else np.asarray(log_z, dtype="float64")
     if given is not None and given.shape != size:
         raise ValueError(f"log_z must have one entry for each of {size} chains and draws, got shape {given.shape}.")
+    check_memory(
+        2 * 8 * size[0] * size[1] * len(data),
+        f"The log-likelihoods of {len(data):,} rows under {size[0] * size[1]:,} draws",
+        "Take every tenth draw, posterior.isel(draw=slice(None, None, 10)), or fewer rows.",
+    )
     rows, values, found = None, [], np.empty(size[0] * size[1])
     with Work(progressbar) as work:
         for i, machine in enumerate(machines_of_draws(target, posterior)):

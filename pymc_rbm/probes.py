@@ -13,7 +13,6 @@ import numpy as np
 import scipy
 
 from pymc_rbm.functionals import leading_directions
-from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding, settled
 from pymc_rbm.paths import Path
@@ -245,7 +244,6 @@ def _annealed(
     Returns the ends and the log-weights, whose exponential (backwards, its inverse) has the mean Z (or 1/Z).
     """
     betas = np.linspace(0, 1, temperatures)
-    with DeferredInterrupt(reraise=True):
-        [ends], increments = path.walk(rng, betas[::-1] if backwards else betas, [states], backwards)
+    [ends], increments = path.walk(rng, betas[::-1] if backwards else betas, [states], backwards)
     total = increments.sum(0)
     return ends, path.log_z_base + (-total if backwards else total)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pymc_rbm.calling import compiled_for, in_numba
+from pymc_rbm.reentrant import one_compiles
 
 __all__ = ["Repeated"]
 
@@ -73,7 +74,8 @@ class Repeated:
         loop = compile_numba_function_src(source, "repeated", dict(globals()), cache_key=f"pymc_rbm_repeated_{key}")
         loop = numba_njit(loop, final_function=True, cache=True)
         types_of_loop = (types.FunctionType(signature), *map(typeof, values))
-        loop.compile(types_of_loop)
+        with one_compiles():
+            loop.compile(types_of_loop)
         return loop.overloads[types_of_loop].entry_point
 
 

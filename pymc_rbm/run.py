@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
-from threadpoolctl import threadpool_limits
 
 from pymc_rbm.ascent import TOLERANCE, Ascent
 from pymc_rbm.batches import Batches
+from pymc_rbm.blas import OneBlasThread
 from pymc_rbm.history import History
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.learned import learned_tree, save
@@ -72,7 +73,7 @@ class Run:
         # BLAS threads wait for each other longer than small products take, where others use the cores.
         small = all(x.rows.shape[1] * self.attrs["batch_size"] < MANY_ENTRIES for x in self.learner.observed)
         with (
-            threadpool_limits(1 if small else None, user_api="blas"),
+            OneBlasThread() if small else nullcontext(),
             LearningProgressBar(self.epochs, progressbar, *extra) as bar,
             DeferredInterrupt() as interrupt,
         ):
@@ -87,7 +88,7 @@ class Run:
                     )
                 if not whole:
                     return epoch, interrupt.pending
-                self._after_epoch(epoch + 1, bar)
+                self._after_epoch(epoch + 1, bar, interrupt)
                 if self.stopped or interrupt.pending:
                     return epoch + 1, interrupt.pending
         return self.before + self.epochs, False
@@ -100,9 +101,10 @@ class Run:
             nonlocal done
             self._epoch(done, interrupt)
             done += 1
-            self._after_epoch(done, bar)
+            self._after_epoch(done, bar, interrupt)
             return self.stopped or interrupt.pending
 
+        ascent.interrupted = lambda: interrupt.pending
         left = ascent.climb(self.epochs, note)
         if not (self.stopped or interrupt.pending):
             note()  # after Newton's method
@@ -127,10 +129,10 @@ class Run:
             n = min(batches.together(done), self._allowed())
             began = time.perf_counter()
             self._iterate(epoch * self.batches + done, batches.rows(done, n))
+            interrupt.prompt = False  # now there is something to lose
             self.most = max(1, min(2 * n, int(n * SECONDS / (time.perf_counter() - began))))
             done += n
-            if self.on_iteration is not None and self.on_iteration(self._status(epoch)):
-                self.stopped = True
+            self._call(self.on_iteration, epoch, interrupt)
             if interrupt.pending or self.stopped:
                 break
         return done == self.batches
@@ -153,15 +155,21 @@ class Run:
     def _next_sweeps(self, now: int) -> int:
         return paced(self.history, now) if len(self.history) % INTERVAL == 0 else now
 
-    def _after_epoch(self, done: int, bar: LearningProgressBar) -> None:
+    def _after_epoch(self, done: int, bar: LearningProgressBar, interrupt: DeferredInterrupt) -> None:
         self.history.add_epoch(self.learner.pseudo_log_likelihood())
         if self.learner.persistent:
             self.history.add_snapshot(done, self.horizon, self.learner.particle_states())
         bar.update(done - self.before, **self.history.monitors(bar.visible))
         if self.checkpoint is not None and done % self.checkpoint_every == 0:
             save(self.gathered(done), self.checkpoint)
-        if self.on_epoch is not None and self.on_epoch(self._status(done)):
-            self.stopped = True
+        self._call(self.on_epoch, done, interrupt)
+
+    def _call(self, callback: Callback | None, epochs_done: int, interrupt: DeferredInterrupt) -> None:
+        if callback is None:
+            return
+        with interrupt.lifted():
+            stop = callback(self._status(epochs_done))
+        self.stopped = self.stopped or bool(stop)
 
     def _status(self, epochs_done: int) -> LearningStatus:
         return LearningStatus(

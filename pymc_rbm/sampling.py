@@ -17,16 +17,20 @@ from pymc_rbm.functionals import leading_directions, names_of, numeric, symbolic
 from pymc_rbm.gibbs import visits
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import VISIBLE, Machine
-from pymc_rbm.modes import INTERPRETED
+from pymc_rbm.memory import check_memory
 from pymc_rbm.records import recorded_parameters, recorded_units
+from pymc_rbm.reentrant import value_of
 from pymc_rbm.remembered import remembered
 from pymc_rbm.targets import Labels, check_alone, labels_of, machine_of
+from pymc_rbm.work import parts_of, sweeps_of_a_piece
 
 __all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
 
 TUNING_CHUNK = 100  # sweeps between two looks at Ctrl-C
 CHUNK_ENTRIES = 2**22
 """States of all chains and draws, of the larger layer, between two looks at Ctrl-C."""
+UNDER_WAY = 100 * 2**20
+"""Bytes of such a piece, about."""
 
 
 def sample_gibbs(
@@ -90,6 +94,10 @@ def sample_gibbs(
     ValueError
         Before any work, if the machine has not one or two layers, an argument is out of range, ``start`` does not fit,
         or ``target`` is a model in which more depends on free units than hidden ones (use `pm.sample`).
+    MemoryError
+        Before any work, if what is to be returned needs more memory than there is.
+    KeyboardInterrupt
+        Ctrl-C before the first draw.
     """
     draws, chains, thin = (
         whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("thin", thin))
@@ -101,11 +109,15 @@ def sample_gibbs(
     rng = np.random.default_rng(random_seed)
     labels = labels_of(target, learned) if name is None else Labels(name)
     first = dispersed_states(machine, chains, rng) if start is None else _checked_start(machine, start, chains)
-    kept, last = run_chains(machine, first, rng, draws, tune, thin, states, progressbar, partial=True)
-    done = len(kept["free_energy"][0])
+    with DeferredInterrupt() as interrupt:
+        kept, last = run_chains(machine, first, rng, draws, tune, thin, states, progressbar, partial=True)
+        done = len(kept["free_energy"][0])
+        attrs = {"sweeps": thin, "tune": tune, "interrupted": int(done < draws)}
+        with interrupt.lifted():
+            tree = _tree(labels, machine, kept, last, attrs)
     if done < draws:
         warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
-    return _tree(labels, machine, kept, last, {"sweeps": thin, "tune": tune, "interrupted": int(done < draws)})
+    return tree
 
 
 def run_chains(
@@ -122,25 +134,24 @@ def run_chains(
     """Run a chain from each row of ``v``; return what was kept as (chain, draw, …) by functional, and the last states.
 
     The states, if wanted, have the key "states". Ctrl-C raises KeyboardInterrupt after the sweeps under way; with
-    ``partial`` the draws so far come back, if there is one.
+    ``partial`` the draws so far come back, if there is one. MemoryError, before any work, if there is not enough.
     """
-    advance, U = _advance_function(machine.template, machine.dtype), leading_directions(machine)
-    names = *names_of(machine), "projection", "states"
-    chunk = max(1, CHUNK_ENTRIES // (len(v) * max(np.shape(layer.bias)[0] for layer in machine.layers)))
-    steps = [(1, n) for n in _parts(tune, TUNING_CHUNK)] + [(k, thin) for k in _parts(draws, chunk)]
-    tuning = len(steps) - len(_parts(draws, chunk))
+    U = leading_directions(machine)
+    _check_memory(machine, len(v), draws, U.shape[1], states)
+    advance, names = _advance_function(machine.template, machine.dtype), (*names_of(machine), "projection", "states")
     kept: dict[str, np.ndarray] = {}
     done = 0
     with DeferredInterrupt() as interrupt:
-        for i, (k, n) in enumerate(track(steps, "Sampling", disable=not progressbar, transient=True)):
+        steps = _steps(machine, len(v), draws, tune, thin)
+        for k, n, stored in track(steps, "Sampling", disable=not progressbar, transient=True):
             rng, trace, *values = advance(rng, v, k, n, U, *machine.parameters)
             v = trace[-1]
-            if i >= tuning:
+            if stored:
                 for name, x in zip(names, [*values, trace] if states else values, strict=False):
                     if name not in kept:
                         kept[name] = np.empty((len(v), draws, *x.shape[2:]), x.dtype)
                     kept[name][:, done : done + k] = np.moveaxis(x, 0, 1)
-                done += k
+                done, interrupt.prompt = done + k, False
             if interrupt.pending:
                 break
     if interrupt.pending and not (partial and kept):
@@ -148,8 +159,27 @@ def run_chains(
     return {name: x[:, :done] for name, x in kept.items()}, v
 
 
-def _parts(whole: int, most: int) -> list[int]:
-    return [min(most, whole - done) for done in range(0, whole, most)]
+def _steps(machine: Machine, chains: int, draws: int, tune: int, thin: int) -> list[tuple[int, int, bool]]:
+    """The pieces of the work: draws, sweeps of each, whether they are stored."""
+    most = sweeps_of_a_piece(machine, chains)
+    chunk = max(1, CHUNK_ENTRIES // (chains * max(np.shape(layer.bias)[0] for layer in machine.layers)))
+    tuning = [(1, n, False) for n in parts_of(tune, min(TUNING_CHUNK, most))]
+    if thin <= most:
+        return tuning + [(k, thin, True) for k in parts_of(draws, min(chunk, most // thin))]
+    *first, last = parts_of(thin, most)
+    return tuning + draws * [*((1, n, False) for n in first), (1, last, True)]
+
+
+def _check_memory(machine: Machine, chains: int, draws: int, directions: int, states: bool) -> None:
+    visible = machine.layers[VISIBLE]
+    state = states * len(visible.bias) * np.dtype(visible.unit.dtype).itemsize
+    each = state + 8 * (len(names_of(machine)) + directions)
+    check_memory(
+        chains * draws * each + UNDER_WAY,
+        f"Keeping {draws:,} draws of {chains:,} chains, {each:,} bytes each,",
+        "Keep fewer draws, each after more sweeps (thin), or their functionals only (states=False), or take fewer "
+        "chains.",
+    )
 
 
 @remembered(16)
@@ -172,7 +202,7 @@ def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) ->
     shape = (chains, len(machine.layers[VISIBLE].bias))
     own = np.random.default_rng(rng.integers(2**63))
     _, v = unit.dispersed(shape, pt.random.shared_rng(own))
-    return pytensor.function([], v, mode=INTERPRETED)()
+    return value_of(v)
 
 
 def _checked_start(machine: Machine, start: Any, chains: int) -> np.ndarray:
@@ -183,7 +213,7 @@ def _checked_start(machine: Machine, start: Any, chains: int) -> np.ndarray:
             f"start has shape {start.shape}; {chains} chains of {size} visible units need ({chains}, {size}), or "
             f"({size},) to start all chains alike."
         )
-    inside = pytensor.function([], unit.contains(pt.as_tensor(start)), mode=INTERPRETED)()
+    inside = value_of(unit.contains(pt.as_tensor(start)))
     if not inside.all():
         raise ValueError(f"start has {(~inside).sum()} entries that are no state of {unit!r} units.")
     return np.broadcast_to(start, (chains, size)).astype(unit.dtype)

@@ -17,7 +17,7 @@ from pymc_rbm.blocks import hidden_children, is_hidden, visible_kind
 from pymc_rbm.checks import whole_number
 from pymc_rbm.corrections import CLIMBING, MOST, tuned_caution
 from pymc_rbm.enumeration import sizes_of
-from pymc_rbm.interrupts import DeferredInterrupt
+from pymc_rbm.interrupts import whole
 from pymc_rbm.lookup import machine_of_rv, rbm_of
 from pymc_rbm.transitions import compile_transition
 
@@ -140,8 +140,8 @@ class BlockGibbs(BlockedStep):
     def step(self, point):
         """Return the next point and the statistics."""
         arguments = [point[name] for name in self._inputs]
-        with DeferredInterrupt(reraise=True):  # PyMC keeps the draws so far
-            self.rng, *outputs = self._function(self.rng, self._caution(), *arguments)
+        # After Ctrl-C PyMC keeps the draws so far.
+        self.rng, *outputs = whole(self._function, self.rng, self._caution(), *arguments)
         n = len(self.vars)
         values = {var.name: new for var, new in zip(self.vars, outputs, strict=False)}
         stats = {name: float(x) for name, x in zip(self.stats_dtypes_shapes, outputs[n : n + 4], strict=False)}

@@ -24,6 +24,7 @@ from pymc_rbm.effects import Effect
 from pymc_rbm.gibbs import sweep
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.reentrant import compiled
 
 __all__ = ["compile_transition"]
 
@@ -66,7 +67,7 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
     inputs = [x for x in explicit_graph_inputs(outputs) if x in model.value_vars]
     arguments = [In(rng, mutable=True), cautions, *inputs]
     outputs = [Out(next_rng, borrow=True), *outputs]
-    function = pm.compile(arguments, outputs, on_unused_input="ignore", **compile_kwargs)
+    function = compiled(arguments, outputs, by=pm.compile, on_unused_input="ignore", **compile_kwargs).function
     return [x.name for x in inputs], ranges, Quick(function)
 
 

@@ -13,6 +13,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.effects import IMPOSSIBLE
 from pymc_rbm.modes import INTERPRETED
+from pymc_rbm.reentrant import compiled, one_compiles
 from pymc_rbm.units import Unit
 
 __all__ = ["is_constant", "is_positive_definite", "reproduces"]
@@ -70,8 +71,10 @@ def _evaluated(model, x, layers, outputs):
     rng, (unit_of_x, shape_of_x) = np.random.default_rng(0), layers[x]
     others = [y for y in explicit_graph_inputs(outputs) if y not in layers]
     with model:
-        evaluate = pm.compile([*layers, *others], outputs, mode=INTERPRETED, on_unused_input="ignore")
-    start = model.initial_point(random_seed=1)
+        options = {"by": pm.compile, "mode": INTERPRETED, "on_unused_input": "ignore"}
+        evaluate = compiled([*layers, *others], outputs, **options)
+    with one_compiles():
+        start = model.initial_point(random_seed=1)
     for k in range(POINTS):
         noise = [rng.normal(size=start[y.name].shape) * (k > 0 and "float" in y.dtype) for y in others]
         moved = [(start[y.name] + z).astype(y.dtype) for y, z in zip(others, noise, strict=True)]

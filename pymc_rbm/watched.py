@@ -12,8 +12,8 @@ import xarray as xr
 
 from pymc_rbm.functionals import FUNCTIONALS, functionals, numeric
 from pymc_rbm.machine import VISIBLE, Machine
-from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.records import recorded_machine
+from pymc_rbm.reentrant import value_of
 from pymc_rbm.targets import check_alone, machine_of
 
 __all__ = ["Watched", "machine_behind", "name_of_run", "watch_draws"]
@@ -120,7 +120,7 @@ def _are_states(x: xr.DataArray, size: int | None, kinds: str) -> bool:
 
 def _check_states(machine: Machine, name: str, states: np.ndarray) -> None:
     unit = machine.layers[VISIBLE].unit
-    inside = unit.contains(pt.as_tensor(states)).eval(mode=INTERPRETED)
+    inside = value_of(unit.contains(pt.as_tensor(states)))
     if not inside.all():
         shown = np.unique(states[~inside])[:3]
         raise ValueError(f"{name} must contain only {unit.support}, got other entries, such as {shown}.")

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from threadpoolctl import threadpool_limits
 
+from pymc_rbm.blas import OneBlasThread
 from pymc_rbm.interrupts import DeferredInterrupt
+from pymc_rbm.machine import Machine
 
-__all__ = ["Work"]
+__all__ = ["Work", "parts_of", "sweeps_of_a_piece"]
 
 SECONDS_WITHOUT_BAR = 2.0
+MOST_PRODUCTS = 2**33
+"""Of a state and a weight in a piece that nothing interrupts: about a second."""
+PRODUCTS_OF_UNIT, PRODUCTS_OF_SITE = 100, 10_000
+"""What a draw of a unit costs, in such products; what a step to the next unit costs where each waits for the others."""
+
+
+def parts_of(whole: int, most: int) -> list[int]:
+    """Sizes of the parts of ``whole``, each but the last of size ``most``."""
+    return [min(most, whole - done) for done in range(0, whole, most)]
+
+
+def sweeps_of_a_piece(machine: Machine, chains: int) -> int:
+    """How many sweeps of so many chains are about a second's work, at least one."""
+    sizes = [np.shape(layer.bias)[-1] for layer in machine.layers]
+    each = sum(np.size(c.weights) for c in machine.couplings) + PRODUCTS_OF_UNIT * sum(sizes)
+    steps = sum(n for i, n in enumerate(sizes) if machine.own_coupling(i) is not None)
+    return max(1, MOST_PRODUCTS // (chains * each + PRODUCTS_OF_SITE * steps))
 
 
 class Work:
@@ -25,7 +44,7 @@ class Work:
     def __init__(self, progressbar: bool = True):
         self.done = 0
         self._progressbar, self._began = progressbar, time.perf_counter()
-        self._interrupt = DeferredInterrupt()
+        self._interrupt, self._threads = DeferredInterrupt(), OneBlasThread()
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(),
             transient=True,
@@ -34,11 +53,11 @@ class Work:
 
     def __enter__(self) -> Work:
         self._interrupt.__enter__()
-        self._threads = threadpool_limits(1, user_api="blas")
+        self._threads.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._threads.restore_original_limits()
+        self._threads.__exit__(*exception)
         self._interrupt.__exit__(*exception)
         if self._bar.live.is_started:
             self._bar.stop()

@@ -1,0 +1,92 @@
+"""How much memory there is, asked before the work and not after it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["available_memory", "check_memory"]
+
+PROC, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+GIB = 2**30
+
+
+def check_memory(needed: float, what: str, remedy: str) -> None:
+    """Raise MemoryError, with both numbers and the ``remedy``, where ``what`` needs more bytes than there are.
+
+    Where the system does not say what there is, nothing is refused.
+    """
+    available = available_memory()
+    if available is not None and needed > available:
+        raise MemoryError(
+            f"{what} needs {needed / GIB:,.1f} GiB of memory; {available / GIB:,.1f} GiB are available. {remedy}"
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may yet use: the machine's, its control group's and its own limit, the least of them."""
+    known = [x for x in (_of_machine(), *_of_groups(), _of_process()) if x is not None]
+    return max(0, min(known)) if known else None
+
+
+def _of_machine() -> int | None:
+    """What the kernel says is available, or free; where it says neither, all there is."""
+    for line in _lines(PROC / "meminfo"):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):
+        try:
+            return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, OSError, ValueError):  # no sysconf, or not this name
+            continue
+    return None
+
+
+def _of_groups() -> list[int]:
+    """What is left in each control group of this process, as containers and batch systems have them.
+
+    What holds files only can be given back, and does not count as used.
+    """
+    left = []
+    for line in _lines(PROC / "self" / "cgroup"):
+        _, controllers, name = line.split(":", 2)
+        if controllers == "":
+            root, most, used, given_back = GROUPS, "memory.max", "memory.current", "inactive_file "
+        elif "memory" in controllers.split(","):
+            root, most, used = GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            given_back = "total_inactive_file "
+        else:
+            continue
+        own = root / name.strip("/")
+        # A container sees its own group at the root, under another name.
+        for group in {root, own, *(x for x in own.parents if root in x.parents)}:
+            limit, now = _number(group / most), _number(group / used)
+            if limit is not None and now is not None:
+                files = [int(x.split()[1]) for x in _lines(group / "memory.stat") if x.startswith(given_back)]
+                left.append(limit - now + sum(files))
+    return left
+
+
+def _of_process() -> int | None:
+    """What ``ulimit -v`` leaves."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    size = _lines(PROC / "self" / "statm")
+    if most == resource.RLIM_INFINITY or not size:
+        return None
+    return most - int(size[0].split()[0]) * resource.getpagesize()
+
+
+def _number(path: Path) -> int | None:
+    [text] = _lines(path) or [""]
+    return int(text) if text.isdigit() else None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
