@@ -47,6 +47,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.corrections import accepts
 from pymc_rbm.machine import Machine, State
+from pymc_rbm.slopes import own_slope
 
 __all__ = ["joint_update"]
 
@@ -84,9 +85,9 @@ def joint_update(
     def seen_from(y: TensorVariable):
         """Log target, Cholesky factor L of P = LLᵀ, and L⁻¹g."""
         density, slope, hessian = effect([value(y) if i == layer else other for i, other in enumerate(state)])
-        own, curvature = unit.log_base(value(y)) + field * value(y), unit.curvature(y)
+        (own, own_pull), curvature = own_slope(unit, value(y), field), unit.curvature(y)
         sign = pt.where(y < 0, -1.0, 1.0) if unit.one_sided else pt.ones_like(y)
-        slope = slope * sign + pt.grad(own.sum(), y)
+        slope = (slope + own_pull) * sign
         free = pt.ones_like(y, dtype="bool") if held is None else pt.broadcast_to(~held, y.shape)
         if density.ndim < y.ndim - 1:
             own, slope, curvature, free, sign = (each.ravel() for each in (own, slope, curvature, free, sign))
