@@ -27,7 +27,7 @@ __all__ = ["own_slope", "slope_at"]
 
 
 def slope_at(x: TensorVariable, density: Callable[[TensorVariable], TensorVariable]) -> TensorVariable:
-    """Return the partial derivative of ``density(x).sum()``: of what ``density`` writes in its argument, and no more."""
+    """Return the partial derivative of ``density(x).sum()``: only through what ``density`` writes in its argument."""
     bare = x.type()
     slope = pt.grad(density(bare).sum(), bare, disconnected_inputs="ignore")
     return graph_replace(slope, {bare: x}, strict=False)

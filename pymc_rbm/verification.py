@@ -15,7 +15,7 @@ from pymc_rbm.effects import IMPOSSIBLE
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.units import Unit
 
-__all__ = ["is_constant", "is_positive_definite", "reproduces"]
+__all__ = ["is_constant", "is_positive_definite", "reproduces", "values_at_start"]
 
 POINTS = 3
 """Values of the other variables."""
@@ -63,6 +63,17 @@ def is_positive_definite(
     except np.linalg.LinAlgError:
         return False
     return True
+
+
+def values_at_start(
+    model: pm.Model, layers: dict[Variable, tuple[Unit, tuple[int, ...]]], outputs: list[Variable]
+) -> list[np.ndarray]:
+    """Values of outputs that depend on shapes and data only."""
+    others = [y for y in explicit_graph_inputs(outputs) if y not in layers]
+    start = model.initial_point(random_seed=1)
+    with model:
+        evaluate = pm.compile([*layers, *others], outputs, mode=INTERPRETED, on_unused_input="ignore")
+    return evaluate(*(np.zeros(shape, y.dtype) for y, (_, shape) in layers.items()), *(start[y.name] for y in others))
 
 
 def _evaluated(model, x, layers, outputs):
