@@ -120,8 +120,6 @@ def _draws_of_discrete(model: pm.Model, others: list) -> dict[Variable, np.ndarr
         given = {x: pt.as_tensor(start[x.name]).astype(x.dtype) for x in model.free_RVs if x is not rv}
         [one] = graph_replace([rv], given, strict=False)
         drawn[y] = pm.draw(one, draws=POINTS - 1, random_seed=2, mode=INTERPRETED)
-            (POINTS - 1, *rv.shape.eval())
-        )
     return drawn
 
 
