@@ -19,7 +19,9 @@ from pytensor.tensor.subtensor import AdvancedIncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.alignment import affine_in
+from pymc_rbm.belonging import rows_of_entries
 from pymc_rbm.colouring import unit_numbers
+from pymc_rbm.conditions import parted
 from pymc_rbm.effects import (
     MOST_ENTRIES,
     Effect,
@@ -38,7 +40,7 @@ from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.random_variables import HiddenRV, MachineRV
 from pymc_rbm.reentrant import compiled, one_compiles
 from pymc_rbm.reflections import reflected_update
-from pymc_rbm.verification import is_constant, is_positive_definite, reproduces
+from pymc_rbm.verification import is_constant, is_positive_definite, reproduces, values_at_start
 
 __all__ = ["Block", "blocks_of", "hidden_children", "is_hidden", "visible_kind"]
 
@@ -46,6 +48,14 @@ MIXES_BADLY = (
     "The real units of {0} have dependants that join them, such as a regression on {0}, with a Hessian that is unknown "
     f"or has more than {MOST_ENTRIES:,} entries. BlockGibbs is right without it, but may mix badly: look at the ESS."
 )
+
+ONE_FOR_ALL = (
+    "One acceptance serves all {1} rows of {0}: its dependants join them, or are not proved to keep them apart. "
+    "BlockGibbs is right without that, but may mix badly: look at the ESS. Where rows are independent, write what "
+    "depends on them by operations that keep rows apart (products, reductions over other axes, fixed indices)."
+)
+MANY_ROWS = 10
+"""Rows from which on one acceptance is worth a warning."""
 
 
 @dataclass
@@ -65,6 +75,8 @@ class Block:
     """By layer, what `corrections` needs, where it is not."""
     units: dict[int, int] = field(default_factory=dict)
     """By layer of these, the number of units of a row."""
+    together: dict[int, int] = field(default_factory=dict)
+    """By layer of these, the number of rows that one acceptance serves."""
     joint: dict[int, Callable] = field(default_factory=dict)
     """Of these, how those move whose units go together: an update of `joint` or of `reflections`."""
     turns: np.ndarray | None = None
@@ -221,16 +233,18 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
         if not mine:
             continue
         unit = block.machine.layers[i].unit
-        offset = exact_offset(x, mine, unit)
+        bare, limits = parted(mine)
+        limits = [t for t in limits if x in set(ancestors([t]))]
+        offset = exact_offset(x, [*bare, *limits], unit)
         if offset is not None:  # which does not depend on x
             offset = graph_replace(offset, {x: pt.zeros(checked[x][1], x.dtype)}, strict=False)
         if offset is not None and reproduces(model, x, checked, mine, offset):
             block.offsets[i] = Effect(own, (offset,))
         else:
-            _propose(model, block, i, mine, own, checked)
+            _propose(model, block, i, bare, limits, own, checked)
 
 
-def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, layers: dict) -> None:
+def _propose(model: pm.Model, block: Block, i: int, terms: list, limits: list, own: tuple, layers: dict) -> None:
     """Add what `joint`, `reflections` or `corrections` need: where D is a sum of parabolas real units need no other.
 
     The coupling of a layer of real units to itself counts as a dependant: they move together. Finite units that are
@@ -247,26 +261,32 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, own: tuple, lay
     if unit.quadratic and coupling is not None:
         terms = [*terms, block.machine.product(coupling, own)]
     additive = affine_in(x, sum(term.sum() for term in without_checks(terms)))
-    found = slope_and_hessian(x, terms, shape) if unit.quadratic and not additive else None
+    every = [*terms, *limits]
+    density = log_density_by_row(
+        x, every, lambda: rows_of_entries(x, every, shape, partial(values_at_start, model, layers))
+    )
+    apart = density.ndim == x.ndim - 1
+    found = slope_and_hessian(x, terms, shape, apart) if unit.quadratic and not additive else None
     if unit.quadratic and not additive and found is None:
         warnings.warn(MIXES_BADLY.format(block.rvs[i].name), stacklevel=2)
-    density = log_density_by_row(x, terms)
     slope, curvature = found or slope_and_curvature(x, terms, unit)
     constant = unit.quadratic and is_constant(model, x, layers, curvature)
     if constant:
         curvature = graph_replace(curvature, {x: pt.zeros(shape, x.dtype)}, strict=False)
     if unit.quadratic and not (additive and constant and unit.absorbing):
         block.joint[i] = partial(joint_update, exact=constant and unit.integrable)
-        if constant and found and _moves_between_walls(model, x, layers, terms, curvature):
+        if constant and found and not limits and _moves_between_walls(model, x, layers, terms, curvature):
             block.joint[i] = reflected_update
-        by_entry = log_density_by_entry(x, terms)
-        if by_entry is not None:  # units move apart, but for checks
-            density = pt.where(pt.isinf(density if density.ndim == 0 else density[..., None]), -np.inf, by_entry)
+        by_entry = log_density_by_entry(x, every)
+        density = density if by_entry is None else by_entry
     elif coupling is not None:
         number = unit_numbers(unit, shape[-1])
         classes = coupling.classes or [np.flatnonzero(number == k) for k in range(number[-1] + 1)]
         block.turns = np.array([np.isin(np.arange(shape[-1]), entries) for entries in classes])
     block.proposals[i] = Effect(own, (density, slope, curvature))
+    block.together[i] = int(np.prod(shape[:-1])) if density.ndim < x.ndim - 1 else 1
+    if block.together[i] >= MANY_ROWS and not (constant and i in block.joint):
+        warnings.warn(ONE_FOR_ALL.format(block.rvs[i].name, block.together[i]), stacklevel=2)
     block.units[i] = unit.count(shape[-1]) if block.turns is None else block.turns.sum(1).max() // unit.width
 
 

@@ -20,15 +20,16 @@ uncoupled ones), and the other layers are held. The update thus leaves π(x | re
 ``p(x, rest)``. The machine's other layer, updated in turn, has p(h | v) itself where D does not read h, so that (v, h)
 is augmented and v alone has the density p(v) exp(D(v)).
 
-*Rows.* Where D is a sum over rows, each accepts or refuses for itself: rows are then independent given the rest. (A
-check of parameters that fails puts all rows at -inf. It fails when any row's own parameters are invalid, so it makes
-invalid proposals of one row refuse all: still an event that does not depend on the states that others propose from.)
+*Rows.* Where D is a sum over rows, each accepts or refuses for itself: rows are then independent given the rest. What
+is forbidden to a row (parameters that fail a check, too: `conditions`), or is no number, is a proposal of that row that
+is refused. Where rows are not proved to be independent one acceptance serves them all, and θ may rise to the log of the
+number of all their units; `BlockGibbs` says so.
 
 Real units that D joins take `joint` or `reflections` instead.
 
 *Units of many values* (or whose states are not affinely independent), and finite ones of several families side by side,
-take the same path. θ is between 0 and log n (real units: 20); any value is right, since every S with θ > 0, and every
-state with θ = 0, has a positive probability.
+take the same path. θ is between 0 and log n, n the units that one acceptance serves (real units: 20); any value is
+right, since every S with θ > 0, and every state with θ = 0, has a positive probability.
 
 References
 ----------
@@ -52,7 +53,16 @@ from pymc_rbm.effects import by_unit
 from pymc_rbm.machine import Machine, State
 from pymc_rbm.units import Unit
 
-__all__ = ["CLIMBING", "MOST", "accepts", "caution_range", "corrected_update", "moves_per_sweep", "tuned_caution"]
+__all__ = [
+    "CLIMBING",
+    "MOST",
+    "accepts",
+    "caution_range",
+    "corrected_update",
+    "moves_per_sweep",
+    "tuned_caution",
+    "where_proper",
+]
 
 TARGET = 0.5
 """Acceptance, among proposals that change something, that tuning aims at: between 0.234 (proposals that know nothing,
@@ -110,7 +120,8 @@ def corrected_update(
     rng, chosen = _chosen(unit, x, caution, rng)
     if held is not None:
         chosen = chosen & ~held
-    new = pt.where(chosen, drawn.astype(x.dtype), x)
+    apart = density.ndim == x.ndim - 1
+    proper, new = where_proper(pt.where(chosen, drawn.astype(x.dtype), x), x, density.ndim)
     (new_density, new_own), new_family, new_pull = seen_from(new)
 
     in_block = _by_unit(unit, chosen) > 0
@@ -121,10 +132,9 @@ def corrected_update(
 
     by_unit_ratio = new_own - own + log_proposal(new_family, new_pull, x) - log_proposal(family, pull, new)
     moved = pt.neq(new, x)
-    apart = density.ndim == x.ndim - 1
     log_ratio = new_density - density + (by_unit_ratio.sum(-1) if apart else by_unit_ratio.sum())
     moved = moved.any(-1) if apart else moved.any()
-    log_ratio = pt.where(pt.isnan(log_ratio), -np.inf, log_ratio)  # from impossible to impossible
+    log_ratio = pt.where(proper & ~pt.isnan(log_ratio), log_ratio, -np.inf)  # or from impossible to impossible
     rng, accept = accepts(log_ratio, rng)
     probability = pt.exp(pt.minimum(log_ratio, 0.0))
     new = pt.where(accept[..., None] if apart else accept, new, x)
@@ -137,9 +147,12 @@ def moves_per_sweep(units: Sequence[Unit], cautions: Sequence[TensorVariable]) -
     return (pt.stack(finite).max() if finite else pt.as_tensor(1)).astype("int64")
 
 
-def caution_range(unit: Unit, units: int) -> tuple[float, float]:
-    """Where θ starts and how far it may rise; real units start from the exact conditional of a quadratic D."""
-    return (0.0, MOST) if unit.quadratic else (float(np.log(units)) / 2, float(np.log(units)))
+def caution_range(unit: Unit, units: int, rows: int = 1) -> tuple[float, float]:
+    """Where θ starts and how far it may rise, with so many rows to an acceptance, of so many units each.
+
+    Real units start from the exact conditional of a quadratic D.
+    """
+    return (0.0, MOST) if unit.quadratic else (float(np.log(units)) / 2, float(np.log(units * rows)))
 
 
 def tuned_caution(caution: float, accepted: float, after: int, most: float) -> float:
@@ -184,6 +197,17 @@ def _by_family(unit: Unit, x: TensorVariable) -> list[tuple[Unit, TensorVariable
 
 def _joined(parts: list[TensorVariable]) -> TensorVariable:
     return parts[0] if len(parts) == 1 else pt.concatenate(parts, axis=-1)
+
+
+def where_proper(new: TensorVariable, x: TensorVariable, ndim: int) -> tuple[TensorVariable, TensorVariable]:
+    """Find proposals that are numbers throughout: one truth value for each acceptance, which have ``ndim`` axes.
+
+    What is judged together with an entry that is none stays at ``x``, lest it spoil what others are judged by.
+    """
+    bad = pt.isnan(new) | pt.isinf(new)
+    if ndim < x.ndim:
+        bad = bad.any(-1) if ndim == x.ndim - 1 else bad.any()
+    return ~bad, pt.where(bad[..., None] if ndim == x.ndim - 1 else bad, x, new)
 
 
 def accepts(log_ratio: TensorVariable, rng: TensorVariable):

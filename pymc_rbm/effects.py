@@ -9,7 +9,7 @@ curvature, or its Hessian where D joins them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,21 +96,34 @@ def without_checks(terms: Sequence[TensorVariable]) -> list[TensorVariable]:
     return graph_replace(list(terms), replacements, strict=False)
 
 
-def log_density_by_row(x: TensorVariable, terms: Sequence[TensorVariable]) -> TensorVariable:
-    """Return D with one value a row of ``x`` where each row has its own share of it, and their sum otherwise."""
+def log_density_by_row(
+    x: TensorVariable, terms: Sequence[TensorVariable], rows: Callable[[], Sequence[np.ndarray] | None] | None = None
+) -> TensorVariable:
+    """Return D with one value a row of ``x`` where each row has its own share of it, and their sum otherwise.
+
+    ``rows`` is asked for the row that each entry of each term reads (`belonging`) where their axes do not tell.
+    """
     known = axes_of(x, list(terms))
     batch = [known[term][:-1] if term in known else (None,) * (x.ndim - 1) for term in terms]
-    if any(None in axes for axes in batch):
+    if not any(None in axes for axes in batch):
+        return sum(gathered(term, axes) for term, axes in zip(terms, batch, strict=True))
+    found = rows() if rows is not None and x.ndim > 1 else None
+    if found is None:
         return sum(term.sum() for term in terms)
-    return sum(gathered(term, axes) for term, axes in zip(terms, batch, strict=True))
+    shape = [x.shape[i] for i in range(x.ndim - 1)]
+    total = pt.zeros(pt.prod(shape), dtype="float64")
+    for term, row in zip(terms, found, strict=True):
+        row = pt.broadcast_to(row, term.shape).ravel()
+        total = total[pt.maximum(row, 0)].inc(pt.where(pt.ge(row, 0), term.ravel(), 0.0))
+    return total.reshape(shape)
 
 
 def log_density_by_entry(x: TensorVariable, terms: Sequence[TensorVariable]) -> TensorVariable | None:
-    """Return D by entry of ``x``, but for a constant and for checks, or None where D is not proved to be such a sum.
+    """Return D by entry of ``x``, but for a constant, or None where D is not proved to be such a sum.
 
     ``D = a + Σ_k (weights_k · e_k(x)).sum()``, where entry i of ``e_k`` reads entry i of x only (`affine_in`).
     """
-    total = sum(term.sum() for term in without_checks(terms))
+    total = sum(term.sum() for term in terms)
     parts = affine_in(x, total)
     if not parts:
         return None
@@ -147,7 +160,9 @@ def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit)
         assert states is not None
         where = slice(start, None if size is None else start + size)
         g = pt.stack([table(s, where) for s in states], axis=-1)
-        g = pt.maximum(g - g.max(-1, keepdims=True), IMPOSSIBLE)
+        g = pt.where(pt.isnan(g), -np.inf, g)  # of parameters that are forbidden
+        best = g.max(-1, keepdims=True)
+        g = pt.maximum(g - pt.where(pt.isinf(best), 0.0, best), IMPOSSIBLE)
         field = pt.dot(g, np.linalg.pinv(states - states.mean(0)).T)
         offsets.append(field.reshape((*(x.shape[i] for i in range(x.ndim - 1)), -1)))
         start += size or 0
@@ -184,14 +199,13 @@ def slope_and_curvature(
 
 
 def slope_and_hessian(
-    x: TensorVariable, terms: Sequence[TensorVariable], shape: tuple[int, ...]
+    x: TensorVariable, terms: Sequence[TensorVariable], shape: tuple[int, ...], apart: bool
 ) -> tuple[TensorVariable, TensorVariable] | None:
-    """Return ∂D/∂x and minus the Hessian: of each row where D is a sum over rows, otherwise of all entries together.
+    """Return ∂D/∂x and minus the Hessian: of each row where rows are ``apart``, otherwise of all entries together.
 
     Its columns are Hessian-vector products, side by side. None where there are no derivatives, or more than
     `MOST_ENTRIES` of them.
     """
-    apart = log_density_by_row(x, terms).ndim == x.ndim - 1
     n = shape[-1] if apart else int(np.prod(shape))
     if n * np.prod(shape) > MOST_ENTRIES:
         return None

@@ -45,13 +45,18 @@ import pytensor.tensor as pt
 from pytensor.conditional.op import ifelse
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.corrections import accepts
+from pymc_rbm.corrections import accepts, where_proper
 from pymc_rbm.machine import Machine, State
+from pymc_rbm.slopes import own_slope
 
 __all__ = ["joint_update"]
 
 SLOWEST = 8.0
 """Of θ: from far out in a tail only steps of exp(-8) or so may be accepted, however well θ suits the bulk."""
+
+
+ROUNDING = 1e-10
+"""Of the largest eigenvalue: far above what products of matrices lose."""
 
 
 def joint_update(
@@ -84,9 +89,9 @@ def joint_update(
     def seen_from(y: TensorVariable):
         """Log target, Cholesky factor L of P = LLᵀ, and L⁻¹g."""
         density, slope, hessian = effect([value(y) if i == layer else other for i, other in enumerate(state)])
-        own, curvature = unit.log_base(value(y)) + field * value(y), unit.curvature(y)
+        (own, own_pull), curvature = own_slope(unit, value(y), field), unit.curvature(y)
         sign = pt.where(y < 0, -1.0, 1.0) if unit.one_sided else pt.ones_like(y)
-        slope = slope * sign + pt.grad(own.sum(), y)
+        slope = (slope + own_pull) * sign
         free = pt.ones_like(y, dtype="bool") if held is None else pt.broadcast_to(~held, y.shape)
         if density.ndim < y.ndim - 1:
             own, slope, curvature, free, sign = (each.ravel() for each in (own, slope, curvature, free, sign))
@@ -105,6 +110,7 @@ def joint_update(
     rng, z = pt.random.normal(size=pull.shape, dtype="float64", rng=rng, return_next_rng=True)
     moved = _solved(root, step * pull + spread * z, transposed=True).reshape(x.shape)
     new = (x + moved if held is None else pt.where(held, x, x + moved)).astype(x.dtype)
+    proper, new = where_proper(new, x, target.ndim)
     new_target, new_root, new_pull = seen_from(new)
 
     def log_proposal(root: TensorVariable, pull: TensorVariable, change: TensorVariable) -> TensorVariable:
@@ -112,7 +118,7 @@ def joint_update(
         return total(log_scale - pt.log(spread) - ((white - step * pull) / spread) ** 2 / 2, target)
 
     log_ratio = new_target - target + log_proposal(new_root, new_pull, x - new) - log_proposal(root, pull, new - x)
-    log_ratio = pt.where(pt.isnan(log_ratio), -np.inf, log_ratio)
+    log_ratio = pt.where(proper & ~pt.isnan(log_ratio), log_ratio, -np.inf)
     rng, accept = accepts(log_ratio, rng)
     accept = accept | (climbs & pt.gt(new_target, target))
     probability = pt.exp(pt.minimum(log_ratio, 0.0)).astype("float64")
@@ -138,10 +144,15 @@ def _root(curvature: TensorVariable, hessian: TensorVariable, free: TensorVariab
 
 
 def _root_of_absolute(stiff: TensorVariable, curvature: TensorVariable) -> TensorVariable:
-    """Cholesky factor of the matrix with absolute eigenvalues, none below the least curvature of the units."""
+    """Cholesky factor of the matrix with absolute eigenvalues, none below the least curvature of the units.
+
+    Nor below what rounding may leave of the largest. Where there is no factor even so, it is not a number, and the row
+    (or all that is judged with it) stays.
+    """
     values, vectors = pt.linalg.eigh(stiff)
-    values = pt.maximum(abs(values), curvature.min(axis=-1, keepdims=True))
-    return pt.linalg.cholesky((vectors * values[..., None, :]) @ vectors.mT, lower=True)
+    least = pt.maximum(curvature.min(axis=-1, keepdims=True), ROUNDING * abs(values).max(axis=-1, keepdims=True))
+    values = pt.maximum(abs(values), least)
+    return pt.linalg.cholesky((vectors * values[..., None, :]) @ vectors.mT, lower=True, on_error="nan")
 
 
 def _solved(root: TensorVariable, b: TensorVariable, transposed: bool = False) -> TensorVariable:

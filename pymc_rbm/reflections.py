@@ -34,6 +34,7 @@ from pytensor.scan.utils import until
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import Machine, State
+from pymc_rbm.slopes import own_slope
 
 __all__ = ["reflected_update"]
 
@@ -63,8 +64,7 @@ def reflected_update(
     """Move all units of ``layer`` that are not held, together; arguments and results as in `joint.joint_update`."""
     unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
     density, slope, hessian = effect(list(state))
-    own = unit.log_base(x) + machine.field(layer, state) * x
-    slope = slope + pt.grad(own.sum(), x)
+    slope = slope + own_slope(unit, x, machine.field(layer, state))[1]
     free = pt.ones_like(x, dtype="bool") if held is None else pt.broadcast_to(~held, x.shape)
     shape = (-1, x.shape[-1]) if x.ndim > 1 and density.ndim == x.ndim - 1 else (1, x.size)
     each, curvature, free, slope = (y.reshape(shape) for y in (x, unit.curvature(x), free, slope))

@@ -74,7 +74,8 @@ class BlockGibbs(BlockedStep):
     Warns
     -----
     UserWarning
-        If real units are joined by dependants without a Hessian (or with one that is too large to compute).
+        If real units are joined by dependants without a Hessian (or with one that is too large to compute), or one
+        acceptance serves ten rows or more.
 
     Notes
     -----
@@ -83,7 +84,8 @@ class BlockGibbs(BlockedStep):
     (the hidden one as probability given v), ``accepted``, the mean acceptance probability of proposals that change
     something (1 where all conditionals are exact), and ``sweeps``, the number of sweeps a draw, by which `diagnose`
     states autocorrelation in sweeps; ``blocks``, how many groups of units a sweep updates one after the other (two in a
-    restricted machine, the colours or the units of a general one).
+    restricted machine, the colours or the units of a general one); ``rows_together``, how many rows one acceptance
+    serves (1 where each row is judged by itself, or where all conditionals are exact).
 
     References
     ----------
@@ -100,6 +102,7 @@ class BlockGibbs(BlockedStep):
         "sweeps": (np.int64, []),
         "accepted": (np.float64, []),
         "blocks": (np.int64, []),
+        "rows_together": (np.int64, []),
     }
     _state_class = BlockGibbsState
 
@@ -124,7 +127,9 @@ class BlockGibbs(BlockedStep):
         _check(model, rvs)
         machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not is_hidden(rv)]
         self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
-        self._inputs, self._ranges, self._function = compile_transition(model, rvs, self.sweeps, compile_kwargs or {})
+        self._inputs, self._ranges, self.rows_together, self._function = compile_transition(
+            model, rvs, self.sweeps, compile_kwargs or {}
+        )
         self.tune, self._tunes = True, False  # draws by hand leave the posterior invariant from the first
         self._forget()
 
@@ -153,7 +158,8 @@ class BlockGibbs(BlockedStep):
             ]
             self.caution, self.tuned = np.array(tuned), self.tuned + 1
         accepted = float(np.mean(rates)) if rates else 1.0
-        return {**point, **values}, [{**stats, "sweeps": self.sweeps, "accepted": accepted, "blocks": self.blocks}]
+        same = {"sweeps": self.sweeps, "blocks": self.blocks, "rows_together": self.rows_together}
+        return {**point, **values}, [{**stats, **same, "accepted": accepted}]
 
     def _caution(self):
         """θ of each corrected layer; negative where real units are to climb (`joint`)."""

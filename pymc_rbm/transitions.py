@@ -38,6 +38,8 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
         Names of the values.
     ranges : list of (float, float)
         Start and largest value of θ (`corrections`) for each corrected layer; acceptance is a pair for each, too.
+    together : int
+        The most rows that one acceptance serves.
     function
     """
     rng = next_rng = pt.random.rng("rng")
@@ -45,13 +47,17 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
     new: dict[Variable, TensorVariable] = {}
     described: list[tuple[Machine, TensorVariable]] = []
     ranges: list[tuple[float, float]] = []
+    together = 1
     acceptance: list[TensorVariable] = []
     seen: set[Variable] = set()  # visible variables of hidden ones, which may share them
     for block in blocks_of(model, rvs):
         changes = bool(set(ancestors([block.state[VISIBLE]])) & set(new))
         block = _updated(block, new)
         theta = {layer: cautions[len(ranges) + k] for k, layer in enumerate(block.proposals)}
-        ranges += [caution_range(block.machine.layers[i].unit, block.units[i]) for i in block.proposals]
+        ranges += [
+            caution_range(block.machine.layers[i].unit, block.units[i], block.together[i]) for i in block.proposals
+        ]
+        together = max([together, *block.together.values()])
         state, next_rng, counts = _transition(block, n, next_rng, theta)
         acceptance += counts
         for layer, rv in block.rvs.items():
@@ -68,7 +74,7 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
     arguments = [In(rng, mutable=True), cautions, *inputs]
     outputs = [Out(next_rng, borrow=True), *outputs]
     function = compiled(arguments, outputs, by=pm.compile, on_unused_input="ignore", **compile_kwargs).function
-    return [x.name for x in inputs], ranges, Quick(function)
+    return [x.name for x in inputs], ranges, together, Quick(function)
 
 
 def _statistics(described, values, new) -> list[TensorVariable]:
