@@ -39,7 +39,7 @@ def diagnose(
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
 ) -> Diagnosis:
-    r"""Say whether chains mixed: whether draws, or a learning run, can be believed.
+    r"""Say whether chains mixed, and whether learning has finished: whether draws, or a learning run, can be believed.
 
     Chains are compared in continuous functionals of the visible state: the free energy, the mean activations of visible
     and hidden units, and the projections of v on the leading left singular vectors of W, by ArviZ's rank-normalised
@@ -69,9 +69,11 @@ def diagnose(
     Returns
     -------
     Diagnosis
-        ``.verdict``, ``.reasons``, ``.advice`` and all figures in ``.measures``; prints as a report. "mixed" needs
-        R-hat up to 1.01, a bulk ESS of 400 [1]_ and probes that agree; "not mixed" a disagreement beyond chance; all
-        else is "cannot tell". `pymc_rbm.thresholds` holds every threshold and its source.
+        ``.verdict``, ``.reasons``, ``.advice`` and all figures in ``.measures``; prints as a report, and is true where
+        the verdict is "mixed". Chains (``.chains``) are "mixed" with R-hat up to 1.01, a bulk ESS of 400 [1]_ and
+        probes that agree; "not mixed" with a disagreement beyond chance; all else is "cannot tell". Learning
+        (``.learning``, None for draws) is "finished", "not finished" or "cannot tell". `pymc_rbm.thresholds` holds
+        every threshold and its source.
 
     Raises
     ------
@@ -81,10 +83,19 @@ def diagnose(
     Notes
     -----
     A learning run's own draws come from a machine that changes, so its particles are run on at the last parameters and
-    these chains are diagnosed, with rows of the data among the starts of the probes. It is "mixed" only if moreover the
-    particles were where the last machine is, its draws and the data agree in the projections (two-sample
-    Kolmogorov-Smirnov distances up to .1 or what chance allows), and the gradient, where it was recorded, is not much
-    more than its Monte Carlo error.
+    these chains are diagnosed, with rows of the data among the starts of the probes. They are "mixed" only if moreover
+    the particles were where the last machine is, and learning took ten autocorrelation times. Where the gradient was
+    exact no particles drove the run, and neither is asked.
+
+    Chains that mix say nothing about what was learned: those of independent units mix best. So the objective is climbed
+    on from the last iterate, on the rows that `fit` kept (all, up to 1,000; of more, with the gradient of all), with
+    priors to second order: by L-BFGS on its exact value where log Z is a sum over at most 2¹⁶ states, or Gaussian. Else
+    fresh draws predict the rise, by Newton's decrement, and measure it, by others than those that led up
+    (`pymc_rbm.sampled_rise`), where the chains mix. Learning has "finished" where the objective rises by no more than a
+    hundredth of what learning gains over independent units, or a tenth of its statistical error; a machine that cannot
+    describe the data has, too, and the report then says in which projections draws and data differ (two-sample
+    Kolmogorov-Smirnov distances above .1 and what chance allows). It is a maximum nearby that counts: there may be
+    others. Only where the machine is no better than independent units are other starts tried.
 
     The verdict can be wrong. Of machines that mix about one in a hundred is called "not mixed" for each kind of test. A
     mode that no probe finds, or that the functionals do not show, is missed: of the singular directions of W the first

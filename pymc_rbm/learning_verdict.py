@@ -39,7 +39,7 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
             f"Climbed on from here, {how}, the objective rises by at most {rise.most:.2g} nats a row, below {against}."
         )
         found.append(Finding(FINISHED, reason))
-    if rise.growth > GROWTH and rise.exact:
+    if rise.endless and rise.growth > GROWTH:
         found.append(_without_maximum(rise.growth, found[0].verdict))
     if climbed and not climbed["converged"] and found[0].verdict == FINISHED:
         reason = (
@@ -67,10 +67,10 @@ def _rising(progress: Progress, by: str, against: str) -> Finding:
 
 def _without_maximum(growth: float, verdict: str) -> Finding:
     reason = (
-        f"The weights became {growth:.1f} times as large while the objective was climbed: plain maximum likelihood may "
-        "have no maximum here, with weights that grow for ever."
+        f"At the end of the climb the weights were {growth:.1f} times as large, and the objective rises as they grow: "
+        "it may have no maximum."
     )
-    return Finding(verdict, reason, "A prior on W, such as pm.Normal, gives a maximum.")
+    return Finding(verdict, reason, "A prior on W, such as pm.Normal, gives the objective a maximum.")
 
 
 def _unmeasured(climbed: dict[str, float]) -> Finding:

@@ -16,6 +16,7 @@ MOST, RESTARTS = 150, (0.5, 1.0, 2.0, 4.0)
 MEMORY = 30
 WATCHED = 15
 """Iterations over which the climb must have gained a tenth of what matters, to go on."""
+LARGER = 1.1
 IDLE = 0.1
 """Norm of a hidden unit's weights below which it is started anew: that of its first ones."""
 
@@ -35,6 +36,8 @@ class Rise:
         Whether without Monte Carlo error.
     growth : float
         Norm of the weights at the end of the climb over that at its start.
+    endless : bool
+        Whether the objective still rises when all weights and biases grow by a tenth there: it may have no maximum.
     elsewhere : bool
         Whether only another start led up.
     """
@@ -44,6 +47,7 @@ class Rise:
     most: float = np.inf
     exact: bool = False
     growth: float = 1.0
+    endless: bool = False
     elsewhere: bool = False
 
 
@@ -84,7 +88,7 @@ def climbed(goal: Goal, matters: float, lost: float, rng: np.random.Generator) -
     before, _ = goal(goal.packed(goal.machine.parameters))
     start = perturbed(goal.machine, rng) if goal.masks[len(goal.machine.layers)].any() else goal.machine
     best, end = _climb(goal, goal.packed(start.parameters), matters)
-    rise = Rise(max(0.0, best - before), exact=True, growth=_growth(goal, end))
+    rise = Rise(max(0.0, best - before), exact=True, growth=_growth(goal, end), endless=goal(LARGER * end)[0] > best)
     if lost + rise.gain > matters or not goal.masks[len(goal.machine.layers)].any():
         return replace(rise, most=rise.gain)
     for scale in RESTARTS:
@@ -92,7 +96,7 @@ def climbed(goal: Goal, matters: float, lost: float, rng: np.random.Generator) -
         other = with_weights(goal.machine, _symmetric(weights) if len(start.layers) == 1 else weights)
         value, end = _climb(goal, goal.packed(other.parameters), matters)
         if value - before > max(rise.gain, matters):
-            rise = Rise(value - before, exact=True, growth=_growth(goal, end), elsewhere=True)
+            rise = Rise(value - before, exact=True, elsewhere=True)
     return replace(rise, most=rise.gain)
 
 

@@ -24,7 +24,7 @@ from pymc_rbm.watched import Watched
 
 __all__ = ["Sampled", "climbed_by_draws", "drawing", "gain_by_draws"]
 
-ROUNDS, HALVINGS = 6, 6
+ROUNDS, HALVINGS = 8, 14
 MOST_PRODUCTS = 60
 DIFFERENCE, DAMPING = 1e-4, 1e-4
 APART = 5
@@ -166,4 +166,6 @@ def _line(goals: list[Goal], at: np.ndarray, steps: list[np.ndarray]) -> tuple[f
         gain, variance = np.mean([x[0] for x in found]), np.sum([x[1] for x in found]) / 4
         if min(x[2] for x in found) > EFFECTIVE and gain > best[1]:
             best = length, float(gain), float(variance)
+        elif best[0]:
+            break
     return best
