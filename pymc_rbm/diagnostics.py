@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from pymc_rbm.enumeration import is_tractable
 from pymc_rbm.examination import examine
+from pymc_rbm.finishing import measured
 from pymc_rbm.functionals import functionals, leading_directions
+from pymc_rbm.learning_verdict import judge_gradient, judge_learning, judge_reach
 from pymc_rbm.machine import Machine
 from pymc_rbm.measures import columns, convergence, two_sample
+from pymc_rbm.sampled_rise import drawing
 from pymc_rbm.sampling import run_chains
 from pymc_rbm.thresholds import DATA_DISTANCE, ESS_PER_CHAIN, RHAT
-from pymc_rbm.verdict import NOT_MIXED, UNKNOWN, Diagnosis, Finding, judge_learning
+from pymc_rbm.verdict import NOT_MIXED, UNKNOWN, Diagnosis, Finding, judge_particles
 from pymc_rbm.watched import Watched, machine_behind, name_of_run, watch_draws
 
 __all__ = ["diagnose"]
@@ -21,6 +26,7 @@ __all__ = ["diagnose"]
 RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
 RUN_ON_SWEEPS = 1, 4, 16, 64  # per draw, tried in turn until the chains agree
 DATA_PROBES = 8
+EXACT, CLIMB = "exact", ("converged", "largest_gradient")  # the method without chance; what L-BFGS records
 
 
 def diagnose(
@@ -33,7 +39,7 @@ def diagnose(
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
 ) -> Diagnosis:
-    r"""Say whether chains mixed: whether draws, or a learning run, can be believed.
+    r"""Say whether chains mixed, and whether learning has finished: whether draws, or a learning run, can be believed.
 
     Chains are compared in continuous functionals of the visible state: the free energy, the mean activations of visible
     and hidden units, and the projections of v on the leading left singular vectors of W, by ArviZ's rank-normalised
@@ -63,9 +69,11 @@ def diagnose(
     Returns
     -------
     Diagnosis
-        ``.verdict``, ``.reasons``, ``.advice`` and all figures in ``.measures``; prints as a report. "mixed" needs
-        R-hat up to 1.01, a bulk ESS of 400 [1]_ and probes that agree; "not mixed" a disagreement beyond chance; all
-        else is "cannot tell". `pymc_rbm.thresholds` holds every threshold and its source.
+        ``.verdict``, ``.reasons``, ``.advice`` and all figures in ``.measures``; prints as a report, and is true where
+        the verdict is "mixed". Chains (``.chains``) are "mixed" with R-hat up to 1.01, a bulk ESS of 400 [1]_ and
+        probes that agree; "not mixed" with a disagreement beyond chance; all else is "cannot tell". Learning
+        (``.learning``, None for draws) is "finished", "not finished" or "cannot tell". `pymc_rbm.thresholds` holds
+        every threshold and its source.
 
     Raises
     ------
@@ -75,10 +83,19 @@ def diagnose(
     Notes
     -----
     A learning run's own draws come from a machine that changes, so its particles are run on at the last parameters and
-    these chains are diagnosed, with rows of the data among the starts of the probes. It is "mixed" only if moreover the
-    particles were where the last machine is, its draws and the data agree in the projections (two-sample
-    Kolmogorov-Smirnov distances up to .1 or what chance allows), and the gradient, where it was recorded, is not much
-    more than its Monte Carlo error.
+    these chains are diagnosed, with rows of the data among the starts of the probes. They are "mixed" only if moreover
+    the particles were where the last machine is, and learning took ten autocorrelation times. Where the gradient was
+    exact no particles drove the run, and neither is asked.
+
+    Chains that mix say nothing about what was learned: those of independent units mix best. So the objective is climbed
+    on from the last iterate, on the rows that `fit` kept (all, up to 1,000; of more, with the gradient of all), with
+    priors to second order: by L-BFGS on its exact value where log Z is a sum over at most 2¹⁶ states, or Gaussian. Else
+    fresh draws predict the rise, by Newton's decrement, and measure it, by others than those that led up
+    (`pymc_rbm.sampled_rise`), where the chains mix. Learning has "finished" where the objective rises by no more than a
+    hundredth of what learning gains over independent units, or a tenth of its statistical error; a machine that cannot
+    describe the data has, too, and the report then says in which projections draws and data differ (two-sample
+    Kolmogorov-Smirnov distances above .1 and what chance allows). It is a maximum nearby that counts: there may be
+    others. Only where the machine is no better than independent units are other starts tried.
 
     The verdict can be wrong. Of machines that mix about one in a hundred is called "not mixed" for each kind of test. A
     mode that no probe finds, or that the functionals do not show, is missed: of the singular directions of W the first
@@ -110,40 +127,79 @@ def diagnose(
 def _diagnose_run(
     learned: xr.DataTree, machine: Machine | None, name: str, probes: bool, rng: np.random.Generator, progressbar: bool
 ) -> Diagnosis:
-    """Run the particles on at the last parameters, and look at these chains, the data and the gradient."""
+    """Run the particles on at the last parameters, look at these chains and the data; and at what is left to learn."""
     if machine is None:
         raise ValueError("The parameters of the machine are not in this learning run: pass the model as `target`.")
+    rows, method = learned["data"].dataset.get(f"{name}_rows"), learned.attrs.get("method", "")
+    scalars, data_away = _gradient(learned, name), list[str]()
     if "particle_states" not in learned:
-        finding = Finding(
-            UNKNOWN,
-            f"The method {learned.attrs.get('method', '')!r} has no persistent chains to diagnose.",
-            "Draw from what was learned and diagnose the draws: pmr.sample_gibbs.",
-        )
-        return Diagnosis.of(f"{name}, a learning run", [finding], convergence({}))
-    particles = np.asarray(learned["particle_states"][name])
-    rows = learned["data"].dataset.get(f"{name}_rows")
-    watched, before = _run_on(machine, name, particles, rng, progressbar)
-    extra = {} if rows is None else {"data": rng.permutation(rows.values)[:DATA_PROBES]}
-    findings, measures = examine(watched, probes, rng, progressbar, extra)
-    after = _independent(watched, measures)
-    lagging, figures = _compare(before, after, "particle_lag")
-    data_away: list[str] = []
-    if rows is None:
-        findings.append(Finding(UNKNOWN, "No rows of the data were recorded to compare the particles with."))
+        reason = f"The method {method!r} has no persistent chains to diagnose."
+        advice = "Draw from what was learned and diagnose the draws: pmr.sample_gibbs."
+        findings, measures = [Finding(UNKNOWN, reason, advice)], convergence({})
+        subject = f"{name}, a learning run without particles"
+        draw = None if rows is None else _drawing_from(machine, name, rows.values, rng, progressbar)
     else:
-        projections = columns({"projection": (rows.values @ leading_directions(machine))[None]})
-        ours = {key: x[0] for key, x in projections.items()}
-        data_away, more = _compare(ours, after, "data_distance", DATA_DISTANCE)
-        figures |= more
-    scalars = _gradient(learned, name) | {"renewals": _renewals(learned, measures)}
-    failed = any(finding.verdict == NOT_MIXED for finding in findings)
-    findings += judge_learning(scalars, data_away, lagging, failed)
-    measures = measures.assign(figures | {key: ((), x) for key, x in scalars.items()})
-    subject = (
-        f"{name}, a learning run with {len(particles)} particles; {min(len(particles), RUN_ON_CHAINS)} of them run on "
-        f"at the last parameters for {RUN_ON_DRAWS} draws, {watched.sweeps} sweep{'s' * (watched.sweeps != 1)} a draw"
-    )
-    return Diagnosis.of(subject, findings, measures)
+        particles = np.asarray(learned["particle_states"][name])
+        watched, before = _run_on(machine, name, particles, rng, progressbar)
+        extra = {} if rows is None else {"data": rng.permutation(rows.values)[:DATA_PROBES]}
+        findings, measures = examine(watched, probes, rng, progressbar, extra)
+        failed = any(finding.verdict == NOT_MIXED for finding in findings)
+        after = _independent(watched, measures)
+        lagging, figures = _compare(before, after, "particle_lag")
+        scalars["renewals"] = _renewals(learned, measures)
+        if method != EXACT:  # there the particles drove nothing
+            findings += judge_particles(lagging, failed, scalars["renewals"])
+        if rows is not None:
+            data_away, more = _data_distance(machine, rows.values, after)
+            figures |= more
+        measures = measures.assign(figures)
+        subject = (
+            f"{name}, a learning run with {len(particles)} particles; {min(len(particles), RUN_ON_CHAINS)} of them run "
+            f"on at the last parameters for {RUN_ON_DRAWS} draws, {watched.sweeps} "
+            f"sweep{'s' * (watched.sweeps != 1)} a draw"
+        )
+        draw = None if failed else drawing(watched, measures, rng)
+    learning, more_scalars = _examine_learning(learned, name, machine, draw, data_away, scalars, rng)
+    measures = measures.assign({key: ((), x) for key, x in (scalars | more_scalars).items()})
+    return Diagnosis.of(subject, findings, measures, learning)
+
+
+def _examine_learning(
+    learned: xr.DataTree,
+    name: str,
+    machine: Machine,
+    draw: Callable[[Machine], np.ndarray] | None,
+    data_away: list[str],
+    scalars: dict[str, float],
+    rng: np.random.Generator,
+) -> tuple[list[Finding], dict[str, float]]:
+    """Findings about what is left to learn, and the figures behind them."""
+    climb: dict[str, float] = {key: float(learned.attrs[key]) for key in CLIMB if key in learned.attrs}
+    if f"{name}_rows" not in learned["data"]:
+        return [Finding(UNKNOWN, "No rows of the data were recorded to compare the machine with.")], climb
+    progress = measured(learned, name, machine, draw, rng)
+    found = judge_learning(progress, climb)
+    if progress.rise is None:
+        found += judge_gradient(scalars.get("gradient_ratio", np.nan))
+    return found + judge_reach(data_away, found[0].verdict), climb | progress.figures()
+
+
+def _drawing_from(
+    machine: Machine, name: str, rows: np.ndarray, rng: np.random.Generator, progressbar: bool
+) -> Callable[[Machine], np.ndarray] | None:
+    """Independent draws of machines like this one, by chains that start at rows of the data; None if they disagree."""
+    if is_tractable(machine):
+        return None  # not needed
+    watched, _ = _run_on(machine, name, rows[rng.integers(len(rows), size=RUN_ON_CHAINS)], rng, progressbar)
+    return drawing(watched, convergence(watched.functionals), rng)
+
+
+def _data_distance(
+    machine: Machine, rows: np.ndarray, draws: dict[str, np.ndarray]
+) -> tuple[list[str], dict[str, Any]]:
+    """Where draws and data differ, in projections, and all figures."""
+    projections = columns({"projection": (rows @ leading_directions(machine))[None]})
+    return _compare({key: x[0] for key, x in projections.items()}, draws, "data_distance", DATA_DISTANCE)
 
 
 def _run_on(

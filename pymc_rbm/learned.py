@@ -15,7 +15,8 @@ from pymc_rbm.history import History
 from pymc_rbm.learner import Learner
 from pymc_rbm.moments import gradient_and_error
 from pymc_rbm.objective import direct_parameters
-from pymc_rbm.records import recorded_parameters, recorded_units
+from pymc_rbm.penalties import moved, recorded_objective
+from pymc_rbm.records import recorded_machine, recorded_names, recorded_parameters, recorded_units
 
 __all__ = ["averaged", "learned_tree", "restore", "save", "serialisable"]
 
@@ -42,14 +43,18 @@ def learned_tree(model: pm.Model, learner: Learner, history: History, attrs: dic
             {key: value for part in named.values() for key, (_, value) in part.items()},
             {key: list(d) for part in named.values() for key, (d, _) in part.items()},
         ).assign_attrs(families)
-        if not use_average and learner.persistent:
-            groups["gradient"] = gradient_and_error(machines, learner)
+        if not use_average:
+            groups["objective"] = recorded_objective(model, learner, machines)
+            if learner.persistent:
+                groups["gradient"] = gradient_and_error(machines, learner)
     rows = {f"{name}_rows": values for name, values in learner.some_rows().items()}
     means = {f"{x.name}_mean": x.mean for x in learner.observed}
     visible = {name: [d[0]] for name, d in units.items()}
     data_dims = {f"{name}_mean": d for name, d in visible.items()}
     data_dims |= {f"{name}_rows": [f"{name}_kept_row", *d] for name, d in visible.items()}
-    groups |= {"learning": history.learning(), "data": dataset(means | rows, data_dims), "state": _state(learner)}
+    about_rows, dims_about = _about_rows(learner, visible)
+    data = dataset(means | rows | about_rows, data_dims | dims_about)
+    groups |= {"learning": history.learning(), "data": data, "state": _state(learner)}
     if learner.persistent:
         groups["particles"] = dataset(history.particles(), {}, ("chain", "draw"))
         groups["particle_states"] = dataset(learner.particle_states(), visible, ("chain",))
@@ -64,6 +69,19 @@ def _unit_dims(model: pm.Model, x, dims: dict) -> tuple[str, str]:
     hidden_bias = (*direct_parameters(model, x), None)[2]
     own = dims.get(hidden_bias.name) if hidden_bias is not None else None
     return dims[x.name][-1] if x.name in dims else f"{x.name}_unit", own[-1] if own else f"{x.name}_hidden"
+
+
+def _about_rows(learner: Learner, visible: dict[str, list[str]]) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """How much the rows that are kept count, where they differ, and what is missing in them; dims of both."""
+    found, dims = {}, {}
+    for x in learner.observed:
+        if (x.weights != x.weights[0]).any():
+            found[f"{x.name}_row_weights"] = x.weights[x.spread]
+            dims[f"{x.name}_row_weights"] = [f"{x.name}_kept_row"]
+        if x.missing is not None:
+            found[f"{x.name}_missing"] = x.missing[x.spread].astype("int8")
+            dims[f"{x.name}_missing"] = [f"{x.name}_kept_row", *visible[x.name]]
+    return found, dims
 
 
 def _state(learner: Learner) -> xr.Dataset:
@@ -95,6 +113,9 @@ def averaged(learned: xr.DataTree) -> xr.DataTree:
     other = learned.copy()
     for group in ("parameters", "machines"):
         other[group] = xr.DataTree(learned[f"averaged_{group}"].to_dataset())
+    if "objective" in other.children:
+        pairs = {x: (recorded_machine(learned, name=x), recorded_machine(other, name=x)) for x in recorded_names(other)}
+        other["objective"] = xr.DataTree(moved(learned, pairs))
     if "gradient" in other.children:  # that of the last iterate
         del other["gradient"]
     return other

@@ -174,6 +174,12 @@ class Learner:
         graphs = model.replace_rvs_by_values([pt.as_tensor(x) for x in variables])
         return graph_replace(graphs, self._given, strict=False)
 
+    def function_of(self, inputs: list[Any], graphs: list[Any]) -> Callable:
+        """A function of some of the model's value variables, with the others where learning has them now."""
+        given = {value: p for value, p in self._given.items() if value not in inputs}
+        graphs = graph_replace(graphs, given, strict=False)
+        return pm.compile(inputs, graphs, on_unused_input="ignore", mode=INTERPRETED)
+
     def ascent(self, model: pm.Model) -> Ascent:
         """What climbs the objective of all rows by its exact value."""
         batches = [

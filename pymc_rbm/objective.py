@@ -29,7 +29,7 @@ from pymc_rbm.observed import Observed, learned_variables
 from pymc_rbm.random_variables import HiddenRV
 from pymc_rbm.reentrant import one_compiles, value_of
 
-__all__ = ["direct_parameters", "intercepts", "objective", "parameter_variables", "start_values"]
+__all__ = ["direct_parameters", "intercepts", "objective", "parameter_variables", "rest_of_model", "start_values"]
 
 
 def objective(
@@ -54,15 +54,23 @@ def objective(
         len(x.weights) / total * -(weights * (machine.free_energy(batch) + z)).mean()
         for x, machine, (batch, weights), z in zip(observed, machines, batches, log_z, strict=True)
     ]
+    rest = rest_of_model(model)
+    if rest is not None:
+        terms.append(rest / total)
+    return model.replace_rvs_by_values([sum(terms)])[0]
+
+
+def rest_of_model(model: pm.Model) -> TensorVariable | None:
+    """The log-density of everything but machines, in constrained parameters; None where there is nothing else."""
     # Free units integrate to one; observed RBMs are in the surrogate.
     others = [
         rv
         for rv in model.basic_RVs
         if rbm_behind(rv) is None and not (isinstance(rv.owner.op, HiddenRV) and rv in model.free_RVs)
     ]
-    if others or model.potentials:
-        terms.append(model.logp(vars=[*others, *model.potentials], jacobian=False) / total)
-    return model.replace_rvs_by_values([sum(terms)])[0]
+    if not others and not model.potentials:
+        return None
+    return model.logp(vars=[*others, *model.potentials], jacobian=False)
 
 
 def parameter_variables(model: pm.Model) -> list[TensorVariable]:

@@ -56,3 +56,16 @@ GRADIENT = 2
 """Norm of the gradient, in units of its Monte Carlo error, up to which learning is at rest: at an optimum it is the
 error alone, a ratio of 1, or less, because the parameters have followed the particles; at 2 three quarters of its
 square are real. A ratio below does not show that learning is done."""
+
+SHARE_OF_GAIN = 0.01
+"""Of what learning gains over independent units, in nats a row: the rise of the objective up to which a run has
+finished. A choice."""
+
+SHARE_OF_ERROR = 0.1
+"""The same as a share of the statistical error, which is p/(2N) nats a row for p parameters and N rows: by so much the
+likelihood of a maximum exceeds that of the truth (Akaike 1974, IEEE Trans. Autom. Control 19, 716-723), and at most
+half a nat. What matters is the larger of the two."""
+
+GROWTH = 1.5
+"""Factor by which the weights grow in a climb that gains what does not matter, from which a report says that the
+likelihood may have no maximum. A choice: at a maximum they stay."""

@@ -1,4 +1,4 @@
-"""The verdict: rules from measures to findings, and the report that they end in."""
+"""The verdict on chains: rules from measures to findings, and the report that all findings end in."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.probes import ProbeResult
-from pymc_rbm.thresholds import ESS, ESS_PER_CHAIN, FEW_DRAWS, GRADIENT, NEGLIGIBLE_WEIGHT, RENEWALS, RHAT, UNEXPLAINED
+from pymc_rbm.thresholds import ESS, ESS_PER_CHAIN, FEW_DRAWS, NEGLIGIBLE_WEIGHT, RENEWALS, RHAT, UNEXPLAINED
 
-__all__ = ["Diagnosis", "Finding", "judge_chains", "judge_learning", "judge_probes", "judge_units"]
+__all__ = ["Diagnosis", "Finding", "judge_chains", "judge_particles", "judge_probes", "judge_units"]
 
 MIXED, UNKNOWN, NOT_MIXED = "mixed", "cannot tell", "not mixed"
+FINISHED, NOT_FINISHED = "finished", "not finished"
+GRAVEST_FIRST = NOT_MIXED, NOT_FINISHED, UNKNOWN, FINISHED, MIXED
 
 LONGER = "Draw more, or run more sweeps per draw: pm.sample(block_gibbs={'sweeps': …}), pmr.sample_gibbs(thin=…)."
 SLOW = (
@@ -34,13 +36,14 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found.
+    """What `diagnose` found. It is true where the verdict is "mixed": where draws, or a learning run, can be believed.
 
     Attributes
     ----------
     subject : str
         What was looked at.
-    verdict : {"mixed", "not mixed", "cannot tell"}
+    verdict : {"mixed", "not finished", "not mixed", "cannot tell"}
+        The gravest of the two that follow. A learning run is "mixed" only if it has finished, too.
     reasons : list of str
         Why, the gravest first.
     advice : list of str
@@ -49,6 +52,12 @@ class Diagnosis:
         Every figure. By ``functional``: ``rhat``, ``rhat_by_chance``, ``ess_bulk``, ``ess_tail``, ``autocorrelation``
         (draws), ``autocorrelation_sweeps``, ``probe_rhat``, ``probe_rhat_by_chance``; scalars for units, probes and
         learning, as far as they could be had.
+    chains : {"mixed", "not mixed", "cannot tell"}
+        Whether the chains mixed; of a learning run, those of the machine that was learned, and the particles with them.
+    learning : {"finished", "not finished", "cannot tell"} or None
+        Whether learning is done: whether its objective still rises. None where there was none to judge.
+    summary : str
+        The verdicts in a line.
     """
 
     subject: str
@@ -56,14 +65,33 @@ class Diagnosis:
     reasons: list[str]
     advice: list[str]
     measures: xr.Dataset = field(repr=False)
+    chains: str = ""
+    learning: str | None = None
+    summary: str = ""
 
     @classmethod
-    def of(cls, subject: str, findings: Sequence[Finding], measures: xr.Dataset) -> Diagnosis:
-        """The verdict that all findings allow: the gravest of them."""
-        order = [NOT_MIXED, UNKNOWN, MIXED]
-        ranked = sorted(findings, key=lambda finding: order.index(finding.verdict))
+    def of(
+        cls, subject: str, findings: Sequence[Finding], measures: xr.Dataset, learning: Sequence[Finding] = ()
+    ) -> Diagnosis:
+        """The verdict that all findings allow: the gravest of them; on chains, and on learning."""
+        ranked = sorted([*learning, *findings], key=lambda finding: GRAVEST_FIRST.index(finding.verdict))
         advice = dict.fromkeys(finding.advice for finding in ranked if finding.advice)
-        return cls(subject, ranked[0].verdict, [finding.reason for finding in ranked], list(advice), measures)
+        chains, learned = _gravest(findings), _gravest(learning) if learning else None
+        summary = chains
+        if learned is not None:
+            rise = f", the objective still {_of_rise(measures)}" if learned == NOT_FINISHED else ""
+            summary = f"chains: {chains}; learning: {learned}{rise}"
+        verdict = chains if learned in (None, FINISHED) else _gravest([*findings, *learning])
+        reasons = [finding.reason for finding in ranked]
+        return cls(subject, verdict, reasons, list(advice), measures, chains, learned, summary)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the verdict is "mixed"."""
+        return self.verdict == MIXED
+
+    def __bool__(self) -> bool:
+        return self.mixed
 
     def _rows(self) -> list[list[str]]:
         """The table by functional, header first."""
@@ -82,7 +110,11 @@ class Diagnosis:
         return rows
 
     def _needs(self) -> str:
-        return f'"mixed" needs R-hat up to {RHAT}, ESS of at least {ESS}, and probes that agree with the draws.'
+        needs = f'"mixed" needs R-hat up to {RHAT}, ESS of at least {ESS}, and probes that agree with the draws'
+        if self.learning is None or "rise_that_matters" not in self.measures:
+            return f"{needs}."
+        matters = float(self.measures["rise_that_matters"])
+        return f'{needs}; "finished" an objective that rises by no more than {matters:.2g} nats a row.'
 
     def __str__(self) -> str:
         rows = self._rows()
@@ -90,7 +122,7 @@ class Diagnosis:
         table = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
         advice = [f"  To do: {x}" for x in self.advice]
         return "\n".join(
-            [f"{self.verdict}: {self.subject}", *(f"  - {x}" for x in self.reasons), *advice, *table, self._needs()]
+            [f"{self.summary}: {self.subject}", *(f"  - {x}" for x in self.reasons), *advice, *table, self._needs()]
         )
 
     def _repr_html_(self) -> str:
@@ -100,9 +132,19 @@ class Diagnosis:
         head = "".join(f"<th>{escape(x)}</th>" for x in header)
         body = "".join(f"<tr>{''.join(f'<td>{escape(x)}</td>' for x in row)}</tr>" for row in rows)
         return (
-            f"<p><b>{escape(self.verdict)}</b>: {escape(self.subject)}</p><ul>{items}</ul>{advice}"
+            f"<p><b>{escape(self.summary)}</b>: {escape(self.subject)}</p><ul>{items}</ul>{advice}"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{escape(self._needs())}</p>"
         )
+
+
+def _gravest(findings: Sequence[Finding]) -> str:
+    return min((finding.verdict for finding in findings), key=GRAVEST_FIRST.index)
+
+
+def _of_rise(measures: xr.Dataset) -> str:
+    rate, rise = (float(measures.get(key, np.nan)) for key in ("rate", "rise"))
+    by = f"rises by {rise:.2g} nats a row or more" if rise > 0 else "rises"
+    return by + (f" (of late by {rate:.2g} a thousand updates)" if rate > 0 else "")
 
 
 def judge_chains(table: xr.Dataset, chains: int, draws: int) -> list[Finding]:
@@ -181,8 +223,8 @@ def judge_probes(result: ProbeResult) -> list[Finding]:
     return found
 
 
-def judge_learning(measures: dict[str, float], data_away: list[str], lagging: list[str], failed: bool) -> list[Finding]:
-    """What the particles, the data and the gradient allow to say about a learning run, of chains that failed or not."""
+def judge_particles(lagging: list[str], failed: bool, renewals: float) -> list[Finding]:
+    """What allows to say that the particles of a learning run followed its parameters, of chains that failed or not."""
     found = []
     if failed:
         advice = (
@@ -193,21 +235,10 @@ def judge_learning(measures: dict[str, float], data_away: list[str], lagging: li
     if lagging:
         reason = f"The particles lag behind the machine: when they run on, these change: {', '.join(lagging)}."
         found.append(Finding(NOT_MIXED, reason, "Lower the learning rate at the end, or run more sweeps an iteration."))
-    if data_away:
-        reason = f"The machine is not where the data are: draws and data differ in {', '.join(data_away)}."
-        advice = "Learn longer or with more hidden units; if the chains did not mix, with more sweeps or a lower rate."
-        found.append(Finding(UNKNOWN, reason, advice))
-    if measures["renewals"] < RENEWALS:
+    if renewals < RENEWALS:
         reason = (
-            f"Learning took {measures['renewals']:.1f} autocorrelation times of the last machine, below {RENEWALS}: "
-            "the particles cannot have followed the parameters."
+            f"Learning took {renewals:.1f} autocorrelation times of the last machine, below {RENEWALS}: the particles "
+            "cannot have followed the parameters."
         )
         found.append(Finding(UNKNOWN, reason, "Learn longer, or run more sweeps an iteration."))
-    ratio = measures.get("gradient_ratio", np.nan)
-    if ratio > GRADIENT:
-        reason = f"Learning is not at rest: the gradient is {ratio:.1f} times its Monte Carlo error (up to {GRADIENT})."
-        found.append(Finding(UNKNOWN, reason, "Learn longer, or with a rate that falls to zero."))
-    elif np.isfinite(ratio):
-        reason = f"The gradient is {ratio:.1f} times its Monte Carlo error: noise, as far as the particles can show."
-        found.append(Finding(MIXED, reason))
     return found

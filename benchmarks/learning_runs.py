@@ -1,0 +1,212 @@
+"""Learning runs of which it is known whether they have finished: twelve problems, each stopped early and not.
+
+Known by another route than `diagnose` takes: the likelihood by plain sums over all states of one side, written down
+here once more, and climbed by L-BFGS from where the run ended, for thousands of iterations.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pymc as pm
+from scipy.optimize import minimize
+from scipy.special import expit, logsumexp
+
+import pymc_rbm as pmr
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+ITERATIONS = 5000
+STATES = 2**14
+
+
+@dataclass
+class Problem:
+    """A machine, its data, and how it is learned for too short a time and for long enough."""
+
+    name: str
+    data: Any
+    hidden: int
+    width: float | None
+    """Standard deviation of the normal prior on W; None: flat priors."""
+    early: dict
+    late: dict
+    spins: bool = False
+    options: dict = field(default_factory=dict)
+
+    def model(self):
+        """The PyMC model; without hidden units a general machine."""
+        n, m, flat = self.data.shape[1], self.hidden, self.width is None
+        with pm.Model() as model:
+            if not m:
+                U = pmr.symmetric(n, pm.Normal("u", 0, self.width, shape=n * (n - 1) // 2))
+                pmr.BoltzmannMachine("v", U, pm.Flat("b", shape=n), observed=self.data)
+                return model
+            W = pm.Flat("W", shape=(n, m)) if flat else pm.Normal("W", 0, self.width, shape=(n, m))
+            unit = pmr.Spin() if self.spins else pmr.Bernoulli()
+            pmr.RBM("v", W, pm.Flat("b", shape=n), pm.Flat("c", shape=m), visible=unit, observed=self.data)
+        return model
+
+    def learn(self, finished, seed=1):
+        """What `fit` returned."""
+        with self.model():
+            return pmr.fit(random_seed=seed, progressbar=False, **(self.late if finished else self.early))
+
+    def truth(self, learned):
+        """Nats a row: the objective of independent units, at the end of the run, and where it can be climbed to."""
+        W, b, c = (learned["parameters"][x].values for x in ("W", "b", "c"))
+        known = np.ma.filled(np.ma.mean(self.data, axis=0), 0.5)
+        p = ((known + 1) / 2 if self.spins else known) * 0.999 + 0.0005
+        alone = np.log(p / (1 - p)) / (2 if self.spins else 1)
+        here = self.pack(W, b, c)
+        rng = np.random.default_rng(1)
+        starts = here, here + 0.02 * rng.standard_normal(here.size)
+        options = {"maxiter": ITERATIONS, "maxfun": 10**6, "maxcor": 30, "ftol": 1e-12, "gtol": 1e-9}
+        objective = self.objective()
+        climbs = [minimize(objective, x, jac=True, method="L-BFGS-B", options=options) for x in starts]
+        values = [-objective(x)[0] for x in (self.pack(0 * W, alone, 0 * c), here)]
+        return *values, max(-x.fun for x in climbs)
+
+    @staticmethod
+    def pack(W, b, c):
+        """One vector."""
+        return np.concatenate([W.ravel(), b, c])
+
+    def objective(self):
+        """Minus the penalised log-likelihood a row, and its gradient."""
+        likelihood, rows = self._by_visible() if self._small() else self._by_hidden(), len(self.data)
+        n, m = self.data.shape[1], self.hidden
+
+        def negative(x):
+            W, b, c = x[: n * m].reshape(n, m), x[n * m : n * m + n], x[n * m + n :]
+            value, slopes = likelihood(W, b, c)
+            if self.width is not None:
+                value -= (W**2).sum() / (2 * self.width**2 * rows)
+                slopes[0] -= W / (self.width**2 * rows)
+            return -value, -self.pack(*slopes)
+
+        return negative
+
+    def _small(self):
+        return 2 ** self.data.shape[1] <= STATES
+
+    def _by_visible(self):
+        """Sum over all visible states; rows with missing entries are sums over those that agree with them."""
+        n = self.data.shape[1]
+        states = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+        states = 2 * states - 1 if self.spins else states
+        rows, missing = np.ma.getdata(self.data), np.ma.getmaskarray(self.data)
+        agree = ((rows[:, None] == states) | missing[:, None]).all(-1)
+
+        def likelihood(W, b, c):
+            fields = states @ W + c
+            a = states @ b + np.logaddexp(0, fields).sum(1)
+            log_z = logsumexp(a)
+            with np.errstate(divide="ignore"):
+                known = a + np.log(agree)
+            each = logsumexp(known, axis=1)
+            w = np.exp(known - each[:, None]).mean(0) - np.exp(a - log_z)
+            on = w[:, None] * expit(fields)
+            return each.mean() - log_z, [states.T @ on, w @ states, on.sum(0)]
+
+        return likelihood
+
+    def _by_hidden(self):
+        """Sum over all hidden states."""
+        m, rows = self.hidden, np.asarray(self.data, float)
+        states = (np.arange(2**m)[:, None] >> np.arange(m)) & 1
+        log_sum = (lambda f: np.logaddexp(f, -f)) if self.spins else (lambda f: np.logaddexp(0, f))
+        mean = np.tanh if self.spins else expit
+
+        def likelihood(W, b, c):
+            up, down = rows @ W + c, states @ W.T + b
+            a = states @ c + log_sum(down).sum(1)
+            log_z = logsumexp(a)
+            on, w = expit(up) / len(rows), np.exp(a - log_z)
+            off = w[:, None] * mean(down)
+            value = (rows @ b).mean() + np.logaddexp(0, up).sum(1).mean() - log_z
+            return value, [rows.T @ on - off.T @ states, rows.mean(0) - off.sum(0), on.sum(0) - w @ states]
+
+        return likelihood
+
+
+def bits(file, key="train_bits", d=None):
+    """Binary data from a file of packed bits."""
+    z = np.load(DATA / file)
+    return np.unpackbits(z[key], axis=1)[:, : d or int(z["d"])]
+
+
+def masked_lines(rows=80, share=0.15):
+    """Bars and stripes, some entries missing."""
+    rng = np.random.default_rng(1)
+    lines = pmr.datasets.bars_and_stripes(3).values
+    chosen = lines[rng.integers(len(lines), size=rows)]
+    return np.ma.masked_array(chosen, rng.random(chosen.shape) < share)
+
+
+def problems():
+    """Twelve problems, from what the package brings along and, where they are there, shared data."""
+    lines = {n: pmr.datasets.bars_and_stripes(n).values for n in (2, 3, 4)}
+    found = [
+        Problem("lines 2x2, 8 hidden, pcd", lines[2], 8, None, {"epochs": 50}, {"epochs": 20_000, "method": "pcd"}),
+        Problem("lines 3x3, 8 hidden, prior, pcd", lines[3], 8, 4.0, {"epochs": 100}, {"epochs": 10_000}),
+        Problem(
+            "lines 3x3, 2 hidden, exact",
+            lines[3],
+            2,
+            None,
+            {"epochs": 50, "method": "exact"},
+            {"epochs": 20_000, "method": "exact", "learning_rate": 0.5},
+        ),
+        Problem(
+            "lines 4x4, 16 hidden, pcd", lines[4], 16, None, {"epochs": 50}, {"epochs": 40_000, "learning_rate": 0.2}
+        ),
+        Problem(
+            "lines 4x4, 16 hidden, pt",
+            lines[4],
+            16,
+            None,
+            {"epochs": 2000, "method": "pt"},
+            {"epochs": 20_000, "method": "pt"},
+        ),
+        Problem("masked lines 3x3, 6 hidden, prior, pcd", masked_lines(), 6, 1.0, {"epochs": 50}, {"epochs": 5000}),
+        Problem(
+            "digits 8x8, 8 hidden, prior, pcd",
+            pmr.datasets.digits().values.reshape(-1, 64),
+            8,
+            1.0,
+            {"epochs": 3},
+            {"epochs": 1000},
+        ),
+        Problem(
+            "digits 8x8, 6 hidden, lbfgs",
+            pmr.datasets.digits().values.reshape(-1, 64)[:500],
+            6,
+            1.0,
+            {"epochs": 5, "method": "exact", "optimizer": "lbfgs"},
+            {},
+        ),
+    ]
+    if DATA.is_dir():
+        jonas = np.load(DATA / "psych_jonas10.npz")["x"]
+        torus = (
+            2 * bits("ising2d_L7.npz", "b0.4", 49)[:2000].astype("int8").reshape(-1, 7, 7)[:, :4, :4].reshape(-1, 16)
+            - 1
+        )
+        found += [
+            Problem("ten items, 4 hidden, prior, pcd", jonas, 4, 1.0, {"epochs": 10}, {"epochs": 5000}, spins=True),
+            Problem(
+                "spins 4x4, 10 hidden, prior, cd",
+                torus,
+                10,
+                1.0,
+                {"epochs": 3, "method": "cd"},
+                {"epochs": 200, "method": "cd", "sweeps": 20},
+                spins=True,
+            ),
+            Problem(
+                "mushrooms, 8 hidden, prior, pcd", bits("debd_mushrooms.npz"), 8, 1.0, {"epochs": 10}, {"epochs": 1000}
+            ),
+            Problem("dna, 4 hidden, prior, fpcd", bits("nade_dna.npz"), 4, 0.5, {"epochs": 3}, {"epochs": 300}),
+        ]
+    return found

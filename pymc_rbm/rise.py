@@ -1,0 +1,135 @@
+"""How much the objective of learning still rises: climbed from where learning ended, by its exact value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pymc_rbm.goal import Goal
+from pymc_rbm.machine import Machine
+
+__all__ = ["Rise", "climbed", "perturbed"]
+
+MOST, RESTARTS = 150, (0.5, 1.0, 2.0, 4.0)
+"""Iterations of a climb; scales of the weights at other starts."""
+MEMORY = 30
+WATCHED = 15
+"""Iterations over which the climb must have gained a tenth of what matters, to go on."""
+LARGER = 1.1
+IDLE = 0.1
+"""Norm of a hidden unit's weights below which it is started anew: that of its first ones."""
+
+
+@dataclass(frozen=True)
+class Rise:
+    """What a climb found.
+
+    Attributes
+    ----------
+    gain : float
+        Nats a row by which the objective rose at least, and its standard error.
+    error : float
+    most : float
+        What the gain is at most, as far as the climb can say.
+    exact : bool
+        Whether without Monte Carlo error.
+    growth : float
+        Norm of the weights at the end of the climb over that at its start.
+    endless : bool
+        Whether the objective still rises when all weights and biases grow by a tenth there: it may have no maximum.
+    elsewhere : bool
+        Whether only another start led up.
+    """
+
+    gain: float
+    error: float = 0.0
+    most: float = np.inf
+    exact: bool = False
+    growth: float = 1.0
+    endless: bool = False
+    elsewhere: bool = False
+
+
+def perturbed(machine: Machine, rng: np.random.Generator) -> Machine:
+    """The machine, with weights as learning starts with where hidden units have all but none.
+
+    At W = 0 the gradient by W is zero, whatever the data.
+    """
+    if len(machine.layers) == 1:
+        return machine
+    weights = np.array(machine.couplings[0].weights)
+    idle = np.linalg.norm(weights, axis=0) < IDLE
+    weights[:, idle] += IDLE / np.sqrt(len(weights)) * rng.standard_normal((len(weights), int(idle.sum())))
+    return with_weights(machine, weights)
+
+
+def with_weights(machine: Machine, weights: np.ndarray) -> Machine:
+    """The machine with another W (or U)."""
+    parameters = list(machine.parameters)
+    parameters[len(machine.layers)] = weights
+    return machine.with_parameters(parameters)
+
+
+def climbed(goal: Goal, matters: float, lost: float, rng: np.random.Generator) -> Rise:
+    """Climb an exact goal from its machine.
+
+    Parameters
+    ----------
+    goal : Goal
+    matters : float
+        Nats a row.
+    lost : float
+        By how much the machine is better than independent units: where that is less than what matters, other starts
+        are tried, too. With correlations of order three and more only (parity) the gradient at W = 0 says nothing, and
+        with a prior on W that is a maximum.
+    rng : Generator
+    """
+    before, _ = goal(goal.packed(goal.machine.parameters))
+    start = perturbed(goal.machine, rng) if goal.masks[len(goal.machine.layers)].any() else goal.machine
+    best, end = _climb(goal, goal.packed(start.parameters), matters)
+    rise = Rise(max(0.0, best - before), exact=True, growth=_growth(goal, end), endless=goal(LARGER * end)[0] > best)
+    if lost + rise.gain > matters or not goal.masks[len(goal.machine.layers)].any():
+        return replace(rise, most=rise.gain)
+    for scale in RESTARTS:
+        weights = scale * rng.standard_normal(np.shape(start.couplings[0].weights))
+        other = with_weights(goal.machine, _symmetric(weights) if len(start.layers) == 1 else weights)
+        value, end = _climb(goal, goal.packed(other.parameters), matters)
+        if value - before > max(rise.gain, matters):
+            rise = Rise(value - before, exact=True, elsewhere=True)
+    return replace(rise, most=rise.gain)
+
+
+def _symmetric(weights: np.ndarray) -> np.ndarray:
+    return (weights + weights.T) / np.sqrt(2)
+
+
+def _growth(goal: Goal, end: np.ndarray) -> float:
+    weights = [np.linalg.norm(m.couplings[0].weights) for m in (goal.machine, goal.machine_at(end))]
+    return float(weights[1] / max(weights[0], 1e-12))
+
+
+def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.ndarray]:
+    """The best value that L-BFGS reaches, and where; it ends when it gains next to nothing."""
+    from scipy.optimize import minimize
+
+    best: list[tuple[float, np.ndarray]] = [(-np.inf, start)]
+    values: list[float] = []
+
+    def descent(x: np.ndarray) -> tuple[float, np.ndarray]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            value, slope = goal(x)
+        if np.isfinite(value) and np.isfinite(slope).all():
+            if value >= best[0][0]:
+                best[0] = value, x.copy()
+            return -value, -slope
+        back = x - best[0][1]  # where there is no machine: a slope back to where there was
+        return 1.0 - best[0][0], 2 * back / max(back @ back, 1e-300)
+
+    def after(intermediate_result) -> None:
+        values.append(-float(intermediate_result.fun))
+        if len(values) > WATCHED and values[-1] - values[-1 - WATCHED] < matters / 10:
+            raise StopIteration
+
+    minimize(descent, start, jac=True, method="L-BFGS-B", callback=after, options={"maxiter": MOST, "maxcor": MEMORY})
+    return best[0]

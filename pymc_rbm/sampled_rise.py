@@ -1,0 +1,171 @@
+"""How much the objective of learning still rises where log Z is no sum that can be made: by fresh draws.
+
+Newton's decrement, half the gradient times the step that Fisher's information makes of it, predicts the rise. It is
+biased upwards by half a nat a parameter and draw, for noise always leads up; with the step of one half of the draws
+and the gradient of the other it is not. What it leads to is then measured, again by draws that did not choose the step:
+between what a climb gains on its own draws and on others lies the truth (Mak, Morton & Wood 1999, Oper. Res. Lett. 24,
+47-56).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.goal import Goal, LogSums, Penalty, free_energies_of, slopes_of
+from pymc_rbm.machine import Machine
+from pymc_rbm.rise import Rise
+from pymc_rbm.sampling import run_chains
+from pymc_rbm.thresholds import ESS, RHAT
+from pymc_rbm.watched import Watched
+
+__all__ = ["Sampled", "climbed_by_draws", "drawing", "gain_by_draws"]
+
+ROUNDS, HALVINGS = 8, 14
+MOST_PRODUCTS = 60
+DIFFERENCE, DAMPING = 1e-4, 1e-4
+APART = 5
+DRAWS = 2000, 8000
+"""Fewest and most: four a parameter, in between."""
+WORK = 2e11
+"""Products of weights and states that a round of draws may take: some seconds."""
+EFFECTIVE = 0.25
+"""Share of draws that must count in a measured gain."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a climb by draws needs.
+
+    Attributes
+    ----------
+    data : callable
+        Takes a machine, returns the rows as sums over what is missing in them.
+    draw : callable
+        Takes a machine, returns independent visible states of it.
+    masks, penalty
+        As in `Goal`.
+    """
+
+    data: Callable[[Machine], LogSums]
+    draw: Callable[[Machine], np.ndarray]
+    masks: list[np.ndarray]
+    penalty: Penalty
+
+    def goal(self, machine: Machine, draws: np.ndarray) -> Goal:
+        """The objective less that of ``machine``, by ``draws`` of it."""
+        offsets = np.log(len(draws)) - free_energies_of(machine, draws)
+        log_z = LogSums(draws, np.zeros(1, int), np.ones(1), offsets)
+        return Goal(machine, self.masks, self.data(machine), log_z, self.penalty)
+
+
+def drawing(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> Callable[[Machine], np.ndarray] | None:
+    """What draws independent states of machines near the one watched; None where its chains disagree or are too slow.
+
+    Each is the end of a chain of its own, ``APART`` autocorrelation times (of ``table``) after a draw that was watched.
+    """
+    machine, states = watched.machine, watched.states
+    if machine is None or states is None:
+        return None
+    rhat = float(table["rhat"].max())
+    if rhat > RHAT or not table["ess_bulk"].min() >= ESS:
+        return None
+    apart = int(np.ceil(APART * float(table["autocorrelation"].max()) * (watched.sweeps or 1)))
+    entries = sum(p.size for p in machine.parameters)
+    n = int(np.clip(4 * entries, *DRAWS))
+    n = min(n, int(WORK / (entries * apart)))
+    if n < DRAWS[0] // 4:
+        return None
+    pool = states.reshape(-1, states.shape[-1])
+
+    def draw(other: Machine) -> np.ndarray:
+        chosen = pool[rng.integers(len(pool), size=n)]
+        return run_chains(other, chosen, rng, 1, apart, 1)[1]
+
+    return draw
+
+
+def climbed_by_draws(sampled: Sampled, machine: Machine, matters: float) -> Rise:
+    """Climb from ``machine`` by natural gradients until it is clear whether the objective rises by what matters."""
+    gain, variance, most = 0.0, 0.0, np.inf
+    for _ in range(ROUNDS):
+        halves = np.array_split(sampled.draw(machine), 2)
+        goals = [sampled.goal(machine, x) for x in halves]
+        at = goals[0].packed(machine.parameters)
+        slopes = [goal(at)[1] for goal in goals]
+        steps = [_natural(goals[0], np.concatenate(halves), at, slope) for slope in slopes]
+        n = len(halves[0])
+        predicted = (steps[0] @ slopes[1] + steps[1] @ slopes[0]) / 4
+        error = np.sqrt(4 * max(predicted, 0) / n + min(at.size, 2 * n) / n**2) / 2
+        most = gain + max(predicted, 0.0) + 2 * np.hypot(error, np.sqrt(variance))
+        if most <= matters:
+            break
+        length, own, own_variance = _line(goals, at, steps)
+        gain, variance = gain + own, variance + own_variance
+        if gain - 2 * np.sqrt(variance) > matters or length == 0:
+            break
+        machine = goals[0].machine_at(at + length * (steps[0] + steps[1]) / 2)
+    return Rise(gain, float(np.sqrt(variance)), most)
+
+
+def gain_by_draws(goal: Goal, x: np.ndarray) -> tuple[float, float, float]:
+    """By how much the objective is higher at ``x``, the variance of that, and the share of draws that count."""
+    there, here = goal.machine_at(x), goal.machine
+    weights = -free_energies_of(there, goal.log_z.states) - goal.log_z.offsets  # type: ignore[attr-defined]
+    most = weights.max()
+    w = np.exp(weights - most)
+    rows = goal.data.of_groups(there) - goal.data.of_groups(here)
+    penalty = goal.penalty(there.parameters)[0] - goal.penalty(here.parameters)[0]
+    gain = float(goal.data.weights @ rows) + penalty - float(np.log(w.sum()) + most)
+    effective = w.sum() ** 2 / (w**2).sum()
+    return gain, float(1 / effective - 1 / len(w)), effective / len(w)
+
+
+def _natural(goal: Goal, draws: np.ndarray, at: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """The step that Fisher's information, and the curvature of the penalty, make of a slope: conjugate gradients."""
+    bent = -goal.packed(goal.penalty.curvatures)
+
+    def product(x: np.ndarray) -> np.ndarray:
+        h = DIFFERENCE / max(np.abs(x).max(), 1e-300)
+        ahead, behind = (free_energies_of(goal.machine_at(at + s * h * x), draws) for s in (1, -1))
+        y = (behind - ahead) / (2 * h)
+        return goal.packed(slopes_of(goal.machine, draws, -(y - y.mean()) / len(draws))) + bent * x
+
+    step, left = np.zeros_like(slope), slope.copy()
+    along, square, reached = left.copy(), left @ left, 0.0
+    damping = None
+    for _ in range(min(MOST_PRODUCTS, len(slope))):
+        if square == 0:
+            break
+        image = product(along)
+        damping = DAMPING * (along @ image) / (along @ along) if damping is None else damping
+        image = image + damping * along
+        curved = along @ image
+        if curved <= 0:
+            break
+        length = square / curved
+        step, left = step + length * along, left - length * image
+        reached += length * square
+        before, square = square, left @ left
+        if length * before < 1e-3 * reached:
+            break
+        along = left + square / before * along
+    return step
+
+
+def _line(goals: list[Goal], at: np.ndarray, steps: list[np.ndarray]) -> tuple[float, float, float]:
+    """The length with the largest gain, each step measured by the other half's draws; the gain and its variance."""
+    best = 0.0, 0.0, 0.0
+    for k in range(HALVINGS):
+        length = 0.5**k
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = [gain_by_draws(goal, at + length * step) for goal, step in zip(goals, steps[::-1], strict=True)]
+        gain, variance = np.mean([x[0] for x in found]), np.sum([x[1] for x in found]) / 4
+        if min(x[2] for x in found) > EFFECTIVE and gain > best[1]:
+            best = length, float(gain), float(variance)
+        elif best[0]:
+            break
+    return best
