@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
-__all__ = ["Batches"]
+from pymc_rbm.generators import generator_at
+
+__all__ = ["Batches", "Within"]
+
+
+@dataclass(frozen=True)
+class Within:
+    """Where in an epoch learning is: the generator's state before it gave the order of rows, and the parts done."""
+
+    began: Any
+    iterations: int
+
+    def generator(self) -> np.random.Generator:
+        """One that gives the same order."""
+        return generator_at(self.began)
 
 
 class Batches:
@@ -19,9 +36,11 @@ class Batches:
         Rows of each set.
     parts : int
     rng : Generator
+        ``began`` is its state before it gave the order: a generator of that state gives the same order.
     """
 
     def __init__(self, counts: list[int], parts: int, rng: np.random.Generator):
+        self.began = rng.bit_generator.state
         orders = {n: np.concatenate([rng.permutation(n) for _ in range(-(-parts // n))]) for n in sorted(set(counts))}
         self._orders, self._parts = [orders[n] for n in counts], parts
 

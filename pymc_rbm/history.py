@@ -46,6 +46,19 @@ class History:
     def __len__(self) -> int:
         return self._length
 
+    def lengths(self) -> tuple[int, int, int]:
+        """How many iterations, epochs and snapshots there are."""
+        return len(self), len(self._epochs), len(self._snapshots)
+
+    def cut(self, iterations: int, epochs: int, snapshots: int) -> None:
+        """Forget what came after earlier `lengths`."""
+        kept, self._iterations, self._length = self._iterations, [], 0
+        for some in kept:
+            left = {key: x[: iterations - len(self)] for key, x in some.items()}
+            if len(self) < iterations:
+                self.add(left)
+        del self._epochs[epochs:], self._snapshots[snapshots:]
+
     def series(self, key: str, last: int | None = None) -> np.ndarray:
         """A monitor of the last iterations (all by default), iterations first."""
         wanted, found = len(self) if last is None else last, 0

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pymc as pm
 import xarray as xr
 
+from pymc_rbm.batches import Within
+from pymc_rbm.generators import as_text, generator_of
 from pymc_rbm.history import History
 from pymc_rbm.learner import Learner
 from pymc_rbm.moments import gradient_and_error
@@ -18,11 +18,20 @@ from pymc_rbm.objective import direct_parameters
 from pymc_rbm.penalties import moved, recorded_objective
 from pymc_rbm.records import recorded_machine, recorded_names, recorded_parameters, recorded_units
 
-__all__ = ["averaged", "learned_tree", "restore", "save", "serialisable"]
+__all__ = ["averaged", "learned_tree", "restore"]
 
 
-def learned_tree(model: pm.Model, learner: Learner, history: History, attrs: dict[str, Any]) -> xr.DataTree:
-    """Gather what `fit` returns."""
+def learned_tree(
+    model: pm.Model,
+    learner: Learner,
+    history: History,
+    attrs: dict[str, Any],
+    within: Within | None,
+    marks: dict[str, str],
+    *,
+    gradient: bool = True,
+) -> xr.DataTree:
+    """Gather what `fit` returns; without ``gradient`` what takes no pass over the data."""
     from arviz_base import dict_to_dataset
 
     coords: dict[str, Any] = {name: np.asarray(values) for name, values in model.coords.items() if values is not None}
@@ -43,7 +52,7 @@ def learned_tree(model: pm.Model, learner: Learner, history: History, attrs: dic
             {key: value for part in named.values() for key, (_, value) in part.items()},
             {key: list(d) for part in named.values() for key, (d, _) in part.items()},
         ).assign_attrs(families)
-        if not use_average:
+        if gradient and not use_average:
             groups["objective"] = recorded_objective(model, learner, machines)
             if learner.persistent:
                 groups["gradient"] = gradient_and_error(machines, learner)
@@ -53,8 +62,11 @@ def learned_tree(model: pm.Model, learner: Learner, history: History, attrs: dic
     data_dims = {f"{name}_mean": d for name, d in visible.items()}
     data_dims |= {f"{name}_rows": [f"{name}_kept_row", *d] for name, d in visible.items()}
     about_rows, dims_about = _about_rows(learner, visible)
-    data = dataset(means | rows | about_rows, data_dims | dims_about)
-    groups |= {"learning": history.learning(), "data": data, "state": _state(learner)}
+    groups |= {
+        "learning": history.learning(),
+        "data": dataset(means | rows | about_rows, data_dims | dims_about),
+        "state": _state(learner, within, marks),
+    }
     if learner.persistent:
         groups["particles"] = dataset(history.particles(), {}, ("chain", "draw"))
         groups["particle_states"] = dataset(learner.particle_states(), visible, ("chain",))
@@ -84,24 +96,43 @@ def _about_rows(learner: Learner, visible: dict[str, list[str]]) -> tuple[dict[s
     return found, dims
 
 
-def _state(learner: Learner) -> xr.Dataset:
-    """What `fit` needs to go on exactly."""
+def _state(learner: Learner, within: Within | None, marks: dict[str, str]) -> xr.Dataset:
+    """What `fit` needs to go on exactly, and to know whether it may."""
     arrays = {f"state_{i}": ([f"state_{i}_dim_{k}" for k in range(x.ndim)], x) for i, x in enumerate(learner.state())}
-    generator = learner.rng.bit_generator.state
-    return xr.Dataset(arrays, attrs={"rng": json.dumps(generator), "names": json.dumps(learner.state_names())})
+    attrs: dict[str, Any] = {
+        "rng": as_text(learner.rng.bit_generator.state),
+        "names": json.dumps(learner.state_names()),
+        "marks": json.dumps(marks),
+    }
+    if within is not None:
+        attrs |= {"epoch_rng": as_text(within.began), "epoch_iterations": within.iterations}
+    return xr.Dataset(arrays, attrs=attrs)
 
 
-def restore(learner: Learner, learned: xr.DataTree) -> History:
-    """Set ``learner`` to the state in ``learned`` and return the history so far."""
-    if "state" not in learned:
-        raise ValueError(f"`resume` must come from pymc_rbm.fit; this has the groups {sorted(learned.children)}.")
+def restore(learner: Learner, learned: xr.DataTree) -> tuple[History, Within | None, dict[str, str] | None]:
+    """Set ``learner`` to the state in ``learned``.
+
+    Returns
+    -------
+    history : History
+        The one so far.
+    within : Within or None
+        Where in an epoch it was left; None if at its end.
+    marks : dict or None
+        What tells its run from others; None if it was written by a version that recorded nothing.
+    """
     state = learned["state"].to_dataset()
-    rng_state = json.loads(state.attrs["rng"])
-    bit_generator = getattr(np.random, rng_state["bit_generator"])()
-    bit_generator.state = rng_state
-    arrays = [np.asarray(state[f"state_{i}"]) for i in range(len(state.data_vars))]
-    learner.restore(json.loads(state.attrs["names"]), arrays, np.random.Generator(bit_generator))
-    return History.of(learned, [x.name for x in learner.observed])
+    try:
+        arrays = [np.asarray(state[f"state_{i}"]) for i in range(len(state.data_vars))]
+        names, marks = (json.loads(state.attrs.get(key, "null")) for key in ("names", "marks"))
+        rng, within = generator_of(state.attrs["rng"]), None
+        if "epoch_rng" in state.attrs:
+            began = generator_of(state.attrs["epoch_rng"]).bit_generator.state
+            within = Within(began, int(state.attrs["epoch_iterations"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"The group `state` of `resume` is damaged: {error!r}. Begin anew.") from error
+    learner.restore(names, arrays, rng)
+    return History.of(learned, [x.name for x in learner.observed]), within, marks
 
 
 def averaged(learned: xr.DataTree) -> xr.DataTree:
@@ -119,22 +150,3 @@ def averaged(learned: xr.DataTree) -> xr.DataTree:
     if "gradient" in other.children:  # that of the last iterate
         del other["gradient"]
     return other
-
-
-def save(tree: xr.DataTree, path: str | Path) -> None:
-    """Write ``tree`` to a netCDF file at once: a crash leaves the old file or the new one, never a part."""
-    path = Path(path)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        tree.to_netcdf(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def serialisable(random_seed: Any) -> np.random.Generator:
-    """A generator whose state goes into files as text; others' are arrays."""
-    rng = np.random.default_rng(random_seed)
-    if isinstance(rng.bit_generator, np.random.PCG64):
-        return rng
-    return np.random.Generator(np.random.PCG64(rng.integers(2**63)))

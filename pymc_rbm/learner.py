@@ -32,6 +32,8 @@ from pymc_rbm.repetition import Repeated
 
 __all__ = ["Learner", "Settings"]
 
+QUICK = 2**24
+"""Products, of a row and a parameter each, that take milliseconds."""
 MONITORED_ROWS = 100, 1000  # at least and at most; a fifth of the data in between, to cost little beside an epoch
 
 
@@ -129,6 +131,15 @@ class Learner:
         by_row = any(x.by_row for x in self.observed)
         return not by_row and all(states in self._state for states in self._particles)
 
+    def learned_values(self) -> list[np.ndarray]:
+        """The parameters as they are moved: in the model's unconstrained space, not copied."""
+        return [p.get_value(borrow=True) for p in self._parameters]
+
+    @property
+    def small(self) -> bool:
+        """Whether a pass over all data takes milliseconds."""
+        return sum(len(x.rows) for x in self.observed) * sum(x.size for x in self.learned_values()) < QUICK
+
     @property
     def tempered(self) -> bool:
         """Whether the estimator swaps replicas."""
@@ -144,14 +155,22 @@ class Learner:
 
     def restore(self, names: list[str], state: list[np.ndarray], rng: np.random.Generator) -> None:
         """Go on from a `state`, with its names, and its generator."""
-        theirs = [(name, x.shape) for name, x in zip(names, state, strict=True)]
-        ours = [(name, x.get_value(borrow=True).shape) for name, x in zip(self.state_names(), self._state, strict=True)]
+        theirs = dict(zip(names, (x.shape for x in state), strict=True))
+        ours = dict(zip(self.state_names(), (x.get_value(borrow=True).shape for x in self._state), strict=True))
         if theirs != ours:
+            wrong = [
+                f"{name}: {theirs.get(name, 'not there')} in it, {ours.get(name, 'not there')} here"
+                for name in {**theirs, **ours}
+                if theirs.get(name) != ours.get(name)
+            ]
             raise ValueError(
-                f"`resume` is of another run: its state is {theirs}; this model and arguments need {ours}."
+                f"`resume` is of another run: shapes of its state differ from what this model and these arguments need "
+                f"({'; '.join(wrong)}). Particles have one row a chain, as many as chains=; memory is the optimizer's; "
+                "offsets are there if centred=True; the others come from the model. Pass what that run was given."
             )
-        for shared, value in zip(self._state, state, strict=True):
-            shared.set_value(value.astype(shared.dtype))
+        values = dict(zip(names, state, strict=True))
+        for name, shared in zip(self.state_names(), self._state, strict=True):
+            shared.set_value(values[name].astype(shared.dtype))
         self.rng = rng
 
     def particle_states(self) -> dict[str, np.ndarray]:

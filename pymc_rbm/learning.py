@@ -12,12 +12,15 @@ import pymc as pm
 import xarray as xr
 from pymc.model import modelcontext
 
+from pymc_rbm.checkpoints import Checkpoint
 from pymc_rbm.checks import whole_number
 from pymc_rbm.defaults import climbs_alone, correlation, default_method, default_rate
 from pymc_rbm.estimators import exact
+from pymc_rbm.fingerprint import compare, marks_of
+from pymc_rbm.generators import serialisable
 from pymc_rbm.history import History
 from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.learned import restore, serialisable
+from pymc_rbm.learned import restore
 from pymc_rbm.learner import Learner, Settings
 from pymc_rbm.methods import find_method, follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.observed import observed_machines
@@ -211,6 +214,7 @@ def fit(
     for name, callback in (("on_iteration", on_iteration), ("on_epoch", on_epoch)):
         if callback is not None and not callable(callback):
             raise ValueError(f"{name} must be a callable that takes a LearningStatus, got {callback!r}.")
+    file = None if checkpoint is None else Checkpoint(checkpoint)  # what is wrong with it is said before any work
     observed = observed_machines(model, row_weights)
     if not told and climbs_alone(model, observed, chains):
         epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
@@ -238,7 +242,11 @@ def fit(
     learner = Learner(model, observed, settings, start, serialisable(random_seed))
     if number is None and (chains < 2 or not learner.persistent):
         raise ValueError('sweeps="auto" measures persistent chains, at least two: not available here. Give a number.')
-    history = History([x.name for x in observed]) if resume is None else restore(learner, resume)
+    size = max(len(x.rows) for x in observed) if batch_size is None else batch_size
+    history, within, marks = History([x.name for x in observed]), None, marks_of(model, observed, size)
+    if resume is not None:
+        history, within, theirs = restore(learner, resume)
+        compare(theirs, marks)
     history.persistent = learner.persistent
     before = 0 if resume is None else int(resume.attrs["epochs_done"])
     run = Run(
@@ -253,15 +261,17 @@ def fit(
         sweeps=number,
         on_iteration=on_iteration,
         on_epoch=on_epoch,
-        checkpoint=checkpoint,
+        checkpoint=file,
         checkpoint_every=checkpoint_every,
         attrs={
             "epochs": epochs,
-            "batch_size": max(len(x.rows) for x in observed) if batch_size is None else batch_size,
+            "batch_size": size,
             "chains": chains,
             "sweeps": sweeps,
             "method": name_of(estimator),
         },
+        within=within,
+        marks=marks,
         ascent=learner.ascent(model) if climbs else None,
     )
     with DeferredInterrupt() as interrupt:
@@ -298,5 +308,14 @@ def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:
 
 
 def _check_resume(resume: xr.DataTree | None, method: str) -> None:
-    if resume is not None and resume.attrs.get("method") not in (None, method):
+    if resume is None:
+        return
+    if not isinstance(resume, xr.DataTree):
+        raise TypeError(
+            f"`resume` must be the DataTree that pymc_rbm.fit returned, got {type(resume).__name__}: {resume!r:.100}. "
+            "Read a file with xarray.open_datatree(path).load()."
+        )
+    if "state" not in resume or "learning" not in resume:
+        raise ValueError(f"`resume` must come from pymc_rbm.fit; this has the groups {sorted(resume.children)}.")
+    if resume.attrs.get("method") not in (None, method):
         raise ValueError(f"`resume` learned with {resume.attrs['method']!r}, this call asks for {method!r}.")

@@ -1,6 +1,7 @@
 """Learning: the gradient, the estimator, what comes back, and what is refused."""
 
 import _signal
+import os
 import signal
 import threading
 
@@ -386,16 +387,15 @@ def test_resume_refuses_another_run(run):
 
 
 def test_a_failed_checkpoint_leaves_the_old_file(tmp_path, monkeypatch):
-    from pymc_rbm.learned import save
+    from pymc_rbm.checkpoints import save
 
     path = tmp_path / "learned.nc"
     path.write_text("old")
 
-    def fail(self, target):
-        target.write_text("half")
+    def fail(file):
         raise OSError("disk full")
 
-    monkeypatch.setattr(xr.DataTree, "to_netcdf", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         save(xr.DataTree(), path)
     assert path.read_text() == "old"
