@@ -11,8 +11,13 @@ import xarray as xr
 from pytensor.graph.basic import Variable
 
 from pymc_rbm.checks import shape_of
+from pymc_rbm.door import named_units_last, one_hot
+from pymc_rbm.labels import Labels, positions
+from pymc_rbm.parameters import Named, named
+from pymc_rbm.received import Received, receive
+from pymc_rbm.units import Unit
 
-__all__ = ["lengths_of", "same_rows", "with_dims"]
+__all__ = ["lengths_of", "named_in_model", "same_rows", "with_dims"]
 
 
 def lengths_of(shape: Any) -> list[int | None]:
@@ -38,24 +43,107 @@ def same_rows(v: Any, shape: Any) -> None:
         )
 
 
-def with_dims(data: Any, dims: Any) -> tuple[Any, Any]:
-    """A DataArray in the order of ``dims`` (by default its own), its coords added to the model or compared with it."""
-    if not isinstance(data, xr.DataArray):
-        return data, dims
-    names = tuple(data.dims) if dims is None else (dims,) if isinstance(dims, str) else tuple(dims)
-    shared = set(names) & set(data.dims)
-    if shared == set(names) == set(data.dims):
-        data = data.transpose(*names)
-    elif shared or len(names) != data.ndim:
-        raise ValueError(f"The data have dims {data.dims}, which dims={names} neither reorders nor renames as a whole.")
+def named_in_model(x: Any, name: str) -> Named:
+    """A parameter with its names: those of an array, or those that the model gives a variable."""
+    model = pm.Model.get_context(error_if_none=False)
+    if model is None:
+        return named(x, name)
+    if not isinstance(x, Variable):
+        got = named(x, name)
+        known = {d: model.coords[d] for d in got.dims if model.coords.get(d) is not None}
+        moved = _in_model_order(got, known, name)
+        return moved
+    dims = tuple(model.named_vars_to_dims.get(x.name) or ()) if model.named_vars.get(x.name) is x else ()
+    return Named(x, tuple(d or "" for d in dims), {d: model.coords[d] for d in dims if model.coords.get(d) is not None})
+
+
+def _in_model_order(x: Named, known: dict[str, Any], name: str) -> Named:
+    """An array with its entries in the order of the model's coords."""
+    value = x.value
+    for axis, dim in enumerate(x.dims):
+        if dim in known and dim in x.coords:
+            order = positions(x.coords[dim], known[dim], f"{name} along {dim!r}", "the model")
+            value = value if order is None else np.take(value, order, axis)
+    return Named(value, x.dims, {**x.coords, **known})
+
+
+def with_dims(name: str, data: Any, dims: Any, labels: Labels, unit: Unit, size: int | None) -> tuple[Any, Any]:
+    """Observed data and dims as PyMC takes them: numbers in the order of the model's names, and its coords.
+
+    A DataArray comes in the order of ``dims`` (by default its own, the machine's visible units last). Its coords, and a
+    frame's columns, are added to the model, or the data are put into the model's order.
+    """
+    names = None if dims is None else (dims,) if isinstance(dims, str) else tuple(dims)
+    _check_units_last("dims", names, labels)
     model = pm.modelcontext(None)
-    for name, own in zip(names, data.dims, strict=True):
-        labels = data.coords[own].values if own in data.coords else np.arange(data.sizes[own])
-        if name not in model.coords:
-            model.add_coord(name, labels)
-        elif name == own and own in data.coords and not np.array_equal(labels, model.coords[name] or labels):
-            raise ValueError(
-                f"The coordinates of {name!r} in the data are not those of the model: {labels[:4]}… against "
-                f"{np.asarray(model.coords[name])[:4]}…. Reindex the data."
-            )
-    return data, names
+    if isinstance(data, Variable):
+        own = model.named_vars_to_dims.get(data.name) if model.named_vars.get(data.name) is data else None
+        _check_units_last("observed", own, labels)
+        return data, dims
+    got = receive(data, "observed")
+    if got.named and names is None:
+        got = named_units_last(got, labels, "observed")
+        names = _made_up(name, got, labels)
+    elif isinstance(data, xr.DataArray) and names is not None:
+        got = _in_order(got, names)
+    if got.named and names is not None:
+        got, names = _with_coords(model, got, names, labels, size, unit, f"{name}_unit")
+    return (got if size is None else one_hot(got, unit, size, "observed")).values, names
+
+
+def _check_units_last(what: str, names: Any, labels: Labels) -> None:
+    if names and labels.visible and labels.visible in tuple(names)[:-1]:
+        raise ValueError(
+            f"{what} has the dims {tuple(names)}, but {labels.visible!r} are the machine's visible units, which come "
+            f"last. {'Reorder dims' if what == 'dims' else 'Transpose the data (.T)'}."
+        )
+
+
+def _made_up(name: str, got: Received, labels: Labels) -> tuple[Any, ...] | None:
+    """The dims of data that brought names: their own, and made ones for what is labelled but has no name."""
+    if not any(got.dims or ()) and all(x is None for x in got.labels) and not labels.visible:
+        return None
+    made = (f"{name}_row",) * (got.values.ndim - 1) + (labels.visible or f"{name}_unit",)
+    return tuple(d or m for d, m in zip(got.dims or (), made, strict=True))
+
+
+def _in_order(got: Received, names: tuple[str, ...]) -> Received:
+    """A DataArray's axes in the order of ``names``, or with these names for its own."""
+    own = got.dims or ()
+    shared = set(names) & set(own)
+    if shared == set(names) == set(own):
+        return got.transposed(tuple(own.index(name) for name in names))
+    if shared or len(names) != len(own):
+        raise ValueError(f"The data have dims {own}, which dims={names} neither reorders nor renames as a whole.")
+    return got
+
+
+def _with_coords(
+    model: pm.Model,
+    got: Received,
+    names: tuple[Any, ...],
+    labels: Labels,
+    size: int | None,
+    unit: Unit,
+    made_up: str,
+) -> tuple[Received, tuple[Any, ...]]:
+    """The data in the order of the model's coords; coords that the model lacks are added to it."""
+    is_frame = not got.coords and any(not d for d in got.dims or ())
+    for axis, (dim, own) in enumerate(zip(names, got.dims or (), strict=True)):
+        n, known = got.values.shape[axis], got.labels[axis]
+        last = axis == len(names) - 1
+        if (
+            last and size is not None and n != size and n == unit.count(size)
+        ):  # one number a unit: not its entries' names
+            dim, known, n = labels.visible or made_up, None, size
+            names = (*names[:-1], dim)
+        same = own == dim or (last and is_frame)
+        wanted = model.coords.get(dim)
+        if wanted is None and last and dim == labels.visible:
+            wanted = labels.coords.get(dim)
+        if wanted is not None and known is not None and same:
+            order = positions(known, wanted, f"observed along {dim!r}", "the model")
+            got = got if order is None else got.taken(order, axis)
+        if dim not in model.coords:
+            model.add_coord(dim, np.asarray(wanted if wanted is not None else np.arange(n) if known is None else known))
+    return got, names

@@ -20,9 +20,10 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 from pytensor.tensor.shape import SpecifyShape
 
-from pymc_rbm.checks import unit_data, whole_number
+from pymc_rbm.checks import whole_number
+from pymc_rbm.door import Data, whole
 from pymc_rbm.enumeration import is_enumerable, symbolic_log_partition
-from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.machine import Machine
 from pymc_rbm.reentrant import compiled
 from pymc_rbm.targets import machine_of
 
@@ -95,7 +96,7 @@ def machine_of_row(target: Any, learned: Any = None, *, row: int) -> Machine:
     return machine_of_rows(machine, row)
 
 
-def log_likelihood_by_row(machine: Machine, data: Any, log_z: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def log_likelihood_by_row(machine: Machine, data: Data, log_z: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Return ``log p(v_i; x_i)`` and the log Z, exact or given, of each row of a machine with numbers for parameters.
 
     Raises
@@ -104,9 +105,13 @@ def log_likelihood_by_row(machine: Machine, data: Any, log_z: Any = None) -> tup
         If ``data`` do not fit, or log Z is not given and no side has at most 16 units.
     """
     rows = max(np.shape(x)[0] for x in _biases(machine) if _ndim(x) > 1)
-    v = unit_data(data, machine.layers[VISIBLE].unit, np.shape(machine.layers[VISIBLE].bias)[-1], "data")
-    if np.shape(v)[:-1] != (rows,) or np.ma.isMaskedArray(v):
-        raise ValueError(f"data must be {rows} whole rows, those of the covariates, got shape {np.shape(v)}.")
+    remedy = f"data must be {rows} whole rows, those of the covariates: complete them by inpaint."
+    v = whole(data, remedy=remedy)
+    if len(v) != rows:
+        raise ValueError(
+            f"data must be {rows} whole rows, those of the covariates, got shape {v.shape}. For other covariates "
+            "pm.set_data them in the model first."
+        )
     inputs = [pt.tensor(dtype="float64", shape=np.shape(p)) for p in machine.parameters]
     inner, x = machine.with_parameters(inputs), pt.constant(np.asarray(v))
     if log_z is None and not is_enumerable(inner):

@@ -10,9 +10,10 @@ import pymc as pm
 import xarray as xr
 
 from pymc_rbm.bound import bound_tree, log_ratios, summary
-from pymc_rbm.checks import whole_number
+from pymc_rbm.checks import finite_number, generator, whole_number
 from pymc_rbm.deep_posterior import posterior_states, posterior_tree
 from pymc_rbm.directed import DIRECTED, network_model
+from pymc_rbm.door import whole
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import VISIBLE
@@ -104,23 +105,24 @@ class DeepBeliefNetwork(Stack):
             With the dims and coords of ``data``, if it has any.
         """
         layer = self._checked_layer(layer)
-        x, rng = self._means(data), np.random.default_rng(random_seed)
-        if sampled:
-            x = self._states(data)
+        given, rng = self._states(data) if sampled else self._means(data), generator(random_seed)
+        x = whole(given, remedy="See DeepBeliefNetwork.inpaint.")
         for machine in self.machines[:layer]:
             x = states_up(machine, x, rng) if sampled else mean_up(machine, x)
-        return self._array(data, x, layer)
+        return self._array(given, x, layer)
 
     def reconstruct(self, data: Any, layer: int | None = None) -> xr.DataArray:
         """Return the visible means that come back from a layer's `features`: up and down by means.
 
         Parameters and shapes as in `features`; the result has the visible layer's units.
         """
-        layer = self._checked_layer(layer)
-        x = self.features(data, layer).values
+        layer, given = self._checked_layer(layer), self._means(data)
+        x = given.values
+        for machine in self.machines[:layer]:
+            x = mean_up(machine, x)
         for machine in reversed(self.machines[:layer]):
             x = mean_down(machine, x)
-        return self._array(data, x, 0)
+        return self._array(given, x, 0)
 
     # ------------------------------------------------------------------------------------------- likelihood
 
@@ -177,18 +179,15 @@ class DeepBeliefNetwork(Stack):
         spread over rows does not. Where log Z is underestimated (annealed importance sampling in expectation) the
         number is too high, and a bound no longer.
         """
-        rows, draws = self._states(data), whole_number("draws", draws, 2)
-        if rows.ndim != 2 or np.ma.is_masked(rows):
-            raise ValueError(
-                f"bound needs whole rows, shape (rows, visible); got shape {rows.shape}, or masked entries."
-            )
-        rng = np.random.default_rng(random_seed)
+        given, draws = self._states(data, ndim=2), whole_number("draws", draws, 2)
+        rows = whole(given, remedy="bound needs whole rows; see DeepBeliefNetwork.inpaint.")
+        rng = generator(random_seed)
         if log_z is None:
             log_z = self.log_partition(random_seed=rng.spawn(1)[0], progressbar=progressbar)
         elif not isinstance(log_z, LogPartitionEstimate):
-            log_z = LogPartitionEstimate(float(log_z), 0.0, "given")
+            log_z = LogPartitionEstimate(finite_number("log_z", log_z), 0.0, "given")
         found = summary(log_ratios(self.machines, rows, draws, rng, progressbar), log_z.estimate, log_z.standard_error)
-        return bound_tree(found, self._rows(data), log_z.to_datatree()["estimate"].to_dataset(), draws)
+        return bound_tree(found, given.by_row(rows[:, 0]), log_z.to_datatree()["estimate"].to_dataset(), draws)
 
     # ------------------------------------------------------------------------------------------------ PyMC
 
@@ -226,11 +225,13 @@ class DeepBeliefNetwork(Stack):
                 )
         rows, states = None, None
         if observed is not None:
-            states, row = self._states(observed), self._rows(observed)
+            given = self._states(observed, "observed")
+            states, dims = given.values, given.rows
             if size is not None or states.ndim > 2:
                 raise ValueError(f"observed, of shape {states.shape}, has its own rows, on one axis: leave size out.")
             if states.ndim == 2:
-                rows = str(row.dims[0]), row.coords.get(row.dims[0], np.arange(len(states)))
+                labels = given.row_coords.get(dims[0])
+                rows = dims[0], np.arange(len(states)) if labels is None else np.asarray(labels)
         elif size is not None:
             rows = f"{self.names[0]}_row", np.arange(whole_number("size", size))
         coords = dict(zip(self.dims, self.labels, strict=True))
@@ -250,7 +251,7 @@ class DeepBeliefNetwork(Stack):
 
         Parameters
         ----------
-        data : masked array, shape (visible,) or (rows, visible)
+        data : masked array, or DataArray or data frame with NaN, shape (visible,) or (rows, visible)
             States of the visible units. Without masked entries only the hidden layers are drawn, from p(h | v).
         draws, tune : int, default 500
             Stored draws of each chain, and those before, which are thrown away.
@@ -283,7 +284,8 @@ class DeepBeliefNetwork(Stack):
             return self.tied().inpaint(
                 data, draws=draws, tune=tune, chains=chains, random_seed=random_seed, progressbar=progressbar
             )
-        states, rng = self._states(data), np.random.default_rng(random_seed)
+        given_data, rng = self._states(data), generator(random_seed)
+        states = given_data.values
         known = np.tile(~np.ma.getmaskarray(states).reshape(-1, states.shape[-1]), (chains, 1))
         given = np.tile(np.ma.getdata(states).reshape(-1, states.shape[-1]), (chains, 1))
         start = np.where(known, given, dispersed_states(self.machines[0], len(given), rng))
@@ -295,4 +297,6 @@ class DeepBeliefNetwork(Stack):
                 stacklevel=2,
             )
         units = dict(zip(self.dims[:-1], self.labels, strict=False))
-        return posterior_tree(dict(zip(self.names, layers, strict=False)), accepted, chains, self._rows(data), units)
+        return posterior_tree(
+            dict(zip(self.names, layers, strict=False)), accepted, chains, given_data.by_row(states[..., 0]), units
+        )

@@ -13,9 +13,14 @@ from pymc.exceptions import ImputationWarning
 from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.arguments import named_in_model
 from pymc_rbm.checks import known_values, shape_of, unit_data
 from pymc_rbm.composite import Beside
 from pymc_rbm.distributions import RBM
+from pymc_rbm.door import aligned, one_hot
+from pymc_rbm.labels import Labels
+from pymc_rbm.parameters import Named, check_unit, together
+from pymc_rbm.received import receive
 from pymc_rbm.units import Bernoulli, Unit
 
 __all__ = ["DeepBoltzmannMachine"]
@@ -86,10 +91,14 @@ def DeepBoltzmannMachine(  # noqa: N802  it stands where a distribution stands
     families = list(units) if isinstance(units, list | tuple) else [units] * len(sizes)
     if len(families) != len(sizes):
         raise ValueError(f"units must be one for all layers or one for each of {len(sizes)}, got {len(families)}.")
+    for i, unit in enumerate(families):
+        check_unit(unit, f"units[{i}]")
     families = [unit or Bernoulli() for unit in families]
     even, odd = range(0, len(sizes), 2), range(1, len(sizes), 2)
     if observed is not None:
-        observed = _padded(observed, families, sizes, even)
+        first = named_in_model(weights[0], "weights[0]"), named_in_model(biases[0], "biases[0]")
+        *_, labels = together(*first, Named(None))
+        observed = _padded(observed, families, sizes, even, labels)
     rows = [
         pt.concatenate([_block(weights, sizes, i, j) for j in odd], axis=-1) for i in even
     ]  # fmt: skip
@@ -138,11 +147,13 @@ def _block(weights: Any, sizes: list[int], i: int, j: int) -> TensorVariable:
     return _tensor(weights[i]) if i < j else _tensor(weights[j]).mT
 
 
-def _padded(observed: Any, families: list[Unit], sizes: list[int], even: Any) -> np.ma.MaskedArray:
+def _padded(observed: Any, families: list[Unit], sizes: list[int], even: Any, labels: Labels) -> np.ma.MaskedArray:
     """The data of layer 0 and masked entries for the other even layers."""
     if isinstance(observed, Variable) and known_values(observed) is None:
         raise ValueError("observed must be numbers: the other even layers are masked beside them.")
-    values = unit_data(known_values(observed), families[0], sizes[0])
+    got = receive(observed if not isinstance(observed, Variable) else known_values(observed), "observed")
+    got = aligned(got, labels, "observed", families[0].count(sizes[0]))
+    values = unit_data(one_hot(got, families[0], sizes[0], "observed").values, families[0], sizes[0])
     mask = np.ma.getmaskarray(values)
     rest = sum(sizes[i] for i in even) - sizes[0]
     dtype = np.result_type(*(families[i].dtype for i in even))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pymc_rbm.checks import generator
 from pymc_rbm.enumeration import is_tractable
 from pymc_rbm.examination import examine
 from pymc_rbm.finishing import measured
@@ -113,7 +114,7 @@ def diagnose(
         raise ValueError(
             f"Expected draws (a group 'posterior') or what fit returned, got the groups {sorted(idata.children)}."
         )
-    rng = np.random.default_rng(random_seed)
+    rng = generator(random_seed)
     machine = machine_behind(idata, target, learned, name)
     if is_run:
         return _diagnose_run(idata, machine, name_of_run(idata, name), probes, rng, progressbar)

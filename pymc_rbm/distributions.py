@@ -17,14 +17,18 @@ from pytensor.graph.basic import Variable
 from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.arguments import lengths_of, same_rows, with_dims
+from pymc_rbm.arguments import lengths_of, named_in_model, same_rows, with_dims
 from pymc_rbm.checks import known_values, restricted_sizes, shape_of, unit_data, whole_number
 from pymc_rbm.composite import Beside
 from pymc_rbm.enumeration import symbolic_log_partition
-from pymc_rbm.lookup import rbm_of
+from pymc_rbm.imputed import of_rows
+from pymc_rbm.labels import Labels
+from pymc_rbm.lookup import labels_in, named_machines, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
+from pymc_rbm.parameters import check_unit, together
 from pymc_rbm.precision import check_normalisable
 from pymc_rbm.random_variables import DRAW_SWEEPS, RBMRV, HiddenRV, MachineRV, core_of
+from pymc_rbm.readings import uncast
 from pymc_rbm.units import Bernoulli, Unit
 
 __all__ = ["RBM", "Hidden", "MachineDistribution", "add_named_parts", "drawn"]
@@ -37,10 +41,10 @@ def _machine_logp(op, values, rng, size, *parameters, **kwargs):
     machine = op.machine(*parameters)
     log_z = op.log_z(*parameters)
     log_z = symbolic_log_partition(machine) if log_z is None else log_z
-    inside = machine.layers[VISIBLE].unit.contains(value)
+    inside = machine.layers[VISIBLE].unit.contains(uncast(value))
     log_p = -machine.free_energy(pt.where(inside, value, 0)) - log_z
     log_p = pt.where(inside.all(-1), log_p, -np.inf)
-    return maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size)
+    return of_rows(maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size), value)
 
 
 @_support_point.register(MachineRV)
@@ -54,7 +58,9 @@ class MachineDistribution(Distribution):
     """What the distributions of a machine's visible layer share."""
 
     @classmethod
-    def checked(cls, unit: Unit, size: int | None, observed: Any, dims: Any, kwargs: dict) -> tuple[Any, Any]:
+    def checked(
+        cls, name: str, unit: Unit, size: int | None, observed: Any, dims: Any, labels: Labels, kwargs: dict
+    ) -> tuple[Any, Any]:
         """Refuse arguments that make no sense for a machine; return observed and dims as PyMC takes them."""
         if kwargs.get("transform") is not None:
             raise ValueError(f"{cls.__name__} takes no transform: its values are the states of its units.")
@@ -63,10 +69,10 @@ class MachineDistribution(Distribution):
                 f"{cls.__name__} takes no total_size: pymc_rbm.fit makes minibatches itself, see its batch_size."
             )
         if observed is not None:
-            observed, dims = with_dims(observed, dims)
+            observed, dims = with_dims(name, observed, dims, labels, unit, size)
             observed = unit_data(observed, unit, size)
         if kwargs.get("initval") is not None and not isinstance(kwargs["initval"], str | Variable):
-            kwargs["initval"] = unit_data(np.asarray(kwargs["initval"]), unit, size, "initval")
+            kwargs["initval"] = unit_data(kwargs["initval"], unit, size, "initval")
         return observed, dims
 
     @classmethod
@@ -121,7 +127,8 @@ class RBM(MachineDistribution):
     name : str
         Name of the variable. (`RBM.dist` takes none.)
     W : tensor_like, shape (visible, hidden)
-        Weights. As `b` and `c`: arrays, ``pm.Data`` or other random variables, batch axes first.
+        Weights. As `b` and `c`: arrays, ``pm.Data`` or other random variables, batch axes first. DataArrays are put
+        together by name, as in `restricted`.
     b : tensor_like, shape (visible,)
         Visible biases.
     c : tensor_like, shape (hidden,)
@@ -142,9 +149,11 @@ class RBM(MachineDistribution):
         Length of the Markov chain behind one forward draw (``pm.draw``, prior and posterior predictive) of a machine
         that cannot be enumerated. Each row of each draw is a chain of its own from a dispersed start; such draws are
         independent, and as good as the chain is long. Where one side has at most 16 units, draws are exact.
-    observed : array_like, DataArray or masked array, shape (visible,) or (rows, visible), optional
-        States of the visible units. Masked entries are sampled. A DataArray brings its dims, and its coords where the
-        model has none.
+    observed : array_like, DataArray, data frame or masked array, shape (visible,) or (rows, visible), optional
+        States of the visible units; of units of several entries (`Categorical`) one number a unit will do. Masked
+        entries are sampled, and so is NaN in DataArrays and frames. A DataArray brings its dims, and its coords where
+        the model has none; a frame's columns are coords of its units. Where names are known already (of W, b and c, or
+        the model's coords), the data are put in their order by name, or refused.
     **kwargs
         ``dims``, ``shape``, ``size``, ``initval`` and the rest as in every PyMC distribution.
 
@@ -178,9 +187,11 @@ class RBM(MachineDistribution):
 
     def __new__(cls, name, W, b, c, *, visible=None, log_z=None, observed=None, dims=None, **kwargs):
         """Check the data and add the variable to the model on the context stack."""
+        check_unit(visible, "visible")
+        W, b, c, labels = together(*(named_in_model(x, key) for x, key in ((W, "W"), (b, "b"), (c, "c"))))
         n_visible, _ = restricted_sizes(W, b, c)
         unit = visible or Bernoulli()
-        observed, dims = cls.checked(unit, n_visible, observed, dims, kwargs)
+        observed, dims = cls.checked(name, unit, n_visible, observed, dims, labels, kwargs)
         v = super().__new__(cls, name, W, b, c, visible=unit, log_z=log_z, observed=observed, dims=dims, **kwargs)
         if observed is None:
             add_named_parts(name, v)
@@ -189,7 +200,9 @@ class RBM(MachineDistribution):
     @classmethod
     def dist(cls, W, b, c, *, visible=None, hidden=None, **kwargs):
         """Create the variable outside of a model. Parameters are those of the class, without a name."""
-        return cls.of_machine(restricted(W, b, c, visible, hidden), restricted_sizes(W, b, c), **kwargs)
+        machine = restricted(W, b, c, visible, hidden)
+        (b, c), W = (layer.bias for layer in machine.layers), machine.couplings[0].weights
+        return cls.of_machine(machine, restricted_sizes(W, b, c), **kwargs)
 
 
 class Hidden(Distribution):
@@ -224,9 +237,10 @@ class Hidden(Distribution):
     def __new__(cls, name, v, *, observed=None, dims=None, **kwargs):
         """Check the data and add the variable to the model on the context stack."""
         if observed is not None:
-            observed, dims = with_dims(observed, dims)
             op = _with_hidden(v).owner.op
-            observed = unit_data(observed, op.template.layers[HIDDEN].unit, op.sizes[HIDDEN])
+            unit, size = op.template.layers[HIDDEN].unit, op.sizes[HIDDEN]
+            observed, dims = with_dims(name, observed, dims, _hidden_labels(v), unit, size)
+            observed = unit_data(observed, unit, size, side="hidden")
             same_rows(v, shape_of(observed))
         return super().__new__(cls, name, v, observed=observed, dims=dims, **kwargs)
 
@@ -253,11 +267,20 @@ def _hidden_logp(op, values, rng, size, v, *parameters, **kwargs):
     [value] = values
     machine = op.machine(*parameters)
     unit, field = machine.layers[HIDDEN].unit, machine.field(HIDDEN, [v, None])
-    inside = unit.contains(value)
+    inside = unit.contains(uncast(value))
     h = pt.where(inside, value, 0)
     log_p = (unit.log_base(h) + h * field).sum(-1) - unit.log_normaliser(field).sum(-1)
     log_p = pt.where(inside.all(-1), log_p, -np.inf)
-    return maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size)
+    return of_rows(maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size), value)
+
+
+def _hidden_labels(v: Any) -> Labels:
+    """What the model calls the hidden units of ``v``, in the place of visible ones."""
+    model = pm.modelcontext(None)
+    if v.name not in named_machines(model):
+        return Labels()
+    labels = labels_in(model, v.name)
+    return Labels(labels.name, labels.hidden, labels.visible, labels.coords)
 
 
 def _with_hidden(v: Any) -> TensorVariable:

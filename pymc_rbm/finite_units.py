@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from pymc_rbm.checks import whole_number
+from pymc_rbm.checks import at_most, whole_number
 from pymc_rbm.units import Unit, logsumexp, zeros_like
 
 __all__ = ["Binomial", "Categorical", "Spin"]
+
+MOST_VALUES, MOST_COUNT = 2**12, 2**16 - 1  # there are tables of all values, and of pairs of them
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,17 @@ class Categorical(Unit):
     dtype: ClassVar[str] = "int8"
 
     def __post_init__(self):
-        whole_number("q", self.q, 2)
+        at_most("q", whole_number("q", self.q, 2), MOST_VALUES, "Merge rare values, or use several units.")
+
+    @property
+    def finite(self):
+        """True."""
+        return True
+
+    @property
+    def ends(self):
+        """0 and 1."""
+        return 0.0, 1.0
 
     @property
     def width(self):
@@ -170,9 +183,12 @@ class Binomial(Unit):
     n: int
 
     dtype: ClassVar[str] = "int32"
+    counts: ClassVar[bool] = True
 
     def __post_init__(self):
-        whole_number("n", self.n)
+        at_most(
+            "n", whole_number("n", self.n), MOST_COUNT, "For larger counts use Gaussian units of their square root."
+        )
 
     @property
     def middle(self):
@@ -195,7 +211,7 @@ class Binomial(Unit):
 
     def log_base(self, x):
         """Return the logarithm of the binomial coefficient."""
-        table = np.array([math.log(math.comb(self.n, k)) for k in range(self.n + 1)])
+        table = np.array(_log_coefficients(self.n))
         dtype = x.dtype if x.dtype.startswith("float") else pytensor.config.floatX
         return pt.as_tensor(table.astype(dtype))[x.astype("int64")]
 
@@ -222,3 +238,13 @@ class Binomial(Unit):
     def bias_of_mean(self, mean):
         """Return the log-odds of the mean as a share of n."""
         return np.log(mean) - np.log(self.n - mean)
+
+
+@lru_cache(4)
+def _log_coefficients(n: int) -> tuple[float, ...]:
+    """The logarithms of the binomial coefficients, each a whole number made of the one before it."""
+    found, c = [], 1
+    for k in range(n + 1):
+        found.append(math.log(c))
+        c = c * (n - k) // (k + 1)
+    return tuple(found)

@@ -12,12 +12,16 @@ import xarray as xr
 from pytensor.graph.basic import Variable
 
 from pymc_rbm.checks import restricted_sizes, shape_of
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine, restricted
+from pymc_rbm.door import Data, data_of, whole
+from pymc_rbm.labels import Labels
+from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
 from pymc_rbm.remembered import remembered
-from pymc_rbm.targets import machine_of
+from pymc_rbm.targets import labels_of, machine_of
 from pymc_rbm.units import Unit
 
 __all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]
+
+SIDES = "visible", "hidden"
 
 
 def energy(
@@ -38,7 +42,9 @@ def energy(
 
     Parameters
     ----------
-    v : array_like, shape (…, visible)
+    v : array_like, DataArray or data frame, shape (…, visible)
+        With names (see `restricted`, and the dims and coords of a model) put in the machine's order. Of units of
+        several entries (`Categorical`) one number a unit will do.
     h : array_like, shape (…, hidden)
         None of a machine that has one layer, coupled to itself.
     W : array_like, shape (visible, hidden)
@@ -55,19 +61,20 @@ def energy(
     Returns
     -------
     ndarray, shape (…)
-        In nats; a symbolic tensor if any argument is symbolic.
+        In nats; a DataArray with the dims and coords of the rows if ``v`` (or ``h``) is a DataArray or data frame; a
+        symbolic tensor if any argument is symbolic.
 
     Raises
     ------
     ValueError
-        If sizes do not fit, an array holds NaN or masked entries, or units are given for a machine.
+        If sizes or names do not fit, an array holds NaN, infinity or masked entries, or units are given for a machine.
     """
-    machine = _machine(W, {"b": b, "c": c}, learned, visible, hidden)
+    machine, labels = _machine(W, {"b": b, "c": c}, learned, visible, hidden)
     if len(machine.layers) > 1:
-        return _evaluate(_energy, machine, v=v, h=h)
+        return _evaluate(_energy, machine, labels, v=v, h=h)
     if h is not None:
         raise ValueError("This machine has one layer, whose hidden units are entries of v: pass None for h.")
-    return _evaluate(_free_energy, machine, v=v)
+    return _evaluate(_free_energy, machine, labels, v=v)
 
 
 def free_energy(
@@ -85,7 +92,7 @@ def free_energy(
     For other units the logarithm is the hidden unit's log-normaliser, and ``-log base(v)`` is added. Parameters,
     returns and errors as in `energy`; ``pmr.free_energy(v, model, learned)``.
     """
-    return _evaluate(_free_energy, _machine(W, {"b": b, "c": c}, learned, visible, hidden), v=v)
+    return _evaluate(_free_energy, *_machine(W, {"b": b, "c": c}, learned, visible, hidden), v=v)
 
 
 def conditional_hidden(
@@ -102,7 +109,8 @@ def conditional_hidden(
     ``v`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`;
     ``pmr.conditional_hidden(v, model, learned)``, or with the dims and coords of ``v`` `hidden_mean`.
     """
-    return _evaluate(_hidden, _of_two_layers(_machine(W, {"c": c}, learned, visible, hidden)), v=v)
+    machine, labels = _machine(W, {"c": c}, learned, visible, hidden)
+    return _evaluate(_hidden, _of_two_layers(machine), labels, HIDDEN, v=v)
 
 
 def conditional_visible(
@@ -119,7 +127,8 @@ def conditional_visible(
     ``h`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`;
     ``pmr.conditional_visible(h, model, learned)``.
     """
-    return _evaluate(_visible, _of_two_layers(_machine(W, {"b": b}, learned, visible, hidden)), h=h)
+    machine, labels = _machine(W, {"b": b}, learned, visible, hidden)
+    return _evaluate(_visible, _of_two_layers(machine), labels, VISIBLE, h=h)
 
 
 def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden") -> xr.DataArray:
@@ -127,7 +136,7 @@ def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden"
 
     Parameters
     ----------
-    v : array_like or DataArray, shape (…, visible)
+    v : array_like, DataArray or data frame, shape (…, visible)
     target : Machine, RBM variable or PyMC model with one RBM
     learned : DataTree, optional
         What `fit` returned, if the parameters of ``target`` are random variables.
@@ -139,13 +148,12 @@ def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden"
     DataArray, shape (…, hidden)
         With the dims and coords of ``v``, if it has any.
     """
-    machine = _of_two_layers(machine_of(target, learned))
-    _check(machine, v=v)
-    values = _hidden_mean(machine.numeric(), np.asarray(v))
-    if not isinstance(v, xr.DataArray):
-        return xr.DataArray(values, dims=[*(f"row_{i}" for i in range(values.ndim - 1)), dim])
-    coords = {name: x for name, x in v.coords.items() if v.dims[-1] not in x.dims}
-    return xr.DataArray(values, dims=(*v.dims[:-1], dim), coords=coords)
+    machine = _finite(_of_two_layers(machine_of(target, learned)).numeric())
+    data = data_of(v, machine.layers[VISIBLE], labels_of(target, learned), "v", ndim=None, states=False)
+    values = _hidden_mean(machine, whole(data, "v"))
+    if data.named:
+        return data.by_row(values, {dim: _coords_of_side(labels_of(target, learned), HIDDEN)})
+    return xr.DataArray(values, dims=[*(f"row_{i}" for i in range(values.ndim - 1)), dim])
 
 
 def _hidden_mean(machine: Machine, v: np.ndarray) -> np.ndarray:
@@ -176,8 +184,10 @@ def _visible(machine: Machine, h: Any) -> Any:
     return machine.mean(VISIBLE, [None, h])
 
 
-def _machine(W: Any, biases: dict[str, Any], learned: Any, visible: Unit | None, hidden: Unit | None) -> Machine:
-    """The machine of W and biases, or the one that is given in the place of all of them."""
+def _machine(
+    W: Any, biases: dict[str, Any], learned: Any, visible: Unit | None, hidden: Unit | None
+) -> tuple[Machine, Labels]:
+    """The machine of W and biases, or the one that is given in the place of all of them, and its names."""
     first, *rest = biases.values()
     if first is None or isinstance(first, xr.DataTree):
         if not isinstance(W, Variable) and machine_of.dispatch(type(W)) is machine_of.dispatch(object):
@@ -187,12 +197,21 @@ def _machine(W: Any, biases: dict[str, Any], learned: Any, visible: Unit | None,
             )
         if any(x is not None for x in (*rest, visible, hidden)):
             raise ValueError("A machine has biases and units of its own: give none beside it.")
-        machine = machine_of(W, first if learned is None else learned)
-        return machine.numeric(machine.dtype)
-    shape = shape_of(W)
-    n_visible, n_hidden = shape[-2:] if len(shape) > 1 else (None, None)
-    restricted_sizes(W, biases.get("b", np.zeros(n_visible or 0)), biases.get("c", np.zeros(n_hidden or 0)))
-    return restricted(W, biases.get("b"), biases.get("c"), visible, hidden)
+        learned = first if learned is None else learned
+        machine = machine_of(W, learned)
+        return _finite(machine.numeric(machine.dtype)), labels_of(W, learned)
+    missing = [name for name, x in biases.items() if x is None]
+    if missing:
+        raise TypeError(f"Give {' and '.join(['W', *biases])}: {' and '.join(missing)} is missing.")
+    machine = restricted(W, biases.get("b"), biases.get("c"), visible, hidden)
+    restricted_sizes(machine.couplings[0].weights, *(layer.bias for layer in machine.layers))
+    return machine, machine.labels or Labels()
+
+
+def _finite(machine: Machine) -> Machine:
+    if not all(np.isfinite(p).all() for p in machine.parameters):
+        raise ValueError("The machine contains NaN or infinity; the parameters of a machine must be finite numbers.")
+    return machine
 
 
 def _of_two_layers(machine: Machine) -> Machine:
@@ -201,35 +220,41 @@ def _of_two_layers(machine: Machine) -> Machine:
     return machine
 
 
-def _check(machine: Machine, **states: Any) -> None:
-    """Refuse states that do not fit, or in which something is missing."""
-    [coupling] = machine.couplings
-    W_shape = shape_of(coupling.weights)
-    for name, x in states.items():
-        wanted, side = (W_shape[-2], "visible") if name == "v" else (W_shape[-1], "hidden")
+def _coords_of_side(labels: Labels, side: int) -> Any:
+    return labels.coords.get((labels.visible, labels.hidden)[side])
+
+
+def _taken(machine: Machine, labels: Labels, name: str, x: Any) -> Data | None:
+    """The states that were given, in the machine's order; None of graphs, which are checked as far as they can be."""
+    side = VISIBLE if name == "v" else HIDDEN
+    size = shape_of(machine.couplings[0].weights)[side - 2]
+    if isinstance(x, Variable):
         shape = shape_of(x)
-        if not shape or (None not in (shape[-1], wanted) and shape[-1] != wanted):
+        if not shape or (None not in (shape[-1], size) and shape[-1] != size):
             raise ValueError(
-                f"{name} has shape {shape}, but W {W_shape} has {wanted} {side} units: the last axis of {name} must "
-                f"have length {wanted}. W is (visible, hidden)."
+                f"{name} has shape {shape}, but the machine has {size} {SIDES[side]} units: the last axis of {name} "
+                f"must have length {size}. W is (visible, hidden)."
             )
-        if np.ma.is_masked(x):
-            raise ValueError(f"{name} has masked entries. log_likelihood sums them out, inpaint draws them.")
-        if not isinstance(x, Variable) and _has_nan(np.asarray(x)):
-            raise ValueError(f"{name} contains NaN.")
+        return None
+    own = labels if side == VISIBLE else Labels(f"{labels.name}_h", labels.hidden, labels.visible, labels.coords)
+    layer = Layer(machine.layers[side].unit, np.empty(shape_of(x)[-1] if size is None else size))
+    data = data_of(x, layer, own, name, ndim=None, states=False, side=SIDES[side])
+    whole(data, name)
+    return data
 
 
-def _has_nan(x: np.ndarray) -> bool:
-    whole = np.issubdtype(x.dtype, np.integer) or x.dtype == bool
-    return not whole and bool(np.isnan(x.astype("float64")).any())
+def _evaluate(formula: Callable, machine: Machine, labels: Labels, side: int | None = None, **states: Any) -> Any:
+    """The formula of the machine and the states: a graph if anything is symbolic, else numbers, named as the states.
 
-
-def _evaluate(formula: Callable, machine: Machine, **states: Any) -> Any:
-    """The formula of the machine and the states: a graph if anything is symbolic, else numbers."""
-    _check(machine, **states)
-    given = [*states.values(), *(p for p in machine.parameters if p is not None)]
+    ``side`` is that of the units which the formula has values of.
+    """
+    taken = {name: _taken(machine, labels, name, x) for name, x in states.items()}
+    given = [
+        *(states[name] if x is None else np.ma.getdata(x.values) for name, x in taken.items()),
+        *(p for p in machine.parameters if p is not None),
+    ]
     if any(isinstance(x, Variable) for x in given):
-        return formula(machine, *states.values())
+        return formula(machine, *given[: len(states)])
     dtype = "float32" if np.asarray(machine.couplings[0].weights).dtype == np.float32 else "float64"
     # States keep a narrow type, parameters are floating.
     arrays = [np.asarray(x) for x in given]
@@ -237,7 +262,12 @@ def _evaluate(formula: Callable, machine: Machine, **states: Any) -> Any:
     # PyTensor broadcasts only along axes that are known to have length one.
     types = tuple((x.dtype.name, tuple(1 if n == 1 else None for n in x.shape)) for x in arrays)
     absent = tuple(p is None for p in machine.parameters)
-    return _compiled(formula, machine.template, len(states), absent, types)(*arrays)
+    values = _compiled(formula, machine.template, len(states), absent, types)(*arrays)
+    named = next((x for x in taken.values() if x is not None and x.named), None)
+    extra = {} if side is None else {labels.dims[side]: _coords_of_side(labels, side)}
+    if named is None or np.shape(values)[: len(named.rows)] != np.shape(named.values)[:-1]:
+        return values
+    return named.by_row(values, extra) if np.ndim(values) == len(named.rows) + len(extra) else values
 
 
 @remembered(32)

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+import xarray as xr
 from pytensor.graph.basic import Constant, Variable
 
-from pymc_rbm.checks import known_values, shape_of
+from pymc_rbm.arguments import named_in_model
+from pymc_rbm.checks import known_values
 from pymc_rbm.colouring import classes_of, own_entries
 from pymc_rbm.distributions import MachineDistribution, drawn
+from pymc_rbm.labels import Labels
 from pymc_rbm.machine import Coupling, Layer, Machine
+from pymc_rbm.parameters import Named, check_couplings, check_layer, check_unit, general_size, named, of_boltzmann
 from pymc_rbm.random_variables import BoltzmannMachineRV
 from pymc_rbm.units import Bernoulli, Unit
 
@@ -73,34 +77,33 @@ class BoltzmannMachine(MachineDistribution):
 
     def __new__(cls, name, U, b, *, unit=None, observed=None, dims=None, **kwargs):
         """Check the data and add the variable to the model on the context stack."""
+        check_unit(unit, "unit")
         unit = unit or Bernoulli()
-        observed, dims = cls.checked(unit, _size(U, b), observed, dims, kwargs)
+        U, b, labels = _together(named_in_model(U, "U"), named_in_model(b, "b"))
+        observed, dims = cls.checked(name, unit, general_size(U, b), observed, dims, labels, kwargs)
         return super().__new__(cls, name, U, b, unit=unit, observed=observed, dims=dims, **kwargs)
 
     @classmethod
     def dist(cls, U, b, *, unit=None, pattern=None, **kwargs):
         """Create the variable outside of a model. Parameters are those of the class, without a name."""
-        unit, size = unit or Bernoulli(), _size(U, b)
+        check_unit(unit, "unit")
+        U, b, _ = _together(named(U, "U"), named(b, "b"))
+        unit, size = unit or Bernoulli(), general_size(U, b)
         if size is None:
             raise ValueError("The number of units must be known: give U, b or dims a fixed length.")
-        unit.check_size(size, "visible")
+        check_layer(unit, size, "visible")
         coupling = Coupling(0, 0, *_couplings(U, unit, size, pattern))
         return cls.of_machine(Machine((Layer(unit, b),), (coupling,)), [size], **kwargs)
 
 
-def _size(U: Any, b: Any) -> int | None:
-    """The number of entries, or ValueError where the shapes of U and b do not fit."""
-    shapes = {"U": shape_of(U), "b": shape_of(b)}
-    lengths = {n for n in (*shapes["U"][-2:], *shapes["b"][-1:]) if n is not None}
-    if len(shapes["U"]) < 2 or len(shapes["b"]) < 1 or len(lengths) > 1:
-        raise ValueError(
-            f"The shapes do not fit: U {shapes['U']}, b {shapes['b']}. U is (units, units) and b is (units,)."
-        )
-    for name, x in (("U", U), ("b", b)):
-        values = known_values(x)
-        if values is not None and not np.isfinite(values).all():
-            raise ValueError(f"{name} contains NaN or infinity; the parameters of a machine must be finite numbers.")
-    return lengths.pop() if lengths else None
+def _together(U: Named, b: Named) -> tuple[Any, Any, Labels]:
+    """U and b as they are, in one order by name where both are numbers, and what the units are called."""
+    if U.symbolic or b.symbolic:
+        dim = (b.dims or U.dims or ("",))[-1]
+        return U.value, b.value, Labels(visible=dim, coords={**U.coords, **b.coords})
+    matrix, bias = (x.value if not x.dims else xr.DataArray(x.value, x.coords, x.dims) for x in (U, b))
+    matrix, bias, labels = of_boltzmann(matrix, bias, None)
+    return matrix, bias, labels or Labels()
 
 
 def _couplings(U: Any, unit: Unit, size: int, pattern: Any) -> tuple[Any, Any]:
@@ -108,7 +111,7 @@ def _couplings(U: Any, unit: Unit, size: int, pattern: Any) -> tuple[Any, Any]:
     inside, numbers = own_entries(unit, size), known_values(U)
     allowed = ~inside if pattern is None else _checked_pattern(pattern, size) & ~inside
     if numbers is not None:
-        _check_symmetric(numbers, allowed, pattern is not None, inside)
+        check_couplings(numbers, allowed, pattern is not None, inside)
     if numbers is not None and (isinstance(U, Constant) or not isinstance(U, Variable)):
         return np.asarray(numbers, dtype="float64"), classes_of(numbers if pattern is None else allowed, unit)
     U = pt.as_tensor(U)
@@ -120,20 +123,3 @@ def _checked_pattern(pattern: Any, size: int) -> np.ndarray:
     if pattern.shape != (size, size) or (pattern != pattern.T).any():
         raise ValueError(f"pattern must be a symmetric matrix of shape ({size}, {size}), got {pattern.shape}.")
     return pattern
-
-
-def _check_symmetric(U: np.ndarray, allowed: np.ndarray, given: bool, inside: np.ndarray) -> None:
-    """Refuse numbers that are not what the energy takes."""
-    asymmetry = np.abs(U - np.swapaxes(U, -1, -2)).max(initial=0)
-    if asymmetry > 1e-6 * np.abs(U).max(initial=0):
-        raise ValueError(
-            f"U must be symmetric, but U and its transpose differ by up to {asymmetry:.3g}. Pass (U + U.T) / 2; or, if "
-            "your energy counts each pair in one triangle of U only, U + U.T."
-        )
-    if np.any(U[..., inside] != 0):
-        raise ValueError(
-            "U must be zero between a unit and itself (on the diagonal, in blocks where a unit has several entries). "
-            "For 0/1 units x² = x: add half of the diagonal to b. For ±1 units it is a constant."
-        )
-    if given and np.any(U[..., ~allowed] != 0):
-        raise ValueError("U has couplings that are not zero where pattern says that there are none.")

@@ -26,6 +26,7 @@ from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, joint_states
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import gaussian_log_partition, is_gaussian
+from pymc_rbm.reentrant import value_of
 from pymc_rbm.remembered import remembered
 
 __all__ = ["Goal", "LogSums", "Penalty", "exact_log_z", "free_energies_of", "independent_log_z", "slopes_of"]
@@ -146,13 +147,13 @@ def exact_log_z(machine: Machine) -> Callable[[Machine], tuple[float, Gradient]]
     layer, count = cheapest_layer(machine)
     if count > 2**ENUMERABLE:
         return None
-    states = joint_states(machine, layer, np.arange(int(count))).eval(mode=INTERPRETED)
+    states = value_of(joint_states(machine, layer, np.arange(int(count))))
     return LogSums(states.astype(machine.layers[layer].unit.dtype), np.zeros(1, int), np.ones(1), 0.0, layer)
 
 
 def independent_log_z(machine: Machine) -> float:
     """Log Z of the machine's units without their couplings."""
-    return float(sum(layer.log_z for layer in machine.layers).eval(mode=INTERPRETED))
+    return float(value_of(sum(layer.log_z for layer in machine.layers)))
 
 
 def free_energies_of(machine: Machine, states: np.ndarray, layer: int = VISIBLE) -> np.ndarray:

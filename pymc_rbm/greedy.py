@@ -11,12 +11,16 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_rbm.checks import unit_data, whole_number
+from pymc_rbm.checks import generator, whole_number
 from pymc_rbm.deep import DeepBeliefNetwork
 from pymc_rbm.distributions import RBM
+from pymc_rbm.door import data_of, whole
+from pymc_rbm.labels import Labels
 from pymc_rbm.learning import fit
-from pymc_rbm.machine import HIDDEN, VISIBLE
+from pymc_rbm.machine import HIDDEN, VISIBLE, Layer
+from pymc_rbm.parameters import check_unit
 from pymc_rbm.passes import states_up
+from pymc_rbm.received import name_of, receive
 from pymc_rbm.units import Bernoulli, Unit
 
 __all__ = ["fit_deep"]
@@ -47,8 +51,8 @@ def fit_deep(
 
     Parameters
     ----------
-    data : array_like or DataArray, shape (rows, visible)
-        States of the visible units. Dims and coords of a DataArray become the network's.
+    data : array_like, DataArray or data frame, shape (rows, visible)
+        States of the visible units. Dims and coords of a DataArray, or a frame's columns, become the network's.
     hidden : sequence of int
         Number of (binary) hidden units of each machine, from the bottom up.
     visible : Unit, default Bernoulli()
@@ -101,11 +105,12 @@ def fit_deep(
     refused = {"model", "resume", "start", "row_weights", "checkpoint"} & set(options)
     if refused:
         raise ValueError(f"fit_deep takes no {sorted(refused)}: see `below`, `tied` and `copies`, or stack with of().")
+    check_unit(visible, "visible")
     plan = Plan(data, hidden, visible or Bernoulli(), name, whole_number("copies", copies), below)
     options = {"prior": prior, "tied": tied, "progressbar": progressbar, **options}
     each = [dict(zip(options, own, strict=True)) for own in zip(*_lists(options, len(plan.sizes)), strict=True)]
     plan.check_tied([own["tied"] for own in each])
-    rng, network = np.random.default_rng(random_seed), below
+    rng, network = generator(random_seed), below
     for own in each:
         try:
             layer = plan.learn(network, rng, **own)
@@ -131,19 +136,22 @@ class Plan:
         if not sizes:
             raise ValueError("hidden must name the number of hidden units of at least one machine, as in [64, 32].")
         self.sizes, self.copies = [whole_number("hidden", n) for n in sizes], copies
-        if np.ma.is_masked(data):
-            raise ValueError("fit_deep needs whole rows, the data have masked entries: complete them first.")
-        name = name or getattr(data, "name", None) or "v"
-        if np.ndim(data) != 2:
-            raise ValueError(f"data must have shape (rows, visible), got {np.shape(data)}.")
-        data = data if isinstance(data, xr.DataArray) else xr.DataArray(data, dims=(f"{name}_row", f"{name}_unit"))
+        if np.ndim(data) == 1 and not hasattr(data, "toarray"):
+            raise ValueError(f"data must have shape (rows, visible), got {np.shape(data)}: one row says nothing.")
+        name = name or name_of(data) or "v"
+        got, labels = receive(data), Labels(name)
         if below is not None:
-            visible = below.machines[0].layers[VISIBLE].unit
-        n = None if below is None else len(below.labels[0])
-        self._unit, self.rows = visible, unit_data(data.values, visible, n, "data")
-        dim = data.dims[1]
-        self._visible = name, str(dim), data[dim].values if dim in data.coords else np.arange(data.shape[1])
-        below_widths = [data.shape[1]] if below is None else [len(labels) for labels in below.labels]
+            visible, labels = below.machines[0].layers[VISIBLE].unit, below.visible_labels
+        # Without a network below, the data say how many units there are: entries, or labels of whole units.
+        n = (got.values.shape[-1] if got.values.ndim else 0) if below is None else len(below.labels[0])
+        if below is None and visible.width > 1 and not np.isin(np.ma.getdata(got.values), (0, 1)).all():
+            n *= visible.width
+        found = data_of(got, Layer(visible, np.empty(n)), labels)
+        remedy = "fit_deep needs whole rows: complete them first, by inpaint."
+        self._unit, self.rows = visible, whole(found, remedy=remedy)
+        dim, known = found.dims[1], found.coords.get(found.dims[1])
+        self._visible = name, dim, np.arange(n) if known is None else np.asarray(known)
+        below_widths = [n] if below is None else [len(labels) for labels in below.labels]
         self._widths, self._before = [*below_widths, *self.sizes], 0 if below is None else len(below)
 
     def check_tied(self, tied: list[bool]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,18 @@ import xarray as xr
 from pytensor.compile.io import In, Out
 from rich.progress import track
 
-from pymc_rbm.checks import unit_data, whole_number
+from pymc_rbm.checks import check_back_end, generator, whole_number
 from pymc_rbm.conditional import has_rows, machine_of_row
+from pymc_rbm.door import Data, data_of
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
+from pymc_rbm.labels import Labels
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.measures import convergence
 from pymc_rbm.memory import check_memory
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable
+from pymc_rbm.received import marked, receive
 from pymc_rbm.remembered import remembered
 from pymc_rbm.targets import check_alone, labels_of, machine_of
 from pymc_rbm.thresholds import ESS, RHAT
@@ -60,8 +64,8 @@ def inpaint(
         With any units, with or without hidden ones. Where biases differ by row, ``data`` must be those rows.
     learned : DataTree or None
         What `fit` returned, if the parameters of ``target`` are random variables.
-    data : masked array, or array or DataArray with NaN, shape (rows, visible) or (visible,)
-        Masked and NaN entries are missing.
+    data : masked array, or array, DataArray or data frame with NaN, shape (rows, visible) or (visible,)
+        Masked and NaN entries are missing. Where data and machine name their units, names rule.
     draws, tune : int, default 1000
         Stored draws of each chain, and sweeps before the first, which are thrown away.
     chains : int, default 4
@@ -84,8 +88,8 @@ def inpaint(
         means on two random directions. ``mean``: ``{name}``, the mean of the completed rows, by averaging
         the units' conditional means (less noise than averaging draws), and ``{name}_missing``. ``convergence``, by row:
         ``rhat`` and ``ess`` (bulk), the worst over the functionals, NaN where nothing is missing, and ``converged``.
-        Dims and coords are those of ``data``, if it has any. Ctrl-C returns the draws so far, with a warning and
-        ``attrs["interrupted"] = 1``.
+        Dims and coords are those of ``data``, else of the machine, where they have any. Ctrl-C returns the draws so
+        far, with a warning and ``attrs["interrupted"] = 1``.
 
     Raises
     ------
@@ -116,17 +120,20 @@ def inpaint(
         whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("sweeps", sweeps))
     )
     tune = whole_number("tune", tune, 0)
+    check_back_end()
     check_alone(target, "inpaint")
     machine = machine_of(target, learned)
-    name = name or labels_of(target, learned).name
-    rows = _checked(machine, data, draws * chains, states)
+    labels = labels_of(target, learned)
+    name = name or labels.name
+    given = _checked(machine, data, replace(labels, name=name), draws * chains, states)
+    rows = given.values
     held = ~np.ma.getmaskarray(rows)
     lengths = draws, tune, sweeps
+    rng = generator(random_seed)
     with DeferredInterrupt() as interrupt:
-        rng = np.random.default_rng(random_seed)
         kept, means = _run(machine, rows, held, rng, chains, lengths, states, progressbar)
         with interrupt.lifted():
-            tree = _tree(name, kept, means, held, data)
+            tree = _tree(name, kept, means, held, given)
     done = kept["projection"].shape[1]
     if done < draws:
         warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
@@ -143,18 +150,16 @@ def inpaint(
     return tree
 
 
-def _checked(machine: Machine, data: Any, draws: int, states: bool) -> np.ma.MaskedArray:
+def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bool) -> Data:
     """The data as masked rows of states, or ValueError."""
-    values = data.values if isinstance(data, xr.DataArray) else data
-    if not np.ma.isMaskedArray(values):
-        values = np.ma.masked_invalid(np.asarray(values, dtype="float64"))
-    values = values[None] if values.ndim == 1 else values
     biases = [np.shape(layer.bias) for layer in machine.layers]
-    values = unit_data(values, machine.layers[VISIBLE].unit, biases[VISIBLE][-1], "data")
-    if values.ndim != 2 or not np.ma.getmaskarray(values).any():
+    got = receive(data)
+    given = data_of(replace(got, values=marked(got.values)), machine.layers[VISIBLE], labels)
+    values = given.values
+    if not given.mask.any():
         raise ValueError(
             f"data must be rows of which some entries are missing (masked, or NaN); got shape {values.shape} with "
-            f"{np.ma.getmaskarray(values).sum()} missing entries."
+            "0 missing entries."
         )
     wanted = {shape[0] for shape in biases if len(shape) > 1} - {1}
     if wanted - {len(values)}:
@@ -168,7 +173,7 @@ def _checked(machine: Machine, data: Any, draws: int, states: bool) -> np.ma.Mas
     if not all(np.isfinite(p).all() for p in machine.parameters):
         raise ValueError("The machine's parameters contain NaN or infinity.")
     check_normalisable(one.numeric())
-    return values
+    return given
 
 
 def _run(machine, rows, held, rng, chains, lengths, states, progressbar):
@@ -227,16 +232,13 @@ def _functions(template: Machine, ndims: tuple[int, ...]):
     return start, pytensor.function(inputs, outputs, **options)
 
 
-def _tree(name: str, kept: dict[str, np.ndarray], means: np.ndarray, held: np.ndarray, data: Any) -> xr.DataTree:
-    row, unit, coords = f"{name}_row", f"{name}_unit", {}
-    if isinstance(data, xr.DataArray):
-        row, unit = (row, *map(str, data.dims))[-2:]
-        coords = {str(key): x for key, x in data.coords.items()}
+def _tree(name: str, kept: dict[str, np.ndarray], means: np.ndarray, held: np.ndarray, given: Data) -> xr.DataTree:
+    (row, unit), coords = given.dims, given.coords
     lead = ("chain", "draw", row)
     dims = {"states": (*lead, unit), "free_energy": lead, "projection": (*lead, f"{name}_direction")}
     posterior = xr.Dataset({name if key == "states" else f"{name}_{key}": (dims[key], x) for key, x in kept.items()})
     posterior = posterior.assign_coords({key: np.arange(posterior.sizes[key]) for key in ("chain", "draw")})
-    of_rows = {key: x for key, x in coords.items() if unit not in x.dims}
+    of_rows = given.row_coords
     groups = {
         "posterior": posterior.assign_coords(coords if "states" in kept else of_rows),
         "mean": xr.Dataset({name: ((row, unit), means), f"{name}_missing": ((row, unit), ~held)}, coords=coords),

@@ -141,6 +141,13 @@ def averaged(learned: xr.DataTree) -> xr.DataTree:
     Whatever takes ``learned`` then uses the averages: ``pmr.generative(model, pmr.averaged(learned))``. The average
     runs over the second half of learning; it has less noise where the rate did not fall to zero.
     """
+    if not isinstance(learned, xr.DataTree):
+        raise TypeError(
+            f"averaged takes the DataTree that pymc_rbm.fit returned, got {type(learned).__name__}: {learned!r:.100}. "
+            "Read a file with xarray.open_datatree(path).load()."
+        )
+    if "averaged_parameters" not in learned:
+        raise ValueError(f"averaged takes what pymc_rbm.fit returned; this has the groups {sorted(learned.children)}.")
     other = learned.copy()
     for group in ("parameters", "machines"):
         other[group] = xr.DataTree(learned[f"averaged_{group}"].to_dataset())

@@ -13,7 +13,7 @@ import xarray as xr
 from pymc.model import modelcontext
 
 from pymc_rbm.checkpoints import Checkpoint
-from pymc_rbm.checks import whole_number
+from pymc_rbm.checks import check_back_end, finite_number, generator, whole_number
 from pymc_rbm.defaults import climbs_alone, correlation, default_method, default_rate
 from pymc_rbm.estimators import exact
 from pymc_rbm.fingerprint import compare, marks_of
@@ -202,19 +202,21 @@ def fit(
     .. [2] Tieleman, T. (2008). Training restricted Boltzmann machines using approximations to the likelihood
        gradient. ICML.
     """
-    model = modelcontext(model)
+    model = _model(model, epochs)
+    check_back_end(compile_kwargs)
     told = any(x is not None for x in (epochs, method, optimizer, learning_rate, sweeps, resume))
     epochs, chains = whole_number("epochs", EPOCHS if epochs is None else epochs), whole_number("chains", chains)
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
     horizon = None if horizon is None else whole_number("horizon", horizon)
     estimator = None if method is None else find_method(method)
-    if max_gradient_norm is not None and not (np.isscalar(max_gradient_norm) and max_gradient_norm > 0):
-        raise ValueError(f"max_gradient_norm must be a positive number, got {max_gradient_norm!r}.")
+    if max_gradient_norm is not None:
+        finite_number("max_gradient_norm", max_gradient_norm, 0)
     for name, callback in (("on_iteration", on_iteration), ("on_epoch", on_epoch)):
         if callback is not None and not callable(callback):
             raise ValueError(f"{name} must be a callable that takes a LearningStatus, got {callback!r}.")
     file = None if checkpoint is None else Checkpoint(checkpoint)  # what is wrong with it is said before any work
+    generator(random_seed)
     observed = observed_machines(model, row_weights)
     if not told and climbs_alone(model, observed, chains):
         epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
@@ -291,6 +293,20 @@ def fit(
             stacklevel=2,
         )
     return learned
+
+
+def _model(model: Any, epochs: Any) -> pm.Model:
+    """The model that was given, or the one on the context stack."""
+    if isinstance(epochs, pm.Model):
+        raise TypeError(
+            "fit got a Model as epochs, its first argument: call it inside `with model:`, or pass it by name, "
+            "pymc_rbm.fit(epochs, model=model)."
+        )
+    if model is None and pm.Model.get_context(error_if_none=False) is None:
+        raise TypeError("No model: call fit inside `with model:`, or pass it by name, pymc_rbm.fit(model=model).")
+    if model is not None and not isinstance(model, pm.Model):
+        raise TypeError(f"model= must be a PyMC model, got {model!r}, a {type(model).__name__}.")
+    return modelcontext(model)
 
 
 def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:

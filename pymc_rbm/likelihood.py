@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.checks import unit_data, whole_number
+from pymc_rbm.checks import finite_number, generator, unit_data, whole_number
 from pymc_rbm.conditional import has_rows, log_likelihood_by_row
+from pymc_rbm.door import Data, data_of
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.interrupts import DeferredInterrupt
+from pymc_rbm.labels import Labels
 from pymc_rbm.log_partition import finite, log_partition
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.marginals import Marginals, marginals
 from pymc_rbm.posterior_draws import log_likelihood_of_draws, posterior_of
-from pymc_rbm.pseudo import row_coords
-from pymc_rbm.targets import machine_of
+from pymc_rbm.received import name_of
+from pymc_rbm.targets import labels_of, machine_of
 from pymc_rbm.work import Work
 
 __all__ = ["log_conditional", "log_likelihood"]
@@ -43,8 +46,9 @@ def log_likelihood(
     learned : DataTree or None
         What `fit` returned, if the parameters of ``target`` are random variables; or a posterior over them, what
         ``pm.sample`` returned.
-    data : array_like, masked array or DataArray, shape (rows, visible)
-        Masked entries are missing. A row then counts with the probability of what is known in it.
+    data : array_like, masked array, DataArray or data frame, shape (rows, visible)
+        Masked entries are missing, as is NaN in DataArrays and frames, which have no mask. A row then counts with the
+        probability of what is known in it. Where data and machine name their units, names rule.
     log_z : LogPartitionEstimate or float, optional
         What `log_partition` returned. Default: that of its "auto" method. Where biases differ by row, ``data`` are
         those rows, and each has its own log Z: found exactly where one side has at most 16 units, else to be given as
@@ -100,39 +104,48 @@ def log_likelihood(
     ``ais`` underestimates log Z in expectation, so that the mean is then too high in expectation; "reverse_ais" bounds
     it from the other side (see `log_partition`).
     """
-    name = name or getattr(target, "name", None) or getattr(data, "name", None) or "v"
-    posterior = posterior_of(learned)
+    name = name or name_of(target) or name_of(data) or "v"
+    labels, posterior = _labels(target, learned, name), posterior_of(learned)
     if posterior is not None:
-        return log_likelihood_of_draws(target, posterior, data, log_z, name, progressbar)
+        return log_likelihood_of_draws(target, posterior, data, log_z, labels, progressbar)
     machine = machine_of(target, learned)
     if has_rows(machine):
-        values, log_z_by_row = log_likelihood_by_row(machine, data, log_z)
-        return _tree(values, 0.0, name, data, xr.Dataset({"estimate": ("row", log_z_by_row)}))
+        rows = data_of(data, machine.layers[VISIBLE], labels)
+        values, log_z_by_row = log_likelihood_by_row(machine, rows, log_z)
+        return _tree(values, 0.0, name, rows, xr.Dataset({"estimate": ("row", log_z_by_row)}))
     machine = finite(machine)
-    _masked_rows(machine, data)  # bad data are refused before the long work
+    rows = data_of(data, machine.layers[VISIBLE], labels)  # bad data are refused before the long work
+    particles, budget = whole_number("particles", particles, 2), whole_number("budget", budget, 1000)
+    generator(random_seed)
+    if log_z is not None and not isinstance(log_z, LogPartitionEstimate):
+        log_z = LogPartitionEstimate(
+            finite_number("log_z", log_z, remedy=" or what pymc_rbm.log_partition returned"), 0.0, "given"
+        )
     with DeferredInterrupt() as interrupt:
         if log_z is None:
             log_z = log_partition(target, learned, random_seed=random_seed, progressbar=progressbar)
         if interrupt.pending:
             raise KeyboardInterrupt
-    if not isinstance(log_z, LogPartitionEstimate):
-        log_z = LogPartitionEstimate(_finite_number(log_z), 0.0, "given")
-    sums = _summed_out(machine, data, particles, budget, random_seed, progressbar)
+    sums = _summed_out(machine, rows, particles, budget, random_seed, progressbar)
     values = sums.values - log_z.estimate
     _warn(log_z, _spread(values))
-    tree = _tree(values, log_z.standard_error, name, data, log_z.to_datatree()["estimate"].to_dataset())
-    if np.ma.is_masked(data):
-        row_dim, coords = row_coords(data, name)
-        own = {"standard_error": (row_dim, sums.errors), "annealed": (row_dim, sums.annealed.astype("int8"))}
-        tree["missing"] = xr.DataTree(xr.Dataset(own, coords=coords))
+    tree = _tree(values, log_z.standard_error, name, rows, log_z.to_datatree()["estimate"].to_dataset())
+    if rows.mask.any():
+        own = {"standard_error": rows.by_row(sums.errors), "annealed": rows.by_row(sums.annealed.astype("int8"))}
+        tree["missing"] = xr.DataTree(xr.Dataset(own))
     return tree
+
+
+def _labels(target: Any, learned: Any, name: str) -> Labels:
+    """What the target calls its units, with ``name`` for their variable."""
+    return replace(labels_of(target, learned), name=name)
 
 
 def _spread(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
-def _tree(values: np.ndarray, by_log_z: float, name: str, data: Any, log_z: xr.Dataset) -> xr.DataTree:
+def _tree(values: np.ndarray, by_log_z: float, name: str, rows: Data, log_z: xr.Dataset) -> xr.DataTree:
     """What `log_likelihood` returns."""
     by_rows = _spread(values) / np.sqrt(len(values))
     summary = {
@@ -141,10 +154,7 @@ def _tree(values: np.ndarray, by_log_z: float, name: str, data: Any, log_z: xr.D
         "error_of_log_z": by_log_z,
         "standard_error": float(np.hypot(by_rows, by_log_z)),
     }
-    row_dim, coords = row_coords(data, name)
-    per_row = xr.DataArray(
-        values[None, None], dims=("chain", "draw", row_dim), coords={"chain": [0], "draw": [0], **coords}
-    )
+    per_row = rows.by_row(values).expand_dims(chain=[0], draw=[0])
     tree = xr.DataTree.from_dict({
         "log_likelihood": xr.Dataset({name: per_row}),
         "mean_log_likelihood": xr.Dataset(summary),
@@ -187,42 +197,35 @@ def log_conditional(
         If data or ``units`` do not fit the machine.
     """
     machine = finite(machine_of(target, learned))
-    rows, asked = _masked_rows(machine, data), np.asarray(units)
-    if asked.dtype != bool or asked.shape != rows.shape[1:] or not asked.any():
+    rows = data_of(data, machine.layers[VISIBLE], labels_of(target, learned))
+    values, asked = np.ma.MaskedArray(rows.values, rows.mask), np.asarray(units)
+    particles, budget = whole_number("particles", particles, 2), whole_number("budget", budget, 1000)
+    if asked.dtype != bool or asked.shape != values.shape[1:] or not asked.any():
         raise ValueError(
-            f"units must be {rows.shape[1]} booleans, one a visible entry and one at least True, got {units!r}."
+            f"units must be {values.shape[1]} booleans, one a visible entry and one at least True, got {units!r}."
         )
-    rng = np.random.default_rng(random_seed)
-    rest = np.ma.MaskedArray(rows.data, rows.mask | asked)
+    rng = generator(random_seed)
+    hidden = np.ma.MaskedArray(values.data, values.mask | asked)
+    rest = replace(rows, values=unit_data(hidden, machine.layers[VISIBLE].unit, name="units"))
     both, without = (_summed_out(machine, x, particles, budget, rng, progressbar) for x in (rows, rest))
-    row_dim, coords = row_coords(data, "v")
     found = {
-        "log_conditional": (row_dim, both.values - without.values),
-        "standard_error": (row_dim, np.hypot(both.errors, without.errors)),
+        "log_conditional": rows.by_row(both.values - without.values),
+        "standard_error": rows.by_row(np.hypot(both.errors, without.errors)),
     }
-    return xr.Dataset(found, coords=coords)
-
-
-def _masked_rows(machine: Machine, data: Any) -> np.ma.MaskedArray:
-    layer = machine.layers[VISIBLE]
-    rows = np.ma.atleast_2d(np.ma.MaskedArray(unit_data(data, layer.unit, np.shape(layer.bias)[-1], "data")))
-    if rows.ndim != 2 or not len(rows):
-        raise ValueError(f"data must have shape (rows, {np.shape(layer.bias)[-1]}), got {np.shape(data)}.")
-    return np.ma.MaskedArray(rows.data, np.ma.getmaskarray(rows))
+    return xr.Dataset(found)
 
 
 def _summed_out(
-    machine: Machine, data: Any, particles: int, budget: int, random_seed: Any, progressbar: bool
+    machine: Machine, rows: Data, particles: int, budget: int, random_seed: Any, progressbar: bool
 ) -> Marginals:
     """Everything but what is known of each row, summed out; warn where the errors are not to be believed."""
-    rows, particles = _masked_rows(machine, data), whole_number("particles", particles, 2)
-    budget, rng = whole_number("budget", budget, 1000), np.random.default_rng(random_seed)
+    rng = np.random.default_rng(random_seed)
     with Work(progressbar) as work:
-        found = marginals(machine, rows.data, np.ma.getmaskarray(rows), particles, budget, rng, work)
+        found = marginals(machine, np.ma.getdata(rows.values), rows.mask, particles, budget, rng, work)
     if found.uncertain:
         warnings.warn(
-            f"Annealing over what is missing has too few effective particles in {found.uncertain} of {len(rows)} rows: "
-            "their values are not reliable. Raise budget or particles.",
+            f"Annealing over what is missing has too few effective particles in {found.uncertain} of {len(rows.mask)} "
+            "rows: their values are not reliable. Raise budget or particles.",
             stacklevel=3,
         )
     return found
@@ -240,9 +243,3 @@ def _warn(log_z: LogPartitionEstimate, spread: float) -> None:
             "budget in log_partition.",
             stacklevel=3,
         )
-
-
-def _finite_number(log_z: Any) -> float:
-    if not isinstance(log_z, int | float | np.number) or not np.isfinite(log_z):
-        raise ValueError(f"log_z must be a finite number or what pymc_rbm.log_partition returned, got {log_z!r}.")
-    return float(log_z)

@@ -10,18 +10,19 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from pymc_rbm.bridging import tempering
-from pymc_rbm.checks import whole_number
+from pymc_rbm.checks import check_back_end, finite_number, generator, whole_number
 from pymc_rbm.comparison import compared
+from pymc_rbm.door import data_of, whole
 from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_of_states, sizes_of
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
+from pymc_rbm.labels import Labels
 from pymc_rbm.machine import Machine, logsumexp
 from pymc_rbm.memory import check_memory
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable, gaussian_log_partition, is_gaussian
-from pymc_rbm.reentrant import value_of
 from pymc_rbm.remembered import remembered
-from pymc_rbm.targets import machine_of
+from pymc_rbm.targets import labels_of, machine_of
 from pymc_rbm.walks import walkable
 from pymc_rbm.work import Work
 
@@ -138,8 +139,8 @@ def log_partition(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
-    if not (np.isscalar(target_error) and np.isfinite(target_error) and target_error > 0):
-        raise ValueError(f"target_error must be a positive number of nats, got {target_error!r}.")
+    finite_number("target_error", target_error, 0, " of nats")
+    rng = generator(random_seed)
     effort = Effort(
         whole_number("particles", particles, 2),
         None if temperatures is None else whole_number("temperatures", temperatures, 2),
@@ -148,6 +149,7 @@ def log_partition(
     )
     given = machine_of(target, learned)
     machine = finite(given)
+    given_rows = None if data is None else visible_rows(machine, data, labels_of(target, learned))
     if learned is None and isinstance(target, xr.DataTree):
         learned = target
     if method in ("auto", "exact") and is_gaussian(machine):
@@ -161,9 +163,9 @@ def log_partition(
     with Work(progressbar) as work:
         if method == "exact" or (method == "auto" and states <= QUICKLY_ENUMERATED_STATES):
             return LogPartitionEstimate(enumerated(machine, work), 0.0, "exact")
-        rows = visible_rows(machine, data) if data is not None else _learned_rows(machine, learned)
+        rows = _learned_rows(machine, learned) if given_rows is None else given_rows
         mean = _base_mean(machine, base_mean, learned, rows if data is not None else None)
-        rng = np.random.default_rng(random_seed)
+        check_back_end()
         start = prepared(walkable(given), mean, rows, rng, work)
         if method == "reverse_ais":
             return reverse_ais(start, effort, rows if data is not None else None, rng, work)
@@ -189,23 +191,14 @@ def finite(machine: Machine) -> Machine:
     return machine
 
 
-def visible_rows(machine: Machine, data: Any, name: str = "data") -> np.ndarray:
-    """Return data rows as an array of the visible units' type; ValueError where they cannot be the machine's."""
-    unit, size = machine.layers[0].unit, np.shape(machine.layers[0].bias)[-1]
-    rows = np.atleast_2d(np.asarray(data))
-    if rows.ndim != 2 or rows.shape[1] != size or not len(rows):
-        raise ValueError(f"{name} must have shape (rows, {size}), got {np.shape(data)}.")
-    if not value_of(unit.contains(pt.as_tensor(rows)).all()):
-        raise ValueError(
-            f"{name} must hold only values that {type(unit).__name__} units can take, {unit.support}; got others "
-            "(or NaN)."
-        )
-    return rows.astype(unit.dtype)
+def visible_rows(machine: Machine, data: Any, labels: Labels | None = None, name: str = "data") -> np.ndarray:
+    """Return whole data rows as an array of the visible units' type; ValueError where they cannot be the machine's."""
+    return whole(data_of(data, machine.layers[0], labels or Labels(), name), name)
 
 
 def _learned_rows(machine: Machine, learned: Any) -> np.ndarray | None:
     found = _of_learned(learned, "_rows")
-    return None if found is None else visible_rows(machine, found, "the rows in `learned`")
+    return None if found is None else visible_rows(machine, found, name="the rows in `learned`")
 
 
 def _of_learned(learned: Any, ending: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,16 @@ from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.labels import Labels
 from pymc_rbm.machine import Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.posterior_draws import machines_of_draws
 from pymc_rbm.random_variables import HiddenRV, MachineRV
 from pymc_rbm.records import recorded_names
 from pymc_rbm.reentrant import compiled
-from pymc_rbm.targets import Labels, check_alone, labels_of, machine_of
+from pymc_rbm.targets import check_alone, labels_of, machine_of
 
-__all__ = ["dependants", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of"]
+__all__ = ["dependants", "is_joined", "labels_in", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of"]
 
 
 def rbm_of(v: Variable) -> TensorVariable:
@@ -91,6 +93,11 @@ def _masked_parts(v: Any) -> list[Any]:
     return parts if is_join else []
 
 
+def is_joined(value: Any) -> bool:
+    """Whether PyMC joined the value of a masked variable of observed and imputed entries."""
+    return len(_masked_parts(_unviewed(value))) == 2
+
+
 def plain(p: Any) -> Any:
     """A parameter without casts and the axes that PyTensor prepends; with its batch axes, if it has real ones."""
     while p.owner is not None:
@@ -149,7 +156,9 @@ def _(target: TensorVariable, posterior: Any) -> Iterator[Machine]:
 
 @machines_of_draws.register
 def _(target: pm.Model, posterior: Any) -> Iterator[Machine]:
-    return machines_of_draws(_only_machine(target), posterior)
+    labels = labels_of(target)
+    for machine in machines_of_draws(_only_machine(target), posterior):
+        yield replace(machine, labels=labels)
 
 
 def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, list[str], Any]:
@@ -198,14 +207,29 @@ def _(target: pm.Model, learned: Any = None) -> Labels:
     name = next(iter(named_machines(target)))
     if learned is not None and recorded_names(learned) == [name]:
         return labels_of(learned)
-    dims = target.named_vars_to_dims.get(name, (None,))[-1:]
-    coords = {dim: np.asarray(target.coords[dim]) for dim in dims if target.coords.get(dim) is not None}
-    return Labels(name, dims[0] or "", coords=coords)
+    return labels_in(target, name)
+
+
+def labels_in(model: pm.Model, name: str) -> Labels:
+    """What ``model`` calls the units of its RBM variable ``name``: by its dims, else by those of weights and biases.
+
+    Of hidden units only weights and biases know.
+    """
+    rv = named_machines(model)[name]
+    layers, pairs = rv.owner.op.template.layers, rv.owner.op.template.couplings
+    own = [model.named_vars_to_dims.get(getattr(plain(p), "name", None)) or () for p in rv.owner.inputs[2:]]
+    weights, biases = own[0], own[len(pairs) : len(pairs) + len(layers)]
+    of_v = model.named_vars_to_dims.get(name) or ()
+    sides = [[of_v[-1:], weights[-2:-1], biases[0][-1:]], [weights[-1:], *(b[-1:] for b in biases[1:])]]
+    visible, hidden = (next((d[0] for d in dims if d and d[0]), "") for dims in sides)
+    hidden = hidden if len(layers) > 1 else ""
+    coords = {dim: np.asarray(model.coords[dim]) for dim in (visible, hidden) if model.coords.get(dim) is not None}
+    return Labels(name, visible, hidden, coords)
 
 
 @machine_of.register
 def _(target: pm.Model, learned: Any = None) -> Machine:
-    return machine_of(_only_machine(target), learned)
+    return replace(machine_of(_only_machine(target), learned), labels=labels_of(target, learned))
 
 
 def _only_machine(target: pm.Model) -> TensorVariable:

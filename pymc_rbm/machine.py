@@ -14,7 +14,7 @@ else in the package (conditionals, free energy, annealing, learning) follows fro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.colouring import classes_of
+from pymc_rbm.labels import Labels
+from pymc_rbm.parameters import of_boltzmann, of_restricted
 from pymc_rbm.units import Bernoulli, Unit, logsumexp
 
 __all__ = ["Coupling", "Layer", "Machine", "boltzmann", "logsumexp", "restricted"]
@@ -76,6 +78,21 @@ class Machine:
 
     layers: tuple[Layer, ...]
     couplings: tuple[Coupling, ...]
+    labels: Labels | None = field(default=None, compare=False, repr=False)
+    """What the units are called, where the parameters came with names. Machines made of this one have none."""
+
+    def __post_init__(self):
+        for c in self.couplings:
+            for i, axis in ((c.first, -2), (c.second, -1)):
+                weights, bias = c.weights, self.layers[i].bias
+                if not (isinstance(weights, np.ndarray) and isinstance(bias, np.ndarray)):
+                    continue
+                if weights.ndim < 2 or not bias.ndim or weights.shape[axis] != bias.shape[-1]:
+                    raise ValueError(
+                        f"The shapes do not fit: weights {weights.shape} between layers {c.first} and {c.second}, but "
+                        f"the bias of layer {i} has shape {bias.shape}. Weights are (units of the first layer, units "
+                        "of the second), biases (units,)."
+                    )
 
     @property
     def parameters(self) -> list[Any]:
@@ -288,23 +305,44 @@ class Machine:
 
 
 def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit | None = None) -> Machine:
-    """Return the restricted machine ``E(v, h) = -vᵀWh - bᵀv - cᵀh``, Bernoulli units by default."""
+    """Return the restricted machine ``E(v, h) = -vᵀWh - bᵀv - cᵀh``, Bernoulli units by default.
+
+    Parameters
+    ----------
+    W : array_like, shape (visible, hidden)
+    b : array_like, shape (visible,)
+    c : array_like, shape (hidden,)
+        DataArrays are put together by name: axes and entries of b and c in the order of W, W transposed where the dims
+        of b and c say so. Data are then aligned with these names, too. All three may be variables.
+    visible, hidden : Unit, default Bernoulli()
+
+    Raises
+    ------
+    ValueError
+        If sizes or names do not fit, or numbers are not finite.
+    TypeError
+        If a unit is none.
+    """
+    W, b, c, labels = of_restricted(W, b, c, visible, hidden)
     return Machine(
         (Layer(visible or Bernoulli(), b), Layer(hidden or Bernoulli(), c)),
         (Coupling(VISIBLE, HIDDEN, W),),
+        labels,
     )
 
 
 def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> Machine:
     """Return the general machine ``E(x) = -½ xᵀUx - bᵀx``, Bernoulli units by default.
 
-    ``U`` is symmetric, with zeros between the entries of one unit. ``classes`` are those of `Coupling`; by default they
-    follow from the zeros of U where U is an array (`colouring.classes_of`), and are single units otherwise.
+    ``U`` is symmetric, with zeros between the entries of one unit; ValueError where its numbers are not. ``classes``
+    are those of `Coupling`; by default they follow from the zeros of U where U is an array (`colouring.classes_of`),
+    and are single units otherwise. DataArrays are put together by name, as in `restricted`.
     """
     unit = unit or Bernoulli()
+    U, b, labels = of_boltzmann(U, b, unit)
     if classes is None and isinstance(U, np.ndarray):
         classes = classes_of(U, unit)
-    return Machine((Layer(unit, b),), (Coupling(VISIBLE, VISIBLE, U, classes),))
+    return Machine((Layer(unit, b),), (Coupling(VISIBLE, VISIBLE, U, classes),), labels)
 
 
 def _times(x: Any, weights: TensorVariable) -> TensorVariable:

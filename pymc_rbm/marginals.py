@@ -54,14 +54,15 @@ def marginals(
     machine: Machine,
     rows: np.ndarray,
     missing: np.ndarray,
-    particles: int,
+    particles: int | None,
     budget: int,
     rng: np.random.Generator,
     work: Work,
 ) -> Marginals:
     """Sum out the ``missing`` entries of ``rows``, both of shape (rows, visible), and all other layers.
 
-    Annealing takes at most about ``budget`` sweeps of a particle, over all rows together.
+    Annealing takes at most about ``budget`` sweeps of a particle, over all rows together. Without ``particles`` there
+    is none: ValueError where a sum is not exact.
     """
     values, errors = np.empty(len(rows)), np.zeros(len(rows))
     annealed, effective = np.zeros(len(rows), bool), np.full(len(rows), np.inf)
@@ -71,14 +72,21 @@ def marginals(
             _heed(work)
             held = clamped(machine, rows[here], pattern)
             exact = _exact(held.machine, work)
-            if exact is None:
+            if exact is not None:
+                log_z = exact
+            elif particles is None:
+                raise ValueError(
+                    f"Of row {here[0]} {pattern.sum()} of {len(pattern)} entries are missing, too many to sum out "
+                    "exactly (at most 2¹⁶ states of them, or of the hidden units). Leave such rows out, or impute "
+                    "them as a part of the model."
+                )
+            else:
                 most = budget // (len(rows) * particles)
                 log_z, errors[here], effective[here] = _annealed(held.machine, particles, most, rng, work)
                 annealed[here] = True
-            else:
-                log_z = exact
             values[here] = log_z - held.energy
-    return Marginals(values, errors, annealed, int((effective < min(FEW_EFFECTIVE, particles / 2)).sum()))
+    few = min(FEW_EFFECTIVE, (particles or np.inf) / 2)
+    return Marginals(values, errors, annealed, int((effective < few).sum()))
 
 
 def free_energies(machine: Machine, rows: np.ndarray) -> np.ndarray:

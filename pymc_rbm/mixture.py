@@ -96,6 +96,8 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
         raise ValueError(
             f"weights must be positive, shape (K,), and means (K, visible); got {weights.shape} and {means.shape}."
         )
+    if sigma.shape not in ((), means.shape[1:]):
+        raise ValueError(f"sigma must be one number, or one for each of {means.shape[1]} units, got {sigma.shape}.")
     b = means.mean(0)
     W = (means - b).T
     c = np.log(weights) - ((means**2 - b**2) / (2 * sigma**2)).sum(1)

@@ -188,6 +188,8 @@ def _unit_parameters(model: pm.Model, x: Observed, groups: Machine | None) -> li
 
 
 def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarray]:
+    if not isinstance(start, dict):
+        raise ValueError(f"start must be a dict of values by name of free variable, got {start!r}.")
     names = {rv.name for rv in model.free_RVs}
     unknown = set(start) - names
     if unknown:
@@ -199,6 +201,8 @@ def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndar
         shape = tuple(int(n) for n in shapes[name])
         if np.shape(value) != shape:
             raise ValueError(f"start[{name!r}] has shape {np.shape(value)}, the variable has shape {shape}.")
+        if np.asarray(value).dtype.kind not in "biuf" or not np.isfinite(value).all():
+            raise ValueError(f"start[{name!r}] contains NaN, infinity or what is no number; give finite numbers.")
     with one_compiles():
         point = pm.model.core.make_initial_point_fn(model=model, overrides=dict(start))(0)
     changed = {model.rvs_to_values[model[name]].name for name in start}

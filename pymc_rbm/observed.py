@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.distributions.distribution import PartialObservedRV
 from pymc.vartypes import discrete_types
-from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.basic import Constant
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.checks import shape_of
@@ -19,7 +16,7 @@ from pymc_rbm.conditional import has_rows
 from pymc_rbm.lookup import dependants, machine_of_rv, named_machines, rbm_behind
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.random_variables import HiddenRV
-from pymc_rbm.reentrant import value_of
+from pymc_rbm.readings import reading
 
 __all__ = ["Observed", "learned_variables", "observed_machines"]
 
@@ -132,13 +129,10 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> O
     if behind.owner.op.knows_log_z:
         raise ValueError(f"{name} was given log_z, which learning would contradict; leave log_z out.")
     machine = machine_of_rv(behind)
-    values, missing = _value(model, rv), None
-    if isinstance(rv.owner.op, PartialObservedRV):
-        missing = np.atleast_2d(rv.owner.inputs[1].data)
-        rows = np.zeros(missing.shape, dtype=behind.dtype)
-        rows[~missing] = values
-    else:
-        rows = np.atleast_2d(values).astype(behind.dtype, copy=False)
+    states, missing = reading(model, rv), None
+    if np.ma.isMaskedArray(states):
+        missing = np.atleast_2d(np.ma.getmaskarray(states))
+    rows = np.atleast_2d(np.ma.getdata(states)).astype(behind.dtype, copy=False)
     if rows.ndim > 2 or not rows.size:
         raise ValueError(f"fit needs the data of {name} as (rows, visible) with at least one row, got {rows.shape}.")
     _check_batch_axes(name, machine, len(rows))
@@ -161,20 +155,13 @@ def _check_batch_axes(name: str, machine: Machine, rows: int) -> None:
         raise ValueError(f"The biases of {name} have shapes {shapes}; its data have {rows} rows.")
 
 
-def _value(model: pm.Model, rv: TensorVariable) -> np.ndarray:
-    """The observed values; not copied where they are at hand."""
-    value = model.rvs_to_values[rv]
-    if isinstance(value, Constant):
-        return np.asarray(value.data)
-    if isinstance(value, SharedVariable):
-        return np.asarray(value.get_value(borrow=True))
-    return np.asarray(value_of(value))
-
-
 def _weights(name: str, weights: Any, rows: int) -> np.ndarray:
     if weights is None:
         return np.ones(rows)
-    weights = np.asarray(weights, dtype="float64")
+    try:
+        weights = np.asarray(weights, dtype="float64")
+    except (TypeError, ValueError):
+        raise ValueError(f"row_weights of {name} must be {rows} finite numbers, one a row, got {weights!r}.") from None
     if weights.shape != (rows,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise ValueError(
             f"row_weights of {name} must be {rows} finite numbers of at least 0, not all 0, one a row; got shape "

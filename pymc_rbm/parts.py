@@ -10,6 +10,7 @@ with F the free energy of all visible units. No log Z is needed for the first; `
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,16 @@ import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 
-from pymc_rbm.checks import unit_data
+from pymc_rbm.colouring import unit_numbers
 from pymc_rbm.composite import Beside
+from pymc_rbm.door import Data, data_of, named_units_last, units_in_order, whole
 from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, joint_states
+from pymc_rbm.labels import Labels
 from pymc_rbm.machine import VISIBLE, Layer, Machine
+from pymc_rbm.received import receive
 from pymc_rbm.reentrant import value_of
 from pymc_rbm.remembered import remembered
-from pymc_rbm.targets import machine_of
+from pymc_rbm.targets import labels_of, machine_of
 
 __all__ = ["classify", "marginal_free_energy"]
 
@@ -63,11 +67,10 @@ def classify(v: Any, target: Any, learned: Any = None, *, part: str = "label") -
     """
     log_p, rows = _log_weights(v, target, learned, [part])
     p = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1)[:, None])
-    coords = {} if not isinstance(v, xr.DataArray) else {k: x for k, x in v.coords.items() if x.dims == (v.dims[0],)}
-    return xr.DataArray(p, dims=(rows, part), coords=coords, name=f"{part}_probability")
+    return rows.by_row(p, {part: None}).rename(f"{part}_probability")
 
 
-def marginal_free_energy(v: Any, target: Any, learned: Any = None, *, parts: Sequence[str]) -> np.ndarray:
+def marginal_free_energy(v: Any, target: Any, learned: Any = None, *, parts: Sequence[str]) -> Any:
     """Return ``F(rest) = -log Σ exp(-F)`` over the joint states of ``parts``: ``log p(rest) = -F(rest) - log Z``.
 
     Of a deep Boltzmann machine, with all even layers but the first as ``parts``, that of the data. Parameters and
@@ -76,13 +79,15 @@ def marginal_free_energy(v: Any, target: Any, learned: Any = None, *, parts: Seq
     Returns
     -------
     ndarray, shape (rows,)
+        A DataArray if ``v`` is one, or a data frame.
     """
-    log_p, _ = _log_weights(v, target, learned, parts)
-    return -np.logaddexp.reduce(log_p, axis=1)
+    log_p, rows = _log_weights(v, target, learned, parts)
+    found = -np.logaddexp.reduce(log_p, axis=1)
+    return rows.by_row(found) if rows.named else found
 
 
-def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tuple[np.ndarray, str]:
-    """``-F`` of each row with each joint state of the parts, and the name of the rows' axis."""
+def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tuple[np.ndarray, Data]:
+    """``-F`` of each row with each joint state of the parts, and the rows."""
     machine = machine_of(target, learned).numeric()
     unit, size = machine.layers[VISIBLE].unit, np.size(machine.layers[VISIBLE].bias)
     named = unit.named_parts() if isinstance(unit, Beside) else {}
@@ -98,24 +103,31 @@ def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tup
         raise ValueError(f"{parts} have {count:.3g} joint states; at most {2**ENUMERABLE} can be summed over.")
     states = value_of(joint_states(alone, 0, np.arange(int(count))))
     rest = np.setdiff1d(np.arange(size), entries)
-    rows = _rest_of(v, unit, size, rest)
+    given = _rest_of(v, unit, size, rest, labels_of(target, learned))
+    rows = np.zeros((len(given.values), size), dtype=unit.dtype)
+    rows[:, rest] = whole(given, "v", "Missing entries are summed out by log_likelihood; inpaint draws them.")
     evaluate = _function(machine.template, tuple(entries.tolist()))
     chunk = max(1, CHUNK_ENTRIES // (size * len(states)))
     found = [evaluate(rows[i : i + chunk], states, *machine.parameters) for i in range(0, len(rows), chunk)]
-    return np.concatenate(found), str(v.dims[0]) if isinstance(v, xr.DataArray) else "row"
+    return np.concatenate(found), given
 
 
-def _rest_of(v: Any, unit: Any, size: int, rest: np.ndarray) -> np.ndarray:
-    """All visible entries, those of the parts with zeros; ValueError where the others are no states."""
-    given = np.asarray(v)
-    if given.ndim != 2 or given.shape[1] not in (size, len(rest)) or not len(given):
+def _rest_of(v: Any, unit: Any, size: int, rest: np.ndarray, labels: Labels) -> Data:
+    """The visible entries without the parts; ValueError where they are no states."""
+    got = named_units_last(receive(v, "v"), labels, "v")
+    n, family = (got.values.shape[-1] if got.values.ndim else 0), unit.at(rest)
+    if n == size:
+        got = units_in_order(got, labels, "v", unit.count(size)).taken(rest, -1)
+    elif n == unit.count(size) and n not in (len(rest), family.count(len(rest))):
+        got = got.taken(np.unique(unit_numbers(unit, size)[rest]), -1)
+    own = Labels(labels.name, labels.visible, labels.hidden)
+    if labels.visible in labels.coords:
+        own = replace(own, coords={labels.visible: np.asarray(labels.coords[labels.visible])[rest]})
+    if got.values.ndim != 2 or got.values.shape[-1] not in (len(rest), family.count(len(rest))):
         raise ValueError(
-            f"v has shape {given.shape}; expected (rows, {size}), or (rows, {len(rest)}) without the part."
+            f"v has shape {got.values.shape}; expected (rows, {size}), or (rows, {len(rest)}) without the part."
         )
-    own = unit_data(given[:, rest] if given.shape[1] == size else given, unit.at(rest), len(rest), "v")
-    rows = np.zeros((len(given), size), dtype=unit.dtype)
-    rows[:, rest] = own
-    return rows
+    return data_of(got, Layer(family, np.zeros(len(rest))), own, "v")
 
 
 @remembered(16)

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from pymc_rbm.door import data_of
 from pymc_rbm.functionals import leading_directions
+from pymc_rbm.labels import Labels
+from pymc_rbm.machine import VISIBLE
 from pymc_rbm.watched import machine_behind, name_of_run, watch_draws
 
 if TYPE_CHECKING:
@@ -81,12 +84,15 @@ def plot_fantasies(
     """
     import matplotlib.pyplot as plt
 
+    _check_group(fantasies, "posterior", "draws of pm.sample or pymc_rbm.sample_gibbs")
     posterior = fantasies["posterior"]
     if var_name is None:
         names = [n for n, x in posterior.data_vars.items() if x.dtype.kind in "iu" and x.ndim == 3]
         if len(names) != 1:
             raise ValueError(f"Which variable? Pass var_name, one of {names or list(posterior.data_vars)}.")
         var_name = str(names[0])
+    if var_name not in posterior:
+        raise ValueError(f"There is no variable {var_name!r}: var_name must be one of {list(posterior.data_vars)}.")
     draws = np.asarray(posterior[var_name])
     if shape is None:
         known = getattr(data, "attrs", {}).get("shape")
@@ -158,6 +164,7 @@ def plot_learning(learned: xr.DataTree) -> Figure:
     """
     import matplotlib.pyplot as plt
 
+    _check_group(learned, "learning", "what pymc_rbm.fit returned")
     history = learned["learning"].dataset
     names = [
         str(n).removesuffix("_pseudo_log_likelihood") for n in history if str(n).endswith("_pseudo_log_likelihood")
@@ -214,6 +221,8 @@ def plot_projections(
         raise ValueError(
             "The directions are those of a machine's weights: pass the machine, or the model, as `target`."
         )
+    if data is not None:
+        data = np.ma.getdata(data_of(data, machine.layers[VISIBLE], Labels()).values)
     U = leading_directions(machine, 2)
     if not U.shape[1]:
         raise ValueError("The machine's weights are all zero: there are no directions to project on.")
@@ -232,6 +241,13 @@ def plot_projections(
     rows = None if data is None else _thinned(np.asarray(data), points) @ U
     projected = {title: _thinned(x, points) @ U for title, x in shown.items()}
     return _panels(projected, rows, f"{name}: {what} on the leading singular directions of W", what)
+
+
+def _check_group(tree: Any, group: str, needed: str) -> None:
+    if not isinstance(tree, xr.DataTree):
+        raise TypeError(f"Expected a DataTree, {needed}, got {type(tree).__name__}.")
+    if group not in tree:
+        raise ValueError(f"There is no group {group!r}, only {sorted(tree.children)}: pass {needed}.")
 
 
 def _snapshots(learned: xr.DataTree, name: str, most: int) -> dict[str, np.ndarray]:
@@ -301,4 +317,6 @@ def _grid(n: int) -> tuple[Figure, list]:
 
 def _picture(x: np.ndarray, shape: tuple[int, int] | None) -> np.ndarray:
     side = round(x.size**0.5)
+    if shape is not None and np.prod(shape) != x.size:
+        raise ValueError(f"shape {shape} does not fit {x.size} visible units: height times width must be {x.size}.")
     return x.reshape(shape or ((side, side) if side**2 == x.size else (1, x.size)))

@@ -10,12 +10,13 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.conditional import has_rows
+from pymc_rbm.door import Data, data_of
 from pymc_rbm.enumeration import cheapest_layer
-from pymc_rbm.log_partition import QUICKLY_ENUMERATED_STATES, enumerated, finite, visible_rows
-from pymc_rbm.machine import Machine
-from pymc_rbm.marginals import free_energies
+from pymc_rbm.labels import Labels
+from pymc_rbm.log_partition import QUICKLY_ENUMERATED_STATES, enumerated, finite
+from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.marginals import free_energies, marginals
 from pymc_rbm.memory import check_memory
-from pymc_rbm.pseudo import row_coords
 from pymc_rbm.work import Work
 
 __all__ = ["log_likelihood_of_draws", "machines_of_draws", "posterior_of"]
@@ -35,17 +36,16 @@ def machines_of_draws(target: Any, posterior: xr.Dataset) -> Iterator[Machine]:
 
 
 def log_likelihood_of_draws(
-    target: Any, posterior: xr.Dataset, data: Any, log_z: Any, name: str, progressbar: bool
+    target: Any, posterior: xr.Dataset, data: Any, log_z: Any, labels: Labels, progressbar: bool
 ) -> xr.DataTree:
-    """Return what `log_likelihood` says of a posterior.
+    """Return what `log_likelihood` says of a posterior: missing entries are summed out, exactly, under every draw.
 
     Raises
     ------
     ValueError
-        If entries are missing, biases differ by row, or log Z is neither given, one a draw, nor quick to enumerate.
+        If so much is missing that it cannot be summed out exactly, biases differ by row, or log Z is neither given, one
+        a draw, nor quick to enumerate.
     """
-    if np.ma.is_masked(data):
-        raise ValueError("Under a posterior, data must have no missing entries: impute them as a part of the model.")
     size = posterior.sizes["chain"], posterior.sizes["draw"]
     given = None if log_z is None else np.asarray(log_z, dtype="float64")
     if given is not None and given.shape != size:
@@ -62,21 +62,28 @@ def log_likelihood_of_draws(
                 raise KeyboardInterrupt
             machine = _checked(machine, given is None)
             found[i] = enumerated(machine, work) if given is None else given.flat[i]
-            rows = visible_rows(machine, data) if rows is None else rows
-            values.append(-free_energies(machine, rows) - found[i])
-    row_dim, coords = row_coords(data, name)
+            rows = data_of(data, machine.layers[VISIBLE], labels) if rows is None else rows
+            values.append(_summed_out(machine, rows, work) - found[i])
+    assert rows is not None
     by_draw = {"chain": posterior.chain, "draw": posterior.draw}
     per_row = xr.DataArray(
-        np.reshape(values, (*size, -1)), dims=("chain", "draw", row_dim), coords={**by_draw, **coords}
+        np.reshape(values, (*size, -1)), dims=("chain", "draw", *rows.rows), coords={**by_draw, **rows.row_coords}
     )
     tree = xr.DataTree.from_dict({
         "posterior": posterior,
-        "log_likelihood": xr.Dataset({name: per_row}),
-        "mean_log_likelihood": xr.Dataset({"mean": per_row.mean(row_dim)}),
+        "log_likelihood": xr.Dataset({labels.name: per_row}),
+        "mean_log_likelihood": xr.Dataset({"mean": per_row.mean(rows.rows)}),
         "log_z": xr.Dataset({"estimate": (("chain", "draw"), found.reshape(size))}, coords=by_draw),
     })  # fmt: skip
     tree.attrs = {"created_by": "pymc_rbm.log_likelihood"}
     return tree
+
+
+def _summed_out(machine: Machine, rows: Data, work: Work) -> np.ndarray:
+    """``-F`` of what is known of each row, everything else summed out exactly."""
+    if not rows.mask.any():
+        return -free_energies(machine, np.ma.getdata(rows.values))
+    return marginals(machine, np.ma.getdata(rows.values), rows.mask, None, 0, np.random.default_rng(0), work).values
 
 
 def _checked(machine: Machine, exact: bool) -> Machine:

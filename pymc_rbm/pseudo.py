@@ -9,12 +9,14 @@ import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 
-from pymc_rbm.log_partition import finite, visible_rows
+from pymc_rbm.checks import generator
+from pymc_rbm.door import data_of, whole
+from pymc_rbm.log_partition import finite
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.remembered import remembered
-from pymc_rbm.targets import machine_of
+from pymc_rbm.targets import labels_of, machine_of
 
-__all__ = ["pseudo_log_likelihood", "row_coords"]
+__all__ = ["pseudo_log_likelihood"]
 
 
 def pseudo_log_likelihood(
@@ -33,7 +35,8 @@ def pseudo_log_likelihood(
         Its visible units must have finitely many states.
     learned : DataTree or None
         As in `log_likelihood`.
-    data : array_like or DataArray, shape (rows, visible)
+    data : array_like, DataArray or data frame, shape (rows, visible)
+        Whole rows.
     method : {"exact", "stochastic"}
         "exact" sums over all visible units (Besag 1975). "stochastic" takes one unit a row, at random, times the
         number of units: unbiased, ``visible`` times cheaper, and far noisier.
@@ -48,29 +51,27 @@ def pseudo_log_likelihood(
     Raises
     ------
     ValueError
-        If the data do not fit the machine, or the visible units are not finite.
+        If the data do not fit the machine or have missing entries, or the visible units are not finite.
     """
     if method not in ("exact", "stochastic"):
         raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}.")
     machine = finite(machine_of(target, learned))
-    rows = visible_rows(machine, data)
+    unit = machine.layers[VISIBLE].unit
+    if not unit.finite:
+        raise ValueError(
+            f"Conditionals of single units are for visible units with finitely many states, got {type(unit).__name__} "
+            "units: take log_likelihood."
+        )
+    given = data_of(data, machine.layers[VISIBLE], labels_of(target, learned))
+    rows = whole(given, "data", "Conditionals of single units need all others: log_likelihood takes such rows.")
     n = machine.layers[VISIBLE].unit.count(rows.shape[1])
     conditional = _conditional_function(machine.template)
     if method == "stochastic":
-        units = np.random.default_rng(random_seed).integers(n, size=len(rows))
+        units = generator(random_seed).integers(n, size=len(rows))
         values = n * conditional(rows, units, *machine.parameters)
     else:
         values = sum(conditional(rows, np.full(len(rows), i), *machine.parameters) for i in range(n))
-    row_dim, coords = row_coords(data, "v")
-    return xr.DataArray(values, dims=row_dim, coords=coords, name="pseudo_log_likelihood")
-
-
-def row_coords(data: Any, name: str) -> tuple[str, dict[str, Any]]:
-    """The dim of the rows of ``data``, and its coords."""
-    if not isinstance(data, xr.DataArray) or data.ndim != 2:
-        return f"{name}_row", {}
-    dim = str(data.dims[0])
-    return dim, {str(k): x for k, x in data.coords.items() if x.dims == (dim,)}
+    return given.by_row(values).rename("pseudo_log_likelihood")
 
 
 @remembered(16)

@@ -20,6 +20,7 @@ import pytensor.tensor as pt
 import scipy
 from pytensor.graph.basic import Variable
 
+from pymc_rbm.checks import positive_parameter
 from pymc_rbm.units import Unit, floating, zeros_like
 
 __all__ = ["Gaussian", "Rectified", "numeric_cut_mean"]
@@ -38,9 +39,7 @@ class _Quadratic(Unit):
 
     def __post_init__(self):
         if self.sigma is not None and not isinstance(self.sigma, Variable):
-            sigma = np.asarray(self.sigma, dtype="float64")
-            if not (np.isfinite(sigma) & (sigma > 0)).all():
-                raise ValueError(f"sigma must be positive and finite, got {self.sigma!r}.")
+            positive_parameter("sigma", self.sigma)
 
     def parameters_of_deviation(self, deviation):
         """Return the deviation as σ."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from pymc_rbm.labels import Labels, without_made_up
 from pymc_rbm.machine import Machine, boltzmann, restricted
-from pymc_rbm.targets import Labels, labels_of, machine_of
+from pymc_rbm.targets import labels_of, machine_of
 from pymc_rbm.units import Bernoulli, unit_of
 
 __all__ = ["recorded_machine", "recorded_names", "recorded_parameters", "recorded_units"]
@@ -47,10 +49,13 @@ def recorded_names(tree: xr.DataTree) -> list[str]:
 
 @labels_of.register
 def _(target: xr.DataTree, learned: Any = None) -> Labels:
-    name, values = recorded_names(target)[0], target["machines"].to_dataset()
+    return _recorded_labels(recorded_names(target)[0], target["machines"].to_dataset())
+
+
+def _recorded_labels(name: str, values: xr.Dataset) -> Labels:
     dims = [str(values[f"{name}_{side}_bias"].dims[-1]) for side in SIDES if f"{name}_{side}_bias" in values]
     coords = {dim: values[dim].values for dim in dims if dim in values.coords}
-    return Labels(name, dims[0], dims[1] if len(dims) > 1 else "", coords)
+    return without_made_up(Labels(name, dims[0], dims[1] if len(dims) > 1 else "", coords))
 
 
 @machine_of.register
@@ -69,4 +74,4 @@ def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None 
         units.append(unit.with_parameters([np.asarray(values[f"{name}_{side}_{key}"]) for key in unit.parameter_names]))
     W, *biases = (np.asarray(values[f"{name}_{part}"]) for part in ("weights", *(f"{side}_bias" for side in sides)))
     make: Any = restricted if len(sides) > 1 else boltzmann
-    return make(W, *biases, *units)
+    return replace(make(W, *biases, *units), labels=_recorded_labels(name, values))

@@ -25,6 +25,7 @@ from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.keeping import LastGood, is_sound, is_wild, largest
 from pymc_rbm.learned import Within, learned_tree
 from pymc_rbm.learner import Learner
+from pymc_rbm.lookup import labels_in
 from pymc_rbm.pacing import INTERVAL, paced
 from pymc_rbm.progress import LearningProgressBar
 from pymc_rbm.stopping import LearningStatus
@@ -212,6 +213,7 @@ class Run:
             _learned=lambda: self.gathered(epochs_done),
             _machines=lambda averaged: self.learner.parameters(averaged)[1],
             _rows=self.learner.some_rows,
+            _labels=lambda name: labels_in(self.model, name),
         )
 
     # ------------------------------------------------------------------------------------------ where it fails

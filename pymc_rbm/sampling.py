@@ -12,16 +12,18 @@ import xarray as xr
 from pytensor.compile.io import In, Out
 from rich.progress import track
 
-from pymc_rbm.checks import whole_number
+from pymc_rbm.checks import check_back_end, generator, whole_number
+from pymc_rbm.door import data_of, whole
 from pymc_rbm.functionals import leading_directions, names_of, numeric, symbolic_functionals
 from pymc_rbm.gibbs import visits
 from pymc_rbm.interrupts import DeferredInterrupt
+from pymc_rbm.labels import Labels
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.memory import check_memory
 from pymc_rbm.records import recorded_parameters, recorded_units
 from pymc_rbm.reentrant import value_of
 from pymc_rbm.remembered import remembered
-from pymc_rbm.targets import Labels, check_alone, labels_of, machine_of
+from pymc_rbm.targets import check_alone, labels_of, machine_of
 from pymc_rbm.work import parts_of, sweeps_of_a_piece
 
 __all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
@@ -103,12 +105,17 @@ def sample_gibbs(
         whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("thin", thin))
     )
     tune = whole_number("tune", tune, 0)
+    check_back_end()
     check_alone(target, "sample_gibbs")
     machine = machine_of(target, learned)
     machine = numeric(machine, machine.dtype)
-    rng = np.random.default_rng(random_seed)
+    rng = generator(random_seed)
     labels = labels_of(target, learned) if name is None else Labels(name)
-    first = dispersed_states(machine, chains, rng) if start is None else _checked_start(machine, start, chains)
+    first = (
+        dispersed_states(machine, chains, rng)
+        if start is None
+        else _checked_start(machine, start, chains, labels_of(target, learned))
+    )
     with DeferredInterrupt() as interrupt:
         kept, last = run_chains(machine, first, rng, draws, tune, thin, states, progressbar, partial=True)
         done = len(kept["free_energy"][0])
@@ -205,18 +212,16 @@ def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) ->
     return value_of(v)
 
 
-def _checked_start(machine: Machine, start: Any, chains: int) -> np.ndarray:
-    unit, size = machine.layers[VISIBLE].unit, len(machine.layers[VISIBLE].bias)
-    start = np.asarray(start)
-    if start.shape not in ((chains, size), (size,)):
+def _checked_start(machine: Machine, start: Any, chains: int, labels: Labels) -> np.ndarray:
+    layer = machine.layers[VISIBLE]
+    size = len(layer.bias)
+    states = whole(data_of(start, layer, labels, "start", ndim=None), "start", "Chains start from whole states.")
+    if states.shape not in ((chains, size), (size,)):
         raise ValueError(
-            f"start has shape {start.shape}; {chains} chains of {size} visible units need ({chains}, {size}), or "
+            f"start has shape {states.shape}; {chains} chains of {size} visible units need ({chains}, {size}), or "
             f"({size},) to start all chains alike."
         )
-    inside = value_of(unit.contains(pt.as_tensor(start)))
-    if not inside.all():
-        raise ValueError(f"start has {(~inside).sum()} entries that are no state of {unit!r} units.")
-    return np.broadcast_to(start, (chains, size)).astype(unit.dtype)
+    return np.broadcast_to(states, (chains, size))
 
 
 def _tree(

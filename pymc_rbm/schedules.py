@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import cos, pi
 
-import numpy as np
+from pymc_rbm.checks import finite_number
 
 __all__ = ["constant", "cosine", "hold_then_fall", "linear", "robbins_monro"]
 
@@ -46,6 +46,4 @@ def robbins_monro(rate: float, halved_at: float = 0.1) -> Schedule:
 
 
 def _positive(value: float, name: str = "learning_rate") -> float:
-    if not np.isscalar(value) or not np.isfinite(value) or value <= 0:
-        raise ValueError(f"{name} must be a positive number (learning_rate may be a callable), got {value!r}.")
-    return float(value)
+    return finite_number(name, value, 0, " (or, of learning_rate, a callable)" if name == "learning_rate" else "")

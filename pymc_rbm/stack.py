@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.checks import unit_data, whole_number
+from pymc_rbm.checks import whole_number
+from pymc_rbm.door import Data, data_of, whole
+from pymc_rbm.labels import Labels, without_made_up
 from pymc_rbm.log_partition import finite
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.passes import check_stack, transposed
@@ -58,6 +61,11 @@ class Stack:
         dims = [f"{name}_unit" for name in names] + [f"h{len(layers)}_unit"]
         trees = {}
         for i, layer in enumerate(layers):
+            if not isinstance(layer, xr.DataTree | Machine):
+                raise TypeError(
+                    f"A layer is a Machine or what pymc_rbm.fit returned, got {type(layer).__name__}. Make a machine "
+                    "of arrays by pymc_rbm.restricted(W, b, c)."
+                )
             if not isinstance(layer, xr.DataTree):
                 layer = _recorded(names[i], finite(layer), (dims[i], dims[i + 1]))
             trees[f"layer_{i + 1}"] = layer.copy()
@@ -92,41 +100,23 @@ class Stack:
             raise ValueError(f"layer must be at most {len(self)}, the number of machines, got {layer}.")
         return layer or len(self)
 
-    def _labelled(self, data: Any) -> xr.DataArray:
-        """The data as a DataArray, visible units last, plain arrays with dims of the network's."""
-        if isinstance(data, xr.DataArray):
-            visible = self.dims[0] if self.dims[0] in data.dims else data.dims[-1]
-            return data.transpose(..., visible)
-        data = np.ma.asarray(data) if np.ma.isMaskedArray(data) else np.asarray(data)
-        row = f"{self.names[0]}_row"
-        rows = [row, *(f"{row}_{i}" for i in range(1, data.ndim - 1))][: data.ndim - 1]
-        return xr.DataArray(np.ma.getdata(data), dims=(*rows, self.dims[0]))
+    @property
+    def visible_labels(self) -> Labels:
+        """What the visible units are called."""
+        return without_made_up(Labels(self.names[0], self.dims[0], self.dims[1], {self.dims[0]: self.labels[0]}))
 
-    def _states(self, data: Any) -> np.ndarray:
-        """The data as a (masked) array of states of the visible units, or ValueError."""
-        values = data if np.ma.isMaskedArray(data) else self._labelled(data).values
-        bias = self.machines[0].layers[VISIBLE].bias
-        return unit_data(values, self.machines[0].layers[VISIBLE].unit, len(bias), "data")
+    def _states(self, data: Any, name: str = "data", ndim: int | None = None) -> Data:
+        """The data as (masked) states of the visible units, or ValueError."""
+        return data_of(data, self.machines[0].layers[VISIBLE], self.visible_labels, name, ndim=ndim)
 
-    def _means(self, data: Any) -> np.ndarray:
-        """The data as an array of states or means of the visible units, or ValueError."""
-        values, wanted = self._labelled(data).values, len(self.machines[0].layers[VISIBLE].bias)
-        if not values.ndim or values.shape[-1] != wanted:
-            raise ValueError(f"data has shape {values.shape}; the network has {wanted} visible units, the last axis.")
-        values = values.astype("float64")
-        if np.ma.is_masked(data) or not np.isfinite(values).all():
-            raise ValueError("data has missing entries, NaN or infinity: see DeepBeliefNetwork.inpaint.")
-        return values
+    def _means(self, data: Any) -> Data:
+        """The data as states or means of the visible units, or ValueError."""
+        found = data_of(data, self.machines[0].layers[VISIBLE], self.visible_labels, ndim=None, states=False)
+        return replace(found, values=whole(found, remedy="See DeepBeliefNetwork.inpaint.").astype("float64"))
 
-    def _rows(self, data: Any) -> xr.DataArray:
-        """Dims and coords of the rows of the data."""
-        data = self._labelled(data)
-        return data.isel({data.dims[-1]: 0}, drop=True)
-
-    def _array(self, data: Any, values: np.ndarray, layer: int) -> xr.DataArray:
+    def _array(self, data: Data, values: np.ndarray, layer: int) -> xr.DataArray:
         """``values`` of the units of a layer with the dims and coords of the rows of ``data``."""
-        rows, dim = self._rows(data), self.dims[layer]
-        return xr.DataArray(values, coords={**rows.coords, dim: self.labels[layer]}, dims=(*rows.dims, dim))
+        return data.by_row(values, {self.dims[layer]: self.labels[layer]})
 
 
 def _recorded(name: str, machine: Machine, dims: tuple[str, str]) -> xr.DataTree:

@@ -14,11 +14,12 @@ from rich.progress import TextColumn
 from rich.table import Column
 
 from pymc_rbm.blocks import hidden_children, is_hidden, visible_kind
-from pymc_rbm.checks import whole_number
+from pymc_rbm.checks import check_back_end, whole_number
 from pymc_rbm.corrections import CLIMBING, MOST, tuned_caution
 from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.interrupts import whole
 from pymc_rbm.lookup import machine_of_rv, rbm_of
+from pymc_rbm.readings import check_readings
 from pymc_rbm.transitions import compile_transition
 
 __all__ = ["BlockGibbs", "register"]
@@ -118,6 +119,7 @@ class BlockGibbs(BlockedStep):
         blocked: bool = True,
     ):
         model = modelcontext(model)
+        check_back_end(compile_kwargs)
         self.sweeps = whole_number("sweeps", sweeps)
         self.rng = get_random_generator(rng)
         if vars is None:
@@ -125,6 +127,7 @@ class BlockGibbs(BlockedStep):
         self.vars = get_value_vars_from_user_vars(vars, model)
         rvs = [model.values_to_rvs[value] for value in self.vars]
         _check(model, rvs)
+        check_readings(model)
         machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not is_hidden(rv)]
         self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
         self._inputs, self._ranges, self.rows_together, self._function = compile_transition(

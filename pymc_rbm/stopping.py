@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.checks import unit_data, whole_number
+from pymc_rbm.checks import finite_number, whole_number
+from pymc_rbm.door import data_of
+from pymc_rbm.labels import Labels
 from pymc_rbm.log_partition import log_partition
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.marginals import free_energies
+from pymc_rbm.received import receive
 
 __all__ = ["LearningStatus", "StopOnGap", "StopOnLikelihood"]
 
@@ -35,6 +38,7 @@ class LearningStatus:
     _learned: Callable[[], xr.DataTree] = field(repr=False)
     _machines: Callable[[bool], dict[str, Machine]] = field(repr=False)
     _rows: Callable[[], dict[str, np.ndarray]] = field(repr=False)
+    _labels: Callable[[str], Labels] = field(repr=False, default=Labels)
 
     def learned(self) -> xr.DataTree:
         """What `fit` would return now."""
@@ -43,6 +47,10 @@ class LearningStatus:
     def machines(self, averaged: bool = False) -> dict[str, Machine]:
         """The machines at the current or the averaged parameters, by name of RBM variable: cheaper than `learned`."""
         return self._machines(averaged)
+
+    def labels(self, name: str) -> Labels:
+        """What the model calls the units of an RBM variable."""
+        return self._labels(name)
 
     def rows(self) -> dict[str, np.ndarray]:
         """At most 1,000 of the rows learned from, evenly spread, by name of RBM variable."""
@@ -54,9 +62,13 @@ class _Stop:
 
     def __init__(self, held_out: Any, every: int):
         self.every = whole_number("every", every)
-        self.rows = np.atleast_2d(np.asarray(held_out))
-        if not np.isfinite(self.rows).all():
-            raise ValueError("held_out contains NaN or infinity.")
+        self._held_out = receive(held_out, "held_out")
+        values = self._held_out.values
+        if np.ma.is_masked(values) or not np.isfinite(values).all():
+            raise ValueError(
+                "held_out must be whole rows, but contains NaN, infinity or missing entries: leave such rows out."
+            )
+        self.rows = np.atleast_2d(np.ma.getdata(values))
         self.epochs: list[int] = []
         self.values: list[float] = []
 
@@ -69,7 +81,7 @@ class _Stop:
             raise ValueError(f"Early stopping needs a model with one observed RBM, got {sorted(machines)}.")
         [(name, machine)] = machines.items()
         visible = machine.layers[VISIBLE]
-        self.rows = unit_data(self.rows, visible.unit, np.shape(visible.bias)[-1], "held_out")
+        self.rows = np.ma.getdata(data_of(self._held_out, visible, status.labels(name), "held_out").values)
         self.epochs.append(status.epoch)
         self.values.append(self._measure(status, name, machine))
         return self._enough(status)
@@ -154,7 +166,7 @@ class StopOnGap(_Stop):
 
     def __init__(self, held_out: Any, largest: float = 1.0, every: int = 10):
         super().__init__(held_out, every)
-        self.largest = float(largest)
+        self.largest = finite_number("largest", largest)
 
     def _measure(self, status: LearningStatus, name: str, machine: Machine) -> float:
         return self._free_energy(self.rows, machine) - self._free_energy(status.rows()[name], machine)

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any
 
+from pymc_rbm.labels import Labels
 from pymc_rbm.machine import Machine
 
 __all__ = ["Labels", "check_alone", "labels_of", "machine_of"]
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The name of a machine's visible units, the dims of both sides, and coords of these where there are any."""
-
-    name: str = "v"
-    visible: str = ""
-    hidden: str = ""
-    coords: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def dims(self) -> tuple[str, str]:
-        """The dims of both sides, made of the name where none were given."""
-        return self.visible or f"{self.name}_unit", self.hidden or f"{self.name}_hidden_unit"
 
 
 @singledispatch
@@ -55,3 +39,8 @@ def check_alone(target: Any, what: str) -> None:
 def labels_of(target: Any, learned: Any = None) -> Labels:
     """Return what ``target`` calls the units of its machine. Arguments as in `machine_of`, which has been asked."""
     return Labels()
+
+
+@labels_of.register
+def _(target: Machine, learned: Any = None) -> Labels:
+    return target.labels or Labels()

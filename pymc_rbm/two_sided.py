@@ -21,6 +21,7 @@ import pytensor.tensor as pt
 import scipy
 from pytensor.graph.basic import Variable
 
+from pymc_rbm.checks import positive_parameter
 from pymc_rbm.real_units import Rectified, numeric_cut_mean
 from pymc_rbm.units import Unit, floating
 
@@ -61,9 +62,7 @@ class DReLU(Unit):
             value = getattr(self, name)
             if value is None or isinstance(value, Variable):
                 continue
-            numbers = np.asarray(value, dtype="float64")
-            if not np.isfinite(numbers).all() or (positive and not (numbers > 0).all()):
-                raise ValueError(f"{name} must be {'positive and ' * positive}finite, got {value!r}.")
+            positive_parameter(name, value, positive)
 
     def parameters_of_deviation(self, deviation):
         """Return its precision as both curvatures."""

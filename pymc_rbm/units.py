@@ -37,6 +37,8 @@ class Unit(ABC):
     """Whether it is so on the whole line, so that layers of such units integrate jointly."""
     one_sided: ClassVar[bool] = False
     """Whether quadratic units cannot be negative: inhibition between two of them never hurts."""
+    counts: ClassVar[bool] = False
+    """Whether the values are all whole numbers between two ends."""
     absorbing: ClassVar[bool] = False
     """Whether one more parabola about 0 only changes their first parameter, which is σ."""
 
@@ -176,6 +178,7 @@ class Bernoulli(Unit):
     """Binary unit, 0 or 1: ``p(x = 1 | f) = 1 / (1 + exp(-f))``."""
 
     dtype: ClassVar[str] = "int8"
+    counts: ClassVar[bool] = True
     middle: ClassVar[float] = 0.5
     support: ClassVar[str] = "0 and 1"
     remedy: ClassVar[str] = "Binarise first, for example (data > threshold).astype(int)."

@@ -625,7 +625,9 @@ def test_bad_input():
     with pytest.raises(ValueError, match="batch axes"):
         pmr.log_partition(pmr.restricted(np.zeros((2, 5, 4)), np.zeros(5), np.zeros(4)), method="ais")
     with pytest.raises(ValueError, match="NaN or infinity"):
-        pmr.log_likelihood(pmr.restricted(np.full((5, 4), np.inf), np.zeros(5), np.zeros(4)), None, np.zeros((2, 5)))
+        pmr.log_likelihood(
+            machine.with_parameters([np.zeros(5), np.zeros(4), np.full((5, 4), np.inf)]), None, [[0] * 5]
+        )
 
 
 def test_means_and_rows_of_learned_data_are_used():

@@ -107,7 +107,10 @@ def test_data_arrays_follow_dims_and_coords():
             pmr.RBM("v", W, B, C, observed=given, dims=("row", "unit"))
         np.testing.assert_array_equal(model["v"].tag.observations.data, STATES[:3])
         assert list(model.coords["unit"]) == list("abc")
-    with pm.Model(coords={"unit": list("cba")}), pytest.raises(ValueError, match="not those of the model"):
+    with pm.Model(coords={"unit": list("cba")}) as model:
+        pmr.RBM("v", W, B, C, observed=data)
+    np.testing.assert_array_equal(model["v"].tag.observations.data, STATES[:3, ::-1])
+    with pm.Model(coords={"unit": list("abd")}), pytest.raises(ValueError, match="not those of the model"):
         pmr.RBM("v", W, B, C, observed=data)
     with pm.Model(), pytest.raises(ValueError, match="neither reorders nor renames"):
         pmr.RBM("v", W, B, C, observed=data, dims=("unit", "case"))

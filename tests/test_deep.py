@@ -462,7 +462,7 @@ def test_a_second_machine_raises_the_bound_on_bars_and_stripes():
     [
         ({"hidden": []}, "at least one machine"),
         ({"hidden": [5, 0]}, "hidden must be a whole number of at least 1, got 0"),
-        ({"data": np.ma.masked_equal(BARS.values, 1)}, "masked entries"),
+        ({"data": np.ma.masked_equal(BARS.values, 1)}, "missing entries"),
         ({"data": BARS.values * 0.5}, r"data must contain only 0 and 1"),
         ({"data": BARS.values[0]}, r"shape \(rows, visible\), got \(9,\)"),
         ({"tied": [False, True]}, "Machine 2 has 4 hidden units; to be tied it needs 9"),
@@ -474,7 +474,7 @@ def test_a_second_machine_raises_the_bound_on_bars_and_stripes():
         ({"epochs": [1, 2, 3]}, "epochs is a list of 3, but there are 2 machines"),
         ({"resume": None}, r"takes no \['resume'\]"),
         ({"copies": 0}, "copies must be"),
-        ({"below": network(CASES["6-4-3"])}, "data has shape .14, 9., but the machine has 6"),
+        ({"below": network(CASES["6-4-3"])}, "data must have shape .rows, 6., got .14, 9."),
     ],
 )
 def test_fit_deep_refuses(arguments, message):

@@ -185,9 +185,8 @@ def test_targets():
         ({"chains": 2.5}, "chains must be a whole number"),
         ({"thin": 0}, "thin must be"),
         ({"start": np.zeros((3, 4))}, r"start has shape \(3, 4\); 4 chains of 4 visible units need \(4, 4\)"),
-        ({"start": np.full(4, 0.5)}, "start has 4 entries that are no state of Bernoulli"),
-        ({"target": pmr.restricted(W, B, C * np.nan)}, "NaN or infinity"),
-        ({"target": pmr.restricted(W.T, B, C)}, "shapes do not fit"),
+        ({"start": np.full(4, 0.5)}, "start must contain only 0 and 1, got 4 other entries"),
+        ({"target": MACHINE.with_parameters([B, C * np.nan, W])}, "NaN or infinity"),
         ({"target": pmr.Machine(MACHINE.layers, ())}, "got 2 layers and 0 couplings"),
     ],
 )

@@ -1,0 +1,73 @@
+"""Names: what a machine's units are called, and how what is named is put into the order of what it meets.
+
+Positions are no names: labels that only count, 0 to n - 1, meet names without a word, and names meet names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Labels", "counts_only", "positions", "without_made_up"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The name of a machine's visible units, the dims of both sides, and coords of these where there are any."""
+
+    name: str = "v"
+    visible: str = ""
+    hidden: str = ""
+    coords: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def dims(self) -> tuple[str, str]:
+        """The dims of both sides, made of the name where none were given."""
+        return self.visible or f"{self.name}_unit", self.hidden or f"{self.name}_hidden_unit"
+
+
+def without_made_up(labels: Labels) -> Labels:
+    """The labels without coords that only count on an axis whose name was made here: nobody gave them."""
+    made = f"{labels.name}_unit", f"{labels.name}_hidden", f"{labels.name}_hidden_unit"
+    kept = {dim: x for dim, x in labels.coords.items() if not (dim in made and counts_only(x))}
+    return Labels(labels.name, labels.visible, labels.hidden, kept)
+
+
+def counts_only(labels: Any) -> bool:
+    """Whether labels are 0 to n - 1 in order: positions, which are no names."""
+    labels = np.asarray(labels)
+    return labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels)))
+
+
+def positions(own: Any, wanted: Any, what: str, of_what: str) -> np.ndarray | None:
+    """Where each of the ``wanted`` labels stands among the ``own``; None where nothing has to move.
+
+    Raises
+    ------
+    ValueError
+        If they are not the same names; it says which differ.
+    """
+    own, wanted = np.asarray(own), np.asarray(wanted)
+    if own.shape == wanted.shape and (own == wanted).all():
+        return None
+    if any(counts_only(x) and other.dtype.kind not in "iu" for x, other in ((own, wanted), (wanted, own))):
+        return None
+    place = {label: i for i, label in enumerate(own.tolist())}
+    names = wanted.tolist()
+    if len(place) == len(own) == len(names) and set(place) == set(names):
+        return np.array([place[name] for name in names])
+    lacking, more = ([x for x in a if x not in b] for a, b in ((names, place), (place, set(names))))
+    said = [f"without {_some(lacking)}"] * bool(lacking) + [f"with {_some(more)} that are not there"] * bool(more)
+    raise ValueError(
+        f"The names of {what} are not those of {of_what}: {_some(own.tolist())} against {_some(names)}, "
+        f"{' and '.join(said) or 'some of them twice'}. Names that fit are put in order; select or rename what does "
+        "not, or pass plain arrays (.values, .to_numpy()), which go by position."
+    )
+
+
+def _some(labels: list[Any]) -> str:
+    shown = ", ".join(repr(x) for x in labels[:4])
+    return f"[{shown}{', …' if len(labels) > 4 else ''}]"
