@@ -18,7 +18,7 @@ from pymc_rbm.checks import whole_number
 from pymc_rbm.corrections import CLIMBING, MOST, tuned_caution
 from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.lookup import machine_of_rv, rbm_of
+from pymc_rbm.lookup import dependants_of_units, machine_of_rv, rbm_of
 from pymc_rbm.transitions import compile_transition
 
 __all__ = ["BlockGibbs", "register"]
@@ -83,7 +83,8 @@ class BlockGibbs(BlockedStep):
     (the hidden one as probability given v), ``accepted``, the mean acceptance probability of proposals that change
     something (1 where all conditionals are exact), and ``sweeps``, the number of sweeps a draw, by which `diagnose`
     states autocorrelation in sweeps; ``blocks``, how many groups of units a sweep updates one after the other (two in a
-    restricted machine, the colours or the units of a general one).
+    restricted machine, the colours or the units of a general one); ``dependants``, how many terms of the model depend
+    on units that are drawn: with some, draws are not those of the machine alone, and `diagnose` refuses them.
 
     References
     ----------
@@ -100,6 +101,7 @@ class BlockGibbs(BlockedStep):
         "sweeps": (np.int64, []),
         "accepted": (np.float64, []),
         "blocks": (np.int64, []),
+        "dependants": (np.int64, []),
     }
     _state_class = BlockGibbsState
 
@@ -124,6 +126,7 @@ class BlockGibbs(BlockedStep):
         _check(model, rvs)
         machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not is_hidden(rv)]
         self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
+        self.dependants = len(dependants_of_units(model))
         self._inputs, self._ranges, self._function = compile_transition(model, rvs, self.sweeps, compile_kwargs or {})
         self.tune, self._tunes = True, False  # draws by hand leave the posterior invariant from the first
         self._forget()
@@ -153,7 +156,8 @@ class BlockGibbs(BlockedStep):
             ]
             self.caution, self.tuned = np.array(tuned), self.tuned + 1
         accepted = float(np.mean(rates)) if rates else 1.0
-        return {**point, **values}, [{**stats, "sweeps": self.sweeps, "accepted": accepted, "blocks": self.blocks}]
+        constants = {"sweeps": self.sweeps, "blocks": self.blocks, "dependants": self.dependants}
+        return {**point, **values}, [{**stats, "accepted": accepted, **constants}]
 
     def _caution(self):
         """θ of each corrected layer; negative where real units are to climb (`joint`)."""
