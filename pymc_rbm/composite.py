@@ -220,6 +220,12 @@ class Beside(Unit):
         """The parts' curvatures."""
         return _joined(unit.curvature(own) for unit, own in self._each(pt.as_tensor(x)))
 
+    def heated(self, beta):
+        """The parts, each heated."""
+        out = Beside(*((unit.heated(beta), n) for unit, n in self.families))
+        out.names = self.names
+        return out
+
     def offset(self, bias):
         """The parts' offsets."""
         return _joined(unit.offset(own) for unit, own in self._each(pt.as_tensor(bias)))

@@ -9,13 +9,15 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.checks import generator
+from pymc_rbm.conditioned import watch_rows
 from pymc_rbm.enumeration import is_tractable
 from pymc_rbm.examination import examine
 from pymc_rbm.finishing import measured
-from pymc_rbm.functionals import functionals, leading_directions
+from pymc_rbm.functionals import functionals, leading_directions, numeric
 from pymc_rbm.learning_verdict import judge_gradient, judge_learning, judge_reach
 from pymc_rbm.machine import Machine
 from pymc_rbm.measures import columns, convergence, two_sample
+from pymc_rbm.row_examination import examine_rows
 from pymc_rbm.sampled_rise import drawing
 from pymc_rbm.sampling import run_chains
 from pymc_rbm.thresholds import DATA_DISTANCE, ESS_PER_CHAIN, RHAT
@@ -117,7 +119,14 @@ def diagnose(
     rng = generator(random_seed)
     machine = machine_behind(idata, target, learned, name)
     if is_run:
+        machine = None if machine is None else numeric(machine)
         return _diagnose_run(idata, machine, name_of_run(idata, name), probes, rng, progressbar)
+    rows = watch_rows(idata, machine, name, target)
+    if rows is not None:
+        chains, draws = rows[0].states.shape[:2]
+        name, _, row = rows[0].name.partition(", ")
+        shown = row if len(rows) == 1 else f"{len(rows)} rows, each a machine of its own"
+        return Diagnosis.of(f"{name}, {shown}, {draws:,} draws a chain", *examine_rows(rows, probes, rng, progressbar))
     watched = watch_draws(idata, machine, name)
     chains, draws = next(iter(watched.functionals.values())).shape[:2]
     sweeps = "" if watched.sweeps is None else f", {watched.sweeps} sweep{'s' * (watched.sweeps > 1)} a draw"

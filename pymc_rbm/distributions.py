@@ -20,6 +20,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.arguments import lengths_of, named_in_model, same_rows, with_dims
 from pymc_rbm.checks import known_values, restricted_sizes, shape_of, unit_data, whole_number
 from pymc_rbm.composite import Beside
+from pymc_rbm.dispersal import spread
 from pymc_rbm.enumeration import symbolic_log_partition
 from pymc_rbm.imputed import of_rows
 from pymc_rbm.labels import Labels
@@ -50,8 +51,8 @@ def _machine_logp(op, values, rng, size, *parameters, **kwargs):
 @_support_point.register(MachineRV)
 def _dispersed_state(op, rv, rng, size, *parameters):
     """Return a random, dispersed state: the start of a chain."""
-    unit = op.machine(*parameters).layers[VISIBLE].unit
-    return unit.dispersed(rv.shape, pt.random.shared_rng(seed=None))[1]
+    shape = [rv.shape[i] for i in range(rv.ndim)]
+    return spread(op.machine(*parameters), shape, pt.random.shared_rng(seed=None))[0]
 
 
 class MachineDistribution(Distribution):

@@ -13,6 +13,7 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 
+from pymc_rbm.dispersal import spread
 from pymc_rbm.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states
 from pymc_rbm.gibbs import sweep, sweeps
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
@@ -82,7 +83,7 @@ def _chain_function(template: Machine):
     machine, inputs = template.symbolic()
     rng, rows, n = pt.random.rng("rng"), pt.lscalar("rows"), pt.lscalar("sweeps")
     visible = machine.layers[VISIBLE]
-    next_rng, start = visible.unit.dispersed((rows, visible.bias.shape[0]), rng)
+    start, next_rng = spread(machine, (rows, visible.bias.shape[0]), rng)
     (v, *_), next_rng = sweeps(machine, machine.at(start), next_rng, n)
     return pytensor.function([In(rng, mutable=True), rows, n, *inputs], [Out(next_rng, borrow=True), v])
 

@@ -32,6 +32,7 @@ def examine(
     rng: np.random.Generator,
     progressbar: bool,
     extra: dict[str, np.ndarray] | None = None,
+    among: int = 1,
 ) -> tuple[list[Finding], xr.Dataset]:
     """Return findings and measures of chains, their units and, unless they have failed already, their probes.
 
@@ -44,8 +45,10 @@ def examine(
     progressbar : bool
     extra : dict, optional
         Further starts of probes, by kind.
+    among : int
+        How many machines are examined: what chance explains is shared among them.
     """
-    table = convergence(watched.functionals)
+    table = convergence(watched.functionals, among)
     if watched.sweeps is not None:
         table["autocorrelation_sweeps"] = table["autocorrelation"] * watched.sweeps
     chains, draws = next(iter(watched.functionals.values())).shape[:2]
@@ -57,7 +60,7 @@ def examine(
     elif not probes:
         findings.append(WITHOUT_PROBES)
     elif draws >= FEW_DRAWS and all(finding.verdict != NOT_MIXED for finding in findings):
-        result = _probe(watched.machine, watched, watched.last, table, rng, extra, progressbar)
+        result = _probe(watched.machine, watched, watched.last, table, rng, extra, progressbar, among)
         findings += judge_probes(result)
         measures = measures.assign(_probe_measures(result))
     return findings, measures
@@ -71,12 +74,13 @@ def _probe(
     rng: np.random.Generator,
     extra: dict[str, np.ndarray] | None,
     progressbar: bool,
+    among: int,
 ) -> ProbeResult:
     times = np.fmax(1, np.fmax(table["autocorrelation"].values, table["autocorrelation_within"].values))
     sizes = [x.size for x in columns(watched.functionals).values()]
     tau = {str(key): cautious(t, n) for key, t, n in zip(table.functional.values, times, sizes, strict=True)}
     states = last if watched.states is None else watched.states.reshape(-1, watched.states.shape[-1])
-    return run_probes(machine, watched.functionals, states, watched.sweeps or 1, tau, rng, extra, progressbar)
+    return run_probes(machine, watched.functionals, states, watched.sweeps or 1, tau, rng, extra, progressbar, among)
 
 
 def _probe_measures(result: ProbeResult) -> dict[str, Any]:

@@ -15,19 +15,20 @@ from rich.progress import track
 
 from pymc_rbm.checks import check_back_end, generator, whole_number
 from pymc_rbm.conditional import has_rows, machine_of_row
+from pymc_rbm.dispersal import spread
 from pymc_rbm.door import Data, data_of
 from pymc_rbm.gibbs import sweeps as run_sweeps
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.labels import Labels
 from pymc_rbm.machine import VISIBLE, Machine
-from pymc_rbm.measures import convergence
+from pymc_rbm.measures import convergence, ess_asked
 from pymc_rbm.memory import check_memory
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable
 from pymc_rbm.received import marked, receive
 from pymc_rbm.remembered import remembered
 from pymc_rbm.targets import check_alone, labels_of, machine_of
-from pymc_rbm.thresholds import ESS, RHAT
+from pymc_rbm.thresholds import FEW_DRAWS, RHAT
 from pymc_rbm.work import parts_of, sweeps_of_a_piece
 
 __all__ = ["inpaint"]
@@ -69,7 +70,8 @@ def inpaint(
     draws, tune : int, default 1000
         Stored draws of each chain, and sweeps before the first, which are thrown away.
     chains : int, default 4
-        Of each row. Missing units start dispersed, each chain at a level of its own, so that chains can disagree.
+        Of each row. Missing units start dispersed, each chain at a level of its own, and every second opposite to the
+        one before (real units where opposite hidden units put them), so that chains can disagree.
     sweeps : int, default 1
         Per stored draw.
     states : bool, default True
@@ -87,7 +89,9 @@ def inpaint(
         the joint state where hidden units do not sum out) and ``{name}_projection``, of the missing units' conditional
         means on two random directions. ``mean``: ``{name}``, the mean of the completed rows, by averaging
         the units' conditional means (less noise than averaging draws), and ``{name}_missing``. ``convergence``, by row:
-        ``rhat`` and ``ess`` (bulk), the worst over the functionals, NaN where nothing is missing, and ``converged``.
+        ``rhat`` and ``ess`` (bulk), the worst over the functionals, NaN where nothing is missing, and ``converged``:
+        an R-hat up to 1.01, or what chance explains in one of that many rows, and an ESS of at least ``ess_asked``,
+        which is 400 or, if that is less, a quarter of the draws of all chains (10 a chain at least).
         Dims and coords are those of ``data``, else of the machine, where they have any. Ctrl-C returns the draws so
         far, with a warning and ``attrs["interrupted"] = 1``.
 
@@ -105,8 +109,9 @@ def inpaint(
     Warns
     -----
     UserWarning
-        If rows have an R-hat above 1.01 (and above what chance explains) or an ESS below 400. Two modes that agree in
-        both directions and the free energy have probability zero; a mode that no chain has met stays unseen.
+        If rows have not converged; if there are fewer than 20 draws a chain, from which nothing can be said. Two modes
+        that agree in both directions and the free energy have probability zero; a mode that no chain has met stays
+        unseen.
 
     Examples
     --------
@@ -139,15 +144,30 @@ def inpaint(
         warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
     attrs = {"created_by": "pymc_rbm.inpaint", "sweeps": sweeps, "tune": tune, "interrupted": int(done < draws)}
     tree.attrs = attrs
-    worst = tree["convergence"].to_dataset()
-    wrong = ~worst["converged"].values
-    if wrong.any() and done == draws:
-        warnings.warn(
-            f"{wrong.sum()} of {len(held)} rows have not converged: R-hat up to {float(worst['rhat'].max()):.3f}, ESS "
-            f"down to {float(worst['ess'].min()):.0f}. Raise draws and tune, or sweeps; see the group convergence.",
-            stacklevel=2,
-        )
+    if done == draws:
+        _warn_of_rows(tree["convergence"].to_dataset(), chains, draws)
     return tree
+
+
+def _warn_of_rows(found: xr.Dataset, chains: int, draws: int) -> None:
+    """Say how many rows have not converged, in what, and what was asked."""
+    wrong = ~found["converged"].values
+    if not wrong.any():
+        return
+    if draws < FEW_DRAWS:
+        message = f"{draws} draws a chain are too few to say whether rows have converged (at least {FEW_DRAWS})."
+    else:
+        apart, few = found["rhat"].values > found["rhat_limit"].values, found["ess"].values < found["ess_asked"].values
+        parts = [f"the chains of {apart.sum()} disagree (R-hat up to {float(found['rhat'].max()):.3f})"] * apart.any()
+        parts += [
+            f"{few.sum()} have few effective draws (ESS down to {float(found['ess'].min()):.0f} of {chains * draws:,} "
+            f"draws, {float(found['ess_asked']):.0f} are asked)"
+        ] * few.any()
+        message = (
+            f"{wrong.sum()} of {len(wrong)} rows have not converged: {'; '.join(parts)}. Raise draws and tune, or "
+            "sweeps; see the group convergence."
+        )
+    warnings.warn(message, stacklevel=3)
 
 
 def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bool) -> Data:
@@ -211,11 +231,11 @@ def _functions(template: Machine, ndims: tuple[int, ...]):
     units = [layer.unit for layer in machine.layers]
     chains, held, directions, n = pt.lscalar("chains"), pt.bmatrix("held"), pt.dmatrix("directions"), pt.lscalar("n")
     rows, is_held = pt.matrix("rows", dtype=units[VISIBLE].dtype), held.astype(bool)
-    first, next_rng = [], rng
-    for layer in machine.layers:
-        shape = (chains, rows.shape[0], layer.bias.shape[-1])
-        next_rng, x = layer.unit.dispersed(shape, next_rng)
-        first.append(pt.where(is_held, rows, x).astype(layer.unit.dtype) if layer is machine.layers[VISIBLE] else x)
+    v, next_rng = spread(machine, (chains, rows.shape[0], rows.shape[1]), rng, pairs=True)
+    first = [pt.where(is_held, rows, v).astype(units[VISIBLE].dtype)]
+    for layer in machine.layers[VISIBLE + 1 :]:
+        next_rng, x = layer.unit.dispersed((chains, rows.shape[0], layer.bias.shape[-1]), next_rng)
+        first.append(x)
     options = {"on_unused_input": "ignore"}
     inputs = [rng, chains, rows, held, *parameters]
     start = pytensor.function(inputs, [next_rng, *first], mode=INTERPRETED, **options)  # runs once
@@ -249,13 +269,19 @@ def _tree(name: str, kept: dict[str, np.ndarray], means: np.ndarray, held: np.nd
 
 def _convergence(kept: dict[str, np.ndarray], row: str, held: np.ndarray) -> xr.Dataset:
     """R-hat and ESS of each row, the worst over its functionals; of what is constant there is nothing to say."""
-    found = {"rhat": np.full(len(held), np.nan), "ess": np.full(len(held), np.nan)}
-    converged = np.ones(len(held), dtype=bool)
-    for i in np.flatnonzero(~held.all(1)):
-        of_row = convergence({key: x[:, :, i] for key, x in kept.items() if key != "states"})
+    rows = np.flatnonzero(~held.all(1))
+    found = {key: np.full(len(held), np.nan) for key in ("rhat", "rhat_limit", "ess")}
+    chains, draws = kept["free_energy"].shape[:2]
+    asked = ess_asked(chains, draws)
+    for i in rows:
+        of_row = convergence({key: x[:, :, i] for key, x in kept.items() if key != "states"}, among=len(rows))
         moving = of_row.dropna("functional", subset=["rhat"])
         if moving.sizes["functional"]:
-            found["rhat"][i], found["ess"][i] = moving["rhat"].max(), moving["ess_bulk"].min()
-            agree = (moving["rhat"] <= np.maximum(RHAT, moving["rhat_by_chance"])).all()
-            converged[i] = agree and found["ess"][i] >= ESS
-    return xr.Dataset({key: (row, x) for key, x in (found | {"converged": converged}).items()})
+            limits = np.fmax(RHAT, moving["rhat_by_chance"].values)
+            worst = np.argmax(moving["rhat"].values - limits)
+            found["rhat"][i], found["rhat_limit"][i] = moving["rhat"].values[worst], limits[worst]
+            found["ess"][i] = moving["ess_bulk"].min()
+    wrong = (found["rhat"] > found["rhat_limit"]) | (found["ess"] < asked)
+    wrong[rows] |= draws < FEW_DRAWS
+    columns = {key: (row, x) for key, x in (found | {"converged": ~wrong}).items()}
+    return xr.Dataset(columns | {"ess_asked": ((), asked)})

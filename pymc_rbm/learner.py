@@ -19,6 +19,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.ascent import Ascent
 from pymc_rbm.conditional import machine_of_rows
 from pymc_rbm.descent import descent
+from pymc_rbm.dispersal import spread
 from pymc_rbm.enumeration import symbolic_log_partition
 from pymc_rbm.estimators import NegativePhase, shared_rows
 from pymc_rbm.functionals import names_of, symbolic_functionals
@@ -211,13 +212,19 @@ class Learner:
         return Ascent(goal, self._parameters, self._settings.compile_kwargs)
 
     def _first_particles(self, i: int, chains: int):
-        """Shared start states of the chains: dispersed; where each row has its own, the data."""
+        """Shared start states of the chains: dispersed; where each row has its own, the data.
+
+        Real units also start at the data, every other chain: where these are far apart, chains would not find all.
+        """
         x, rng = self.observed[i], np.random.default_rng(self.rng.integers(2**31))
         if x.by_row:
             return shared_rows(self._data[i].get_value(), f"{x.name}_particles")
-        size = (chains, x.rows.shape[1])
-        unit = self._machines[i].layers[VISIBLE].unit
-        return shared_rows(_drawn(lambda r: unit.dispersed(size, r)[1], rng), f"{x.name}_particles")
+        size, machine = (chains, x.rows.shape[1]), self._machines[i]
+        first = _drawn(lambda r: spread(machine, size, r)[0], rng)
+        if not machine.layers[VISIBLE].unit.finite:
+            chosen = rng.choice(len(x.rows), size=len(first[1::2]), p=x.weights / x.weights.sum())
+            first[1::2] = self._data[i].get_value(borrow=True)[chosen]
+        return shared_rows(first, f"{x.name}_particles")
 
     def _completed(self, i: int):
         """The data as a shared variable, not copied; missing entries start as independent draws at the data's means."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -29,10 +30,22 @@ from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.posterior_draws import machines_of_draws
 from pymc_rbm.random_variables import HiddenRV, MachineRV
 from pymc_rbm.records import recorded_names
-from pymc_rbm.reentrant import compiled
+from pymc_rbm.reentrant import compiled, value_of
 from pymc_rbm.targets import check_alone, labels_of, machine_of
 
-__all__ = ["dependants", "is_joined", "labels_in", "machine_of_rv", "named_machines", "plain", "rbm_behind", "rbm_of"]
+__all__ = [
+    "dependants",
+    "dependants_of_units",
+    "held_entries",
+    "is_joined",
+    "labels_in",
+    "machine_of_rv",
+    "model_of",
+    "named_machines",
+    "plain",
+    "rbm_behind",
+    "rbm_of",
+]
 
 
 def rbm_of(v: Variable) -> TensorVariable:
@@ -120,17 +133,69 @@ def dependants(model: pm.Model, rv: Variable) -> list[TensorVariable]:
     return [term for term in terms if rv in ancestors([term], blockers=set(model.basic_RVs) - {term, rv})]
 
 
+def dependants_of_units(model: pm.Model, machine: TensorVariable | None = None) -> dict[str, str]:
+    """What depends on free units, of one machine or of all, other than hidden units: its name, and that of the units.
+
+    ``machine`` is an RBM variable as `rbm_behind` returns it.
+    """
+    visible = [rv for rv in model.basic_RVs if (behind := rbm_behind(rv)) is not None and machine in (None, behind)]
+    hidden = [rv for rv in model.free_RVs if rv.owner and isinstance(rv.owner.op, HiddenRV)]
+    units = [rv for rv in visible if rv in model.free_RVs]
+    units += hidden if machine is None else [x for x in hidden if any(x in dependants(model, rv) for rv in visible)]
+    return {x.name: rv.name for rv in units for x in dependants(model, rv) if x not in hidden}
+
+
 @check_alone.register
 def _(target: pm.Model, what: str) -> None:
-    hidden = [rv for rv in target.free_RVs if rv.owner and isinstance(rv.owner.op, HiddenRV)]
-    machines = [rv for rv in target.free_RVs if rbm_behind(rv) is not None]
-    found = {x.name: rv.name for rv in [*machines, *hidden] for x in dependants(target, rv) if x not in hidden}
+    _refuse(dependants_of_units(target), what)
+
+
+@check_alone.register
+def _(target: TensorVariable, what: str) -> None:
+    model = model_of(target)
+    if model is not None:
+        _refuse(dependants_of_units(model, rbm_of(target)), what)
+
+
+def _refuse(found: dict[str, str], what: str) -> None:
     if found:
         raise ValueError(
             f"{what} looks at the machine alone, but in this model {list(found)} depend on "
             f"{sorted(set(found.values()))}. Draw from the posterior by pm.sample, which accounts for them (mask what "
             "is missing in `observed`), or pass the machine itself, pmr.machine_of(model[...]), to leave them out."
         )
+
+
+def model_of(target: Any) -> pm.Model | None:
+    """The model that ``target`` is, or that has it as a variable, or the one on the context stack.
+
+    A variable does not know its model. If it is none of the context's, the models that are alive are asked.
+    """
+    if isinstance(target, pm.Model):
+        return target
+    context = pm.Model.get_context(error_if_none=False)
+    if not isinstance(target, Variable):
+        return context
+    models = [] if context is None else [context]
+    if target.name is not None and not _has(models, target):
+        models = [x for x in gc.get_objects() if issubclass(type(x), pm.Model)]
+    return next((x for x in models if _has([x], target)), None)
+
+
+def _has(models: list[pm.Model], variable: Variable) -> bool:
+    return any(model.named_vars.get(variable.name) is variable for model in models)
+
+
+def held_entries(target: Any, name: str, free: int) -> np.ndarray | None:
+    """Which entries of a masked variable are observed, of which ``free`` are not; None where no model is at hand."""
+    model = model_of(target)
+    parts = [f"{name}_observed", f"{name}_unobserved"]
+    if model is None or not {name, *parts} <= set(model.named_vars):
+        return None
+    known, unknown = (model[x] for x in parts)
+    shape = value_of(model.rvs_to_values[known].shape)
+    values = {known: pt.ones(shape, known.dtype), unknown: pt.zeros(free, unknown.dtype)}
+    return value_of(graph_replace([model[name]], values, strict=False)[0]) == 1
 
 
 @machine_of.register

@@ -6,13 +6,14 @@ import numpy as np
 import scipy
 import xarray as xr
 
-from pymc_rbm.thresholds import FALSE_ALARM
+from pymc_rbm.thresholds import ESS, ESS_PER_CHAIN, ESS_SHARE, FALSE_ALARM
 
 __all__ = [
     "cautious",
     "columns",
     "convergence",
     "count_units",
+    "ess_asked",
     "rhat",
     "rhat_by_chance",
     "rounding",
@@ -34,8 +35,15 @@ def columns(functionals: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return out
 
 
-def convergence(functionals: dict[str, np.ndarray]) -> xr.Dataset:
+def convergence(functionals: dict[str, np.ndarray], among: int = 1) -> xr.Dataset:
     """Return ArviZ's measures of each functional.
+
+    Parameters
+    ----------
+    functionals : dict
+        (chain, draw) or (chain, draw, direction) by name.
+    among : int
+        How many sets of chains are looked at: ``rhat_by_chance`` is exceeded by chance in one of a hundred such looks.
 
     Returns
     -------
@@ -46,7 +54,7 @@ def convergence(functionals: dict[str, np.ndarray]) -> xr.Dataset:
         functional never changes.
     """
     found = columns(functionals)
-    rows = [_measures(x, FALSE_ALARM / len(found)) for x in found.values()]
+    rows = [_measures(x, FALSE_ALARM / len(found) / among) for x in found.values()]
     return xr.Dataset(
         {key: ("functional", np.array([row[key] for row in rows])) for key in MEASURES},
         coords={"functional": list(found)},
@@ -66,6 +74,11 @@ def _measures(x: np.ndarray, level: float) -> dict[str, float]:
     bulk = float(az.ess(x, method="bulk", **AXES))
     tail = float(az.ess(x, method="tail", prob=(0.05, 0.95), **AXES))
     return dict(zip(MEASURES, (rhat(x), by_chance, bulk, tail, x.size / bulk, within), strict=True))
+
+
+def ess_asked(chains: int, draws: int) -> float:
+    """The bulk ESS that so many draws can be asked for: `ESS`, or what is feasible where they are few."""
+    return max(ESS_PER_CHAIN * chains, min(ESS, ESS_SHARE * chains * draws))
 
 
 def rounding(x: np.ndarray) -> float:

@@ -12,19 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from pymc_rbm.functionals import leading_directions
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.functionals import functionals
+from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding, settled
-from pymc_rbm.paths import Path
-from pymc_rbm.sampling import dispersed_states, run_chains
+from pymc_rbm.probe_starts import annealed, base_path, bias_of, starts
+from pymc_rbm.sampling import run_chains
 from pymc_rbm.thresholds import BURN_IN, FALSE_ALARM, LEAST_PROBE_DRAWS, MARGIN, NEGLIGIBLE_WEIGHT
-from pymc_rbm.units import Unit
 
-__all__ = ["ProbeResult", "mode_weight_bound", "run_probes", "starts"]
+__all__ = ["ProbeResult", "mode_weight_bound", "run_probes"]
 
-EACH = 4  # probes of a kind
-TEMPERATURES = 200
 BOUND_TEMPERATURES, BOUND_PARTICLES, BACKWARD_PARTICLES = 1000, 100, 10
+SAME_MODE = 5  # standard errors between means of probes in one mode at most
 
 
 @dataclass(frozen=True)
@@ -64,45 +62,6 @@ class ProbeResult:
         return [key for key, x in self.rhat.items() if x > self.rhat_by_chance[key]]
 
 
-def starts(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Visible states to start probes from, by kind, given states of the draws, shape (rows, visible).
-
-    ``complement``: every unit of a drawn state turned to its other extreme. ``reflection``: a drawn state mirrored,
-    about the middle of the units' range, across a leading singular direction of W, and rounded. ``extreme``: the states
-    with the largest and the smallest projection on such a direction. ``dispersed``: every level of activity.
-    ``tempered``: annealed from independent uniform units to the machine. Units without finitely many states have only
-    ``dispersed``.
-    """
-    unit, size = machine.layers[VISIBLE].unit, states.shape[1]
-    found = {"dispersed": dispersed_states(machine, EACH, rng)}
-    if not unit.finite:
-        return found
-    (low, high), middle = unit.ends, unit.middle
-    directions = leading_directions(machine).T
-    chosen = states[rng.permutation(len(states))[:EACH]].astype("float64")
-    found["complement"] = nearest(unit, low + high - chosen)
-    mirrored = [x - 2 * ((x - middle) @ u) * u for u in directions for x in chosen[:2]]
-    found["reflection"] = nearest(unit, np.reshape(mirrored, (-1, size)))
-    far = np.max(high - low) / np.finfo(float).eps  # beyond the units' range, whatever the size of u's entries
-    found["extreme"] = nearest(unit, np.reshape([far * s * u for u in directions for s in (1, -1)], (-1, size)))
-    path = _path(machine, np.zeros(size))
-    found["tempered"] = _annealed(path, path.base_states(rng, EACH)[0], rng, TEMPERATURES)[0]
-    return {kind: x.astype(unit.dtype) for kind, x in found.items()}
-
-
-def nearest(unit: Unit, x: np.ndarray) -> np.ndarray:
-    """The states nearest to rows of real numbers, unit by unit; the first state of those equally near."""
-    found, start = [], 0
-    for family, n in unit.parts(x.shape[-1]):
-        states = np.reshape(np.array(family.states), (-1, family.width))
-        own = x[..., start : start + n]
-        # Nearest to x is what maximises the product with x less half the square.
-        score = np.reshape(own, (-1, family.width)) @ states.T - (states**2).sum(1) / 2
-        found.append(states[score.argmax(1)].reshape(own.shape))
-        start += n
-    return np.concatenate(found, axis=-1)
-
-
 def run_probes(
     machine: Machine,
     functionals: dict[str, np.ndarray],
@@ -112,6 +71,7 @@ def run_probes(
     rng: np.random.Generator,
     extra: dict[str, np.ndarray] | None = None,
     progressbar: bool = False,
+    among: int = 1,
 ) -> ProbeResult:
     """Run probes for as many sweeps a draw as the draws had, and compare.
 
@@ -131,6 +91,8 @@ def run_probes(
     extra : dict, optional
         Further starts by kind, such as rows of the data.
     progressbar : bool
+    among : int
+        How many machines are probed, among which the chance of a false alarm is shared.
 
     Notes
     -----
@@ -146,10 +108,11 @@ def run_probes(
     draws = columns(functionals)
     probes = {key: settled(x, draws[key]) for key, x in columns(kept).items()}
     draws = {key: settled(x) for key, x in draws.items()}
-    level = FALSE_ALARM / len(draws)
+    level = FALSE_ALARM / len(draws) / among
     scores = [_scores(probes[key], x, autocorrelation[key]) for key, x in draws.items()]
     away = np.max(scores, axis=(0, 1)) > scipy.stats.norm.isf(level / len(kinds) / 4)
-    weight = mode_weight_bound(machine, visited[away], states, rng) if away.any() else 0.0
+    elsewhere = visited[away][_distinct(visited[away], max([1.0, *autocorrelation.values()]))]
+    weight = mode_weight_bound(machine, elsewhere, states, rng) if away.any() else 0.0
     compared = ~away if weight <= NEGLIGIBLE_WEIGHT else np.ones_like(away)
     together = {key: _together(x, probes[key][compared]) for key, x in draws.items()}
     return ProbeResult(
@@ -178,6 +141,22 @@ def _scores(probes: np.ndarray, draws: np.ndarray, autocorrelation: float) -> np
     return np.array(out)
 
 
+def _distinct(visited: np.ndarray, autocorrelation: float) -> list[int]:
+    """Probes of which no two sit in one mode, as far as the means of their units can tell them apart."""
+    found: list[int] = []
+    if not len(visited):
+        return found
+    means, error = visited.mean(1), visited.var(1) * autocorrelation / visited.shape[1]
+    for i in range(len(visited)):
+        same = [
+            (np.abs(means[i] - means[j]) <= SAME_MODE * np.sqrt(error[i] + error[j]) + rounding(means)).all()
+            for j in found
+        ]
+        if not any(same):
+            found.append(i)
+    return found
+
+
 def _together(draws: np.ndarray, probes: np.ndarray) -> np.ndarray:
     """Draws and probes as chains of one length; longer ones are cut into pieces, so that each weighs the same."""
     length = min(draws.shape[1], probes.shape[1])
@@ -191,7 +170,7 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
     ``t`` with a probability of at most e⁻ᵗ. Annealing backwards from a draw of the machine restricted to a mode ``B``
     gives, by Jensen's inequality, log-weights whose mean is at least log Z_B on average. The difference bounds
     ``log(Z_B / Z)`` [1]_. Any independent units will do; those with the means of the draws, and backwards those with
-    the means of a probe, make the bounds tight. Modes that several probes share are counted several times.
+    the means of a probe, make the bounds tight. A mode that probes share is counted once, if their means show it.
 
     Parameters
     ----------
@@ -212,38 +191,29 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
     .. [1] Burda, Y., Grosse, R., Salakhutdinov, R. (2015). Accurate and conservative estimates of MRF log-likelihood
        using reverse annealing. AISTATS.
     """
-    if not machine.layers[VISIBLE].unit.finite:
-        return 1.0
-    path = _path(machine, _bias_of(machine, states))
-    _, forward = _annealed(path, path.base_states(rng, BOUND_PARTICLES)[0], rng, BOUND_TEMPERATURES)
-    log_z = scipy.special.logsumexp(forward) - np.log(len(forward)) - MARGIN
+    log_z = _log_z_at_least(machine, states, rng)
     thinned = visited[:, np.linspace(0, visited.shape[1] - 1, BACKWARD_PARTICLES).astype(int)]
-    paths = [_path(machine, _bias_of(machine, x)) for x in visited]
+    paths = [base_path(machine, bias_of(machine, x)) for x in visited]
     pairs = zip(paths, thinned, strict=True)
-    backward = np.array([_annealed(own, x, rng, BOUND_TEMPERATURES, backwards=True)[1] for own, x in pairs])
+    backward = np.array([annealed(own, x, rng, BOUND_TEMPERATURES, backwards=True)[1] for own, x in pairs])
     upper = backward.mean(1) + MARGIN * backward.std(1, ddof=1) / np.sqrt(BACKWARD_PARTICLES)
     return float(np.exp(min(0.0, scipy.special.logsumexp(upper) - log_z)))
 
 
-def _path(machine: Machine, bias: np.ndarray) -> Path:
-    """The path from independent units, the visible ones with the given biases, to the machine."""
-    return Path(machine, (bias, *(np.zeros_like(layer.bias) for layer in machine.layers[HIDDEN:])))
+def _log_z_at_least(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> float:
+    """A number that log Z is not below, but for a probability of e^-`MARGIN`.
 
-
-def _bias_of(machine: Machine, states: np.ndarray) -> np.ndarray:
-    """Biases of independent visible units with the means of ``states``, shrunk by one row in the middle."""
-    unit = machine.layers[VISIBLE].unit
-    return unit.bias_of_mean((states.sum(0) + unit.middle) / (len(states) + 1))
-
-
-def _annealed(
-    path: Path, states: np.ndarray, rng: np.random.Generator, temperatures: int, backwards: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Anneal visible states along a path, up or down.
-
-    Returns the ends and the log-weights, whose exponential (backwards, its inverse) has the mean Z (or 1/Z).
+    The base has the means of the draws. Where units are real these may lie between narrow modes, where no draw is, so
+    there two further bases lie at single draws, one of them the likeliest; the best of all bounds holds with a margin
+    for their number.
     """
-    betas = np.linspace(0, 1, temperatures)
-    [ends], increments = path.walk(rng, betas[::-1] if backwards else betas, [states], backwards)
-    total = increments.sum(0)
-    return ends, path.log_z_base + (-total if backwards else total)
+    centres = [states]
+    if not machine.layers[VISIBLE].unit.finite:
+        likeliest = functionals(machine, states)["free_energy"].argmin()
+        centres += [states[i][None] for i in (likeliest, rng.integers(len(states)))]
+    found = []
+    for x in centres:
+        path = base_path(machine, bias_of(machine, x))
+        _, forward = annealed(path, path.base_states(rng, BOUND_PARTICLES)[0], rng, BOUND_TEMPERATURES)
+        found.append(scipy.special.logsumexp(forward) - np.log(len(forward)))
+    return max(found) - MARGIN - np.log(len(found))

@@ -63,6 +63,10 @@ class _Quadratic(Unit):
         """Return ``x/σ²``."""
         return x / self._sigma**2
 
+    def heated(self, beta):
+        """Return the unit with ``σ/√β``."""
+        return self.with_parameters([self._sigma / pt.sqrt(beta)])
+
     def offset(self, bias):
         """Return ``b²/2σ²``, which makes the energy that of ``(x - b)²/2σ²``."""
         return pt.as_tensor(bias) ** 2 / (2 * self._sigma**2)

@@ -13,6 +13,7 @@ from pytensor.compile.io import In, Out
 from rich.progress import track
 
 from pymc_rbm.checks import check_back_end, generator, whole_number
+from pymc_rbm.dispersal import spread
 from pymc_rbm.door import data_of, whole
 from pymc_rbm.functionals import leading_directions, names_of, numeric, symbolic_functionals
 from pymc_rbm.gibbs import visits
@@ -204,11 +205,10 @@ def _advance_function(template: Machine, dtype: str):
 
 
 def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) -> np.ndarray:
-    """Visible start states, each at a level of activity of its own."""
-    unit = machine.layers[VISIBLE].unit
-    shape = (chains, len(machine.layers[VISIBLE].bias))
+    """Visible start states, each at a level of activity of its own; real units', of which pairs are opposed."""
+    visible = machine.layers[VISIBLE]
     own = np.random.default_rng(rng.integers(2**63))
-    _, v = unit.dispersed(shape, pt.random.shared_rng(own))
+    v, _ = spread(machine, (chains, len(visible.bias)), pt.random.shared_rng(own), pairs=not visible.unit.finite)
     return value_of(v)
 
 

@@ -18,7 +18,7 @@ from pymc_rbm.checks import check_back_end, whole_number
 from pymc_rbm.corrections import CLIMBING, MOST, tuned_caution
 from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.interrupts import whole
-from pymc_rbm.lookup import machine_of_rv, rbm_of
+from pymc_rbm.lookup import dependants_of_units, machine_of_rv, rbm_of
 from pymc_rbm.readings import check_readings
 from pymc_rbm.transitions import compile_transition
 
@@ -86,7 +86,9 @@ class BlockGibbs(BlockedStep):
     something (1 where all conditionals are exact), and ``sweeps``, the number of sweeps a draw, by which `diagnose`
     states autocorrelation in sweeps; ``blocks``, how many groups of units a sweep updates one after the other (two in a
     restricted machine, the colours or the units of a general one); ``rows_together``, how many rows one acceptance
-    serves (1 where each row is judged by itself, or where all conditionals are exact).
+    serves (1 where each row is judged by itself, or where all conditionals are exact); ``dependants``, how many terms
+    of the model depend on units that are drawn: with some, draws are not those of the machine alone, and `diagnose`
+    refuses them.
 
     References
     ----------
@@ -104,6 +106,7 @@ class BlockGibbs(BlockedStep):
         "accepted": (np.float64, []),
         "blocks": (np.int64, []),
         "rows_together": (np.int64, []),
+        "dependants": (np.int64, []),
     }
     _state_class = BlockGibbsState
 
@@ -130,6 +133,7 @@ class BlockGibbs(BlockedStep):
         check_readings(model)
         machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not is_hidden(rv)]
         self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
+        self.dependants = len(dependants_of_units(model))
         self._inputs, self._ranges, self.rows_together, self._function = compile_transition(
             model, rvs, self.sweeps, compile_kwargs or {}
         )
@@ -161,8 +165,8 @@ class BlockGibbs(BlockedStep):
             ]
             self.caution, self.tuned = np.array(tuned), self.tuned + 1
         accepted = float(np.mean(rates)) if rates else 1.0
-        same = {"sweeps": self.sweeps, "blocks": self.blocks, "rows_together": self.rows_together}
-        return {**point, **values}, [{**stats, **same, "accepted": accepted}]
+        constant = {key: getattr(self, key) for key in ("sweeps", "blocks", "rows_together", "dependants")}
+        return {**point, **values}, [{**stats, **constant, "accepted": accepted}]
 
     def _caution(self):
         """θ of each corrected layer; negative where real units are to climb (`joint`)."""

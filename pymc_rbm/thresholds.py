@@ -12,6 +12,10 @@ ESS_PER_CHAIN = 10
 """Bulk ESS a chain below which the chains are too slow for their length (Gelman et al. 2013, Bayesian Data Analysis,
 section 11.5: five for each half of a chain)."""
 
+ESS_SHARE = 0.25
+"""Share of the draws that need be effective at most: where there are too few for `ESS`, chains are long enough if their
+autocorrelation time is up to four draws. A choice: of independent draws ArviZ's estimate is hardly ever below half."""
+
 FALSE_ALARM = 0.01
 """Chance that healthy, mixing chains are called "not mixed", of each family of tests, shared equally among its tests
 (Bonferroni). An R-hat above 1.01 that chance at this level would explain gives "cannot tell", not "not mixed"."""

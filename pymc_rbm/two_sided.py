@@ -128,6 +128,10 @@ class DReLU(Unit):
             low, high = np.where(beyond, low, field), np.where(beyond, field, high)
         return (low + high) / 2
 
+    def heated(self, beta):
+        """Return the unit with β times its parameters."""
+        return self.with_parameters([beta * floating(p) for p in self.parameters])
+
     def curvature(self, x):
         """Return the smaller of γ₊ and γ₋."""
         return self._least * pt.ones_like(x)

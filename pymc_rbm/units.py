@@ -161,6 +161,10 @@ class Unit(ABC):
         """Of quadratic units, the 1/σ² of the log base, by entry of ``x``; the least where it depends on the value."""
         return self.scaled(pt.ones_like(x))
 
+    def heated(self, beta: Any) -> Unit:
+        """The units with ``base(x)`` to the power β where their values are real; others are what they are."""
+        return self
+
     def offset(self, bias: Any) -> Any:
         """The part of the energy that depends on the bias alone, by entry."""
         return zeros_like(bias)
