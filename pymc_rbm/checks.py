@@ -15,7 +15,7 @@ from pytensor.graph.rewriting.utils import rewrite_graph
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.remembered import remembered
 
-__all__ = ["known_values", "restricted_sizes", "shape_of", "unit_data", "whole_number"]
+__all__ = ["check_not_empty", "known_values", "restricted_sizes", "shape_of", "unit_data", "whole_number"]
 
 Shape = tuple[int | None, ...]
 PIECE = 2**22
@@ -47,6 +47,15 @@ def shape_of(x: Any) -> Shape:
     return tuple(int(n) for n in values)
 
 
+def check_not_empty(name: str, shape: Any) -> None:
+    """Refuse couplings of the given shape where one of the sides has no unit."""
+    if 0 in tuple(shape)[-2:]:
+        raise ValueError(
+            f"{name} has shape {tuple(shape)}, but each side of a machine needs at least one unit. Without hidden "
+            "units the visible ones are independent: use PyMC's own distributions, as pm.Bernoulli('v', logit_p=b)."
+        )
+
+
 def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
     """Return (visible, hidden) sizes, or raise ValueError where the shapes of W, b and c do not fit."""
     shapes = {"W": shape_of(W), "b": shape_of(b), "c": shape_of(c)}
@@ -56,6 +65,7 @@ def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
                 f"{name} must have at least {ndim} axes, got shape {shapes[name]}. An RBM takes W of shape "
                 "(visible, hidden), b of shape (visible,) and c of shape (hidden,)."
             )
+    check_not_empty("W", shapes["W"])
     (rows, columns), n_b, n_c = shapes["W"][-2:], shapes["b"][-1], shapes["c"][-1]
 
     def same(m: int | None, n: int | None) -> bool:

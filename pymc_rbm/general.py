@@ -9,7 +9,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, Variable
 
-from pymc_rbm.checks import known_values, shape_of
+from pymc_rbm.checks import check_not_empty, known_values, shape_of
 from pymc_rbm.colouring import classes_of, own_entries
 from pymc_rbm.distributions import MachineDistribution, drawn
 from pymc_rbm.machine import Coupling, Layer, Machine
@@ -96,6 +96,7 @@ def _size(U: Any, b: Any) -> int | None:
         raise ValueError(
             f"The shapes do not fit: U {shapes['U']}, b {shapes['b']}. U is (units, units) and b is (units,)."
         )
+    check_not_empty("U", shapes["U"])
     for name, x in (("U", U), ("b", b)):
         values = known_values(x)
         if values is not None and not np.isfinite(values).all():

@@ -92,6 +92,8 @@ def averaged(learned: xr.DataTree) -> xr.DataTree:
     Whatever takes ``learned`` then uses the averages: ``pmr.generative(model, pmr.averaged(learned))``. The average
     runs over the second half of learning; it has less noise where the rate did not fall to zero.
     """
+    if not isinstance(learned, xr.DataTree) or "averaged_parameters" not in learned:
+        raise ValueError(f"There are no averaged iterates in this {type(learned).__name__}: pass what fit returned.")
     other = learned.copy()
     for group in ("parameters", "machines"):
         other[group] = xr.DataTree(learned[f"averaged_{group}"].to_dataset())

@@ -21,6 +21,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.checks import check_not_empty, shape_of
 from pymc_rbm.colouring import classes_of
 from pymc_rbm.units import Bernoulli, Unit, logsumexp
 
@@ -289,6 +290,7 @@ class Machine:
 
 def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit | None = None) -> Machine:
     """Return the restricted machine ``E(v, h) = -vᵀWh - bᵀv - cᵀh``, Bernoulli units by default."""
+    check_not_empty("W", shape_of(W) if isinstance(W, np.ndarray | list) else ())
     return Machine(
         (Layer(visible or Bernoulli(), b), Layer(hidden or Bernoulli(), c)),
         (Coupling(VISIBLE, HIDDEN, W),),

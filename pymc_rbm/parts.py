@@ -19,7 +19,7 @@ import xarray as xr
 
 from pymc_rbm.checks import unit_data
 from pymc_rbm.composite import Beside
-from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, joint_states
+from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, in_powers, joint_states
 from pymc_rbm.machine import VISIBLE, Layer, Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.remembered import remembered
@@ -95,7 +95,7 @@ def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tup
     alone = Machine((Layer(unit.at(entries).family, np.zeros(len(entries))),), ())
     _, count = cheapest_layer(alone)
     if count > 2**ENUMERABLE:
-        raise ValueError(f"{parts} have {count:.3g} joint states; at most {2**ENUMERABLE} can be summed over.")
+        raise ValueError(f"{parts} have {in_powers(count)} joint states; at most {2**ENUMERABLE} can be summed over.")
     states = joint_states(alone, 0, np.arange(int(count))).eval(mode=INTERPRETED)
     rest = np.setdiff1d(np.arange(size), entries)
     rows = _rest_of(v, unit, size, rest)
