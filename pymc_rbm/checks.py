@@ -20,6 +20,7 @@ from pymc_rbm.remembered import remembered
 __all__ = [
     "at_most",
     "check_back_end",
+    "check_not_empty",
     "finite_number",
     "generator",
     "known_values",
@@ -110,6 +111,15 @@ def shape_of(x: Any) -> Shape:
     return tuple(int(n) for n in values)
 
 
+def check_not_empty(name: str, shape: Any) -> None:
+    """Refuse couplings of the given shape where one of the sides has no unit."""
+    if 0 in tuple(shape)[-2:]:
+        raise ValueError(
+            f"{name} has shape {tuple(shape)}, but each side of a machine needs at least one unit. Without hidden "
+            "units the visible ones are independent: use PyMC's own distributions, as pm.Bernoulli('v', logit_p=b)."
+        )
+
+
 def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
     """Return (visible, hidden) sizes, or raise ValueError where the shapes of W, b and c do not fit.
 
@@ -122,6 +132,7 @@ def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
                 f"{name} must have at least {ndim} axes, got shape {shapes[name]}. An RBM takes W of shape "
                 "(visible, hidden), b of shape (visible,) and c of shape (hidden,)."
             )
+    check_not_empty("W", shapes["W"])
     (rows, columns), n_b, n_c = shapes["W"][-2:], shapes["b"][-1], shapes["c"][-1]
 
     def same(m: int | None, n: int | None) -> bool:

@@ -44,13 +44,14 @@ def clamped(machine: Machine, rows: np.ndarray, missing: np.ndarray) -> Clamped:
         Whole units, the same for all rows.
     """
     known, visible = ~missing, machine.layers[VISIBLE]
-    own, part = _part(visible, known), _part(visible, missing) if missing.any() else None
+    part = _part(visible, missing) if missing.any() else None
     left = ([] if part is None else [part]) + list(machine.layers[1:])
     shift = len(left) - len(machine.layers)  # of layers' indices: -1 where no visible unit is left
     biases, couplings = [layer.bias for layer in left], []
     energy = np.zeros(len(rows))
     sent = np.zeros((len(rows), 0))
     if known.any():
+        own = _part(visible, known)
         held = rows[:, known].astype(own.unit.dtype)
         sent = _sent_function(own.unit.family)(held, *own.unit.parameters)
         energy = _energy_function(own.unit.family)(held, own.bias, *own.unit.parameters)

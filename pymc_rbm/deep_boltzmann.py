@@ -14,7 +14,7 @@ from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.arguments import named_in_model
-from pymc_rbm.checks import known_values, shape_of, unit_data
+from pymc_rbm.checks import check_not_empty, known_values, shape_of, unit_data
 from pymc_rbm.composite import Beside
 from pymc_rbm.distributions import RBM
 from pymc_rbm.door import aligned, one_hot
@@ -127,6 +127,7 @@ def _sizes(weights: Any, biases: Any) -> list[int]:
             raise ValueError(
                 f"weights[{i}] has shape {shape}, but layers {i} and {i + 1} have {sizes[i]} and {sizes[i + 1]} units."
             )
+        check_not_empty(f"weights[{i}]", shape)
     known = [
         n if n is not None else shapes[min(i, len(shapes) - 1)][int(i == len(shapes))] for i, n in enumerate(sizes)
     ]

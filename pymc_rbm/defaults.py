@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pymc as pm
 from pytensor.graph.traversal import ancestors
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from pymc_rbm.enumeration import cheapest_layer, sizes_of
 from pymc_rbm.estimators import NegativePhase, exact, persistent
@@ -23,13 +25,26 @@ from pymc_rbm.precision import is_gaussian
 from pymc_rbm.random_variables import HiddenRV
 from pymc_rbm.tempering import tempered
 
-__all__ = ["Correlation", "climbs_alone", "correlation", "curvature", "default_method", "default_rate"]
+__all__ = [
+    "RATE",
+    "Correlation",
+    "Correlations",
+    "climbs_alone",
+    "correlation",
+    "curvature",
+    "default_method",
+    "default_rate",
+]
 
 RATE = 0.1
 TEMPERED_RATE = 0.3
 """Tempered particles lag less. Of 0.1, 0.3, 0.5 and 2 the best for an RBM of ordered Ising spins (7x7, beta = 0.5), in
 the one or two runs each that were made."""
 POWER_ITERATIONS = 100
+MOST_COLUMNS = 1000
+"""Of data whose covariance is made as a matrix."""
+TOLERANCE = 1e-6
+"""Of an eigenvector of more columns, by the residual relative to the eigenvalue."""
 MOST_ENTRIES = 2**24
 """Of the data, and of the states that are summed over for all rows: what the exact objective holds in memory."""
 TWO_GROUPS = 5 / 9
@@ -68,6 +83,21 @@ class Correlation:
         return self.strong and self.bimodality > TWO_GROUPS
 
 
+class Correlations(Sequence[Correlation]):
+    """Those of some data, each measured when it is first asked for: fits that are told all need none."""
+
+    def __init__(self, observed: Sequence[Observed]):
+        self._observed, self._found = observed, dict[int, Correlation]()
+
+    def __len__(self):
+        return len(self._observed)
+
+    def __getitem__(self, i: Any) -> Any:
+        if i not in self._found:
+            self._found[i] = correlation(self._observed[i])
+        return self._found[i]
+
+
 def correlation(x: Observed) -> Correlation:
     """Measure the rows of `Observed.spread`; what is missing stands at its mean."""
     rows = x.rows[x.spread].astype("float64")
@@ -77,15 +107,35 @@ def correlation(x: Observed) -> Correlation:
         rows = np.where(x.missing[x.spread], x.mean, rows)
     if x.machine.layers[VISIBLE].unit.parameters:  # learning is in units of σ, for which the data's deviation stands in
         rows = rows / x.deviation
-    covariance = np.atleast_2d(np.cov(rows.T))
-    values, vectors = np.linalg.eigh(covariance - np.diag(np.diag(covariance)))
-    along = (rows - rows.mean(0)) @ vectors[:, -1]
+    strength, vector = _strongest(rows)
+    along = (rows - rows.mean(0)) @ vector
     square = (along**2).mean()
     curved = curvature(rows) if x.machine.own_coupling(VISIBLE) is not None else 0.0
     if square == 0:
         return Correlation(curvature=curved)
     skewness, kurtosis = (along**3).mean() / square**1.5, (along**4).mean() / square**2
-    return Correlation(float(values[-1]), float((skewness**2 + 1) / kurtosis), curved)
+    return Correlation(strength, float((skewness**2 + 1) / kurtosis), curved)
+
+
+def _strongest(rows: np.ndarray) -> tuple[float, np.ndarray]:
+    """The largest eigenvalue of ``C - diag C`` and its eigenvector, C the covariance of the columns.
+
+    The matrix is made where it is small. Of many columns it would not fit into memory: products with the rows do.
+    """
+    if rows.shape[1] <= MOST_COLUMNS:
+        covariance = np.atleast_2d(np.cov(rows.T))
+        values, vectors = np.linalg.eigh(covariance - np.diag(np.diag(covariance)))
+        return float(values[-1]), vectors[:, -1]
+    centred, n = rows - rows.mean(0), rows.shape[1]
+    diagonal = np.einsum("ij,ij->j", centred, centred) / (len(rows) - 1)
+    if not diagonal.any():
+        return 0.0, np.zeros(n)
+    product = LinearOperator(
+        (n, n), lambda x: (centred @ x.ravel()) @ centred / (len(rows) - 1) - diagonal * x.ravel(), dtype="float64"
+    )
+    # The error of the eigenvalue is of the order of the square of the tolerance.
+    values, vectors = eigsh(product, 1, which="LA", v0=np.random.default_rng(0).normal(size=n), tol=TOLERANCE)
+    return float(values[0]), vectors[:, 0]
 
 
 def curvature(rows: np.ndarray) -> float:
@@ -136,7 +186,7 @@ def _states(x: Observed) -> float:
 
 
 def default_method(
-    found: list[Correlation], observed: Sequence[Observed] = (), chains: int = 0
+    found: Sequence[Correlation], observed: Sequence[Observed] = (), chains: int = 0
 ) -> Callable[..., NegativePhase]:
     """PCD, with tempering where the data split: what plain chains cannot leave, learning cannot weigh.
 
@@ -150,7 +200,7 @@ def default_method(
     return tempered if any(x.splits for x in found) else persistent
 
 
-def default_rate(found: list[Correlation], swaps: bool) -> float:
+def default_rate(found: Sequence[Correlation], swaps: bool) -> float:
     """`RATE`, divided by the strength of the correlation where it is strong; `TEMPERED_RATE` where replicas swap.
 
     Weights then grow from zero no faster than for weakly correlated data. A rate that is too high for strongly

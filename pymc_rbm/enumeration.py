@@ -6,6 +6,8 @@ other layers sum out in closed form and ``log Z = log Σ_x exp(-F(x))`` over tha
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ __all__ = [
     "ENUMERABLE",
     "IntractableError",
     "cheapest_layer",
+    "in_powers",
     "is_enumerable",
     "is_tractable",
     "joint_states",
@@ -58,13 +61,14 @@ def sizes_of(machine: Machine) -> list[int | None]:
 def cheapest_layer(machine: Machine) -> tuple[int, float]:
     """The layer with the fewest joint states of those given which the others sum out, and their number.
 
-    Infinite if no such layer is known to be finite.
+    Infinite if no such layer is known to be finite, else a whole number, however large: no float holds that of 1,024
+    binary units (`in_powers` shows it).
     """
     counts = [
         _count(layer.unit, n) if machine.others_sum_out(i) else np.inf
         for i, (layer, n) in enumerate(zip(machine.layers, sizes_of(machine), strict=True))
     ]
-    layer = int(np.argmin(counts))
+    layer = min(range(len(counts)), key=counts.__getitem__)
     return layer, counts[layer]
 
 
@@ -72,7 +76,12 @@ def _count(unit: Unit, size: int | None) -> float:
     """The number of joint states of a layer."""
     if size is None or not unit.finite:
         return np.inf
-    return float(np.prod([float(len(part.states or ())) ** (n // part.width) for part, n in unit.parts(size)]))
+    return math.prod(len(part.states or ()) ** (n // part.width) for part, n in unit.parts(size))
+
+
+def in_powers(count: float) -> str:
+    """A number of states to three digits, such as 1.8e+308, where it exceeds all floats, too."""
+    return f"{Decimal(count):.3g}"
 
 
 def is_enumerable(machine: Machine) -> bool:

@@ -13,6 +13,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_rbm.checks import restricted_sizes, shape_of
 from pymc_rbm.door import Data, data_of, whole
+from pymc_rbm.given import by_draw, is_given, posterior_of
 from pymc_rbm.labels import Labels
 from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
 from pymc_rbm.remembered import remembered
@@ -52,8 +53,10 @@ def energy(
         with one RBM, or what `fit` returned; ``pmr.energy(v, h, model, learned)``.
     b : array_like, shape (visible,)
     c : array_like, shape (hidden,)
-    learned : DataTree, optional
-        What `fit` returned, where the parameters of a variable or model are random; also by position, after it.
+    learned : DataTree or dict, optional
+        What `fit` returned, where the parameters of a variable or model are random; also by position, after it. Or a
+        dict of values by name, as ``pm.find_MAP`` returns it; or a posterior over them, as ``pm.sample`` returns it:
+        the result is then a DataArray with the dims chain and draw before all others.
     visible, hidden : Unit, default Bernoulli()
         The families of the units, as in `RBM`. (``pmr.energy(v, h, W, b, c, visible=pmr.Gaussian(0.5))``.) Machines
         know theirs.
@@ -69,6 +72,9 @@ def energy(
     ValueError
         If sizes or names do not fit, an array holds NaN, infinity or masked entries, or units are given for a machine.
     """
+    posterior = posterior_of(b if learned is None else learned)
+    if posterior is not None:
+        return by_draw(lambda machine: energy(v, h, machine), W, posterior)
     machine, labels = _machine(W, {"b": b, "c": c}, learned, visible, hidden)
     if len(machine.layers) > 1:
         return _evaluate(_energy, machine, labels, v=v, h=h)
@@ -92,6 +98,9 @@ def free_energy(
     For other units the logarithm is the hidden unit's log-normaliser, and ``-log base(v)`` is added. Parameters,
     returns and errors as in `energy`; ``pmr.free_energy(v, model, learned)``.
     """
+    posterior = posterior_of(b if learned is None else learned)
+    if posterior is not None:
+        return by_draw(lambda machine: free_energy(v, machine), W, posterior)
     return _evaluate(_free_energy, *_machine(W, {"b": b, "c": c}, learned, visible, hidden), v=v)
 
 
@@ -109,6 +118,9 @@ def conditional_hidden(
     ``v`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`;
     ``pmr.conditional_hidden(v, model, learned)``, or with the dims and coords of ``v`` `hidden_mean`.
     """
+    posterior = posterior_of(c if learned is None else learned)
+    if posterior is not None:
+        return by_draw(lambda machine: conditional_hidden(v, machine), W, posterior)
     machine, labels = _machine(W, {"c": c}, learned, visible, hidden)
     return _evaluate(_hidden, _of_two_layers(machine), labels, HIDDEN, v=v)
 
@@ -127,6 +139,9 @@ def conditional_visible(
     ``h`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`;
     ``pmr.conditional_visible(h, model, learned)``.
     """
+    posterior = posterior_of(b if learned is None else learned)
+    if posterior is not None:
+        return by_draw(lambda machine: conditional_visible(h, machine), W, posterior)
     machine, labels = _machine(W, {"b": b}, learned, visible, hidden)
     return _evaluate(_visible, _of_two_layers(machine), labels, VISIBLE, h=h)
 
@@ -138,8 +153,9 @@ def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden"
     ----------
     v : array_like, DataArray or data frame, shape (…, visible)
     target : Machine, RBM variable or PyMC model with one RBM
-    learned : DataTree, optional
-        What `fit` returned, if the parameters of ``target`` are random variables.
+    learned : DataTree or dict, optional
+        What `fit` returned, if the parameters of ``target`` are random variables; or values by name, as
+        ``pm.find_MAP`` returns them; or a posterior over them, which puts the dims chain and draw before all others.
     dim : str, default "hidden"
         Name of the new dimension.
 
@@ -148,6 +164,9 @@ def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden"
     DataArray, shape (…, hidden)
         With the dims and coords of ``v``, if it has any.
     """
+    posterior = posterior_of(learned)
+    if posterior is not None:
+        return by_draw(lambda machine: hidden_mean(v, machine, dim=dim), target, posterior)
     machine = _finite(_of_two_layers(machine_of(target, learned)).numeric())
     data = data_of(v, machine.layers[VISIBLE], labels_of(target, learned), "v", ndim=None, states=False)
     values = _hidden_mean(machine, whole(data, "v"))
@@ -189,7 +208,7 @@ def _machine(
 ) -> tuple[Machine, Labels]:
     """The machine of W and biases, or the one that is given in the place of all of them, and its names."""
     first, *rest = biases.values()
-    if first is None or isinstance(first, xr.DataTree):
+    if first is None or is_given(first):
         if not isinstance(W, Variable) and machine_of.dispatch(type(W)) is machine_of.dispatch(object):
             raise TypeError(
                 f"Give {' and '.join(['W', *biases])}, or in their place a machine, an RBM variable, a PyMC model with "

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-import xarray as xr
 from pytensor.graph.traversal import ancestors
 
 from pymc_rbm.conditional import has_rows
 from pymc_rbm.distributions import Hidden, add_named_parts
+from pymc_rbm.given import values_of
 from pymc_rbm.lookup import machine_of_rv, named_machines, rbm_behind, rbm_of
 from pymc_rbm.random_variables import HiddenRV
 from pymc_rbm.reentrant import value_of
@@ -19,15 +19,16 @@ from pymc_rbm.reentrant import value_of
 __all__ = ["generative"]
 
 
-def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, ...] | None = None) -> pm.Model:
+def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | None = None) -> pm.Model:
     """Return the model with its parameters fixed at the estimate and its RBMs no longer observed.
 
     Parameters
     ----------
     model : Model
         The one that was fitted.
-    learned : DataTree
-        What `fit` returned.
+    learned : DataTree or dict
+        What `fit` returned, or values by name, as ``pm.find_MAP`` returns them. Of a posterior over the weights take
+        one draw: ``idata["posterior"].dataset.isel(chain=0, draw=0)``.
     size : int or tuple, optional
         Batch shape of the RBM variables. Default: none, one draw is one row of the data; where biases differ by
         row, all rows, each under its own covariates.
@@ -47,9 +48,9 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
     Raises
     ------
     ValueError
-        If ``learned`` lacks a parameter of the model.
+        If ``learned`` lacks a parameter of the model, or is a posterior.
     """
-    values = learned["parameters"].dataset
+    values = values_of(learned)
     machines = named_machines(model)
     units = [rv for rv in model.basic_RVs if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV)]
     free = [rv.name for rv in model.free_RVs if rv not in units]
@@ -58,12 +59,12 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
         raise ValueError(
             f"`learned` has no value for {missing}; its parameters are {sorted(values)}. Is it of another model?"
         )
-    estimates = {name: values[name].values.astype(model[name].dtype) for name in free}
+    estimates = {name: np.asarray(values[name]).astype(model[name].dtype) for name in free}
     # A machine's parameters may depend on observed variables: these stay at their data.
     parameters = [p for rv in machines.values() for p in rv.owner.inputs[2:]]
     given = [rv for rv in model.observed_RVs if rv not in units and rv in ancestors(parameters)]
     data = value_of([model.rvs_to_values[rv] for rv in given])
-    fixed = pm.do(model, estimates | {rv.name: x for rv, x in zip(given, data, strict=True)})
+    fixed = pm.do(_without_initial_values(model), estimates | {rv.name: x for rv, x in zip(given, data, strict=True)})
 
     coords = {
         name: np.arange(int(value_of(fixed.dim_lengths[name]))) if labels is None else labels
@@ -79,6 +80,13 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
         for name, rv in machines.items():
             _add_machine(fixed, name, rv, size)
     return new
+
+
+def _without_initial_values(model: pm.Model) -> pm.Model:
+    """The same model as far as PyMC copies it, which refuses where a prior was given an ``initval``."""
+    other = object.__new__(type(model))
+    other.__dict__.update(model.__dict__, rvs_to_initial_values=dict.fromkeys(model.rvs_to_initial_values))
+    return other
 
 
 def _add_machine(fixed: pm.Model, name: str, rv: Any, size: int | tuple[int, ...] | None) -> None:

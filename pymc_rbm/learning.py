@@ -14,7 +14,7 @@ from pymc.model import modelcontext
 
 from pymc_rbm.checkpoints import Checkpoint
 from pymc_rbm.checks import check_back_end, finite_number, generator, whole_number
-from pymc_rbm.defaults import climbs_alone, correlation, default_method, default_rate
+from pymc_rbm.defaults import RATE, Correlations, climbs_alone, default_method, default_rate
 from pymc_rbm.estimators import exact
 from pymc_rbm.fingerprint import compare, marks_of
 from pymc_rbm.generators import serialisable
@@ -25,6 +25,7 @@ from pymc_rbm.learner import Learner, Settings
 from pymc_rbm.methods import find_method, follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.observed import observed_machines
 from pymc_rbm.run import Callback, Run
+from pymc_rbm.scales import warn_of_large_scales
 from pymc_rbm.schedules import hold_then_fall
 
 __all__ = ["fit"]
@@ -218,9 +219,10 @@ def fit(
     file = None if checkpoint is None else Checkpoint(checkpoint)  # what is wrong with it is said before any work
     generator(random_seed)
     observed = observed_machines(model, row_weights)
+    warn_of_large_scales(observed)
     if not told and climbs_alone(model, observed, chains):
         epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
-    correlations, by_row = [correlation(x) for x in observed], [x.name for x in observed if x.by_row]
+    correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
     estimator = estimator or default_method(correlations, observed, chains)
     climbs = _climbs(optimizer, estimator, learning_rate)
     if by_row and not shares_chains(estimator):
@@ -235,8 +237,8 @@ def fit(
     incomplete = [x.name for x in observed if x.missing is not None]
     if climbs and incomplete:
         raise ValueError(f"optimizer='lbfgs' needs complete data; entries of {incomplete} are missing. Use pm.sgd.")
-    if learning_rate is None:
-        learning_rate = default_rate(correlations, swaps_replicas(estimator))
+    if learning_rate is None:  # an ascent has steps of its own
+        learning_rate = RATE if climbs else default_rate(correlations, swaps_replicas(estimator))
     rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
     _check_resume(resume, name_of(estimator))
     moves: Any = None if climbs else optimizer or pm.sgd  # the name of an optimiser means that it climbs

@@ -13,12 +13,13 @@ from pymc_rbm.checks import finite_number, generator, unit_data, whole_number
 from pymc_rbm.conditional import has_rows, log_likelihood_by_row
 from pymc_rbm.door import Data, data_of
 from pymc_rbm.estimates import LogPartitionEstimate
+from pymc_rbm.given import posterior_of
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.labels import Labels
 from pymc_rbm.log_partition import finite, log_partition
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.marginals import Marginals, marginals
-from pymc_rbm.posterior_draws import log_likelihood_of_draws, posterior_of
+from pymc_rbm.posterior_draws import log_likelihood_of_draws
 from pymc_rbm.received import name_of
 from pymc_rbm.targets import labels_of, machine_of
 from pymc_rbm.work import Work

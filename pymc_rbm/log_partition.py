@@ -13,8 +13,9 @@ from pymc_rbm.bridging import tempering
 from pymc_rbm.checks import check_back_end, finite_number, generator, whole_number
 from pymc_rbm.comparison import compared
 from pymc_rbm.door import data_of, whole
-from pymc_rbm.enumeration import IntractableError, cheapest_layer, log_weights_of_states, sizes_of
+from pymc_rbm.enumeration import IntractableError, cheapest_layer, in_powers, log_weights_of_states, sizes_of
 from pymc_rbm.estimates import LogPartitionEstimate
+from pymc_rbm.given import by_draw, posterior_of
 from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
 from pymc_rbm.labels import Labels
 from pymc_rbm.machine import Machine, logsumexp
@@ -57,7 +58,9 @@ def log_partition(
     target : Machine, RBM variable (``RBM.dist(...)`` or a model's), PyMC model, or what `fit` returned
         A model must contain exactly one machine.
     learned : DataTree, optional
-        What `fit` returned; its ``parameters`` stand in for the model's random variables.
+        What `fit` returned; its ``parameters`` stand in for the model's random variables. Or a dict of values by name,
+        as ``pm.find_MAP`` returns it; or a posterior over them, of whose every draw log Z is then found exactly: a
+        DataArray (chain, draw).
     method : {"auto", "exact", "ais", "reverse_ais", "tempering", "compare"}
         - "exact" enumerates the smaller layer, up to 2²⁵ states, or integrates where all units are Gaussian.
         - "ais" is annealed importance sampling from a base of independent units.
@@ -147,6 +150,8 @@ def log_partition(
         float(target_error),
         whole_number("budget", budget, 1000),
     )
+    if posterior_of(learned) is not None:
+        return _of_draws(target, posterior_of(learned), method, progressbar)
     given = machine_of(target, learned)
     machine = finite(given)
     given_rows = None if data is None else visible_rows(machine, data, labels_of(target, learned))
@@ -176,6 +181,24 @@ def log_partition(
         return compared(start, effort, rng, work)
 
 
+def _of_draws(target: Any, posterior: Any, method: str, progressbar: bool) -> Any:
+    """Log Z of every draw of a posterior, where it is quick to enumerate."""
+
+    def exact(machine: Machine) -> float:
+        machine = finite(machine)
+        if method not in ("auto", "exact") or _enumerable_layer(machine)[1] > QUICKLY_ENUMERATED_STATES:
+            raise ValueError(
+                "Of a posterior log Z is found exactly, for every draw, where one side has at most 20 binary units. "
+                "For an estimate take one draw: learned=idata['posterior'].dataset.isel(chain=0, draw=0)."
+            )
+        if work.interrupted:
+            raise KeyboardInterrupt
+        return enumerated(machine, work)
+
+    with Work(progressbar) as work:
+        return by_draw(exact, target, posterior).rename("log_z")
+
+
 def finite(machine: Machine) -> Machine:
     """Return the machine with float64 arrays for parameters; ValueError where they are not finite, or batched."""
     if not all(np.isfinite(np.asarray(p, dtype="float64")).all() for p in machine.parameters):
@@ -203,7 +226,7 @@ def _learned_rows(machine: Machine, learned: Any) -> np.ndarray | None:
 
 def _of_learned(learned: Any, ending: str) -> Any:
     """The only variable of ``learned["data"]`` whose name has the ending, or None."""
-    group = {} if learned is None or "data" not in learned else learned["data"].data_vars
+    group = learned["data"].data_vars if isinstance(learned, xr.DataTree) and "data" in learned else {}
     found = [x for name, x in group.items() if str(name).endswith(ending)]
     return found[0] if len(found) == 1 else None
 
@@ -245,7 +268,7 @@ def enumerated(machine: Machine, work: Work) -> float:
     layer, count = _enumerable_layer(machine)
     if count > MAX_ENUMERATED_STATES:
         raise IntractableError(
-            f"Layers of sizes {sizes_of(machine)} have at least {count:.3g} joint states; enumeration stops at "
+            f"Layers of sizes {sizes_of(machine)} have at least {in_powers(count)} joint states; enumeration stops at "
             f"{MAX_ENUMERATED_STATES:.3g}. Use method='compare' or 'ais'."
         )
     template = machine.template

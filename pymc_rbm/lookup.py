@@ -24,10 +24,10 @@ from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.given import machines_of_draws, values_of
 from pymc_rbm.labels import Labels
 from pymc_rbm.machine import Machine
 from pymc_rbm.modes import INTERPRETED
-from pymc_rbm.posterior_draws import machines_of_draws
 from pymc_rbm.random_variables import HiddenRV, MachineRV
 from pymc_rbm.records import recorded_names
 from pymc_rbm.reentrant import compiled, value_of
@@ -200,12 +200,7 @@ def held_entries(target: Any, name: str, free: int) -> np.ndarray | None:
 
 @machine_of.register
 def _(target: TensorVariable, learned: Any = None) -> Machine:
-    if learned is not None and "parameters" not in learned:
-        raise ValueError(
-            f"Expected what pymc_rbm.fit returned, got a DataTree with {sorted(learned.children)}. Of a posterior over "
-            "the weights log_likelihood takes all draws; for anything else fix one of them with pm.do."
-        )
-    values = {} if learned is None else learned["parameters"].dataset
+    values = values_of(learned)
     machine, names, parameters = _parameters_function(target, values)
     return machine.with_parameters(parameters(*(np.asarray(values[x]) for x in names)))
 
@@ -239,7 +234,8 @@ def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, 
     if missing:
         raise ValueError(
             f"The parameters depend on random variables without a value: {sorted(map(str, missing))}. "
-            "Pass `learned`, the result of pymc_rbm.fit, or fix them with pm.do."
+            "Pass `learned`, the result of pymc_rbm.fit or a dict of values by name (one draw of a posterior, what "
+            "pm.find_MAP returns), or fix them with pm.do."
         )
     inputs = [In(x, allow_downcast=True) for x in known.values()]
     function = compiled(inputs, graphs, mode=INTERPRETED, on_unused_input="ignore")

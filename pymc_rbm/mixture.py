@@ -28,7 +28,7 @@ from pymc_rbm.reentrant import value_of
 from pymc_rbm.targets import machine_of
 from pymc_rbm.units import Unit
 
-__all__ = ["is_mixture", "mixture_machine", "mixture_of_groups", "mixture_parameters"]
+__all__ = ["free_components", "is_mixture", "mixture_machine", "mixture_of_groups", "mixture_parameters"]
 
 
 def is_mixture(machine: Machine) -> bool:
@@ -37,6 +37,11 @@ def is_mixture(machine: Machine) -> bool:
         return False
     size = sizes_of(machine)[HIDDEN]
     return size is not None and machine.layers[HIDDEN].unit.count(size) == 1
+
+
+def free_components(unit: Unit) -> bool:
+    """Whether W and the biases can give each state of a single hidden unit any component: one-hot states, or two."""
+    return unit.finite and unit.states is not None and len(unit.states) in (2, unit.width)
 
 
 def mixture_parameters(target: Any, learned: Any = None) -> xr.Dataset:
@@ -104,15 +109,16 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
     return restricted(W, b, c - c.mean(), Gaussian(np.broadcast_to(sigma, b.shape)), Categorical(len(weights)))
 
 
-def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, k: int, seed: int) -> Machine:
+def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, hidden: Unit, seed: int) -> Machine:
     """Return the mixture with a component for each of k groups of rows that k-means finds: where learning starts.
 
     From W near zero all components start alike, and one of them may be given up before it has found its rows. Means are
     shrunk to that of all rows by one row. A parameter of ``unit`` that is None becomes that of the deviations within
-    the groups.
+    the groups. ``hidden`` is a unit whose states are `free_components`, one a group.
     """
     from sklearn.cluster import KMeans
 
+    k = len(hidden.states or ())
     spread = rows.std(0)
     spread = np.where(spread > 0, spread, 1.0)
     with warnings.catch_warnings():  # there may be less than k different rows
@@ -126,9 +132,21 @@ def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, k: int,
     unit = unit.with_parameters([
         found[key] if p is None else p for key, p in zip(unit.parameter_names, unit.parameters, strict=True)
     ])  # fmt: skip
-    fields = unit.bias_of_mean(means)
-    b = fields.mean(0)
-    machine = restricted((fields - b).T, b, np.zeros(k), unit, Categorical(k))
     shares = np.log((counts + 1) / (counts.sum() + k))
-    c = shares + value_of(machine.free_energy(pt.eye(k), HIDDEN))
-    return restricted((fields - b).T, b, c - c.mean(), unit, Categorical(k))
+    return _with_components(unit.bias_of_mean(means), shares, unit, hidden)
+
+
+def _with_components(fields: np.ndarray, log_weights: np.ndarray, unit: Unit, hidden: Unit) -> Machine:
+    """The machine whose visible units have these fields given each state of the one hidden unit."""
+    states = np.reshape(np.array(hidden.states), (len(fields), -1))
+    if hidden.width == len(states):
+        b, c = fields.mean(0), np.zeros(len(states))
+        W = (fields - b).T
+    else:  # two numbers
+        first, second = states[:, 0]
+        W = ((fields[1] - fields[0]) / (second - first))[:, None]
+        b, c = fields[0] - first * W[:, 0], np.zeros(1)
+    machine = restricted(W, b, c, unit, hidden)
+    c = log_weights + value_of(machine.free_energy(pt.as_tensor(states), HIDDEN))
+    c = c - c.mean() if hidden.width == len(states) else (c[1:] - c[:1]) / (second - first)
+    return restricted(W, b, c, unit, hidden)

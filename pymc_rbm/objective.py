@@ -21,10 +21,9 @@ from pytensor.scalar.basic import Add
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.enumeration import sizes_of
 from pymc_rbm.lookup import plain, rbm_behind
-from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.mixture import is_mixture, mixture_of_groups
+from pymc_rbm.machine import VISIBLE, Machine
+from pymc_rbm.mixture import free_components, is_mixture, mixture_of_groups
 from pymc_rbm.observed import Observed, learned_variables
 from pymc_rbm.random_variables import HiddenRV
 from pymc_rbm.reentrant import one_compiles, value_of
@@ -155,8 +154,10 @@ def start_values(
 
 def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:
     """Of a mixture whose W, b and c are variables and whose data are whole, the one to start from."""
-    unit = x.machine.layers[VISIBLE].unit
     if not is_mixture(x.machine) or None in intercepts(model, x) or x.missing is not None:
+        return None
+    unit, hidden = (layer.unit for layer in x.machine.layers)
+    if not free_components(hidden):
         return None
     if set(unit.parameter_names) != set(unit.parameters_of_deviation(1.0)):
         return None
@@ -164,8 +165,7 @@ def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:
     unit = unit.with_parameters([
         getattr(p, "data", p) if is_known else None for p, is_known in zip(unit.parameters, known, strict=True)
     ])  # fmt: skip
-    k = sizes_of(x.machine)[HIDDEN] or 0
-    return mixture_of_groups(x.rows[x.spread].astype("float64"), x.weights[x.spread], unit, k, seed)
+    return mixture_of_groups(x.rows[x.spread].astype("float64"), x.weights[x.spread], unit, hidden, seed)
 
 
 def _unit_parameters(model: pm.Model, x: Observed, groups: Machine | None) -> list[tuple[TensorVariable, np.ndarray]]:

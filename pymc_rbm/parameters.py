@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pytensor.graph.basic import Variable
 
-from pymc_rbm.checks import known_values, restricted_sizes, shape_of
+from pymc_rbm.checks import check_not_empty, known_values, restricted_sizes, shape_of
 from pymc_rbm.colouring import own_entries
 from pymc_rbm.labels import Labels, positions
 from pymc_rbm.received import receive
@@ -162,6 +162,7 @@ def general_size(U: Any, b: Any) -> int | None:
             f"The shapes do not fit: U {shapes['U']}, b {shapes['b']}. U is (units, units) and b is (units,). (A "
             "machine with W of shape (visible, hidden) is pymc_rbm.restricted, or pymc_rbm.RBM.)"
         )
+    check_not_empty("U", shapes["U"])
     for name, x in (("U", U), ("b", b)):
         values = known_values(x)
         if values is not None and not np.isfinite(values).all():

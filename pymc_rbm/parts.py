@@ -21,7 +21,7 @@ import xarray as xr
 from pymc_rbm.colouring import unit_numbers
 from pymc_rbm.composite import Beside
 from pymc_rbm.door import Data, data_of, named_units_last, units_in_order, whole
-from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, joint_states
+from pymc_rbm.enumeration import ENUMERABLE, cheapest_layer, in_powers, joint_states
 from pymc_rbm.labels import Labels
 from pymc_rbm.machine import VISIBLE, Layer, Machine
 from pymc_rbm.received import receive
@@ -100,7 +100,7 @@ def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tup
     alone = Machine((Layer(unit.at(entries).family, np.zeros(len(entries))),), ())
     _, count = cheapest_layer(alone)
     if count > 2**ENUMERABLE:
-        raise ValueError(f"{parts} have {count:.3g} joint states; at most {2**ENUMERABLE} can be summed over.")
+        raise ValueError(f"{parts} have {in_powers(count)} joint states; at most {2**ENUMERABLE} can be summed over.")
     states = value_of(joint_states(alone, 0, np.arange(int(count))))
     rest = np.setdiff1d(np.arange(size), entries)
     given = _rest_of(v, unit, size, rest, labels_of(target, learned))

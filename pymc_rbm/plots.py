@@ -9,6 +9,7 @@ import xarray as xr
 
 from pymc_rbm.door import data_of
 from pymc_rbm.functionals import leading_directions
+from pymc_rbm.given import values_of
 from pymc_rbm.labels import Labels
 from pymc_rbm.machine import VISIBLE
 from pymc_rbm.watched import machine_behind, name_of_run, watch_draws
@@ -20,15 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["plot_fantasies", "plot_filters", "plot_learning", "plot_mixing", "plot_projections"]
 
 
-def plot_filters(
-    learned: xr.DataTree, var_name: str = "W", *, shape: tuple[int, int] | None = None, most: int = 100
-) -> Figure:
+def plot_filters(learned: Any, var_name: str = "W", *, shape: tuple[int, int] | None = None, most: int = 100) -> Figure:
     """Show each hidden unit's weights as a picture.
 
     Parameters
     ----------
-    learned : DataTree
-        What `fit` returned.
+    learned : DataTree or dict
+        What `fit` returned, or values by name, as ``pm.find_MAP`` returns them.
     var_name : str, default "W"
         The weights, dims (visible, hidden), among its ``parameters``.
     shape : tuple, optional
@@ -41,7 +40,10 @@ def plot_filters(
     Figure
         Red is positive, blue negative; one colour scale for all.
     """
-    W = np.asarray(learned["parameters"][var_name])
+    values = values_of(learned)
+    if var_name not in values:
+        raise ValueError(f"There is no {var_name!r} among the parameters {sorted(map(str, values))}: pass var_name.")
+    W = np.asarray(values[var_name])
     order = np.argsort(-np.linalg.norm(W, axis=0))[:most]
     limit = np.abs(W).max()
     figure, axes = _grid(len(order))
@@ -139,6 +141,12 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
         )
     if var_names is None:
         var_names = [name for name in idata[group].data_vars if str(name).endswith("free_energy")]
+        if not var_names:
+            raise ValueError(
+                f"No variable of {group!r} ends in 'free_energy'; there are {list(map(str, idata[group].data_vars))}. "
+                "Name some with var_names=, or draw from pymc_rbm.generative(model, learned), which records the free "
+                "energy."
+            )
     plots = az.combine_plots(
         idata,
         plots=[(az.plot_trace, {}), (az.plot_autocorr, {})],

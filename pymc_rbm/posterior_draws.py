@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import xarray as xr
 from pymc_rbm.conditional import has_rows
 from pymc_rbm.door import Data, data_of
 from pymc_rbm.enumeration import cheapest_layer
+from pymc_rbm.given import machines_of_draws
 from pymc_rbm.labels import Labels
 from pymc_rbm.log_partition import QUICKLY_ENUMERATED_STATES, enumerated, finite
 from pymc_rbm.machine import VISIBLE, Machine
@@ -19,20 +18,7 @@ from pymc_rbm.marginals import free_energies, marginals
 from pymc_rbm.memory import check_memory
 from pymc_rbm.work import Work
 
-__all__ = ["log_likelihood_of_draws", "machines_of_draws", "posterior_of"]
-
-
-def posterior_of(learned: Any) -> xr.Dataset | None:
-    """The posterior in ``learned``, if that is what ``pm.sample`` returned (`fit` leaves a group of parameters)."""
-    if learned is None or "posterior" not in learned or "parameters" in learned:
-        return None
-    return learned["posterior"].dataset
-
-
-@singledispatch
-def machines_of_draws(target: Any, posterior: xr.Dataset) -> Iterator[Machine]:
-    """The machine that ``target`` stands for under each draw, chain by chain; whatever depends on draws registers."""
-    raise TypeError(f"A posterior needs an RBM variable or a PyMC model with one, got {type(target).__name__}.")
+__all__ = ["log_likelihood_of_draws"]
 
 
 def log_likelihood_of_draws(

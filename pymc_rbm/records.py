@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pymc_rbm.given import posterior_of
 from pymc_rbm.labels import Labels, without_made_up
 from pymc_rbm.machine import Machine, boltzmann, restricted
 from pymc_rbm.targets import labels_of, machine_of
@@ -62,6 +63,11 @@ def _recorded_labels(name: str, values: xr.Dataset) -> Labels:
 def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None = None) -> Machine:
     """The machine in the group ``machines`` of what `fit` or `sample_gibbs` returned; ``name`` chooses one of them."""
     names = recorded_names(target)
+    if posterior_of(target) is not None:
+        raise ValueError(
+            "This is a posterior, which does not say of which machine: pass the model as target and the posterior as "
+            "learned."
+        )
     if name not in names and (name is not None or len(names) != 1):
         raise ValueError(
             f"Expected what pymc_rbm.fit or sample_gibbs returned, with one machine or the name of one of its "

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pymc_rbm.calling import compiled_for, in_numba
+from pymc_rbm.modes import first_call
 from pymc_rbm.reentrant import one_compiles
 
 __all__ = ["Repeated"]
@@ -68,7 +69,8 @@ class Repeated:
         from pytensor.link.numba.dispatch.basic import numba_njit
 
         once = [np.asarray(x[0]) if i in _each(changing) else x for i, x in enumerate(values)]
-        signature = compiled_for(self._function.vm.jit_fn, once).signature
+        with first_call():
+            signature = compiled_for(self._function.vm.jit_fn, once).signature
         source = _source([np.ndim(x) for x in values], changing, moving, len(signature.return_type))
         key = sha256(source.encode()).hexdigest()
         loop = compile_numba_function_src(source, "repeated", dict(globals()), cache_key=f"pymc_rbm_repeated_{key}")

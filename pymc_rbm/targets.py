@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Any
 
+from pymc_rbm.given import is_given
 from pymc_rbm.labels import Labels
 from pymc_rbm.machine import Machine
 
@@ -19,10 +20,12 @@ def machine_of(target: Any, learned: Any = None) -> Machine:
     ----------
     target : Machine, RBM variable or PyMC model
         A model must contain exactly one machine. Whatever else the package can resolve registers here.
-    learned : DataTree, optional
-        What `fit` returned; needed where the parameters of ``target`` are random variables.
+    learned : DataTree or dict, optional
+        What `fit` returned, or values by name (`given.values_of`); needed where the parameters of ``target`` are random
+        variables.
     """
-    raise TypeError(f"Expected a Machine, an RBM variable or a PyMC model with one, got {type(target).__name__}.")
+    hint = " Values of parameters go with the model they are of: target=model, learned=values." * is_given(target)
+    raise TypeError(f"Expected a Machine, an RBM variable or a PyMC model with one, got {type(target).__name__}.{hint}")
 
 
 @machine_of.register

@@ -1,0 +1,72 @@
+"""The σ of Gaussian units against the deviation of their data: noise that is too large leaves nothing to be learned."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.graph.rewriting.utils import rewrite_graph
+from pytensor.graph.traversal import graph_inputs
+from pytensor.tensor.random.type import RandomType
+
+from pymc_rbm.machine import VISIBLE
+from pymc_rbm.modes import INTERPRETED
+from pymc_rbm.observed import Observed
+from pymc_rbm.real_units import Gaussian
+
+__all__ = ["warn_of_large_scales"]
+
+STANDARD_ERRORS = 4
+"""By which the data's variance must be below σ²: it is an estimate."""
+
+
+def warn_of_large_scales(observed: list[Observed]) -> None:
+    """Warn of Gaussian visible units whose σ is a number above the standard deviation of their data.
+
+    Whatever W and the hidden units are, a unit's variance is σ² and more. Where σ² is above that of the data W = 0 is
+    the best that there is for this unit.
+    """
+    for x in observed:
+        sigma = _known_scales(x)
+        if sigma is None:
+            continue
+        variance, error = _variance(x)
+        above = np.flatnonzero((variance > 0) & (sigma**2 > variance * np.exp(STANDARD_ERRORS * error)))
+        if above.size:
+            worst = above[np.argmax(sigma[above] / np.sqrt(variance[above]))]
+            warnings.warn(
+                f"The sigma of {above.size} of the {len(sigma)} visible entries of {x.name!r} is above the "
+                f"standard deviation of their data: {sigma[worst]:.3g} against {np.sqrt(variance[worst]):.3g} for entry "
+                f"{worst}. "
+                "The variance of such units is sigma² and more, whatever W is, so that nothing can be learned of them. "
+                "Standardise the data and take a sigma below 1, or learn it: visible=pmr.Gaussian(pm.HalfNormal(...)).",
+                stacklevel=3,
+            )
+
+
+def _known_scales(x: Observed) -> np.ndarray | None:
+    """σ by entry of the visible layer, NaN where units are not Gaussian; None where it is learned or nowhere."""
+    n, found, start = x.rows.shape[1], np.full(x.rows.shape[1], np.nan), 0
+    unit = x.machine.layers[VISIBLE].unit
+    for part, size in unit.parts(n):
+        if isinstance(part, Gaussian):
+            # Of a scalar the graph knows the shape of the biases, which may be random: that is rewritten away.
+            sigma = rewrite_graph(pt.as_tensor(part.sigma), include=("ShapeOpt", "canonicalize"), clone=True)
+            if not any(isinstance(p.type, RandomType) for p in graph_inputs([sigma])):
+                found[start : start + size] = pytensor.function([], sigma, mode=INTERPRETED)()
+        start += size
+    return None if np.isnan(found).all() else found
+
+
+def _variance(x: Observed) -> tuple[np.ndarray, np.ndarray]:
+    """The variances of the known entries, and the standard errors of their logarithms, whatever the distribution."""
+    rows = x.rows[x.spread].astype("float64")
+    rows = rows if x.missing is None else np.where(x.missing[x.spread], np.nan, rows)
+    weights = np.where(np.isnan(rows), 0.0, x.weights[x.spread][:, None])
+    total = np.maximum(weights.sum(0), 1e-300)
+    centred = np.nan_to_num(rows) - (weights * np.nan_to_num(rows)).sum(0) / total
+    variance, fourth = ((weights * centred**k).sum(0) / total for k in (2, 4))
+    relative = np.maximum(fourth / np.maximum(variance, 1e-300) ** 2 - 1, 0)
+    return variance, np.sqrt(relative / np.maximum((weights > 0).sum(0), 1))
