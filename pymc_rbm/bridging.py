@@ -32,6 +32,13 @@ CHECK_TEMPERATURES = 1000
 SPACING = 1.0
 LEAST_OVERLAP = 0.03
 MOST_RHAT = 1.1
+FEW_ROUND_TRIPS = 50
+"""Of all ensembles together: five each. A mode that a tenth of them ends in is then missed with a chance of e⁻⁵."""
+MOST_OLD = 0.5
+FALSE_ALARM = 0.001
+"""Chance that stationary ensembles are said to move."""
+FEW_DRAWS = 50
+ROUNDING = 1e-9
 MOST_LEVELS = 200
 STORED = 2**24
 LEAST_DRAWS, HURRY = 20, 1.0  # after Ctrl-C, and the seconds that they may take
@@ -39,13 +46,17 @@ LEAST_DRAWS, HURRY = 20, 1.0  # after Ctrl-C, and the seconds that they may take
 
 @dataclass(frozen=True)
 class Ladder:
-    """What a parallel-tempering run leaves: (iterations, levels - 1, ensembles) energy differences and the swaps."""
+    """What a parallel-tempering run leaves: (iterations, levels - 1, ensembles) energy differences and the swaps.
+
+    ``old`` is the share of replicas that had not been at the base when these draws began: they remember their starts.
+    """
 
     up: np.ndarray
     down: np.ndarray
     top_energy: np.ndarray
     rejection: np.ndarray
     round_trips: np.ndarray
+    old: float
 
 
 def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: Work) -> LogPartitionEstimate:
@@ -60,21 +71,23 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
     iterations = max(50, effort.budget // (levels * ENSEMBLES))
     work.begin("parallel tempering", iterations * levels * ENSEMBLES)
     ladder = _temper(path, betas, iterations, rng, work)
-    steps = np.array([_bridge(up, down) for up, down in zip(_by_pair(ladder.up), _by_pair(ladder.down), strict=True)])
-    influence, overlap = _influence(ladder, steps)
+    found = _settled(ladder)
     diagnostics: dict[str, Any] = {
-        "overlap": _overlap_matrix(overlap),
-        "least_overlap": float(overlap.min()),
+        "overlap": _overlap_matrix(found.overlap),
+        "least_overlap": float(found.overlap.min()),
         "rejection": ladder.rejection,
         "communication_barrier": float(ladder.rejection.sum()),
         "round_trips": float(ladder.round_trips.sum()),
-        "rhat": _rhat(ladder.top_energy.T),
+        "rhat": max(_rhat(ladder.top_energy[-len(found.influence) :].T), _rhat(found.influence.T)),
+        "drift": found.drift,
     }
     # R-hat is the factor by which the ensembles' spread may yet shrink: until it does, the error is as much larger.
-    error = float(influence.std(ddof=1) / np.sqrt(ENSEMBLES)) * min(max(1.0, diagnostics["rhat"]), 10.0)
-    finished = len(ladder.up)
-    reasons = _reasons(diagnostics, ladder)
-    estimate = path.log_z_base + float(steps.sum())
+    error = found.standard_error * min(max(1.0, diagnostics["rhat"]), 10.0)
+    if found.moves:
+        error = max(error, abs(found.drift))
+    finished = len(found.influence)
+    reasons = _reasons(diagnostics, ladder, found.moves)
+    estimate = path.log_z_base + float(found.steps.sum())
     if not work.interrupted:
         # What annealing avoids, the replicas may have missed, too.
         check = adapted(pilot_betas, pilot, CHECK_TEMPERATURES)
@@ -96,30 +109,43 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
     )
 
 
-def _reasons(found: dict, ladder: Ladder) -> list[str]:
+def _reasons(found: dict, ladder: Ladder, moves: bool) -> list[str]:
     reasons = []
     if found["least_overlap"] < LEAST_OVERLAP:
         reasons.append(f"neighbouring temperatures overlap by {found['least_overlap']:.3f} only")
     if found["rhat"] > MOST_RHAT:
         reasons.append(f"the ensembles disagree (R-hat {found['rhat']:.2f})")
+    if moves:
+        reasons.append(f"the ensembles still move: from half of the draws to the other by {found['drift']:.2f} nats")
+    if ladder.old > MOST_OLD:
+        reasons.append(f"{ladder.old:.0%} of the replicas remember their starts: they had not been at the base")
     if (ladder.round_trips < 1).any():
         n = int((ladder.round_trips < 1).sum())
         reasons.append(f"no replica of {n} of {ENSEMBLES} ensembles went from the base to the machine and back")
+    elif found["round_trips"] < FEW_ROUND_TRIPS:
+        reasons.append(
+            f"{found['round_trips']:.0f} round trips of replicas from the base to the machine are too few (at least "
+            f"{FEW_ROUND_TRIPS})"
+        )
     return reasons
 
 
-def _rhat(energies: np.ndarray) -> float:
+def _rhat(series: np.ndarray) -> float:
     """R-hat over ensembles; where nothing moves it has no value: one if all agree, else infinite."""
     import arviz as az
 
+    if np.ptp(series) < ROUNDING:
+        return 1.0
     with np.errstate(all="ignore"):
-        rhat = float(az.rhat(energies, chain_axis=0, draw_axis=1))
-    return rhat if np.isfinite(rhat) else 1.0 if np.ptp(energies) == 0 else np.inf
+        rhat = float(az.rhat(series, chain_axis=0, draw_axis=1))
+    return rhat if np.isfinite(rhat) else np.inf
 
 
 def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Generator, work: Work) -> Ladder:
-    """Run the ensembles from dispersed starts at every level; the first fifth is dropped.
+    """Run the ensembles from dispersed starts at every level.
 
+    The first fifth is dropped; or three times as many iterations as it takes half of the replicas to come to the base,
+    where they are drawn anew and forget their starts, but no more than half of what a fifth leaves.
     Ctrl-C ends the burn-in, and all of it once there are a few draws; KeyboardInterrupt if these take too long.
     """
     levels = len(betas)
@@ -131,6 +157,8 @@ def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Gener
     up: list[np.ndarray] = []
     down: list[np.ndarray] = []
     top: list[np.ndarray] = []
+    old: list[float] = []
+    half = iterations
     rejected = np.zeros(levels - 1)
     trips = _Trips(levels)
     deadline = np.inf
@@ -151,13 +179,18 @@ def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Gener
             up.append(ups)
             down.append(downs)
             top.append(path.energy([x[-1] for x in states]))
+            old.append(trips.old)
         accept[1 - i % 2 :: 2] = False
         _swap(states, accept)
         trips.swap(accept, kept)
+        if half == iterations and trips.old <= 0.5:
+            half = i + 1
         work.advance(levels * ENSEMBLES)
     if len(up) <= LEAST_DRAWS and work.interrupted:
         raise KeyboardInterrupt
-    return Ladder(np.array(up), np.array(down), np.array(top), rejected / max(1, i + 1 - burn_in), trips.finished)
+    first = int(np.clip((3 * half - burn_in) // thin, 0, len(up) // 2))
+    draws = (np.array(x[first:]) for x in (up, down, top))
+    return Ladder(*draws, rejected / max(1, i + 1 - burn_in), trips.finished, old[first])
 
 
 def _swap(states: States, accept: np.ndarray) -> None:
@@ -175,6 +208,11 @@ class _Trips:
         self._last = np.zeros(
             (levels, ENSEMBLES), dtype=int
         )  # the end visited last: 1 the base, 2 the machine after it
+
+    @property
+    def old(self) -> float:
+        """The share of replicas that have not been at the base."""
+        return float((self._last == 0).mean())
 
     def swap(self, accept: np.ndarray, counted: bool) -> None:
         _swap([self._last[..., None]], accept)
@@ -198,18 +236,58 @@ def _bridge(up: np.ndarray, down: np.ndarray) -> float:
     return float(scipy.optimize.brentq(difference, low, high, xtol=1e-10))
 
 
-def _influence(ladder: Ladder, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each ensemble's linear influence on log Z, and the overlap of neighbours.
+@dataclass(frozen=True)
+class Solution:
+    """Bennett's steps, and what each draw of each ensemble says of their sum: (draws, ensembles), of mean zero."""
 
-    At the root, ensemble e moves Δ_k by g_ek / g'_k, g the equation's left minus right side: the infinitesimal
+    steps: np.ndarray
+    influence: np.ndarray
+    overlap: np.ndarray
+
+    @property
+    def standard_error(self) -> float:
+        """By the spread of the ensembles, which are independent."""
+        return float(self.influence.mean(0).std(ddof=1) / np.sqrt(ENSEMBLES))
+
+    @property
+    def _by_ensemble(self) -> np.ndarray:
+        half = len(self.influence) // 2
+        return self.influence[-half:].mean(0) - self.influence[:half].mean(0)
+
+    @property
+    def drift(self) -> float:
+        """By how much log Z of the second half of the draws exceeds that of the first."""
+        return float(self._by_ensemble.mean())
+
+    @property
+    def moves(self) -> bool:
+        """Whether the ensembles agree on a drift, which no stationary chains do: they forget their starts."""
+        spread = self._by_ensemble.std(ddof=1) / np.sqrt(ENSEMBLES)
+        return abs(self.drift) > spread * scipy.stats.t.isf(FALSE_ALARM / 2, ENSEMBLES - 1) + ROUNDING
+
+
+def _settled(ladder: Ladder) -> Solution:
+    """Bridge all draws or, as long as they still move, the later half of them."""
+    up, down = ladder.up, ladder.down
+    while True:
+        found = _solution(up, down)
+        if not found.moves or len(up) < 2 * FEW_DRAWS:
+            return found
+        up, down = up[len(up) // 2 :], down[len(down) // 2 :]
+
+
+def _solution(up: np.ndarray, down: np.ndarray) -> Solution:
+    """Bennett's ratio at each pair of neighbours, and the linear influence of each draw on log Z.
+
+    At the root, draws of ensemble e move Δ_k by g_ek / g'_k, g the equation's left minus right side: the infinitesimal
     jackknife over ensembles, which are independent. It carries the memory of the chains and what neighbouring steps
     share.
     """
-    forward = scipy.special.expit(-steps[:, None] - ladder.up)
-    backward = scipy.special.expit(steps[:, None] - ladder.down)
-    g = (forward - backward).mean(0)
+    steps = np.array([_bridge(*pair) for pair in zip(_by_pair(up), _by_pair(down), strict=True)])
+    forward = scipy.special.expit(-steps[:, None] - up)
+    backward = scipy.special.expit(steps[:, None] - down)
     slope = (forward * (1 - forward) + backward * (1 - backward)).mean((0, 2))
-    return (g / slope[:, None]).sum(0), slope
+    return Solution(steps, ((forward - backward) / slope[:, None]).sum(1), slope)
 
 
 def _overlap_matrix(overlap: np.ndarray) -> np.ndarray:

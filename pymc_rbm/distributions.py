@@ -21,7 +21,7 @@ from pymc_rbm.arguments import lengths_of, named_in_model, same_rows, with_dims
 from pymc_rbm.checks import known_values, restricted_sizes, shape_of, unit_data, whole_number
 from pymc_rbm.composite import Beside
 from pymc_rbm.dispersal import spread
-from pymc_rbm.enumeration import symbolic_log_partition
+from pymc_rbm.factors import less_log_z, log_z_where_it_matters
 from pymc_rbm.imputed import of_rows
 from pymc_rbm.labels import Labels
 from pymc_rbm.lookup import labels_in, named_machines, rbm_of
@@ -40,12 +40,12 @@ def _machine_logp(op, values, rng, size, *parameters, **kwargs):
     """``-F(v) - log Z`` on the support, -inf off it."""
     [value] = values
     machine = op.machine(*parameters)
-    log_z = op.log_z(*parameters)
-    log_z = symbolic_log_partition(machine) if log_z is None else log_z
+    log_z, by_row = log_z_where_it_matters(op, value, machine, *parameters)
     inside = machine.layers[VISIBLE].unit.contains(uncast(value))
-    log_p = -machine.free_energy(pt.where(inside, value, 0)) - log_z
-    log_p = pt.where(inside.all(-1), log_p, -np.inf)
-    return of_rows(maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size), value)
+    log_p = -machine.free_energy(pt.where(inside, value, 0))
+    log_p = pt.where(inside.all(-1), log_p if by_row else log_p - log_z, -np.inf)
+    log_p = of_rows(maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size), value)
+    return less_log_z(log_p, log_z) if by_row else log_p
 
 
 @_support_point.register(MachineRV)
@@ -142,8 +142,13 @@ class RBM(MachineDistribution):
 
         - the exact, differentiable sum where one side has at most 16 binary units (2¹⁶ states), or the integral where
           all units are Gaussian, so that NUTS can sample the weights;
-        - zero where all parameters are constants or data and the machine is larger: the log-density is then
-          *unnormalised* (as PyMC's CAR is), right for sampling and wrong as a likelihood;
+        - where all parameters are constants or data and the machine is larger, left out of the log-density of the
+          model that the variable is a factor of, ``model.logp()``, which is then *unnormalised* (as PyMC's CAR is):
+          no sampler needs that constant, and none waits for it. Everywhere else it is there: in a mixture of
+          ``RBM.dist``, a switch, ``pm.logp(v, value)``, in the rows that ``pm.compute_log_likelihood`` reports of
+          observed data without a mask. It is then found once, when the function is compiled, by ``log_partition(...,
+          random_seed=0)``, which also tells its error: exactly, where the machine consists of small ones that are not
+          coupled (as with W = 0); otherwise as an estimate, with a warning if that is not reliable;
         - otherwise a node that builds but raises `IntractableError` when evaluated or differentiated. `fit` does
           neither.
     sweeps : int, default 1000
@@ -163,6 +168,12 @@ class RBM(MachineDistribution):
     ValueError
         If sizes do not fit, parameters are not finite, data are no states of the units, or the machine cannot be
         normalised (real units on both sides with large weights between them).
+
+    Warns
+    -----
+    UserWarning
+        If a log-density needs log Z of a large machine with constant parameters and its estimate is not reliable, or
+        its error larger than 0.05 nats.
 
     Notes
     -----

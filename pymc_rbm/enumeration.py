@@ -7,6 +7,7 @@ other layers sum out in closed form and ``log Z = log Σ_x exp(-F(x))`` over tha
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -30,8 +31,10 @@ from pymc_rbm.units import Unit, floating
 __all__ = [
     "ENUMERABLE",
     "IntractableError",
+    "batch_ndim",
     "cheapest_layer",
     "in_powers",
+    "is_constant",
     "is_enumerable",
     "is_tractable",
     "joint_states",
@@ -156,8 +159,6 @@ def symbolic_log_partition(machine: Machine) -> TensorVariable:
 
     - One layer has at most 16 binary units: the exact sum, differentiable.
     - All units are Gaussian: the integral, differentiable, too.
-    - Else, parameters that are all constants or shared data: zero. The log-density is then unnormalised; the constant
-      that is missing matters to no sampler (PyMC's CAR does the same).
     - Else a node that builds but raises `IntractableError` when it is evaluated or differentiated.
     """
     # A unit's parameter may be a plain number, of which as_tensor makes float32 where that is exact.
@@ -170,15 +171,21 @@ def symbolic_log_partition(machine: Machine) -> TensorVariable:
         return EnumeratedLogPartition(inputs, [log_z], inline=True, name="log Z")(*parameters)
     if is_gaussian(machine):
         return gaussian_log_partition(machine)
-    # A generator among the inputs means that some parameter is random.
-    if all(
-        isinstance(p, Constant | SharedVariable) and not isinstance(p.type, RandomType)
-        for p in graph_inputs(parameters)
-    ):
-        return pt.zeros((), dtype=parameters[0].dtype)
-    n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
-    batch_ndim = max([p.ndim - 1 for p in parameters[:n]] + [p.ndim - 2 for p in parameters[n:m]])
-    return IntractableLogPartition(_intractable_message(machine), batch_ndim)(*parameters)
+    return IntractableLogPartition(_intractable_message(machine), batch_ndim(machine))(*parameters)
+
+
+def batch_ndim(machine: Machine) -> int:
+    """The number of batch axes of a machine's log Z."""
+    biases = [pt.as_tensor(layer.bias).ndim - 1 for layer in machine.layers]
+    return max(biases + [pt.as_tensor(c.weights).ndim - 2 for c in machine.couplings])
+
+
+def is_constant(parameters: Iterable[Any]) -> bool:
+    """Whether all are constants or shared data. A generator among their inputs means that some are random."""
+    return all(
+        isinstance(x, Constant | SharedVariable) and not isinstance(x.type, RandomType)
+        for x in graph_inputs([pt.as_tensor(p) for p in parameters])
+    )
 
 
 def _intractable_message(machine: Machine) -> str:

@@ -19,6 +19,8 @@ PILOT = 100
 CHECKED = 20
 UNSEEN = 0.5
 MOST_VARIANCE = 0.5
+NORMAL = 1.96
+"""Standard errors that half of a 95 % interval has."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def _forward(start: Prepared, effort: Effort, rng: np.random.Generator, work: Wo
     if not work.interrupted:
         found["unseen_weight"] = unseen_weight(start, betas, estimate, run.finished, rng, work)
         reasons += unseen_reasons(found["unseen_weight"], run.finished)
+        # By so much one particle would move the estimate; there may be one more, or none, of those that weigh most.
+        error = float(np.hypot(error, np.log1p(found["unseen_weight"]) / NORMAL))
     if work.interrupted:
         reasons.append(run.interruption)
     made = {"particles": run.finished, "interrupted": work.interrupted, "sweeps": work.done - began}

@@ -13,7 +13,14 @@ from pymc_rbm.bridging import tempering
 from pymc_rbm.checks import check_back_end, finite_number, generator, whole_number
 from pymc_rbm.comparison import compared
 from pymc_rbm.door import data_of, whole
-from pymc_rbm.enumeration import IntractableError, cheapest_layer, in_powers, log_weights_of_states, sizes_of
+from pymc_rbm.enumeration import (
+    ENUMERABLE,
+    IntractableError,
+    cheapest_layer,
+    in_powers,
+    log_weights_of_states,
+    sizes_of,
+)
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.given import by_draw, posterior_of
 from pymc_rbm.importance import Effort, ais, prepared, reverse_ais
@@ -21,8 +28,10 @@ from pymc_rbm.labels import Labels
 from pymc_rbm.machine import Machine, logsumexp
 from pymc_rbm.memory import check_memory
 from pymc_rbm.modes import INTERPRETED
+from pymc_rbm.paths import Path
 from pymc_rbm.precision import check_normalisable, gaussian_log_partition, is_gaussian
 from pymc_rbm.remembered import remembered
+from pymc_rbm.separate import separate
 from pymc_rbm.targets import labels_of, machine_of
 from pymc_rbm.walks import walkable
 from pymc_rbm.work import Work
@@ -62,7 +71,8 @@ def log_partition(
         as ``pm.find_MAP`` returns it; or a posterior over them, of whose every draw log Z is then found exactly: a
         DataArray (chain, draw).
     method : {"auto", "exact", "ais", "reverse_ais", "tempering", "compare"}
-        - "exact" enumerates the smaller layer, up to 2²⁵ states, or integrates where all units are Gaussian.
+        - "exact" enumerates the smaller layer, up to 2²⁵ states, or integrates where all units are Gaussian; where the
+          machine is several that are not coupled to each other, each of them.
         - "ais" is annealed importance sampling from a base of independent units.
         - "reverse_ais" anneals in the other direction, from ``data``, or without it from the ends of a forward run.
         - "tempering" is parallel tempering with bridge sampling between neighbouring temperatures.
@@ -157,17 +167,16 @@ def log_partition(
     given_rows = None if data is None else visible_rows(machine, data, labels_of(target, learned))
     if learned is None and isinstance(target, xr.DataTree):
         learned = target
-    if method in ("auto", "exact") and is_gaussian(machine):
-        return LogPartitionEstimate(float(_gaussian_function(machine.template)(*machine.parameters)), 0.0, "exact")
-    _, states = _enumerable_layer(machine)
-    check_memory(
-        effort.particles * (sum(n or 0 for n in sizes_of(machine)) * BYTES_OF_UNIT + BYTES_OF_PARTICLE),
-        f"Annealing of {effort.particles:,} particles",
-        "Take fewer particles, and more temperatures where the error is to be small.",
-    )
+    parts = _known_parts(machine, method)
+    if not parts:
+        check_memory(
+            effort.particles * (sum(n or 0 for n in sizes_of(machine)) * BYTES_OF_UNIT + BYTES_OF_PARTICLE),
+            f"Annealing of {effort.particles:,} particles",
+            "Take fewer particles, and more temperatures where the error is to be small.",
+        )
     with Work(progressbar) as work:
-        if method == "exact" or (method == "auto" and states <= QUICKLY_ENUMERATED_STATES):
-            return LogPartitionEstimate(enumerated(machine, work), 0.0, "exact")
+        if parts:
+            return LogPartitionEstimate(sum(_exact(part, work, len(parts) > 1) for part in parts), 0.0, "exact")
         rows = _learned_rows(machine, learned) if given_rows is None else given_rows
         mean = _base_mean(machine, base_mean, learned, rows if data is not None else None)
         check_back_end()
@@ -185,15 +194,15 @@ def _of_draws(target: Any, posterior: Any, method: str, progressbar: bool) -> An
     """Log Z of every draw of a posterior, where it is quick to enumerate."""
 
     def exact(machine: Machine) -> float:
-        machine = finite(machine)
-        if method not in ("auto", "exact") or _enumerable_layer(machine)[1] > QUICKLY_ENUMERATED_STATES:
+        parts = _known_parts(finite(machine), "auto") if method in ("auto", "exact") else []
+        if not parts:
             raise ValueError(
                 "Of a posterior log Z is found exactly, for every draw, where one side has at most 20 binary units. "
                 "For an estimate take one draw: learned=idata['posterior'].dataset.isel(chain=0, draw=0)."
             )
         if work.interrupted:
             raise KeyboardInterrupt
-        return enumerated(machine, work)
+        return sum(_exact(part, work, len(parts) > 1) for part in parts)
 
     with Work(progressbar) as work:
         return by_draw(exact, target, posterior).rename("log_z")
@@ -252,19 +261,46 @@ def _base_mean(machine: Machine, base_mean: Any, learned: Any, rows: np.ndarray 
     return base_mean
 
 
+def _known_parts(machine: Machine, method: str) -> list[Machine]:
+    """The parts of the machine if log Z of each is to be computed exactly; itself if it is the only one.
+
+    None where it is to be estimated: "auto" enumerates up to 2²⁰ states, "exact" what it can and raises otherwise.
+    """
+    if method not in ("auto", "exact"):
+        return []
+    whole = _states(machine)
+    if whole <= QUICKLY_ENUMERATED_STATES:
+        return [machine]
+    parts = separate(machine)
+    most = QUICKLY_ENUMERATED_STATES if method == "auto" else min(whole, MAX_ENUMERATED_STATES)
+    return parts if sum(map(_states, parts)) <= most else [machine] if method == "exact" else []
+
+
+def _states(machine: Machine) -> float:
+    """How many states have to be summed over: none where all units are Gaussian, or not coupled."""
+    return 0 if not machine.couplings or is_gaussian(machine) else _enumerable_layer(machine)[1]
+
+
+def _exact(machine: Machine, work: Work, is_part: bool) -> float:
+    if not machine.couplings:
+        return float(Path(machine, tuple(layer.bias for layer in machine.layers)).log_z_base)
+    if is_gaussian(machine):
+        return float(_gaussian_function(machine.template)(*machine.parameters))
+    return enumerated(machine, work, interpreted=is_part and _states(machine) <= 2**ENUMERABLE)
+
+
 def _enumerable_layer(machine: Machine) -> tuple[int, float]:
     """The cheapest layer and its number of states; infinite where the others would not sum out given it."""
-    if not machine.couplings:
-        raise ValueError(
-            "A machine without couplings needs no estimate: log Z is the sum of its units' log-normalisers."
-        )
     layer, count = cheapest_layer(machine)
     closed = all(layer in (c.first, c.second) for c in machine.couplings)
     return layer, count if closed else np.inf
 
 
-def enumerated(machine: Machine, work: Work) -> float:
-    """Sum over the cheapest layer in chunks of at most 2²² entries: 32 MiB an array."""
+def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> float:
+    """Sum over the cheapest layer in chunks of at most 2²² entries: 32 MiB an array.
+
+    ``interpreted`` is for machines of many shapes that are summed once each.
+    """
     layer, count = _enumerable_layer(machine)
     if count > MAX_ENUMERATED_STATES:
         raise IntractableError(
@@ -272,7 +308,7 @@ def enumerated(machine: Machine, work: Work) -> float:
             f"{MAX_ENUMERATED_STATES:.3g}. Use method='compare' or 'ais'."
         )
     template = machine.template
-    log_sum = _enumeration_function(template, tuple(p.shape for p in machine.parameters), layer)
+    log_sum = _enumeration_function(template, tuple(p.shape for p in machine.parameters), layer, interpreted)
     chunk = max(1, CHUNK_ENTRIES // max(n or 1 for n in sizes_of(machine)))
     work.begin("enumerating", int(count))
     parts = []
@@ -294,8 +330,9 @@ def _gaussian_function(template: Machine):
 
 
 @remembered(16)
-def _enumeration_function(template: Machine, shapes: tuple[tuple[int, ...], ...], layer: int):
+def _enumeration_function(template: Machine, shapes: tuple[tuple[int, ...], ...], layer: int, interpreted: bool):
     inputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
     machine = template.with_parameters(inputs)
     indices = pt.lvector("indices")
-    return pytensor.function([indices, *inputs], logsumexp(log_weights_of_states(machine, layer, indices)))
+    log_sum, mode = logsumexp(log_weights_of_states(machine, layer, indices)), INTERPRETED if interpreted else None
+    return pytensor.function([indices, *inputs], log_sum, mode=mode)

@@ -1,4 +1,4 @@
-"""Forward draws on the numba back end. Imported when something is compiled for it: numba takes half a second."""
+"""Ops that numba runs as they are, in Python. Imported when something is compiled for it: numba takes half a second."""
 
 from __future__ import annotations
 
@@ -6,46 +6,50 @@ import numba
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import get_numba_type, numba_funcify, numba_njit
-from pytensor.tensor.random.op import RandomVariable
 
-__all__ = ["DrawRBM"]
+__all__ = ["Performed"]
 
 
-class DrawRBM(Op):
-    """Runs the ``perform`` of an RBM's random variable as a whole, so that rows are drawn together.
+class Performed(Op):
+    """Runs the ``perform`` of another Op as a whole: of an RBM's random variable, so that rows are drawn together.
 
-    PyTensor's own lowering of random variables would call a core function once a row.
+    PyTensor's own lowering of random variables would call a core function once a row; Ops that it does not know it
+    would run in the same way, but not without a warning.
     """
 
-    __props__ = ("rv_op",)
+    __props__ = ("of",)
 
-    def __init__(self, rv_op: RandomVariable):
-        self.rv_op = rv_op
-        if rv_op.inplace:
+    def __init__(self, of: Op):
+        self.of = of
+        if getattr(of, "inplace", False):
             self.destroy_map = {0: [0]}
 
     def make_node(self, *inputs):
-        """As the random variable's."""
-        return Apply(self, inputs, [out.type() for out in self.rv_op.make_node(*inputs).outputs])
+        """As that of the other."""
+        return Apply(self, inputs, [out.type() for out in self.of.make_node(*inputs).outputs])
 
     def perform(self, node, inputs, output_storage):
-        """Draw all rows."""
-        self.rv_op.perform(node, inputs, output_storage)
+        """Run the other."""
+        self.of.perform(node, inputs, output_storage)
 
 
-@numba_funcify.register(DrawRBM)
-def _numba_draw(op, node, **kwargs):
+@numba_funcify.register(Performed)
+def _numba_performed(op, node, **kwargs):
     types = numba.types.Tuple([get_numba_type(out.type) for out in node.outputs])
 
     def perform(*inputs):
-        storage = [[None], [None]]
+        storage = [[None] for _ in node.outputs]
         op.perform(node, inputs, storage)
-        return storage[0][0], storage[1][0]
+        return tuple(x for [x] in storage)
 
     @numba_njit
-    def draw(*inputs):
+    def performed(*inputs):
         with numba.objmode(outputs=types):
             outputs = perform(*inputs)
         return outputs
 
-    return draw
+    @numba_njit
+    def performed_alone(*inputs):
+        return performed(*inputs)[0]
+
+    return performed if len(node.outputs) > 1 else performed_alone

@@ -30,9 +30,11 @@ class MachineRV(RandomVariable):
     a unit) and, if known, log Z.
     """
 
-    __props__ = (*RandomVariable.__props__, "template", "sizes", "sweeps", "knows_log_z")
+    __props__ = (*RandomVariable.__props__, "template", "sizes", "sweeps", "knows_log_z", "factor")
     template: Machine
     sizes: tuple[int | None, ...]
+    factor = False
+    """Whether its log-density is a factor of a joint one (`factors`); never in a user's graph."""
 
     def __init__(self, *args, template=None, sizes=None, sweeps=DRAW_SWEEPS, knows_log_z=False, **kwargs):
         self.template = restricted(None, None, None) if template is None else template
@@ -103,9 +105,9 @@ class BoltzmannMachineRV(MachineRV):
 
 @node_rewriter([RBMRV, BoltzmannMachineRV])
 def _draw_rows_together(fgraph, node):
-    from pymc_rbm.numba_draws import DrawRBM
+    from pymc_rbm.numba_draws import Performed
 
-    return DrawRBM(node.op).make_node(*node.inputs).outputs
+    return Performed(node.op).make_node(*node.inputs).outputs
 
 
 optdb.register("draw_rbm_rows_together", dfs_rewriter(_draw_rows_together), "numba", position=99)

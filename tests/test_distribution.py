@@ -87,11 +87,13 @@ def test_batched_parameters():
     np.testing.assert_allclose(pm.logp(covariates, STATES[:5]).eval(), expected, atol=1e-10)
 
 
-def test_large_machine_with_constant_parameters_is_unnormalised():
-    value = np.ones(40)
+def test_large_machine_with_constant_parameters_is_unnormalised_in_a_model_only():
+    value = np.ones(40, dtype="int8")
     for parameters in (BIG, [pytensor.shared(x) for x in BIG]):
-        log_p = pm.logp(pmr.RBM.dist(*parameters), value)
-        assert log_p.eval() == pytest.approx(30 * np.log(2))
+        with pm.Model() as model:
+            v = pmr.RBM("v", *parameters)
+        assert model.compile_logp()({"v": value}) == pytest.approx(30 * np.log(2))
+        assert pm.logp(v, value).eval() == pytest.approx(-40 * np.log(2))
 
 
 def test_large_machine_with_random_parameters_builds_and_raises():

@@ -160,7 +160,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="NaN or infinity"):
         pmr.log_partition(machine.with_parameters([np.zeros(3), np.zeros(2), np.full((3, 2), np.nan)]))
     with pytest.raises(pmr.IntractableError, match="method='compare'"):
-        pmr.log_partition(pmr.restricted(np.zeros((40, 30)), np.zeros(40), np.zeros(30)), method="exact")
+        pmr.log_partition(pmr.restricted(np.full((40, 30), 0.1), np.zeros(40), np.zeros(30)), method="exact")
     with pytest.raises(TypeError, match="got int"):
         pmr.log_partition(3)
 
