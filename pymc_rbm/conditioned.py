@@ -40,7 +40,9 @@ def watch_rows(idata: xr.DataTree, machine: Machine | None, name: str | None, ta
     if held is None and not own:
         return None
     held = np.zeros(states.shape[2:], bool) if held is None else held.reshape(states.shape[2:])
-    if own and len(held) != (rows := max(np.shape(layer.bias)[0] for layer in machine.layers if np.ndim(layer.bias) > 1)):
+    if own and len(held) != (
+        rows := max(np.shape(layer.bias)[0] for layer in machine.layers if np.ndim(layer.bias) > 1)
+    ):
         raise ValueError(f"The biases of {name} differ by row, for {rows} rows; the draws have {len(held)}.")
     found = list(_watched(name, machine, states, held, own, sweeps_of(idata)))
     if not found:

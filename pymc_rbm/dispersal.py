@@ -108,8 +108,7 @@ def heated(machine: Machine, beta: Any) -> Machine:
         for unit, layer in zip(units, machine.layers, strict=True)
     ]  # how much less of a unit's state is sent
     layers = [
-        Layer(unit, beta * layer.bias / scale)
-        for unit, layer, scale in zip(units, machine.layers, scales, strict=True)
+        Layer(unit, beta * layer.bias / scale) for unit, layer, scale in zip(units, machine.layers, scales, strict=True)
     ]
     couplings = [
         Coupling(c.first, c.second, beta * c.weights / (scales[c.first][:, None] * scales[c.second]), c.classes)

@@ -102,7 +102,9 @@ def _rare(unit: Unit, means: np.ndarray) -> np.ndarray:
     for family, n in unit.parts(means.shape[1]):
         own = means[:, start : start + n].mean(0)
         if family.width > 1:
-            candidates += [(own[k], start + k // family.width * family.width, family, k % family.width) for k in range(n)]
+            candidates += [
+                (own[k], start + k // family.width * family.width, family, k % family.width) for k in range(n)
+            ]
         else:
             low, high = family.ends
             level = (own - low) / (high - low)

@@ -149,7 +149,8 @@ def _distinct(visited: np.ndarray, autocorrelation: float) -> list[int]:
     means, error = visited.mean(1), visited.var(1) * autocorrelation / visited.shape[1]
     for i in range(len(visited)):
         same = [
-            (np.abs(means[i] - means[j]) <= SAME_MODE * np.sqrt(error[i] + error[j]) + rounding(means)).all() for j in found
+            (np.abs(means[i] - means[j]) <= SAME_MODE * np.sqrt(error[i] + error[j]) + rounding(means)).all()
+            for j in found
         ]
         if not any(same):
             found.append(i)

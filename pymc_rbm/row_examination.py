@@ -37,7 +37,9 @@ def examine_rows(
         results.append((findings, measures))
     findings = []
     for verdict in (NOT_MIXED, UNKNOWN):
-        concerned = [(row, [x for x in own if x.verdict == verdict]) for row, (own, _) in zip(rows, results, strict=True)]
+        concerned = [
+            (row, [x for x in own if x.verdict == verdict]) for row, (own, _) in zip(rows, results, strict=True)
+        ]
         concerned = [(row, own) for row, own in concerned if own]
         if concerned:
             findings += _of_some(concerned, len(rows), verdict)
@@ -70,10 +72,14 @@ def _of_all(table: xr.Dataset, results: list, rows: int, probed: int) -> list[Fi
         n, beyond = sum(map(len, away)), sum(int(x.sum()) for x in away)
         which = "" if probed == rows else f" (of {probed} rows)"
         negligible = f", the others to modes of negligible probability given what is observed" * bool(beyond)
-        found.append(Finding(MIXED, f"{n - beyond} of {n} probes{which} come to where the draws of their row are{negligible}."))
+        found.append(
+            Finding(MIXED, f"{n - beyond} of {n} probes{which} come to where the draws of their row are{negligible}.")
+        )
     constant = sum(int(m.get("visible_dead", 0)) + int(m.get("visible_always_on", 0)) for _, m in results)
     if constant:
-        found.append(Finding(MIXED, f"{constant} free units never change, which the machine explains; no error in itself."))
+        found.append(
+            Finding(MIXED, f"{constant} free units never change, which the machine explains; no error in itself.")
+        )
     return found
 
 
