@@ -27,6 +27,7 @@ from pymc_rbm.parts import classify, marginal_free_energy
 from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
 from pymc_rbm.pseudo import pseudo_log_likelihood
 from pymc_rbm.real_units import Gaussian, Rectified
+from pymc_rbm.relabelling import relabel
 from pymc_rbm.sampling import sample_gibbs
 from pymc_rbm.step_methods import BlockGibbs, register
 from pymc_rbm.stopping import LearningStatus, StopOnGap, StopOnLikelihood
@@ -89,6 +90,7 @@ __all__ = [
     "plot_mixing",
     "plot_projections",
     "pseudo_log_likelihood",
+    "relabel",
     "restricted",
     "sample_gibbs",
     "schedules",
