@@ -16,6 +16,7 @@ from pymc_rbm.distributions import Hidden, add_named_parts
 from pymc_rbm.lookup import machine_of_rv, named_machines, rbm_behind, rbm_of
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.random_variables import HiddenRV
+from pymc_rbm.records import recorded_names
 
 __all__ = ["generative"]
 
@@ -50,8 +51,9 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
     ValueError
         If ``learned`` lacks a parameter of the model.
     """
-    values = learned["parameters"].dataset
     machines = named_machines(model)
+    _check_learned(model, machines, learned)
+    values = learned["parameters"].dataset
     units = [rv for rv in model.basic_RVs if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV)]
     free = [rv.name for rv in model.free_RVs if rv not in units]
     missing = [name for name in free if name not in values]
@@ -80,6 +82,26 @@ def generative(model: pm.Model, learned: xr.DataTree, *, size: int | tuple[int, 
         for name, rv in machines.items():
             _add_machine(fixed, name, rv, size)
     return new
+
+
+def _check_learned(model: pm.Model, machines: dict[str, Any], learned: xr.DataTree) -> None:
+    """Refuse what was learned of another model."""
+    if "parameters" not in learned:
+        raise ValueError(f"`learned` must come from pymc_rbm.fit; this has the groups {sorted(learned.children)}.")
+    theirs = recorded_names(learned)
+    if not machines or not set(theirs) <= set(machines):
+        raise ValueError(
+            f"`learned` is of another model: its RBMs are {theirs}, those of this model {sorted(machines)}. Pass the "
+            "model that was fitted."
+        )
+    values, shapes = learned["parameters"].dataset, model.eval_rv_shapes()
+    wrong = [
+        f"{rv.name}: {values[rv.name].shape} there, {tuple(map(int, shapes[rv.name]))} here"
+        for rv in model.free_RVs
+        if rv.name in values and values[rv.name].shape != tuple(shapes[rv.name])
+    ]
+    if wrong:
+        raise ValueError(f"`learned` is of another model: shapes differ ({'; '.join(wrong)}).")
 
 
 def _add_machine(fixed: pm.Model, name: str, rv: Any, size: int | tuple[int, ...] | None) -> None:

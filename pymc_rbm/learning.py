@@ -18,7 +18,7 @@ from pymc_rbm.defaults import climbs_alone, correlation, default_method, default
 from pymc_rbm.estimators import exact
 from pymc_rbm.fingerprint import compare, marks_of
 from pymc_rbm.generators import serialisable
-from pymc_rbm.history import History
+from pymc_rbm.history import AXES, History
 from pymc_rbm.learned import restore
 from pymc_rbm.learner import Learner, Settings
 from pymc_rbm.methods import find_method, follows_chains, name_of, shares_chains, swaps_replicas
@@ -215,6 +215,12 @@ def fit(
             raise ValueError(f"{name} must be a callable that takes a LearningStatus, got {callback!r}.")
     file = None if checkpoint is None else Checkpoint(checkpoint)  # what is wrong with it is said before any work
     observed = observed_machines(model, row_weights)
+    for x in observed:
+        if x.name in AXES:
+            raise ValueError(
+                f"An RBM that is learned cannot be called {x.name!r}: that is an axis of what fit returns, as are "
+                f"{AXES}. Call the variable something else."
+            )
     if not told and climbs_alone(model, observed, chains):
         epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
     correlations, by_row = [correlation(x) for x in observed], [x.name for x in observed if x.by_row]

@@ -144,6 +144,8 @@ def log_partition(
     machine = finite(given)
     if learned is None and isinstance(target, xr.DataTree):
         learned = target
+    if base_mean is not None:
+        base_mean = _base_mean(machine, base_mean, None, None)  # wrong ones are refused by every method
     if method in ("auto", "exact") and is_gaussian(machine):
         return LogPartitionEstimate(float(_gaussian_function(machine.template)(*machine.parameters)), 0.0, "exact")
     _, states = _enumerable_layer(machine)

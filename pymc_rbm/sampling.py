@@ -100,12 +100,22 @@ def sample_gibbs(
     machine = numeric(machine, machine.dtype)
     rng = np.random.default_rng(random_seed)
     labels = labels_of(target, learned) if name is None else Labels(name)
+    _check_name(labels)
     first = dispersed_states(machine, chains, rng) if start is None else _checked_start(machine, start, chains)
     kept, last = run_chains(machine, first, rng, draws, tune, thin, states, progressbar, partial=True)
     done = len(kept["free_energy"][0])
     if done < draws:
         warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
     return _tree(labels, machine, kept, last, {"sweeps": thin, "tune": tune, "interrupted": int(done < draws)})
+
+
+def _check_name(labels: Labels) -> None:
+    axes = {"chain", "draw", f"{labels.name}_direction", *labels.dims}
+    if labels.name in axes:
+        raise ValueError(
+            f"The states cannot be called {labels.name!r}: that is an axis of what sample_gibbs returns. Its axes are "
+            f"{sorted(axes - {''})}. Pass another name=."
+        )
 
 
 def run_chains(
