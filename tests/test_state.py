@@ -476,7 +476,7 @@ def harmless(name, node):
         return isinstance(node, ast.Call) and ast.unparse(node.func) == "json.loads"
     if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pymc_rbm"):
         return True
-    if name == "load" and isinstance(node, ast.Call) and isinstance(node.func, ast.Name):  # its import is looked at
+    if name == "load" and ast.unparse(node).split(".")[0] not in ("np", "numpy"):  # imports are looked at
         return True
     if name == "load":
         return {k.arg: ast.unparse(k.value) for k in getattr(node, "keywords", ())} == {"allow_pickle": "False"}
