@@ -15,6 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 import pymc_rbm as pmr
+from pymc_rbm.checkpoints import save
+from pymc_rbm.files import writable
+from pymc_rbm.leaving import INTERRUPTED, Leaving
 
 HELD_OUT = 0.2
 RATE = 0.3
@@ -22,11 +25,21 @@ CHAINS, TUNE, DRAWS, SWEEPS = 4, 500, 1000, 50
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the job with command-line arguments."""
-    options = parse(arguments)
+    """Run the job with command-line arguments. Ctrl-C ends it with the exit code 130; what was learned is kept."""
+    with Leaving() as leaving:
+        try:
+            run(parse(arguments), leaving)
+            leaving.check()
+        except KeyboardInterrupt:
+            Console(stderr=True).print("Interrupted.")
+            raise SystemExit(INTERRUPTED) from None
+
+
+def run(options: argparse.Namespace, leaving: Leaving) -> None:
+    """Learn, write what was learned, and only then sample and draw."""
     matplotlib.use("Agg")
     began = time.perf_counter()
-    data = pmr.datasets.digits() if options.data is None else pmr.datasets.from_npz(options.data)
+    data, file = options.rows, options.out / "learned.nc"
     train, test = split(data, options.seed)
     console = Console()
     console.print(
@@ -39,7 +52,11 @@ def main(arguments: list[str] | None = None) -> None:
         b = pm.Flat("b", dims=data.dims[1])
         c = pm.Flat("c", dims="unit")
         pmr.RBM("digit", W, b, c, observed=train)
-        learned = pmr.fit(epochs=options.epochs, learning_rate=RATE, random_seed=options.seed)
+        learned = pmr.fit(epochs=options.epochs, learning_rate=RATE, random_seed=options.seed, on_epoch=leaving.hold)
+    save(learned, file)
+    leaving.saved()
+    console.print(f"Wrote {file}")
+    leaving.check()
     with pmr.generative(model, learned):
         fantasies = pm.sample(
             DRAWS,
@@ -50,11 +67,10 @@ def main(arguments: list[str] | None = None) -> None:
             block_gibbs={"sweeps": SWEEPS},
             compute_convergence_checks=False,  # the table says it, for what can be diagnosed
         )
+    leaving.check()  # pm.sample goes on with the draws so far
     found = pmr.diagnose(fantasies, model, learned=learned, random_seed=options.seed)
     log_z = pmr.log_partition(model, learned, random_seed=options.seed)
-
-    options.out.mkdir(parents=True, exist_ok=True)
-    learned.to_netcdf(options.out / "learned.nc")
+    leaving.check()
     figures = {
         "filters": pmr.plot_filters(learned),
         "fantasies": pmr.plot_fantasies(fantasies, test, var_name="digit"),
@@ -65,11 +81,11 @@ def main(arguments: list[str] | None = None) -> None:
     for name, figure in figures.items():
         figure.savefig(options.out / f"{name}.png", dpi=150)
     console.print(report(model, learned, fantasies, found, log_z, train, test, time.perf_counter() - began))
-    console.print(f"Wrote learned.nc and {', '.join(f'{name}.png' for name in figures)} to {options.out}")
+    console.print(f"Wrote {', '.join(f'{name}.png' for name in figures)} to {options.out}")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line, with the data; what cannot be read or written is said at once, with the exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m pymc_rbm", description=__doc__)
     parser.add_argument(
         "--out", type=Path, default=Path("rbm_digits"), help="folder for the results (default: %(default)s)"
@@ -80,7 +96,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data", type=_file, help="binary rows in an .npz file (default: scikit-learn's digits, 8x8, binarised)"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    try:
+        options.rows = pmr.datasets.digits() if options.data is None else pmr.datasets.from_npz(options.data)
+        options.out.mkdir(parents=True, exist_ok=True)
+        writable(options.out / "learned.nc", "the file to be written")
+    except FileExistsError:
+        parser.error(f"argument --out: {str(options.out)!r} is a file; a folder is needed, or a name that is free")
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    return options
 
 
 def _file(text: str) -> Path:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
 import scipy
 
 from pymc_rbm.reentrant import compiled
+from pymc_rbm.reproducible import in_order
 
 __all__ = ["TOLERANCE", "Ascent"]
 
@@ -43,7 +43,7 @@ class Ascent:
     def __post_init__(self):
         slopes = pt.grad(self.goal, self.parameters, disconnected_inputs="ignore")
         self._lowest: tuple[float, np.ndarray] | None = None
-        self._function = compiled([], [self.goal, *slopes], by=pm.compile, **self.compile_kwargs)
+        self._function = compiled([], [self.goal, *slopes], by=in_order, **self.compile_kwargs)
 
     def climb(self, most: int, after_each: Callable[[], bool]) -> float:
         """Run at most ``most`` iterations, then Newton's method; return the largest entry of the gradient left.

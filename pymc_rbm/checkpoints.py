@@ -20,7 +20,7 @@ __all__ = ["Checkpoint", "save"]
 
 GROWING = "iteration", "epoch", "draw", "snapshot"
 """Dimensions of the history: entries are added and never change."""
-CHUNK_BYTES = 2**15
+CHUNK_BYTES = 2**14
 """Of a variable that grows, stored together: the file is larger by at most so much a variable."""
 
 

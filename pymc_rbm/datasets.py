@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from itertools import product
 from pathlib import Path
 
@@ -72,19 +73,34 @@ def from_npz(path: str | Path) -> xr.DataArray:
     ValueError
         If there is no such array, or it is not binary; the message lists what is there.
     """
-    with np.load(path, allow_pickle=False) as file:
-        if "train_bits" in file and "d" in file:
-            rows = np.unpackbits(file["train_bits"], axis=1)[:, : int(file["d"])]
-        else:
-            tables = [name for name in file.files if file[name].ndim == 2]
-            names = [name for name in ("data", "x", "train") if name in tables] or tables
-            if len(names) != 1 and not {"data", "x", "train"} & set(names):
-                contents = {name: file[name].shape for name in file.files}
-                raise ValueError(f"{path} holds {contents}; expected one two-dimensional array, or one called 'data'.")
-            rows = file[names[0]]
-    rows = unit_data(rows, Bernoulli(), name=f"The array in {path}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} is no .npz file, which is what numpy.savez writes. Make one: of a table of text by "
+            "np.savez('data.npz', data=np.loadtxt('data.csv', delimiter=',')), of an array by np.savez('data.npz', "
+            "data=array)."
+        )
+    rows = unit_data(_rows_of(path), Bernoulli(), name=f"The array in {path}")
     side = round(rows.shape[1] ** 0.5)
     return _images(rows, (side, side) if side**2 == rows.shape[1] else None)
+
+
+def _rows_of(path: str | Path) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read: {error} Expected arrays of numbers, as numpy.savez writes them; those of Python "
+            "objects are not read, because reading them may run any code."
+        ) from error
+    if "train_bits" in arrays and "d" in arrays:
+        return np.unpackbits(arrays["train_bits"], axis=1)[:, : int(arrays["d"])]
+    tables = [name for name, x in arrays.items() if x.ndim == 2]
+    names = [name for name in ("data", "x", "train") if name in tables] or tables
+    if len(names) != 1 and not {"data", "x", "train"} & set(names):
+        contents = {name: x.shape for name, x in arrays.items()}
+        raise ValueError(f"{path} holds {contents}; expected one two-dimensional array, or one called 'data'.")
+    return arrays[names[0]]
 
 
 def _images(rows: np.ndarray, shape: tuple[int, int] | None, labels: np.ndarray | None = None) -> xr.DataArray:

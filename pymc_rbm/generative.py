@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+import xarray as xr
 from pytensor.graph.traversal import ancestors
 
 from pymc_rbm.conditional import has_rows
@@ -14,6 +16,7 @@ from pymc_rbm.distributions import Hidden, add_named_parts
 from pymc_rbm.given import values_of
 from pymc_rbm.lookup import machine_of_rv, named_machines, rbm_behind, rbm_of
 from pymc_rbm.random_variables import HiddenRV
+from pymc_rbm.records import recorded_names
 from pymc_rbm.reentrant import value_of
 
 __all__ = ["generative"]
@@ -50,8 +53,8 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
     ValueError
         If ``learned`` lacks a parameter of the model, or is a posterior.
     """
-    values = values_of(learned)
-    machines = named_machines(model)
+    machines, values = named_machines(model), values_of(learned)
+    _check_learned(model, machines, learned, values)
     units = [rv for rv in model.basic_RVs if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV)]
     free = [rv.name for rv in model.free_RVs if rv not in units]
     missing = [name for name in free if name not in values]
@@ -87,6 +90,24 @@ def _without_initial_values(model: pm.Model) -> pm.Model:
     other = object.__new__(type(model))
     other.__dict__.update(model.__dict__, rvs_to_initial_values=dict.fromkeys(model.rvs_to_initial_values))
     return other
+
+
+def _check_learned(model: pm.Model, machines: dict[str, Any], learned: Any, values: Mapping[Any, Any]) -> None:
+    """Refuse what was learned of another model."""
+    theirs = recorded_names(learned) if isinstance(learned, xr.DataTree) else list(machines)
+    if not machines or not set(theirs) <= set(machines):
+        raise ValueError(
+            f"`learned` is of another model: its RBMs are {theirs}, those of this model {sorted(machines)}. Pass the "
+            "model that was fitted."
+        )
+    shapes = model.eval_rv_shapes()
+    wrong = [
+        f"{rv.name}: {np.shape(values[rv.name])} there, {tuple(map(int, shapes[rv.name]))} here"
+        for rv in model.free_RVs
+        if rv.name in values and np.shape(values[rv.name]) != tuple(shapes[rv.name])
+    ]
+    if wrong:
+        raise ValueError(f"`learned` is of another model: shapes differ ({'; '.join(wrong)}).")
 
 
 def _add_machine(fixed: pm.Model, name: str, rv: Any, size: int | tuple[int, ...] | None) -> None:

@@ -10,8 +10,9 @@ import xarray as xr
 
 from pymc_rbm.functionals import WITHOUT_DIRECTIONS
 
-__all__ = ["History"]
+__all__ = ["AXES", "History"]
 
+AXES = "chain", "draw", "iteration", "epoch", "snapshot"
 WINDOW = 500
 SECONDS_BETWEEN_DIAGNOSTICS = 1.0
 SNAPSHOTS = 8

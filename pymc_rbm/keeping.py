@@ -10,28 +10,36 @@ from pymc_rbm.generators import generator_at
 from pymc_rbm.history import History
 from pymc_rbm.learner import Learner
 
-__all__ = ["LastGood", "is_sound", "is_wild", "largest"]
+__all__ = ["Bounds", "LastGood"]
 
 SHARE = 100
 """A state is copied when at least so many times as long has passed as copying took: for a hundredth of the time."""
-WILD = 1e6
-"""In units of the start values (at least 1): for binary units, nats. Probabilities are 0 or 1 at 40 already."""
+WILD, LOST = 1e6, 1e15
+"""Sizes in units of the start values (at least 1) that no data ask for: of a machine's parameters, which are nats for
+binary units, whose probabilities are 0 or 1 at 40 already; and of variables that these may be any function of."""
 
 
-def is_sound(learner: Learner, history: History) -> bool:
-    """Whether the parameters, and the free energies before the last update, are finite."""
-    return np.isfinite(history.last_gap) and all(np.isfinite(x).all() for x in learner.learned_values())
+class Bounds:
+    """What parameters may be, given where a learner starts."""
 
+    def __init__(self, learner: Learner):
+        self._learner = learner
+        self._most = WILD * max(1.0, self.largest())
+        self._most_free = LOST * max([1.0, *(float(np.max(np.abs(x), initial=0)) for x in learner.learned_values())])
 
-def is_wild(learner: Learner, largest_at_start: float) -> bool:
-    """Whether a machine's parameters are finite, but of a size that no data can have asked for."""
-    return not largest(learner) <= WILD * max(1.0, largest_at_start)
+    def hold(self, history: History) -> bool:
+        """Whether the free energies before the last update are finite, and so are the variables, and not absurd."""
+        values = self._learner.learned_values()
+        return np.isfinite(history.last_gap) and all((np.abs(x) <= self._most_free).all() for x in values)
 
+    def hold_strictly(self) -> bool:
+        """Whether the machines' own parameters, too, are not absurd: evaluates them."""
+        return self.largest() <= self._most
 
-def largest(learner: Learner) -> float:
-    """The largest absolute value of a machine's weights, biases and parameters of units."""
-    _, machines = learner.parameters()
-    return max(float(np.max(np.abs(p), initial=0)) for machine in machines.values() for p in machine.parameters)
+    def largest(self) -> float:
+        """The largest absolute value of a machine's weights, biases and parameters of units."""
+        _, machines = self._learner.parameters()
+        return max(float(np.max(np.abs(p), initial=0)) for machine in machines.values() for p in machine.parameters)
 
 
 class LastGood:

@@ -28,8 +28,11 @@ from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.objective import objective, parameter_variables, start_values
 from pymc_rbm.observed import Observed, learned_variables
+from pymc_rbm.precision import has_bounds
 from pymc_rbm.reentrant import compiled, value_of
 from pymc_rbm.repetition import Repeated
+from pymc_rbm.reproducible import in_order
+from pymc_rbm.staying import shortened
 
 __all__ = ["Learner", "Settings"]
 
@@ -275,13 +278,15 @@ class Learner:
             # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
             options = {} if isinstance(settings.optimizer, functools.partial) else {"learning_rate": self._rate}
             updates |= settings.optimizer(gradients, self._parameters, **options)
+            for machine in filter(has_bounds, self._machines):
+                updates |= shortened(machine, updates, self._parameters)
         for p, average in zip(self._parameters, self._averages, strict=True):
             updates[average] = (average + self._weight * (updates[p] - average)).astype(p.dtype)
         self._state, self._monitor_names = list(updates), list(monitors)
         inputs = [In(rng, mutable=True), self._sweeps, self._rate, self._weight, *self._rows]
         outputs = [Out(next_rng, borrow=True), *(Out(x, borrow=True) for x in monitors.values())]
         options = {"updates": updates, "on_unused_input": "ignore", **settings.compile_kwargs}
-        return Repeated(compiled(inputs, outputs, by=pm.compile, **options).function)
+        return Repeated(compiled(inputs, outputs, by=in_order, **options).function)
 
     def _batch(self, i: int, rng, sweeps, updates: dict):
         """Rows and weights of a batch; what is missing in it is drawn anew given the rest, by clamped Gibbs."""
@@ -308,7 +313,7 @@ class Learner:
             )
         ]
         inputs = [*self._rows, *chosen]
-        return compiled(inputs, per_row, by=pm.compile, on_unused_input="ignore", **self._settings.compile_kwargs)
+        return compiled(inputs, per_row, by=in_order, on_unused_input="ignore", **self._settings.compile_kwargs)
 
 
 def _drawn(draw: Callable[[Any], TensorVariable], rng: np.random.Generator) -> np.ndarray:

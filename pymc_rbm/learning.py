@@ -18,7 +18,7 @@ from pymc_rbm.defaults import RATE, Correlations, climbs_alone, default_method, 
 from pymc_rbm.estimators import exact
 from pymc_rbm.fingerprint import compare, marks_of
 from pymc_rbm.generators import serialisable
-from pymc_rbm.history import History
+from pymc_rbm.history import AXES, History
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.learned import restore
 from pymc_rbm.learner import Learner, Settings
@@ -124,20 +124,26 @@ def fit(
         start at the groups of k-means.
     resume : DataTree, optional
         What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
-        (parameters, particles, optimiser's memory, generator) for ``epochs`` more. ``start`` and ``random_seed`` do not
-        matter then.
+        (parameters, particles, optimiser's memory, generator) for ``epochs`` more, of which the first one is the rest
+        of an epoch that was left half done. (L-BFGS begins with an empty memory.) ``start`` and ``random_seed`` do not
+        matter then. It warns, by name, if data, ``row_weights``, ``batch_size`` or the rest of the model differ
+        from what is recorded, and of files of earlier versions, which recorded none of these.
     horizon : int, optional
         Number of epochs, those of ``resume`` included, over which the learning rate's schedule runs. Default: until the
         end of this call. 50 epochs and 50 resumed ones, both with ``horizon=100``, are bit for bit 100 epochs.
     checkpoint : path, optional
-        Write what would be returned to this netCDF file every ``checkpoint_every`` epochs. The file is replaced at
-        once, so that a crash at any moment loses at most one period. ``xarray.open_datatree`` reads it.
+        Write what would be returned to this netCDF file every ``checkpoint_every`` epochs; ``gradient`` only where a
+        pass over the data takes milliseconds. The file is replaced at once, so that a crash at any moment loses at most
+        one period; of a link, the file that it leads to. ``xarray.open_datatree`` reads it. A path that cannot be
+        written to is refused before any work. Where a write fails later, because the disk is full, a warning says so,
+        the old file stays, and learning goes on. An image of the file, as large as the result, is kept in memory.
     checkpoint_every : int, default 10
     on_iteration, on_epoch : callable, optional
         Called after every iteration or epoch with a `LearningStatus`; a true return value ends learning.
         `StopOnLikelihood` and `StopOnGap` stop it early.
     random_seed : int or Generator, optional
-        The same seed gives the same result.
+        The same seed gives the same result, to the bit, in the same versions of all libraries, with the same kind of
+        processor and the same number of BLAS threads; whatever numba's caches hold, and whether callbacks are given.
     progressbar : bool, default True
         The bar shows, once an epoch, the stochastic pseudo log-likelihood per row (of a fifth of the rows, at most
         1,000), the free-energy gap (particles minus data; far from zero means that the particles are not where the
@@ -161,19 +167,34 @@ def fit(
         ``gradient``: the likelihood's gradient at the last iterate and its Monte Carlo error, see
         `moments.gradient_and_error`. ``data``: the means of the data, and at most 1,000 of the rows, evenly spread.
         ``state``: what ``resume`` needs.
-        Interrupting (Ctrl-C) finishes the iterations of a tenth of a second and returns what was learned so far, with
-        ``attrs["interrupted"] = 1`` and a warning; a second Ctrl-C stops at once.
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError, OSError
         Before any work, if the model has no observed RBM, nothing to learn, free discrete variables that do not simply
-        sum out, or if an argument is out of range.
+        sum out, if an argument is out of range, or if ``checkpoint`` cannot be written to.
     FloatingPointError
-        If the parameters stop being finite.
+        If the parameters stop being finite, or grow beyond what any data could ask for (a million times the start
+        values: nats, for binary units).
+
+    Warns
+    -----
+    UserWarning
+        If learning was interrupted, a checkpoint could not be written, or ``resume`` comes from another run.
 
     Notes
     -----
+    Early ends: Ctrl-C and callbacks end learning in order. What was learned so far is returned; after Ctrl-C, which
+    finishes the iterations of a tenth of a second, with ``attrs["interrupted"] = 1`` and a warning. Every other end is
+    an exception, and what was good last is its attribute ``learned`` (None before the first epoch was): parameters that
+    are not finite (the epochs before that one), an error in a callback, a second Ctrl-C, which stops at once (the
+    last copy: all but the last hundredth of the time, or epoch).
+
+    Machines with real units on both sides exist only for weights that are small enough. Updates that would
+    lead out of where they can be normalised, or use up more than half of the way there, are shortened
+    (`pymc_rbm.staying`). A run that ends at that boundary has learned no optimum: give the visible units a larger
+    σ, or choose binary hidden units.
+
     Bias: if the particles were exact draws from the current model the gradient would be unbiased. They lag behind,
     the more so the larger the learning rate and the slower the machine mixes; with a falling rate and mixing chains
     the iterates converge to a stationary point of the objective [1]_, [2]_. Whether the chains mixed is for
@@ -220,6 +241,12 @@ def fit(
     generator(random_seed)
     observed = observed_machines(model, row_weights)
     warn_of_large_scales(observed)
+    for x in observed:
+        if x.name in AXES:
+            raise ValueError(
+                f"An RBM that is learned cannot be called {x.name!r}: that is an axis of what fit returns, as are "
+                f"{AXES}. Call the variable something else."
+            )
     if not told and climbs_alone(model, observed, chains):
         epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
     correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]

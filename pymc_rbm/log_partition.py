@@ -167,6 +167,8 @@ def log_partition(
     given_rows = None if data is None else visible_rows(machine, data, labels_of(target, learned))
     if learned is None and isinstance(target, xr.DataTree):
         learned = target
+    if base_mean is not None:
+        base_mean = _base_mean(machine, base_mean, None, None)  # wrong ones are refused by every method
     parts = _known_parts(machine, method)
     if not parts:
         check_memory(

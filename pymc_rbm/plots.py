@@ -179,8 +179,8 @@ def plot_learning(learned: xr.DataTree) -> Figure:
     ]
     figure, axes = plt.subplots(len(names), 3, figsize=(13, 3.2 * len(names)), squeeze=False, layout="constrained")
     for (left, right, last), name in zip(axes, names, strict=True):
-        xr.plot.line(history[f"{name}_pseudo_log_likelihood"], ax=left)
-        left.set(ylabel="pseudo log-likelihood per row (nats)", title=name)
+        left.plot(history["epoch"], history[f"{name}_pseudo_log_likelihood"])  # of no epochs, too
+        left.set(xlabel="epoch", ylabel="pseudo log-likelihood per row (nats)", title=name)
         for phase in ("data", "particles"):
             xr.plot.line(history[f"{name}_free_energy_{phase}"], ax=right, label=phase, linewidth=0.8)
         right.set(ylabel="mean free energy (nats)", title=name)

@@ -10,6 +10,8 @@ integral is
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -19,7 +21,14 @@ from pymc_rbm.machine import Machine
 from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.remembered import remembered
 
-__all__ = ["check_normalisable", "gaussian_log_partition", "is_gaussian"]
+__all__ = [
+    "certain_precision",
+    "check_normalisable",
+    "gaussian_log_partition",
+    "has_bounds",
+    "is_gaussian",
+    "smallest_eigenvalue",
+]
 
 
 def is_gaussian(machine: Machine) -> bool:
@@ -52,20 +61,11 @@ def check_normalisable(machine: Machine) -> None:
         inhibition is left out of P first, and of two curvatures the smaller one counts: what is then positive definite
         can certainly be normalised.
     """
-    real = tuple(i for i, layer in enumerate(machine.layers) if layer.unit.quadratic)
-    if not any(c.first in real and c.second in real for c in machine.couplings):
-        return
-    matrix = _precision_function(machine.template, real)(*machine.parameters)
-    parts = [part for i in real for part in machine.layers[i].unit.parts(np.size(machine.layers[i].bias))]
-    own = np.repeat([unit.quadratic for unit, _ in parts], [n for _, n in parts])
-    one_sided = np.repeat([unit.one_sided for unit, _ in parts], [n for _, n in parts])[own]
-    matrix = matrix[np.ix_(own, own)]  # of the real units in layers that have others beside them
-    scale = np.sqrt(np.diagonal(matrix))
-    matrix = matrix / scale[:, None] / scale
-    both = np.outer(one_sided, one_sided) & ~np.eye(len(matrix), dtype=bool)
-    smallest = np.linalg.eigvalsh(np.where(both, np.minimum(matrix, 0), matrix))[0]
+    smallest = smallest_eigenvalue(machine)
     if smallest <= 0:
-        certain = all(unit.integrable for unit, _ in parts if unit.quadratic)
+        certain = all(
+            unit.integrable for i in _real(machine) for unit, _ in machine.layers[i].unit.parts(1) if unit.quadratic
+        )
         what = "cannot be normalised" if certain else "cannot be shown to be normalisable"
         raise ValueError(
             f"The machine {what}: the weights between its real units are so large that the energy falls without bound. "
@@ -73,6 +73,49 @@ def check_normalisable(machine: Machine) -> None:
             "must be positive, which for two layers means that the largest singular value of W/(σ_visible σ_hidden) "
             "is below 1. Make W smaller, or one side binary. (Inside one layer: make U smaller.)"
         )
+
+
+def smallest_eigenvalue(machine: Machine) -> float:
+    """That of P, scaled to a unit diagonal, without inhibition between units that cannot be negative; else 1."""
+    if not has_bounds(machine):
+        return 1.0
+    matrix = _precision_function(machine.template, _real(machine))(*machine.parameters)
+    sizes = [np.shape(layer.bias)[-1] for layer in machine.layers]
+    return float(np.linalg.eigvalsh(_certain(np, matrix, *_of_real_units(machine, sizes)))[0])
+
+
+def has_bounds(machine: Machine) -> bool:
+    """Whether some weights, between real units, can be too large."""
+    real = _real(machine)
+    return any(c.first in real and c.second in real for c in machine.couplings)
+
+
+def certain_precision(machine: Machine, sizes: list[int]) -> TensorVariable:
+    """The matrix of `smallest_eigenvalue` as a graph, of layers of known sizes."""
+    biases = [bias if bias.ndim < 2 else bias[0] for bias in (pt.as_tensor(x.bias) for x in machine.layers)]
+    flat = machine.with_parameters([*biases, *machine.parameters[len(biases) :]])
+    matrix = _precision(flat, list(_real(machine))).astype("float64")
+    return _certain(pt, matrix, *_of_real_units(machine, sizes))
+
+
+def _real(machine: Machine) -> tuple[int, ...]:
+    return tuple(i for i, layer in enumerate(machine.layers) if layer.unit.quadratic)
+
+
+def _of_real_units(machine: Machine, sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """In the layers that have some: where the real units are, and pairs of them that cannot be negative."""
+    parts = [part for i in _real(machine) for part in machine.layers[i].unit.parts(sizes[i])]
+    own = np.repeat([unit.quadratic for unit, _ in parts], [n for _, n in parts])
+    one_sided = np.repeat([unit.one_sided for unit, _ in parts], [n for _, n in parts])[own]
+    return np.flatnonzero(own), np.outer(one_sided, one_sided) & ~np.eye(len(one_sided), dtype=bool)
+
+
+def _certain(of: Any, matrix: Any, own: np.ndarray, both: np.ndarray) -> Any:
+    """P of units ``own`` scaled to a unit diagonal; inhibition of pairs ``both`` is left out. ``of`` is np or pt."""
+    matrix = matrix[own][:, own]
+    scale = of.sqrt(of.diagonal(matrix))
+    matrix = matrix / scale[:, None] / scale
+    return of.where(both, of.minimum(matrix, 0), matrix)
 
 
 def _precision(machine: Machine, layers: list[int]) -> TensorVariable:

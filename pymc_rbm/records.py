@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,13 @@ from pymc_rbm.given import posterior_of
 from pymc_rbm.labels import Labels, without_made_up
 from pymc_rbm.machine import Machine, boltzmann, restricted
 from pymc_rbm.targets import labels_of, machine_of
-from pymc_rbm.units import Bernoulli, unit_of
+from pymc_rbm.units import Bernoulli, Unit, unit_of
 
 __all__ = ["recorded_machine", "recorded_names", "recorded_parameters", "recorded_units"]
 
 SIDES = "visible", "hidden"
+LONGEST, MOST_STATES = 10_000, 2**20
+"""Of what a file, which may come from anybody, says of units: characters, and states of one of them."""
 
 
 def recorded_parameters(
@@ -76,8 +79,28 @@ def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None 
     name, values, units = name or names[0], target["machines"].to_dataset(), list[Any]()
     sides = [side for side in SIDES if f"{name}_{side}_bias" in values]
     for side in sides:
-        unit = unit_of(values.attrs.get(f"{name}_{side}_units", repr(Bernoulli())))
+        size = values[f"{name}_{side}_bias"].shape[-1]
+        unit = _bounded(str(values.attrs.get(f"{name}_{side}_units", repr(Bernoulli()))), size)
         units.append(unit.with_parameters([np.asarray(values[f"{name}_{side}_{key}"]) for key in unit.parameter_names]))
     W, *biases = (np.asarray(values[f"{name}_{part}"]) for part in ("weights", *(f"{side}_bias" for side in sides)))
     make: Any = restricted if len(sides) > 1 else boltzmann
     return replace(make(W, *biases, *units), labels=_recorded_labels(name, values))
+
+
+def _bounded(text: str, size: int) -> Unit:
+    """The units that a file names, if they fit a layer of ``size`` entries and their states into memory."""
+    try:
+        if len(text) > LONGEST:
+            raise ValueError("too long")
+        nodes = list(ast.walk(ast.parse(text, mode="eval")))
+    except (MemoryError, RecursionError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{text[:100]!r} is no unit of this version of pymc_rbm.") from error
+    numbers = [x.value for x in nodes if isinstance(x, ast.Constant) and isinstance(x.value, int)]
+    if max(numbers, default=0) > MOST_STATES:
+        raise ValueError(
+            f"The file names units of {max(numbers):,} states, at most {MOST_STATES:,} are read: {text[:100]!r}. It "
+            "was not written by pymc_rbm, or is damaged."
+        )
+    unit = unit_of(text)
+    unit.check_size(size, "recorded")
+    return unit

@@ -22,7 +22,7 @@ from pymc_rbm.blas import OneBlasThread
 from pymc_rbm.checkpoints import Checkpoint
 from pymc_rbm.history import History
 from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.keeping import LastGood, is_sound, is_wild, largest
+from pymc_rbm.keeping import Bounds, LastGood
 from pymc_rbm.learned import Within, learned_tree
 from pymc_rbm.learner import Learner
 from pymc_rbm.lookup import labels_in
@@ -71,7 +71,7 @@ class Run:
         self.stopped, self.began, self.most = False, time.perf_counter(), 1
         self.now = self._first_sweeps()
         self.here: Within | None = None  # where in an epoch it is
-        self.last_good, self.start = LastGood(self.learner, self.history, self.before), largest(self.learner)
+        self.last_good, self.bounds = LastGood(self.learner, self.history, self.before), Bounds(self.learner)
 
     def learn(self, progressbar: bool) -> tuple[int, bool]:
         """Run; return the number of whole epochs done in all, and whether Ctrl-C came.
@@ -220,10 +220,10 @@ class Run:
 
     def _check(self, done: int, at_the_end: bool = False) -> None:
         """Refuse parameters that are not finite; at the end, and before what is written, absurd ones, too."""
-        if not is_sound(self.learner, self.history):
-            self._refuse(done, f"are not finite in epoch {max(done, 1)}")
-        elif at_the_end and self.ascent is None and is_wild(self.learner, self.start):
-            self._refuse(done, f"have grown to {largest(self.learner):.3g} in {done} epochs, which no data ask for")
+        if not self.bounds.hold(self.history):
+            self._refuse(done, f"are not finite, or absurdly large, in epoch {max(done, 1)}")
+        elif at_the_end and self.ascent is None and not self.bounds.hold_strictly():
+            self._refuse(done, f"have grown to {self.bounds.largest():.3g} in {done} epochs, which no data ask for")
 
     def _refuse(self, done: int, what: str) -> NoReturn:
         learned = self._salvaged(done - 1)

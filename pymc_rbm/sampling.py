@@ -112,6 +112,7 @@ def sample_gibbs(
     machine = numeric(machine, machine.dtype)
     rng = generator(random_seed)
     labels = labels_of(target, learned) if name is None else Labels(name)
+    _check_name(labels)
     first = (
         dispersed_states(machine, chains, rng)
         if start is None
@@ -126,6 +127,15 @@ def sample_gibbs(
     if done < draws:
         warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
     return tree
+
+
+def _check_name(labels: Labels) -> None:
+    axes = {"chain", "draw", f"{labels.name}_direction", *labels.dims}
+    if labels.name in axes:
+        raise ValueError(
+            f"The states cannot be called {labels.name!r}: that is an axis of what sample_gibbs returns. Its axes are "
+            f"{sorted(axes - {''})}. Pass another name=."
+        )
 
 
 def run_chains(

@@ -1,0 +1,89 @@
+"""Ctrl-C in the main job: it ends within two seconds, in whatever phase, and keeps what was learned.
+
+Python hears a signal when the code that runs returns to it. Compilers and sampling processes keep it waiting, and some
+libraries go on after an interrupt with what they have. So a thread of its own hears the signal, too: it waits a moment
+for the job to end by itself, and then ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+__all__ = ["INTERRUPTED", "Leaving"]
+
+INTERRUPTED = 130
+"""The exit code of what a user interrupted: 128 + the number of the signal."""
+GRACE, LONGEST = 1.5, 30.0
+"""Seconds that the job has for ending by itself, and at most where what was learned is not yet saved."""
+
+
+class Leaving:
+    """Context in which Ctrl-C is heard by a thread. ``asked`` says whether it came.
+
+    Outside of the main thread, where Python delivers no signals, and where the signal is ignored, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._asked, self._over = threading.Event(), threading.Event()
+        self._saved = threading.Event()
+        self._saved.set()
+        self._here: socket.socket | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether Ctrl-C came."""
+        return self._asked.is_set()
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if it came and something went on nevertheless."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def hold(self, *arguments: object) -> None:
+        """From now on there is something to be saved: wait for `saved`."""
+        self._saved.clear()
+
+    def saved(self) -> None:
+        """It is."""
+        self._saved.set()
+
+    def __enter__(self) -> Leaving:
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and callable(signal.getsignal(signal.SIGINT)):
+            self._here, there = socket.socketpair()
+            there.setblocking(False)
+            self._there, self._before = there, signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
+            threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        if self._here is not None:
+            signal.set_wakeup_fd(self._before)
+            self._there.close()
+
+    def _listen(self) -> None:
+        assert self._here is not None
+        while heard := self._here.recv(1):
+            if heard[0] == signal.SIGINT:
+                self._asked.set()
+                break
+        if not heard or self._over.wait(GRACE):
+            return
+        self._saved.wait(LONGEST)
+        if not self._over.wait(0.1):
+            print("Interrupted.", file=sys.stderr, flush=True)
+            _end_children()
+            os._exit(INTERRUPTED)
+
+
+def _end_children() -> None:
+    """End the processes that sample."""
+    from multiprocessing import active_children
+
+    for child in active_children():
+        child.kill()
