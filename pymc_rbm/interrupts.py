@@ -2,7 +2,7 @@
 
 A KeyboardInterrupt that is raised while numba's compiled code runs surfaces as a SystemError or crashes the process; or
 it comes between two updates that belong together. So no Ctrl-C, not the second either, is ever raised inside of a
-compiled call: it waits for the end of the call (`whole`). Long loops hear the first one at the end of a piece, and
+compiled call: it waits for the end of the call (`Whole`). Long loops hear the first one at the end of a piece, and
 return what they have; the second one is raised there. While something is compiled, which is Python and may take long,
 and there is nothing to return yet, the first one is raised at once.
 
@@ -18,42 +18,53 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["COMPILING", "DeferredInterrupt", "held_back", "whole"]
+__all__ = ["COMPILING", "DeferredInterrupt", "Whole", "whole"]
 
 COMPILING = threading.RLock()
 """Held while a graph is compiled (`reentrant`)."""
-_here = threading.local()
+LOSING = {"__del__", "on_disposal", "remove", "_raw_object_cache_notify", "_raw_object_cache_getbuffer"}
+"""Functions that are called when an object goes, or by LLVM, where things are compiled: what they raise is lost."""
+
+
+class Whole:
+    """Context of a compiled call: Ctrl-C is delivered when it has ended.
+
+    What was to hear it hears it then: the default handler, which raises KeyboardInterrupt, or another one. Only while
+    something is compiled it hears it at once, and if that was lost, again at the end. Inside of another such context,
+    or of a `DeferredInterrupt`, this one does nothing.
+    """
+
+    __slots__ = ("_late", "_previous")
+
+    def __enter__(self) -> None:
+        previous = _handler()
+        self._late, self._previous = False, None if _waits(previous) else previous
+        if self._previous is not None:
+            _signal.signal(_signal.SIGINT, self._note)
+
+    def __exit__(self, kind: Any, *exception: object) -> None:
+        if self._previous is None:
+            return
+        _signal.signal(_signal.SIGINT, self._previous)
+        if self._late and kind is not KeyboardInterrupt:
+            self._deliver(_signal.SIGINT, None)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self._late = True
+        if _compiles() and not _fragile(frame) and callable(self._previous):
+            self._deliver(number, frame)
+
+    def _deliver(self, number: int, frame: Any) -> None:
+        if callable(self._previous):
+            self._previous(number, frame)
+        else:  # the system's own handling
+            _signal.raise_signal(number)
 
 
 def whole(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a compiled function; a Ctrl-C that comes meanwhile is delivered when the call has ended.
-
-    What was to hear it hears it then: the default handler, which raises KeyboardInterrupt, or another one.
-    """
-    previous = _handler()
-    if previous is None or _defers(previous):
+    """What a compiled function returns; see `Whole`."""
+    with Whole():
         return function(*arguments)
-    late: list[tuple[int, Any]] = []
-
-    def note(number: int, frame: Any) -> None:
-        late.append((number, frame))
-        if _compiles():
-            deliver()
-
-    def deliver() -> None:
-        if callable(previous):
-            previous(*late.pop())
-        else:
-            late.pop()
-            _signal.raise_signal(_signal.SIGINT)
-
-    _signal.signal(_signal.SIGINT, note)
-    try:
-        return function(*arguments)
-    finally:
-        _signal.signal(_signal.SIGINT, previous)
-        if late:
-            deliver()
 
 
 class DeferredInterrupt:
@@ -105,25 +116,15 @@ class DeferredInterrupt:
         finally:
             _signal.signal(_signal.SIGINT, self._note)
 
-    def _note(self, *arguments: object) -> None:
+    def _note(self, number: int, frame: Any) -> None:
         self._count += 1
-        if self.prompt and _compiles():
+        if self.prompt and _compiles() and not _fragile(frame):
             raise KeyboardInterrupt
 
-    def _note_or_raise(self, *arguments: object) -> None:
+    def _note_or_raise(self, number: int, frame: Any) -> None:
         self._count += 1
-        if self._count > 1:
+        if self._count > 1 and not _fragile(frame):
             raise KeyboardInterrupt
-
-
-@contextmanager
-def held_back() -> Iterator[None]:
-    """Context of what is compiled while compiled code runs and waits for it: nothing may be raised through that."""
-    before, _here.held_back = getattr(_here, "held_back", False), True
-    try:
-        yield
-    finally:
-        _here.held_back = before
 
 
 def _handler() -> Any:
@@ -134,12 +135,21 @@ def _handler() -> Any:
     return None if handler == _signal.SIG_IGN else handler
 
 
-def _defers(handler: Any) -> bool:
-    return getattr(handler, "__func__", None) is DeferredInterrupt._note
+def _waits(handler: Any) -> bool:
+    """Whether it hears Ctrl-C only when something has ended."""
+    return getattr(handler, "__func__", None) in (DeferredInterrupt._note, Whole._note)
 
 
 def _compiles() -> bool:
     """Whether this thread, the main one, compiles: PyTensor a graph, or numba machine code."""
     numba = sys.modules.get("numba.core.compiler_lock")
-    locked = COMPILING._is_owned() or (numba is not None and numba.global_compiler_lock.is_locked())  # type: ignore
-    return locked and not getattr(_here, "held_back", False)
+    return COMPILING._is_owned() or (numba is not None and numba.global_compiler_lock.is_locked())  # type: ignore
+
+
+def _fragile(frame: Any) -> bool:
+    """Whether an exception would be lost here, or leave a module that is imported in part."""
+    while frame is not None:
+        if frame.f_code.co_name in LOSING or frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

@@ -18,7 +18,7 @@ from typing import Any
 import pytensor
 from pytensor import config
 
-from pymc_rbm.interrupts import COMPILING, whole
+from pymc_rbm.interrupts import COMPILING, Whole, whole
 from pymc_rbm.modes import INTERPRETED
 
 __all__ = ["Reentrant", "compiled", "one_compiles", "settings", "value_of"]
@@ -93,7 +93,7 @@ def value_of(graph: Any) -> Any:
 def one_compiles() -> Iterator[None]:
     """Context in which no other thread compiles."""
     global _compiler
-    with COMPILING:
+    with Whole(), COMPILING:
         outer = _compiler
         if outer[0] is None:
             _compiler = [threading.get_ident(), _settings()]

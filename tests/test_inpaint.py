@@ -176,11 +176,6 @@ def test_refusals(data, message):
         pmr.inpaint(pmr.restricted(*ref.machine(3, 2)), None, data, **QUIET)
 
 
-def test_too_many_states_to_keep():
-    with pytest.raises(ValueError, match=r"need 2\d\.\d GiB.*states=False"):
-        pmr.inpaint(pmr.restricted(*ref.machine(3, 2)), None, np.full((2000, 3), NAN), draws=10**6, **QUIET)
-
-
 def test_part_of_a_unit_is_missing():
     machine = pmr.restricted(np.zeros((3, 1)), np.zeros(3), np.zeros(1), pmr.Categorical(3))
     with pytest.raises(ValueError, match="mask all of them or none"):

@@ -14,8 +14,6 @@ from numba.core.typing.templates import Signature
 from pytensor.link.numba.cache import _call_cached_ptr
 from pytensor.link.numba.dispatch.basic import numba_njit
 
-from pymc_rbm.interrupts import held_back
-
 __all__ = ["address_of", "through_pointer"]
 
 
@@ -25,8 +23,7 @@ def address_of(module: str, name: str, arguments: tuple[types.Type, ...]) -> int
     By name: a kernel that was pickled into a compiled function would have lost its files.
     """
     kernel = getattr(import_module(module), name)
-    with held_back():
-        kernel.compile(arguments)
+    kernel.compile(arguments)
     compiled = kernel.overloads[arguments]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
 

@@ -1,0 +1,65 @@
+"""Ctrl-C at any moment: the first returns what is done, or raises KeyboardInterrupt; the second ends, cleanly."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from interrupted import FUNCTIONS, NOTHING
+
+pytestmark = pytest.mark.slow
+SECONDS = 2.0
+
+
+def seconds_of(pid):
+    """Processor time of a process, which does not count what others take."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def trial(process, rng, twice):
+    """Press Ctrl-C at any moment, and again; or once, when the work is under way.
+
+    Return what came of the call, and the seconds from the first to the end.
+    """
+    line = process.stdout.readline()
+    while line == "begin\n" and not twice:
+        line = process.stdout.readline()
+    assert line == ("begin\n" if twice else "under way\n"), process.wait()
+    time.sleep(rng.exponential(0.3))
+    process.send_signal(signal.SIGINT)
+    began = seconds_of(process.pid)
+    if twice:
+        time.sleep(rng.exponential(0.2))
+        process.send_signal(signal.SIGINT)
+    while line in ("begin\n", "under way\n"):
+        line = process.stdout.readline()
+    word, *found = line.split() or [f"the process ended with {process.wait()}"]
+    assert word == "end", word
+    return " ".join(found), seconds_of(process.pid) - began
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_ctrl_c_at_random_moments(name, tmp_path):
+    rng, plan = np.random.default_rng(len(name)), [False, *20 * [True], *5 * [False]]
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("interrupted.py")), name, str(len(plan))]
+    with (
+        open(tmp_path / "errors", "w") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        try:
+            found = [trial(process, rng, twice) for twice in plan]
+            print(name, *found, (tmp_path / "errors").read_text(), sep="\n")
+            assert process.stdout.readline() == "well\n"
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+    assert not (tmp_path / "errors").read_text()
+    wanted = "KeyboardInterrupt" if name in NOTHING else "returned"
+    assert {what.split()[0] for (what, _), twice in zip(found, plan, strict=True) if not twice} == {wanted}
+    assert {what.split()[0] for what, _ in found} <= {"returned", "KeyboardInterrupt"}
+    assert max(late for _, late in found[1:]) < SECONDS
