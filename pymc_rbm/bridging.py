@@ -189,8 +189,8 @@ def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Gener
     if len(up) <= LEAST_DRAWS and work.interrupted:
         raise KeyboardInterrupt
     first = int(np.clip((3 * half - burn_in) // thin, 0, len(up) // 2))
-    draws = (np.array(x[first:]) for x in (up, down, top))
-    return Ladder(*draws, rejected / max(1, i + 1 - burn_in), trips.finished, old[first])
+    ups, downs, tops = (np.array(x[first:]) for x in (up, down, top))
+    return Ladder(ups, downs, tops, rejected / max(1, i + 1 - burn_in), trips.finished, old[first])
 
 
 def _swap(states: States, accept: np.ndarray) -> None:

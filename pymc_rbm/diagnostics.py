@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from pymc_rbm.learning_verdict import judge_gradient, judge_learning, judge_reac
 from pymc_rbm.machine import Machine
 from pymc_rbm.measures import columns, convergence, two_sample
 from pymc_rbm.row_examination import examine_rows
-from pymc_rbm.sampled_rise import drawing
+from pymc_rbm.sampled_rise import Draw, drawing
 from pymc_rbm.sampling import run_chains
 from pymc_rbm.thresholds import DATA_DISTANCE, ESS_PER_CHAIN, RHAT
 from pymc_rbm.verdict import NOT_MIXED, UNKNOWN, Diagnosis, Finding, judge_particles
@@ -178,7 +177,7 @@ def _examine_learning(
     learned: xr.DataTree,
     name: str,
     machine: Machine,
-    draw: Callable[[Machine], np.ndarray] | None,
+    draw: Draw | None,
     data_away: list[str],
     scalars: dict[str, float],
     rng: np.random.Generator,
@@ -196,7 +195,7 @@ def _examine_learning(
 
 def _drawing_from(
     machine: Machine, name: str, rows: np.ndarray, rng: np.random.Generator, progressbar: bool
-) -> Callable[[Machine], np.ndarray] | None:
+) -> Draw | None:
     """Independent draws of machines like this one, by chains that start at rows of the data; None if they disagree."""
     if is_tractable(machine):
         return None  # not needed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.penalties import recorded_penalty
 from pymc_rbm.records import recorded_machine
 from pymc_rbm.rise import Rise, climbed
-from pymc_rbm.sampled_rise import Sampled, climbed_by_draws, gain_by_draws
+from pymc_rbm.sampled_rise import DRAWS, Draw, Sampled, climbed_by_draws, gain_by_draws
 from pymc_rbm.thresholds import SHARE_OF_ERROR, SHARE_OF_GAIN
 
 __all__ = ["Progress", "measured"]
@@ -62,7 +61,7 @@ def measured(
     learned: xr.DataTree,
     name: str,
     machine: Machine,
-    draw: Callable[[Machine], np.ndarray] | None,
+    draw: Draw | None,
     rng: np.random.Generator,
 ) -> Progress:
     """Measure a learning run of which `fit` kept rows.
@@ -75,7 +74,7 @@ def measured(
     machine : Machine
         As it was learned.
     draw : callable or None
-        Takes a machine, returns independent visible states of it; None where there is no way to have them.
+        What gives independent visible states; None where there is no way to have them.
     rng : Generator
     """
     kept = learned["data"].dataset
@@ -174,7 +173,7 @@ def _sampled_trend(sampled: Sampled, learned: xr.DataTree, name: str, machine: M
     averaged = _averaged(learned, name)
     if averaged is None:
         return np.nan, np.nan
-    goal = sampled.goal(machine, sampled.draw(machine))
+    goal = sampled.goal(machine, sampled.draw(machine, DRAWS[1]))
     gain, variance, share = gain_by_draws(goal, goal.packed(averaged.parameters))
     return (-gain, 2 * float(np.sqrt(variance))) if share > 0.1 else (np.nan, np.nan)
 

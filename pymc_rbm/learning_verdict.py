@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pymc_rbm.finishing import Progress
-from pymc_rbm.thresholds import GRADIENT, GROWTH
+from pymc_rbm.thresholds import GRADIENT
 from pymc_rbm.verdict import FINISHED, NOT_FINISHED, UNKNOWN, Finding
 
 __all__ = ["judge_learning", "judge_reach"]
@@ -39,8 +39,8 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
             f"Climbed on from here, {how}, the objective rises by at most {rise.most:.2g} nats a row, below {against}."
         )
         found.append(Finding(FINISHED, reason))
-    if rise.endless and rise.growth > GROWTH:
-        found.append(_without_maximum(rise.growth, found[0].verdict))
+    if rise.endless:
+        found.append(_without_maximum(found[0].verdict))
     if climbed and not climbed["converged"] and found[0].verdict == FINISHED:
         reason = (
             f"L-BFGS has not converged: an entry of the gradient is still {climbed['largest_gradient']:.1e} nats a row."
@@ -65,11 +65,8 @@ def _rising(progress: Progress, by: str, against: str) -> Finding:
     return Finding(NOT_FINISHED, reason, LONGER)
 
 
-def _without_maximum(growth: float, verdict: str) -> Finding:
-    reason = (
-        f"At the end of the climb the weights were {growth:.1f} times as large, and the objective rises as they grow: "
-        "it may have no maximum."
-    )
+def _without_maximum(verdict: str) -> Finding:
+    reason = "Where the climb ends the objective still rises as all weights grow: it may have no maximum."
     return Finding(verdict, reason, "A prior on W, such as pm.Normal, gives the objective a maximum.")
 
 

@@ -16,7 +16,7 @@ MOST, RESTARTS = 150, (0.5, 1.0, 2.0, 4.0)
 MEMORY = 30
 WATCHED = 15
 """Iterations over which the climb must have gained a tenth of what matters, to go on."""
-LARGER = 1.1
+LARGER = 1.1, 1.2, 1.3
 IDLE = 0.1
 """Norm of a hidden unit's weights below which it is started anew: that of its first ones."""
 
@@ -34,10 +34,8 @@ class Rise:
         What the gain is at most, as far as the climb can say.
     exact : bool
         Whether without Monte Carlo error.
-    growth : float
-        Norm of the weights at the end of the climb over that at its start.
     endless : bool
-        Whether the objective still rises when all weights and biases grow by a tenth there: it may have no maximum.
+        Whether the objective at the end of the climb still rises when all weights and biases grow by a third.
     elsewhere : bool
         Whether only another start led up.
     """
@@ -46,7 +44,6 @@ class Rise:
     error: float = 0.0
     most: float = np.inf
     exact: bool = False
-    growth: float = 1.0
     endless: bool = False
     elsewhere: bool = False
 
@@ -88,7 +85,7 @@ def climbed(goal: Goal, matters: float, lost: float, rng: np.random.Generator) -
     before, _ = goal(goal.packed(goal.machine.parameters))
     start = perturbed(goal.machine, rng) if goal.masks[len(goal.machine.layers)].any() else goal.machine
     best, end = _climb(goal, goal.packed(start.parameters), matters)
-    rise = Rise(max(0.0, best - before), exact=True, growth=_growth(goal, end), endless=goal(LARGER * end)[0] > best)
+    rise = Rise(max(0.0, best - before), exact=True, endless=_is_endless(goal, end))
     if lost + rise.gain > matters or not goal.masks[len(goal.machine.layers)].any():
         return replace(rise, most=rise.gain)
     for scale in RESTARTS:
@@ -104,9 +101,11 @@ def _symmetric(weights: np.ndarray) -> np.ndarray:
     return (weights + weights.T) / np.sqrt(2)
 
 
-def _growth(goal: Goal, end: np.ndarray) -> float:
-    weights = [np.linalg.norm(m.couplings[0].weights) for m in (goal.machine, goal.machine_at(end))]
-    return float(weights[1] / max(weights[0], 1e-12))
+def _is_endless(goal: Goal, end: np.ndarray) -> bool:
+    """Whether the objective rises, and goes on rising, as all that may move grows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = [goal(factor * end)[0] for factor in (1.0, *LARGER)]
+    return bool(np.all(np.diff(values) > 0))
 
 
 def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.ndarray]:

@@ -22,18 +22,21 @@ from pymc_rbm.sampling import run_chains
 from pymc_rbm.thresholds import ESS, RHAT
 from pymc_rbm.watched import Watched
 
-__all__ = ["Sampled", "climbed_by_draws", "drawing", "gain_by_draws"]
+__all__ = ["DRAWS", "Draw", "Sampled", "climbed_by_draws", "drawing", "gain_by_draws"]
 
 ROUNDS, HALVINGS = 8, 14
 MOST_PRODUCTS = 60
 DIFFERENCE, DAMPING = 1e-4, 1e-4
 APART = 5
 DRAWS = 2000, 8000
-"""Fewest and most: four a parameter, in between."""
+"""Fewest and most; in between so many that the prediction's error is an eighth of what matters."""
 WORK = 2e11
 """Products of weights and states that a round of draws may take: some seconds."""
 EFFECTIVE = 0.25
 """Share of draws that must count in a measured gain."""
+
+
+Draw = Callable[[Machine, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,13 @@ class Sampled:
     data : callable
         Takes a machine, returns the rows as sums over what is missing in them.
     draw : callable
-        Takes a machine, returns independent visible states of it.
+        Takes a machine and a number, returns at most so many independent visible states of it.
     masks, penalty
         As in `Goal`.
     """
 
     data: Callable[[Machine], LogSums]
-    draw: Callable[[Machine], np.ndarray]
+    draw: Draw
     masks: list[np.ndarray]
     penalty: Penalty
 
@@ -62,7 +65,7 @@ class Sampled:
         return Goal(machine, self.masks, self.data(machine), log_z, self.penalty)
 
 
-def drawing(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> Callable[[Machine], np.ndarray] | None:
+def drawing(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> Draw | None:
     """What draws independent states of machines near the one watched; None where its chains disagree or are too slow.
 
     Each is the end of a chain of its own, ``APART`` autocorrelation times (of ``table``) after a draw that was watched.
@@ -75,14 +78,13 @@ def drawing(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> Ca
         return None
     apart = int(np.ceil(APART * float(table["autocorrelation"].max()) * (watched.sweeps or 1)))
     entries = sum(p.size for p in machine.parameters)
-    n = int(np.clip(4 * entries, *DRAWS))
-    n = min(n, int(WORK / (entries * apart)))
-    if n < DRAWS[0] // 4:
+    most = int(WORK / (entries * apart))
+    if most < DRAWS[0]:
         return None
     pool = states.reshape(-1, states.shape[-1])
 
-    def draw(other: Machine) -> np.ndarray:
-        chosen = pool[rng.integers(len(pool), size=n)]
+    def draw(other: Machine, n: int) -> np.ndarray:
+        chosen = pool[rng.integers(len(pool), size=min(n, most))]
         return run_chains(other, chosen, rng, 1, apart, 1)[1]
 
     return draw
@@ -91,15 +93,16 @@ def drawing(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> Ca
 def climbed_by_draws(sampled: Sampled, machine: Machine, matters: float) -> Rise:
     """Climb from ``machine`` by natural gradients until it is clear whether the objective rises by what matters."""
     gain, variance, most = 0.0, 0.0, np.inf
+    size = sum(int(mask.sum()) for mask in sampled.masks)
+    n = int(np.clip(8 * np.sqrt(size) / matters, *DRAWS))
     for _ in range(ROUNDS):
-        halves = np.array_split(sampled.draw(machine), 2)
+        halves = np.array_split(sampled.draw(machine, n), 2)
         goals = [sampled.goal(machine, x) for x in halves]
         at = goals[0].packed(machine.parameters)
         slopes = [goal(at)[1] for goal in goals]
         steps = [_natural(goals[0], np.concatenate(halves), at, slope) for slope in slopes]
-        n = len(halves[0])
         predicted = (steps[0] @ slopes[1] + steps[1] @ slopes[0]) / 4
-        error = np.sqrt(4 * max(predicted, 0) / n + min(at.size, 2 * n) / n**2) / 2
+        error = _error(predicted, len(halves[0]), size)
         most = gain + max(predicted, 0.0) + 2 * np.hypot(error, np.sqrt(variance))
         if most <= matters:
             break
@@ -109,6 +112,14 @@ def climbed_by_draws(sampled: Sampled, machine: Machine, matters: float) -> Rise
             break
         machine = goals[0].machine_at(at + length * (steps[0] + steps[1]) / 2)
     return Rise(gain, float(np.sqrt(variance)), most)
+
+
+def _error(predicted: float, half: int, size: int) -> float:
+    """The standard error of the prediction by two halves of so many draws, for ``size`` parameters.
+
+    With errors ε and ε' of the gradients, of covariance F/half, it is ``½ (g + ε)ᵀ F⁻¹ (g + ε')``.
+    """
+    return float(np.sqrt(4 * max(predicted, 0.0) / half + size / half**2) / 2)
 
 
 def gain_by_draws(goal: Goal, x: np.ndarray) -> tuple[float, float, float]:

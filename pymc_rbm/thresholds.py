@@ -69,7 +69,3 @@ SHARE_OF_ERROR = 0.1
 """The same as a share of the statistical error, which is p/(2N) nats a row for p parameters and N rows: by so much the
 likelihood of a maximum exceeds that of the truth (Akaike 1974, IEEE Trans. Autom. Control 19, 716-723), and at most
 half a nat. What matters is the larger of the two."""
-
-GROWTH = 1.5
-"""Factor by which the weights grow in a climb that gains what does not matter, from which a report says that the
-likelihood may have no maximum. A choice: at a maximum they stay."""

@@ -1,0 +1,352 @@
+"""The verdict on learning: right on runs that stopped early and on runs that finished, by known likelihoods."""
+
+import numpy as np
+import pymc as pm
+import pytest
+from scipy.optimize import minimize
+
+import pymc_rbm as pmr
+from pymc_rbm import finishing, sampled_rise
+from pymc_rbm.completions import data_sums
+from pymc_rbm.goal import Goal, Penalty, exact_log_z, free_energies_of
+from pymc_rbm.penalties import recorded_penalty
+from pymc_rbm.rise import climbed
+from pymc_rbm.sampled_rise import Sampled, climbed_by_draws
+
+pytestmark = pytest.mark.interpreted
+quiet = {"progressbar": False}
+LINES = pmr.datasets.bars_and_stripes(3).values
+EVERY = {
+    "binary": (pmr.Bernoulli(), pmr.Bernoulli(), 4),
+    "spins": (pmr.Spin(), pmr.Spin(), 4),
+    "letters": (pmr.Categorical(3), pmr.Bernoulli(), 6),
+    "counts": (pmr.Binomial(3), pmr.Bernoulli(), 3),
+    "real": (pmr.Gaussian(0.8), pmr.Bernoulli(), 3),
+}
+
+
+def machine_with(visible, hidden, n, m=3, seed=1, scale=0.7):
+    rng = np.random.default_rng(seed)
+    W, b, c = (scale * rng.standard_normal(shape) for shape in ((n, m), n, m))
+    return pmr.restricted(W, b, c, visible, hidden).numeric()
+
+
+def flat(machine):
+    zeros = [np.zeros_like(p) for p in machine.parameters]
+    return Penalty(list(machine.parameters), zeros, zeros)
+
+
+def everything(machine):
+    """Weights and biases move, units' own parameters do not."""
+    k = len(machine.layers) + len(machine.couplings)
+    return [np.full(np.shape(p), i < k) for i, p in enumerate(machine.parameters)]
+
+
+def goal_of(machine, rows, missing=None, penalty=None):
+    rng = np.random.default_rng(1)
+    data = data_sums(machine, rows, np.ones(len(rows)), missing, rng)
+    return Goal(machine, everything(machine), data, exact_log_z(machine), penalty or flat(machine))
+
+
+def rows_of(machine, n, seed=1):
+    found = pmr.sample_gibbs(machine, draws=1, tune=50, chains=n, random_seed=seed, **quiet)
+    return found["last_states"]["v"].values
+
+
+# ------------------------------------------------------------------------------------------------- the objective
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_the_goal_is_the_likelihood(kind):
+    """Its value by `log_likelihood`, which enumerates on a way of its own; its gradient by differences."""
+    machine = machine_with(*EVERY[kind])
+    rows = rows_of(machine, 7)
+    goal = goal_of(machine, rows)
+    at = goal.packed(machine.parameters)
+    value, slope = goal(at)
+    known = pmr.log_likelihood(machine, None, rows, **quiet)["mean_log_likelihood"]["mean"]
+    np.testing.assert_allclose(value, known, rtol=1e-9)
+    direction = np.random.default_rng(2).standard_normal(at.size)
+    h = 1e-5
+    ahead, behind = goal(at + h * direction)[0], goal(at - h * direction)[0]
+    np.testing.assert_allclose((ahead - behind) / (2 * h), slope @ direction, rtol=1e-6)
+
+
+def test_what_is_missing_is_summed_out():
+    machine = machine_with(*EVERY["letters"])
+    rows = rows_of(machine, 9)
+    missing = np.repeat(np.random.default_rng(3).random((9, 2)) < 0.5, 3, axis=1)
+    assert missing.any() and not missing.all()
+    masked = np.ma.masked_array(rows, missing)
+    known = pmr.log_likelihood(machine, None, masked, **quiet)["mean_log_likelihood"]["mean"]
+    goal = goal_of(machine, np.where(missing, 0, rows).astype(rows.dtype), missing)
+    value, slope = goal(at := goal.packed(machine.parameters))
+    np.testing.assert_allclose(value, known, rtol=1e-9)
+    direction = np.random.default_rng(2).standard_normal(at.size)
+    moved = [goal(at + s * 1e-5 * direction)[0] for s in (1, -1)]
+    np.testing.assert_allclose((moved[0] - moved[1]) / 2e-5, slope @ direction, rtol=1e-6)
+
+
+def test_missing_real_entries_are_drawn():
+    """Differences of the drawn sum are differences of the likelihood, within Monte Carlo error."""
+    machine = machine_with(pmr.Gaussian(1.0), pmr.Bernoulli(), 4)
+    other = machine_with(pmr.Gaussian(1.0), pmr.Bernoulli(), 4, scale=0.6)
+    rows = rows_of(machine, 5)
+    missing = np.random.default_rng(3).random(rows.shape) < 0.4
+    sums = data_sums(machine, rows, np.ones(5), missing, np.random.default_rng(1))
+    masked = np.ma.masked_array(rows, missing)
+    known = [
+        pmr.log_likelihood(m, None, masked, 0.0, **quiet)["mean_log_likelihood"]["mean"].item()
+        for m in (machine, other)
+    ]
+    n = len(sums.states) / 5
+    ratios = sums.of_groups(other)
+    a = -free_energies_of(other, sums.states) - sums.offsets
+    spread = np.exp(a - a.max()).reshape(5, -1)
+    error = np.sqrt((spread.var(1) / spread.mean(1) ** 2).sum() / n) / 5
+    assert abs(ratios.mean() - (known[1] - known[0])) < 5 * error
+    assert error < 0.02
+
+
+def test_a_general_machine():
+    """U stays symmetric, with zeros on its diagonal."""
+    rng = np.random.default_rng(1)
+    U = np.triu(rng.standard_normal((5, 5)), 1)
+    machine = pmr.boltzmann(U + U.T, rng.standard_normal(5), pmr.Spin()).numeric()
+    rows = 2 * rng.integers(0, 2, (40, 5)).astype("int8") - 1
+    goal = goal_of(machine, rows)
+    goal.masks[1][:] = ~np.eye(5, dtype=bool)
+    rise = climbed(goal, 1e-6, np.inf, rng)
+    _, slope = goal(goal.packed(machine.parameters))
+    full = np.zeros((5, 5))
+    full[goal.masks[1]] = slope[5:]
+    np.testing.assert_allclose(full, full.T, atol=1e-12)
+    with pm.Model() as model:
+        pmr.BoltzmannMachine("v", pm.Flat("U", shape=(5, 5)), pm.Flat("b", shape=5), unit=pmr.Spin(), observed=rows)
+        learned = pmr.fit(500, method="exact", optimizer="lbfgs", random_seed=1, **quiet)
+        found = pmr.diagnose(learned, random_seed=1, **quiet)
+        assert found.learning == "finished", str(found)
+        best = pmr.log_likelihood(model, learned, rows, **quiet)["mean_log_likelihood"]["mean"]
+    before = pmr.log_likelihood(machine, None, rows, **quiet)["mean_log_likelihood"]["mean"]
+    np.testing.assert_allclose(rise.gain, float(best - before), atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------- what fit keeps
+
+
+def lines_model(prior, hidden=3):
+    with pm.Model() as model:
+        W = prior()
+        pmr.RBM("v", W, pm.Normal("b", 0.5, 2, shape=9), pm.Flat("c", shape=hidden), observed=LINES)
+    return model
+
+
+PRIORS = {
+    "normal": lambda: pm.Normal("W", 0.1, 1.5, shape=(9, 3)),
+    "rows": lambda: pm.Normal("W", 0, np.linspace(1, 2, 9)[:, None], shape=(9, 3)),
+    "logistic": lambda: pm.Logistic("W", 0, 1, shape=(9, 3)),
+    "scale": lambda: pm.Normal("W", 0, pm.HalfNormal("scale"), shape=(9, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", PRIORS)
+def test_priors_are_kept_to_second_order(kind):
+    with lines_model(PRIORS[kind]) as model:
+        learned = pmr.fit(2, chains=5, random_seed=1, **quiet)
+    machine = pmr.machine_of(learned).numeric()
+    penalty = recorded_penalty(learned, "v", machine)
+    values = {key: learned["parameters"][key].values for key in ("W", "b")}
+    rest = [x for x in model.free_RVs if x.name in values]
+    density = pm.Model.compile_logp(model, vars=rest, jacobian=False)
+    point = model.initial_point() | values
+    if kind == "scale":
+        point["scale_log__"] = np.log(learned["parameters"]["scale"].values)
+    rng = np.random.default_rng(1)
+    step = 0.01 if kind == "logistic" else 0.3
+    moves = {key: step * rng.standard_normal(x.shape) for key, x in values.items()}
+    known = density(point | {key: x + moves[key] for key, x in values.items()}) - density(point)
+    b, c, W = machine.parameters
+    found, _ = penalty([b + moves["b"], c, W + moves["W"]])
+    np.testing.assert_allclose(found, known / len(LINES), rtol=1e-4 if kind == "logistic" else 1e-7)
+    averaged = pmr.averaged(learned)
+    there = recorded_penalty(averaged, "v", pmr.machine_of(averaged).numeric())
+    slopes = penalty(there.at)[1]
+    for a, z in zip(slopes, there.slopes, strict=True):
+        np.testing.assert_allclose(z, a, rtol=1e-9, atol=1e-12)
+
+
+def test_all_rows_count_not_only_those_kept():
+    """The gradient of 3,000 rows, of which 1,000 are kept."""
+    rows = (np.random.default_rng(1).random((3000, 4)) < [0.2, 0.4, 0.6, 0.8]).astype("int8")
+    rows[:1000, 1] = rows[:1000, 0]
+    with pm.Model() as model:
+        pmr.RBM("v", pm.Flat("W", shape=(4, 2)), pm.Flat("b", shape=4), pm.Flat("c", shape=2), observed=rows)
+        learned = pmr.fit(1, chains=5, method="pcd", random_seed=1, **quiet)
+    machine = pmr.machine_of(model, learned).numeric()
+    _, slope = goal_of(machine, rows)(at := goal_of(machine, rows).packed(machine.parameters))
+    kept = learned["data"]["v_rows"].values
+    assert len(kept) == 1000
+    goal = goal_of(machine, kept, penalty=finishing._penalty(learned, "v", machine))
+    np.testing.assert_allclose(goal(at)[1], slope, atol=1e-12)
+    assert abs(goal_of(machine, kept)(at)[1] - slope).max() > 1e-3
+
+
+# ------------------------------------------------------------------------------------------------------ by draws
+
+
+def exact_draws(machine, n, rng):
+    """Independent visible states, by enumeration."""
+    states = (np.arange(2 ** len(machine.parameters[0]))[:, None] >> np.arange(len(machine.parameters[0]))) & 1
+    a = -free_energies_of(machine, states.astype("int8"))
+    p = np.exp(a - a.max())
+    return states[rng.choice(len(p), size=n, p=p / p.sum())].astype("int8")
+
+
+def sampled_of(goal, rng):
+    return Sampled(lambda m: goal.data, lambda m, n: exact_draws(m, n, rng), goal.masks, goal.penalty)
+
+
+def near_optimum(distance):
+    """A machine with a prior, so far from the optimum of lines."""
+    machine = machine_with(pmr.Bernoulli(), pmr.Bernoulli(), 9, 4)
+    penalty = Penalty(
+        [np.zeros_like(p) for p in machine.parameters],
+        [np.zeros_like(p) for p in machine.parameters],
+        [np.full(np.shape(p), -0.05) for p in machine.parameters],
+    )
+    goal = goal_of(machine, LINES, penalty=penalty)
+    best = minimize(lambda x: [-y for y in goal(x)], goal.packed(machine.parameters), jac=True, method="L-BFGS-B")
+    x = best.x + distance * np.random.default_rng(5).standard_normal(best.x.size)
+    here = goal_of(goal.machine_at(x), LINES, penalty=penalty)
+    return here, -best.fun - here(x)[0]
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.05, 0.3])
+def test_by_draws_as_exactly(distance):
+    """The bounds by draws hold the exact rise, in twenty repetitions each; the exact climb finds all of it."""
+    goal, known = near_optimum(distance)
+    assert climbed(goal, 1e-4, np.inf, np.random.default_rng(1)).gain == pytest.approx(known, abs=1e-3)
+    found = [
+        climbed_by_draws(sampled_of(goal, np.random.default_rng(s)), goal.machine, matters=0.05) for s in range(20)
+    ]
+    for rise in found:
+        assert rise.gain - 4 * rise.error <= known + 0.005
+    if known < 0.04:
+        assert np.mean([rise.most <= 0.05 for rise in found]) > 0.9
+    if known > 0.08:
+        assert all(rise.gain - 2 * rise.error > 0.05 for rise in found)
+
+
+def test_noise_is_not_taken_for_a_rise():
+    """At the maximum the prediction is zero on average; by one half alone it is half a nat a parameter and draw."""
+    goal, _ = near_optimum(0.0)
+    at, size = goal.packed(goal.machine.parameters), sum(int(m.sum()) for m in goal.masks)
+    crossed, plain = [], []
+    for seed in range(40):
+        sampled = sampled_of(goal, np.random.default_rng(seed))
+        halves = [sampled.draw(goal.machine, 500) for _ in range(2)]
+        goals = [sampled.goal(goal.machine, x) for x in halves]
+        slopes = [g(at)[1] for g in goals]
+        steps = [sampled_rise._natural(goals[0], np.concatenate(halves), at, s) for s in slopes]
+        crossed.append((steps[0] @ slopes[1] + steps[1] @ slopes[0]) / 4)
+        plain.append(steps[0] @ slopes[0] / 2)
+    error = np.std(crossed) / np.sqrt(40)
+    assert abs(np.mean(crossed)) < 5 * error
+    assert np.mean(plain) > 20 * error  # the broken version
+    assert np.std(crossed) < 2 * sampled_rise._error(0.0, 500, size)
+
+
+# ---------------------------------------------------------------------------------------------------------- runs
+
+
+def xor_model(hidden=4):
+    rows = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    with pm.Model() as model:
+        W = pm.Normal("W", 0, 10, shape=(3, hidden))
+        pmr.RBM("v", W, pm.Normal("b", 0, 3, shape=3), pm.Normal("c", 0, 3, shape=hidden), observed=rows)
+    return model
+
+
+def diagnosed(model, *arguments, seed=1, **options):
+    with model:
+        learned = pmr.fit(*arguments, random_seed=seed, **quiet, **options)
+    return pmr.diagnose(learned, random_seed=1, **quiet), learned
+
+
+def reasons(found):
+    return " ".join(found.reasons)
+
+
+def test_a_converged_climb_has_finished():
+    """Whatever particles did: the gradient was exact. Few hidden units are no lack of learning."""
+    with pm.Model() as model:
+        W = pm.Normal("W", 0, 3, shape=(9, 2))
+        pmr.RBM("v", W, pm.Normal("b", 0, 3, shape=9), pm.Normal("c", 0, 3, shape=2), observed=LINES)
+    found, learned = diagnosed(model, 500, method="exact", optimizer="lbfgs")
+    assert learned.attrs["converged"]
+    assert found.learning == "finished", str(found)
+    assert "particles" not in reasons(found)
+    assert float(found.measures["rise"]) < 1e-4
+    with pytest.warns(UserWarning, match="did not reach"):
+        early, _ = diagnosed(model, 3, method="exact", optimizer="lbfgs")
+    assert early.learning == "not finished"
+    assert not early
+
+
+def test_a_climb_that_ends_at_the_saddle():
+    """Of parity the pairs say nothing, and the prior makes W = 0 a maximum: other starts tell."""
+    with xor_model():
+        learned = pmr.fit(1, method="exact", optimizer="lbfgs", start={"W": np.zeros((3, 4))}, random_seed=1, **quiet)
+    found = pmr.diagnose(learned, random_seed=1, **quiet)
+    assert found.learning == "not finished"
+    assert "no better than independent units" in reasons(found)
+    assert float(found.measures["rise"]) > 0.05
+
+
+def test_weights_that_would_grow_for_ever():
+    rows = [[0, 0, 1, 1], [1, 1, 0, 0]]
+    with pm.Model():
+        pmr.RBM("v", pm.Flat("W", shape=(4, 2)), pm.Flat("b", shape=4), pm.Flat("c", shape=2), observed=rows)
+        with pytest.warns(UserWarning, match="did not reach"):
+            learned = pmr.fit(12, method="exact", optimizer="lbfgs", random_seed=1, **quiet)
+    found = pmr.diagnose(learned, random_seed=1, **quiet)
+    assert "may have no maximum" in reasons(found)
+    assert any("prior on W" in x for x in found.advice)
+
+
+@pytest.mark.parametrize("by_draws", [False, True])
+def test_a_run_that_has_learned_nothing(by_draws, monkeypatch):
+    """Bars and stripes after 50 updates: independent units, whose chains mix best of all."""
+    if by_draws:
+        monkeypatch.setattr(finishing, "exact_log_z", lambda machine: None)
+    with pm.Model() as model:
+        pmr.RBM("v", pm.Flat("W", shape=(9, 8)), pm.Flat("b", shape=9), pm.Flat("c", shape=8), observed=LINES)
+    found, _ = diagnosed(model, 50)
+    assert (found.chains, found.learning, found.verdict) == ("mixed", "not finished", "not finished")
+    assert not found and not found.mixed
+    assert "independent units" in reasons(found)
+    assert str(found).startswith("chains: mixed; learning: not finished")
+    assert found.measures["rise"] > 0.1
+
+
+@pytest.mark.slow
+def test_a_run_that_has_finished():
+    """By plain particles, with a prior that holds the weights: the likelihood is known, and is at its maximum."""
+    rng = np.random.default_rng(1)
+    rows = (rng.random((300, 5)) < 0.5).astype("int8")
+    rows[:, 1:3] = rows[:, :1] ^ (rng.random((300, 2)) < 0.15)
+    with pm.Model() as model:
+        W = pm.Normal("W", 0, 1, shape=(5, 3))
+        pmr.RBM("v", W, pm.Flat("b", shape=5), pm.Flat("c", shape=3), observed=rows)
+    found, _ = diagnosed(model, 3000, method="pcd", sweeps=2, learning_rate=0.3)
+    assert found.learning == "finished", str(found)
+    early, _ = diagnosed(model, 4, method="pcd")
+    assert early.learning == "not finished", str(early)
+
+
+def test_draws_have_no_learning():
+    machine = machine_with(*EVERY["binary"])
+    found = pmr.diagnose(pmr.sample_gibbs(machine, random_seed=1, **quiet), random_seed=1, **quiet)
+    assert found.learning is None
+    assert found.chains == found.verdict == found.summary
+    assert bool(found) == found.mixed == (found.verdict == "mixed")
