@@ -146,6 +146,7 @@ def _checked(machine: Machine, data: Any, labels: Labels, kept: int) -> Data:
     biases = [np.shape(layer.bias) for layer in machine.layers]
     got = receive(data)
     given = data_of(replace(got, values=marked(got.values)), machine.layers[VISIBLE], labels)
+    given.keep_free("chain", "draw")
     values = given.values
     if not given.mask.any():
         raise ValueError(
