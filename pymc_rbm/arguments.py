@@ -48,23 +48,17 @@ def named_in_model(x: Any, name: str) -> Named:
     model = pm.Model.get_context(error_if_none=False)
     if model is None:
         return named(x, name)
-    if not isinstance(x, Variable):
-        got = named(x, name)
-        known = {d: model.coords[d] for d in got.dims if model.coords.get(d) is not None}
-        moved = _in_model_order(got, known, name)
-        return moved
-    dims = tuple(model.named_vars_to_dims.get(x.name) or ()) if model.named_vars.get(x.name) is x else ()
-    return Named(x, tuple(d or "" for d in dims), {d: model.coords[d] for d in dims if model.coords.get(d) is not None})
-
-
-def _in_model_order(x: Named, known: dict[str, Any], name: str) -> Named:
-    """An array with its entries in the order of the model's coords."""
-    value = x.value
-    for axis, dim in enumerate(x.dims):
-        if dim in known and dim in x.coords:
-            order = positions(x.coords[dim], known[dim], f"{name} along {dim!r}", "the model")
-            value = value if order is None else np.take(value, order, axis)
-    return Named(value, x.dims, {**x.coords, **known})
+    if isinstance(x, Variable):
+        dims = tuple(model.named_vars_to_dims.get(x.name) or ()) if model.named_vars.get(x.name) is x else ()
+        return Named(x, tuple(d or "" for d in dims), tuple(model.coords.get(d) for d in dims))
+    got = named(x, name)
+    value, labels = got.value, list(got.labels)
+    for axis, dim in enumerate(got.dims):  # in the order of the model's coords
+        known = model.coords.get(dim)
+        if known is not None and labels[axis] is not None:
+            order = positions(labels[axis], known, f"{name} along {dim!r}", "the model")
+            value, labels[axis] = value if order is None else np.take(value, order, axis), known
+    return Named(value, got.dims, tuple(labels))
 
 
 def with_dims(name: str, data: Any, dims: Any, labels: Labels, unit: Unit, size: int | None) -> tuple[Any, Any]:
@@ -132,9 +126,8 @@ def _with_coords(
     for axis, (dim, own) in enumerate(zip(names, got.dims or (), strict=True)):
         n, known = got.values.shape[axis], got.labels[axis]
         last = axis == len(names) - 1
-        if (
-            last and size is not None and n != size and n == unit.count(size)
-        ):  # one number a unit: not its entries' names
+        # One number a unit has no names for the unit's entries.
+        if last and size is not None and n != size and n == unit.count(size):
             dim, known, n = labels.visible or made_up, None, size
             names = (*names[:-1], dim)
         same = own == dim or (last and is_frame)

@@ -26,6 +26,7 @@ __all__ = [
     "known_values",
     "positive_parameter",
     "restricted_sizes",
+    "shape_hint",
     "shape_of",
     "unit_data",
     "whole_number",
@@ -164,7 +165,7 @@ def unit_data(data: Any, unit: Any, size: int | None = None, name: str = "observ
     values = known_values(data, name)
     shape = shape_of(data if values is None else values)
     if not shape or (size is not None and shape[-1] is not None and shape[-1] != size):
-        hint = " It looks transposed: rows are cases, columns are units." if size in shape[:-1] else ""
+        hint = shape_hint(shape, size, name)
         if unit.count(size or 0) != (size or 0):
             hint += f" (One number a unit, as labels, needs length {unit.count(size or 0)}.) {unit.remedy}"
         raise ValueError(
@@ -179,6 +180,13 @@ def unit_data(data: Any, unit: Any, size: int | None = None, name: str = "observ
     if np.ma.isMaskedArray(values):
         return np.ma.MaskedArray(values.filled(0).astype(unit.dtype), np.ma.getmaskarray(values))
     return values.astype(unit.dtype, copy=False)
+
+
+def shape_hint(shape: Any, size: int | None, name: str) -> str:
+    """What to do with an array whose last axis is not ``size`` long, where that can be seen."""
+    if len(shape) > 2 and None not in shape and size == int(np.prod(shape[1:])):
+        return f" Make rows of it: {name}.reshape(len({name}), -1)."
+    return " It looks transposed: rows are cases, columns are units." if size in shape[:-1] else ""
 
 
 def _check_states(values: np.ndarray, unit: Any, name: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.checks import unit_data
+from pymc_rbm.checks import shape_hint, unit_data
 from pymc_rbm.labels import Labels, positions
 from pymc_rbm.machine import Layer
 from pymc_rbm.received import Received, receive
@@ -41,6 +41,15 @@ class Data:
         """True where an entry is missing."""
         return np.ma.getmaskarray(self.values)
 
+    def keep_free(self, *dims: str) -> None:
+        """Refuse data that use the names of further axes of a result."""
+        taken = [d for d in self.dims if d in dims]
+        if taken:
+            raise ValueError(
+                f"The data have dims {self.dims}, but {taken} are the names of other axes of the result: rename them, "
+                f"as in data.rename({taken[0]}='row')."
+            )
+
     @property
     def rows(self) -> tuple[str, ...]:
         """The dims of the rows."""
@@ -54,6 +63,8 @@ class Data:
     def by_row(self, values: Any, extra: Mapping[str, Any] | None = None) -> xr.DataArray:
         """One number a row, or with further ``extra`` dims and their coords, as a DataArray like the data."""
         extra = extra or {}
+        if set(extra) & set(self.rows):
+            self.keep_free(*extra)
         coords = {**self.row_coords, **{key: x for key, x in extra.items() if x is not None}}
         return xr.DataArray(values, dims=(*self.rows, *extra), coords=coords)
 
@@ -148,27 +159,29 @@ def one_hot(got: Received, unit: Unit, size: int, name: str) -> Received:
         return got
     mask, start, found, masks = np.ma.getmaskarray(values), 0, [], []
     for family, n in parts:
-        count = n // family.width
-        own, hidden = np.ma.getdata(values)[..., start : start + count], mask[..., start : start + count]
-        if family.width > 1:
-            wrong = ~(np.isin(own, np.arange(family.width)) | hidden)
-            if wrong.any():
-                raise ValueError(
-                    f"{name} has one number for each of {count} {family!r} units: labels must be whole numbers from 0 "
-                    f"to {family.width - 1}, got {wrong.sum()} others (such as {own[wrong].ravel()[0]:g}). "
-                    f"Or give states, {family.width} entries a unit: {family.support}."
-                )
-            codes = np.where(hidden, 0, own).astype(int)
-            own = np.eye(family.width, dtype="int8")[codes].reshape(*own.shape[:-1], n)
-            hidden = np.repeat(hidden, family.width, axis=-1)
-        found.append(own)
-        masks.append(hidden)
-        start += count
+        own = slice(start, start + n // family.width)
+        x, hidden = np.ma.getdata(values)[..., own], mask[..., own]
+        found.append(_hot(family, x, hidden, name) if family.width > 1 else x)
+        masks.append(np.repeat(hidden, family.width, axis=-1))
+        start = own.stop
     states, hidden = np.concatenate(found, axis=-1), np.concatenate(masks, axis=-1)
     states = np.ma.MaskedArray(states, hidden) if hidden.any() else states
     dims = None if got.dims is None else (*got.dims[:-1], "")
     coords = {key: x for key, x in got.coords.items() if not got.dims or got.dims[-1] not in x.dims}
     return Received(states, dims, coords, (*got.labels[:-1], None) if got.labels else ())
+
+
+def _hot(family: Unit, labels: np.ndarray, missing: np.ndarray, name: str) -> np.ndarray:
+    """Labels of units of several entries as their states."""
+    wrong = ~(np.isin(labels, np.arange(family.width)) | missing)
+    if wrong.any():
+        raise ValueError(
+            f"{name} has one number for each of {labels.shape[-1]} {family!r} units: labels must be whole numbers from "
+            f"0 to {family.width - 1}, got {wrong.sum()} others (such as {labels[wrong].ravel()[0]:g}). Or give "
+            f"states, {family.width} entries a unit: {family.support}."
+        )
+    codes = np.where(missing, 0, labels).astype(int)
+    return np.eye(family.width, dtype="int8")[codes].reshape(*labels.shape[:-1], -1)
 
 
 def _check_categories(got: Received, unit: Unit, size: int, name: str) -> None:
@@ -195,13 +208,9 @@ def _of_shape(values: np.ndarray, unit: Unit, size: int, name: str, ndim: int | 
         return rows
     if not len(values):
         remedy = "There must be at least one row."
-    elif rows.ndim > ndim and int(np.prod(values.shape[1:])) == size:
-        remedy = f"Make rows of it: {name}.reshape(len({name}), -1)."
-    elif rows.ndim > ndim:
-        remedy = f"Make one axis of those before the last: {name}.reshape(-1, {values.shape[-1]})."
-    elif size in values.shape[:-1]:
-        remedy = "It looks transposed: rows are cases, columns are units."
-    else:
+    elif rows.ndim > ndim and values.shape[-1] == size:
+        remedy = f"Make one axis of those before the last: {name}.reshape(-1, {size})."
+    elif not (remedy := shape_hint(values.shape, size, name).strip()):
         count = unit.count(size)
         remedy = f"Each row has one entry for each of {size} visible units."
         if count != size:
@@ -212,10 +221,9 @@ def _of_shape(values: np.ndarray, unit: Unit, size: int, name: str, ndim: int | 
 def _real(values: np.ndarray, size: int, name: str, side: str) -> np.ndarray:
     """Numbers that need not be states: the last axis, and that they are finite."""
     if not values.ndim or values.shape[-1] != size:
-        hint = " It looks transposed: rows are cases, columns are units." if size in values.shape[:-1] else ""
         raise ValueError(
             f"{name} has shape {values.shape}, but the machine has {size} {side} units: the last axis of {name} must "
-            f"have length {size}.{hint}"
+            f"have length {size}.{shape_hint(values.shape, size, name)}"
         )
     if values.dtype.kind == "f" and not np.isfinite(np.ma.filled(values, 0)).all():
         what = "NaN" if np.isnan(np.ma.filled(values, 0)).any() else "infinity"

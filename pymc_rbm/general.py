@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-import xarray as xr
 from pytensor.graph.basic import Constant, Variable
 
 from pymc_rbm.arguments import named_in_model
 from pymc_rbm.checks import known_values
 from pymc_rbm.colouring import classes_of, own_entries
 from pymc_rbm.distributions import MachineDistribution, drawn
-from pymc_rbm.labels import Labels
 from pymc_rbm.machine import Coupling, Layer, Machine
-from pymc_rbm.parameters import Named, check_couplings, check_layer, check_unit, general_size, named, of_boltzmann
+from pymc_rbm.parameters import check_couplings, check_layer, check_unit, general_size, general_together, named
 from pymc_rbm.random_variables import BoltzmannMachineRV
 from pymc_rbm.units import Bernoulli, Unit
 
@@ -79,7 +77,7 @@ class BoltzmannMachine(MachineDistribution):
         """Check the data and add the variable to the model on the context stack."""
         check_unit(unit, "unit")
         unit = unit or Bernoulli()
-        U, b, labels = _together(named_in_model(U, "U"), named_in_model(b, "b"))
+        U, b, labels = general_together(named_in_model(U, "U"), named_in_model(b, "b"))
         observed, dims = cls.checked(name, unit, general_size(U, b), observed, dims, labels, kwargs)
         return super().__new__(cls, name, U, b, unit=unit, observed=observed, dims=dims, **kwargs)
 
@@ -87,23 +85,13 @@ class BoltzmannMachine(MachineDistribution):
     def dist(cls, U, b, *, unit=None, pattern=None, **kwargs):
         """Create the variable outside of a model. Parameters are those of the class, without a name."""
         check_unit(unit, "unit")
-        U, b, _ = _together(named(U, "U"), named(b, "b"))
+        U, b, _ = general_together(named(U, "U"), named(b, "b"))
         unit, size = unit or Bernoulli(), general_size(U, b)
         if size is None:
             raise ValueError("The number of units must be known: give U, b or dims a fixed length.")
         check_layer(unit, size, "visible")
         coupling = Coupling(0, 0, *_couplings(U, unit, size, pattern))
         return cls.of_machine(Machine((Layer(unit, b),), (coupling,)), [size], **kwargs)
-
-
-def _together(U: Named, b: Named) -> tuple[Any, Any, Labels]:
-    """U and b as they are, in one order by name where both are numbers, and what the units are called."""
-    if U.symbolic or b.symbolic:
-        dim = (b.dims or U.dims or ("",))[-1]
-        return U.value, b.value, Labels(visible=dim, coords={**U.coords, **b.coords})
-    matrix, bias = (x.value if not x.dims else xr.DataArray(x.value, x.coords, x.dims) for x in (U, b))
-    matrix, bias, labels = of_boltzmann(matrix, bias, None)
-    return matrix, bias, labels or Labels()
 
 
 def _couplings(U: Any, unit: Unit, size: int, pattern: Any) -> tuple[Any, Any]:

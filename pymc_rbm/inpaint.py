@@ -175,6 +175,7 @@ def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bo
     biases = [np.shape(layer.bias) for layer in machine.layers]
     got = receive(data)
     given = data_of(replace(got, values=marked(got.values)), machine.layers[VISIBLE], labels)
+    given.keep_free("chain", "draw")
     values = given.values
     if not given.mask.any():
         raise ValueError(

@@ -116,6 +116,7 @@ def log_likelihood(
         return _tree(values, 0.0, name, rows, xr.Dataset({"estimate": ("row", log_z_by_row)}))
     machine = finite(machine)
     rows = data_of(data, machine.layers[VISIBLE], labels)  # bad data are refused before the long work
+    rows.keep_free("chain", "draw")
     particles, budget = whole_number("particles", particles, 2), whole_number("budget", budget, 1000)
     generator(random_seed)
     if log_z is not None and not isinstance(log_z, LogPartitionEstimate):

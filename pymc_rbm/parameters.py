@@ -5,8 +5,7 @@ What is symbolic has no numbers yet and passes; internal code that makes machine
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,23 +17,48 @@ from pymc_rbm.labels import Labels, positions
 from pymc_rbm.received import receive
 from pymc_rbm.units import Unit
 
-__all__ = ["Named", "check_couplings", "general_size", "named", "of_boltzmann", "of_restricted", "together"]
+__all__ = [
+    "Named",
+    "check_couplings",
+    "general_size",
+    "general_together",
+    "named",
+    "of_boltzmann",
+    "of_restricted",
+    "together",
+]
 
 ASYMMETRY = 1e-6
 
 
 @dataclass(frozen=True)
 class Named:
-    """A parameter with the names of its last axes, as far as they are known."""
+    """A parameter with the names of its axes, as far as they are known."""
 
     value: Any
     dims: tuple[str, ...] = ()
-    coords: Mapping[str, Any] = field(default_factory=dict)
+    """Empty where the axes have no names at all; an empty string for one of a frame that has none."""
+    labels: tuple[Any, ...] = ()
+    """By axis of ``dims``, None where there are none."""
 
     @property
     def symbolic(self) -> bool:
         """Whether it has no numbers that could be moved."""
         return isinstance(self.value, Variable)
+
+    def dim(self, axis: int) -> str:
+        """The name of an axis, counted from the end; empty if it has none."""
+        return self.dims[axis] if len(self.dims) >= -axis else ""
+
+    def labels_along(self, axis: int, dim: str) -> Any:
+        """The labels of an axis, if it is called ``dim`` or nothing."""
+        return self.labels[axis] if len(self.labels) >= -axis and self.dim(axis) in ("", dim) else None
+
+    @property
+    def transposed(self) -> Named:
+        """The same with its last two axes exchanged."""
+        dims, labels = ((*x[:-2], x[-1], x[-2]) if len(x) > 1 else x for x in (self.dims, self.labels))
+        return Named(np.swapaxes(self.value, -1, -2), dims, labels)
 
 
 def named(x: Any, name: str) -> Named:
@@ -47,10 +71,7 @@ def named(x: Any, name: str) -> Named:
     if np.ma.is_masked(got.values):
         raise ValueError(f"{name} contains NaN or missing entries; the parameters of a machine must be finite numbers.")
     values = np.ma.getdata(got.values)
-    values = values.astype("float64") if values.dtype == bool else values
-    dims = got.dims or ()
-    known = {d: x for d, x in zip(dims, got.labels, strict=False) if d and x is not None}
-    return Named(values, dims, known)
+    return Named(values.astype("float64") if values.dtype == bool else values, got.dims or (), got.labels)
 
 
 def together(W: Named, b: Named, c: Named) -> tuple[Any, Any, Any, Labels]:
@@ -61,31 +82,43 @@ def together(W: Named, b: Named, c: Named) -> tuple[Any, Any, Any, Labels]:
     ValueError
         If names contradict each other.
     """
-    rows, columns = W.dims[-2:] if len(W.dims) > 1 else ("", "")
-    of_b, of_c = (x.dims[-1] if x.dims else "" for x in (b, c))
-    if (rows or columns) and rows != columns and (of_b == columns != "" or of_c == rows != ""):
+    if W.dim(-2) != W.dim(-1) and (b.dim(-1) == W.dim(-1) != "" or c.dim(-1) == W.dim(-2) != ""):
         if W.symbolic:
             raise ValueError(
                 f"W has dims {W.dims}, but b has {b.dims or 'no dims'} and c has {c.dims or 'no dims'}: W is (visible, "
                 "hidden), b is (visible,) and c is (hidden,). W is transposed: pass W.T."
             )
-        W = replace(W, value=np.swapaxes(W.value, -1, -2), dims=(*W.dims[:-2], columns, rows))
-        rows, columns = columns, rows
-    visible, hidden = rows or of_b, columns or of_c
-    coords: dict[str, Any] = {}
-    sides = ((visible, ((W, -2, "W"), (b, -1, "b"))), (hidden, ((W, -1, "W"), (c, -1, "c"))))
-    values = {"W": W.value, "b": b.value, "c": c.value}
-    for dim, members in sides:
+        W = W.transposed
+    values, coords = {"W": W.value, "b": b.value, "c": c.value}, dict[str, Any]()
+    dims = [W.dim(-2) or b.dim(-1), W.dim(-1) or c.dim(-1)]
+    for side, members in enumerate((((W, -2, "W"), (b, -1, "b")), ((W, -1, "W"), (c, -1, "c")))):
+        found = None
         # What is symbolic cannot be put in another order: its names lead.
         for x, axis, name in sorted(members, key=lambda member: not member[0].symbolic):
-            its = x.coords.get(dim) if x.dims and x.dims[max(axis, -len(x.dims))] == dim else None
+            its = x.labels_along(axis, dims[side])
             if its is None:
                 continue
-            known = coords.setdefault(dim, its)
-            order = None if known is its else positions(its, known, f"{name} along {dim!r}", "the others")
+            order: Any = None if found is None else positions(its, found, f"{name}'s units", "the others")
             if order is not None:
                 values[name] = np.take(values[name], order, axis)
-    return values["W"], values["b"], values["c"], Labels(visible=visible, hidden=hidden, coords=coords)
+            found = its if found is None else found
+        if found is not None:
+            dims[side] = dims[side] or ("visible", "hidden")[side]
+            coords[dims[side]] = found
+    return values["W"], values["b"], values["c"], Labels(visible=dims[0], hidden=dims[1], coords=coords)
+
+
+def general_together(U: Named, b: Named) -> tuple[Any, Any, Labels]:
+    """U and b with entries in the same order, by name, as far as both are numbers, and what the units are called."""
+    dim, matrix, found = b.dim(-1) or U.dim(-1), U.value, b.labels_along(-1, b.dim(-1))
+    for axis in (-2, -1):
+        its = U.labels_along(axis, U.dim(axis))
+        if not (U.symbolic or its is None or found is None):
+            order = positions(its, found, "U's units", "b")
+            matrix = matrix if order is None else np.take(matrix, order, axis)
+        found = its if found is None else found
+    dim = dim or ("" if found is None else "visible")
+    return matrix, b.value, Labels(visible=dim, coords={} if found is None else {dim: found})
 
 
 def of_restricted(
@@ -108,23 +141,13 @@ def of_boltzmann(U: Any, b: Any, unit: Unit | None) -> tuple[Any, Any, Labels | 
     check_unit(unit, "unit")
     if U is None or isinstance(U, Variable) or isinstance(b, Variable):
         return U, b, None
-    of_units, of_pairs = named(b, "b"), named(U, "U")
-    dim = (of_units.dims or of_pairs.dims or ("",))[-1]
-    matrix, bias, coords = np.asarray(of_pairs.value), of_units.value, {}
-    own = of_units.coords.get(dim)
-    for axis, side in ((-2, 0), (-1, 1)) if len(of_pairs.dims) > 1 else ():
-        of_U = of_pairs.coords.get(of_pairs.dims[side])
-        order = None if own is None or of_U is None else positions(of_U, own, f"U along {of_pairs.dims[side]!r}", "b")
-        matrix = matrix if order is None else np.take(matrix, order, axis)
-        own = of_U if own is None else own
-    if own is not None:
-        coords[dim] = own
-    size = general_size(matrix, bias)
+    U, b, labels = general_together(named(U, "U"), named(b, "b"))
+    size = general_size(U, b)
     check_layer(unit, size, "visible")
     if size is not None and unit is not None:
         inside = own_entries(unit, size)
-        check_couplings(matrix, ~inside, False, inside)
-    return matrix, bias, Labels(visible=dim, coords=coords) if dim else None
+        check_couplings(np.asarray(U), ~inside, False, inside)
+    return np.asarray(U), b, labels if labels != Labels() else None
 
 
 def check_unit(unit: Any, name: str) -> None:

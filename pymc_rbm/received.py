@@ -120,7 +120,10 @@ def _numbers(values: np.ndarray, name: str) -> np.ndarray:
     if values.dtype.kind == "O":
         missing = np.vectorize(_is_missing, otypes=[bool])(np.ma.getdata(values)) if values.size else np.zeros(0, bool)
         missing = missing.reshape(values.shape) | np.ma.getmaskarray(values)
+        texts = np.vectorize(lambda x: isinstance(x, str | bytes), otypes=[bool])
         try:
+            if values.size and texts(np.ma.getdata(values)).any():
+                raise TypeError
             found = np.where(missing, 0.0, np.ma.getdata(values)).astype("float64")
         except (TypeError, ValueError):
             pass

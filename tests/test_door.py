@@ -171,6 +171,22 @@ def test_parameters_are_put_together_by_name():
         assert made.compile_logp()({}) == pytest.approx(sum(LOG_P[i] for i in ref.index(V)), abs=1e-9)
 
 
+def test_frames_as_parameters():
+    """The index of W names the visible units, its columns the hidden ones."""
+    weights, c = pd.DataFrame(W, NAMES, list("xyz")), pd.Series(C, list("xyz"))
+    expected = pmr.free_energy(V, W, B, C)
+    for b in (pd.Series(B, NAMES), pd.Series(B, NAMES)[NAMES[::-1]]):
+        np.testing.assert_allclose(pmr.free_energy(NAMED[:, ORDER].to_pandas(), weights, b, c[list("zxy")]), expected)
+        np.testing.assert_allclose(pmr.free_energy(V, weights, b, C), expected)
+
+
+@pytest.mark.parametrize("dims", [("draw", "pixel"), ("row", "chain")])
+def test_names_of_other_axes_are_refused(dims):
+    data = xr.DataArray(V, dims=dims)
+    with pytest.raises(ValueError, match=r"names of other axes of the result.*data\.rename"):
+        pmr.log_likelihood(PLAIN, None, data, 0.0)
+
+
 def test_parameters_follow_the_coords_of_the_model():
     b = xr.DataArray(B, {"pixel": NAMES}, "pixel")
     with pm.Model(coords={"pixel": NAMES, "unit": range(3)}) as made:
