@@ -274,7 +274,7 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, limits: list, o
     if constant:
         curvature = graph_replace(curvature, {x: pt.zeros(shape, x.dtype)}, strict=False)
     if unit.quadratic and not (additive and constant and unit.absorbing):
-        block.joint[i] = partial(joint_update, exact=constant and unit.integrable)
+        block.joint[i] = partial(joint_update, exact=constant and unit.integrable, diagonal=not found)
         if constant and found and not limits and _moves_between_walls(model, x, layers, terms, curvature):
             block.joint[i] = reflected_update
         by_entry = log_density_by_entry(x, every)

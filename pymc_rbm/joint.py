@@ -68,12 +68,13 @@ def joint_update(
     caution: TensorVariable,
     held: Any = None,
     exact: bool = False,
+    diagonal: bool = False,
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
     """Move all units of ``layer`` that are not held, together.
 
     Arguments and results are those of `corrections.corrected_update`. ``effect`` gives D, its slope and A: one matrix a
-    row where D has one value a row, otherwise one for the entries of all rows. ``exact`` says that P does not depend on
-    x and the units are Gaussian. With a negative ``caution`` whatever climbs is accepted: for the first draws of
+    row where D has one value a row, otherwise one for the entries of all rows; ``diagonal`` says that it gives the
+    diagonal only, by entry. ``exact`` says that P does not depend on x and the units are Gaussian. With a negative ``caution`` whatever climbs is accepted: for the first draws of
     tuning only, since it leaves nothing invariant.
     """
     unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
@@ -95,6 +96,7 @@ def joint_update(
         free = pt.ones_like(y, dtype="bool") if held is None else pt.broadcast_to(~held, y.shape)
         if density.ndim < y.ndim - 1:
             own, slope, curvature, free, sign = (each.ravel() for each in (own, slope, curvature, free, sign))
+            hessian = hessian.ravel() if diagonal else hessian
         if hessian.ndim > slope.ndim:
             hessian = hessian * sign[..., :, None] * sign[..., None, :]
         root = _root(curvature, hessian, free)

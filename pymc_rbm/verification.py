@@ -106,9 +106,10 @@ def _evaluated(model, x, layers, outputs):
 def _values_of_others(model: pm.Model, others: list, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
     """Values of free variables that are not in the block: the initial point, then `POINTS` - 1 away from it."""
     drawn = _draws_of_discrete(model, others)
+    with one_compiles():
+        starts = make_initial_point_fn(model=model)
     for k in range(POINTS):
-        with one_compiles():
-            start = model.initial_point(random_seed=1 + k)  # machines start at random
+        start = starts(1 + k)  # machines start at random
         noise = [rng.normal(size=start[y.name].shape) * (k > 0 and "float" in y.dtype) for y in others]
         moved = [(start[y.name] + z).astype(y.dtype) for y, z in zip(others, noise, strict=True)]
         yield [drawn[y][k - 1].astype(y.dtype) if k and y in drawn else x for y, x in zip(others, moved, strict=True)]

@@ -1,0 +1,95 @@
+"""Random compositions: exact starts, a step of BlockGibbs, and whatever can be counted after it."""
+
+import os
+import warnings
+
+import numpy as np
+import pymc as pm
+import pytest
+from compositions import Composition
+from scipy import stats
+
+import pymc_rbm as pmr
+
+pytestmark = pytest.mark.interpreted
+
+FAST = 20
+NIGHTLY = int(os.environ.get("PYMC_RBM_FUZZ_CASES", "200"))
+SEED = int(os.environ.get("PYMC_RBM_FUZZ_SEED", "1000"))
+FAMILY = 1e-3
+"""The probability that any of 200 nights' figures is beyond its limit by chance: some 40 figures a composition."""
+LIMIT = stats.norm.isf(FAMILY / (200 * 40) / 2)
+
+
+@pytest.fixture(autouse=True)
+def allow_imputation():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=pm.exceptions.ImputationWarning)
+        warnings.filterwarnings("ignore", message="The real units of")
+        yield
+
+
+def starts(composition, rng):
+    """Rows from the exact distribution, and the states and probabilities that they come from."""
+    states, p, widths = composition.states()
+    x = states[rng.choice(len(p), size=composition.rows, p=p)]
+    return x + widths * (rng.random(x.shape) - 0.5), states, p, widths
+
+
+def stepped(composition, x, steps=2):
+    """Rows after some steps, entries that are sampled only; and the step."""
+    n = len(composition.v.bias)
+    with pm.Model() as model:
+        composition.build()
+        step = pmr.BlockGibbs(rng=5, sweeps=1 + composition.seed % 2)
+    point = model.initial_point(random_seed=1)
+    names = [name for name in ("v", "v_unobserved", "h", "h_unobserved") if name in point]
+    half = slice(None, None, 2) if composition.masking == "rows" else slice(None)
+    for name in names:
+        part = slice(n, None) if name[0] == "h" else slice(n)
+        own = x[half, part][:, composition.sampled[part]]
+        point[name] = own.reshape(point[name].shape).astype(point[name].dtype)
+    rows = composition.rows // 2 if composition.masking == "rows" else composition.rows
+    moved = 0.0
+    for _ in range(steps):
+        new, [figures] = step.step(point)
+        moved, point = moved + figures["flipped"], new
+    ends = [np.asarray(point[name], float).reshape(rows, -1) for name in names]
+    return np.concatenate(ends, axis=1), moved, step
+
+
+def figures(x):
+    """Entries, their squares and products, side by side, without those that repeat others."""
+    pairs = [x[:, i] * x[:, j] for i in range(x.shape[1]) for j in range(i, x.shape[1])]
+    return np.column_stack([x, *pairs])
+
+
+def z_scores(composition):
+    """Deviations of the figures from their exact means in standard errors, and the share of units that moved."""
+    x, states, p, widths = starts(composition, np.random.default_rng([7, composition.seed]))
+    ends, moved, _ = stepped(composition, x)
+    exact = figures(states[:, composition.sampled])
+    n = composition.sampled.sum()
+    squares = n + np.flatnonzero([i == j for i in range(n) for j in range(i, n)])
+    mean, deviation = p @ exact, np.sqrt(p @ (exact - p @ exact) ** 2)
+    mean[squares] += widths[composition.sampled] ** 2 / 12  # of a cell
+    z = (figures(ends).mean(0) - mean) / np.maximum(deviation, 1e-9) * np.sqrt(len(ends))
+    return np.where(deviation > 1e-6, z, 0.0), moved
+
+
+def check(seed):
+    composition = Composition(seed)
+    z, moved = z_scores(composition)
+    assert moved > 0, composition
+    assert np.abs(z).max() < LIMIT, f"{composition}: {z.round(1)}"
+
+
+@pytest.mark.parametrize("seed", range(FAST))
+def test_composition(seed):
+    check(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(SEED, SEED + NIGHTLY))
+def test_more_compositions(seed):
+    check(seed)
