@@ -17,7 +17,7 @@ import pymc as pm
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from pymc_rbm.ascent import TOLERANCE, Ascent
+from pymc_rbm.ascent import Ascent
 from pymc_rbm.batches import Batches
 from pymc_rbm.history import History
 from pymc_rbm.interrupts import DeferredInterrupt
@@ -106,7 +106,7 @@ class Run:
         left = ascent.climb(self.epochs, note)
         if not (self.stopped or interrupt.pending):
             note()  # after Newton's method
-        self.attrs["largest_gradient"], self.attrs["converged"] = left, int(left <= 10 * TOLERANCE)
+        self.attrs["largest_gradient"], self.attrs["converged"] = left, int(left <= 10 * ascent.tolerance)
         return done
 
     def gathered(self, epochs_done: int, interrupted: bool = False) -> xr.DataTree:
