@@ -16,13 +16,16 @@ import numpy as np
 import pytensor.tensor as pt
 import scipy
 
+from pymc_rbm.modes import first_call
 from pymc_rbm.reentrant import compiled
 from pymc_rbm.reproducible import in_order
 
-__all__ = ["TOLERANCE", "Ascent"]
+__all__ = ["Ascent"]
 
-TOLERANCE = 1e-10
-"""Largest entry of the gradient, in nats a row, at which the maximum is found."""
+TOLERANCES = {"float64": 1e-10, "float32": 2e-6}
+"""Largest entry of the gradient, in nats a row, at which the maximum is found: what its rounding allows."""
+ROUGH_ITERATIONS, ROUGH_CHANGE, ROUGH_GRADIENT = 300, 1e-9, 1e-5
+"""Of climbs that are only compared."""
 MEMORY = 30
 """Pairs of updates that L-BFGS keeps: the objective is cheap beside its gradients' noiseless use, so many."""
 MOST_NEWTON = 30
@@ -42,8 +45,33 @@ class Ascent:
 
     def __post_init__(self):
         slopes = pt.grad(self.goal, self.parameters, disconnected_inputs="ignore")
+        single = "float32" in [x.dtype for x in (self.goal, *self.parameters)]
+        self._dtype = "float32" if single else "float64"
         self._lowest: tuple[float, np.ndarray] | None = None
         self._function = compiled([], [self.goal, *slopes], by=in_order, **self.compile_kwargs)
+        with first_call():
+            self._function()
+
+    @property
+    def tolerance(self) -> float:
+        """Largest entry of the gradient at which the maximum is found, by the precision of the parameters."""
+        return TOLERANCES[self._dtype]
+
+    def rough(self, start: list[np.ndarray]) -> float:
+        """The objective at the end of a rough climb from ``start``, one array a parameter; -inf if it has none there.
+
+        The parameters are left at ``start``.
+        """
+        x, self._lowest = self._joined(start), None
+        options = self._options(ROUGH_ITERATIONS, ROUGH_CHANGE, ROUGH_GRADIENT)
+        try:
+            end = scipy.optimize.minimize(self._descent, x, jac=True, method="L-BFGS-B", options=options)
+            return -float(end.fun)
+        except FloatingPointError:
+            return -np.inf
+        finally:
+            self._lowest = None
+            self._place(x)
 
     def climb(self, most: int, after_each: Callable[[], bool]) -> float:
         """Run at most ``most`` iterations, then Newton's method; return the largest entry of the gradient left.
@@ -59,14 +87,16 @@ class Ascent:
             if stopped:
                 raise StopIteration
 
-        start = np.concatenate([np.ravel(p.get_value()) for p in self.parameters]).astype("float64")
-        options = {"maxiter": most, "maxfun": 100 * most, "maxcor": MEMORY, "ftol": 0, "gtol": TOLERANCE}
+        start = self._joined([p.get_value() for p in self.parameters])
+        # Single precision loses the last digits of the objective before those of its gradient.
+        least = 0.0 if self._dtype == "float64" else float(np.finfo(self._dtype).eps)
+        options = self._options(most, least, self.tolerance)
         end = scipy.optimize.minimize(
             self._descent, start, jac=True, method="L-BFGS-B", callback=callback, options=options
         )
         found = end.x
         for solver in () if stopped or end.nit >= most else SOLVERS:  # Newton's method only near the end
-            if abs(self._descent(found)[1]).max() > TOLERANCE:
+            if abs(self._descent(found)[1]).max() > self.tolerance:
                 found = self._polished(found, solver)
         self._place(found)
         return float(abs(self._descent(found)[1]).max())
@@ -76,19 +106,29 @@ class Ascent:
         try:
             with np.errstate(invalid="ignore"):  # SciPy divides infinite tolerances
                 better = scipy.optimize.newton_krylov(
-                    lambda y: self._slope(y, x), x, f_tol=TOLERANCE, maxiter=MOST_NEWTON, method=solver
-                )
+                    lambda y: self._slope(y, x), x, f_tol=self.tolerance, maxiter=MOST_NEWTON, method=solver,
+                    rdiff=None if self._dtype == "float64" else np.sqrt(np.finfo(self._dtype).eps),
+                )  # fmt: skip
         except (scipy.optimize.NoConvergence, ValueError) as error:
             better = error.args[0] if isinstance(error, scipy.optimize.NoConvergence) else x
         before, after = (self._descent(y) for y in (x, better))
         # A root may be a saddle: the objective must not have fallen.
-        improves = abs(after[1]).max() < abs(before[1]).max() and after[0] <= before[0] + 1e-9 * (1 + abs(before[0]))
+        margin = 1e-9 if self._dtype == "float64" else 10 * np.finfo(self._dtype).eps
+        improves = abs(after[1]).max() < abs(before[1]).max() and after[0] <= before[0] + margin * (1 + abs(before[0]))
         return better if improves else x
 
     def _slope(self, x: np.ndarray, before: np.ndarray) -> np.ndarray:
         if self.interrupted():
             raise scipy.optimize.NoConvergence(before)
         return self._descent(x)[1]
+
+    @staticmethod
+    def _options(most: int, change: float, gradient: float) -> dict[str, Any]:
+        return {"maxiter": most, "maxfun": 100 * most, "maxcor": MEMORY, "ftol": change, "gtol": gradient}
+
+    @staticmethod
+    def _joined(values: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.ravel(x) for x in values]).astype("float64")
 
     def _place(self, x: np.ndarray) -> None:
         used = 0

@@ -177,6 +177,11 @@ class Learner:
             shared.set_value(values[name].astype(shared.dtype))
         self.rng = rng
 
+    @property
+    def learned(self) -> list[Any]:
+        """The shared variables of the parameters, in the model's unconstrained space."""
+        return self._parameters
+
     def particle_states(self) -> dict[str, np.ndarray]:
         """Visible states of the chains, by name of RBM."""
         return {x.name: states.get_value() for x, states in zip(self.observed, self._particles, strict=True)}

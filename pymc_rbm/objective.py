@@ -11,6 +11,7 @@ Only the second term is intractable. The hidden units are summed out in both pha
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ from pymc_rbm.random_variables import HiddenRV
 from pymc_rbm.reentrant import one_compiles, value_of
 
 __all__ = ["direct_parameters", "intercepts", "objective", "parameter_variables", "rest_of_model", "start_values"]
+
+
+SCALE = 0.1
+"""Of the fields that W sends to the hidden units where learning starts."""
 
 
 def objective(
@@ -112,16 +117,20 @@ def _is_free(model: pm.Model, p: Any, ndim: int) -> bool:
 
 
 def start_values(
-    model: pm.Model, observed: list[Observed], start: dict[str, Any] | None, rng: np.random.Generator
+    model: pm.Model,
+    observed: list[Observed],
+    start: dict[str, Any] | None,
+    rng: np.random.Generator,
+    scale: float = SCALE,
 ) -> dict[str, np.ndarray]:
     """Where learning starts, by name of value variable.
 
     A variable that *is* an RBM's b starts where independent units have the data's means (for binary ones: log-odds),
-    one that is its c at zero, one that is its W at Normal(0, 0.1/√visible), so that the fields on hidden units differ
-    by about 0.1 at any size, one that is a σ (or γ) of its visible units where these have the data's standard
+    one that is its c at zero, one that is its W at Normal(0, scale/√visible), so that the fields on hidden units differ
+    by about ``scale`` at any size, one that is a σ (or γ) of its visible units where these have the data's standard
     deviations. Mixtures start from groups of rows (`mixture.mixture_of_groups`). Others start where ``pm.sample``
-    would, and ``start`` overrides all of it. Where W is an expression, its ingredients get Normal(0, 0.01) added: at W
-    = 0 exactly all hidden units would stay alike.
+    would, and ``start`` overrides all of it. Where W is an expression, its ingredients get Normal(0, scale/10) added:
+    at W = 0 exactly all hidden units would stay alike.
     """
     seed = int(rng.integers(2**31))
     with one_compiles():
@@ -135,7 +144,7 @@ def start_values(
                 old = point[rv.name]
                 if value is None:
                     size = x.deviation[:, None] if x.machine.layers[VISIBLE].unit.parameters else 1.0
-                    value = size * rng.normal(0, 0.1 / np.sqrt(len(old)), old.shape)
+                    value = size * rng.normal(0, scale / np.sqrt(len(old)), old.shape)
 
                 point[rv.name] = np.broadcast_to(np.asarray(value, old.dtype), old.shape).copy()
                 direct.add(rv.name)
@@ -146,10 +155,36 @@ def start_values(
     for value_var in learned_variables(model):
         if value_var.name not in direct:
             old = point[value_var.name]
-            point[value_var.name] = (old + rng.normal(0, 0.01, np.shape(old))).astype(old.dtype)
+            point[value_var.name] = (old + rng.normal(0, scale / 10, np.shape(old))).astype(old.dtype)
     if start:
         point.update(_as_value_point(model, start))
+        for x in observed:
+            alike = _set_apart(model, x, point, set(start), np.random.default_rng(seed))
+            if alike and scale == SCALE:  # once, however many starts there are
+                warnings.warn(
+                    f"start gives {alike} hidden columns of {x.name!r} the same weights and bias as others have, from "
+                    f"which no gradient would part them: Normal(0, {SCALE}/√visible) was added to these weights.",
+                    stacklevel=4,
+                )
     return {v.name: np.asarray(point[v.name]) for v in learned_variables(model)}
+
+
+def _set_apart(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.random.Generator) -> int:
+    """Add noise to hidden columns that ``start`` made the same: their gradients are, too, and they would stay so.
+
+    Returns the number of these columns.
+    """
+    W, _, c = (*intercepts(model, x), None)[:3]
+    if W is None or W.name not in named or W.name not in point or len(x.machine.layers) < 2:
+        return 0
+    columns = point[W.name]
+    biases = np.zeros(columns.shape[1]) if c is None or c.name not in point else point[c.name]
+    _, which, counts = np.unique(np.vstack([columns, biases]), axis=1, return_inverse=True, return_counts=True)
+    alike = counts[which] > 1
+    if alike.any():
+        noise = rng.normal(0, SCALE / np.sqrt(len(columns)), columns.shape)
+        point[W.name] = np.where(alike, columns + noise, columns).astype(columns.dtype)
+    return int(alike.sum())
 
 
 def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:

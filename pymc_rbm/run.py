@@ -16,7 +16,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_rbm.ascent import TOLERANCE, Ascent
+from pymc_rbm.ascent import Ascent
 from pymc_rbm.batches import Batches
 from pymc_rbm.blas import OneBlasThread
 from pymc_rbm.checkpoints import Checkpoint
@@ -121,7 +121,7 @@ class Run:
         left = ascent.climb(self.epochs, note)
         if not (self.stopped or interrupt.pending):
             note()  # after Newton's method
-        self.attrs["largest_gradient"], self.attrs["converged"] = left, int(left <= 10 * TOLERANCE)
+        self.attrs["largest_gradient"], self.attrs["converged"] = left, int(left <= 10 * ascent.tolerance)
         return done
 
     def gathered(self, epochs_done: int, interrupted: bool = False, *, gradient: bool = True) -> xr.DataTree:

@@ -36,12 +36,12 @@ def warn_of_large_scales(observed: list[Observed]) -> None:
         above = np.flatnonzero((variance > 0) & (sigma**2 > variance * np.exp(STANDARD_ERRORS * error)))
         if above.size:
             worst = above[np.argmax(sigma[above] / np.sqrt(variance[above]))]
+            deviation = np.sqrt(variance[worst])
             warnings.warn(
                 f"The sigma of {above.size} of the {len(sigma)} visible entries of {x.name!r} is above the standard "
-                f"deviation of their data: {sigma[worst]:.3g} against {np.sqrt(variance[worst]):.3g} for entry "
-                f"{worst}. The variance of such units is sigma² and more, whatever W is, so that nothing can be learned "
-                "of them. Standardise the data and take a sigma below 1, or learn it: "
-                "visible=pmr.Gaussian(pm.HalfNormal(...)).",
+                f"deviation of their data: {sigma[worst]:.3g} against {deviation:.3g} for entry {worst}. Their "
+                "variance is sigma² and more, whatever W is, so that nothing can be learned of them. Standardise the "
+                "data and take a sigma below 1, or learn it: visible=pmr.Gaussian(pm.HalfNormal(...)).",
                 stacklevel=3,
             )
 

@@ -1,0 +1,359 @@
+"""Exact learning leaves saddles, one hidden unit and layers of any size are learned, noise that is too large is named."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pymc as pm
+import pytest
+import reference as ref
+
+import pymc_rbm as pmr
+from pymc_rbm.ascent import TOLERANCES
+from pymc_rbm.defaults import MOST_COLUMNS, Correlations, correlation
+from pymc_rbm.enumeration import cheapest_layer, in_powers
+from pymc_rbm.observed import observed_machines
+from pymc_rbm.restarts import MOST_STARTS
+
+pytestmark = pytest.mark.interpreted
+
+QUIET = {"progressbar": False, "random_seed": 1}
+PARITY = np.array([v for v in itertools.product([0, 1], repeat=3) if sum(v) % 2 == 0])
+"""Four patterns of three bits, no two of which are correlated."""
+BOUND, INDEPENDENT = -np.log(4), -3 * np.log(2)
+
+
+def model_of(rows, hidden=2, prior=3.0, **options):
+    n = rows.shape[1]
+    with pm.Model() as model:
+        W = pm.Normal("W", 0, prior, shape=(n, hidden))
+        b, c = pm.Normal("b", 0, 10, shape=n), pm.Normal("c", 0, 10, shape=hidden)
+        pmr.RBM("v", W, b, c, observed=rows, **options)
+    return model
+
+
+def score(model, learned, rows):
+    """By the reference: plain sums over all states."""
+    machine = pmr.machine_of(model, learned).numeric()
+    states = np.array(list(itertools.product([0, 1], repeat=rows.shape[1])))
+    log_z = np.logaddexp.reduce([ref.log_weight(machine, v) for v in states])
+    return np.mean([ref.log_weight(machine, v) for v in rows]) - log_z
+
+
+# ---------------------------------------------------------------------------------------------------------- the saddle
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_parity_is_learned(seed):
+    """From small weights alone the climb ends at W = 0 and is content."""
+    rows = np.tile(PARITY, (50, 1))
+    model = model_of(rows, 4)
+    learned = pmr.fit(model=model, **QUIET | {"random_seed": seed})
+    assert learned.attrs["method"] == "exact"
+    assert learned.attrs["converged"] == 1
+    assert 1 < learned.attrs["starts"] <= MOST_STARTS
+    assert BOUND - 0.06 < score(model, learned, PARITY) < BOUND
+
+
+def test_the_start_that_is_given_is_kept():
+    """And where it is a saddle, the answer is, with a warning and not with silence."""
+    rows = np.tile(PARITY, (50, 1))
+    small = {"W": 1e-2 * np.random.default_rng(1).normal(size=(3, 2)), "b": np.zeros(3), "c": np.zeros(2)}
+    model = model_of(rows)
+    with pytest.warns(
+        UserWarning, match=r"no better than independent units: -2\.0794 against -2\.0794.*from 1 start\."
+    ):
+        learned = pmr.fit(model=model, start=small, **QUIET)
+    assert learned.attrs["starts"] == 1
+    assert score(model, learned, PARITY) == pytest.approx(INDEPENDENT, abs=1e-6)
+
+
+def test_a_tight_prior_is_told_of():
+    """Four rows and weights near zero by prior: independent units are the best there is."""
+    with pytest.warns(UserWarning, match="no better than independent units.*a wider prior"):
+        learned = pmr.fit(model=model_of(PARITY, 2, 1.0), **QUIET)
+    assert learned.attrs["converged"] == 1
+
+
+def test_what_needs_no_other_start_is_what_it_was():
+    """The first start is kept where no other ends higher, and other starts take nothing from the generator."""
+    rng = np.random.default_rng(3)
+    rows = (rng.random((60, 3)) < 0.2 + 0.6 * rng.integers(0, 2, (60, 1))).astype(int)
+    learned = pmr.fit(model=model_of(rows, 1), **QUIET)
+    first = pmr.fit(model=model_of(rows, 1), start=started(rows, 1), **QUIET)
+    assert (learned.attrs["starts"] > 1, first.attrs["starts"]) == (True, 1)
+    for x in "Wbc":
+        np.testing.assert_array_equal(learned["parameters"][x], first["parameters"][x])
+
+
+def started(rows, hidden):
+    """Where fit starts, with these seeds."""
+    found = {}
+
+    def note(status):
+        found.update(status.learned()["parameters"].data_vars)
+        return True
+
+    fit = pmr.fit(
+        1, method="exact", optimizer=pm.sgd(learning_rate=0.0), model=model_of(rows, hidden), on_iteration=note, **QUIET
+    )
+    return {x: fit["parameters"][x].values for x in "Wbc"}
+
+
+def test_single_precision_converges():
+    """To what its rounding allows, and says so truly: in double precision at the same point the gradient is as small."""
+    rows = np.tile(PARITY, (50, 1))
+    with pm.Model():
+        W = pm.Normal("W", 0, np.float32(3), shape=(3, 2), dtype="float32")
+        b = pm.Normal("b", 0, np.float32(10), shape=3, dtype="float32")
+        pmr.RBM("v", W, b, np.zeros(2, "float32"), observed=rows)
+        learned = pmr.fit(**QUIET)
+    assert learned["parameters"]["W"].dtype == "float32"
+    assert learned.attrs["converged"] == 1
+    assert learned.attrs["epochs_done"] < 300
+    W, b = (learned["parameters"][x].values.astype("float64") for x in "Wb")
+    p = np.exp([ref.log_weight(pmr.restricted(W, b, np.zeros(2)), v) for v in itertools.product([0, 1], repeat=3)])
+    states = np.array(list(itertools.product([0, 1], repeat=3)))
+    slope = rows.mean(0) - p @ states / p.sum() - b / 10**2 / len(rows)
+    assert abs(slope).max() < 20 * TOLERANCES["float32"]
+
+
+def test_hidden_columns_that_start_alike_are_parted():
+    """As those of pm.find_MAP without jitter, which stay alike to the last digit."""
+    rng = np.random.default_rng(2)
+    which = rng.integers(0, 3, 90)
+    rows = (rng.random((90, 6)) < 0.1 + 0.8 * np.eye(3)[which].repeat(2, 1)).astype(int)
+    model = model_of(rows)
+    with model, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alike, apart = (pm.find_MAP(progressbar=False, jitter=jitter, seed=1)["W"] for jitter in (False, True))
+    np.testing.assert_allclose(alike[:, 0], alike[:, 1], atol=1e-6)
+    assert abs(apart[:, 0] - apart[:, 1]).max() > 0.5
+    same = np.repeat(alike[:, :1], 2, axis=1)
+    with pytest.warns(UserWarning, match="start gives 2 hidden columns of 'v' the same weights"):
+        learned = pmr.fit(model=model, start={"W": same, "c": np.zeros(2)}, **QUIET)
+    W = learned["parameters"]["W"].values
+    assert abs(W[:, 0] - W[:, 1]).max() > 0.5
+
+
+# ------------------------------------------------------------------------------------------- one hidden unit, and none
+
+
+@pytest.mark.parametrize("hidden", [pmr.Bernoulli(), pmr.Spin(), pmr.Categorical(2), pmr.Binomial(2)], ids=repr)
+def test_one_hidden_unit_is_learned(hidden):
+    """Two latent classes by any name reach the likelihood of EM's."""
+    rng = np.random.default_rng(5)
+    which = rng.integers(0, 2, (150, 1))
+    rows = (rng.random((150, 4)) < 0.15 + 0.7 * which).astype(int)
+    model = model_of(rows, hidden.width, 30.0, hidden=hidden)
+    learned = pmr.fit(model=model, **QUIET)
+    assert learned.attrs["converged"] == 1
+    assert score(model, learned, rows) > latent_classes(rows, which[:, 0]) - 0.002
+
+
+def latent_classes(rows, which, iterations=300):
+    """The mean log-likelihood that EM for two classes ends at."""
+    r = np.eye(2)[which]
+    for _ in range(iterations):
+        shares, p = r.mean(0), np.clip((r.T @ rows) / r.sum(0)[:, None], 1e-9, 1 - 1e-9)
+        log_p = np.log(shares) + rows @ np.log(p).T + (1 - rows) @ np.log(1 - p).T
+        r = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1)[:, None])
+    return np.logaddexp.reduce(log_p, axis=1).mean()
+
+
+@pytest.mark.parametrize("hidden", [pmr.Bernoulli(), pmr.Spin(), pmr.Categorical(2)], ids=repr)
+@pytest.mark.parametrize("visible", [pmr.Bernoulli(), pmr.Gaussian(0.5), pmr.Spin()], ids=repr)
+def test_the_start_from_groups_has_their_means(visible, hidden):
+    """Given each state of the hidden unit the visible means are the groups', and the states weigh as these do."""
+    from pymc_rbm.mixture import mixture_of_groups
+
+    rng = np.random.default_rng(0)
+    which = np.repeat([0, 1], [70, 30])
+    p = np.where(which[:, None] == 1, [0.9, 0.8, 0.9], [0.1, 0.1, 0.2])
+    rows = p * 4 + rng.normal(0, 0.3, p.shape) if visible.dtype.startswith("float") else rng.random(p.shape) < p
+    rows = 2.0 * rows - 1 if isinstance(visible, pmr.Spin) else rows * 1.0
+    machine = mixture_of_groups(rows, np.ones(100), visible, hidden, 0)
+    states = np.reshape(hidden.states, (2, -1))
+    means = machine.mean(0, [None, states]).eval()
+    log_p = -machine.free_energy(states, 1).eval()
+    shares = np.exp(log_p - np.logaddexp(*log_p))
+    groups = KMeansGroups(rows)
+    order = np.argsort(means[:, 0])
+    np.testing.assert_allclose(means[order], groups.means, atol=0.03)  # shrunk by one row
+    np.testing.assert_allclose(shares[order], groups.shares, atol=0.02)
+
+
+class KMeansGroups:
+    """Means and shares of the two groups, in the order of the first mean."""
+
+    def __init__(self, rows):
+        from sklearn.cluster import KMeans
+
+        found = KMeans(2, n_init=5, random_state=0).fit(rows / rows.std(0)).labels_
+        means, shares = np.array([rows[found == k].mean(0) for k in (0, 1)]), np.bincount(found) / len(rows)
+        order = np.argsort(means[:, 0])
+        self.means, self.shares = means[order], shares[order]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: pmr.RBM.dist(np.zeros((5, 0)), np.zeros(5), np.zeros(0)),
+        lambda: pmr.RBM.dist(np.zeros((0, 5)), np.zeros(0), np.zeros(5)),
+        lambda: pmr.restricted(np.zeros((5, 0)), np.zeros(5), np.zeros(0)),
+        lambda: pmr.free_energy(np.zeros(5), np.zeros((5, 0)), np.zeros(5), np.zeros(0)),
+        lambda: pmr.hidden_mean(np.zeros(5), pmr.restricted(np.zeros((5, 0)), np.zeros(5), np.zeros(0))),
+        lambda: pmr.BoltzmannMachine.dist(np.zeros((0, 0)), np.zeros(0)),
+    ],
+)
+def test_a_side_without_units_is_refused(make):
+    with pytest.raises(ValueError, match=r"has shape \(.*0.*at least one unit.*pm\.Bernoulli"):
+        make()
+
+
+def test_a_model_without_hidden_units_is_refused():
+    with pytest.raises(ValueError, match=r"W has shape \(3, 0\)"):
+        model_of(PARITY, 0)
+
+
+# ------------------------------------------------------------------------------------------------------- many units
+
+
+def one_hot(sites, q, rng):
+    return np.eye(q, dtype="int8")[rng.integers(0, q, (8, sites))].reshape(8, -1)
+
+
+@pytest.mark.parametrize(
+    ("unit", "size", "count"),
+    [
+        (pmr.Bernoulli(), 1024, 2**1024),
+        (pmr.Spin(), 4096, 2**4096),
+        (pmr.Categorical(21), 21 * 240, 21**240),
+        (pmr.Categorical(5), 5 * 450, 5**450),
+        (pmr.Beside((pmr.Bernoulli(), 1023), (pmr.Categorical(3), 6)), 1029, 2**1023 * 9),
+    ],
+)
+def test_states_are_counted_however_many(unit, size, count):
+    machine = pmr.restricted(np.zeros((size, 6000)), np.zeros(size), np.zeros(6000), unit)
+    assert cheapest_layer(machine) == (0, count)
+    power = in_powers(count)
+    assert len(power) < 12
+    assert power[0] == str(count)[0] or power[0] == str(int(str(count)[0]) + 1)
+    with pytest.raises(pmr.IntractableError, match="have at least .*e\\+.* joint states"):
+        pmr.log_partition(machine, method="exact")
+
+
+def test_a_layer_beyond_all_floats_is_learned_and_sampled():
+    """2¹¹⁰⁰ states on one side: drawn, scored and learned, beside few units, which are enumerated, and beside more."""
+    rng = np.random.default_rng(1)
+    rows = rng.integers(0, 2, (8, 1100))
+    for hidden in (2, 18):
+        model = model_of(rows, hidden)
+        learned = pmr.fit(2, method="pcd", chains=4, learning_rate=0.01, sweeps=1, model=model, **QUIET)
+        machine = pmr.machine_of(model, learned).numeric()
+        assert np.isfinite(pmr.log_partition(machine, particles=4, budget=1000, temperatures=5, **QUIET).estimate)
+        masked = np.ma.MaskedArray(rows[:2], np.arange(1100) < [[5]])
+        found = pmr.log_likelihood(machine, None, masked, log_z=0.0, particles=4, progressbar=False)
+        assert np.isfinite(found["log_likelihood"]["v"]).all()
+        v = pmr.RBM.dist(*(machine.parameters[i] for i in (2, 0, 1)), sweeps=2)
+        assert pm.draw(v, 2, random_seed=1).shape == (2, 1100)
+        with pmr.generative(model, learned) as generative:
+            assert np.isfinite(generative.compile_logp()(generative.initial_point()))
+
+
+@pytest.mark.slow
+def test_lattices_and_letters_beyond_all_floats():
+    rng = np.random.default_rng(1)
+    site = np.arange(1024).reshape(32, 32)
+    pattern = np.zeros((1024, 1024), bool)
+    for axis in (0, 1):
+        pattern[site.ravel(), np.roll(site, 1, axis).ravel()] = True
+    with pm.Model() as model:
+        U, b = pm.Normal("U", 0, 0.1, shape=(1024, 1024)), pm.Normal("b", 0, 1, shape=1024)
+        spins = 2 * rng.integers(0, 2, (8, 1024)) - 1
+        pmr.BoltzmannMachine("x", U, b, unit=pmr.Spin(), pattern=pattern | pattern.T, observed=spins)
+    letters = model_of(one_hot(240, 21, rng), 20, visible=pmr.Categorical(21))
+    stars = model_of(one_hot(450, 5, rng), 20, visible=pmr.Categorical(5))
+    for model in (model, letters, stars):
+        learned = pmr.fit(2, chains=4, method="pcd", learning_rate=0.01, sweeps=1, model=model, **QUIET)
+        with pmr.generative(model, learned):
+            draws = pm.sample(4, tune=2, chains=2, cores=1, compute_convergence_checks=False, **QUIET)
+        assert draws["posterior"].sizes["draw"] == 4
+    network = pmr.fit_deep(rng.integers(0, 2, (8, 1030)), [1025, 4], epochs=1, chains=4, **QUIET)
+    assert len(network) == 2
+
+
+# ------------------------------------------------------------------------------------------------------- many columns
+
+
+def correlated(rows, columns, strong):
+    rng = np.random.default_rng(7)
+    share = 0.2 + 0.6 * rng.integers(0, 2, (rows, 3))[:, np.arange(columns) % 3] if strong else 0.5
+    return (rng.random((rows, columns)) < share).astype("int8")
+
+
+@pytest.mark.parametrize("strong", [True, False])
+def test_many_columns_are_measured_by_products(strong, monkeypatch):
+    """The eigenvalue, and the shape along its vector, are those of the matrix."""
+    rows = correlated(60, MOST_COLUMNS + 50, strong)
+    [x] = observed_machines(model_of(rows, 1))
+    by_products = correlation(x)
+    monkeypatch.setattr("pymc_rbm.defaults.MOST_COLUMNS", 10**6)
+    by_matrix = correlation(x)
+    assert by_products.strength == pytest.approx(by_matrix.strength, rel=1e-9)
+    assert by_products.bimodality == pytest.approx(by_matrix.bimodality, rel=1e-4)
+    assert by_products.splits == by_matrix.splits
+
+
+def test_constant_columns_have_no_correlation():
+    [x] = observed_machines(model_of(np.ones((5, MOST_COLUMNS + 1), "int8"), 1))
+    assert correlation(x).strength == 0
+
+
+def test_nothing_is_measured_that_is_not_needed(monkeypatch):
+    def refuse(x):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("pymc_rbm.defaults.correlation", refuse)
+    model = model_of(PARITY)
+    pmr.fit(1, method="pcd", learning_rate=0.1, model=model, **QUIET)
+    with pytest.raises(AssertionError, match="measured"):
+        pmr.fit(1, method="pcd", model=model, **QUIET)
+    assert len(Correlations(observed_machines(model))) == 1
+
+
+# ------------------------------------------------------------------------------------------------------ noise too large
+
+
+def real_rows(scale):
+    rng = np.random.default_rng(3)
+    return scale * (rng.normal(size=(100, 1)) + 0.5 * rng.normal(size=(100, 3)))
+
+
+ONE = {"epochs": 1, "method": "pcd", "learning_rate": 1e-3, "sweeps": 1, "chains": 2, **QUIET}
+
+
+@pytest.mark.parametrize(
+    ("visible", "which"),
+    [
+        (pmr.Gaussian(), "3 of the 3"),
+        (pmr.Gaussian([0.1, 0.9, 0.1]), "1 of the 3 .*0.9 against 0.2.* for entry 1"),
+        (pmr.Beside((pmr.Gaussian(0.1), 1), (pmr.Gaussian(2.0), 2)), "2 of the 3 .*: 2 against 0.2"),
+    ],
+)
+def test_noise_above_the_deviation_of_the_data_is_named(visible, which):
+    with pytest.warns(UserWarning, match=f"sigma of {which}.*Standardise the data"):
+        pmr.fit(model=model_of(real_rows(0.2), visible=visible), **ONE)
+
+
+def test_noise_below_it_or_learned_is_not():
+    pmr.fit(model=model_of(real_rows(1.0), visible=pmr.Gaussian(0.8)), **ONE)
+    standard = real_rows(1.0)
+    standard = (standard - standard.mean(0)) / standard.std(0)
+    pmr.fit(model=model_of(standard, visible=pmr.Gaussian(1.0)), **ONE)
+    with pm.Model() as model:
+        sigma = pm.HalfNormal("sigma", 5, initval=3.0)
+        pmr.RBM("v", pm.Normal("W", shape=(3, 2)), pm.Flat("b", shape=3), np.zeros(2), visible=pmr.Gaussian(sigma),
+                observed=real_rows(0.2))  # fmt: skip
+    pmr.fit(model=model, **ONE)
+    pmr.fit(model=model_of(PARITY), **ONE)
