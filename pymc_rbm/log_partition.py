@@ -118,7 +118,8 @@ def log_partition(
     of them need to get there, as far as half of the draws are left; so are draws that still move. Fewer than 50 round
     trips from the base to the machine and back, of all ensembles together, are not reliable. Where log-weights have a
     variance of σ², the weights' relative variance is near exp(σ²) - 1 and their sample misses part of it once σ²
-    exceeds log(particles): the standard error then runs small. The report says so by the number of effective particles and the tail index of the weights.
+    exceeds log(particles): the standard error then runs small. The report says so by the number of effective particles
+    and the tail index of the weights.
 
     *What no error bar sees.* Weights say nothing about where no particle went. Annealing is therefore compared
     with states that it did not make: chains of the machine itself from dispersed starts, and data rows. If reverse
