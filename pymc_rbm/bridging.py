@@ -72,19 +72,7 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
     work.begin("parallel tempering", iterations * levels * ENSEMBLES)
     ladder = _temper(path, betas, iterations, rng, work)
     found = _settled(ladder)
-    diagnostics: dict[str, Any] = {
-        "overlap": _overlap_matrix(found.overlap),
-        "least_overlap": float(found.overlap.min()),
-        "rejection": ladder.rejection,
-        "communication_barrier": float(ladder.rejection.sum()),
-        "round_trips": float(ladder.round_trips.sum()),
-        "rhat": max(_rhat(ladder.top_energy[-len(found.influence) :].T), _rhat(found.influence.T)),
-        "drift": found.drift,
-    }
-    # R-hat is the factor by which the ensembles' spread may yet shrink: until it does, the error is as much larger.
-    error = found.standard_error * min(max(1.0, diagnostics["rhat"]), 10.0)
-    if found.moves:
-        error = max(error, abs(found.drift))
+    diagnostics, error = _diagnosed(ladder, found)
     finished = len(found.influence)
     reasons = _reasons(diagnostics, ladder, found.moves)
     estimate = path.log_z_base + float(found.steps.sum())
@@ -107,6 +95,24 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
         degrees_of_freedom=ENSEMBLES - 1,
         made=made,
     )
+
+
+def _diagnosed(ladder: Ladder, found: Solution) -> tuple[dict[str, Any], float]:
+    """What a run says about itself, and the standard error of its log Z."""
+    energies = ladder.top_energy[-len(found.influence) :]
+    rhat = max(_rhat(energies.T), _rhat(found.influence.T))
+    diagnostics = {
+        "overlap": _overlap_matrix(found.overlap),
+        "least_overlap": float(found.overlap.min()),
+        "rejection": ladder.rejection,
+        "communication_barrier": float(ladder.rejection.sum()),
+        "round_trips": float(ladder.round_trips.sum()),
+        "rhat": rhat,
+        "drift": found.drift,
+    }
+    # R-hat is the factor by which the ensembles' spread may yet shrink: until it does, the error is as much larger.
+    error = found.standard_error * min(max(1.0, rhat), 10.0)
+    return diagnostics, max(error, abs(found.drift)) if found.moves else error
 
 
 def _reasons(found: dict, ladder: Ladder, moves: bool) -> list[str]:
@@ -189,8 +195,8 @@ def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Gener
     if len(up) <= LEAST_DRAWS and work.interrupted:
         raise KeyboardInterrupt
     first = int(np.clip((3 * half - burn_in) // thin, 0, len(up) // 2))
-    ups, downs, tops = (np.array(x[first:]) for x in (up, down, top))
-    return Ladder(ups, downs, tops, rejected / max(1, i + 1 - burn_in), trips.finished, old[first])
+    ups, downs, energies = (np.array(x[first:]) for x in (up, down, top))
+    return Ladder(ups, downs, energies, rejected / max(1, i + 1 - burn_in), trips.finished, old[first])
 
 
 def _swap(states: States, accept: np.ndarray) -> None:

@@ -127,10 +127,16 @@ def log_partition(
     stochastic lower bound of that of the *annealing* model, to which the machine's tends as temperatures are added.
     Between them forward and reverse bracket log Z. Bridge sampling is biased in neither direction to first order.
 
-    *The error.* For "ais" it is a jackknife over particles, which are independent; for "tempering" over ten ensembles,
-    times R-hat, with Student's t. Where log-weights have a variance of σ², the weights' relative variance is near
-    exp(σ²) - 1 and their sample misses part of it once σ² exceeds log(particles): the standard error then runs small.
-    The report says so by the number of effective particles and the tail index of the weights.
+    *The error.* For "ais" it is a jackknife over particles, which are independent, and in quadrature so much that half
+    of the interval is at least what one more particle would change, of the weight that a particle would have in the
+    machine's own states that the check below finds: a mode that few particles come to. For "tempering" it is one over
+    ten ensembles, times R-hat (of the energies of the machine, and of what each draw says of log Z), with Student's t.
+    Replicas forget their starts at the base only: what comes before is dropped, three times as many iterations as half
+    of them need to get there, as far as half of the draws are left; so are draws that still move. Fewer than 50 round
+    trips from the base to the machine and back, of all ensembles together, are not reliable. Where log-weights have a
+    variance of σ², the weights' relative variance is near exp(σ²) - 1 and their sample misses part of it once σ²
+    exceeds log(particles): the standard error then runs small. The report says so by the number of effective particles
+    and the tail index of the weights.
 
     *What no error bar sees.* Weights say nothing about where no particle went. Annealing is therefore compared
     with states that it did not make: chains of the machine itself from dispersed starts, and data rows. If reverse
