@@ -105,7 +105,7 @@ def diagnose(
         return _diagnose_run(idata, machine, name_of_run(idata, name), probes, rng, progressbar)
     rows = watch_rows(idata, machine, name, target)
     if rows is not None:
-        chains, draws = rows[0].states.shape[:2]
+        draws = next(iter(rows[0].functionals.values())).shape[1]
         name, _, row = rows[0].name.partition(", ")
         shown = row if len(rows) == 1 else f"{len(rows)} rows, each a machine of its own"
         return Diagnosis.of(f"{name}, {shown}, {draws:,} draws a chain", *examine_rows(rows, probes, rng, progressbar))

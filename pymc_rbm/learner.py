@@ -19,8 +19,8 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.ascent import Ascent
 from pymc_rbm.conditional import machine_of_rows
 from pymc_rbm.descent import descent
-from pymc_rbm.enumeration import symbolic_log_partition
 from pymc_rbm.dispersal import spread
+from pymc_rbm.enumeration import symbolic_log_partition
 from pymc_rbm.estimators import NegativePhase, shared_rows
 from pymc_rbm.functionals import names_of, symbolic_functionals
 from pymc_rbm.gibbs import sweeps as run_sweeps

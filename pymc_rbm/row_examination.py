@@ -71,7 +71,7 @@ def _of_all(table: xr.Dataset, results: list, rows: int, probed: int) -> list[Fi
     if away:
         n, beyond = sum(map(len, away)), sum(int(x.sum()) for x in away)
         which = "" if probed == rows else f" (of {probed} rows)"
-        negligible = f", the others to modes of negligible probability given what is observed" * bool(beyond)
+        negligible = ", the others to modes of negligible probability given what is observed" * bool(beyond)
         found.append(
             Finding(MIXED, f"{n - beyond} of {n} probes{which} come to where the draws of their row are{negligible}.")
         )
