@@ -35,15 +35,14 @@ def watch_rows(idata: xr.DataTree, machine: Machine | None, name: str | None, ta
     if x is None:
         return None
     states = x.values.reshape(*x.shape[:2], -1, x.shape[-1])
-    own = machine is not None and has_rows(machine)
+    biases = [] if machine is None else [np.shape(layer.bias) for layer in machine.layers]
+    own = max((shape[0] for shape in biases if len(shape) > 1), default=0)
     held = _held(idata, name, x, target)
     if held is None and not own:
         return None
     held = np.zeros(states.shape[2:], bool) if held is None else held.reshape(states.shape[2:])
-    if own and len(held) != (
-        rows := max(np.shape(layer.bias)[0] for layer in machine.layers if np.ndim(layer.bias) > 1)
-    ):
-        raise ValueError(f"The biases of {name} differ by row, for {rows} rows; the draws have {len(held)}.")
+    if own not in (0, 1, len(held)):
+        raise ValueError(f"The biases of {name} differ by row, for {own} rows; the draws have {len(held)}.")
     found = list(_watched(name, machine, states, held, own, sweeps_of(idata)))
     if not found:
         raise ValueError(f"All units of {name} are observed: there is nothing that was drawn.")
@@ -51,16 +50,16 @@ def watch_rows(idata: xr.DataTree, machine: Machine | None, name: str | None, ta
 
 
 def _watched(
-    name: str, machine: Machine | None, states: np.ndarray, held: np.ndarray, own: bool, sweeps: int | None
+    name: str, machine: Machine | None, states: np.ndarray, held: np.ndarray, own: int, sweeps: int | None
 ) -> Iterator[Watched]:
     """The draws of rows that hold the same, as chains of the machine that is left."""
     groups: dict[Any, list[int]] = {}
     for i in np.flatnonzero(~held.all(1)):
         values = states[0, 0, i][held[i]]
-        groups.setdefault((held[i].tobytes(), values.tobytes(), int(i) if own else 0), []).append(int(i))
+        groups.setdefault((held[i].tobytes(), values.tobytes(), int(i) if own > 1 else 0), []).append(int(i))
     for rows in groups.values():
         free = ~held[rows[0]]
-        left = None if machine is None else _left(machine, states[0, 0, rows[0]], free, rows[0])
+        left = None if machine is None else _left(machine, states[0, 0, rows[0]], free, rows[0] if own > 1 else 0)
         chains = np.moveaxis(states[:, :, rows][..., free], 2, 1).reshape(-1, states.shape[1], free.sum())
         shown = f"row {rows[0]}" if len(rows) == 1 else f"rows {', '.join(map(str, rows[:3]))}{', …' * (len(rows) > 3)}"
         yield watch_states(f"{name}, {shown}", left, chains, sweeps, {})
@@ -79,8 +78,8 @@ def _held(idata: xr.DataTree, name: str, x: xr.DataArray, target: Any) -> np.nda
     records what was missing. Where the model is at hand it says which, otherwise those that never change.
     """
     posterior, part = idata["posterior"].dataset, f"{name}_unobserved"
-    if "mean" in idata and f"{name}_missing" in idata["mean"].data_vars:
-        return ~idata["mean"][f"{name}_missing"].values
+    if "mean" in idata and f"{name}_missing" in idata["mean"].dataset:
+        return ~idata["mean"].dataset[f"{name}_missing"].values
     if joined_or_part(posterior, name) != part:
         return None
     free = posterior[part].shape[-1]

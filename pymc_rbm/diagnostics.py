@@ -47,14 +47,23 @@ def diagnose(
     and hidden units, and the projections of v on the leading left singular vectors of W, by ArviZ's rank-normalised
     split R-hat and effective sample sizes. Units that never change are counted. Because chains that agree may share a
     mode, *probes* are run: chains of the same machine from starts that lead elsewhere if there is an elsewhere
-    (complements and reflections of the draws, extreme, dispersed and tempered states), 20 autocorrelation times of
-    burn-in and 20 of comparison. Where probes stay away from the draws, the draws are "not mixed", unless annealing in
-    both directions bounds the probability of where they are by 1 %.
+    (complements and reflections of the draws, extreme, dispersed and tempered states, hidden units at values that the
+    draws hardly have, rows of the data where ``learned`` has them), 20 autocorrelation times of burn-in and 20 of
+    comparison. Where probes stay away from the draws, the draws are "not mixed", unless annealing in both directions
+    bounds the probability of where they are by 1 %.
+
+    Rows of a masked variable, draws by `inpaint` and rows whose biases differ are not draws of one machine. They are
+    compared within a row, with what is left of the machine given what the row holds; "mixed" is what all rows are. Draws
+    of a model in which more depends on free units than hidden ones are refused.
+
+    This is about states. Of weights under NUTS R-hat is large although nothing is wrong, because hidden units can change
+    places: `relabel` first.
 
     Parameters
     ----------
     idata : DataTree
-        Draws of a `generative` model by ``pm.sample``, draws by `sample_gibbs`, or what `fit` returned.
+        Draws of a `generative` model by ``pm.sample``, draws by `sample_gibbs` or `inpaint`, those of a masked variable,
+        or what `fit` returned.
     target : Machine, RBM variable, model with one RBM, or what `fit` returned, optional
         The machine that was drawn from. Default: the one recorded in ``idata`` (`fit`, `sample_gibbs`), else in
         ``learned``, else that of the model on the context stack.
@@ -80,7 +89,8 @@ def diagnose(
     Raises
     ------
     ValueError, TypeError
-        Before any work, if ``idata`` holds neither draws nor a learning run, or the machine does not fit.
+        Before any work, if ``idata`` holds neither draws nor a learning run, the machine does not fit, or draws are
+        those of a posterior in which other terms depend on the units.
 
     Notes
     -----
@@ -122,7 +132,7 @@ def diagnose(
         return _diagnose_run(idata, machine, name_of_run(idata, name), probes, rng, progressbar)
     rows = watch_rows(idata, machine, name, target)
     if rows is not None:
-        chains, draws = rows[0].states.shape[:2]
+        draws = next(iter(rows[0].functionals.values())).shape[1]
         name, _, row = rows[0].name.partition(", ")
         shown = row if len(rows) == 1 else f"{len(rows)} rows, each a machine of its own"
         return Diagnosis.of(f"{name}, {shown}, {draws:,} draws a chain", *examine_rows(rows, probes, rng, progressbar))
@@ -130,7 +140,15 @@ def diagnose(
     chains, draws = next(iter(watched.functionals.values())).shape[:2]
     sweeps = "" if watched.sweeps is None else f", {watched.sweeps} sweep{'s' * (watched.sweeps > 1)} a draw"
     subject = f"{watched.name}, {chains} chains of {draws:,} draws{sweeps}"
-    return Diagnosis.of(subject, *examine(watched, probes, rng, progressbar))
+    return Diagnosis.of(subject, *examine(watched, probes, rng, progressbar, _data_starts(learned, watched, rng)))
+
+
+def _data_starts(learned: xr.DataTree | None, watched: Watched, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Rows of the data that the machine was learned from, as starts of probes."""
+    rows = None if learned is None or "data" not in learned else learned["data"].dataset.get(f"{watched.name}_rows")
+    if rows is None or watched.last is None or rows.shape[-1] != watched.last.shape[-1]:
+        return {}
+    return {"data": rng.permutation(rows.values)[:DATA_PROBES]}
 
 
 def _diagnose_run(

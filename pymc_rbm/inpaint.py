@@ -158,11 +158,14 @@ def _warn_of_rows(found: xr.Dataset, chains: int, draws: int) -> None:
         message = f"{draws} draws a chain are too few to say whether rows have converged (at least {FEW_DRAWS})."
     else:
         apart, few = found["rhat"].values > found["rhat_limit"].values, found["ess"].values < found["ess_asked"].values
-        parts = [f"the chains of {apart.sum()} disagree (R-hat up to {float(found['rhat'].max()):.3f})"] * apart.any()
-        parts += [
-            f"{few.sum()} have few effective draws (ESS down to {float(found['ess'].min()):.0f} of {chains * draws:,} "
-            f"draws, {float(found['ess_asked']):.0f} are asked)"
-        ] * few.any()
+        parts = []
+        if apart.any():
+            parts.append(f"the chains of {apart.sum()} disagree (R-hat up to {float(found['rhat'].max()):.3f})")
+        if few.any():
+            parts.append(
+                f"{few.sum()} have few effective draws (ESS down to {float(found['ess'].min()):.0f} of "
+                f"{chains * draws:,} draws, {float(found['ess_asked']):.0f} are asked)"
+            )
         message = (
             f"{wrong.sum()} of {len(wrong)} rows have not converged: {'; '.join(parts)}. Raise draws and tune, or "
             "sweeps; see the group convergence."

@@ -181,7 +181,7 @@ def base_path(machine: Machine, bias: np.ndarray) -> Path:
 
 
 def bias_of(machine: Machine, states: np.ndarray) -> np.ndarray:
-    """Biases of independent visible units with the means of ``states``; of finite ones shrunk by a row in the middle."""
+    """Biases of independent visible units with the means of ``states``, shrunk by a row in the middle if finite."""
     unit = machine.layers[VISIBLE].unit
     finite = np.concatenate([np.full(n, family.finite) for family, n in unit.parts(states.shape[-1])])
     shrunk = (states.sum(0) + unit.middle) / (len(states) + 1)

@@ -66,10 +66,10 @@ def relabel(
     -----
     The symmetries of p(v): permutations of units of one family with equal constant parameters, permutations of the
     values of one-hot units, signs, and rotations of Gaussian units that share σ (`pymc_rbm.symmetries`). They are
-    symmetries of the *posterior* if the prior has them, too: independent priors that are alike for all hidden units have
-    permutations, and signs where they are symmetric about 0. Turned binary units keep the likelihood only, the prior of
-    b does not stay: hence they are left alone by default. Draws are aligned by least squares to their own mean (Stephens
-    2000); a posterior in which two units are alike has no one order. Terms of the model that depend on hidden units
+    symmetries of the *posterior* if the prior has them, too: independent priors that are alike for all hidden units
+    have permutations, and signs where they are symmetric about 0. Turned binary units keep the likelihood only, the
+    prior of b does not stay: hence they are left alone by default. Draws are aligned by least squares to their own mean
+    [1]_; a posterior in which two units are alike has no one order. Terms of the model that depend on hidden units
     other than by variables with their dim are not looked at.
 
     References
@@ -92,11 +92,9 @@ def relabel(
         turned = _times(T, x.values) + _spread(np.where(T < 0, ends, 0).sum(-1), x.ndim)
         changed[key] = x.copy(data=turned.astype(x.dtype))
     if not any(part.rotates for part in parts):
-        places = {str(key) for key, x in posterior.items() if unit in x.dims} | {
-            x.name for x in found.own if x.ndim > 2
-        }
-        for key in places - set(changed):
-            changed[key] = _carried(posterior[key], unit, np.abs(T))
+        carried = [x.name for x in found.own if x.ndim > 2]
+        places = {key for key, x in posterior.items() if unit in x.dims or key in carried}
+        changed |= {x: _carried(posterior[x], unit, np.abs(T)) for x in places - set(changed)}
     tree = idata.copy()
     tree["posterior"] = xr.DataTree(
         posterior.assign({key: x.transpose(*posterior[key].dims) for key, x in changed.items()})
@@ -143,8 +141,8 @@ def _found(rv: Any, posterior: xr.Dataset) -> _Found:
         )
     if c is None or any(x is None for x in own):
         raise ValueError(
-            "The hidden biases, or parameters of the hidden units, are made of random variables: name them in the model, "
-            "as in c = pymc.Deterministic('c', …), so that they are among the draws."
+            "The hidden biases, or parameters of the hidden units, are made of random variables: name them in the "
+            "model, as in c = pymc.Deterministic('c', …), so that they are among the draws."
         )
     return _Found(W, b if isinstance(b, xr.DataArray) else None, c, own)
 
@@ -164,7 +162,7 @@ def _among(x: Any, posterior: xr.Dataset) -> Any:
         values.append(np.asarray(graph.eval(mode=INTERPRETED)))
     first, last = values
     if np.ptp(first) == np.ptp(last) == 0:
-        return np.zeros(()) if (first != last).any() else first
+        return np.ones(()) if (first != last).any() else first
     return first if np.array_equal(first, last) else None
 
 
@@ -197,13 +195,9 @@ def _signs(family: Unit, found: _Found, flips: bool | None) -> tuple[Any, float]
         return True, 0.0
     if family.one_sided:
         return False, 0.0
-    plus, minus, _ = found.own if len(found.own) == 3 else (None, 1, 1)  # beside others their sides are not looked at
-    equal = (
-        isinstance(plus, np.ndarray)
-        and isinstance(minus, np.ndarray)
-        and np.array_equal(*np.broadcast_arrays(plus, minus))
-    )
-    return equal, 0.0
+    sides = found.own[:2] if len(found.own) == 3 else []  # beside others they are not looked at
+    constant = [x for x in sides if isinstance(x, np.ndarray)]
+    return len(constant) == 2 and bool((constant[0] == constant[1]).all()), 0.0
 
 
 def _one(x: Any) -> bool:
@@ -225,7 +219,7 @@ def _transformations(found: _Found, parts: list[Exchangeable]) -> np.ndarray:
     return alignments(np.concatenate(features, axis=-1), same, parts).reshape(chains, draws, hidden, hidden)
 
 
-def _changed(found: _Found, T: np.ndarray, ends: np.ndarray) -> dict[str, xr.DataArray]:
+def _changed(found: _Found, T: np.ndarray, ends: np.ndarray) -> dict[Any, xr.DataArray]:
     """W and c, and b where units were turned."""
     changed = {found.W.name: found.W.copy(data=found.W.values @ T.mT)}
     if isinstance(found.c, xr.DataArray):
@@ -258,6 +252,6 @@ def _hidden_units(model: pm.Model | None, rv: Any, posterior: xr.Dataset) -> lis
     """The names of sampled hidden units of this machine."""
     if model is None:
         return []
-    hidden = [x for x in model.free_RVs if x.owner is not None and isinstance(x.owner.op, HiddenRV)]
-    visible = [x for x in model.basic_RVs if rbm_behind(x) is rv]
-    return [x.name for x in hidden if x.name in posterior and any(x in dependants(model, v) for v in visible)]
+    below = [x for v in model.basic_RVs if rbm_behind(v) is rv for x in dependants(model, v)]
+    hidden = [x for x in below if x.owner is not None and isinstance(x.owner.op, HiddenRV)]
+    return [str(x.name) for x in hidden if x.name in posterior]

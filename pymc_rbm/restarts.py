@@ -14,17 +14,16 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 
 from pymc_rbm.ascent import Ascent
 from pymc_rbm.enumeration import cheapest_layer, sizes_of, symbolic_log_partition
 from pymc_rbm.learner import Learner
 from pymc_rbm.machine import VISIBLE, Layer, Machine
-from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.objective import start_values
 from pymc_rbm.observed import Observed
 from pymc_rbm.precision import is_gaussian
+from pymc_rbm.reentrant import value_of
 
 __all__ = ["climb_from_the_best", "warn_of_independence"]
 
@@ -113,4 +112,4 @@ def _of_independent_units(machine: Machine, x: Observed) -> float:
 
 
 def _weighted(values: Any, x: Observed) -> float:
-    return float(np.average(pytensor.function([], values, mode=INTERPRETED)(), weights=x.weights))
+    return float(np.average(value_of(values), weights=x.weights))

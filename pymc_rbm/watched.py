@@ -93,8 +93,8 @@ def _check_of_machine(idata: xr.DataTree) -> None:
     if "dependants" in statistics and (statistics["dependants"] > 0).any():
         raise ValueError(
             f"diagnose compares draws with a machine, but in the model of these draws "
-            f"{int(statistics['dependants'].max())} terms depended on the units: they are draws of a posterior. Look at "
-            "ArviZ's R-hat and ESS of several runs from different starts, or at `diagnose(draws)` without a machine."
+            f"{int(statistics['dependants'].max())} terms depended on the units: they are draws of a posterior. Look "
+            "at ArviZ's R-hat and ESS of runs from different starts, or at `diagnose(draws)` without a machine."
         )
 
 
@@ -211,6 +211,7 @@ def _recorded_functionals(idata: xr.DataTree, name: str) -> dict[str, np.ndarray
 
 
 def sweeps_of(idata: xr.DataTree) -> int | None:
+    """Sweeps a draw, where they were recorded."""
     if "sample_stats" in idata and "sweeps" in idata["sample_stats"].data_vars:
         return int(np.ravel(idata["sample_stats"]["sweeps"])[0])
     return int(idata.attrs["sweeps"]) if "sweeps" in idata.attrs else None
