@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from pymc_rbm.annealing import SEGMENT_ENTRIES
 from pymc_rbm.functionals import leading_directions
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.measures import columns, rhat, rhat_by_chance, rounding, settled
@@ -243,7 +244,9 @@ def _annealed(
 
     Returns the ends and the log-weights, whose exponential (backwards, its inverse) has the mean Z (or 1/Z).
     """
-    betas = np.linspace(0, 1, temperatures)
-    [ends], increments = path.walk(rng, betas[::-1] if backwards else betas, [states], backwards)
-    total = increments.sum(0)
-    return ends, path.log_z_base + (-total if backwards else total)
+    betas = np.linspace(0, 1, temperatures)[:: -1 if backwards else 1]
+    total, length = np.zeros(len(states)), max(1, SEGMENT_ENTRIES // (path.units * len(states)))
+    for begin in range(0, temperatures - 1, length):  # Ctrl-C is heard after each
+        [states], increments = path.walk(rng, betas[begin : begin + length + 1], [states], backwards)
+        total += increments.sum(0)
+    return states, path.log_z_base + (-total if backwards else total)

@@ -246,6 +246,22 @@ def test_newtons_method_hears_it(monkeypatch):
     assert len(calls) < 6
 
 
+def test_long_draws_have_pieces(monkeypatch):
+    """Whose draws are those of the machine, and between which Ctrl-C is heard."""
+    module = sys.modules["pymc_rbm.draws"]
+    monkeypatch.setattr(module, "is_enumerable", lambda machine: False)
+    monkeypatch.setattr(module, "sweeps_of_a_piece", lambda machine, rows: 4)
+    rows = 4000
+    v = module.draw_visible(np.random.default_rng(1), rows, 30, MACHINE)
+    exact = np.exp(ref.log_p(MACHINE.parameters[2], *MACHINE.parameters[:2])) @ np.array(ref.states(8))
+    assert abs(v.mean(0) - exact).max() < 4.5 * 0.5 / np.sqrt(rows)
+    further, calls = pressing(module._further_function, 2)
+    monkeypatch.setattr(module, "_further_function", further)
+    with pytest.raises(KeyboardInterrupt):
+        module.draw_visible(np.random.default_rng(1), rows, 30, MACHINE)
+    assert len(calls) == 2
+
+
 def test_work_is_counted_as_before():
     with Work(False) as work:
         press()

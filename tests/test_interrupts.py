@@ -47,7 +47,7 @@ def trial(process, rng, twice):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_ctrl_c_at_random_moments(name, tmp_path):
-    rng, plan = np.random.default_rng(len(name)), [False, *20 * [True], *5 * [False]]
+    rng, plan = np.random.default_rng(len(name)), [False, *20 * [True], *3 * [False]]
     command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("interrupted.py")), name, str(len(plan))]
     with (
         open(tmp_path / "errors", "w") as errors,
