@@ -20,6 +20,7 @@ from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.modes import INTERPRETED, first_call
 from pymc_rbm.precision import check_normalisable
 from pymc_rbm.remembered import remembered
+from pymc_rbm.work import parts_of, sweeps_of_a_piece
 
 __all__ = ["draw_visible"]
 
@@ -43,7 +44,10 @@ def draw_visible(rng: np.random.Generator, rows: int, n_sweeps: int, machine: Ma
         indices = np.searchsorted(cdf, rng.random(rows) * cdf[-1], side="right")
         next_rng, v = _visible_of_index_function(template, shapes, layer)(rng, indices, *parameters)
     else:
-        next_rng, v = _chain_function(template)(rng, rows, n_sweeps, *parameters)
+        first, *others = parts_of(n_sweeps, sweeps_of_a_piece(machine, rows)) or [0]
+        next_rng, v = _chain_function(template)(rng, rows, first, *parameters)
+        for n in others:
+            next_rng, v = _further_function(template)(next_rng, v, n, *parameters)
     if next_rng is not rng:  # the compiled function worked on a copy
         rng.bit_generator.state = next_rng.bit_generator.state
     return v
@@ -87,6 +91,16 @@ def _chain_function(template: Machine):
     start, next_rng = spread(machine, (rows, visible.bias.shape[0]), rng)
     (v, *_), next_rng = sweeps(machine, machine.at(start), next_rng, n)
     return pytensor.function([In(rng, mutable=True), rows, n, *inputs], [Out(next_rng, borrow=True), v])
+
+
+@remembered(16)
+def _further_function(template: Machine):
+    """(rng, v, sweeps, parameters…) -> (rng, v)."""
+    machine, inputs = template.symbolic()
+    rng, n = pt.random.rng("rng"), pt.lscalar("sweeps")
+    v = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
+    (new, *_), next_rng = sweeps(machine, machine.at(v), rng, n)
+    return pytensor.function([In(rng, mutable=True), v, n, *inputs], [Out(next_rng, borrow=True), new])
 
 
 def _sized(template: Machine, shapes: Shapes):

@@ -10,6 +10,7 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 
+from pymc_rbm.annealing import SEGMENT_ENTRIES
 from pymc_rbm.dispersal import heated
 from pymc_rbm.functionals import functionals, leading_directions
 from pymc_rbm.gibbs import sweep
@@ -195,7 +196,9 @@ def annealed(
 
     Returns the ends and the log-weights, whose exponential (backwards, its inverse) has the mean Z (or 1/Z).
     """
-    betas = np.linspace(0, 1, temperatures)
-    [ends], increments = path.walk(rng, betas[::-1] if backwards else betas, [states], backwards)
-    total = increments.sum(0)
-    return ends, path.log_z_base + (-total if backwards else total)
+    betas = np.linspace(0, 1, temperatures)[:: -1 if backwards else 1]
+    total, length = np.zeros(len(states)), max(1, SEGMENT_ENTRIES // (path.units * len(states)))
+    for begin in range(0, temperatures - 1, length):  # Ctrl-C is heard after each
+        [states], increments = path.walk(rng, betas[begin : begin + length + 1], [states], backwards)
+        total += increments.sum(0)
+    return states, path.log_z_base + (-total if backwards else total)

@@ -124,6 +124,7 @@ if __name__ == "__main__":
     announced()
     expected = pmr.free_energy(ROWS, LARGE)
     for _ in range(trials):
+        sys.stdin.readline()  # whoever presses has done with the last one
         print("end", pressed(function), flush=True)
         assert (pmr.free_energy(ROWS, LARGE) == expected).all()
     print("well", flush=True)
