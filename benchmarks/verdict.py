@@ -10,9 +10,9 @@ at most 5 may be "not mixed" at .15, and at most 5 "mixed" at .3, .4 and .6.
 Run with ``python benchmarks/verdict.py [seeds] [gibbs or pymc]`` (default 100 gibbs): draws by ``pmr.sample_gibbs``, or
 by ``pm.sample``, which takes longer.
 
-*Learning.* ``python benchmarks/verdict.py learning``: twelve problems (`learning_runs`), each looked at early and at the
-end. A run has finished where the exact objective, climbed on from its end by another route, rises by no more than what
-`diagnose` says matters. The second verdict is that by draws, as if log Z could not be summed.
+*Learning.* ``python benchmarks/verdict.py learning``: twelve problems (`learning_runs`), each looked at early and at
+the end. A run has finished where the exact objective, climbed on from its end by another route, rises by no more than
+what `diagnose` says matters. The second verdict is that by draws, as if log Z could not be summed.
 """
 
 import sys
