@@ -1,4 +1,6 @@
-"""How often the verdict on draws is right: Curie-Weiss machines, whose relaxation times are known exactly.
+"""How often the verdict is right: on draws, of machines whose relaxation is known, and on 24 learning runs.
+
+*Draws.* Curie-Weiss machines, whose relaxation times are known exactly.
 
 Twenty visible and twenty hidden units, all weights w, biases -10 w. Their slowest relaxation takes 1.5 sweeps at
 w = .15, 4.5 at .2, 493 at .3 and more than any chain of ours at .4 and .6, where all four chains often sit in one of
@@ -7,6 +9,10 @@ at most 5 may be "not mixed" at .15, and at most 5 "mixed" at .3, .4 and .6.
 
 Run with ``python benchmarks/verdict.py [seeds] [gibbs or pymc]`` (default 100 gibbs): draws by ``pmr.sample_gibbs``, or
 by ``pm.sample``, which takes longer.
+
+*Learning.* ``python benchmarks/verdict.py learning``: twelve problems (`learning_runs`), each looked at early and at
+the end. A run has finished where the exact objective, climbed on from its end by another route, rises by no more than
+what `diagnose` says matters. The second verdict is that by draws, as if log Z could not be summed.
 """
 
 import sys
@@ -16,6 +22,7 @@ import numpy as np
 import pymc as pm
 
 import pymc_rbm as pmr
+from pymc_rbm import finishing
 
 WEIGHTS = 0.15, 0.2, 0.3, 0.4, 0.6
 VERDICTS = "mixed", "cannot tell", "not mixed"
@@ -55,5 +62,37 @@ def main(seeds=100, sampler="gibbs"):
         print(f"{w:5} {row}   {hidden.total():d}, {hidden['mixed']:d}", flush=True)
 
 
+def without_sums(learned):
+    """The verdict on learning of a machine whose log Z is no sum."""
+    exact, finishing.exact_log_z = finishing.exact_log_z, lambda machine: None
+    try:
+        return pmr.diagnose(learned, random_seed=1, probes=False, progressbar=False)
+    finally:
+        finishing.exact_log_z = exact
+
+
+def learning(chosen=()):
+    """Print two rows a problem: what is left to gain in truth, and what is said of it."""
+    from learning_runs import problems
+
+    print(f"{'':45}{'nats':>9} {'to gain':>8} {'matters':>8}  chains, learning, by draws")
+    right = []
+    for i, problem in enumerate(problems()):
+        if chosen and i not in chosen:
+            continue
+        for when, learned in zip(("early", "end"), problem.learn(), strict=True):
+            _, here, best = problem.truth(learned)
+            found = pmr.diagnose(learned, random_seed=1, progressbar=False)
+            matters = float(found.measures["rise_that_matters"])
+            right.append(found.learning == ("finished" if best - here <= matters else "not finished"))
+            said = f"{found.chains}, {found.learning}, {without_sums(learned).learning}"
+            row = f"{problem.name + ', ' + when:45}{here:9.3f} {best - here:8.4f} {matters:8.4f}  {said}"
+            print(row + "  WRONG" * (not right[-1]), flush=True)
+    print(f"{sum(right)} of {len(right)} right")
+
+
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]), *sys.argv[2:3])
+    if sys.argv[1:2] == ["learning"]:
+        learning([int(x) for x in sys.argv[2:]])
+    else:
+        main(*map(int, sys.argv[1:2]), *sys.argv[2:3])

@@ -38,7 +38,9 @@ class Progress:
     rate : float
         The trend in nats a row and thousand updates at the largest rate.
     whole : bool
-        Whether the parameters that may move are all that learning moves.
+        Whether weights and biases are all that learning moves.
+    direct : bool
+        Whether it moves them as they stand. Where they are functions of what it moves, they cannot go everywhere.
     """
 
     rise: Rise | None
@@ -48,6 +50,7 @@ class Progress:
     trend_error: float
     rate: float
     whole: bool
+    direct: bool
 
     def figures(self) -> dict[str, float]:
         """Scalars for the report."""
@@ -81,7 +84,7 @@ def measured(
     rows = np.asarray(kept[f"{name}_rows"], machine.layers[VISIBLE].unit.dtype)
     weights = np.asarray(kept.get(f"{name}_row_weights", np.ones(len(rows))), "float64")
     missing = np.asarray(kept[f"{name}_missing"], bool) if f"{name}_missing" in kept else None
-    masks, whole = _masks(learned, name, machine)
+    masks, whole, direct = _masks(learned, name, machine)
     total = float(learned["objective"][f"{name}_rows"]) if "objective" in learned else float(weights.sum())
     floor = SHARE_OF_ERROR * min(sum(int(m.sum()) for m in masks), total) / (2 * total)
     penalty, log_z = _penalty(learned, name, machine), exact_log_z(machine)
@@ -100,7 +103,7 @@ def measured(
             rise = climbed_by_draws(sampled, machine, matters(gained, floor))
             trend = _sampled_trend(sampled, learned, name, machine)
     held = matters(gained + (0.0 if rise is None else rise.gain), floor)
-    return Progress(rise, held, gained, *trend, trend[0] * _per_thousand(learned), whole)
+    return Progress(rise, held, gained, *trend, trend[0] * _per_thousand(learned), whole, direct)
 
 
 def matters(gained: float, floor: float) -> float:
@@ -108,17 +111,18 @@ def matters(gained: float, floor: float) -> float:
     return float(np.fmax(SHARE_OF_GAIN * gained, floor))
 
 
-def _masks(learned: xr.DataTree, name: str, machine: Machine) -> tuple[list[np.ndarray], bool]:
-    """Which entries of the machine's parameters learning moves as they stand, and whether that is all it moves."""
+def _masks(learned: xr.DataTree, name: str, machine: Machine) -> tuple[list[np.ndarray], bool, bool]:
+    """Which entries of biases and weights learning moves; whether that is all it moves; whether as they stand."""
     n = len(machine.parameters)
     biases_and_weights = [i < len(machine.layers) + len(machine.couplings) for i in range(n)]
     recorded = "objective" in learned and f"{name}_is_free" in learned["objective"]
-    free = np.asarray(learned["objective"][f"{name}_is_free"], bool) if recorded else biases_and_weights
+    free = np.asarray(learned["objective"][f"{name}_is_free"]) if recorded else np.array(biases_and_weights, int)
+    free = free * biases_and_weights
     masks = [np.full(np.shape(p), bool(f)) for p, f in zip(machine.parameters, free, strict=True)]
     own = machine.own_coupling(VISIBLE)
     if own is not None:
         masks[len(machine.layers)] &= ~_same_unit(machine)
-    return masks, not recorded or bool(learned["objective"][f"{name}_is_whole"])
+    return masks, not recorded or bool(learned["objective"][f"{name}_is_whole"]), 2 not in free
 
 
 def _same_unit(machine: Machine) -> np.ndarray:
@@ -133,7 +137,9 @@ def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> Penalty:
     """Priors and potentials, and what all rows say beside those that were kept."""
     penalty, rest = (recorded_penalty(learned, name, machine, key) for key in ("penalty", "rest"))
     slopes = [a + b for a, b in zip(penalty.slopes, rest.slopes, strict=True)]
-    return Penalty(penalty.at, slopes, penalty.curvatures)
+    curvatures = [np.minimum(c, 0) for c in penalty.curvatures]  # heavy tails bend upwards, but not for long
+    recorded = learned["objective"].dataset if "objective" in learned else {}
+    return Penalty(penalty.at, slopes, curvatures, bool(recorded.get(f"{name}_is_quadratic", True)))
 
 
 def _independent(machine: Machine, kept: xr.Dataset, name: str) -> Machine:

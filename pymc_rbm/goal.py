@@ -84,6 +84,8 @@ class Penalty:
     slopes: Gradient
     curvatures: Gradient
     """Diagonal second derivatives."""
+    quadratic: bool = True
+    """Whether it is right everywhere; else where no entry that it is about has another sign."""
 
     def __call__(self, parameters: Sequence[np.ndarray]) -> tuple[float, Gradient]:
         """The difference to the point, and its gradient."""
@@ -126,6 +128,19 @@ class Goal:
             n = int(mask.sum())
             p[mask], used = x[used : used + n], used + n
         return self.machine.with_parameters(parameters)
+
+    @property
+    def entries(self) -> int:
+        """How many entries of states of all layers its value goes through."""
+        states = len(self.data.states) + len(getattr(self.log_z, "states", ()))
+        return states * sum(np.size(layer.bias) for layer in self.machine.layers)
+
+    @property
+    def signs(self) -> np.ndarray:
+        """The signs that entries must keep for the penalty to be right; 0 where any will do."""
+        bent = [(s != 0) | (c != 0) for s, c in zip(self.penalty.slopes, self.penalty.curvatures, strict=True)]
+        signs = np.sign(self.packed(self.penalty.at)) * self.packed(bent)
+        return 0 * signs if self.penalty.quadratic else signs
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and its gradient."""

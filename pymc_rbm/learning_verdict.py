@@ -22,7 +22,13 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
     found = []
     beside = "" if rise.exact else f" ± {rise.error:.1g}"
     against = f"{matters:.2g}, which matters here (a hundredth of what is learned, or a tenth of the sampling error)"
-    if rise.gain - 2 * rise.error > matters:
+    if rise.gain - 2 * rise.error > matters and not progress.direct:
+        reason = (
+            f"As a function of weights and biases the objective still rises, by {rise.gain:.2g}{beside} nats a row, "
+            f"more than {against}; but these are functions of what learning moves, which need not be able to follow."
+        )
+        found.append(Finding(UNKNOWN, reason, LONGER))
+    elif rise.gain - 2 * rise.error > matters:
         found.append(_rising(progress, f"{rise.gain:.2g}{beside}", against))
     elif rise.most > matters:
         reason = (

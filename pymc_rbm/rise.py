@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,8 +11,10 @@ from pymc_rbm.machine import Machine
 
 __all__ = ["Rise", "climbed", "perturbed"]
 
-MOST, RESTARTS = 150, (0.5, 1.0, 2.0, 4.0)
-"""Iterations of a climb; scales of the weights at other starts."""
+FEWEST, MOST, WORK = 20, 150, 2**29
+"""Iterations of a climb; as many as go through so many entries of states, in between."""
+RESTARTS = 0.5, 1.0, 2.0, 4.0
+"""Scales of the weights at other starts."""
 MEMORY = 30
 WATCHED = 15
 """Iterations over which the climb must have gained a tenth of what matters, to go on."""
@@ -68,7 +70,7 @@ def with_weights(machine: Machine, weights: np.ndarray) -> Machine:
     return machine.with_parameters(parameters)
 
 
-def climbed(goal: Goal, matters: float, lost: float, rng: np.random.Generator) -> Rise:
+def climbed(goal: Goal, matters: float, gained: float, rng: np.random.Generator) -> Rise:
     """Climb an exact goal from its machine.
 
     Parameters
@@ -76,25 +78,27 @@ def climbed(goal: Goal, matters: float, lost: float, rng: np.random.Generator) -
     goal : Goal
     matters : float
         Nats a row.
-    lost : float
-        By how much the machine is better than independent units: where that is less than what matters, other starts
-        are tried, too. With correlations of order three and more only (parity) the gradient at W = 0 says nothing, and
-        with a prior on W that is a maximum.
+    gained : float
+        By how much the machine is better than independent units: where that, and what is climbed, is less than what
+        matters, other starts are tried, too. With correlations of order three and more only (parity) the gradient at
+        W = 0 says nothing, and with a prior on W that is a maximum.
     rng : Generator
     """
     before, _ = goal(goal.packed(goal.machine.parameters))
-    start = perturbed(goal.machine, rng) if goal.masks[len(goal.machine.layers)].any() else goal.machine
-    best, end = _climb(goal, goal.packed(start.parameters), matters)
-    rise = Rise(max(0.0, best - before), exact=True, endless=_is_endless(goal, end))
-    if lost + rise.gain > matters or not goal.masks[len(goal.machine.layers)].any():
-        return replace(rise, most=rise.gain)
+    moves = goal.masks[len(goal.machine.layers)].any()
+    start = perturbed(goal.machine, rng) if moves else goal.machine
+    best, end, settled = _climb(goal, goal.packed(start.parameters), matters)
+    gain = max(0.0, best - before)
+    rise = Rise(gain, most=gain if settled else np.inf, exact=True, endless=_is_endless(goal, end))
+    if gained + gain > matters or not moves:
+        return rise
     for scale in RESTARTS:
         weights = scale * rng.standard_normal(np.shape(start.couplings[0].weights))
         other = with_weights(goal.machine, _symmetric(weights) if len(start.layers) == 1 else weights)
-        value, end = _climb(goal, goal.packed(other.parameters), matters)
+        value, _, _ = _climb(goal, goal.packed(other.parameters), matters)
         if value - before > max(rise.gain, matters):
-            rise = Rise(value - before, exact=True, elsewhere=True)
-    return replace(rise, most=rise.gain)
+            rise = Rise(value - before, most=np.inf, exact=True, elsewhere=True)
+    return rise
 
 
 def _symmetric(weights: np.ndarray) -> np.ndarray:
@@ -108,8 +112,8 @@ def _is_endless(goal: Goal, end: np.ndarray) -> bool:
     return bool(np.all(np.diff(values) > 0))
 
 
-def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.ndarray]:
-    """The best value that L-BFGS reaches, and where; it ends when it gains next to nothing."""
+def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.ndarray, bool]:
+    """The best value that L-BFGS reaches, where, and whether it went on to where next to nothing was gained."""
     from scipy.optimize import minimize
 
     best: list[tuple[float, np.ndarray]] = [(-np.inf, start)]
@@ -125,10 +129,21 @@ def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.nda
         back = x - best[0][1]  # where there is no machine: a slope back to where there was
         return 1.0 - best[0][0], 2 * back / max(back @ back, 1e-300)
 
+    def slow() -> bool:
+        return len(values) > WATCHED and values[-1] - values[-1 - WATCHED] < matters / 10
+
     def after(intermediate_result) -> None:
         values.append(-float(intermediate_result.fun))
-        if len(values) > WATCHED and values[-1] - values[-1 - WATCHED] < matters / 10:
+        if slow():
             raise StopIteration
 
-    minimize(descent, start, jac=True, method="L-BFGS-B", callback=after, options={"maxiter": MOST, "maxcor": MEMORY})
-    return best[0]
+    most = int(np.clip(WORK / goal.entries, FEWEST, MOST))
+    signs = goal.signs
+    bounds = np.transpose([np.where(signs > 0, 0.0, -np.inf), np.where(signs < 0, 0.0, np.inf)])
+    start = np.clip(start, *bounds.T)
+    options = {"maxiter": most, "maxcor": MEMORY}
+    end = minimize(
+        descent, start, jac=True, method="L-BFGS-B", bounds=bounds if signs.any() else None, callback=after,
+        options=options,
+    )  # fmt: skip
+    return *best[0], slow() or bool(end.success)

@@ -25,13 +25,14 @@ from pymc_rbm.watched import Watched
 __all__ = ["DRAWS", "Draw", "Sampled", "climbed_by_draws", "drawing", "gain_by_draws"]
 
 ROUNDS, HALVINGS = 8, 14
-MOST_PRODUCTS = 60
+PRODUCTS, CONVERGED = (5, 60), 1e-3
+"""Fewest and most products with Fisher's information; the share of the decrement that the last must not exceed."""
 DIFFERENCE, DAMPING = 1e-4, 1e-4
 APART = 5
 DRAWS = 2000, 8000
 """Fewest and most; in between so many that the prediction's error is an eighth of what matters."""
 WORK = 2e11
-"""Products of weights and states that a round of draws may take: some seconds."""
+"""Products of weights and states that a round of draws may take, and a step: some seconds each."""
 EFFECTIVE = 0.25
 """Share of draws that must count in a measured gain."""
 
@@ -78,7 +79,7 @@ def drawing(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> Dr
         return None
     apart = int(np.ceil(APART * float(table["autocorrelation"].max()) * (watched.sweeps or 1)))
     entries = sum(p.size for p in machine.parameters)
-    most = int(WORK / (entries * apart))
+    most = min(int(WORK / (entries * apart)), max(DRAWS[0], int(WORK / (100 * entries))))
     if most < DRAWS[0]:
         return None
     pool = states.reshape(-1, states.shape[-1])
@@ -100,17 +101,19 @@ def climbed_by_draws(sampled: Sampled, machine: Machine, matters: float) -> Rise
         goals = [sampled.goal(machine, x) for x in halves]
         at = goals[0].packed(machine.parameters)
         slopes = [goal(at)[1] for goal in goals]
-        steps = [_natural(goals[0], np.concatenate(halves), at, slope) for slope in slopes]
+        solved = [_natural(goals[0], np.concatenate(halves), at, slope) for slope in slopes]
+        steps = [step for step, _ in solved]
         predicted = (steps[0] @ slopes[1] + steps[1] @ slopes[0]) / 4
         error = _error(predicted, len(halves[0]), size)
         most = gain + max(predicted, 0.0) + 2 * np.hypot(error, np.sqrt(variance))
+        most = most if all(done for _, done in solved) else np.inf
         if most <= matters:
             break
         length, own, own_variance = _line(goals, at, steps)
         gain, variance = gain + own, variance + own_variance
         if gain - 2 * np.sqrt(variance) > matters or length == 0:
             break
-        machine = goals[0].machine_at(at + length * (steps[0] + steps[1]) / 2)
+        machine = goals[0].machine_at(_kept(goals[0], at + length * (steps[0] + steps[1]) / 2))
     return Rise(gain, float(np.sqrt(variance)), most)
 
 
@@ -135,8 +138,16 @@ def gain_by_draws(goal: Goal, x: np.ndarray) -> tuple[float, float, float]:
     return gain, float(1 / effective - 1 / len(w)), effective / len(w)
 
 
-def _natural(goal: Goal, draws: np.ndarray, at: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """The step that Fisher's information, and the curvature of the penalty, make of a slope: conjugate gradients."""
+def _kept(goal: Goal, x: np.ndarray) -> np.ndarray:
+    """Entries that must keep their sign and did not: zero."""
+    return np.where(goal.signs * x < 0, 0.0, x)
+
+
+def _natural(goal: Goal, draws: np.ndarray, at: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The step that Fisher's information, and the curvature of the penalty, make of a slope: conjugate gradients.
+
+    And whether they converged.
+    """
     bent = -goal.packed(goal.penalty.curvatures)
 
     def product(x: np.ndarray) -> np.ndarray:
@@ -147,9 +158,11 @@ def _natural(goal: Goal, draws: np.ndarray, at: np.ndarray, slope: np.ndarray) -
 
     step, left = np.zeros_like(slope), slope.copy()
     along, square, reached = left.copy(), left @ left, 0.0
-    damping = None
-    for _ in range(min(MOST_PRODUCTS, len(slope))):
-        if square == 0:
+    damping, done = None, False
+    most = int(np.clip(WORK / (10 * len(draws) * len(slope)), *PRODUCTS))
+    for _ in range(min(most, len(slope))):
+        done = square == 0
+        if done:
             break
         image = product(along)
         damping = DAMPING * (along @ image) / (along @ along) if damping is None else damping
@@ -161,10 +174,11 @@ def _natural(goal: Goal, draws: np.ndarray, at: np.ndarray, slope: np.ndarray) -
         step, left = step + length * along, left - length * image
         reached += length * square
         before, square = square, left @ left
-        if length * before < 1e-3 * reached:
+        done = length * before < CONVERGED * reached
+        if done:
             break
         along = left + square / before * along
-    return step
+    return step, done or len(slope) <= most
 
 
 def _line(goals: list[Goal], at: np.ndarray, steps: list[np.ndarray]) -> tuple[float, float, float]:
@@ -173,7 +187,10 @@ def _line(goals: list[Goal], at: np.ndarray, steps: list[np.ndarray]) -> tuple[f
     for k in range(HALVINGS):
         length = 0.5**k
         with np.errstate(over="ignore", invalid="ignore"):
-            found = [gain_by_draws(goal, at + length * step) for goal, step in zip(goals, steps[::-1], strict=True)]
+            found = [
+                gain_by_draws(goal, _kept(goal, at + length * step))
+                for goal, step in zip(goals, steps[::-1], strict=True)
+            ]
         gain, variance = np.mean([x[0] for x in found]), np.sum([x[1] for x in found]) / 4
         if min(x[2] for x in found) > EFFECTIVE and gain > best[1]:
             best = length, float(gain), float(variance)

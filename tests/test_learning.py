@@ -417,7 +417,7 @@ def test_groups_dims_and_coords(run):
     _, learned, data = run
     assert set(learned.children) == {
         "parameters", "averaged_parameters", "machines", "averaged_machines", "learning", "particles",
-        "particle_states", "particle_history", "gradient", "data", "state",
+        "particle_states", "particle_history", "gradient", "objective", "data", "state",
     }  # fmt: skip
     assert learned["parameters"]["W"].dims == ("pixel", "unit")
     np.testing.assert_array_equal(learned["parameters"]["pixel"], data["pixel"])

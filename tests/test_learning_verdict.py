@@ -9,6 +9,7 @@ import pymc_rbm as pmr
 from pymc_rbm import finishing, sampled_rise
 from pymc_rbm.completions import data_sums
 from pymc_rbm.goal import Goal, Penalty, exact_log_z, free_energies_of
+from pymc_rbm.learning_verdict import judge_learning, judge_reach
 from pymc_rbm.penalties import recorded_penalty
 from pymc_rbm.rise import climbed
 from pymc_rbm.sampled_rise import Sampled, climbed_by_draws
@@ -46,6 +47,13 @@ def goal_of(machine, rows, missing=None, penalty=None):
     rng = np.random.default_rng(1)
     data = data_sums(machine, rows, np.ones(len(rows)), missing, rng)
     return Goal(machine, everything(machine), data, exact_log_z(machine), penalty or flat(machine))
+
+
+def learning_of(learned):
+    """The findings about learning alone, where log Z is exact."""
+    machine = pmr.machine_of(learned).numeric()
+    climb = {key: learned.attrs[key] for key in ("converged", "largest_gradient")}
+    return judge_learning(finishing.measured(learned, "v", machine, None, np.random.default_rng(1)), climb)
 
 
 def rows_of(machine, n, seed=1):
@@ -124,8 +132,7 @@ def test_a_general_machine():
     with pm.Model() as model:
         pmr.BoltzmannMachine("v", pm.Flat("U", shape=(5, 5)), pm.Flat("b", shape=5), unit=pmr.Spin(), observed=rows)
         learned = pmr.fit(500, method="exact", optimizer="lbfgs", random_seed=1, **quiet)
-        found = pmr.diagnose(learned, random_seed=1, **quiet)
-        assert found.learning == "finished", str(found)
+        assert learning_of(learned)[0].verdict == "finished"
         best = pmr.log_likelihood(model, learned, rows, **quiet)["mean_log_likelihood"]["mean"]
     before = pmr.log_likelihood(machine, None, rows, **quiet)["mean_log_likelihood"]["mean"]
     np.testing.assert_allclose(rise.gain, float(best - before), atol=1e-5)
@@ -247,7 +254,7 @@ def test_noise_is_not_taken_for_a_rise():
         halves = [sampled.draw(goal.machine, 500) for _ in range(2)]
         goals = [sampled.goal(goal.machine, x) for x in halves]
         slopes = [g(at)[1] for g in goals]
-        steps = [sampled_rise._natural(goals[0], np.concatenate(halves), at, s) for s in slopes]
+        steps = [sampled_rise._natural(goals[0], np.concatenate(halves), at, s)[0] for s in slopes]
         crossed.append((steps[0] @ slopes[1] + steps[1] @ slopes[0]) / 4)
         plain.append(steps[0] @ slopes[0] / 2)
     error = np.std(crossed) / np.sqrt(40)
@@ -277,30 +284,49 @@ def reasons(found):
     return " ".join(found.reasons)
 
 
-def test_a_converged_climb_has_finished():
-    """Whatever particles did: the gradient was exact. Few hidden units are no lack of learning."""
+def paired_model(hidden=3):
+    """Three of five units go together in 300 rows."""
+    rng = np.random.default_rng(1)
+    rows = (rng.random((300, 5)) < 0.5).astype("int8")
+    rows[:, 1:3] = rows[:, :1] ^ (rng.random((300, 2)) < 0.15)
     with pm.Model() as model:
-        W = pm.Normal("W", 0, 3, shape=(9, 2))
-        pmr.RBM("v", W, pm.Normal("b", 0, 3, shape=9), pm.Normal("c", 0, 3, shape=2), observed=LINES)
-    found, learned = diagnosed(model, 500, method="exact", optimizer="lbfgs")
+        W = pm.Normal("W", 0, 1, shape=(5, hidden))
+        pmr.RBM("v", W, pm.Flat("b", shape=5), pm.Flat("c", shape=hidden), observed=rows)
+    return model
+
+
+def test_a_converged_climb_has_finished():
+    """Whatever particles did: the gradient was exact."""
+    found, learned = diagnosed(paired_model(), 500, method="exact", optimizer="lbfgs")
     assert learned.attrs["converged"]
     assert found.learning == "finished", str(found)
     assert "particles" not in reasons(found)
     assert float(found.measures["rise"]) < 1e-4
-    with pytest.warns(UserWarning, match="did not reach"):
-        early, _ = diagnosed(model, 3, method="exact", optimizer="lbfgs")
-    assert early.learning == "not finished"
-    assert not early
+
+
+def test_few_hidden_units_are_no_lack_of_learning():
+    """Two units cannot describe lines: the climb has finished, and the draws differ from the data."""
+    with pm.Model():
+        W = pm.Normal("W", 0, 3, shape=(9, 2))
+        pmr.RBM("v", W, pm.Normal("b", 0, 3, shape=9), pm.Normal("c", 0, 3, shape=2), observed=LINES)
+        learned = pmr.fit(500, method="exact", optimizer="lbfgs", random_seed=1, **quiet)
+        with pytest.warns(UserWarning, match="did not reach"):
+            early = pmr.fit(3, method="exact", optimizer="lbfgs", random_seed=1, **quiet)
+    assert learning_of(learned)[0].verdict == "finished"
+    assert learning_of(early)[0].verdict == "not finished"
+    [reach] = judge_reach(["projection 1"], "finished")
+    assert reach.verdict == "finished"
+    assert "more hidden units" in reach.advice
 
 
 def test_a_climb_that_ends_at_the_saddle():
     """Of parity the pairs say nothing, and the prior makes W = 0 a maximum: other starts tell."""
     with xor_model():
         learned = pmr.fit(1, method="exact", optimizer="lbfgs", start={"W": np.zeros((3, 4))}, random_seed=1, **quiet)
-    found = pmr.diagnose(learned, random_seed=1, **quiet)
-    assert found.learning == "not finished"
-    assert "no better than independent units" in reasons(found)
-    assert float(found.measures["rise"]) > 0.05
+    assert learned.attrs["converged"]
+    [found] = learning_of(learned)
+    assert found.verdict == "not finished"
+    assert "no better than independent units" in found.reason
 
 
 def test_weights_that_would_grow_for_ever():
@@ -309,9 +335,10 @@ def test_weights_that_would_grow_for_ever():
         pmr.RBM("v", pm.Flat("W", shape=(4, 2)), pm.Flat("b", shape=4), pm.Flat("c", shape=2), observed=rows)
         with pytest.warns(UserWarning, match="did not reach"):
             learned = pmr.fit(12, method="exact", optimizer="lbfgs", random_seed=1, **quiet)
-    found = pmr.diagnose(learned, random_seed=1, **quiet)
-    assert "may have no maximum" in reasons(found)
-    assert any("prior on W" in x for x in found.advice)
+    first, second, *_ = learning_of(learned)
+    assert "may have no maximum" in second.reason
+    assert "prior on W" in second.advice
+    assert first.verdict == second.verdict
 
 
 @pytest.mark.parametrize("by_draws", [False, True])
@@ -331,17 +358,12 @@ def test_a_run_that_has_learned_nothing(by_draws, monkeypatch):
 
 @pytest.mark.slow
 def test_a_run_that_has_finished():
-    """By plain particles, with a prior that holds the weights: the likelihood is known, and is at its maximum."""
-    rng = np.random.default_rng(1)
-    rows = (rng.random((300, 5)) < 0.5).astype("int8")
-    rows[:, 1:3] = rows[:, :1] ^ (rng.random((300, 2)) < 0.15)
-    with pm.Model() as model:
-        W = pm.Normal("W", 0, 1, shape=(5, 3))
-        pmr.RBM("v", W, pm.Flat("b", shape=5), pm.Flat("c", shape=3), observed=rows)
-    found, _ = diagnosed(model, 3000, method="pcd", sweeps=2, learning_rate=0.3)
-    assert found.learning == "finished", str(found)
-    early, _ = diagnosed(model, 4, method="pcd")
-    assert early.learning == "not finished", str(early)
+    """By plain particles, with a prior that holds the weights."""
+    found, _ = diagnosed(paired_model(), 3000, method="pcd", sweeps=2, learning_rate=0.3)
+    assert (found.chains, found.learning) == ("mixed", "finished"), str(found)
+    assert found
+    early, _ = diagnosed(paired_model(), 4, method="pcd")
+    assert (early.chains, early.learning) == ("mixed", "not finished"), str(early)
 
 
 def test_draws_have_no_learning():
