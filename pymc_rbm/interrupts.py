@@ -53,6 +53,7 @@ class Whole:
         self._late = True
         if _compiles() and not _fragile(frame) and callable(self._previous):
             self._deliver(number, frame)
+            self._late = False  # it was heard, and nothing was raised
 
     def _deliver(self, number: int, frame: Any) -> None:
         if callable(self._previous):
@@ -96,6 +97,8 @@ class DeferredInterrupt:
         outer = getattr(self._previous, "__self__", None)
         if self._count and isinstance(outer, DeferredInterrupt):
             outer._count += 1
+        elif self._count and isinstance(outer, Whole):
+            outer._late = True
 
     @property
     def pending(self) -> bool:

@@ -73,6 +73,15 @@ def test_compiled_calls_end_before_anything_is_raised():
         assert interrupt.pending
     assert done == [1, 3, 1]
 
+    def loop():
+        with DeferredInterrupt():
+            press()
+        done.append(0)
+
+    with pytest.raises(KeyboardInterrupt):  # of a function that has a loop of the package in it
+        whole(loop)
+    assert done[-1] == 0
+
 
 def test_handlers_of_others_hear_it_after_a_compiled_call():
     heard = []
@@ -80,6 +89,10 @@ def test_handlers_of_others_hear_it_after_a_compiled_call():
     try:
         assert whole(lambda: press() or heard.copy()) == []
         assert heard == [0]
+        with one_compiles():
+            press()
+            assert heard == [0, 1]
+        assert heard == [0, 1]
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,11 +1,13 @@
 """Any thread may call any public function at any time: what comes back is what comes back to one alone."""
 
+import ast
 import os
 import signal
 import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -372,3 +374,44 @@ def test_progress_bars_side_by_side(capfd):
         for x in threads:
             x.join()
     assert found == [expected] * 4
+
+
+COMPILERS = {"pytensor.function", "pm.compile", "eval", "initial_point", "rewrite_graph", "pm.draw"}
+OF_BUILDERS = {("walks", "_compile")}
+"""What only builders that are remembered call."""
+
+
+def compiles(node):
+    """Whether a node of the syntax compiles a graph, or makes PyTensor or PyMC do it."""
+    if not isinstance(node, ast.Call):
+        return False
+    name = ast.unparse(node.func)
+    return name in COMPILERS or name.split(".")[-1] in COMPILERS
+
+
+def locked(node):
+    """Whether what is inside has the lock: a builder that is remembered, or a block that takes it."""
+    if isinstance(node, ast.FunctionDef):
+        return any(ast.unparse(x).startswith("remembered(") for x in node.decorator_list)
+    return isinstance(node, ast.With) and any("one_compiles()" in ast.unparse(x) for x in node.items)
+
+
+def compiling(node, file, function=""):
+    """Places outside of the lock where something is compiled."""
+    if locked(node):
+        return
+    function = node.name if isinstance(node, ast.FunctionDef) else function
+    if compiles(node) and (file, function) not in OF_BUILDERS:
+        yield f"{file}.py, line {node.lineno}: {ast.unparse(node)[:60]}"
+    for child in ast.iter_child_nodes(node):
+        yield from compiling(child, file, function)
+
+
+def test_nothing_is_compiled_without_the_lock():
+    """But by `reentrant.compiled` and `value_of`, and by builders that are remembered."""
+    found = []
+    for path in Path(pmr.__file__).parent.rglob("*.py"):
+        if path.stem not in ("reentrant", "__main__"):
+            found += compiling(ast.parse(path.read_text(encoding="utf-8")), path.stem)
+    assert not found, "\n".join(found)
+    assert list(compiling(ast.parse("def f(x):\n    return pytensor.function([], x).eval()"), "f"))
