@@ -74,8 +74,8 @@ def joint_update(
 
     Arguments and results are those of `corrections.corrected_update`. ``effect`` gives D, its slope and A: one matrix a
     row where D has one value a row, otherwise one for the entries of all rows; ``diagonal`` says that it gives the
-    diagonal only, by entry. ``exact`` says that P does not depend on x and the units are Gaussian. With a negative ``caution`` whatever climbs is accepted: for the first draws of
-    tuning only, since it leaves nothing invariant.
+    diagonal only, by entry. ``exact`` says that P does not depend on x and the units are Gaussian. With a negative
+    ``caution`` whatever climbs is accepted: for the first draws of tuning only, since it leaves nothing invariant.
     """
     unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
     field = machine.field(layer, state)

@@ -108,8 +108,9 @@ def path(
             place * pt.cos(step) + velocity * pt.sin(step),
             velocity * pt.cos(step) - place * pt.sin(step),
         )
-        there = hits[:, None] & pt.eq(pt.arange(place.shape[1]), unit[:, None])
-        place = pt.where(there, -mean, pt.maximum(place, -mean))  # at a wall, and not behind one by rounding
+        place = pt.maximum(place, -mean)  # not behind a wall by rounding
+        there = pt.arange(place.shape[0]), unit
+        place = place[there].set(pt.where(hits, -mean[there], place[there]))  # and at the one that is met
         velocity = pt.where(hits[:, None], reflected(velocity, unit, covariance), velocity)
         left = pt.where(hits, left - first, 0.0)
         return (place, velocity, left), until(pt.eq(left, 0).all())
