@@ -47,11 +47,11 @@ def diagnose(
     bounds the probability of where they are by 1 %.
 
     Rows of a masked variable, draws by `inpaint` and rows whose biases differ are not draws of one machine. They are
-    compared within a row, with what is left of the machine given what the row holds; "mixed" is what all rows are. Draws
-    of a model in which more depends on free units than hidden ones are refused.
+    compared within a row, with what is left of the machine given what the row holds, and the verdict is that of the
+    worst row. Draws of a model in which more depends on free units than hidden ones are refused.
 
-    This is about states. Of weights under NUTS R-hat is large although nothing is wrong, because hidden units can change
-    places: `relabel` first.
+    This is about states. Of weights under NUTS R-hat is large although nothing is wrong, because hidden units can
+    change places: `relabel` first.
 
     Parameters
     ----------
