@@ -150,12 +150,14 @@ def _found(rv: Any, posterior: xr.Dataset) -> _Found:
 def _among(x: Any, posterior: xr.Dataset) -> Any:
     """The draws of a parameter, or its number if it is constant or one for all units; None if it is anything else."""
     x = plain(x)
-    if x.name in posterior:
+    if x.name in posterior.data_vars:
         return posterior[x.name].transpose("chain", "draw", ...)
     values = []
     for i in (0, -1):
         point = posterior.isel(chain=i, draw=i)
-        known = {y: pt.constant(point[y.name].values, dtype=y.dtype) for y in ancestors([x]) if y.name in posterior}
+        known = {
+            y: pt.constant(point[y.name].values, dtype=y.dtype) for y in ancestors([x]) if y.name in posterior.data_vars
+        }
         [graph] = graph_replace([x], known, strict=False)
         if any(y.owner is not None and isinstance(y.owner.op, RANDOM) for y in ancestors([graph])):
             return None
