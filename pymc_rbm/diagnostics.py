@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.conditioned import watch_rows
+from pymc_rbm.conditioned import rows_apart, watch_rows
 from pymc_rbm.examination import examine
 from pymc_rbm.functionals import functionals, leading_directions, numeric
 from pymc_rbm.machine import Machine
@@ -23,6 +23,12 @@ __all__ = ["diagnose"]
 RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
 RUN_ON_SWEEPS = 1, 4, 16, 64  # per draw, tried in turn until the chains agree
 DATA_PROBES = 8
+ROWS_APART = Finding(
+    UNKNOWN,
+    "The chains of each row agree, those of different rows do not: rows are machines of their own (covariates, "
+    "observed units), or each is in a mode of its own.",
+    "Pass the model that was sampled as `target`, or the draws of one row with its machine.",
+)
 
 
 def diagnose(
@@ -56,8 +62,8 @@ def diagnose(
     Parameters
     ----------
     idata : DataTree
-        Draws of a `generative` model by ``pm.sample``, draws by `sample_gibbs` or `inpaint`, those of a masked variable,
-        or what `fit` returned.
+        Draws of a `generative` model by ``pm.sample``, draws by `sample_gibbs` or `inpaint`, those of a masked
+        variable, or what `fit` returned.
     target : Machine, RBM variable, model with one RBM, or what `fit` returned, optional
         The machine that was drawn from. Default: the one recorded in ``idata`` (`fit`, `sample_gibbs`), else in
         ``learned``, else that of the model on the context stack.
@@ -123,7 +129,10 @@ def diagnose(
     chains, draws = next(iter(watched.functionals.values())).shape[:2]
     sweeps = "" if watched.sweeps is None else f", {watched.sweeps} sweep{'s' * (watched.sweeps > 1)} a draw"
     subject = f"{watched.name}, {chains} chains of {draws:,} draws{sweeps}"
-    return Diagnosis.of(subject, *examine(watched, probes, rng, progressbar, _data_starts(learned, watched, rng)))
+    findings, measures = examine(watched, probes, rng, progressbar, _data_starts(learned, watched, rng))
+    if any(x.verdict == NOT_MIXED for x in findings) and rows_apart(idata, machine, name):
+        findings = [ROWS_APART, *(x for x in findings if x.verdict != NOT_MIXED)]
+    return Diagnosis.of(subject, findings, measures)
 
 
 def _data_starts(learned: xr.DataTree | None, watched: Watched, rng: np.random.Generator) -> dict[str, np.ndarray]:
