@@ -15,12 +15,17 @@ import xarray as xr
 
 from pymc_rbm.clamping import clamped
 from pymc_rbm.conditional import has_rows, machine_of_rows
-from pymc_rbm.functionals import numeric
+from pymc_rbm.functionals import functionals, numeric
 from pymc_rbm.lookup import held_entries
 from pymc_rbm.machine import Machine
+from pymc_rbm.measures import convergence
+from pymc_rbm.thresholds import RHAT
 from pymc_rbm.watched import Watched, joined_or_part, states_among, sweeps_of, watch_states
 
-__all__ = ["watch_rows"]
+__all__ = ["rows_apart", "watch_rows"]
+
+ENOUGH_CHAINS = 4
+"""Of each row, that they hardly are all in one mode by chance, and in other rows all in others."""
 
 
 def watch_rows(idata: xr.DataTree, machine: Machine | None, name: str | None, target: Any) -> list[Watched] | None:
@@ -47,6 +52,17 @@ def watch_rows(idata: xr.DataTree, machine: Machine | None, name: str | None, ta
     if not found:
         raise ValueError(f"All units of {name} are observed: there is nothing that was drawn.")
     return found
+
+
+def rows_apart(idata: xr.DataTree, machine: Machine | None, name: str | None) -> bool:
+    """Whether the chains of each row agree with each other, where those of all rows together do not."""
+    name, x = states_among(idata, machine, name)
+    if machine is None or x is None or x.ndim < 4 or x.sizes["chain"] < ENOUGH_CHAINS:
+        return False
+    states = x.values.reshape(*x.shape[:2], -1, x.shape[-1])
+    rows = states.shape[2]
+    tables = [convergence(functionals(machine, states[:, :, i]), among=rows) for i in range(rows)]
+    return all(bool((t["rhat"].fillna(1) <= np.fmax(RHAT, t["rhat_by_chance"])).all()) for t in tables)
 
 
 def _watched(

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.checks import generator
-from pymc_rbm.conditioned import watch_rows
+from pymc_rbm.conditioned import rows_apart, watch_rows
 from pymc_rbm.enumeration import is_tractable
 from pymc_rbm.examination import examine
 from pymc_rbm.finishing import measured
@@ -29,6 +29,12 @@ RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
 RUN_ON_SWEEPS = 1, 4, 16, 64  # per draw, tried in turn until the chains agree
 DATA_PROBES = 8
 EXACT, CLIMB = "exact", ("converged", "largest_gradient")  # the method without chance; what L-BFGS records
+ROWS_APART = Finding(
+    UNKNOWN,
+    "The chains of each row agree, those of different rows do not: rows are machines of their own (covariates, "
+    "observed units), or each is in a mode of its own.",
+    "Pass the model that was sampled as `target`, or the draws of one row with its machine.",
+)
 
 
 def diagnose(
@@ -53,17 +59,17 @@ def diagnose(
     bounds the probability of where they are by 1 %.
 
     Rows of a masked variable, draws by `inpaint` and rows whose biases differ are not draws of one machine. They are
-    compared within a row, with what is left of the machine given what the row holds; "mixed" is what all rows are. Draws
-    of a model in which more depends on free units than hidden ones are refused.
+    compared within a row, with what is left of the machine given what the row holds, and the verdict is that of the
+    worst row. Draws of a model in which more depends on free units than hidden ones are refused.
 
-    This is about states. Of weights under NUTS R-hat is large although nothing is wrong, because hidden units can change
-    places: `relabel` first.
+    This is about states. Of weights under NUTS R-hat is large although nothing is wrong, because hidden units can
+    change places: `relabel` first.
 
     Parameters
     ----------
     idata : DataTree
-        Draws of a `generative` model by ``pm.sample``, draws by `sample_gibbs` or `inpaint`, those of a masked variable,
-        or what `fit` returned.
+        Draws of a `generative` model by ``pm.sample``, draws by `sample_gibbs` or `inpaint`, those of a masked
+        variable, or what `fit` returned.
     target : Machine, RBM variable, model with one RBM, or what `fit` returned, optional
         The machine that was drawn from. Default: the one recorded in ``idata`` (`fit`, `sample_gibbs`), else in
         ``learned``, else that of the model on the context stack.
@@ -140,7 +146,10 @@ def diagnose(
     chains, draws = next(iter(watched.functionals.values())).shape[:2]
     sweeps = "" if watched.sweeps is None else f", {watched.sweeps} sweep{'s' * (watched.sweeps > 1)} a draw"
     subject = f"{watched.name}, {chains} chains of {draws:,} draws{sweeps}"
-    return Diagnosis.of(subject, *examine(watched, probes, rng, progressbar, _data_starts(learned, watched, rng)))
+    findings, measures = examine(watched, probes, rng, progressbar, _data_starts(learned, watched, rng))
+    if any(x.verdict == NOT_MIXED for x in findings) and rows_apart(idata, machine, name):
+        findings = [ROWS_APART, *(x for x in findings if x.verdict != NOT_MIXED)]
+    return Diagnosis.of(subject, findings, measures)
 
 
 def _data_starts(learned: xr.DataTree | None, watched: Watched, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -45,9 +45,10 @@ def relabel(
     name : str, optional
         Of the RBM, where the model has several.
     flips : bool, optional
-        Whether units may be turned. Default: those whose sign changes nothing else (`Spin`, `Gaussian`, `DReLU` with
-        two equal sides). True: binary and binomial ones, too, ``h -> low + high - h``, with the visible biases moved by
-        ``(low + high) W_j``. False: none.
+        Whether units may be turned: those whose sign changes nothing else (`Spin`, `Gaussian`, `DReLU` with two equal
+        sides), and binary and binomial ones, ``h -> low + high - h``, with the visible biases moved by
+        ``(low + high) W_j``. Default: the latter only where b is among the draws. True raises where it is not. False:
+        none.
 
     Returns
     -------
@@ -67,10 +68,10 @@ def relabel(
     The symmetries of p(v): permutations of units of one family with equal constant parameters, permutations of the
     values of one-hot units, signs, and rotations of Gaussian units that share σ (`pymc_rbm.symmetries`). They are
     symmetries of the *posterior* if the prior has them, too: independent priors that are alike for all hidden units
-    have permutations, and signs where they are symmetric about 0. Turned binary units keep the likelihood only, the
-    prior of b does not stay: hence they are left alone by default. Draws are aligned by least squares to their own mean
-    [1]_; a posterior in which two units are alike has no one order. Terms of the model that depend on hidden units
-    other than by variables with their dim are not looked at.
+    have permutations, and signs where they are symmetric about 0. Turning binary units keeps p(v), but not the prior
+    of b; chains end up in either form, with whatever weight the prior gives it, and here both are one. Draws are
+    aligned by least squares to their own mean [1]_; a posterior in which two units are alike has no one order. Terms of
+    the model that depend on hidden units other than by variables with their dim are not looked at.
 
     References
     ----------
@@ -150,12 +151,14 @@ def _found(rv: Any, posterior: xr.Dataset) -> _Found:
 def _among(x: Any, posterior: xr.Dataset) -> Any:
     """The draws of a parameter, or its number if it is constant or one for all units; None if it is anything else."""
     x = plain(x)
-    if x.name in posterior:
+    if x.name in posterior.data_vars:
         return posterior[x.name].transpose("chain", "draw", ...)
     values = []
     for i in (0, -1):
         point = posterior.isel(chain=i, draw=i)
-        known = {y: pt.constant(point[y.name].values, dtype=y.dtype) for y in ancestors([x]) if y.name in posterior}
+        known = {
+            y: pt.constant(point[y.name].values, dtype=y.dtype) for y in ancestors([x]) if y.name in posterior.data_vars
+        }
         [graph] = graph_replace([x], known, strict=False)
         if any(y.owner is not None and isinstance(y.owner.op, RANDOM) for y in ancestors([graph])):
             return None
@@ -190,7 +193,7 @@ def _signs(family: Unit, found: _Found, flips: bool | None) -> tuple[Any, float]
                 f"Turning {family!r} units moves the visible biases, which are none of the variables among the draws: "
                 "name them in the model, b = pymc.Deterministic('b', …), or leave flips out."
             )
-        return bool(flips or ends == 0), ends
+        return ends == 0 or found.b is not None, ends
     if family.integrable:
         return True, 0.0
     if family.one_sided:

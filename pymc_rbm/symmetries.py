@@ -71,14 +71,18 @@ def alignments(features: np.ndarray, same: np.ndarray, parts: list[Exchangeable]
 
 
 def _aligned(x: np.ndarray, same: np.ndarray, part: Exchangeable) -> np.ndarray:
-    """The best of some alignments, each from another draw as the first reference."""
+    """The best of some alignments, each from another draw as the first reference, then by the spread that is left."""
     scale = np.sqrt((x**2).mean((0, 1)))
     x = x / np.where(scale > 0, scale, 1)
     if part.width > 1:  # the same number for all values of a one-hot unit changes nothing
         units = x.reshape(len(x), -1, part.width, x.shape[-1])
         x = (units - units.mean(2, keepdims=True)).reshape(x.shape)
     results = [_from(x, x[i], same, part) for i in np.linspace(len(x) - 1, 0, STARTS).astype(int)]
-    return min(results, key=lambda result: result[0])[1]
+    transformed = min(results, key=lambda result: result[0])[1] @ x
+    reference = transformed.mean(0)
+    spread = np.sqrt(((transformed - reference) ** 2).mean((0, 1)))
+    weights = 1 / np.where(spread > 0, spread, 1)  # entries count by how well they are known
+    return _from(x * weights, reference * weights, same, part)[1]
 
 
 def _from(x: np.ndarray, reference: np.ndarray, same: np.ndarray, part: Exchangeable) -> tuple[float, np.ndarray]:

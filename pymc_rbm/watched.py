@@ -130,6 +130,8 @@ def states_among(idata: xr.DataTree, machine: Machine | None, name: str | None) 
     if name is None:
         name = names[0] if names else _name_of_records(posterior, size)
     if name not in names:
+        if not _recorded_functionals(idata, name):
+            raise ValueError(f"name must be a variable of states, one of {names}, got {name!r}.")
         return name, None
     states = posterior[name].transpose("chain", "draw", ...)
     if machine is not None:
@@ -159,8 +161,6 @@ def watch_draws(idata: xr.DataTree, machine: Machine | None, name: str | None) -
         states = np.moveaxis(x, 1, -2).reshape(-1, x.shape[1], x.shape[-1])  # rows of a batch are chains, too
         return watch_states(name, machine, states, sweeps, _recorded_functionals(idata, name))
     recorded = _recorded_functionals(idata, name)
-    if not recorded:
-        raise ValueError(f"name must be a variable of integer states, got {name!r}.")
     last = np.asarray(idata["last_states"][name]) if "last_states" in idata else None
     return Watched(name, machine, recorded, None, last, sweeps)
 

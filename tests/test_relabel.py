@@ -55,7 +55,7 @@ CASES = {
     "12x2": (pmr.Bernoulli(), 2, permuted, None),
     "binary": (pmr.Bernoulli(), 6, permuted, None),
     "spins": (pmr.Spin(), 3, signed, None),
-    "binary turned": (pmr.Bernoulli(), 4, turned(1), True),
+    "binary turned": (pmr.Bernoulli(), 4, turned(1), None),
     "binomial turned": (pmr.Binomial(3), 3, turned(3), True),
     "gaussian": (pmr.Gaussian(0.4), 3, rotated, None),
     "one-hot": (pmr.Categorical(3), 6, one_hot, None),
@@ -134,13 +134,15 @@ def test_each_draw_of_its_own_order(case):
     """The spread within is that of the posterior before it was scrambled: a draw in a wrong order would stand out."""
     hidden, n, change, flips = CASES[case]
     found = pmr.relabel(posterior(n, change, per_chain=False), model_of(hidden, n), flips=flips)
-    # Standard deviations are known to 2.5 %; a rotation that is fitted to noise takes some of it away or adds some.
-    np.testing.assert_allclose(found["posterior"]["W"].std(("chain", "draw")), NOISE, rtol=0.35 if n < 4 else 0.15)
+    spread = found["posterior"]["W"].std(("chain", "draw")).values
+    # Known to 2.5 % each; one draw in a wrong order adds a quarter. A rotation that is fitted to noise adds some, too.
+    assert spread.min() > 0.8 * NOISE
+    assert spread.max() < (1.2 if case != "gaussian" else 2.0) * NOISE
 
 
 def test_without_turning_binary_units_stay():
     scrambled = posterior(4, turned(1))
-    found = pmr.relabel(scrambled, model_of(pmr.Bernoulli(), 4))
+    found = pmr.relabel(scrambled, model_of(pmr.Bernoulli(), 4), flips=False)
     assert rhat(found) > 1.4
     xr.testing.assert_identical(found["posterior"]["b"], scrambled["posterior"]["b"])
     assert (found["relabelling"]["transformation"] >= 0).all()
@@ -200,7 +202,8 @@ def test_what_is_refused():
     without_b = xr.DataTree.from_dict({"posterior": scrambled["posterior"].dataset.drop_vars("b")})
     with pytest.raises(ValueError, match="moves the visible biases"):
         pmr.relabel(without_b, model, flips=True)
-    pmr.relabel(without_b, model)
+    T = pmr.relabel(without_b, model)["relabelling"]["transformation"]
+    assert (T >= 0).all()
     with pm.Model() as general:
         pmr.BoltzmannMachine("v", np.zeros((3, 3)), pm.Normal("b", shape=3), observed=np.eye(3, dtype=int))
     with pytest.raises(ValueError, match="a visible and a hidden layer"):
@@ -230,4 +233,6 @@ def test_nuts_of_a_small_machine():
         )  # fmt: skip
     found = pmr.relabel(drawn, model)
     assert rhat(drawn) > 1.3
-    assert rhat(found) < 1.1
+    assert rhat(found, ("W", "b", "c")) < 1.1
+    # Permutations alone are not enough: chains that turned a unit moved the visible biases, too.
+    assert rhat(pmr.relabel(drawn, model, flips=False)) > 1.3

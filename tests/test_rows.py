@@ -132,6 +132,13 @@ def test_rows_with_biases_of_their_own():
     found = pmr.diagnose(trace, pmr.machine_of(model), **QUIET)
     assert found.verdict == "mixed", str(found)
     assert "within each of 3 rows" in found.reasons[0]
+    # With the machine of one row the others' draws are not its own, but nothing shows that they did not mix.
+    doubled = xr.DataTree.from_dict({
+        "posterior": xr.concat([trace["posterior"].dataset] * 2, "chain").assign_coords(chain=range(4))
+    })  # fmt: skip
+    found = pmr.diagnose(doubled, pmr.machine_of_row(model, row=0), **QUIET)
+    assert found.verdict == "cannot tell"
+    assert "The chains of each row agree" in found.reasons[0]
     with pytest.raises(ValueError, match="for 3 rows; the draws have 2"):
         pmr.diagnose(trace.isel(t_dim_0=slice(2)), model, **QUIET)
 
