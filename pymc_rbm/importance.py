@@ -75,7 +75,7 @@ def _forward(start: Prepared, effort: Effort, rng: np.random.Generator, work: Wo
         found["unseen_weight"] = unseen_weight(start, betas, estimate, run.finished, rng, work)
         reasons += unseen_reasons(found["unseen_weight"], run.finished)
         # By so much one particle would move the estimate; there may be one more, or none, of those that weigh most.
-        error = float(np.hypot(error, np.log1p(found["unseen_weight"]) / NORMAL))
+        error = float(np.hypot(error, np.log1p(min(UNSEEN, found["unseen_weight"])) / NORMAL))
     if work.interrupted:
         reasons.append(run.interruption)
     made = {"particles": run.finished, "interrupted": work.interrupted, "sweeps": work.done - began}

@@ -296,7 +296,7 @@ def test_an_unseen_mode_is_flagged_where_chains_or_data_are_in_it():
     exact = pmr.log_partition(machine, method="exact").estimate
     blind = np.full(20, 0.01)
     result = pmr.log_partition(machine, method="ais", base_mean=blind, temperatures=300, random_seed=1)
-    assert abs(result.estimate - exact) > 3 * result.standard_error + 0.2  # short by log 2 with even weights
+    assert exact > result.interval[1] + 0.2  # short by log 2 with even weights
     assert result.effective_sample_size > 30
     assert not result.reliable
     assert any("annealing does not go" in reason for reason in result.reasons)

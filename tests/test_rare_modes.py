@@ -128,7 +128,8 @@ def test_the_error_of_annealing_reaches_as_far_as_one_particle_would_move_it():
     found = pmr.log_partition(pmr.restricted(*parameters), method="ais", budget=20_000, random_seed=1)
     weights = np.exp(found.log_weights - found.log_weights.max())
     by_weights = weights.std(ddof=1) / weights.mean() / np.sqrt(len(weights))
-    reach = np.log1p(found.diagnostics["unseen_weight"]) / 1.96
+    reach = np.log1p(min(0.5, found.diagnostics["unseen_weight"])) / 1.96
+    assert reach > by_weights / 2  # or the test shows nothing
     assert found.standard_error == pytest.approx(np.hypot(by_weights, reach), rel=0.02)
 
 
