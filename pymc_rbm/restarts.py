@@ -30,7 +30,7 @@ __all__ = ["climb_from_the_best", "warn_of_independence"]
 
 SCALES = 2.0, 4.0, 1.0, 8.0
 """Of the fields on the hidden units at other starts, in turn."""
-MOST_STARTS = 12
+MOST_STARTS = 8
 AGREE = 3
 """Starts that end as high as the best one: then no more are tried."""
 ENTRIES = 2**20
