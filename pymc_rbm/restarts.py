@@ -59,9 +59,8 @@ def climb_from_the_best(
         point = next(points)
         tried.append((ascent.rough(point), point))
     best, point = max(tried, key=lambda x: x[0])
-    if best > tried[0][0] + CLOSE:
-        for parameter, x in zip(ascent.parameters, point, strict=True):
-            parameter.set_value(x)
+    for parameter, x in zip(ascent.parameters, point if best > tried[0][0] + CLOSE else first, strict=True):
+        parameter.set_value(x)
     return len(tried)
 
 
