@@ -58,10 +58,7 @@ class Ascent:
         return TOLERANCES[self._dtype]
 
     def rough(self, start: list[np.ndarray]) -> float:
-        """The objective at the end of a rough climb from ``start``, one array a parameter; -inf if it has none there.
-
-        The parameters are left at ``start``.
-        """
+        """The objective that a rough climb from ``start`` reaches, one array a parameter; -inf where it has none."""
         x, self._lowest = self._joined(start), None
         options = self._options(ROUGH_ITERATIONS, ROUGH_CHANGE, ROUGH_GRADIENT)
         try:
@@ -71,7 +68,6 @@ class Ascent:
             return -np.inf
         finally:
             self._lowest = None
-            self._place(x)
 
     def climb(self, most: int, after_each: Callable[[], bool]) -> float:
         """Run at most ``most`` iterations, then Newton's method; return the largest entry of the gradient left.

@@ -104,7 +104,7 @@ def fit(
         by Newton's method (`pymc_rbm.ascent`), like ``pm.find_MAP`` with machines. An iteration of it is an epoch; it
         ends by itself when no entry of the gradient exceeds 1e-10 nats a row (2e-6 where parameters are float32), and
         warns if ``epochs`` were too few or there is no maximum (maximum likelihood without a prior may have none). The
-        objective may have several, and a saddle at W = 0: where a climb costs milliseconds up to twelve starts of
+        objective may have several, and a saddle at W = 0: where a climb costs milliseconds up to eight starts of
         several scales are compared, and the best is climbed from (`pymc_rbm.restarts`; the attribute ``starts`` says
         how many). A warning says where the answer is no better than independent units.
     learning_rate : float or callable, optional

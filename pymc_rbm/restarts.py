@@ -29,7 +29,7 @@ __all__ = ["climb_from_the_best", "warn_of_independence"]
 
 SCALES = 2.0, 4.0, 1.0, 8.0
 """Of the fields on the hidden units at other starts, in turn."""
-MOST_STARTS = 12
+MOST_STARTS = 8
 AGREE = 3
 """Starts that end as high as the best one: then no more are tried."""
 ENTRIES = 2**20
@@ -58,9 +58,8 @@ def climb_from_the_best(
         point = next(points)
         tried.append((ascent.rough(point), point))
     best, point = max(tried, key=lambda x: x[0])
-    if best > tried[0][0] + CLOSE:
-        for parameter, x in zip(ascent.parameters, point, strict=True):
-            parameter.set_value(x)
+    for parameter, x in zip(ascent.parameters, point if best > tried[0][0] + CLOSE else first, strict=True):
+        parameter.set_value(x)
     return len(tried)
 
 
