@@ -19,6 +19,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 
+LIMIT = 4.0
+"""Seconds that an interrupted job may take, on a machine with nothing else to do two."""
 RUN = """
 import sys, numpy as np, pymc as pm, xarray as xr, pymc_rbm as pmr, pytensor
 rows = (np.random.default_rng(0).random((60, 12)) < 0.4).astype("int8")
@@ -111,7 +113,8 @@ def test_digits_with_real_units_on_both_sides(rate):
         W = pm.Normal("W", 0, 1, shape=(rows.shape[1], 32))
         b, c = pm.Flat("b", shape=rows.shape[1]), pm.Flat("c", shape=32)
         pmr.RBM("v", W, b, c, visible=pmr.Gaussian(0.5), hidden=pmr.Rectified(1), observed=rows)
-        learned = pmr.fit(20, learning_rate=rate, random_seed=1, progressbar=False)
+        with pytest.warns(UserWarning, match="to the edge of what is known to be normalisable"):
+            learned = pmr.fit(20, learning_rate=rate, random_seed=1, progressbar=False)
     check_normalisable(pmr.machine_of(model, learned).numeric())
     assert np.isfinite(learned["particles"]["v_free_energy"]).all()
 
@@ -143,18 +146,19 @@ def interrupted(process):
 def test_ctrl_c_ends_the_main_job(tmp_path):
     out = tmp_path / "out"
     arguments = "--out", str(out), "--hidden", "12"
-    # compiling, or in an early epoch
+    # compiling, where nothing is cached
     process = main_job(*arguments, "--epochs", "100000000")
     read_until(process, "hidden units")
     time.sleep(1)
     seconds, code, shown = interrupted(process)
-    assert (code, seconds < 4) == (130, True), (seconds, shown)
+    assert (code, seconds < LIMIT) == (130, True), (seconds, shown)
     # learning
     process = main_job(*arguments, "--epochs", "100000000")
-    read_until(process, "hidden units")
-    time.sleep(30)
+    while not (out / "learned.nc").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
     seconds, code, shown = interrupted(process)
-    assert (code, seconds < 4) == (130, True), (seconds, shown)
+    assert (code, seconds < LIMIT) == (130, True), (seconds, shown)
     assert "Traceback" not in shown
     with xr.open_datatree(out / "learned.nc") as learned:
         assert learned.attrs["interrupted"] == 1
@@ -165,7 +169,7 @@ def test_ctrl_c_ends_the_main_job(tmp_path):
         read_until(process, "learned.nc")
         time.sleep(wait)
         seconds, code, shown = interrupted(process)
-        assert (code, seconds < 4) == (130, True), (seconds, shown)
+        assert (code, seconds < LIMIT) == (130, True), (seconds, shown)
         assert (out / "learned.nc").exists()
         assert not list(out.glob("*.png"))
 
