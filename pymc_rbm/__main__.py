@@ -52,7 +52,14 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
         b = pm.Flat("b", dims=data.dims[1])
         c = pm.Flat("c", dims="unit")
         pmr.RBM("digit", W, b, c, observed=train)
-        learned = pmr.fit(epochs=options.epochs, learning_rate=RATE, random_seed=options.seed, on_epoch=leaving.hold)
+        learned = pmr.fit(
+            epochs=options.epochs,
+            learning_rate=RATE,
+            checkpoint=file,
+            checkpoint_every=100,
+            on_epoch=leaving.hold,
+            random_seed=options.seed,
+        )
     save(learned, file)
     leaving.saved()
     console.print(f"Wrote {file}")

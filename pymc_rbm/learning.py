@@ -28,6 +28,7 @@ from pymc_rbm.restarts import climb_from_the_best, warn_of_independence
 from pymc_rbm.run import Callback, Run
 from pymc_rbm.scales import warn_of_large_scales
 from pymc_rbm.schedules import hold_then_fall
+from pymc_rbm.staying import at_the_edge
 
 __all__ = ["fit"]
 
@@ -186,7 +187,8 @@ def fit(
     Warns
     -----
     UserWarning
-        If learning was interrupted, a checkpoint could not be written, or ``resume`` comes from another run.
+        If learning was interrupted or came to the edge of what can be normalised, a checkpoint could not be written, or
+        ``resume`` comes from another run.
 
     Notes
     -----
@@ -198,8 +200,7 @@ def fit(
 
     Machines with real units on both sides exist only for weights that are small enough. Updates that would
     lead out of where they can be normalised, or use up more than half of the way there, are shortened
-    (`pymc_rbm.staying`). A run that ends at that boundary has learned no optimum: give the visible units a larger
-    σ, or choose binary hidden units.
+    (`pymc_rbm.staying`). A run that ends at that boundary has learned no optimum, and a warning says so.
 
     Bias: if the particles were exact draws from the current model the gradient would be unbiased. They lag behind,
     the more so the larger the learning rate and the slower the machine mixes; with a falling rate and mixing chains
@@ -333,6 +334,14 @@ def fit(
         )
     elif climbs and not run.stopped:
         warn_of_independence(learner, starts)
+    for name, machine in learner.parameters()[1].items():
+        if at_the_edge(machine):
+            warnings.warn(
+                f"{name!r} was learned to the edge of what is known to be normalisable: steps further were shortened, "
+                "and this is no optimum. Give the visible units a larger σ, lower learning_rate, or choose binary "
+                "hidden units.",
+                stacklevel=2,
+            )
     return learned
 
 

@@ -57,7 +57,8 @@ class Leaving:
             self._here, there = socket.socketpair()
             there.setblocking(False)
             self._there, self._before = there, signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
-            threading.Thread(target=self._listen, daemon=True).start()
+            self._thread = threading.Thread(target=self._listen, args=(self._here,), daemon=True)
+            self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -65,13 +66,14 @@ class Leaving:
         if self._here is not None:
             signal.set_wakeup_fd(self._before)
             self._there.close()
+            self._thread.join()
 
-    def _listen(self) -> None:
-        assert self._here is not None
-        while heard := self._here.recv(1):
-            if heard[0] == signal.SIGINT:
-                self._asked.set()
-                break
+    def _listen(self, here: socket.socket) -> None:
+        with here:
+            while heard := here.recv(1):
+                if heard[0] == signal.SIGINT:
+                    self._asked.set()
+                    break
         if not heard or self._over.wait(GRACE):
             return
         self._saved.wait(LONGEST)

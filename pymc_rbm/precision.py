@@ -79,8 +79,9 @@ def smallest_eigenvalue(machine: Machine) -> float:
     """That of P, scaled to a unit diagonal, without inhibition between units that cannot be negative; else 1."""
     if not has_bounds(machine):
         return 1.0
-    matrix = _precision_function(machine.template, _real(machine))(*machine.parameters)
-    sizes = [np.shape(layer.bias)[-1] for layer in machine.layers]
+    n, sizes = len(machine.layers), [np.shape(layer.bias)[-1] for layer in machine.layers]
+    biases = [np.reshape(layer.bias, (-1, size))[0] for layer, size in zip(machine.layers, sizes, strict=True)]
+    matrix = _precision_function(machine.template, _real(machine))(*biases, *machine.parameters[n:])
     return float(np.linalg.eigvalsh(_certain(np, matrix, *_of_real_units(machine, sizes)))[0])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -83,7 +83,9 @@ class Run:
             self._check(done, at_the_end=True)
         except BaseException as error:
             if not hasattr(error, "learned"):
-                error.learned = self._salvaged()  # type: ignore[attr-defined]
+                error.learned = None  # type: ignore[attr-defined]
+                with suppress(Exception):  # the first error is the one to be seen
+                    error.learned = self._salvaged()  # type: ignore[attr-defined]
             raise
         return done, interrupted
 

@@ -24,11 +24,13 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import Machine
 from pymc_rbm.modes import INTERPRETED
-from pymc_rbm.precision import certain_precision
+from pymc_rbm.precision import certain_precision, smallest_eigenvalue
 
-__all__ = ["shortened"]
+__all__ = ["at_the_edge", "shortened"]
 
 MOST_HALVINGS = 40
+EDGE = 1e-3
+"""Smallest eigenvalues of P, scaled to a unit diagonal, below which learning has come to the boundary."""
 SLACK = 1e-6
 """What is left of the smallest eigenvalue of P, scaled to a unit diagonal, at least: above rounding."""
 
@@ -55,6 +57,11 @@ def shortened(machine: Machine, updates: dict[Any, Any], parameters: list[Any]) 
         p: pt.switch(pt.ge(share, 1), new, old + share.astype(p.dtype) * (new - old)).astype(p.dtype)
         for p, old, new in zip(moved, before, after, strict=True)
     }
+
+
+def at_the_edge(machine: Machine) -> bool:
+    """Whether a machine, with numbers for parameters, has come to where it cannot be normalised any more."""
+    return smallest_eigenvalue(machine) < EDGE
 
 
 def _share(matrix: TensorVariable, moved: list[Any], before: list[Any], after: list[Any]) -> TensorVariable:

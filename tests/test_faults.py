@@ -1,6 +1,7 @@
 """What happens to learning and to the main job when processes are killed, interrupted or begin with empty caches."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 
+LIMIT = 2.5
+"""Seconds of work that an interrupted job may do yet: by the clock more where other processes work, too."""
 RUN = """
 import sys, numpy as np, pymc as pm, xarray as xr, pymc_rbm as pmr, pytensor
 rows = (np.random.default_rng(0).random((60, 12)) < 0.4).astype("int8")
@@ -111,7 +114,8 @@ def test_digits_with_real_units_on_both_sides(rate):
         W = pm.Normal("W", 0, 1, shape=(rows.shape[1], 32))
         b, c = pm.Flat("b", shape=rows.shape[1]), pm.Flat("c", shape=32)
         pmr.RBM("v", W, b, c, visible=pmr.Gaussian(0.5), hidden=pmr.Rectified(1), observed=rows)
-        learned = pmr.fit(20, learning_rate=rate, random_seed=1, progressbar=False)
+        with pytest.warns(UserWarning, match="to the edge of what is known to be normalisable"):
+            learned = pmr.fit(20, learning_rate=rate, random_seed=1, progressbar=False)
     check_normalisable(pmr.machine_of(model, learned).numeric())
     assert np.isfinite(learned["particles"]["v_free_energy"]).all()
 
@@ -133,28 +137,37 @@ def read_until(process, words):
 
 
 def interrupted(process):
-    """Seconds until it ended after Ctrl-C, its exit code and what it said."""
-    began = time.perf_counter()
+    """Seconds of work that it did after Ctrl-C, its exit code and what it said."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    before = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    of_others = of_children()
     process.send_signal(signal.SIGINT)
-    shown = process.communicate(timeout=60)[0]
-    return time.perf_counter() - began, process.returncode, shown
+    shown = process.communicate(timeout=120)[0]
+    return of_children() - of_others - before, process.returncode, shown
+
+
+def of_children():
+    """Processor time of all children that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_ctrl_c_ends_the_main_job(tmp_path):
     out = tmp_path / "out"
     arguments = "--out", str(out), "--hidden", "12"
-    # compiling, or in an early epoch
+    # compiling, where nothing is cached
     process = main_job(*arguments, "--epochs", "100000000")
     read_until(process, "hidden units")
     time.sleep(1)
     seconds, code, shown = interrupted(process)
-    assert (code, seconds < 4) == (130, True), (seconds, shown)
+    assert (code, seconds < LIMIT) == (130, True), (seconds, shown)
     # learning
     process = main_job(*arguments, "--epochs", "100000000")
-    read_until(process, "hidden units")
-    time.sleep(30)
+    while not (out / "learned.nc").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
     seconds, code, shown = interrupted(process)
-    assert (code, seconds < 4) == (130, True), (seconds, shown)
+    assert (code, seconds < LIMIT) == (130, True), (seconds, shown)
     assert "Traceback" not in shown
     with xr.open_datatree(out / "learned.nc") as learned:
         assert learned.attrs["interrupted"] == 1
@@ -165,7 +178,7 @@ def test_ctrl_c_ends_the_main_job(tmp_path):
         read_until(process, "learned.nc")
         time.sleep(wait)
         seconds, code, shown = interrupted(process)
-        assert (code, seconds < 4) == (130, True), (seconds, shown)
+        assert (code, seconds < LIMIT) == (130, True), (seconds, shown)
         assert (out / "learned.nc").exists()
         assert not list(out.glob("*.png"))
 

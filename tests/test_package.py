@@ -246,7 +246,7 @@ def test_nothing_names_this_machine():
     if files.returncode:
         pytest.skip("not a git checkout")
     for name in files.stdout.split():
-        if name.endswith((".png", ".ipynb")):
+        if name.endswith((".png", ".ipynb", ".xz")):
             continue
         text = (ROOT / name).read_text(encoding="utf-8")
         assert str(Path.home()) + "/" not in text, name

@@ -81,7 +81,7 @@ def test_a_checkpoint_is_not_overwritten_by_what_is_not_finite(tmp_path):
 
 
 @DIVERGES
-@pytest.mark.parametrize("rate", [1e10, 1e200])
+@pytest.mark.parametrize("rate", [1e10])
 def test_absurd_parameters_are_refused(rate, tmp_path):
     with pytest.raises(FloatingPointError, match="learning has diverged"):
         fit(2, learning_rate=rate, batch_size=None, checkpoint=tmp_path / "learned.nc", checkpoint_every=1)
@@ -101,21 +101,29 @@ def test_an_error_of_a_callback_carries_what_was_learned(whole):
     assert_same(again, whole)
 
 
-def test_learning_of_machines_with_bounds_stays_inside():
-    """With whole steps this run ends in a FloatingPointError."""
-    rows = np.random.default_rng(1).normal(size=(40, 1)) * [1.5, -1.2, 0.9, 1.1] + np.zeros((40, 4))
-    with pm.Model():
-        W = pm.Flat("W", shape=(4, 2))
-        units = {"visible": pmr.Gaussian(0.5), "hidden": pmr.Rectified(1)}
-        pmr.RBM("v", W, pm.Flat("b", shape=4), pm.Flat("c", shape=2), observed=rows, **units)
-        slack = []
+def test_learning_of_machines_with_bounds_stays_inside(monkeypatch):
+    """Two hidden units that are not on together want more than is known to be normalisable."""
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(40, 1)) * [1.5, -1.2, 0.9, 1.1] + 0.5 * rng.normal(size=(40, 4))
+    slack = []
 
-        def look(status):
-            slack.append(smallest_eigenvalue(status.machines()["v"].numeric()))
+    def look(status):
+        slack.append(smallest_eigenvalue(status.machines()["v"].numeric()))
 
-        options = {**OPTIONS, "chains": 20, "batch_size": 10, "learning_rate": 0.3}
-        pmr.fit(30, random_seed=1, on_epoch=look, **options)
-    assert 0 < min(slack) < 0.1
+    def learn():
+        with pm.Model():
+            W, b, c = pm.Flat("W", shape=(4, 2)), pm.Flat("b", shape=4), pm.Flat("c", shape=2)
+            pmr.RBM("v", W, b, c, visible=pmr.Gaussian(0.5), hidden=pmr.Rectified(1), observed=rows)
+            options = {**OPTIONS, "chains": 20, "batch_size": 10}
+            return pmr.fit(8, random_seed=1, on_epoch=look, **options)
+
+    with pytest.warns(UserWarning, match="'v' was learned to the edge of what is known to be normalisable"):
+        learn()
+    assert 0 < min(slack) < max(slack) < 1
+    monkeypatch.setattr("pymc_rbm.learner.has_bounds", lambda machine: False)  # whole steps
+    with pytest.raises(FloatingPointError), np.errstate(all="ignore"):
+        learn()
+    assert min(slack) < 0
 
 
 @pytest.mark.parametrize("families", [(pmr.Gaussian(0.7), pmr.Gaussian(1.3)), (pmr.Gaussian(0.7), pmr.Rectified(1.3))])
@@ -150,8 +158,7 @@ def test_machines_without_bounds_are_left_alone(monkeypatch):
 # -------------------------------------------------------------------------------------------------- resume
 
 
-@pytest.mark.parametrize("iterations", [1, 3, 8, 17])
-@pytest.mark.parametrize("how", ["callback", "Ctrl-C"])
+@pytest.mark.parametrize(("iterations", "how"), [(1, "callback"), (8, "callback"), (17, "Ctrl-C")])
 def test_resume_goes_on_within_an_epoch(whole, iterations, how, tmp_path):
     def stop(status):
         if status.iteration == iterations and how == "Ctrl-C":
@@ -197,7 +204,6 @@ def test_resume_says_what_differs(whole, changed, named):
     [
         ({"chains": 5}, ValueError, r"another run.*v_particles: \(3, 4\) in it, \(5, 4\) here.*chains="),
         ({"optimizer": pm.adam}, ValueError, r"another run.*memory"),
-        ({"centred": False}, ValueError, r"another run.*v_hidden_offset.*centred=True"),
         ({"method": "cd"}, ValueError, "learned with 'persistent', this call asks for 'contrastive'"),
         ({"resume": "learned.nc"}, TypeError, r"got str: 'learned.nc'.*xarray.open_datatree"),
         ({"resume": xr.DataTree()}, ValueError, r"must come from pymc_rbm\.fit"),
@@ -243,7 +249,7 @@ def test_old_files_are_learned_on_from_and_diagnosed(old):
 # ------------------------------------------------------------------------------------------------- checkpoints
 
 
-def test_checkpoints_hold_what_would_be_returned(tmp_path):
+def test_checkpoints_hold_what_would_be_returned(tmp_path, whole):
     path, seen = tmp_path / "learned.nc", []
 
     def look(status):
@@ -253,23 +259,23 @@ def test_checkpoints_hold_what_would_be_returned(tmp_path):
         assert tree.attrs["epochs_done"] == status.epoch
         seen.append(tree)
 
-    whole = fit(9, checkpoint=path, checkpoint_every=1, on_epoch=look)
-    assert len(seen) == 9
-    assert_same(whole, seen[-1])
-    assert_same(fit(4, resume=seen[4], horizon=9), whole)
+    options = {"checkpoint": path, "checkpoint_every": 1, "horizon": 6}
+    assert_same(fit(4, on_epoch=look, **options), seen[-1])
+    assert len(seen) == 4
+    assert_same(fit(2, resume=seen[-1], horizon=6), whole)
     assert [x.name for x in tmp_path.iterdir()] == ["learned.nc"]
 
 
 def test_only_the_first_checkpoint_is_written_by_xarray(tmp_path, monkeypatch):
     written, to_netcdf = [], xr.DataTree.to_netcdf
     monkeypatch.setattr(xr.DataTree, "to_netcdf", lambda *a, **k: written.append(1) or to_netcdf(*a, **k))
-    fit(40, checkpoint=tmp_path / "learned.nc", checkpoint_every=1, horizon=8)
+    fit(20, checkpoint=tmp_path / "learned.nc", checkpoint_every=1, horizon=8)
     assert len(written) == 1
 
 
-def test_a_checkpoint_of_another_shape_begins_anew(tmp_path):
+def test_a_checkpoint_of_another_shape_begins_anew(tmp_path, whole):
     file = Checkpoint(tmp_path / "x.nc")
-    for tree in (fit(1, horizon=3), fit(2, horizon=3), fit(1, chains=4, horizon=3), fit(3, chains=4)):
+    for tree in (fit(1, horizon=6), whole, fit(1, chains=4)):
         assert file.write(tree)
         with xr.open_datatree(tmp_path / "x.nc") as found:
             assert_same(found.load(), tree)
@@ -367,15 +373,15 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(tmp_path,
     tmp_path.chmod(0o700)
 
 
-def test_links_are_followed(tmp_path):
+def test_links_are_followed(tmp_path, whole):
     (tmp_path / "there").mkdir()
     target, link = tmp_path / "there" / "real.nc", tmp_path / "link.nc"
     link.symlink_to(target)
-    for epochs in (1, 2):  # where it leads to nothing yet, too
-        fit(epochs, checkpoint=link, checkpoint_every=1)
+    for _ in range(2):  # where it leads to nothing yet, too
+        Checkpoint(link).write(whole)
         assert link.is_symlink()
         with xr.open_datatree(target) as file:
-            assert file.attrs["epochs_done"] == epochs
+            assert_same(file.load(), whole)
 
 
 def test_parts_of_dead_processes_are_removed(tmp_path):
@@ -480,6 +486,9 @@ def harmless(name, node):
         return True
     if name == "load":
         return {k.arg: ast.unparse(k.value) for k in getattr(node, "keywords", ())} == {"allow_pickle": "False"}
+    if name == "import_module":  # of this package, as it is written there
+        constant = isinstance(node, ast.Call) and isinstance(node.args[0], ast.Constant)
+        return isinstance(node, ast.ImportFrom) or (constant and str(node.args[0].value).startswith("pymc_rbm."))
     if name == "compile":
         return isinstance(node, ast.Call) and ast.unparse(node.func) in NUMBAS
     return name == "eval" and isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)  # of a graph
