@@ -60,6 +60,11 @@ class LogSums:
         """The log sum of each group."""
         return self._sums(machine)[0]
 
+    def shares(self, machine: Machine) -> np.ndarray:
+        """How much each state counts in the weighted sum's gradient; together one, if the weights are."""
+        _, shares, sizes = self._sums(machine)
+        return shares * np.repeat(self.weights, sizes)
+
     def __call__(self, machine: Machine) -> tuple[float, Gradient]:
         """The weighted sum over groups, and its gradient by the machine's parameters."""
         sums, shares, sizes = self._sums(machine)

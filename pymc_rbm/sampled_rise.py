@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -18,6 +19,7 @@ import xarray as xr
 from pymc_rbm.goal import Goal, LogSums, Penalty, free_energies_of, slopes_of
 from pymc_rbm.machine import Machine
 from pymc_rbm.rise import Rise
+from pymc_rbm.saddles import steps_by_pairs
 from pymc_rbm.sampling import run_chains
 from pymc_rbm.thresholds import ESS, RHAT
 from pymc_rbm.watched import Watched
@@ -33,6 +35,8 @@ DRAWS = 2000, 8000
 """Fewest and most; in between so many that the prediction's error is an eighth of what matters."""
 WORK = 2e11
 """Products of weights and states that a round of draws may take, and a step: some seconds each."""
+NOTHING = 0.25
+"""Share of what matters that a step off a saddle may gain where there is none: from a saddle it may lead far."""
 EFFECTIVE = 0.25
 """Share of draws that must count in a measured gain."""
 
@@ -107,13 +111,14 @@ def climbed_by_draws(sampled: Sampled, machine: Machine, matters: float) -> Rise
         error = _error(predicted, len(halves[0]), size)
         most = gain + max(predicted, 0.0) + 2 * np.hypot(error, np.sqrt(variance))
         most = most if all(done for _, done in solved) else np.inf
-        if most <= matters:
+        off = _off_saddle(goals, halves[0])
+        if most <= matters and off.gain <= NOTHING * matters:
             break
-        length, own, own_variance = _line(goals, at, steps)
-        gain, variance = gain + own, variance + own_variance
-        if gain - 2 * np.sqrt(variance) > matters or length == 0:
+        best = max(_line(goals, at, steps), off, key=lambda move: move.gain)
+        gain, variance, most = gain + best.gain, variance + best.variance, np.inf
+        if gain - 2 * np.sqrt(variance) > matters or best.gain == 0:
             break
-        machine = goals[0].machine_at(_kept(goals[0], at + length * (steps[0] + steps[1]) / 2))
+        machine = goals[0].machine_at(best.to)
     return Rise(gain, float(np.sqrt(variance)), most)
 
 
@@ -181,19 +186,36 @@ def _natural(goal: Goal, draws: np.ndarray, at: np.ndarray, slope: np.ndarray) -
     return step, done or len(slope) <= most
 
 
-def _line(goals: list[Goal], at: np.ndarray, steps: list[np.ndarray]) -> tuple[float, float, float]:
-    """The length with the largest gain, each step measured by the other half's draws; the gain and its variance."""
-    best = 0.0, 0.0, 0.0
+class Move(NamedTuple):
+    """A point, by how much the objective is higher there, and the variance of that."""
+
+    gain: float
+    variance: float
+    to: np.ndarray
+
+
+def _line(goals: list[Goal], at: np.ndarray, steps: list[np.ndarray]) -> Move:
+    """The best place along the mean of two steps, the gain of each measured by the other half's draws."""
+    best = Move(0.0, 0.0, at)
     for k in range(HALVINGS):
-        length = 0.5**k
+        ends = [_kept(goal, at + 0.5**k * step) for goal, step in zip(goals, steps[::-1], strict=True)]
         with np.errstate(over="ignore", invalid="ignore"):
-            found = [
-                gain_by_draws(goal, _kept(goal, at + length * step))
-                for goal, step in zip(goals, steps[::-1], strict=True)
-            ]
+            found = [gain_by_draws(goal, end) for goal, end in zip(goals, ends, strict=True)]
         gain, variance = np.mean([x[0] for x in found]), np.sum([x[1] for x in found]) / 4
-        if min(x[2] for x in found) > EFFECTIVE and gain > best[1]:
-            best = length, float(gain), float(variance)
-        elif best[0]:
+        if min(x[2] for x in found) > EFFECTIVE and gain > best.gain:
+            best = Move(float(gain), float(variance), np.mean(ends, axis=0))
+        elif best.gain:
             break
     return best
+
+
+def _off_saddle(goals: list[Goal], draws: np.ndarray) -> Move:
+    """The best step by pairs, chosen by the first half's draws and measured by the other's."""
+    tried = [(*gain_by_draws(goals[0], x), x) for x in steps_by_pairs(goals[0], draws)]
+    led = [(gain, x) for gain, _, share, x in tried if share > EFFECTIVE and gain > 0]
+    if led:
+        _, x = max(led, key=lambda pair: pair[0])
+        gain, variance, share = gain_by_draws(goals[1], x)
+        if share > EFFECTIVE and gain > 2 * np.sqrt(variance):
+            return Move(gain, variance, x)
+    return Move(0.0, 0.0, goals[0].packed(goals[0].machine.parameters))
