@@ -95,10 +95,10 @@ def measured(
     masks, whole, direct = _masks(learned, name, machine)
     total = float(learned["objective"][f"{name}_rows"]) if "objective" in learned else float(weights.sum())
     floor = SHARE_OF_ERROR * min(sum(int(m.sum()) for m in masks), total) / (2 * total)
-    penalty, log_z = _penalty(learned, name, machine), exact_log_z(machine)
+    (penalty, rest), log_z = _penalty(learned, name, machine), exact_log_z(machine)
     data = data_sums(machine, rows, weights, missing, rng)
     if log_z is not None:
-        goal = Goal(machine, masks, data, log_z, penalty)
+        goal = Goal(machine, masks, data, log_z, penalty, rest)
         here, alone = (goal(goal.packed(m.parameters))[0] for m in (machine, _independent(machine, kept, name)))
         gained = here - alone
         rise = climbed(goal, matters(gained, floor), gained, rng)
@@ -107,7 +107,7 @@ def measured(
         gained = _pseudo_gain(learned, name, machine, data)
         rise, trend = None, (np.nan, np.nan)
         if draw is not None:
-            sampled = Sampled(lambda m: data_sums(m, rows, weights, missing, rng), draw, masks, penalty)
+            sampled = Sampled(lambda m: data_sums(m, rows, weights, missing, rng), draw, masks, penalty, rest)
             rise = climbed_by_draws(sampled, machine, matters(gained, floor))
             trend = _sampled_trend(sampled, learned, name, machine)
     held = matters(gained + (0.0 if rise is None else rise.gain), floor)
@@ -143,13 +143,14 @@ def _same_unit(machine: Machine) -> np.ndarray:
     return unit[:, None] == unit
 
 
-def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> Penalty:
-    """Priors and potentials, and what all rows say beside those that were kept."""
+def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> tuple[Penalty, list[np.ndarray] | None]:
+    """Priors and potentials, and the difference that all rows make to the gradient of those that were kept."""
     penalty, rest = (recorded_penalty(learned, name, machine, key) for key in ("penalty", "rest"))
-    slopes = [a + b for a, b in zip(penalty.slopes, rest.slopes, strict=True)]
     curvatures = [np.minimum(c, 0) for c in penalty.curvatures]  # heavy tails bend upwards, but not for long
     recorded = learned["objective"].dataset if "objective" in learned else {}
-    return Penalty(penalty.at, slopes, curvatures, bool(recorded.get(f"{name}_is_quadratic", True)))
+    quadratic = bool(recorded.get(f"{name}_is_quadratic", True))
+    found = Penalty(penalty.at, penalty.slopes, curvatures, quadratic)
+    return found, rest.slopes if any(x.any() for x in rest.slopes) else None
 
 
 def _independent(machine: Machine, kept: xr.Dataset, name: str) -> Machine:

@@ -54,7 +54,7 @@ class Sampled:
         Takes a machine, returns the rows as sums over what is missing in them.
     draw : callable
         Takes a machine and a number, returns at most so many independent visible states of it.
-    masks, penalty
+    masks, penalty, rest
         As in `Goal`.
     """
 
@@ -62,12 +62,13 @@ class Sampled:
     draw: Draw
     masks: list[np.ndarray]
     penalty: Penalty
+    rest: list[np.ndarray] | None = None
 
     def goal(self, machine: Machine, draws: np.ndarray) -> Goal:
         """The objective less that of ``machine``, by ``draws`` of it."""
         offsets = np.log(len(draws)) - free_energies_of(machine, draws)
         log_z = LogSums(draws, np.zeros(1, int), np.ones(1), offsets)
-        return Goal(machine, self.masks, self.data(machine), log_z, self.penalty)
+        return Goal(machine, self.masks, self.data(machine), log_z, self.penalty, self.rest)
 
 
 def drawing(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> Draw | None:
@@ -131,14 +132,18 @@ def _error(predicted: float, half: int, size: int) -> float:
 
 
 def gain_by_draws(goal: Goal, x: np.ndarray) -> tuple[float, float, float]:
-    """By how much the objective is higher at ``x``, the variance of that, and the share of draws that count."""
+    """By how much the objective is at least higher at ``x``, the variance of that, and the share of draws that count.
+
+    With the rows that were kept, or all as far as they are known: whichever gains less.
+    """
     there, here = goal.machine_at(x), goal.machine
     weights = -free_energies_of(there, goal.log_z.states) - goal.log_z.offsets  # type: ignore[attr-defined]
     most = weights.max()
     w = np.exp(weights - most)
     rows = goal.data.of_groups(there) - goal.data.of_groups(here)
     penalty = goal.penalty(there.parameters)[0] - goal.penalty(here.parameters)[0]
-    gain = float(goal.data.weights @ rows) + penalty - float(np.log(w.sum()) + most)
+    others = goal.of_rest(x) - goal.of_rest(goal.packed(here.parameters))
+    gain = float(goal.data.weights @ rows) + penalty - float(np.log(w.sum()) + most) + min(others, 0.0)
     effective = w.sum() ** 2 / (w**2).sum()
     return gain, float(1 / effective - 1 / len(w)), effective / len(w)
 

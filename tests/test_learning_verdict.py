@@ -1,5 +1,7 @@
 """The verdict on learning: right on runs that stopped early and on runs that finished, by known likelihoods."""
 
+from dataclasses import replace
+
 import numpy as np
 import pymc as pm
 import pytest
@@ -196,8 +198,12 @@ def test_all_rows_count_not_only_those_kept():
     _, slope = goal_of(machine, rows)(at := goal_of(machine, rows).packed(machine.parameters))
     kept = learned["data"]["v_rows"].values
     assert len(kept) == 1000
-    goal = goal_of(machine, kept, penalty=finishing._penalty(learned, "v", machine))
+    penalty, rest = finishing._penalty(learned, "v", machine)
+    goal = replace(goal_of(machine, kept, penalty=penalty), rest=rest)
     np.testing.assert_allclose(goal(at)[1], slope, atol=1e-12)
+    whole = climbed(goal_of(machine, rows), 1e-3, np.inf, np.random.default_rng(1)).gain
+    found = climbed(goal, 1e-3, np.inf, np.random.default_rng(1)).gain
+    assert 0.5 * whole < found < whole + 0.02  # never more, but for the rows that are not there
     assert abs(goal_of(machine, kept)(at)[1] - slope).max() > 1e-3
 
 
@@ -422,9 +428,9 @@ def test_a_prior_with_a_kink():
         learned = pmr.fit(3, chains=5, method="pcd", start=start, random_seed=1, **quiet)
     assert not learned["objective"]["v_is_quadratic"]
     machine = pmr.machine_of(learned).numeric()
-    goal = goal_of(machine, rows, penalty=finishing._penalty(learned, "v", machine))
+    goal = goal_of(machine, rows, penalty=finishing._penalty(learned, "v", machine)[0])
     density = model.compile_logp(vars=[model["W"]], jacobian=False)
-    start, (_, end, _) = goal.packed(machine.parameters), climb(goal, goal.packed(machine.parameters), 1e-6)
+    start, (_, end, *_) = goal.packed(machine.parameters), climb(goal, goal.packed(machine.parameters), 1e-6)
     signs = np.sign(goal.machine_at(end).parameters[2]) * np.sign(machine.parameters[2])
     assert set(np.unique(signs)) == {0, 1}  # some end at zero, none beyond
     weights = [goal.machine_at(x).parameters[2] for x in (start, end)]
