@@ -149,26 +149,27 @@ def problems():
     lines = {n: pmr.datasets.bars_and_stripes(n).values for n in (2, 3, 4)}
     digits = pmr.datasets.digits().values.reshape(-1, 64)
     pcd, exact = {"method": "pcd"}, {"method": "exact"}
+    fast = pcd | {"learning_rate": 0.3}
     found = [
         Problem("lines 2x2, 8 hidden, pcd", lines[2], 8, None, 50, {"epochs": 10_000, **pcd}),
         Problem("lines 3x3, 8 hidden, prior, pcd", lines[3], 8, 4.0, 100, {"epochs": 10_000, **pcd}),
         Problem("lines 3x3, 2 hidden, exact", lines[3], 2, None, 50, {"epochs": 5000, "learning_rate": 0.5, **exact}),
         Problem("lines 4x4, 16 hidden, pcd", lines[4], 16, None, 50, {"epochs": 30_000, "learning_rate": 0.2, **pcd}),
         Problem("lines 4x4, 12 hidden, pt", lines[4], 12, None, 500, {"epochs": 15_000, "method": "pt"}),
-        Problem("masked lines 3x3, 6 hidden, prior, pcd", masked_lines(), 6, 2.0, 50, {"epochs": 5000, **pcd}),
+        Problem("masked lines 3x3, 6 hidden, prior, pcd", masked_lines(), 6, 2.0, 50, {"epochs": 8000, **fast}),
         Problem("digits 8x8, 8 hidden, prior, pcd", digits, 8, 1.0, 3, {"epochs": 1000, **pcd}),
         Problem("digits 8x8, 5 hidden, lbfgs", digits[:500], 5, 1.0, 5, {}),
     ]
     if DATA.is_dir():
         jonas = np.load(DATA / "psych_jonas10.npz")["x"]
-        torus = bits("ising2d_L7.npz", "b0.4", 49)[:2000].reshape(-1, 7, 7)[:, :4, :4].reshape(-1, 16)
+        torus = bits("ising2d_L7.npz", "b0.4", 49)[:1000].reshape(-1, 7, 7)[:, :4, :4].reshape(-1, 16)
         spins = 2 * torus.astype("int8") - 1
-        often = {"method": "cd", "sweeps": 20}
+        often = {"method": "cd", "sweeps": 10, "learning_rate": 0.3}
         mushrooms, dna = bits("debd_mushrooms.npz"), bits("nade_dna.npz")
         found += [
             Problem("ten items, 4 hidden, prior, pcd", jonas, 4, 1.0, 10, {"epochs": 4000, **pcd}, spins=True),
-            Problem("spins 4x4, 8 hidden, prior, cd", spins, 8, 1.0, 3, {"epochs": 300, **often}, spins=True),
+            Problem("spins 4x4, 4 hidden, prior, cd", spins, 4, 1.0, 3, {"epochs": 1500, **often}, spins=True),
             Problem("mushrooms, 8 hidden, prior, pcd", mushrooms, 8, 1.0, 10, {"epochs": 1500, **pcd}),
-            Problem("dna, 4 hidden, prior, fpcd", dna, 4, 0.5, 3, {"epochs": 400, "method": "fpcd"}),
+            Problem("dna, 4 hidden, prior, lbfgs", dna, 4, 0.5, 4, {}),
         ]
     return found

@@ -19,6 +19,8 @@ from pymc_rbm.thresholds import SHARE_OF_ERROR, SHARE_OF_GAIN
 
 __all__ = ["Progress", "measured"]
 
+LEAST_EPOCHS = 10
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -37,6 +39,9 @@ class Progress:
     trend_error : float
     rate : float
         The trend in nats a row and thousand updates at the largest rate.
+    pseudo_trend : float
+        By how much the pseudo-likelihood rose over the second half, by a straight line, and three standard errors.
+    pseudo_trend_error : float
     whole : bool
         Whether weights and biases are all that learning moves.
     direct : bool
@@ -49,12 +54,15 @@ class Progress:
     trend: float
     trend_error: float
     rate: float
+    pseudo_trend: float
+    pseudo_trend_error: float
     whole: bool
     direct: bool
 
     def figures(self) -> dict[str, float]:
         """Scalars for the report."""
         found = {"rise_that_matters": self.matters, "gained": self.gained, "trend": self.trend, "rate": self.rate}
+        found["pseudo_trend"] = self.pseudo_trend
         if self.rise is not None:
             found |= {"rise": self.rise.gain, "rise_error": self.rise.error, "rise_at_most": self.rise.most}
         return found
@@ -87,10 +95,10 @@ def measured(
     masks, whole, direct = _masks(learned, name, machine)
     total = float(learned["objective"][f"{name}_rows"]) if "objective" in learned else float(weights.sum())
     floor = SHARE_OF_ERROR * min(sum(int(m.sum()) for m in masks), total) / (2 * total)
-    penalty, log_z = _penalty(learned, name, machine), exact_log_z(machine)
+    (penalty, rest), log_z = _penalty(learned, name, machine), exact_log_z(machine)
     data = data_sums(machine, rows, weights, missing, rng)
     if log_z is not None:
-        goal = Goal(machine, masks, data, log_z, penalty)
+        goal = Goal(machine, masks, data, log_z, penalty, rest)
         here, alone = (goal(goal.packed(m.parameters))[0] for m in (machine, _independent(machine, kept, name)))
         gained = here - alone
         rise = climbed(goal, matters(gained, floor), gained, rng)
@@ -99,11 +107,13 @@ def measured(
         gained = _pseudo_gain(learned, name, machine, data)
         rise, trend = None, (np.nan, np.nan)
         if draw is not None:
-            sampled = Sampled(lambda m: data_sums(m, rows, weights, missing, rng), draw, masks, penalty)
+            sampled = Sampled(lambda m: data_sums(m, rows, weights, missing, rng), draw, masks, penalty, rest)
             rise = climbed_by_draws(sampled, machine, matters(gained, floor))
             trend = _sampled_trend(sampled, learned, name, machine)
     held = matters(gained + (0.0 if rise is None else rise.gain), floor)
-    return Progress(rise, held, gained, *trend, trend[0] * _per_thousand(learned), whole, direct)
+    return Progress(
+        rise, held, gained, *trend, trend[0] * _per_thousand(learned), *_pseudo_trend(learned, name), whole, direct
+    )
 
 
 def matters(gained: float, floor: float) -> float:
@@ -133,13 +143,14 @@ def _same_unit(machine: Machine) -> np.ndarray:
     return unit[:, None] == unit
 
 
-def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> Penalty:
-    """Priors and potentials, and what all rows say beside those that were kept."""
+def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> tuple[Penalty, list[np.ndarray] | None]:
+    """Priors and potentials, and the difference that all rows make to the gradient of those that were kept."""
     penalty, rest = (recorded_penalty(learned, name, machine, key) for key in ("penalty", "rest"))
-    slopes = [a + b for a, b in zip(penalty.slopes, rest.slopes, strict=True)]
     curvatures = [np.minimum(c, 0) for c in penalty.curvatures]  # heavy tails bend upwards, but not for long
     recorded = learned["objective"].dataset if "objective" in learned else {}
-    return Penalty(penalty.at, slopes, curvatures, bool(recorded.get(f"{name}_is_quadratic", True)))
+    quadratic = bool(recorded.get(f"{name}_is_quadratic", True))
+    found = Penalty(penalty.at, penalty.slopes, curvatures, quadratic)
+    return found, rest.slopes if any(x.any() for x in rest.slopes) else None
 
 
 def _independent(machine: Machine, kept: xr.Dataset, name: str) -> Machine:
@@ -159,6 +170,18 @@ def _pseudo_gain(learned: xr.DataTree, name: str, machine: Machine, data: LogSum
     last = float(recorded[-max(1, recorded.size // 4) :].mean())
     alone = _independent(machine, learned["data"].dataset, name)
     return last - (data(alone)[0] - independent_log_z(alone))
+
+
+def _pseudo_trend(learned: xr.DataTree, name: str) -> tuple[float, float]:
+    """Rise of a straight line through the second half of the pseudo-likelihoods by epoch, and three errors of it."""
+    recorded = learned["learning"].dataset.get(f"{name}_pseudo_log_likelihood")
+    values = np.zeros(0) if recorded is None else recorded.values[recorded.size // 2 :]
+    if len(values) < LEAST_EPOCHS or not np.isfinite(values).all():
+        return np.nan, np.nan
+    epochs = np.linspace(-0.5, 0.5, len(values))
+    slope = epochs @ values / (epochs @ epochs)
+    left = values - values.mean() - slope * epochs
+    return float(slope), float(3 * np.sqrt(left @ left / (len(values) - 2) / (epochs @ epochs)))
 
 
 def _averaged(learned: xr.DataTree, name: str) -> Machine | None:

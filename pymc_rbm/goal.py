@@ -61,6 +61,11 @@ class LogSums:
         """The log sum of each group."""
         return self._sums(machine)[0]
 
+    def shares(self, machine: Machine) -> np.ndarray:
+        """How much each state counts in the weighted sum's gradient; together one, if the weights are."""
+        _, shares, sizes = self._sums(machine)
+        return shares * np.repeat(self.weights, sizes)
+
     def __call__(self, machine: Machine) -> tuple[float, Gradient]:
         """The weighted sum over groups, and its gradient by the machine's parameters."""
         sums, shares, sizes = self._sums(machine)
@@ -109,6 +114,9 @@ class Goal:
     log_z : callable
         Takes a machine, returns log Z and its gradient: `exact_log_z`, or `LogSums` of draws.
     penalty : Penalty
+    rest : list of ndarray, optional
+        By how much the gradient of all rows differs from that of those in ``data``, at the penalty's point. As a linear
+        term it is right near there (Jordan, Lee & Yang 2019), and leads astray far away.
     """
 
     machine: Machine
@@ -116,6 +124,7 @@ class Goal:
     data: LogSums
     log_z: Callable[[Machine], tuple[float, Gradient]]
     penalty: Penalty
+    rest: Gradient | None = None
 
     def packed(self, parameters: Sequence[np.ndarray]) -> np.ndarray:
         """The entries that may move, as one vector."""
@@ -142,11 +151,17 @@ class Goal:
         signs = np.sign(self.packed(self.penalty.at)) * self.packed(bent)
         return 0 * signs if self.penalty.quadratic else signs
 
+    def of_rest(self, x: np.ndarray) -> float:
+        """What the rows that are not in the data add to the value: a linear term."""
+        return 0.0 if self.rest is None else float(self.packed(self.rest) @ (x - self.packed(self.penalty.at)))
+
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and its gradient."""
         machine = self.machine_at(x)
         (a, up), (log_z, down), (c, also) = self.data(machine), self.log_z(machine), self.penalty(machine.parameters)
-        return a - log_z + c, self.packed([i - j + k for i, j, k in zip(up, down, also, strict=True)])
+        slope = self.packed([i - j + k for i, j, k in zip(up, down, also, strict=True)])
+        slope = slope if self.rest is None else slope + self.packed(self.rest)
+        return a - log_z + c + self.of_rest(x), slope
 
 
 def exact_log_z(machine: Machine) -> Callable[[Machine], tuple[float, Gradient]] | None:

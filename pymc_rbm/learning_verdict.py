@@ -18,7 +18,7 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
     """What the rise of the objective allows to say, and what an exact climb said of itself (``converged``)."""
     rise, matters = progress.rise, progress.matters
     if rise is None:
-        return [_unmeasured(climbed)]
+        return [_unmeasured(progress, climbed)]
     found = []
     beside = "" if rise.exact else f" ± {rise.error:.1g}"
     against = f"{matters:.2g}, which matters here (a hundredth of what is learned, or a tenth of the sampling error)"
@@ -76,9 +76,15 @@ def _without_maximum(verdict: str) -> Finding:
     return Finding(verdict, reason, "A prior on W, such as pm.Normal, gives the objective a maximum.")
 
 
-def _unmeasured(climbed: dict[str, float]) -> Finding:
+def _unmeasured(progress: Progress, climbed: dict[str, float]) -> Finding:
     if climbed.get("converged"):
         return Finding(FINISHED, "L-BFGS converged to a stationary point of the exact objective.")
+    if progress.pseudo_trend - progress.pseudo_trend_error > progress.matters:
+        reason = (
+            f"The pseudo-likelihood still rises: by {progress.pseudo_trend:.2g} nats a row over the second half. (To "
+            "measure the objective there are no independent draws of the machine.)"
+        )
+        return Finding(NOT_FINISHED, reason, LONGER)
     reason = "How much the objective still rises cannot be measured: there are no independent draws of the machine."
     return Finding(UNKNOWN, reason, "Learn with method='pt', or with a narrower prior on W, so that its chains mix.")
 

@@ -87,15 +87,15 @@ def climbed(goal: Goal, matters: float, gained: float, rng: np.random.Generator)
     before, _ = goal(goal.packed(goal.machine.parameters))
     moves = goal.masks[len(goal.machine.layers)].any()
     start = perturbed(goal.machine, rng) if moves else goal.machine
-    best, end, settled = _climb(goal, goal.packed(start.parameters), matters)
-    gain = max(0.0, best - before)
-    rise = Rise(gain, most=gain if settled else np.inf, exact=True, endless=_is_endless(goal, end))
+    best, end, sure, settled = _climb(goal, goal.packed(start.parameters), matters)
+    gain = max(0.0, sure - before)
+    rise = Rise(gain, most=max(gain, best - before) if settled else np.inf, exact=True, endless=_is_endless(goal, end))
     if gained + gain > matters or not moves:
         return rise
     for scale in RESTARTS:
         weights = scale * rng.standard_normal(np.shape(start.couplings[0].weights))
         other = with_weights(goal.machine, _symmetric(weights) if len(start.layers) == 1 else weights)
-        value, _, _ = _climb(goal, goal.packed(other.parameters), matters)
+        _, _, value, _ = _climb(goal, goal.packed(other.parameters), matters)
         if value - before > max(rise.gain, matters):
             rise = Rise(value - before, most=np.inf, exact=True, elsewhere=True)
     return rise
@@ -112,11 +112,15 @@ def _is_endless(goal: Goal, end: np.ndarray) -> bool:
     return bool(np.all(np.diff(values) > 0))
 
 
-def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.ndarray, bool]:
-    """The best value that L-BFGS reaches, where, and whether it went on to where next to nothing was gained."""
+def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.ndarray, float, bool]:
+    """The best value that L-BFGS reaches; where; the best that is sure; whether next to nothing was gained at the end.
+
+    Sure is a value with the rows that were kept, or with all as far as they are known: whichever is less.
+    """
     from scipy.optimize import minimize
 
     best: list[tuple[float, np.ndarray]] = [(-np.inf, start)]
+    sure = [-np.inf]
     values: list[float] = []
 
     def descent(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -125,6 +129,7 @@ def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.nda
         if np.isfinite(value) and np.isfinite(slope).all():
             if value >= best[0][0]:
                 best[0] = value, x.copy()
+            sure[0] = max(sure[0], value - max(goal.of_rest(x), 0.0))
             return -value, -slope
         back = x - best[0][1]  # where there is no machine: a slope back to where there was
         return 1.0 - best[0][0], 2 * back / max(back @ back, 1e-300)
@@ -146,4 +151,4 @@ def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.nda
         descent, start, jac=True, method="L-BFGS-B", bounds=bounds if signs.any() else None, callback=after,
         options=options,
     )  # fmt: skip
-    return *best[0], slow() or bool(end.success)
+    return *best[0], sure[0], slow() or bool(end.success)

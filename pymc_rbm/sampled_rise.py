@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -18,6 +19,7 @@ import xarray as xr
 from pymc_rbm.goal import Goal, LogSums, Penalty, free_energies_of, slopes_of
 from pymc_rbm.machine import Machine
 from pymc_rbm.rise import Rise
+from pymc_rbm.saddles import steps_by_pairs
 from pymc_rbm.sampling import run_chains
 from pymc_rbm.thresholds import ESS, RHAT
 from pymc_rbm.watched import Watched
@@ -33,6 +35,8 @@ DRAWS = 2000, 8000
 """Fewest and most; in between so many that the prediction's error is an eighth of what matters."""
 WORK = 2e11
 """Products of weights and states that a round of draws may take, and a step: some seconds each."""
+NOTHING = 0.25
+"""Share of what matters that a step off a saddle may gain where there is none: from a saddle it may lead far."""
 EFFECTIVE = 0.25
 """Share of draws that must count in a measured gain."""
 
@@ -50,7 +54,7 @@ class Sampled:
         Takes a machine, returns the rows as sums over what is missing in them.
     draw : callable
         Takes a machine and a number, returns at most so many independent visible states of it.
-    masks, penalty
+    masks, penalty, rest
         As in `Goal`.
     """
 
@@ -58,12 +62,13 @@ class Sampled:
     draw: Draw
     masks: list[np.ndarray]
     penalty: Penalty
+    rest: list[np.ndarray] | None = None
 
     def goal(self, machine: Machine, draws: np.ndarray) -> Goal:
         """The objective less that of ``machine``, by ``draws`` of it."""
         offsets = np.log(len(draws)) - free_energies_of(machine, draws)
         log_z = LogSums(draws, np.zeros(1, int), np.ones(1), offsets)
-        return Goal(machine, self.masks, self.data(machine), log_z, self.penalty)
+        return Goal(machine, self.masks, self.data(machine), log_z, self.penalty, self.rest)
 
 
 def drawing(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> Draw | None:
@@ -107,13 +112,14 @@ def climbed_by_draws(sampled: Sampled, machine: Machine, matters: float) -> Rise
         error = _error(predicted, len(halves[0]), size)
         most = gain + max(predicted, 0.0) + 2 * np.hypot(error, np.sqrt(variance))
         most = most if all(done for _, done in solved) else np.inf
-        if most <= matters:
+        off = _off_saddle(goals, halves[0])
+        if most <= matters and off.gain <= NOTHING * matters:
             break
-        length, own, own_variance = _line(goals, at, steps)
-        gain, variance = gain + own, variance + own_variance
-        if gain - 2 * np.sqrt(variance) > matters or length == 0:
+        best = max(_line(goals, at, steps), off, key=lambda move: move.gain)
+        gain, variance, most = gain + best.gain, variance + best.variance, np.inf
+        if gain - 2 * np.sqrt(variance) > matters or best.gain == 0:
             break
-        machine = goals[0].machine_at(_kept(goals[0], at + length * (steps[0] + steps[1]) / 2))
+        machine = goals[0].machine_at(best.to)
     return Rise(gain, float(np.sqrt(variance)), most)
 
 
@@ -126,14 +132,18 @@ def _error(predicted: float, half: int, size: int) -> float:
 
 
 def gain_by_draws(goal: Goal, x: np.ndarray) -> tuple[float, float, float]:
-    """By how much the objective is higher at ``x``, the variance of that, and the share of draws that count."""
+    """By how much the objective is at least higher at ``x``, the variance of that, and the share of draws that count.
+
+    With the rows that were kept, or all as far as they are known: whichever gains less.
+    """
     there, here = goal.machine_at(x), goal.machine
     weights = -free_energies_of(there, goal.log_z.states) - goal.log_z.offsets  # type: ignore[attr-defined]
     most = weights.max()
     w = np.exp(weights - most)
     rows = goal.data.of_groups(there) - goal.data.of_groups(here)
     penalty = goal.penalty(there.parameters)[0] - goal.penalty(here.parameters)[0]
-    gain = float(goal.data.weights @ rows) + penalty - float(np.log(w.sum()) + most)
+    others = goal.of_rest(x) - goal.of_rest(goal.packed(here.parameters))
+    gain = float(goal.data.weights @ rows) + penalty - float(np.log(w.sum()) + most) + min(others, 0.0)
     effective = w.sum() ** 2 / (w**2).sum()
     return gain, float(1 / effective - 1 / len(w)), effective / len(w)
 
@@ -181,19 +191,36 @@ def _natural(goal: Goal, draws: np.ndarray, at: np.ndarray, slope: np.ndarray) -
     return step, done or len(slope) <= most
 
 
-def _line(goals: list[Goal], at: np.ndarray, steps: list[np.ndarray]) -> tuple[float, float, float]:
-    """The length with the largest gain, each step measured by the other half's draws; the gain and its variance."""
-    best = 0.0, 0.0, 0.0
+class Move(NamedTuple):
+    """A point, by how much the objective is higher there, and the variance of that."""
+
+    gain: float
+    variance: float
+    to: np.ndarray
+
+
+def _line(goals: list[Goal], at: np.ndarray, steps: list[np.ndarray]) -> Move:
+    """The best place along the mean of two steps, the gain of each measured by the other half's draws."""
+    best = Move(0.0, 0.0, at)
     for k in range(HALVINGS):
-        length = 0.5**k
+        ends = [_kept(goal, at + 0.5**k * step) for goal, step in zip(goals, steps[::-1], strict=True)]
         with np.errstate(over="ignore", invalid="ignore"):
-            found = [
-                gain_by_draws(goal, _kept(goal, at + length * step))
-                for goal, step in zip(goals, steps[::-1], strict=True)
-            ]
+            found = [gain_by_draws(goal, end) for goal, end in zip(goals, ends, strict=True)]
         gain, variance = np.mean([x[0] for x in found]), np.sum([x[1] for x in found]) / 4
-        if min(x[2] for x in found) > EFFECTIVE and gain > best[1]:
-            best = length, float(gain), float(variance)
-        elif best[0]:
+        if min(x[2] for x in found) > EFFECTIVE and gain > best.gain:
+            best = Move(float(gain), float(variance), np.mean(ends, axis=0))
+        elif best.gain:
             break
     return best
+
+
+def _off_saddle(goals: list[Goal], draws: np.ndarray) -> Move:
+    """The best step by pairs, chosen by the first half's draws and measured by the other's."""
+    tried = [(*gain_by_draws(goals[0], x), x) for x in steps_by_pairs(goals[0], draws)]
+    led = [(gain, x) for gain, _, share, x in tried if share > EFFECTIVE and gain > 0]
+    if led:
+        _, x = max(led, key=lambda pair: pair[0])
+        gain, variance, share = gain_by_draws(goals[1], x)
+        if share > EFFECTIVE and gain > 2 * np.sqrt(variance):
+            return Move(gain, variance, x)
+    return Move(0.0, 0.0, goals[0].packed(goals[0].machine.parameters))
