@@ -128,7 +128,7 @@ def _with_coords(
         last = axis == len(names) - 1
         # One number a unit has no names for the unit's entries.
         if last and size is not None and n != size and n == unit.count(size):
-            dim, known, n = labels.visible or made_up, None, size
+            dim, known, n = labels.visible or (made_up if own == dim else dim), None, size
             names = (*names[:-1], dim)
         same = own == dim or (last and is_frame)
         wanted = model.coords.get(dim)

@@ -111,7 +111,7 @@ def data_of(
 
 def whole(data: Data, name: str = "data", remedy: str = WHOLE) -> np.ndarray:
     """The states of data in which nothing is missing; ValueError where something is."""
-    n = int(data.mask.sum())
+    n = int(data.mask.sum()) if np.ma.isMaskedArray(data.values) else 0
     if n:
         raise ValueError(f"{name} has missing entries ({n} of {data.values.size} are masked or NaN). {remedy}")
     return np.ma.getdata(data.values)
