@@ -17,7 +17,7 @@ from pymc_rbm.parameters import Named, named
 from pymc_rbm.received import Received, receive
 from pymc_rbm.units import Unit
 
-__all__ = ["lengths_of", "named_in_model", "same_rows", "with_dims"]
+__all__ = ["lengths_of", "named_in_model", "same_rows", "start_by_name", "with_dims"]
 
 
 def lengths_of(shape: Any) -> list[int | None]:
@@ -51,14 +51,28 @@ def named_in_model(x: Any, name: str) -> Named:
     if isinstance(x, Variable):
         dims = tuple(model.named_vars_to_dims.get(x.name) or ()) if model.named_vars.get(x.name) is x else ()
         return Named(x, tuple(d or "" for d in dims), tuple(model.coords.get(d) for d in dims))
-    got = named(x, name)
+    return _in_model_order(model, named(x, name), name)
+
+
+def _in_model_order(model: pm.Model, got: Named, name: str) -> Named:
+    """An array with its entries in the order of the model's coords."""
     value, labels = got.value, list(got.labels)
-    for axis, dim in enumerate(got.dims):  # in the order of the model's coords
+    for axis, dim in enumerate(got.dims):
         known = model.coords.get(dim)
         if known is not None and labels[axis] is not None:
             order = positions(labels[axis], known, f"{name} along {dim!r}", "the model")
             value, labels[axis] = value if order is None else np.take(value, order, axis), known
     return Named(value, got.dims, tuple(labels))
+
+
+def start_by_name(model: pm.Model, name: str, value: Any) -> Any:
+    """A start value of a variable: a DataArray in the order of the variable's dims and of the model's coords."""
+    dims = tuple(model.named_vars_to_dims.get(name) or ())
+    if not isinstance(value, xr.DataArray) or not dims:
+        return value
+    if set(value.dims) != set(dims):
+        raise ValueError(f"start[{name!r}] has dims {value.dims}, the variable {dims}. Rename them.")
+    return _in_model_order(model, named(value.transpose(*dims), f"start[{name!r}]"), f"start[{name!r}]").value
 
 
 def with_dims(name: str, data: Any, dims: Any, labels: Labels, unit: Unit, size: int | None) -> tuple[Any, Any]:
@@ -128,7 +142,7 @@ def _with_coords(
         last = axis == len(names) - 1
         # One number a unit has no names for the unit's entries.
         if last and size is not None and n != size and n == unit.count(size):
-            dim, known, n = labels.visible or made_up, None, size
+            dim, known, n = labels.visible or (made_up if own == dim else dim), None, size
             names = (*names[:-1], dim)
         same = own == dim or (last and is_frame)
         wanted = model.coords.get(dim)

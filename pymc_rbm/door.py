@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.checks import shape_hint, unit_data
-from pymc_rbm.labels import Labels, positions
+from pymc_rbm.labels import SIDES, Labels, positions
 from pymc_rbm.machine import Layer
 from pymc_rbm.received import Received, receive
 from pymc_rbm.units import Unit
@@ -111,7 +111,7 @@ def data_of(
 
 def whole(data: Data, name: str = "data", remedy: str = WHOLE) -> np.ndarray:
     """The states of data in which nothing is missing; ValueError where something is."""
-    n = int(data.mask.sum())
+    n = int(data.mask.sum()) if np.ma.isMaskedArray(data.values) else 0
     if n:
         raise ValueError(f"{name} has missing entries ({n} of {data.values.size} are masked or NaN). {remedy}")
     return np.ma.getdata(data.values)
@@ -143,7 +143,8 @@ def units_in_order(got: Received, labels: Labels, name: str, units: int) -> Rece
     """The data with the entries of the last axis in the machine's order, where both name them."""
     own = got.labels[-1] if got.labels else None
     wanted = labels.coords.get(labels.visible)
-    other_dim = bool(got.dims and got.dims[-1]) and got.dims[-1] != labels.visible  # type: ignore[index]
+    called = got.dims[-1] if got.dims else ""
+    other_dim = called not in ("", labels.visible) and labels.visible not in SIDES
     if own is None or wanted is None or other_dim or len(own) == units < len(wanted):
         return got
     order = positions(own, wanted, f"{name}{f' along {labels.visible!r}' if labels.visible else ''}", "the machine")

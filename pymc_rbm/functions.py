@@ -14,15 +14,13 @@ from pytensor.graph.basic import Variable
 from pymc_rbm.checks import restricted_sizes, shape_of
 from pymc_rbm.door import Data, data_of, whole
 from pymc_rbm.given import by_draw, is_given, posterior_of
-from pymc_rbm.labels import Labels
+from pymc_rbm.labels import SIDES, Labels
 from pymc_rbm.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
 from pymc_rbm.remembered import remembered
 from pymc_rbm.targets import labels_of, machine_of
 from pymc_rbm.units import Unit
 
 __all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]
-
-SIDES = "visible", "hidden"
 
 
 def energy(
@@ -169,6 +167,8 @@ def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden"
         return by_draw(lambda machine: hidden_mean(v, machine, dim=dim), target, posterior)
     machine = _finite(_of_two_layers(machine_of(target, learned)).numeric())
     data = data_of(v, machine.layers[VISIBLE], labels_of(target, learned), "v", ndim=None, states=False)
+    if data.named and dim in data.rows:
+        data.keep_free(dim)
     values = _hidden_mean(machine, whole(data, "v"))
     if data.named:
         return data.by_row(values, {dim: _coords_of_side(labels_of(target, learned), HIDDEN)})

@@ -11,7 +11,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Labels", "counts_only", "positions", "without_made_up"]
+__all__ = ["SIDES", "Labels", "counts_only", "positions", "without_made_up"]
+
+
+SIDES = "visible", "hidden"
+"""What axes of frames are called that have labels and no name: they fit axes of any name."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from pymc_rbm.checks import finite_number, generator, unit_data, whole_number
 from pymc_rbm.conditional import has_rows, log_likelihood_by_row
-from pymc_rbm.door import Data, data_of
+from pymc_rbm.door import Data, aligned, data_of
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.given import posterior_of
 from pymc_rbm.interrupts import DeferredInterrupt
@@ -19,8 +19,8 @@ from pymc_rbm.labels import Labels
 from pymc_rbm.log_partition import finite, log_partition
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.marginals import Marginals, marginals
-from pymc_rbm.posterior_draws import log_likelihood_of_draws
-from pymc_rbm.received import name_of
+from pymc_rbm.posterior_draws import log_likelihood_of_draws, posterior_of
+from pymc_rbm.received import name_of, receive
 from pymc_rbm.targets import labels_of, machine_of
 from pymc_rbm.work import Work
 
@@ -183,7 +183,7 @@ def log_conditional(
     ----------
     target, learned, data, particles, budget, progressbar
         As in `log_likelihood`. What is masked is summed out on both sides of the bar.
-    units : array_like of bool, shape (visible,)
+    units : array_like or DataArray of bool, shape (visible,)
         True for the entries, of whole units, whose probability is asked for.
     random_seed : int or Generator, optional
         For annealing, where the sums are not exact.
@@ -199,8 +199,10 @@ def log_conditional(
         If data or ``units`` do not fit the machine.
     """
     machine = finite(machine_of(target, learned))
-    rows = data_of(data, machine.layers[VISIBLE], labels_of(target, learned))
-    values, asked = np.ma.MaskedArray(rows.values, rows.mask), np.asarray(units)
+    labels = labels_of(target, learned)
+    rows = data_of(data, machine.layers[VISIBLE], labels)
+    values = np.ma.MaskedArray(rows.values, rows.mask)
+    asked = aligned(receive(units, "units"), labels, "units", values.shape[1]).values
     particles, budget = whole_number("particles", particles, 2), whole_number("budget", budget, 1000)
     if asked.dtype != bool or asked.shape != values.shape[1:] or not asked.any():
         raise ValueError(

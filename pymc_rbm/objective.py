@@ -22,6 +22,7 @@ from pytensor.scalar.basic import Add
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.arguments import start_by_name
 from pymc_rbm.lookup import plain, rbm_behind
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.mixture import free_components, is_mixture, mixture_of_groups
@@ -232,6 +233,7 @@ def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndar
             f"start names {sorted(unknown)}, which are no free variables of the model; those are {sorted(names)}."
         )
     shapes = model.eval_rv_shapes()
+    start = {name: start_by_name(model, name, value) for name, value in start.items()}
     for name, value in start.items():
         shape = tuple(int(n) for n in shapes[name])
         if np.shape(value) != shape:

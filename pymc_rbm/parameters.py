@@ -13,7 +13,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_rbm.checks import check_not_empty, known_values, restricted_sizes, shape_of
 from pymc_rbm.colouring import own_entries
-from pymc_rbm.labels import Labels, positions
+from pymc_rbm.labels import SIDES, Labels, positions
 from pymc_rbm.received import receive
 from pymc_rbm.units import Unit
 
@@ -103,7 +103,7 @@ def together(W: Named, b: Named, c: Named) -> tuple[Any, Any, Any, Labels]:
                 values[name] = np.take(values[name], order, axis)
             found = its if found is None else found
         if found is not None:
-            dims[side] = dims[side] or ("visible", "hidden")[side]
+            dims[side] = dims[side] or SIDES[side]
             coords[dims[side]] = found
     return values["W"], values["b"], values["c"], Labels(visible=dims[0], hidden=dims[1], coords=coords)
 
@@ -117,7 +117,7 @@ def general_together(U: Named, b: Named) -> tuple[Any, Any, Labels]:
             order = positions(its, found, "U's units", "b")
             matrix = matrix if order is None else np.take(matrix, order, axis)
         found = its if found is None else found
-    dim = dim or ("" if found is None else "visible")
+    dim = dim or ("" if found is None else SIDES[0])
     return matrix, b.value, Labels(visible=dim, coords={} if found is None else {dim: found})
 
 

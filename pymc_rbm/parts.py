@@ -67,7 +67,8 @@ def classify(v: Any, target: Any, learned: Any = None, *, part: str = "label") -
     """
     log_p, rows = _log_weights(v, target, learned, [part])
     p = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1)[:, None])
-    return rows.by_row(p, {part: None}).rename(f"{part}_probability")
+    found = rows.by_row(p, {part: None}).rename(f"{part}_probability")
+    return found if rows.named else found.rename({rows.dims[0]: "row"})
 
 
 def marginal_free_energy(v: Any, target: Any, learned: Any = None, *, parts: Sequence[str]) -> Any:

@@ -12,6 +12,7 @@ from pymc_rbm.functionals import leading_directions
 from pymc_rbm.given import values_of
 from pymc_rbm.labels import Labels
 from pymc_rbm.machine import VISIBLE
+from pymc_rbm.targets import labels_of
 from pymc_rbm.watched import machine_behind, name_of_run, watch_draws
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def plot_projections(
             "The directions are those of a machine's weights: pass the machine, or the model, as `target`."
         )
     if data is not None:
-        data = np.ma.getdata(data_of(data, machine.layers[VISIBLE], Labels()).values)
+        data = np.ma.getdata(data_of(data, machine.layers[VISIBLE], _labels(idata, target, learned)).values)
     U = leading_directions(machine, 2)
     if not U.shape[1]:
         raise ValueError("The machine's weights are all zero: there are no directions to project on.")
@@ -256,6 +257,14 @@ def _check_group(tree: Any, group: str, needed: str) -> None:
         raise TypeError(f"Expected a DataTree, {needed}, got {type(tree).__name__}.")
     if group not in tree:
         raise ValueError(f"There is no group {group!r}, only {sorted(tree.children)}: pass {needed}.")
+
+
+def _labels(idata: xr.DataTree, target: Any, learned: Any) -> Labels:
+    """What the machine of `plot_projections` calls its units."""
+    if target is not None:
+        return labels_of(target, learned)
+    known = next((x for x in (idata, learned) if x is not None and "machines" in x), None)
+    return Labels() if known is None else labels_of(known)
 
 
 def _snapshots(learned: xr.DataTree, name: str, most: int) -> dict[str, np.ndarray]:

@@ -497,9 +497,9 @@ def test_what_is_no_network():
         dbn.features(np.zeros(6), 3)
     with pytest.raises(ValueError, match="2 machines, fewer than 3"):
         dbn.first(3)
-    with pytest.raises(ValueError, match=r"shape \(2, 5\); the network has 6 visible"):
+    with pytest.raises(ValueError, match=r"shape \(2, 5\), but the machine has 6 visible"):
         dbn.features(np.zeros((2, 5)))
-    with pytest.raises(ValueError, match="NaN or infinity"):
+    with pytest.raises(ValueError, match="data contains NaN; it must be finite"):
         dbn.features(np.full(6, np.nan))
     with pytest.raises(ValueError, match="only 0 and 1"):
         dbn.bound(np.full((2, 6), 0.5), **quiet)

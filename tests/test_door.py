@@ -9,6 +9,7 @@ import scipy.sparse
 import xarray as xr
 
 import pymc_rbm as pmr
+from pymc_rbm.objective import start_values
 from pymc_rbm.observed import observed_machines
 from pymc_rbm.received import receive
 
@@ -232,6 +233,24 @@ def test_positions_are_no_names():
     with pm.Model(coords={"row": list("wxyz"), "pixel": NAMES}) as made:
         pmr.RBM("v", W, B, C, observed=frame.set_index(np.array([7, 3, 1, 2])), dims=("row", "pixel"))
     np.testing.assert_array_equal(made["v"].tag.observations.data, V)
+
+
+def test_units_that_are_asked_for_go_by_name():
+    asked = xr.DataArray([True, False, False, True], {"pixel": NAMES}, "pixel")
+    expected = pmr.log_conditional(PLAIN, None, V, asked.values, **QUIET)["log_conditional"]
+    for units in (asked[ORDER], asked[ORDER].to_series()):
+        found = pmr.log_conditional(MACHINE, None, V, units, **QUIET)["log_conditional"]
+        np.testing.assert_allclose(found, expected)
+
+
+def test_start_values_go_by_name():
+    made, starts = model(V), []
+    named = xr.DataArray(W, dims=("pixel", "unit"), coords={"pixel": NAMES})
+    for value in (W, named[ORDER], named.T):
+        starts.append(start_values(made, observed_machines(made), {"W": value}, np.random.default_rng(1))["W"])
+    np.testing.assert_array_equal(starts, [W, W, W])
+    with pytest.raises(ValueError, match=r"start\['W'\] has dims .*Rename"):
+        start_values(made, observed_machines(made), {"W": named.rename(unit="hidden")}, np.random.default_rng(1))
 
 
 # ----------------------------------------------------------------------------------------------- kinds of data
