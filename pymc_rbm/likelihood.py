@@ -19,7 +19,7 @@ from pymc_rbm.labels import Labels
 from pymc_rbm.log_partition import finite, log_partition
 from pymc_rbm.machine import VISIBLE, Machine
 from pymc_rbm.marginals import Marginals, marginals
-from pymc_rbm.posterior_draws import log_likelihood_of_draws, posterior_of
+from pymc_rbm.posterior_draws import log_likelihood_of_draws
 from pymc_rbm.received import name_of, receive
 from pymc_rbm.targets import labels_of, machine_of
 from pymc_rbm.work import Work

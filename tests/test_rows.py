@@ -122,9 +122,112 @@ def test_which_entries_pymc_holds(whole):
     assert ("4 chains" in found.reasons[0]) if whole else ("within each of 5 rows" in found.reasons[0])
 
 
+<<<<<<< HEAD
 def test_rows_with_biases_of_their_own():
     """One machine a row: compared by row; the chains of rows that differ were called not mixed, or refused."""
     biases = B + 3 * np.random.default_rng(2).standard_normal((3, 1))
+=======
+def test_conditions_are_terms():
+    x, s = pt.vector("x"), pt.vector("s")
+    with pm.Model():
+        term = pm.logp(pm.Normal.dist(x, s), np.zeros(3))
+    [bare], limits = conditions.parted([term])
+    assert not any(conditions.is_limit(node) for node in _nodes(bare))
+    found = [limit.eval({s: [1.0, -1.0, 2.0]}) for limit in limits]
+    np.testing.assert_array_equal(found, [[0, -np.inf, 0]])
+
+
+def test_conditions_that_always_hold_are_none():
+    x = pt.vector("x")
+    with pm.Model():
+        term = pm.logp(pm.Poisson.dist(pt.exp(x)), np.zeros(3))
+    assert conditions.parted([term])[1] == []
+
+
+def test_checks_of_a_part_stay_there():
+    """One component's parameters are forbidden: the other one is left, for all entries, as PyMC has it."""
+    x = pt.vector("x")
+    with pm.Model():
+        parts = [pm.logp(pm.Poisson.dist(mu), np.array([1, 2])) for mu in (x, np.array([1.0, 2.0]))]
+    both = pt.logaddexp(*parts)
+    [bare], limits = conditions.parted([both])
+    assert limits == []
+    assert bare is both
+    assert alignment.axes_of(x, [both])[both] == (None,)
+    fine = pt.logaddexp(pm.logp(pm.Poisson.dist(pt.exp(x)), np.array([1, 2])), 0.0)
+    assert alignment.axes_of(x, [fine])[fine] == (0,)
+
+
+def _nodes(y):
+    return io_toposort([], [y])
+
+
+# --------------------------------------------------------------------------------------------------------- slopes
+
+
+def test_slopes_hold_what_was_drawn():
+    x = pt.vector("x")
+    rng = pt.random.rng("rng")
+    for unit in (pmr.Gaussian(0.7), pmr.Rectified(0.7), pmr.DReLU(1.0, 2.0, 0.3)):
+        _, h = pmr.Gaussian().sample(3 * x, rng)
+        _, slope = slopes.own_slope(unit, x, h)
+        value, field = (
+            slope.eval({x: [0.5, 1.5], rng: np.random.default_rng(0)}),
+            h.eval({x: [0.5, 1.5], rng: np.random.default_rng(0)}),
+        )
+        step = 1e-6
+        base = [float(unit.log_base(pt.as_tensor(np.array(a))).eval()) for a in (0.5 - step, 0.5 + step)]
+        assert value[0] == pytest.approx(field[0] + np.diff(base)[0] / (2 * step), rel=1e-6)
+
+
+def _gaussian_exact(W, b, c, a, y, sigma):
+    n, m = W.shape
+    precision = np.block([[np.eye(n), -W], [-W.T, np.eye(m)]])
+    precision[:n, :n] += np.outer(a, a) / sigma**2
+    covariance = np.linalg.inv(precision)
+    return (covariance @ np.r_[b + a * y / sigma**2, c])[:n], covariance[:n, :n]
+
+
+def gaussian_draws(rows=4000):
+    rng = np.random.default_rng(8)
+    W, b, c = rng.normal(size=(3, 3)), rng.normal(size=3) / 2, rng.normal(size=3) / 2
+    W *= 0.85 / np.linalg.norm(W, 2)  # below 1: normalisable
+    a, y = np.array([1.0, 0.7, -0.5]), 0.8
+    with pm.Model():
+        v = pmr.RBM("v", W, b, c, visible=pmr.Gaussian(), hidden=pmr.Gaussian(), size=rows)
+        pm.Normal("y", v @ a, 0.5, observed=np.full(rows, y))
+        step = pmr.BlockGibbs(rng=3)
+    mean, covariance = _gaussian_exact(W, b, c, a, y, 0.5)
+    point = {"v": rng.multivariate_normal(mean, covariance, size=rows)}
+    accepted = []
+    for _ in range(8):
+        point, [stats] = step.step(point)
+        accepted.append(stats["accepted"])
+    return (point["v"].mean(0) - mean) / np.sqrt(np.diag(covariance) / rows), np.mean(accepted)
+
+
+def test_real_units_of_both_layers_and_a_regression():
+    """Against linear algebra: the draw of h carries no gradient, so that each conditional is exact."""
+    z, accepted = gaussian_draws()
+    assert accepted == pytest.approx(1)
+    assert abs(z).max() < 4.5
+
+
+def test_real_units_show_a_slope_that_runs_through_the_draw(monkeypatch):
+    def leaking(unit, x, field):
+        own = unit.log_base(x) + field * x
+        return own, pt.grad(own.sum(), x)
+
+    monkeypatch.setattr(joint, "own_slope", leaking)
+    z, accepted = gaussian_draws()
+    assert accepted < 0.98
+    assert abs(z).max() > 5.5
+
+
+@pytest.mark.parametrize("visible", [pmr.Gaussian(), pmr.Rectified()])
+@pytest.mark.parametrize("hidden", [pmr.Binomial(3), pmr.Categorical(2)])
+def test_hidden_units_whose_draw_has_no_derivative(visible, hidden):
+>>>>>>> h-transitions
     with pm.Model() as model:
         pmr.RBM("t", W, biases, C, shape=(3, 6))
         trace = pm.sample(**FEW, **QUIET)
