@@ -327,9 +327,10 @@ def _gaussian_exact(W, b, c, a, y, sigma):
     return (covariance @ np.r_[b + a * y / sigma**2, c])[:n], covariance[:n, :n]
 
 
-def gaussian_draws(rows=1500):
+def gaussian_draws(rows=4000):
     rng = np.random.default_rng(8)
-    W, b, c = 0.25 * rng.normal(size=(3, 3)), rng.normal(size=3) / 2, rng.normal(size=3) / 2
+    W, b, c = rng.normal(size=(3, 3)), rng.normal(size=3) / 2, rng.normal(size=3) / 2
+    W *= 0.85 / np.linalg.norm(W, 2)  # below 1: normalisable
     a, y = np.array([1.0, 0.7, -0.5]), 0.8
     with pm.Model():
         v = pmr.RBM("v", W, b, c, visible=pmr.Gaussian(), hidden=pmr.Gaussian(), size=rows)
@@ -338,7 +339,7 @@ def gaussian_draws(rows=1500):
     mean, covariance = _gaussian_exact(W, b, c, a, y, 0.5)
     point = {"v": rng.multivariate_normal(mean, covariance, size=rows)}
     accepted = []
-    for _ in range(4):
+    for _ in range(8):
         point, [stats] = step.step(point)
         accepted.append(stats["accepted"])
     return (point["v"].mean(0) - mean) / np.sqrt(np.diag(covariance) / rows), np.mean(accepted)
@@ -359,7 +360,7 @@ def test_real_units_show_a_slope_that_runs_through_the_draw(monkeypatch):
     monkeypatch.setattr(joint, "own_slope", leaking)
     z, accepted = gaussian_draws()
     assert accepted < 0.98
-    assert abs(z).max() > 6
+    assert abs(z).max() > 5.5
 
 
 @pytest.mark.parametrize("visible", [pmr.Gaussian(), pmr.Rectified()])
