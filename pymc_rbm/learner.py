@@ -206,7 +206,7 @@ class Learner:
         """A function of some of the model's value variables, with the others where learning has them now."""
         given = {value: p for value, p in self._given.items() if value not in inputs}
         graphs = graph_replace(graphs, given, strict=False)
-        return pm.compile(inputs, graphs, on_unused_input="ignore", mode=INTERPRETED)
+        return compiled(inputs, graphs, by=pm.compile, on_unused_input="ignore", mode=INTERPRETED)
 
     def ascent(self, model: pm.Model) -> Ascent:
         """What climbs the objective of all rows by its exact value."""

@@ -17,8 +17,8 @@ from pytensor.tensor.random.op import RandomVariable
 
 from pymc_rbm.lookup import dependants, model_of, named_machines, plain, rbm_behind, rbm_of
 from pymc_rbm.machine import HIDDEN
-from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.random_variables import HiddenRV
+from pymc_rbm.reentrant import value_of
 from pymc_rbm.symmetries import Exchangeable, alignments
 from pymc_rbm.units import Unit
 
@@ -162,7 +162,7 @@ def _among(x: Any, posterior: xr.Dataset) -> Any:
         [graph] = graph_replace([x], known, strict=False)
         if any(y.owner is not None and isinstance(y.owner.op, RANDOM) for y in ancestors([graph])):
             return None
-        values.append(np.asarray(graph.eval(mode=INTERPRETED)))
+        values.append(np.asarray(value_of(graph)))
     first, last = values
     if np.ptp(first) == np.ptp(last) == 0:
         return np.ones(()) if (first != last).any() else first

@@ -10,7 +10,7 @@ import numpy as np
 
 from pymc_rbm.goal import Goal
 from pymc_rbm.machine import HIDDEN, VISIBLE
-from pymc_rbm.modes import INTERPRETED
+from pymc_rbm.reentrant import value_of
 
 __all__ = ["steps_by_pairs"]
 
@@ -39,9 +39,8 @@ def steps_by_pairs(goal: Goal, draws: np.ndarray) -> list[np.ndarray]:
     apart = apart / np.outer(deviation, deviation)
     np.fill_diagonal(apart, 0)
     values, vectors = np.linalg.eigh(apart)
-    resting = np.asarray(
-        machine.layers[HIDDEN].unit.mean(np.zeros(len(machine.layers[HIDDEN].bias))).eval(mode=INTERPRETED)
-    )
+    hidden = machine.layers[HIDDEN]
+    resting = np.asarray(value_of(hidden.unit.mean(np.zeros(len(hidden.bias)))))
     found = []
     for scale in SCALES:
         for count in UNITS:

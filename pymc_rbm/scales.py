@@ -5,16 +5,15 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import graph_inputs
 from pytensor.tensor.random.type import RandomType
 
 from pymc_rbm.machine import VISIBLE
-from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.observed import Observed
 from pymc_rbm.real_units import Gaussian
+from pymc_rbm.reentrant import one_compiles, value_of
 
 __all__ = ["warn_of_large_scales"]
 
@@ -53,9 +52,10 @@ def _known_scales(x: Observed) -> np.ndarray | None:
     for part, size in unit.parts(n):
         if isinstance(part, Gaussian):
             # Of a scalar the graph knows the shape of the biases, which may be random: that is rewritten away.
-            sigma = rewrite_graph(pt.as_tensor(part.sigma), include=("ShapeOpt", "canonicalize"), clone=True)
+            with one_compiles():
+                sigma = rewrite_graph(pt.as_tensor(part.sigma), include=("ShapeOpt", "canonicalize"), clone=True)
             if not any(isinstance(p.type, RandomType) for p in graph_inputs([sigma])):
-                found[start : start + size] = pytensor.function([], sigma, mode=INTERPRETED)()
+                found[start : start + size] = value_of(sigma)
         start += size
     return None if np.isnan(found).all() else found
 

@@ -23,8 +23,8 @@ from pytensor.scan.utils import until
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine import Machine
-from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import certain_precision, smallest_eigenvalue
+from pymc_rbm.reentrant import value_of
 
 __all__ = ["at_the_edge", "shortened"]
 
@@ -46,7 +46,7 @@ def shortened(machine: Machine, updates: dict[Any, Any], parameters: list[Any]) 
         The new values as the optimiser has them.
     parameters : list of shared variables
     """
-    sizes = pytensor.function([], [pt.as_tensor(layer.bias).shape[-1] for layer in machine.layers], mode=INTERPRETED)()
+    sizes = value_of([pt.as_tensor(layer.bias).shape[-1] for layer in machine.layers])
     matrix = certain_precision(machine, [int(n) for n in sizes])
     moved = [p for p in parameters if p in set(ancestors([matrix]))]
     if not moved:

@@ -216,7 +216,7 @@ def one_hot(sites, q, rng):
     ],
 )
 def test_states_are_counted_however_many(unit, size, count):
-    machine = pmr.restricted(np.zeros((size, 6000)), np.zeros(size), np.zeros(6000), unit)
+    machine = pmr.restricted(np.full((size, 6000), 0.01), np.zeros(size), np.zeros(6000), unit)
     assert cheapest_layer(machine) == (0, count)
     power = in_powers(count)
     assert len(power) < 12
