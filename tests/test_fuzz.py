@@ -23,6 +23,8 @@ pytestmark = pytest.mark.interpreted
 FAST = 20
 NIGHTLY = int(os.environ.get("PYMC_RBM_FUZZ_CASES", "200"))
 SEED = int(os.environ.get("PYMC_RBM_FUZZ_SEED", "1000"))
+FOUND = [44]
+"""Those that once failed: a single unit between walls, whose paths did not compile."""
 FAMILY = 1e-3
 """The probability that any of 200 nights' figures is beyond its limit by chance: some 40 figures a composition."""
 LIMIT = stats.norm.isf(FAMILY / (200 * 40) / 2)
@@ -106,6 +108,6 @@ def test_compositions_show_a_broken_ratio(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(SEED, SEED + NIGHTLY))
+@pytest.mark.parametrize("seed", [*FOUND, *range(SEED, SEED + NIGHTLY)])
 def test_more_compositions(seed):
     check(seed)
