@@ -45,7 +45,7 @@ def score(model, learned, rows):
 # ---------------------------------------------------------------------------------------------------------- the saddle
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(i, marks=pytest.mark.slow) for i in range(2, 7))])
 def test_parity_is_learned(seed):
     """From small weights alone the climb ends at W = 0 and is content."""
     rows = np.tile(PARITY, (50, 1))
