@@ -66,7 +66,7 @@ def test_two_machines_that_are_both_uniform_weigh_the_same():
     assert weight_posterior(stacked, ROWS) == pytest.approx(0.5, abs=1e-6)
 
 
-@pytest.mark.compiled
+@pytest.mark.slow
 def test_the_posterior_weight_that_is_drawn():
     rows = np.random.default_rng(1).integers(0, 2, (50, 20)).astype("int8")
     with pm.Model():
@@ -228,7 +228,7 @@ def test_nothing_is_estimated_for_a_factor(estimates):
     assert model.compile_logp(vars=[model["free"]])(point) == pytest.approx(float(free), abs=1e-8)
 
 
-@pytest.mark.compiled
+@pytest.mark.slow
 def test_sampling_estimates_nothing(estimates):
     parameters, _ = curie_weiss(0.1)
     with pm.Model():

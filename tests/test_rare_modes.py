@@ -68,13 +68,13 @@ def ladder(rng, draws, levels=4, step=0.0, memory=0.0):
 
 def test_stationary_draws_are_all_used_and_their_error_is_right():
     rng = np.random.default_rng(1)
-    found = [_settled(ladder(rng, 400)) for _ in range(200)]
-    # Each is taken for moving with a chance of .001: four of them with one of 1e-4.
-    assert sum(len(x.influence) == 400 and not x.moves for x in found) > 196
+    found = [_settled(ladder(rng, 400)) for _ in range(100)]
+    # Each is taken for moving with a chance of .001: three of them with one of 2e-4.
+    assert sum(len(x.influence) == 400 and not x.moves for x in found) > 97
     estimates, errors = np.array([x.steps.sum() for x in found]), np.array([x.standard_error for x in found])
-    # The deviation of 200 estimates is known to 5 %.
-    assert np.sqrt((errors**2).mean()) == pytest.approx(estimates.std(), rel=0.25)
-    assert abs(estimates.mean()) < 4 * estimates.std() / np.sqrt(200)
+    # The deviation of 100 estimates is known to 7 %.
+    assert np.sqrt((errors**2).mean()) == pytest.approx(estimates.std(), rel=0.3)
+    assert abs(estimates.mean()) < 4 * estimates.std() / np.sqrt(100)
 
 
 def test_draws_that_still_move_are_dropped_and_said_where_they_never_settle():
