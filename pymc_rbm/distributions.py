@@ -178,7 +178,8 @@ class RBM(MachineDistribution):
     Notes
     -----
     The log-density is -inf off the support. ``pm.sample`` starts each chain from a random state of its own whose level
-    of activation is random, too (uniform between 0 and 1 for binary units), so that chains can be seen to disagree.
+    of activation is random, too (uniform between 0 and 1 for binary units; real units start where random hidden ones
+    put them), so that chains can be seen to disagree.
 
     Hidden units that start alike stay alike: their gradients are the same. ``pm.find_MAP`` starts at the priors' means,
     where all columns of W are: give it ``jitter=True``, or use `fit`, which starts at small random weights and compares

@@ -204,8 +204,8 @@ def _log_z_at_least(machine: Machine, states: np.ndarray, rng: np.random.Generat
     """A number that log Z is not below, but for a probability of e^-`MARGIN`.
 
     The base has the means of the draws. Where units are real these may lie between narrow modes, where no draw is, so
-    there two further bases lie at single draws, one of them the likeliest; the best of all bounds holds with a margin
-    for their number.
+    there two further bases lie at single draws, one of them the likeliest. Weights from any base have the mean Z, and
+    so have those of all together.
     """
     centres = [states]
     if not machine.layers[VISIBLE].unit.finite:
@@ -215,5 +215,5 @@ def _log_z_at_least(machine: Machine, states: np.ndarray, rng: np.random.Generat
     for x in centres:
         path = base_path(machine, bias_of(machine, x))
         _, forward = annealed(path, path.base_states(rng, BOUND_PARTICLES)[0], rng, BOUND_TEMPERATURES)
-        found.append(scipy.special.logsumexp(forward) - np.log(len(forward)))
-    return max(found) - MARGIN - np.log(len(found))
+        found.append(forward)
+    return scipy.special.logsumexp(found) - np.log(np.size(found)) - MARGIN

@@ -75,7 +75,8 @@ def sample_gibbs(
     thin : int, default 1
         Sweeps per stored draw.
     start : array_like, shape (chains, visible) or (visible,), optional
-        Visible states. Default: dispersed ones, each chain at a level of its own, so that chains can disagree.
+        Visible states. Default: dispersed ones, each chain at a level of its own, so that chains can disagree. Real
+        units start where dispersed hidden ones put them, those of every second chain opposite to the one before.
     states : bool, default True
         Whether to keep the visible states. Their functionals are always kept.
     name : str, optional

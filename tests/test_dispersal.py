@@ -42,6 +42,13 @@ def beside():
     return pmr.restricted(W, np.zeros(3), np.array(c), families, pmr.Categorical(2))
 
 
+@pytest.fixture
+def without_compiling():
+    """Slow tests are run on numba, which would compile for minutes here: each machine has units of its own."""
+    with pytensor.config.change_flags(mode=INTERPRETED):
+        yield
+
+
 CLUSTERS = np.array([[0.0, 0, 0], [5, 5, 5], [10, 10, 10]])
 WEIGHTS = 0.2, 0.5, 0.3
 STUCK = {
@@ -142,6 +149,7 @@ def test_heat_divides_the_energy_of_real_units():
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[] if kind in FAST else pytest.mark.slow) for kind in STUCK], ids=str
 )
+@pytest.mark.usefixtures("without_compiling")
 def test_chains_of_real_units_in_one_cluster_are_not_mixed(kind):
     """They agree in everything, and starts about zero, three σ wide, led nowhere else: called mixed before."""
     machine, start = STUCK[kind]
@@ -167,12 +175,14 @@ def test_chains_of_real_units_in_one_cluster_are_not_mixed(kind):
         (mixture(CLUSTERS, [1e-6, 1 - 2e-6, 1e-6]), {"start": CLUSTERS[1]}),  # modes of no weight do no harm
     ],
 )
+@pytest.mark.usefixtures("without_compiling")
 def test_machines_that_mix_are_called_so(machine, options):
     found = verdict(machine, draws=1000, **options)
     assert found.verdict == "mixed", str(found)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_compiling")
 def test_the_weight_of_a_narrow_mode_is_bounded():
     """Its probability is a millionth; the bound is within the e^3·3 that it is given, times what annealing loses."""
     machine = mixture(CLUSTERS, [1e-6, 1 - 2e-6, 1e-6]).numeric()
