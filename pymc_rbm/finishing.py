@@ -202,7 +202,7 @@ def _sampled_trend(sampled: Sampled, learned: xr.DataTree, name: str, machine: M
     averaged = _averaged(learned, name)
     if averaged is None:
         return np.nan, np.nan
-    goal = sampled.goal(machine, sampled.draw(machine, DRAWS[1]))
+    goal = sampled.goal(machine, sampled.draw(machine, 4 * DRAWS[0]))
     gain, variance, share = gain_by_draws(goal, goal.packed(averaged.parameters))
     return (-gain, 2 * float(np.sqrt(variance))) if share > 0.1 else (np.nan, np.nan)
 

@@ -49,7 +49,7 @@ def recorded_objective(model: pm.Model, learner: Learner, machines: dict[str, Ma
     """
     found: dict[str, Any] = {}
     for x in learner.observed:
-        machine, total = machines[x.name], float(x.weights.sum())
+        machine, total = machines[x.name].numeric(), float(x.weights.sum())
         free = _own(model, x)
         found[f"{x.name}_is_free"] = (f"{x.name}_parameter", _how_free(model, x, free))
         moves = {model.values_to_rvs[value] for value in learned_variables(model)}
@@ -58,7 +58,7 @@ def recorded_objective(model: pm.Model, learner: Learner, machines: dict[str, Ma
         slopes, curvatures, quadratic = _penalty(model, learner, x, machine, free)
         parts = {"penalty_slope": slopes, "penalty_curvature": curvatures}
         found[f"{x.name}_is_quadratic"] = ((), int(quadratic))
-        if len(x.spread) < len(x.rows) and not x.by_row:
+        if len(x.spread) < len(x.rows) and not x.by_row and x.weights[x.spread].any():
             parts["rest_slope"] = [s * total for s in _rest_of_rows(learner, x, machine)]
         for key, arrays in parts.items():
             for k, array in enumerate(arrays):

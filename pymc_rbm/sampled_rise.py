@@ -31,7 +31,7 @@ PRODUCTS, CONVERGED = (5, 60), 1e-3
 """Fewest and most products with Fisher's information; the share of the decrement that the last must not exceed."""
 DIFFERENCE, DAMPING = 1e-4, 1e-4
 APART = 5
-DRAWS = 2000, 8000
+DRAWS = 2000, 32_000
 """Fewest and most; in between so many that the prediction's error is an eighth of what matters."""
 WORK = 2e11
 """Products of weights and states that a round of draws may take, and a step: some seconds each."""
