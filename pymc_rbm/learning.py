@@ -127,7 +127,7 @@ def fit(
         Start values by name of free variable. By default a variable used as b, or as a term of it, starts at the data's
         log-odds, W at Normal(0, 0.1/√visible), c at zero, others at PyMC's initial point; mixtures (one hidden unit)
         start at the groups of k-means. Hidden units that are given equal weights and biases, as by ``pm.find_MAP``
-        without ``jitter=True``, get noise to part them, with a warning. Other starts that "lbfgs" compares differ only
+        without ``jitter=True``, stay alike, which a warning says. Other starts that "lbfgs" compares differ only
         in what is not named here.
     resume : DataTree, optional
         What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly

@@ -160,32 +160,25 @@ def start_values(
     if start:
         point.update(_as_value_point(model, start))
         for x in observed:
-            alike = _set_apart(model, x, point, set(start), np.random.default_rng(seed))
+            alike = _alike(model, x, point, set(start))
             if alike and scale == SCALE:  # once, however many starts there are
                 warnings.warn(
-                    f"start gives {alike} hidden columns of {x.name!r} the same weights and bias as others have, from "
-                    f"which no gradient would part them: Normal(0, {SCALE}/√visible) was added to these weights.",
+                    f"start gives {alike} hidden columns of {x.name!r} the same weights and bias as others have, and no "
+                    "gradient will part them: they stay one unit. Add noise, as rng.normal(0, 0.1, W.shape).",
                     stacklevel=4,
                 )
     return {v.name: np.asarray(point[v.name]) for v in learned_variables(model)}
 
 
-def _set_apart(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.random.Generator) -> int:
-    """Add noise to hidden columns that ``start`` made the same: their gradients are, too, and they would stay so.
-
-    Returns the number of these columns.
-    """
+def _alike(model: pm.Model, x: Observed, point: dict, named: set[str]) -> int:
+    """How many hidden columns ``start`` made the same as others: their gradients are, too, and they stay so."""
     W, _, c = (*intercepts(model, x), None)[:3]
-    if W is None or W.name not in named or W.name not in point or len(x.machine.layers) < 2:
+    if W is None or W.name not in named or len(x.machine.layers) < 2:
         return 0
     columns = point[W.name]
-    biases = np.zeros(columns.shape[1]) if c is None or c.name not in point else point[c.name]
+    biases = np.zeros(columns.shape[1]) if c is None else point[c.name]
     _, which, counts = np.unique(np.vstack([columns, biases]), axis=1, return_inverse=True, return_counts=True)
-    alike = counts[which] > 1
-    if alike.any():
-        noise = rng.normal(0, SCALE / np.sqrt(len(columns)), columns.shape)
-        point[W.name] = np.where(alike, columns + noise, columns).astype(columns.dtype)
-    return int(alike.sum())
+    return int((counts[which] > 1).sum())
 
 
 def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:

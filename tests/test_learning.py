@@ -818,6 +818,7 @@ def test_observed_hidden_units_count_and_free_ones_do_not():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:start gives 4 hidden columns")
 @pytest.mark.parametrize("optimizer", [pm.sgd, pm.sgd(learning_rate=0.5)])
 def test_gradients_are_clipped(optimizer):
     options = {"batch_size": None, "learning_rate": 0.5, "progressbar": False}
