@@ -281,3 +281,10 @@ def test_categories_are_whole_groups():
 def test_arguments_that_make_no_unit(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_logarithms_of_binomial_coefficients():
+    for n in (1, 2, 255):
+        x = np.arange(n + 1)
+        found = pmr.Binomial(n).log_base(pt.as_tensor(x)).eval(mode=INTERPRETED)
+        np.testing.assert_array_equal(found, [math.log(math.comb(n, k)) for k in range(n + 1)])
