@@ -152,7 +152,7 @@ def start_values(
             alike = _alike(model, x, point, set(start))
             if alike and scale == SCALE:  # once, however many starts there are
                 warnings.warn(
-                    f"start gives {alike} hidden columns of {x.name!r} the same weights and bias as others have, and no "
+                    f"start gives {alike} hidden columns of {x.name!r} the same weights and bias as others, and no "
                     "gradient will part them: they stay one unit. Add noise, as rng.normal(0, 0.1, W.shape).",
                     stacklevel=4,
                 )
