@@ -163,8 +163,8 @@ def start_values(
             alike = _alike(model, x, point, set(start))
             if alike and scale == SCALE:  # once, however many starts there are
                 warnings.warn(
-                    f"start gives {alike} hidden columns of {x.name!r} the same weights and bias as others have, and "
-                    "no gradient will part them: they stay one unit. Add noise, as rng.normal(0, 0.1, W.shape).",
+                    f"start gives {alike} hidden columns of {x.name!r} the same weights and bias as others, and no "
+                    "gradient will part them: they stay one unit. Add noise, as rng.normal(0, 0.1, W.shape).",
                     stacklevel=4,
                 )
     return {v.name: np.asarray(point[v.name]) for v in learned_variables(model)}
