@@ -70,9 +70,15 @@ def from_npz(path: str | Path) -> xr.DataArray:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If there is no such array, or it is not binary; the message lists what is there.
+        If it is no .npz file, there is no such array, or it is not binary; the message lists what is there.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"There is no file {path}. Check the name and the folder, {Path(path).parent.resolve()}."
+        )
     if not zipfile.is_zipfile(path):
         raise ValueError(
             f"{path} is no .npz file, which is what numpy.savez writes. Make one: of a table of text by "

@@ -161,12 +161,12 @@ class Learner:
         """Go on from a `state`, with its names, and its generator."""
         theirs = dict(zip(names, (x.shape for x in state), strict=True))
         ours = dict(zip(self.state_names(), (x.get_value(borrow=True).shape for x in self._state), strict=True))
-        if theirs != ours:
+        if list(theirs.items()) != list(ours.items()):  # memory has no names but its place
             wrong = [
                 f"{name}: {theirs.get(name, 'not there')} in it, {ours.get(name, 'not there')} here"
                 for name in {**theirs, **ours}
                 if theirs.get(name) != ours.get(name)
-            ]
+            ] or [f"the order is {list(theirs)} in it, {list(ours)} here"]
             raise ValueError(
                 f"`resume` is of another run: shapes of its state differ from what this model and these arguments need "
                 f"({'; '.join(wrong)}). Particles have one row a chain, as many as chains=; memory is the optimizer's; "

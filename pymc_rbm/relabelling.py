@@ -79,7 +79,9 @@ def relabel(
        B 62, 795-809.
     """
     if not isinstance(idata, xr.DataTree) or "posterior" not in idata:
-        raise TypeError(f"Expected a DataTree with draws (a group 'posterior'), got {type(idata).__name__}.")
+        raise TypeError(
+            f"Expected a DataTree with draws (a group 'posterior'), got {type(idata).__name__}. Pass what pm.sample returned."
+        )
     model, rv = _model_and_machine(target, name)
     machine, posterior = rv.owner.op.template, idata["posterior"].dataset
     if len(machine.layers) != 2 or len(machine.couplings) != 1:
