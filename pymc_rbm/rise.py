@@ -11,13 +11,13 @@ from pymc_rbm.machine import Machine
 
 __all__ = ["Rise", "climbed", "perturbed"]
 
-FEWEST, MOST, WORK = 20, 150, 2**29
+FEWEST, MOST, WORK = 20, 400, 2**29
 """Iterations of a climb; as many as go through so many entries of states, in between."""
 RESTARTS = 0.5, 1.0, 2.0, 4.0
 """Scales of the weights at other starts."""
 MEMORY = 30
-WATCHED = 15
-"""Iterations over which the climb must have gained a tenth of what matters, to go on."""
+WATCHED, LITTLE = 30, 0.02
+"""Iterations over which the climb must have gained this share of what matters, to go on: slow ones go far."""
 LARGER = 1.1, 1.2, 1.3
 IDLE = 0.1
 """Norm of a hidden unit's weights below which it is started anew: that of its first ones."""
@@ -135,7 +135,7 @@ def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.nda
         return 1.0 - best[0][0], 2 * back / max(back @ back, 1e-300)
 
     def slow() -> bool:
-        return len(values) > WATCHED and values[-1] - values[-1 - WATCHED] < matters / 10
+        return len(values) > WATCHED and values[-1] - values[-1 - WATCHED] < LITTLE * matters
 
     def after(intermediate_result) -> None:
         values.append(-float(intermediate_result.fun))
