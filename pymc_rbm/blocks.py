@@ -33,6 +33,8 @@ from pymc_rbm.effects import (
     slope_and_hessian,
     without_checks,
 )
+from pymc_rbm.factors import without_log_z
+from pymc_rbm.imputed import without_marks
 from pymc_rbm.joint import joint_update
 from pymc_rbm.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
@@ -137,7 +139,7 @@ def _factors(model: pm.Model, rvs: list[TensorVariable]) -> dict[TensorVariable,
     if all(_has_one_hidden_layer(model, rv) for rv in rvs):
         return {}
     terms = [*model.free_RVs, *model.observed_RVs, *model.potentials]
-    return dict(zip(terms, model.logp(terms, sum=False), strict=True))
+    return dict(zip(terms, map(without_log_z, map(without_marks, model.logp(terms, sum=False))), strict=True))
 
 
 def _has_one_hidden_layer(model: pm.Model, rv: TensorVariable) -> bool:

@@ -28,7 +28,7 @@ from pymc_rbm.enumeration import is_constant, is_tractable, symbolic_log_partiti
 from pymc_rbm.machine import Machine
 from pymc_rbm.random_variables import MachineRV
 
-__all__ = ["less_log_z", "log_z_where_it_matters"]
+__all__ = ["less_log_z", "log_z_where_it_matters", "without_log_z"]
 
 
 def log_z_where_it_matters(
@@ -86,6 +86,11 @@ class OfRows(Op):
 
 
 less_log_z = OfRows()
+
+
+def without_log_z(log_p: TensorVariable) -> TensorVariable:
+    """A term of a joint log-density, without what `less_log_z` takes off."""
+    return log_p.owner.inputs[0] if log_p.owner is not None and isinstance(log_p.owner.op, OfRows) else log_p
 
 
 @register_canonicalize("fast_compile")

@@ -22,7 +22,7 @@ from pytensor.tensor.shape import Reshape, SpecifyShape
 
 from pymc_rbm.lookup import is_joined
 
-__all__ = ["of_rows"]
+__all__ = ["of_rows", "without_marks"]
 
 MESSAGE = (
     "This log-density by row is no log-likelihood of the data: it contains imputed entries, of masked or hidden units. "
@@ -70,6 +70,13 @@ def _comes_out(fgraph: Any, x: Variable) -> bool:
 
 # Before anything else, while the graph is as it was written.
 optdb.register("imputed_rows_are_no_output", dfs_rewriter(_sums_pass), "fast_run", "fast_compile", position=-1)
+
+
+def without_marks(log_p: Variable) -> Variable:
+    """A term of a joint log-density, without marks."""
+    while log_p.owner is not None and isinstance(log_p.owner.op, ImputedRows):
+        [log_p] = log_p.owner.inputs
+    return log_p
 
 
 def of_rows(log_p: Any, value: Any) -> Any:

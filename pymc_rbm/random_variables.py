@@ -33,10 +33,11 @@ class MachineRV(RandomVariable):
     __props__ = (*RandomVariable.__props__, "template", "sizes", "sweeps", "knows_log_z", "factor")
     template: Machine
     sizes: tuple[int | None, ...]
-    factor = False
+    factor: bool
     """Whether its log-density is a factor of a joint one (`factors`); never in a user's graph."""
 
-    def __init__(self, *args, template=None, sizes=None, sweeps=DRAW_SWEEPS, knows_log_z=False, **kwargs):
+    def __init__(self, *args, template=None, sizes=None, sweeps=DRAW_SWEEPS, knows_log_z=False, factor=False, **kwargs):
+        self.factor = factor
         self.template = restricted(None, None, None) if template is None else template
         self.sizes, self.sweeps, self.knows_log_z = sizes or (None,) * len(self.template.layers), sweeps, knows_log_z
         layers, couplings = self.template.layers, self.template.couplings

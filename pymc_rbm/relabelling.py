@@ -80,7 +80,8 @@ def relabel(
     """
     if not isinstance(idata, xr.DataTree) or "posterior" not in idata:
         raise TypeError(
-            f"Expected a DataTree with draws (a group 'posterior'), got {type(idata).__name__}. Pass what pm.sample returned."
+            f"Expected a DataTree with draws (a group 'posterior'), got {type(idata).__name__}. Pass what pm.sample "
+            "returned."
         )
     model, rv = _model_and_machine(target, name)
     machine, posterior = rv.owner.op.template, idata["posterior"].dataset

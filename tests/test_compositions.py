@@ -138,7 +138,7 @@ def test_resume_refuses_parameters_in_another_order():
         return model
 
     first = pmr.fit(2, model=model("bc"), random_seed=1, progressbar=False)
-    with pytest.raises(ValueError, match="of another run.*the order is"):
+    with pytest.raises(ValueError, match=r"of another run.*the order is"):
         pmr.fit(2, model=model("cb"), resume=first, progressbar=False)
     with pytest.raises(ValueError, match=r"learned with 'persistent'.*'contrastive'"):
         pmr.fit(2, model=model("bc"), resume=first, method="cd", progressbar=False)
