@@ -53,12 +53,12 @@ def climb_from_the_best(
     most = int(np.clip(ENTRIES // sum(map(_entries, observed)), 1, MOST_STARTS))
     if most == 1 or all(np.array_equal(x, y) for x, y in zip(first, next(points), strict=True)):
         return 1
-    tried = [(ascent.rough(first), first)]
-    while len(tried) < most and sum(value > max(tried)[0] - CLOSE for value, _ in tried) < AGREE:
-        point = next(points)
-        tried.append((ascent.rough(point), point))
-    best, point = max(tried, key=lambda x: x[0])
-    for parameter, x in zip(ascent.parameters, point if best > tried[0][0] + CLOSE else first, strict=True):
+    tried, ends = [first], [ascent.rough(first)]
+    while len(tried) < most and sum(end > max(ends) - CLOSE for end in ends) < AGREE:
+        tried.append(next(points))
+        ends.append(ascent.rough(tried[-1]))
+    best = int(np.argmax(ends)) if max(ends) > ends[0] + CLOSE else 0
+    for parameter, x in zip(ascent.parameters, tried[best], strict=True):
         parameter.set_value(x)
     return len(tried)
 
