@@ -40,7 +40,7 @@ def values_of(learned: Any) -> Mapping[Any, Any]:
         )
     if isinstance(learned, xr.DataTree):
         found: Any = learned["parameters"].dataset if "parameters" in learned else learned.dataset
-        if not found.data_vars:
+        if "parameters" not in learned and not found.data_vars:
             raise ValueError(
                 f"Expected what pymc_rbm.fit returned, got a DataTree with {sorted(map(str, learned.children))}."
             )

@@ -29,7 +29,7 @@ from pymc_rbm.received import marked, receive
 from pymc_rbm.remembered import remembered
 from pymc_rbm.targets import check_alone, labels_of, machine_of
 from pymc_rbm.thresholds import FEW_DRAWS, RHAT
-from pymc_rbm.work import parts_of, sweeps_of_a_piece
+from pymc_rbm.work import can_show, parts_of, sweeps_of_a_piece
 
 __all__ = ["inpaint"]
 
@@ -213,7 +213,7 @@ def _run(machine, rows, held, rng, chains, lengths, states, progressbar):
     total = np.zeros(rows.shape)
     with DeferredInterrupt() as interrupt:
         steps = [(n, False) for n in tuning] + draws * [*((n, False) for n in first), (last, True)]
-        for n, stored in track(steps, "Inpainting", disable=not progressbar, transient=True):
+        for n, stored in track(steps, "Inpainting", disable=not can_show(progressbar), transient=True):
             rng, energy, projection, mean, *state = advance(rng, *state, n, held, directions, *parameters)
             if stored:
                 kept.append([energy, projection, *state[: int(states)]])

@@ -25,7 +25,7 @@ from pymc_rbm.records import recorded_parameters, recorded_units
 from pymc_rbm.reentrant import value_of
 from pymc_rbm.remembered import remembered
 from pymc_rbm.targets import check_alone, labels_of, machine_of
-from pymc_rbm.work import parts_of, sweeps_of_a_piece
+from pymc_rbm.work import can_show, parts_of, sweeps_of_a_piece
 
 __all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
 
@@ -162,7 +162,7 @@ def run_chains(
     done = 0
     with DeferredInterrupt() as interrupt:
         steps = _steps(machine, len(v), draws, tune, thin)
-        for k, n, stored in track(steps, "Sampling", disable=not progressbar, transient=True):
+        for k, n, stored in track(steps, "Sampling", disable=not can_show(progressbar), transient=True):
             rng, trace, *values = advance(rng, v, k, n, U, *machine.parameters)
             v = trace[-1]
             if stored:

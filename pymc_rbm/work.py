@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 
 import numpy as np
+from rich import get_console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pymc_rbm.blas import OneBlasThread
 from pymc_rbm.interrupts import DeferredInterrupt
 from pymc_rbm.machine import Machine
 
-__all__ = ["Work", "parts_of", "sweeps_of_a_piece"]
+__all__ = ["Work", "can_show", "parts_of", "sweeps_of_a_piece"]
 
 SECONDS_WITHOUT_BAR = 2.0
 MOST_PRODUCTS = 2**33
@@ -33,6 +35,11 @@ def sweeps_of_a_piece(machine: Machine, chains: int) -> int:
     return max(1, MOST_PRODUCTS // (chains * each + PRODUCTS_OF_SITE * steps))
 
 
+def can_show(progressbar: bool) -> bool:
+    """Whether a bar is wanted and can be shown: in Jupyter rich needs ipywidgets, and warns where it has none."""
+    return progressbar and not (get_console().is_jupyter and find_spec("ipywidgets") is None)
+
+
 class Work:
     """Context of a long computation that is done in pieces.
 
@@ -43,7 +50,7 @@ class Work:
 
     def __init__(self, progressbar: bool = True):
         self.done = 0
-        self._progressbar, self._began = progressbar, time.perf_counter()
+        self._shows, self._began = can_show(progressbar), time.perf_counter()
         self._interrupt, self._threads = DeferredInterrupt(), OneBlasThread()
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(),
@@ -76,5 +83,5 @@ class Work:
         self.done += amount
         self._bar.advance(self._task, amount)
         late = time.perf_counter() - self._began > SECONDS_WITHOUT_BAR
-        if self._progressbar and late and not self._bar.live.is_started:
+        if late and self._shows and not self._bar.live.is_started:
             self._bar.start()

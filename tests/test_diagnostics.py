@@ -437,7 +437,7 @@ def test_bad_input(monkeypatch):
     assert diagnose(two, name="v").verdict == "cannot tell"
     with pytest.raises(ValueError, match=r"v must contain only 0 and 1, got other entries"):
         diagnose(draws_of(2 * states), independent(np.zeros(6)))
-    with pytest.raises(ValueError, match=r"with 0, \[\], and name=None"):
+    with pytest.raises(ValueError, match="This is a posterior, which does not say of which machine"):
         diagnose(draws_of(states), draws_of(states))
     with pytest.raises(TypeError, match="Expected a Machine"):
         diagnose(draws_of(states), 3)
