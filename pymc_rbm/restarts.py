@@ -77,7 +77,9 @@ def _other_points(
 def _entries(x: Observed) -> int:
     """How many numbers an evaluation of the objective makes, about: the fields of the rows, and of the states."""
     widest = max(n or 0 for n in sizes_of(x.machine))
-    states = 1 if is_gaussian(x.machine) else int(cheapest_layer(x.machine)[1])
+    states = 1 if is_gaussian(x.machine) else cheapest_layer(x.machine)[1]
+    if states == np.inf:  # not a sum over states
+        return ENTRIES + 1
     return widest * (len(x.rows) + states * (len(x.rows) if x.by_row else 1))
 
 

@@ -550,7 +550,7 @@ def test_generative_refuses_another_model(whole):
         pmr.generative(model_of(name="w"), whole)
     with pytest.raises(ValueError, match=r"shapes differ \(W: \(4, 3\) there, \(4, 2\) here"):
         pmr.generative(model_of(n_hidden=2), whole)
-    with pytest.raises(ValueError, match=r"must come from pymc_rbm\.fit; this has the groups \[\]"):
+    with pytest.raises(ValueError, match=r"Expected what pymc_rbm\.fit returned, got a DataTree with \[\]"):
         pmr.generative(model_of(), xr.DataTree())
 
 
