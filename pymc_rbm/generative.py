@@ -50,9 +50,16 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
 
     Raises
     ------
+    TypeError
+        If ``model`` is no model.
     ValueError
         If ``learned`` lacks a parameter of the model, or is a posterior.
     """
+    if not isinstance(model, pm.Model):
+        raise TypeError(
+            f"generative takes the model first, then what fit returned; got a {type(model).__name__} as model: "
+            "pymc_rbm.generative(model, learned)."
+        )
     machines, values = named_machines(model), values_of(learned)
     _check_learned(model, machines, learned, values)
     units = [rv for rv in model.basic_RVs if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV)]

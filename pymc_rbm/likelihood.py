@@ -55,7 +55,7 @@ def log_likelihood(
         those rows, and each has its own log Z: found exactly where one side has at most 16 units, else to be given as
         an array, one a row.
     name : str, optional
-        Of the variable in the group. Default: the name of ``target`` or of ``data``, else "v".
+        Of the variable in the group. Default: that of ``target``'s RBM or of ``data``, else "v".
     particles : int, default 100
         Annealing runs for each row in which so much is missing that it cannot be summed out exactly.
     budget : int, default 10,000,000
@@ -105,7 +105,8 @@ def log_likelihood(
     ``ais`` underestimates log Z in expectation, so that the mean is then too high in expectation; "reverse_ais" bounds
     it from the other side (see `log_partition`).
     """
-    name = name or name_of(target) or name_of(data) or "v"
+    own = "" if isinstance(target, Machine) else labels_of(target, learned).name
+    name = name or own or name_of(data) or "v"
     labels, posterior = _labels(target, learned, name), posterior_of(learned)
     if posterior is not None:
         return log_likelihood_of_draws(target, posterior, data, log_z, labels, progressbar)

@@ -86,10 +86,8 @@ def _of_hidden_states(
         far = np.max(high - low) / np.finfo(float).eps
         ends = [far * sign * u for u in directions[: EACH // 2][s[: EACH // 2] > 0] for sign in (1, -1)]
         hidden["extreme"] = nearest(unit, np.reshape(ends, (-1, means.shape[1])))
-    found = {}
-    for kind, h in hidden.items():
-        found[kind] = _drawn(draw, rng, h.astype(unit.dtype), *machine.parameters)
-    return found
+    chosen = {kind: h.astype(unit.dtype) for kind, h in hidden.items() if len(h)}
+    return {kind: _drawn(draw, rng, h, *machine.parameters) for kind, h in chosen.items()}
 
 
 def _rare(unit: Unit, means: np.ndarray) -> np.ndarray:

@@ -413,6 +413,8 @@ ROWS = [
      V_ERR, "got 0", "draws must be", "at least 1"),
     ("inpaint memory", lambda: pmr.inpaint(machine(), None, np.full((2000, 4), NAN), draws=10**6, **QUIET),
      MemoryError, "GiB", "(2000, 4)", "states=False"),
+    ("generative, the other way round", lambda: pmr.generative({"W": 1}, machine()),
+     TypeError, "got a dict", "takes the model first", "pymc_rbm.generative(model, learned)"),
     ("relabel of no posterior", lambda: pmr.relabel(xr.DataTree()),
      TypeError, "got DataTree", "posterior", "pm.sample"),
     ("inpaint seed", lambda: pmr.inpaint(machine(), None, MASKED, random_seed="a", **QUIET),
