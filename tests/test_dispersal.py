@@ -265,3 +265,13 @@ def test_forward_draws_and_learning_start_where_the_machine_is():
     v = pmr.RBM.dist(*(wide.parameters[i] for i in (2, 0, 1)), visible=pmr.Gaussian(1.0), sweeps=0 + 1, shape=(200, 17))
     drawn = pm.draw(v, random_seed=1)
     assert stats.kstest(drawn.ravel() - 1000, "norm").pvalue > 1e-4
+
+
+def test_no_value_of_a_hidden_unit_is_rare():
+    """Then there is no probe of that kind."""
+    weights = 0.3 * np.random.default_rng(0).normal(size=(6, 2))
+    machine = pmr.restricted(weights, np.zeros(6), np.zeros(2), visible=pmr.Categorical(3))
+    draws = pmr.sample_gibbs(machine, draws=300, tune=50, random_seed=1, **QUIET)
+    found = pmr.diagnose(draws, machine, random_seed=1, **QUIET)
+    assert found.verdict == "mixed", str(found)
+    assert "rare" not in found.measures["probe_kind"].values
