@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             run(parse(arguments), leaving)
             leaving.check()
-        except KeyboardInterrupt:
+        except (Exception, KeyboardInterrupt) as error:  # pm.sample raises others where Ctrl-C left it without draws
+            if not (leaving.asked or isinstance(error, KeyboardInterrupt)):
+                raise
             Console(stderr=True).print("Interrupted.")
             raise SystemExit(INTERRUPTED) from None
 
@@ -62,7 +64,7 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
         )
     save(learned, file)
     leaving.saved()
-    console.print(f"Wrote {file}")
+    console.print(f"Wrote {file}", soft_wrap=True)
     leaving.check()
     with pmr.generative(model, learned):
         fantasies = pm.sample(
@@ -88,7 +90,7 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
     for name, figure in figures.items():
         figure.savefig(options.out / f"{name}.png", dpi=150)
     console.print(report(model, learned, fantasies, found, log_z, train, test, time.perf_counter() - began))
-    console.print(f"Wrote {', '.join(f'{name}.png' for name in figures)} to {options.out}")
+    console.print(f"Wrote {', '.join(f'{name}.png' for name in figures)} to {options.out}", soft_wrap=True)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -19,6 +19,10 @@ __all__ = ["warn_of_large_scales"]
 
 STANDARD_ERRORS = 4
 """By which the data's variance must be below σ²: it is an estimate."""
+MOST_ROWS = 100_000
+"""Evenly spread: a column may be constant but for a few rows."""
+ROUNDING = 1e-12
+"""Of a constant column, beside its value."""
 
 
 def warn_of_large_scales(observed: list[Observed]) -> None:
@@ -62,11 +66,14 @@ def _known_scales(x: Observed) -> np.ndarray | None:
 
 def _variance(x: Observed) -> tuple[np.ndarray, np.ndarray]:
     """The variances of the known entries, and the standard errors of their logarithms, whatever the distribution."""
-    rows = x.rows[x.spread].astype("float64")
-    rows = rows if x.missing is None else np.where(x.missing[x.spread], np.nan, rows)
-    weights = np.where(np.isnan(rows), 0.0, x.weights[x.spread][:, None])
+    some = np.unique(np.linspace(0, len(x.rows) - 1, MOST_ROWS).astype(int))
+    rows = x.rows[some].astype("float64")
+    rows = rows if x.missing is None else np.where(x.missing[some], np.nan, rows)
+    weights = np.where(np.isnan(rows), 0.0, x.weights[some][:, None])
     total = np.maximum(weights.sum(0), 1e-300)
-    centred = np.nan_to_num(rows) - (weights * np.nan_to_num(rows)).sum(0) / total
+    mean = (weights * np.nan_to_num(rows)).sum(0) / total
+    centred = np.nan_to_num(rows) - mean
     variance, fourth = ((weights * centred**k).sum(0) / total for k in (2, 4))
+    variance = np.where(variance > (ROUNDING * mean) ** 2, variance, 0.0)
     relative = np.maximum(fourth / np.maximum(variance, 1e-300) ** 2 - 1, 0)
     return variance, np.sqrt(relative / np.maximum((weights > 0).sum(0), 1))
