@@ -16,7 +16,6 @@ import numpy as np
 import pytensor.tensor as pt
 import scipy
 
-from pymc_rbm.modes import first_call
 from pymc_rbm.reentrant import compiled
 from pymc_rbm.reproducible import in_order
 
@@ -49,8 +48,7 @@ class Ascent:
         self._dtype = "float32" if single else "float64"
         self._lowest: tuple[float, np.ndarray] | None = None
         self._function = compiled([], [self.goal, *slopes], by=in_order, **self.compile_kwargs)
-        with first_call():
-            self._function()
+        self._function()
 
     @property
     def tolerance(self) -> float:

@@ -17,7 +17,7 @@ from pymc_rbm.dispersal import spread
 from pymc_rbm.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states
 from pymc_rbm.gibbs import sweep, sweeps
 from pymc_rbm.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.modes import INTERPRETED, first_call
+from pymc_rbm.modes import INTERPRETED
 from pymc_rbm.precision import check_normalisable
 from pymc_rbm.remembered import remembered
 from pymc_rbm.work import parts_of, sweeps_of_a_piece
@@ -57,8 +57,7 @@ def draw_visible(rng: np.random.Generator, rows: int, n_sweeps: int, machine: Ma
 def _enumerated_cdf(template: Machine, shapes: Shapes, *parameters: bytes) -> tuple[int, np.ndarray]:
     """The smaller layer and the cumulated weights of its joint states, kept for the next draws."""
     layer, log_weights = _log_weights_function(template, shapes)
-    with first_call():
-        log_p = log_weights(*(np.frombuffer(p).reshape(shape) for p, shape in zip(parameters, shapes, strict=True)))
+    log_p = log_weights(*(np.frombuffer(p).reshape(shape) for p, shape in zip(parameters, shapes, strict=True)))
     return layer, np.cumsum(np.exp(log_p - log_p.max()))
 
 

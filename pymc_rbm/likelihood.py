@@ -105,8 +105,8 @@ def log_likelihood(
     ``ais`` underestimates log Z in expectation, so that the mean is then too high in expectation; "reverse_ais" bounds
     it from the other side (see `log_partition`).
     """
-    own = "" if isinstance(target, Machine) else labels_of(target, learned).name
-    name = name or own or name_of(data) or "v"
+    of_target = "" if isinstance(target, Machine) else labels_of(target, learned).name
+    name = name or of_target or name_of(data) or "v"
     labels, posterior = _labels(target, learned, name), posterior_of(learned)
     if posterior is not None:
         return log_likelihood_of_draws(target, posterior, data, log_z, labels, progressbar)

@@ -19,7 +19,7 @@ import pytensor
 from pytensor import config
 
 from pymc_rbm.interrupts import COMPILING, Whole, whole
-from pymc_rbm.modes import INTERPRETED
+from pymc_rbm.modes import INTERPRETED, first_call
 
 __all__ = ["Reentrant", "compiled", "one_compiles", "settings", "value_of"]
 
@@ -39,7 +39,7 @@ class Reentrant:
     """
 
     def __init__(self, function: Any, another: Callable[[], Any] | None = None):
-        self._function, self._lock, self._busy = function, threading.RLock(), False
+        self._function, self._lock, self._busy, self._compiled = function, threading.RLock(), False, False
         self._another = another or function.copy
         self._copy: Reentrant | None = None
         _known.add(self)
@@ -54,7 +54,12 @@ class Reentrant:
                 return self._next()(*arguments)
             self._busy = True
             try:
-                return self._function(*arguments)
+                if self._compiled:
+                    return self._function(*arguments)
+                with first_call():  # numba compiles in it
+                    found = self._function(*arguments)
+                self._compiled = True
+                return found
             finally:
                 self._busy = False
 

@@ -80,7 +80,7 @@ def _entries(x: Observed) -> int:
     states = 1 if is_gaussian(x.machine) else cheapest_layer(x.machine)[1]
     if states == np.inf:  # not a sum over states
         return ENTRIES + 1
-    return widest * (len(x.rows) + states * (len(x.rows) if x.by_row else 1))
+    return widest * (len(x.rows) + int(states) * (len(x.rows) if x.by_row else 1))
 
 
 def warn_of_independence(learner: Learner, starts: int) -> None:

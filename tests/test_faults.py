@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 
-LIMIT = 2.5
-"""Seconds of work that an interrupted job may do yet: by the clock more where other processes work, too."""
+LIMIT = 5.0
+"""Seconds of work that an interrupted job may do yet: two on two cores, and to end. By the clock more, under load."""
 RUN = """
 import sys, numpy as np, pymc as pm, xarray as xr, pymc_rbm as pmr, pytensor
 rows = (np.random.default_rng(0).random((60, 12)) < 0.4).astype("int8")
