@@ -31,7 +31,7 @@ def learned_tree(
     *,
     gradient: bool = True,
 ) -> xr.DataTree:
-    """Gather what `fit` returns; without ``gradient`` what takes no pass over the data."""
+    """Gather what `fit` returns; without ``gradient``, neither this nor ``objective``."""
     from arviz_base import dict_to_dataset
 
     coords: dict[str, Any] = {name: np.asarray(values) for name, values in model.coords.items() if values is not None}
