@@ -19,6 +19,8 @@ PILOT = 100
 CHECKED = 20
 UNSEEN = 0.5
 MOST_VARIANCE = 0.5
+MOST_TEMPERATURES = 10**7
+"""That a budget is spent on: some hundreds of megabytes. A machine that these do not carry asks for more particles."""
 NORMAL = 1.96
 """Standard errors that half of a 95 % interval has."""
 
@@ -105,6 +107,7 @@ def _main_run(path: Path, effort: Effort, rng: np.random.Generator, work: Work) 
     best: tuple[Run, np.ndarray] | None = None
     while True:
         n = int(np.clip(1.2 * length * variance / goal, 2 * length, max(2, left // effort.particles)))
+        n = min(n, MOST_TEMPERATURES)
         betas = adapted(pilot_betas, pilot, n)
         work.begin("annealing", effort.particles * n)
         run = anneal(path, betas, rng, work, effort.particles, needed=best is None)
@@ -113,7 +116,7 @@ def _main_run(path: Path, effort: Effort, rng: np.random.Generator, work: Work) 
         best, left = (run, betas), left - effort.particles * n
         length, variance = n, float(run.increments.var(ddof=1))
         met = log_mean_exp(run.increments)[1] <= effort.target_error and variance <= 2 * MOST_VARIANCE
-        if met or work.interrupted or left < 2 * effort.particles * n:
+        if met or work.interrupted or left < 2 * effort.particles * n or n == MOST_TEMPERATURES:
             return best
 
 

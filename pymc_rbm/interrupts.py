@@ -146,7 +146,8 @@ def _waits(handler: Any) -> bool:
 def _compiles() -> bool:
     """Whether this thread, the main one, compiles: PyTensor a graph, or numba machine code."""
     numba = sys.modules.get("numba.core.compiler_lock")
-    return COMPILING._is_owned() or (numba is not None and numba.global_compiler_lock.is_locked())  # type: ignore
+    ours = COMPILING._is_owned()  # type: ignore[attr-defined]  # of all locks in CPython; not declared
+    return ours or (numba is not None and numba.global_compiler_lock.is_locked())
 
 
 def _fragile(frame: Any) -> bool:

@@ -127,8 +127,8 @@ def fit(
         Start values by name of free variable. By default a variable used as b, or as a term of it, starts at the data's
         log-odds, W at Normal(0, 0.1/√visible), c at zero, others at PyMC's initial point; mixtures (one hidden unit)
         start at the groups of k-means. Hidden units that are given equal weights and biases, as by ``pm.find_MAP``
-        without ``jitter=True``, stay alike, which a warning says. Other starts that "lbfgs" compares differ only
-        in what is not named here.
+        without ``jitter=True``, would stay alike for ever: all but the first get the noise of the default added, and a
+        warning says so. Other starts that "lbfgs" compares differ only in what is not named here.
     resume : DataTree, optional
         What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
         (parameters, particles, optimiser's memory, generator) for ``epochs`` more, of which the first one is the rest

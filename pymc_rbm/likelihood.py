@@ -184,8 +184,8 @@ def log_conditional(
     ----------
     target, learned, data, particles, budget, progressbar
         As in `log_likelihood`. What is masked is summed out on both sides of the bar.
-    units : array_like or DataArray of bool, shape (visible,)
-        True for the entries, of whole units, whose probability is asked for.
+    units : array_like or DataArray of bool, shape (visible,), or list of names
+        True for the entries, of whole units, whose probability is asked for; or their names, where the machine has any.
     random_seed : int or Generator, optional
         For annealing, where the sums are not exact.
 
@@ -203,12 +203,8 @@ def log_conditional(
     labels = labels_of(target, learned)
     rows = data_of(data, machine.layers[VISIBLE], labels)
     values = np.ma.MaskedArray(rows.values, rows.mask)
-    asked = aligned(receive(units, "units"), labels, "units", values.shape[1]).values
+    asked = _asked(units, labels, values.shape[1])
     particles, budget = whole_number("particles", particles, 2), whole_number("budget", budget, 1000)
-    if asked.dtype != bool or asked.shape != values.shape[1:] or not asked.any():
-        raise ValueError(
-            f"units must be {values.shape[1]} booleans, one a visible entry and one at least True, got {units!r}."
-        )
     rng = generator(random_seed)
     hidden = np.ma.MaskedArray(values.data, values.mask | asked)
     rest = replace(rows, values=unit_data(hidden, machine.layers[VISIBLE].unit, name="units"))
@@ -218,6 +214,24 @@ def log_conditional(
         "standard_error": rows.by_row(np.hypot(both.errors, without.errors)),
     }
     return xr.Dataset(found)
+
+
+def _asked(units: Any, labels: Labels, size: int) -> np.ndarray:
+    """Which visible entries ``units`` names or marks; ValueError where it does neither."""
+    names = np.asarray(labels.coords.get(labels.visible, ()))
+    if isinstance(units, list | tuple) and units and all(isinstance(x, str) for x in units):
+        unknown = [x for x in units if x not in names]
+        if unknown:
+            known = f"its units are called {names.tolist()}" if len(names) else "the machine has no names for its units"
+            raise ValueError(f"units names {unknown}, but {known}. Or pass {size} booleans, one a visible entry.")
+        return np.isin(names, units)
+    asked = aligned(receive(units, "units"), labels, "units", size).values
+    if asked.dtype != bool or asked.shape != (size,) or not asked.any():
+        raise ValueError(
+            f"units must be {size} booleans, one a visible entry and one at least True, or a list of names; got "
+            f"{units!r}."
+        )
+    return asked
 
 
 def _summed_out(

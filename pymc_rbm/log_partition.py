@@ -42,8 +42,8 @@ METHODS = ("auto", "exact", "ais", "reverse_ais", "tempering", "compare")
 MAX_ENUMERATED_STATES = 2**25
 QUICKLY_ENUMERATED_STATES = 2**20
 CHUNK_ENTRIES = 2**22
-BYTES_OF_UNIT, BYTES_OF_PARTICLE = 2, 200
-"""Of annealing: a state and its copy; the log-weight, and what diagnostics make of it."""
+BYTES_OF_UNIT, BYTES_OF_PARTICLE, BYTES_OF_TEMPERATURE = 2, 200, 100
+"""Of annealing: a state and its copy; the log-weight, and what diagnostics make of it; moments of a temperature."""
 
 
 def log_partition(
@@ -88,7 +88,7 @@ def log_partition(
         Standard error to aim at, in nats.
     budget : int, default 1,000,000
         At most about this many sweeps of a chain (a sweep of 100 particles counts 100), where ``temperatures`` is not
-        given.
+        given. Annealing takes at most ten million temperatures of it.
     base_mean : array_like, shape (visible,), optional
         Means, strictly between 0 and 1 for binary units, of the base's visible units. Default: the means of the data in
         ``learned`` or ``data``; without data, the means of the machine's own chains from dispersed starts.
@@ -177,10 +177,12 @@ def log_partition(
         base_mean = _base_mean(machine, base_mean, None, None)  # wrong ones are refused by every method
     parts = _known_parts(machine, method)
     if not parts:
+        bytes_of_particle = sum(n or 0 for n in sizes_of(machine)) * BYTES_OF_UNIT + BYTES_OF_PARTICLE
+        along = "" if effort.temperatures is None else f" along {effort.temperatures:,} temperatures"
         check_memory(
-            effort.particles * (sum(n or 0 for n in sizes_of(machine)) * BYTES_OF_UNIT + BYTES_OF_PARTICLE),
-            f"Annealing of {effort.particles:,} particles",
-            "Take fewer particles, and more temperatures where the error is to be small.",
+            effort.particles * bytes_of_particle + (effort.temperatures or 0) * BYTES_OF_TEMPERATURE,
+            f"Annealing of {effort.particles:,} particles{along}",
+            "Take fewer particles and more temperatures, or the other way round.",
         )
     with Work(progressbar) as work:
         if parts:

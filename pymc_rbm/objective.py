@@ -130,8 +130,8 @@ def start_values(
     one that is its c at zero, one that is its W at Normal(0, scale/√visible), so that the fields on hidden units differ
     by about ``scale`` at any size, one that is a σ (or γ) of its visible units where these have the data's standard
     deviations. Mixtures start from groups of rows (`mixture.mixture_of_groups`). Others start where ``pm.sample``
-    would, and ``start`` overrides all of it. Where W is an expression, its ingredients get Normal(0, scale/10) added:
-    at W = 0 exactly all hidden units would stay alike.
+    would, and ``start`` overrides all of it. Hidden units that it makes alike would stay so, and so would all of them
+    at W = 0: the former get noise, as do the ingredients of a W that is an expression, Normal(0, scale/10).
     """
     seed = int(rng.integers(2**31))
     with one_compiles():
@@ -144,9 +144,7 @@ def start_values(
             if rv is not None:
                 old = point[rv.name]
                 if value is None:
-                    size = x.deviation[:, None] if x.machine.layers[VISIBLE].unit.parameters else 1.0
-                    value = size * rng.normal(0, scale / np.sqrt(len(old)), old.shape)
-
+                    value = _small_weights(x, old.shape, scale, rng)
                 point[rv.name] = np.broadcast_to(np.asarray(value, old.dtype), old.shape).copy()
                 direct.add(rv.name)
         for rv, value in _unit_parameters(model, x, groups):
@@ -160,25 +158,40 @@ def start_values(
     if start:
         point.update(_as_value_point(model, start))
         for x in observed:
-            alike = _alike(model, x, point, set(start))
-            if alike and scale == SCALE:  # once, however many starts there are
+            parted = _part(model, x, point, set(start), rng)
+            if parted and scale == SCALE:  # once, however many starts there are
                 warnings.warn(
-                    f"start gives {alike} hidden columns of {x.name!r} the same weights and bias as others, and no "
-                    "gradient will part them: they stay one unit. Add noise, as rng.normal(0, 0.1, W.shape).",
+                    f"start gives {parted} hidden unit{'s' * (parted > 1)} of {x.name!r} the same weights and bias as "
+                    "others, and no gradient would part them: they would stay one unit. Their weights got "
+                    f"Normal(0, {SCALE}/√visible) added. Give weights that differ to start from them as they are.",
                     stacklevel=4,
                 )
     return {v.name: np.asarray(point[v.name]) for v in learned_variables(model)}
 
 
-def _alike(model: pm.Model, x: Observed, point: dict, named: set[str]) -> int:
-    """How many hidden columns ``start`` made the same as others: their gradients are, too, and they stay so."""
+def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.random.Generator) -> int:
+    """Add noise to hidden columns that ``start`` made the same as earlier ones; return how many these are.
+
+    Their gradients would be the same, too, and so would they for ever.
+    """
     W, _, c = (*intercepts(model, x), None)[:3]
     if W is None or W.name not in named or len(x.machine.layers) < 2:
         return 0
     columns = point[W.name]
     biases = np.zeros(columns.shape[1]) if c is None else point[c.name]
-    _, which, counts = np.unique(np.vstack([columns, biases]), axis=1, return_inverse=True, return_counts=True)
-    return int((counts[which] > 1).sum())
+    _, firsts = np.unique(np.vstack([columns, biases]), axis=1, return_index=True)
+    same = np.setdiff1d(np.arange(columns.shape[1]), firsts)
+    if len(same):
+        noise = _small_weights(x, (len(columns), len(same)), SCALE, rng)
+        point[W.name] = columns.copy()
+        point[W.name][:, same] += noise.astype(columns.dtype)
+    return len(same)
+
+
+def _small_weights(x: Observed, shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Weights that send fields of about ``scale`` to the hidden units, whatever the units of the visible ones."""
+    size = x.deviation[:, None] if x.machine.layers[VISIBLE].unit.parameters else 1.0
+    return size * rng.normal(0, scale / np.sqrt(shape[0]), shape)
 
 
 def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:

@@ -127,8 +127,8 @@ def _after_fork() -> None:
     global _compiler
     for x in (None, *_known):
         lock = COMPILING if x is None else x._lock
-        if not lock._is_owned():  # type: ignore[attr-defined]
-            lock._at_fork_reinit()  # type: ignore[attr-defined]
+        if not lock._is_owned():  # type: ignore[attr-defined]  # of all locks in CPython; not declared
+            lock._at_fork_reinit()  # type: ignore[attr-defined]  # as threading does
             if x is not None:
                 x._busy = False
     if _compiler[0] != threading.get_ident():

@@ -340,6 +340,8 @@ ROWS = [
      V_ERR, "got 'a'", "random_seed must be", "Generator"),
     ("log_conditional units", lambda: pmr.log_conditional(machine(), None, V, [0, 1], **QUIET),
      V_ERR, "[0, 1]", "4 booleans", "one at least True"),
+    ("log_conditional unknown names", lambda: pmr.log_conditional(machine(), None, V, ["q"], **QUIET),
+     V_ERR, "['q']", "no names", "4 booleans"),
     ("log_conditional data", lambda: pmr.log_conditional(machine(), None, V.T, np.arange(4) > 1, **QUIET),
      V_ERR, "(4, 5)", "(rows, 4)", "transposed"),
     ("pseudo method", lambda: pmr.pseudo_log_likelihood(machine(), None, V, method="guess"),

@@ -238,7 +238,7 @@ def test_positions_are_no_names():
 def test_units_that_are_asked_for_go_by_name():
     asked = xr.DataArray([True, False, False, True], {"pixel": NAMES}, "pixel")
     expected = pmr.log_conditional(PLAIN, None, V, asked.values, **QUIET)["log_conditional"]
-    for units in (asked[ORDER], asked[ORDER].to_series()):
+    for units in (asked[ORDER], asked[ORDER].to_series(), [NAMES[3], NAMES[0]]):
         found = pmr.log_conditional(MACHINE, None, V, units, **QUIET)["log_conditional"]
         np.testing.assert_allclose(found, expected)
 

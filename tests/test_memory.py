@@ -137,6 +137,10 @@ CALLS = {
         lambda: pmr.log_partition(MACHINE, method="ais", particles=10**10, **QUIET),
         10**10 * 220,
     ),
+    "log_partition, temperatures": (
+        lambda: pmr.log_partition(MACHINE, method="ais", temperatures=10**10, **QUIET),
+        10**10 * 100,
+    ),
     "log_likelihood": (
         lambda: pmr.log_likelihood(model(), posterior(), ROWS, progressbar=False),
         2 * 8 * 10**5 * 50,
