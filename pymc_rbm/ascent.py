@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pymc as pm
 import pytensor.tensor as pt
 import scipy
 
 from pymc_rbm.reentrant import compiled
-from pymc_rbm.reproducible import in_order
 
 __all__ = ["Ascent"]
 
@@ -47,7 +47,7 @@ class Ascent:
         single = "float32" in [x.dtype for x in (self.goal, *self.parameters)]
         self._dtype = "float32" if single else "float64"
         self._lowest: tuple[float, np.ndarray] | None = None
-        self._function = compiled([], [self.goal, *slopes], by=in_order, **self.compile_kwargs)
+        self._function = compiled([], [self.goal, *slopes], by=pm.compile, **self.compile_kwargs)
         self._function()
 
     @property

@@ -21,6 +21,7 @@ import scipy
 from pymc_rbm.annealing import adapted, anneal
 from pymc_rbm.estimates import LogPartitionEstimate
 from pymc_rbm.importance import PILOT, Effort, Prepared, unseen_reasons, unseen_weight
+from pymc_rbm.interrupts import imported
 from pymc_rbm.paths import Path, States
 from pymc_rbm.work import Work
 
@@ -138,7 +139,7 @@ def _reasons(found: dict, ladder: Ladder, moves: bool) -> list[str]:
 
 def _rhat(series: np.ndarray) -> float:
     """R-hat over ensembles; where nothing moves it has no value: one if all agree, else infinite."""
-    import arviz as az
+    az = imported("arviz")
 
     if np.ptp(series) < ROUNDING:
         return 1.0

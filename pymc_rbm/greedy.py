@@ -15,6 +15,7 @@ from pymc_rbm.checks import generator, whole_number
 from pymc_rbm.deep import DeepBeliefNetwork
 from pymc_rbm.distributions import RBM
 from pymc_rbm.door import data_of, whole
+from pymc_rbm.interrupts import Prompt
 from pymc_rbm.labels import Labels
 from pymc_rbm.learning import fit
 from pymc_rbm.machine import HIDDEN, VISIBLE, Layer
@@ -168,6 +169,15 @@ class Plan:
     def learn(self, network, rng: np.random.Generator, prior, tied: bool, **options: Any) -> xr.DataTree:
         """Learn the next machine on top of ``network``."""
         k = 1 if network is None else len(network) + 1
+        with Prompt():
+            model, rows, start = self._model(network, k, rng, prior, tied)
+        weights = None if k == 1 or self.copies == 1 else np.full(len(rows), 1 / self.copies)
+        return fit(model=model, start=start, row_weights=weights, random_seed=rng.spawn(1)[0], **options)
+
+    def _model(
+        self, network, k: int, rng: np.random.Generator, prior, tied: bool
+    ) -> tuple[pm.Model, np.ndarray, dict[str, np.ndarray]]:
+        """The model of machine ``k``, its rows, and where it starts."""
         if network is None:
             rows, unit, (name, dim, labels) = self.rows, self._unit, self._visible
         else:
@@ -181,13 +191,12 @@ class Plan:
             b, c, W = network.tied().machines[-1].parameters[:3]
             further = rng.normal(0, ALMOST_NOTHING, (len(b), size - len(c)))
             start = {f"b{k}": b, f"c{k}": np.r_[c, np.zeros(size - len(c))], f"W{k}": np.c_[W, further]}
-        weights = None if k == 1 or self.copies == 1 else np.full(len(rows), 1 / self.copies)
         above = f"h{k}_unit"
         with pm.Model(coords={dim: labels, above: np.arange(size)}, model=None) as model:
             W = prior(f"W{k}", dims=(dim, above))
             b, c = pm.Flat(f"b{k}", dims=dim), pm.Flat(f"c{k}", dims=above)
             RBM(name, W, b, c, visible=unit, observed=xr.DataArray(rows, dims=(f"rows_of_{name}", dim)))
-        return fit(model=model, start=start, row_weights=weights, random_seed=rng.spawn(1)[0], **options)
+        return model, rows, start
 
 
 def _lists(options: dict[str, Any], n: int) -> list[list[Any]]:

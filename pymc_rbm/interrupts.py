@@ -16,13 +16,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
-__all__ = ["COMPILING", "DeferredInterrupt", "Whole", "whole"]
+__all__ = ["COMPILING", "DeferredInterrupt", "Prompt", "Whole", "imported", "late", "whole"]
 
 COMPILING = threading.RLock()
 """Held while a graph is compiled (`reentrant`)."""
-LOSING = {"__del__", "on_disposal", "remove", "_raw_object_cache_notify", "_raw_object_cache_getbuffer"}
+LOSING = {
+    *("__del__", "on_disposal", "_on_type_disposal", "remove"),
+    *("_raw_object_cache_notify", "_raw_object_cache_getbuffer"),
+}
 """Functions that are called when an object goes, or by LLVM, where things are compiled: what they raise is lost."""
 
 
@@ -62,10 +66,39 @@ class Whole:
             _signal.raise_signal(number)
 
 
+class Prompt(Whole):
+    """Context of work in Python that may take long, and of which nothing is left: Ctrl-C is heard at once.
+
+    Where that would be lost, in what Python calls when objects go, it is heard before the next compilation (`late`), or
+    at the end.
+    """
+
+    __slots__ = ()
+
+    def _note(self, number: int, frame: Any) -> None:
+        self._late = _fragile(frame)
+        if not self._late:
+            self._deliver(number, frame)
+
+
+def late() -> None:
+    """Deliver a Ctrl-C that a `Prompt` could not."""
+    context = getattr(_handler(), "__self__", None)
+    if isinstance(context, Prompt) and context._late:
+        context._late = False
+        context._deliver(_signal.SIGINT, None)
+
+
 def whole(function: Callable[..., Any], *arguments: Any) -> Any:
     """What a compiled function returns; see `Whole`."""
     with Whole():
         return function(*arguments)
+
+
+def imported(name: str) -> Any:
+    """A module that is needed late, as a whole: Ctrl-C in the midst of an import leaves it broken for good."""
+    with Whole():
+        return import_module(name)
 
 
 class DeferredInterrupt:

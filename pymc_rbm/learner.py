@@ -31,7 +31,6 @@ from pymc_rbm.observed import Observed, learned_variables
 from pymc_rbm.precision import has_bounds
 from pymc_rbm.reentrant import compiled, value_of
 from pymc_rbm.repetition import Repeated
-from pymc_rbm.reproducible import in_order
 from pymc_rbm.staying import shortened
 
 __all__ = ["Learner", "Settings"]
@@ -291,7 +290,7 @@ class Learner:
         inputs = [In(rng, mutable=True), self._sweeps, self._rate, self._weight, *self._rows]
         outputs = [Out(next_rng, borrow=True), *(Out(x, borrow=True) for x in monitors.values())]
         options = {"updates": updates, "on_unused_input": "ignore", **settings.compile_kwargs}
-        return Repeated(compiled(inputs, outputs, by=in_order, **options).function)
+        return Repeated(compiled(inputs, outputs, by=pm.compile, **options).function)
 
     def _batch(self, i: int, rng, sweeps, updates: dict):
         """Rows and weights of a batch; what is missing in it is drawn anew given the rest, by clamped Gibbs."""
@@ -318,7 +317,7 @@ class Learner:
             )
         ]
         inputs = [*self._rows, *chosen]
-        return compiled(inputs, per_row, by=in_order, on_unused_input="ignore", **self._settings.compile_kwargs)
+        return compiled(inputs, per_row, by=pm.compile, on_unused_input="ignore", **self._settings.compile_kwargs)
 
 
 def _drawn(draw: Callable[[Any], TensorVariable], rng: np.random.Generator) -> np.ndarray:

@@ -19,7 +19,7 @@ from pymc_rbm.estimators import exact
 from pymc_rbm.fingerprint import compare, marks_of
 from pymc_rbm.generators import serialisable
 from pymc_rbm.history import AXES, History
-from pymc_rbm.interrupts import DeferredInterrupt
+from pymc_rbm.interrupts import DeferredInterrupt, Prompt
 from pymc_rbm.learned import restore
 from pymc_rbm.learner import Learner, Settings
 from pymc_rbm.methods import find_method, follows_chains, name_of, shares_chains, swaps_replicas
@@ -247,50 +247,53 @@ def fit(
             raise ValueError(f"{name} must be a callable that takes a LearningStatus, got {callback!r}.")
     file = None if checkpoint is None else Checkpoint(checkpoint)  # what is wrong with it is said before any work
     generator(random_seed)
-    observed = observed_machines(model, row_weights)
-    warn_of_large_scales(observed)
-    for x in observed:
-        if x.name in AXES:
+    with Prompt():
+        observed = observed_machines(model, row_weights)
+        warn_of_large_scales(observed)
+        for x in observed:
+            if x.name in AXES:
+                raise ValueError(
+                    f"An RBM that is learned cannot be called {x.name!r}: that is an axis of what fit returns, as are "
+                    f"{AXES}. Call the variable something else."
+                )
+        if not told and climbs_alone(model, observed, chains):
+            epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
+        correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
+        estimator = estimator or default_method(correlations, observed, chains)
+        climbs = _climbs(optimizer, estimator, learning_rate)
+        if by_row and not shares_chains(estimator):
             raise ValueError(
-                f"An RBM that is learned cannot be called {x.name!r}: that is an axis of what fit returns, as are "
-                f"{AXES}. Call the variable something else."
+                f"The biases of {by_row} differ by row, and each row needs a chain of its own: method must be 'pcd', "
+                f"'cd' or 'exact', got {name_of(estimator)!r}."
             )
-    if not told and climbs_alone(model, observed, chains):
-        epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
-    correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
-    estimator = estimator or default_method(correlations, observed, chains)
-    climbs = _climbs(optimizer, estimator, learning_rate)
-    if by_row and not shares_chains(estimator):
-        raise ValueError(
-            f"The biases of {by_row} differ by row, and each row needs a chain of its own: method must be 'pcd', 'cd' "
-            f"or 'exact', got {name_of(estimator)!r}."
-        )
-    if sweeps is None:
-        waits = follows_chains(estimator) and not swaps_replicas(estimator)
-        sweeps = "auto" if chains > 1 and waits and not by_row else 1
-    number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
-    incomplete = [x.name for x in observed if x.missing is not None]
-    if climbs and incomplete:
-        raise ValueError(f"optimizer='lbfgs' needs complete data; entries of {incomplete} are missing. Use pm.sgd.")
-    if learning_rate is None:  # an ascent has steps of its own
-        learning_rate = RATE if climbs else default_rate(correlations, swaps_replicas(estimator))
-    rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
-    _check_resume(resume, name_of(estimator))
-    moves: Any = None if climbs else optimizer or pm.sgd  # the name of an optimiser means that it climbs
-    settings = Settings(estimator, chains, number, moves, max_gradient_norm, centred, compile_kwargs or {})
-    learner = Learner(model, observed, settings, start, serialisable(random_seed))
-    if number is None and (chains < 2 or not learner.persistent):
-        raise ValueError('sweeps="auto" measures persistent chains, at least two: not available here. Give a number.')
-    size = max(len(x.rows) for x in observed) if batch_size is None else batch_size
-    history, within, marks = History([x.name for x in observed]), None, marks_of(model, observed, size)
-    if resume is not None:
-        history, within, theirs = restore(learner, resume)
-        compare(theirs, marks)
-    history.persistent = learner.persistent
-    before = 0 if resume is None else int(resume.attrs["epochs_done"])
-    ascent, starts = learner.ascent(model) if climbs else None, 1
-    if ascent is not None and resume is None:
-        starts = climb_from_the_best(ascent, model, observed, start, learner)
+        if sweeps is None:
+            waits = follows_chains(estimator) and not swaps_replicas(estimator)
+            sweeps = "auto" if chains > 1 and waits and not by_row else 1
+        number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
+        incomplete = [x.name for x in observed if x.missing is not None]
+        if climbs and incomplete:
+            raise ValueError(f"optimizer='lbfgs' needs complete data; entries of {incomplete} are missing. Use pm.sgd.")
+        if learning_rate is None:  # an ascent has steps of its own
+            learning_rate = RATE if climbs else default_rate(correlations, swaps_replicas(estimator))
+        rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
+        _check_resume(resume, name_of(estimator))
+        moves: Any = None if climbs else optimizer or pm.sgd  # the name of an optimiser means that it climbs
+        settings = Settings(estimator, chains, number, moves, max_gradient_norm, centred, compile_kwargs or {})
+        learner = Learner(model, observed, settings, start, serialisable(random_seed))
+        if number is None and (chains < 2 or not learner.persistent):
+            raise ValueError(
+                'sweeps="auto" measures persistent chains, at least two: not available here. Give a number.'
+            )
+        size = max(len(x.rows) for x in observed) if batch_size is None else batch_size
+        history, within, marks = History([x.name for x in observed]), None, marks_of(model, observed, size)
+        if resume is not None:
+            history, within, theirs = restore(learner, resume)
+            compare(theirs, marks)
+        history.persistent = learner.persistent
+        before = 0 if resume is None else int(resume.attrs["epochs_done"])
+        ascent, starts = learner.ascent(model) if climbs else None, 1
+        if ascent is not None and resume is None:
+            starts = climb_from_the_best(ascent, model, observed, start, learner)
     run = Run(
         model=model,
         learner=learner,

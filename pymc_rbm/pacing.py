@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pymc_rbm.history import History
+from pymc_rbm.interrupts import imported
 
 __all__ = ["FLOOR", "INTERVAL", "MOST_SWEEPS", "paced"]
 
@@ -26,7 +27,7 @@ def paced(history: History, sweeps: int) -> int:
 
     What all chains do together is the drift of the parameters, not slow mixing, and is taken out first.
     """
-    import arviz as az
+    az = imported("arviz")
 
     shares = []
     for name in history.names:

@@ -10,6 +10,7 @@ import xarray as xr
 from pymc_rbm.door import data_of
 from pymc_rbm.functionals import leading_directions
 from pymc_rbm.given import values_of
+from pymc_rbm.interrupts import imported
 from pymc_rbm.labels import Labels
 from pymc_rbm.machine import VISIBLE
 from pymc_rbm.targets import labels_of
@@ -134,7 +135,7 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
     -------
     Figure
     """
-    import arviz as az
+    az = imported("arviz")
 
     if group not in idata:
         raise ValueError(

@@ -4,6 +4,11 @@ A function of PyTensor keeps arguments and results of the call under way in plac
 two threads or from a signal handler that came in between, mix them up, or crash. PyTensor compiles under settings that
 it changes for the whole process meanwhile (``config.mode`` among them): two threads that compile get each other's, and
 may leave the wrong ones behind.
+
+The last digits do not depend on what numba's caches hold. PyTensor lets numba reorder sums ("fastmath"). In which order
+a piece of a graph is then summed depends on where it was optimised, alone or as a part of a larger one; and when a
+process compiles both, the linker may take the one for the other. A process that loads them finds the second. Learning
+and chains multiply such differences of 1e-16 until they are seen. So nothing is reordered here.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from typing import Any
 import pytensor
 from pytensor import config
 
-from pymc_rbm.interrupts import COMPILING, Whole, whole
+from pymc_rbm.interrupts import COMPILING, Whole, late, whole
 from pymc_rbm.modes import INTERPRETED, first_call
 
 __all__ = ["Reentrant", "compiled", "one_compiles", "settings", "value_of"]
@@ -96,14 +101,16 @@ def value_of(graph: Any) -> Any:
 
 @contextmanager
 def one_compiles() -> Iterator[None]:
-    """Context in which no other thread compiles."""
+    """Context in which no other thread compiles, and sums stay in the order in which they are written."""
     global _compiler
+    late()
     with Whole(), COMPILING:
         outer = _compiler
         if outer[0] is None:
             _compiler = [threading.get_ident(), _settings()]
         try:
-            yield
+            with config.change_flags(numba__fastmath=False):
+                yield
         finally:
             _compiler = [None, ()] if outer[0] is None else outer
 

@@ -19,6 +19,9 @@ MEMORY = 30
 WATCHED, LITTLE = 30, 0.02
 """Iterations over which the climb must have gained this share of what matters, to go on: slow ones go far."""
 LARGER = 1.1, 1.2, 1.3
+KICKS, KICK = 3, 0.1
+"""How often a climb that came to rest is tried again, from where all that moves has this share of its size added as
+noise: near saddles, where hidden units have not yet found what to be for, a climb rests for a hundred iterations."""
 IDLE = 0.1
 """Norm of a hidden unit's weights below which it is started anew: that of its first ones."""
 
@@ -88,6 +91,14 @@ def climbed(goal: Goal, matters: float, gained: float, rng: np.random.Generator)
     moves = goal.masks[len(goal.machine.layers)].any()
     start = perturbed(goal.machine, rng) if moves else goal.machine
     best, end, sure, settled = _climb(goal, goal.packed(start.parameters), matters)
+    for _ in range(KICKS):
+        if sure - before > matters or not settled:
+            break
+        kicked = end + KICK * np.sqrt(np.mean(end**2)) * rng.standard_normal(end.shape)
+        again, there, value, settled = _climb(goal, kicked, matters)
+        sure = max(sure, value)
+        if again > best:
+            best, end = again, there
     gain = max(0.0, sure - before)
     rise = Rise(gain, most=max(gain, best - before) if settled else np.inf, exact=True, endless=_is_endless(goal, end))
     if gained + gain > matters or not moves:

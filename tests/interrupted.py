@@ -4,6 +4,7 @@ It writes "begin" before each call, "under way" when there is something that Ctr
 came of it.
 """
 
+import faulthandler
 import signal
 import sys
 
@@ -22,6 +23,8 @@ REAL = pmr.restricted(*ref.machine(20, 12, seed=3, scale=0.2), pmr.Gaussian(1.0)
 ROWS = (RNG.random((60, 40)) < 0.5).astype("int8")
 MASKED = np.ma.MaskedArray(ROWS, RNG.random(ROWS.shape) < 0.6)
 LONG = 10**8
+STUCK = 120
+"""Seconds after which a call that nothing ends says where it is, and the process ends."""
 
 
 def model_of(rows, hidden=6):
@@ -38,7 +41,10 @@ def log_partition(method):
 def sample():
     options = {"quiet": True, "compute_convergence_checks": False, "callback": under_way, **QUIET}
     with free:
-        return pm.sample(10**6, tune=0, chains=1, cores=1, **options)
+        try:
+            return pm.sample(10**6, tune=0, chains=1, cores=1, **options)
+        except ValueError as error:  # what PyMC makes of Ctrl-C before the first draw
+            raise KeyboardInterrupt if "Not enough samples" in str(error) else error from error
 
 
 def fit():
@@ -64,7 +70,7 @@ FUNCTIONS = {
     "log_likelihood": lambda: pmr.log_likelihood(LARGE, None, MASKED, log_z=1.0, budget=LONG, particles=1000, **QUIET),
     "inpaint": lambda: pmr.inpaint(LARGE, None, MASKED[:20], draws=10**5, tune=500, states=False, **QUIET),
     "sample_gibbs": lambda: pmr.sample_gibbs(LARGE, draws=10**6, tune=5000, states=False, **QUIET),
-    "diagnose": lambda: [pmr.diagnose(draws, LARGE, **QUIET) for _ in range(100)],
+    "diagnose": lambda: [under_way() or pmr.diagnose(draws, LARGE, **QUIET) for _ in range(LONG)],
     "fit": fit,
     "fit_deep": deep,
     "pm.sample": sample,
@@ -125,6 +131,7 @@ if __name__ == "__main__":
     expected = pmr.free_energy(ROWS, LARGE)
     for _ in range(trials):
         sys.stdin.readline()  # whoever presses has done with the last one
+        faulthandler.dump_traceback_later(STUCK, exit=True)
         print("end", pressed(function), flush=True)
         assert (pmr.free_energy(ROWS, LARGE) == expected).all()
     print("well", flush=True)

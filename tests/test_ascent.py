@@ -73,7 +73,7 @@ def test_moments_match_at_the_optimum(visible, monkeypatch):
     assert pairs
     if visible is None:
         monkeypatch.setattr("pymc_rbm.estimators.is_tractable", lambda machine: True)
-        for module in ("estimators", "learner"):
+        for module in ("estimators", "learner", "restarts"):
             monkeypatch.setattr(f"pymc_rbm.{module}.symbolic_log_partition", by_quadrature)
     with pm.Model():
         for pair in pairs:

@@ -1,6 +1,7 @@
 """Ctrl-C at any moment: the first returns what is done, or raises KeyboardInterrupt; the second ends, cleanly."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from interrupted import FUNCTIONS, NOTHING
 
 pytestmark = pytest.mark.slow
 SECONDS = 2.0
+LOST = re.compile(r"Exception ignored in: <function \S*disposal at \w+>\n.*?\nKeyboardInterrupt: *\n", re.DOTALL)
+"""What Python says of a Ctrl-C that comes while numba's types go, outside of all that the package calls."""
 
 
 def seconds_of(pid):
@@ -33,7 +36,7 @@ def trial(process, rng, twice):
     line = process.stdout.readline()
     while line == "begin\n" and not twice:
         line = process.stdout.readline()
-    assert line == ("begin\n" if twice else "under way\n"), process.wait()
+    assert line == ("begin\n" if twice else "under way\n"), "it ended before it was interrupted"
     time.sleep(rng.exponential(0.3))
     process.send_signal(signal.SIGINT)
     began = seconds_of(process.pid)
@@ -42,7 +45,7 @@ def trial(process, rng, twice):
         process.send_signal(signal.SIGINT)
     while line in ("begin\n", "under way\n"):
         line = process.stdout.readline()
-    word, *found = line.split() or [f"the process ended with {process.wait()}"]
+    word, *found = line.split() or [f"the process ended with {process.wait(60)}"]
     assert word == "end", word
     return " ".join(found), seconds_of(process.pid) - began
 
@@ -57,12 +60,13 @@ def test_ctrl_c_at_random_moments(name, tmp_path):
     ):
         try:
             found = [trial(process, rng, twice) for twice in plan]
-            print(name, *found, (tmp_path / "errors").read_text(), sep="\n")
+            print(name, *found, sep="\n")
             assert process.stdout.readline() == "well\n"
             assert process.wait(60) == 0
         finally:
             process.kill()
-    assert not (tmp_path / "errors").read_text()
+            print((tmp_path / "errors").read_text())
+    assert not LOST.sub("", (tmp_path / "errors").read_text())
     wanted = "KeyboardInterrupt" if name in NOTHING else "returned"
     assert {what.split()[0] for (what, _), twice in zip(found, plan, strict=True) if not twice} == {wanted}
     assert {what.split()[0] for what, _ in found} <= {"returned", "KeyboardInterrupt"}

@@ -377,8 +377,8 @@ def test_progress_bars_side_by_side(capfd):
 
 
 COMPILERS = {"pytensor.function", "pm.compile", "eval", "initial_point", "rewrite_graph", "pm.draw"}
-OF_BUILDERS = {("walks", "_compile"), ("reproducible", "in_order")}
-"""What only builders that are remembered call, and what `compiled` is told to compile by."""
+OF_BUILDERS = {("walks", "_compile")}
+"""What only builders that are remembered call."""
 
 
 def compiles(node):
