@@ -24,7 +24,7 @@ import numpy as np
 
 import pymc_rbm as pmr
 from benchmarks.rare_modes import rare_modes
-from pymc_rbm.paths import Path as Annealing
+from pymc_rbm.partition.path import Path as Annealing
 
 METHODS = {
     "ais": {"method": "ais", "budget": 200_000},

@@ -14,7 +14,7 @@ import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 
 import pymc_rbm as pmr
-from pymc_rbm.estimators import contrastive, exact
+from pymc_rbm.learning.estimators.persistent import contrastive, exact
 
 MOST_SWEEPS = 100_000
 

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.jobs import BATCH, RATE, Job, data_rows, machine, visible_states
 from benchmarks.peers.ours_rbm import epoch, start
 from benchmarks.timing import calibrated, per_unit
-from pymc_rbm.kernels.rows import binary_dot, means_and_sums
+from pymc_rbm.kernels.fields import binary_dot, means_and_sums
 from pymc_rbm.kernels.sweep import GROUP, sweep_many
 from pymc_rbm.kernels.uniforms import seeded
 

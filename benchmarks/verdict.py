@@ -22,7 +22,7 @@ import numpy as np
 import pymc as pm
 
 import pymc_rbm as pmr
-from pymc_rbm import finishing
+from pymc_rbm.diagnostics.progress import finishing
 
 WEIGHTS = 0.15, 0.2, 0.3, 0.4, 0.6
 VERDICTS = "mixed", "cannot tell", "not mixed"

@@ -2,39 +2,43 @@
 
 from importlib.metadata import version
 
-from pymc_rbm import coupling, datasets, estimators, schedules, tempering
-from pymc_rbm.composite import Beside
-from pymc_rbm.conditional import machine_of_row
-from pymc_rbm.deep import DeepBeliefNetwork
-from pymc_rbm.deep_boltzmann import DeepBoltzmannMachine
-from pymc_rbm.diagnostics import diagnose
-from pymc_rbm.distributions import RBM, Hidden
-from pymc_rbm.enumeration import IntractableError
-from pymc_rbm.estimates import LogPartitionEstimate
-from pymc_rbm.finite_units import Binomial, Categorical, Spin
-from pymc_rbm.functions import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
-from pymc_rbm.general import BoltzmannMachine
-from pymc_rbm.generative import generative
-from pymc_rbm.greedy import fit_deep
-from pymc_rbm.inpaint import inpaint
-from pymc_rbm.learned import averaged
-from pymc_rbm.learning import fit
-from pymc_rbm.likelihood import log_conditional, log_likelihood
-from pymc_rbm.log_partition import log_partition
-from pymc_rbm.machine import Machine, boltzmann, restricted
-from pymc_rbm.mixture import mixture_machine, mixture_parameters
-from pymc_rbm.parts import classify, marginal_free_energy
-from pymc_rbm.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
-from pymc_rbm.pseudo import pseudo_log_likelihood
-from pymc_rbm.real_units import Gaussian, Rectified
-from pymc_rbm.relabelling import relabel
-from pymc_rbm.sampling import sample_gibbs
-from pymc_rbm.step_methods import BlockGibbs, register
-from pymc_rbm.stopping import LearningStatus, StopOnGap, StopOnLikelihood
-from pymc_rbm.targets import machine_of
-from pymc_rbm.two_sided import DReLU
-from pymc_rbm.units import Bernoulli
-from pymc_rbm.verdict import Diagnosis
+from pymc_rbm.learning.estimators import coupled as coupling
+from pymc_rbm import datasets
+from pymc_rbm.learning.estimators import persistent as estimators
+from pymc_rbm.learning import schedules
+from pymc_rbm.learning.estimators import tempered as tempering
+from pymc_rbm.units.beside import Beside
+from pymc_rbm.machine.rows import machine_of_row
+from pymc_rbm.deep.network import DeepBeliefNetwork
+from pymc_rbm.distributions.deep_boltzmann import DeepBoltzmannMachine
+from pymc_rbm.diagnostics.diagnose import diagnose
+from pymc_rbm.distributions.rbm import RBM, Hidden
+from pymc_rbm.machine.enumeration import IntractableError
+from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.units.discrete import Binomial, Categorical, Spin
+from pymc_rbm.machine.formulas import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
+from pymc_rbm.distributions.boltzmann import BoltzmannMachine
+from pymc_rbm.distributions.generative import generative
+from pymc_rbm.deep.fit_deep import fit_deep
+from pymc_rbm.sampling.inpaint import inpaint
+from pymc_rbm.learning.result import averaged
+from pymc_rbm.learning.fit import fit
+from pymc_rbm.likelihood.likelihood import log_conditional, log_likelihood
+from pymc_rbm.partition.log_partition import log_partition
+from pymc_rbm.machine.machine import Machine, boltzmann, restricted
+from pymc_rbm.machine.mixture import mixture_machine, mixture_parameters
+from pymc_rbm.likelihood.classify import classify, marginal_free_energy
+from pymc_rbm.plots.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
+from pymc_rbm.likelihood.pseudo import pseudo_log_likelihood
+from pymc_rbm.units.real import Gaussian, Rectified
+from pymc_rbm.diagnostics.relabelling import relabel
+from pymc_rbm.sampling.chains import sample_gibbs
+from pymc_rbm.step_methods.block_gibbs import BlockGibbs, register
+from pymc_rbm.learning.callbacks import LearningStatus, StopOnGap, StopOnLikelihood
+from pymc_rbm.machine.targets import machine_of
+from pymc_rbm.units.drelu import DReLU
+from pymc_rbm.units.unit import Bernoulli
+from pymc_rbm.diagnostics.verdict import Diagnosis
 
 __version__ = version("pymc-rbm")
 

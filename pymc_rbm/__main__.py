@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 import pymc_rbm as pmr
-from pymc_rbm.checkpoints import save
-from pymc_rbm.files import writable
-from pymc_rbm.leaving import INTERRUPTED, Leaving
+from pymc_rbm.learning.checkpoints import save
+from pymc_rbm.support.files import writable
+from pymc_rbm.support.leaving import INTERRUPTED, Leaving
 
 HELD_OUT = 0.2
 RATE = 0.3

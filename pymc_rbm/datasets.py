@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.checks import unit_data, whole_number
-from pymc_rbm.units import Bernoulli
+from pymc_rbm.support.arguments import unit_data, whole_number
+from pymc_rbm.units.unit import Bernoulli
 
 __all__ = ["bars_and_stripes", "digits", "from_npz"]
 

@@ -8,7 +8,7 @@ import matplotlib
 import pytensor
 import pytest
 
-from pymc_rbm.modes import INTERPRETED
+from pymc_rbm.support.modes import INTERPRETED
 
 matplotlib.use("Agg")
 # Loops of quick modes go without a compiler: where its cache is empty it would take most of their time.

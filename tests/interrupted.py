@@ -13,8 +13,8 @@ import pymc as pm
 import reference as ref
 
 import pymc_rbm as pmr
-from pymc_rbm import sampling
-from pymc_rbm.work import Work
+from pymc_rbm.sampling import chains as sampling
+from pymc_rbm.support.work import Work
 
 QUIET = {"random_seed": 1, "progressbar": False}
 RNG = np.random.default_rng(5)

@@ -7,7 +7,7 @@ import reference as ref
 from test_pairs import PAIRS, UNITS
 
 import pymc_rbm as pmr
-from pymc_rbm.machine import logsumexp
+from pymc_rbm.machine.machine import logsumexp
 
 # Of rows that are independent, as these are, the best machine may be, too.
 pytestmark = [pytest.mark.interpreted, pytest.mark.filterwarnings("ignore:What was learned of")]
@@ -72,7 +72,7 @@ def test_moments_match_at_the_optimum(visible, monkeypatch):
     pairs = [pair for pair in PAIRS if pair[0] == visible and has_exact_log_z(pair)] if visible else NO_FORMULA
     assert pairs
     if visible is None:
-        monkeypatch.setattr("pymc_rbm.estimators.is_tractable", lambda machine: True)
+        monkeypatch.setattr("pymc_rbm.learning.estimators.persistent.is_tractable", lambda machine: True)
         for module in ("estimators", "learner", "restarts"):
             monkeypatch.setattr(f"pymc_rbm.{module}.symbolic_log_partition", by_quadrature)
     with pm.Model():

@@ -17,7 +17,7 @@ from pytensor.link.numba.linker import NumbaLinker
 
 import pymc_rbm as pmr
 from pymc_rbm.__main__ import parse
-from pymc_rbm.records import recorded_parameters, recorded_units
+from pymc_rbm.machine.records import recorded_parameters, recorded_units
 
 W, B, C = ref.machine(4, 3, seed=4)
 V = np.array([[1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 0, 0], [1, 1, 0, 0]])

@@ -7,7 +7,7 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.compile.io import In, Out
 
-from pymc_rbm.calling import Quick
+from pymc_rbm.support.fast_calls import Quick
 
 WITH_NUMBA = pytest.mark.parametrize("mode", ["NUMBA", "FAST_COMPILE"])
 

@@ -9,7 +9,7 @@ import reference as ref
 from pytensor.tensor.subtensor import AdvancedIncSubtensor
 
 import pymc_rbm as pmr
-from pymc_rbm.conditional import machine_of_rows
+from pymc_rbm.machine.rows import machine_of_rows
 
 pytestmark = pytest.mark.interpreted
 
@@ -115,7 +115,7 @@ def test_a_bias_with_other_terms_is_centred_as_a_bias_alone(data, monkeypatch):
     Offsets follow random particles, of which each row has one and a single machine 100: held, they are the same.
     """
     X, v = data
-    monkeypatch.setattr("pymc_rbm.descent.OFFSET_RATE", 0.0)
+    monkeypatch.setattr("pymc_rbm.learning.gradients.OFFSET_RATE", 0.0)
 
     def learn(with_x, centred):
         with pm.Model():

@@ -14,8 +14,8 @@ import reference as ref
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm.bound import log_ratios
-from pymc_rbm.deep_posterior import _advance_function
+from pymc_rbm.deep.bound import log_ratios
+from pymc_rbm.deep.posterior import _advance_function
 
 pytestmark = pytest.mark.interpreted
 

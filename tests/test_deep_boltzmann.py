@@ -11,7 +11,7 @@ import reference as ref
 from scipy.optimize import minimize
 
 import pymc_rbm as pmr
-from pymc_rbm.gibbs import sweep
+from pymc_rbm.sampling.sweep import sweep
 
 pytestmark = pytest.mark.interpreted
 

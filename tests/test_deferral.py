@@ -9,10 +9,10 @@ import pytest
 import reference as ref
 
 import pymc_rbm as pmr
-from pymc_rbm.interrupts import COMPILING, DeferredInterrupt, Whole, whole
-from pymc_rbm.paths import Path
-from pymc_rbm.reentrant import one_compiles
-from pymc_rbm.work import Work
+from pymc_rbm.support.interrupts import COMPILING, DeferredInterrupt, Whole, whole
+from pymc_rbm.partition.path import Path
+from pymc_rbm.support.reentrant import one_compiles
+from pymc_rbm.support.work import Work
 
 pytestmark = pytest.mark.interpreted
 QUIET = {"random_seed": 1, "progressbar": False}
@@ -170,7 +170,7 @@ def pressing(function, at, times=1):
 def test_tempering_hears_it_in_its_burn_in(monkeypatch, times):
     sweep, calls = pressing(Path.sweep_levels, 3, times)
     monkeypatch.setattr(Path, "sweep_levels", sweep)
-    monkeypatch.setattr("pymc_rbm.bridging.HURRY", 600.0)  # others may use the processor
+    monkeypatch.setattr("pymc_rbm.partition.tempering.HURRY", 600.0)  # others may use the processor
     options = {"method": "tempering", "budget": 10**7, "temperatures": 3, **QUIET}
     if times > 1:
         with pytest.raises(KeyboardInterrupt):
@@ -187,14 +187,14 @@ def test_tempering_hears_it_in_its_burn_in(monkeypatch, times):
 def test_tempering_does_not_take_long_for_the_rest(monkeypatch):
     sweep, calls = pressing(Path.sweep_levels, 3)
     monkeypatch.setattr(Path, "sweep_levels", sweep)
-    monkeypatch.setattr("pymc_rbm.bridging.HURRY", 0.0)
+    monkeypatch.setattr("pymc_rbm.partition.tempering.HURRY", 0.0)
     with pytest.raises(KeyboardInterrupt):
         pmr.log_partition(MACHINE, method="tempering", budget=10**7, temperatures=3, **QUIET)
     assert len(calls) < 6
 
 
 def test_sums_over_missing_entries_hear_it(monkeypatch):
-    module = sys.modules["pymc_rbm.marginals"]
+    module = sys.modules["pymc_rbm.likelihood.marginals"]
     clamped, calls = pressing(module.clamped, 2)
     monkeypatch.setattr(module, "clamped", clamped)
     masked = np.ma.MaskedArray(ROWS, np.random.default_rng(2).random(ROWS.shape) < 0.3)
@@ -224,7 +224,7 @@ def test_learning_ends_after_an_interrupt_in_what_a_callback_calls():
     def callback(status):
         if status.epoch == 2:
             with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="Interrupted after"):
-                module = sys.modules["pymc_rbm.sampling"]
+                module = sys.modules["pymc_rbm.sampling.chains"]
                 patch.setattr(module, "CHUNK_ENTRIES", 1)
                 patch.setattr(module.np, "moveaxis", pressing(np.moveaxis, 3)[0])
                 inner.append(pmr.sample_gibbs(MACHINE, draws=30, tune=0, **QUIET))
@@ -247,7 +247,7 @@ def test_the_second_interrupt_ends_a_callback():
 
 def test_newtons_method_hears_it(monkeypatch):
     """It is the last part of an exact climb, in which no iteration ends."""
-    module = sys.modules["pymc_rbm.ascent"]
+    module = sys.modules["pymc_rbm.learning.lbfgs"]
     slope, calls = pressing(module.Ascent._slope, 2)
     monkeypatch.setattr(module.Ascent, "_slope", slope)
     with pm.Model():
@@ -261,7 +261,7 @@ def test_newtons_method_hears_it(monkeypatch):
 
 def test_long_draws_have_pieces(monkeypatch):
     """Whose draws are those of the machine, and between which Ctrl-C is heard."""
-    module = sys.modules["pymc_rbm.draws"]
+    module = sys.modules["pymc_rbm.sampling.forward"]
     monkeypatch.setattr(module, "is_enumerable", lambda machine: False)
     monkeypatch.setattr(module, "sweeps_of_a_piece", lambda machine, rows: 4)
     rows = 4000

@@ -10,8 +10,12 @@ import reference as ref
 from pytensor.graph.traversal import io_toposort
 
 import pymc_rbm as pmr
-from pymc_rbm import alignment, conditions, effects, joint, slopes
-from pymc_rbm.blocks import blocks_of, visible_kind
+from pymc_rbm.step_methods import proofs as alignment
+from pymc_rbm.step_methods import conditions
+from pymc_rbm.step_methods import effects
+from pymc_rbm.step_methods import joint_moves as joint
+from pymc_rbm.step_methods import slopes
+from pymc_rbm.step_methods.blocks import blocks_of, visible_kind
 
 pytestmark = pytest.mark.interpreted
 

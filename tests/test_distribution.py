@@ -124,7 +124,7 @@ def test_exact_draws(sizes):
 
 @pytest.mark.compiled
 def test_draws_of_chains(monkeypatch):
-    monkeypatch.setattr("pymc_rbm.draws.is_enumerable", lambda machine: False)
+    monkeypatch.setattr("pymc_rbm.sampling.forward.is_enumerable", lambda machine: False)
     p = np.exp(LOG_P)
     rows = pm.draw(pmr.RBM.dist(W, B, C, size=20_000, sweeps=50), random_seed=1)
     assert empirical_error(rows, p) < 4

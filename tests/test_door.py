@@ -9,9 +9,9 @@ import scipy.sparse
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm.objective import start_values
-from pymc_rbm.observed import observed_machines
-from pymc_rbm.received import receive
+from pymc_rbm.learning.objective import start_values
+from pymc_rbm.learning.data import observed_machines
+from pymc_rbm.support.received import receive
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Data in v contains missing values"),  # PyMC says so, as it should

@@ -12,12 +12,12 @@ import xarray as xr
 from pytensor.compile.io import In, Out
 
 import pymc_rbm as pmr
-from pymc_rbm.coupling import unbiased
-from pymc_rbm.estimators import contrastive, fast_persistent, persistent
-from pymc_rbm.history import History
-from pymc_rbm.machine import Layer, Machine
-from pymc_rbm.pacing import MOST_SWEEPS, paced
-from pymc_rbm.tempering import tempered
+from pymc_rbm.learning.estimators.coupled import unbiased
+from pymc_rbm.learning.estimators.persistent import contrastive, fast_persistent, persistent
+from pymc_rbm.learning.history import History
+from pymc_rbm.machine.machine import Layer, Machine
+from pymc_rbm.learning.sweeps import MOST_SWEEPS, paced
+from pymc_rbm.learning.estimators.tempered import tempered
 
 pytestmark = pytest.mark.interpreted
 
@@ -169,7 +169,7 @@ def test_tempering_leaves_the_machine_invariant():
 
 
 def test_swaps_that_ignore_the_energies_are_caught(monkeypatch):
-    from pymc_rbm import tempering
+    from pymc_rbm.learning.estimators import tempered as tempering
 
     right = tempering._sweep_all
 

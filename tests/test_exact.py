@@ -10,12 +10,12 @@ import reference as ref
 from sklearn.cluster import KMeans
 
 import pymc_rbm as pmr
-from pymc_rbm.ascent import TOLERANCES
-from pymc_rbm.defaults import MOST_COLUMNS, Correlations, correlation
-from pymc_rbm.enumeration import cheapest_layer, in_powers
-from pymc_rbm.mixture import mixture_of_groups
-from pymc_rbm.observed import observed_machines
-from pymc_rbm.restarts import MOST_STARTS
+from pymc_rbm.learning.lbfgs import TOLERANCES
+from pymc_rbm.learning.defaults import MOST_COLUMNS, Correlations, correlation
+from pymc_rbm.machine.enumeration import cheapest_layer, in_powers
+from pymc_rbm.machine.mixture import mixture_of_groups
+from pymc_rbm.learning.data import observed_machines
+from pymc_rbm.learning.restarts import MOST_STARTS
 
 pytestmark = pytest.mark.interpreted
 
@@ -288,7 +288,7 @@ def test_many_columns_are_measured_by_products(strong, monkeypatch):
     rows = correlated(60, MOST_COLUMNS + 50, strong)
     [x] = observed_machines(model_of(rows, 1))
     by_products = correlation(x)
-    monkeypatch.setattr("pymc_rbm.defaults.MOST_COLUMNS", 10**6)
+    monkeypatch.setattr("pymc_rbm.learning.defaults.MOST_COLUMNS", 10**6)
     by_matrix = correlation(x)
     assert by_products.strength == pytest.approx(by_matrix.strength, rel=1e-9)
     assert by_products.bimodality == pytest.approx(by_matrix.bimodality, rel=1e-4)
@@ -304,7 +304,7 @@ def test_nothing_is_measured_that_is_not_needed(monkeypatch):
     def refuse(x):
         raise AssertionError("measured")
 
-    monkeypatch.setattr("pymc_rbm.defaults.correlation", refuse)
+    monkeypatch.setattr("pymc_rbm.learning.defaults.correlation", refuse)
     model = model_of(PARITY)
     pmr.fit(1, method="pcd", learning_rate=0.1, model=model, **QUIET)
     with pytest.raises(AssertionError, match="measured"):

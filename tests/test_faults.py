@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm.precision import check_normalisable
+from pymc_rbm.machine.normalisable import check_normalisable
 
 pytestmark = pytest.mark.slow
 

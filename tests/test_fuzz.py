@@ -16,8 +16,8 @@ from compositions import Composition
 from scipy import stats
 
 import pymc_rbm as pmr
-from pymc_rbm import corrections
-from pymc_rbm.modes import INTERPRETED
+from pymc_rbm.step_methods import metropolis as corrections
+from pymc_rbm.support.modes import INTERPRETED
 
 pytestmark = pytest.mark.interpreted
 

@@ -13,7 +13,7 @@ from pytensor.tensor.math import Sum
 from scipy import special, stats
 
 import pymc_rbm as pmr
-from pymc_rbm.gibbs import sweeps
+from pymc_rbm.sampling.sweep import sweeps
 from pymc_rbm.kernels import elementary, lanes, packing, product, sweep, threads, uniforms
 from pymc_rbm.kernels import rows as of_rows
 from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums, StateSums, SweepKernel

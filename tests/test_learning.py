@@ -15,13 +15,13 @@ import reference as ref
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm.batches import Batches
-from pymc_rbm.centring import centred
-from pymc_rbm.defaults import correlation, curvature, default_method, default_rate
-from pymc_rbm.estimators import persistent, surrogate_log_partition
-from pymc_rbm.interrupts import DeferredInterrupt
-from pymc_rbm.observed import observed_machines
-from pymc_rbm.tempering import tempered
+from pymc_rbm.learning.batches import Batches
+from pymc_rbm.learning.centring import centred
+from pymc_rbm.learning.defaults import correlation, curvature, default_method, default_rate
+from pymc_rbm.learning.estimators.persistent import persistent, surrogate_log_partition
+from pymc_rbm.support.interrupts import DeferredInterrupt
+from pymc_rbm.learning.data import observed_machines
+from pymc_rbm.learning.estimators.tempered import tempered
 
 pytestmark = pytest.mark.interpreted
 
@@ -387,7 +387,7 @@ def test_resume_refuses_another_run(run):
 
 
 def test_a_failed_checkpoint_leaves_the_old_file(tmp_path, monkeypatch):
-    from pymc_rbm.checkpoints import save
+    from pymc_rbm.learning.checkpoints import save
 
     path = tmp_path / "learned.nc"
     path.write_text("old")

@@ -5,7 +5,7 @@ import pytest
 import reference as ref
 
 import pymc_rbm as pmr
-from pymc_rbm.machine import Coupling, Layer, Machine
+from pymc_rbm.machine.machine import Coupling, Layer, Machine
 
 pytestmark = pytest.mark.interpreted
 
@@ -116,7 +116,7 @@ def test_hidden_mean_keeps_dims_and_coords():
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradient_of_log_z_is_the_moments(dtype):
-    from pymc_rbm.enumeration import symbolic_log_partition
+    from pymc_rbm.machine.enumeration import symbolic_log_partition
 
     values = [x.astype(dtype) for x in ref.machine(4, 3, seed=7)]
     W, b, c = (pt.tensor(dtype=dtype, shape=x.shape) for x in values)

@@ -7,8 +7,8 @@ from scipy import stats
 from test_annealing import joint, triangle
 
 import pymc_rbm as pmr
-from pymc_rbm import marginals
-from pymc_rbm.paths import Path
+from pymc_rbm.likelihood import marginals
+from pymc_rbm.partition.path import Path
 
 pytestmark = pytest.mark.interpreted
 

@@ -15,10 +15,10 @@ from pytensor.conditional.op import ifelse
 from scipy.special import gammaln, logsumexp
 
 import pymc_rbm as pmr
-from pymc_rbm import constant_log_z
-from pymc_rbm.constant_log_z import constant_log_partition
-from pymc_rbm.estimates import LogPartitionEstimate
-from pymc_rbm.separate import separate
+from pymc_rbm.distributions import constant_log_z
+from pymc_rbm.distributions.constant_log_z import constant_log_partition
+from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.machine.separate import separate
 
 pytestmark = pytest.mark.interpreted
 

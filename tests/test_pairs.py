@@ -15,8 +15,8 @@ import reference as ref
 from scipy import stats
 
 import pymc_rbm as pmr
-from pymc_rbm.enumeration import is_tractable, symbolic_log_partition
-from pymc_rbm.gibbs import sweep
+from pymc_rbm.machine.enumeration import is_tractable, symbolic_log_partition
+from pymc_rbm.sampling.sweep import sweep
 
 pytestmark = pytest.mark.interpreted
 

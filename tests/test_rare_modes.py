@@ -8,8 +8,8 @@ import pytest
 from scipy.special import logsumexp
 
 import pymc_rbm as pmr
-from pymc_rbm import bridging
-from pymc_rbm.bridging import ENSEMBLES, Ladder, _rhat, _settled, _solution
+from pymc_rbm.partition import tempering as bridging
+from pymc_rbm.partition.tempering import ENSEMBLES, Ladder, _rhat, _settled, _solution
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -6,9 +6,9 @@ from pytensor.link.numba.linker import NumbaLinker
 from pytensor.link.vm import VMLinker
 
 import pymc_rbm as pmr
-from pymc_rbm.paths import Path
-from pymc_rbm.remembered import remembered
-from pymc_rbm.walks import energy_function, walkable
+from pymc_rbm.partition.path import Path
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.partition.path_graphs import energy_function, walkable
 
 pytestmark = pytest.mark.interpreted
 

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm.lookup import held_entries, model_of
+from pymc_rbm.distributions.lookup import held_entries, model_of
 
 pytestmark = pytest.mark.interpreted
 

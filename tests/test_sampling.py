@@ -10,8 +10,8 @@ import reference as ref
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm import sampling
-from pymc_rbm.functionals import activity, functionals, leading_directions
+from pymc_rbm.sampling import chains as sampling
+from pymc_rbm.sampling.observables import activity, functionals, leading_directions
 from pymc_rbm.kernels import threads
 
 W, B, C = ref.machine(4, 3, 1.5, seed=2)

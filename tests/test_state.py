@@ -15,11 +15,11 @@ import pytest
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm.checkpoints import Checkpoint
-from pymc_rbm.files import replace, writable
-from pymc_rbm.generators import generator_of
-from pymc_rbm.precision import certain_precision, smallest_eigenvalue
-from pymc_rbm.staying import shortened
+from pymc_rbm.learning.checkpoints import Checkpoint
+from pymc_rbm.support.files import replace, writable
+from pymc_rbm.support.generators import generator_of
+from pymc_rbm.machine.normalisable import certain_precision, smallest_eigenvalue
+from pymc_rbm.learning.staying import shortened
 
 pytestmark = pytest.mark.interpreted
 
@@ -120,7 +120,7 @@ def test_learning_of_machines_with_bounds_stays_inside(monkeypatch):
     with pytest.warns(UserWarning, match="'v' was learned to the edge of what is known to be normalisable"):
         learn()
     assert 0 < min(slack) < max(slack) < 1
-    monkeypatch.setattr("pymc_rbm.learner.has_bounds", lambda machine: False)  # whole steps
+    monkeypatch.setattr("pymc_rbm.learning.update.has_bounds", lambda machine: False)  # whole steps
     with pytest.raises(FloatingPointError), np.errstate(all="ignore"):
         learn()
     assert min(slack) < 0
@@ -151,7 +151,7 @@ def test_steps_are_shortened_by_halves(families):
 
 
 def test_machines_without_bounds_are_left_alone(monkeypatch):
-    monkeypatch.setattr("pymc_rbm.learner.shortened", None)
+    monkeypatch.setattr("pymc_rbm.learning.update.shortened", None)
     fit(1)
 
 
@@ -350,7 +350,7 @@ def test_bad_places_are_refused_before_any_work(kind, tmp_path, monkeypatch):
         "number": (TypeError, "must be the path of a file, got 3"),
         "empty": (TypeError, "must be the path of a file, got ''"),
     }[kind]
-    monkeypatch.setattr("pymc_rbm.learning.Learner", None)  # the work
+    monkeypatch.setattr("pymc_rbm.learning.fit.Learner", None)  # the work
     with pytest.raises(error, match=message):
         fit(1, checkpoint=path)
     assert Path("/dev/null").is_char_device()
@@ -365,7 +365,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(tmp_path,
             raise PermissionError(13, "Permission denied")
 
         monkeypatch.setattr(Path, "touch", refuse)
-    monkeypatch.setattr("pymc_rbm.learning.Learner", None)
+    monkeypatch.setattr("pymc_rbm.learning.fit.Learner", None)
     with pytest.raises(
         PermissionError, match=r"checkpoint=.*nothing can be written to.*Permission denied.*another folder"
     ):

@@ -15,8 +15,8 @@ import reference as ref
 from pymc.step_methods import STEP_METHODS
 
 import pymc_rbm as pmr
-from pymc_rbm.lookup import dependants
-from pymc_rbm.step_methods import BlockGibbs, register
+from pymc_rbm.distributions.lookup import dependants
+from pymc_rbm.step_methods.block_gibbs import BlockGibbs, register
 
 pytestmark = pytest.mark.interpreted
 
@@ -68,7 +68,7 @@ def transition_matrix(monkeypatch, parameters, observed=None, with_hidden=False)
             pmr.Hidden("h", v)
         with monkeypatch.context() as patch:
             patch.setattr(pmr.Bernoulli, "sample", script)
-            patch.setattr("pymc_rbm.gibbs.is_binary_pair", lambda machine: False)
+            patch.setattr("pymc_rbm.sampling.sweep.is_binary_pair", lambda machine: False)
             step = BlockGibbs(rng=1)
     total = model.replace_rvs_by_values([sum(log_probabilities)])[0]
     values = [value for value in model.value_vars if value.name in step._inputs]
@@ -117,7 +117,7 @@ def test_transition_matrix_of_v_and_h(monkeypatch):
 
 def test_transition_matrix_shows_a_broken_kernel(monkeypatch):
     parameters = ref.machine(3, 2, seed=2)
-    monkeypatch.setattr("pymc_rbm.machine.Machine.field", broken_field("no bias"))
+    monkeypatch.setattr("pymc_rbm.machine.machine.Machine.field", broken_field("no bias"))
     matrix = transition_matrix(monkeypatch, parameters)
     p = np.exp(ref.log_p(*parameters))
     assert np.abs(p @ matrix - p).max() > 1e-2
@@ -327,14 +327,14 @@ def test_stationarity(case):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 @pytest.mark.parametrize("how", ["half", "no bias"])
 def test_stationarity_shows_a_broken_field(monkeypatch, case, how):
-    monkeypatch.setattr("pymc_rbm.machine.Machine.field", broken_field(how))
-    monkeypatch.setattr("pymc_rbm.gibbs.is_binary_pair", lambda machine: False)  # kernels do not ask it
+    monkeypatch.setattr("pymc_rbm.machine.machine.Machine.field", broken_field(how))
+    monkeypatch.setattr("pymc_rbm.sampling.sweep.is_binary_pair", lambda machine: False)  # kernels do not ask it
     assert (case().errors((1, 4)) > 2 * FLOORS).all()
 
 
 @pytest.mark.parametrize("case", [missing, masked_with_hidden], ids=lambda case: case.__name__)
 def test_stationarity_shows_a_mask_that_is_ignored(monkeypatch, case):
-    from pymc_rbm import transitions
+    from pymc_rbm.step_methods import transition as transitions
 
     right = transitions.run_sweeps
     monkeypatch.setattr(
@@ -345,7 +345,7 @@ def test_stationarity_shows_a_mask_that_is_ignored(monkeypatch, case):
 
 def test_stationarity_shows_a_stale_hidden_state(monkeypatch):
     """Hidden units drawn given the visible state from before the sweeps."""
-    from pymc_rbm import transitions
+    from pymc_rbm.step_methods import transition as transitions
 
     monkeypatch.setattr(transitions, "_updated", lambda block, new: block)
     assert with_hidden().errors((1, 4)).min() > 2 * FLOORS
@@ -353,7 +353,7 @@ def test_stationarity_shows_a_stale_hidden_state(monkeypatch):
 
 def test_stationarity_shows_exchanged_machines(monkeypatch):
     """Both RBMs sampled with a machine of swapped visible bias."""
-    from pymc_rbm import blocks
+    from pymc_rbm.step_methods import blocks
 
     right = blocks.machine_of_rv
 

@@ -20,10 +20,10 @@ import xarray as xr
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import pymc_rbm as pmr
-from pymc_rbm.blas import OneBlasThread
-from pymc_rbm.modes import INTERPRETED
-from pymc_rbm.reentrant import Reentrant, compiled, one_compiles, settings
-from pymc_rbm.remembered import remembered
+from pymc_rbm.support.blas import OneBlasThread
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.reentrant import Reentrant, compiled, one_compiles, settings
+from pymc_rbm.support.compiled import remembered
 
 THREADS = 8
 QUIET = {"random_seed": 1, "progressbar": False}
@@ -366,7 +366,7 @@ def test_progress_bars_side_by_side(capfd):
     expected = pmr.log_partition(MACHINES[0], progressbar=False, **options).estimate
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pymc_rbm.work.SECONDS_WITHOUT_BAR", 0.0)
+        patch.setattr("pymc_rbm.support.work.SECONDS_WITHOUT_BAR", 0.0)
         job = lambda: found.append(pmr.log_partition(MACHINES[0], **options).estimate)  # noqa: E731
         threads = [threading.Thread(target=job) for _ in range(4)]
         for x in threads:

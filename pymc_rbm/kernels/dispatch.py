@@ -8,7 +8,7 @@ from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_defa
 from pytensor.link.numba.dispatch.compile_ops import numba_deepcopy
 
 from pymc_rbm.kernels.compiling import VERSION
-from pymc_rbm.kernels.few import FEW_ROWS
+from pymc_rbm.kernels.one_row import FEW_ROWS
 from pymc_rbm.kernels.operations import (
     BinaryDot,
     LevelsKernel,
@@ -20,7 +20,7 @@ from pymc_rbm.kernels.operations import (
     WalkKernel,
 )
 from pymc_rbm.kernels.pointers import through_pointer
-from pymc_rbm.kernels.rows import (
+from pymc_rbm.kernels.fields import (
     are_binary,
     binary_dot,
     means_and_sums,

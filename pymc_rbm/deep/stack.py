@@ -1,0 +1,129 @@
+"""A stack of restricted machines in a DataTree: what a deep belief network is made of, and how it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.support.arguments import whole_number
+from pymc_rbm.machine.door import Data, data_of, whole
+from pymc_rbm.support.labels import Labels, without_made_up
+from pymc_rbm.partition.log_partition import finite
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.deep.passes import check_stack, transposed
+from pymc_rbm.machine.records import recorded_machine, recorded_names, recorded_parameters, recorded_units
+
+__all__ = ["Stack"]
+
+
+class Stack:
+    """Machines from the bottom up, with the names of their layers; all of it read from a DataTree."""
+
+    def __init__(self, learned: xr.DataTree):
+        keys = [f"layer_{i}" for i in range(1, len(learned.children) + 1)]
+        if not keys or set(keys) != set(learned.children):
+            raise ValueError(
+                f"Expected a DataTree with the children layer_1, layer_2, … from pymc_rbm.fit_deep, got one with "
+                f"{list(learned.children)}."
+            )
+        self.learned = learned
+        self.layers = layers = tuple(learned.children[key] for key in keys)
+        self.machines = tuple(finite(recorded_machine(layer)) for layer in layers)
+        check_stack(self.machines)
+        self.names = tuple(recorded_names(layer)[0] for layer in layers)
+        weights = [layer["machines"][f"{name}_weights"] for layer, name in zip(layers, self.names, strict=True)]
+        self.dims = (*(str(W.dims[0]) for W in weights), str(weights[-1].dims[1]))
+        self.labels = [W.coords[W.dims[0]].values for W in weights] + [weights[-1].coords[weights[-1].dims[1]].values]
+        for what, given in (("names", self.names), ("dims", self.dims)):
+            if len(set(given)) < len(given):
+                raise ValueError(f"The layers of a network need {what} of their own, got {given}. Rename them.")
+
+    @classmethod
+    def of(cls, *layers: Machine | xr.DataTree, names: Sequence[str] | None = None) -> Self:
+        """Stack machines, from the bottom up.
+
+        Parameters
+        ----------
+        *layers : Machine or DataTree
+            Machines with numbers for parameters, or what `fit` returned of models with one RBM each.
+        names : sequence of str, optional
+            For layers that are machines: names of the variables, the visible one first. Default: v, h1, h2, …
+        """
+        if not layers:
+            raise ValueError("A deep belief network needs at least one machine.")
+        names = ["v", *(f"h{i}" for i in range(1, len(layers)))] if names is None else list(names)
+        if len(set(names)) != len(layers):
+            raise ValueError(f"{len(layers)} layers need as many different names, got {names}.")
+        dims = [f"{name}_unit" for name in names] + [f"h{len(layers)}_unit"]
+        trees = {}
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, xr.DataTree | Machine):
+                raise TypeError(
+                    f"A layer is a Machine or what pymc_rbm.fit returned, got {type(layer).__name__}. Make a machine "
+                    "of arrays by pymc_rbm.restricted(W, b, c)."
+                )
+            if not isinstance(layer, xr.DataTree):
+                layer = _recorded(names[i], finite(layer), (dims[i], dims[i + 1]))
+            trees[f"layer_{i + 1}"] = layer.copy()
+        return cls(xr.DataTree(children=trees))
+
+    def __len__(self) -> int:
+        """Return the number of machines."""
+        return len(self.machines)
+
+    def __repr__(self) -> str:
+        sizes = [len(self.machines[0].layers[0].bias), *(len(machine.layers[1].bias) for machine in self.machines)]
+        return f"<DeepBeliefNetwork {'-'.join(map(str, sizes))}: {', '.join(self.names)}>"
+
+    def first(self, n: int) -> Self:
+        """Return the network of the lowest ``n`` machines: what it was before the others were put on top."""
+        if whole_number("n", n) > len(self):
+            raise ValueError(f"The network has {len(self)} machines, fewer than {n}.")
+        return type(self).of(*self.layers[:n])
+
+    def tied(self) -> Self:
+        """Return the network with one machine more, the top one upside down: the same distribution of v.
+
+        There learning a further layer can start, and from there its exact likelihood gradient can only raise the bound
+        (Hinton, Osindero & Teh 2006).
+        """
+        n = len(self)
+        top = _recorded(f"h{n}", transposed(self.machines[-1]), (self.dims[-1], f"h{n + 1}_unit"))
+        return type(self).of(*self.layers, top)
+
+    def _checked_layer(self, layer: int | None) -> int:
+        if layer is not None and whole_number("layer", layer) > len(self):
+            raise ValueError(f"layer must be at most {len(self)}, the number of machines, got {layer}.")
+        return layer or len(self)
+
+    @property
+    def visible_labels(self) -> Labels:
+        """What the visible units are called."""
+        return without_made_up(Labels(self.names[0], self.dims[0], self.dims[1], {self.dims[0]: self.labels[0]}))
+
+    def _states(self, data: Any, name: str = "data", ndim: int | None = None) -> Data:
+        """The data as (masked) states of the visible units, or ValueError."""
+        return data_of(data, self.machines[0].layers[VISIBLE], self.visible_labels, name, ndim=ndim)
+
+    def _means(self, data: Any) -> Data:
+        """The data as states or means of the visible units, or ValueError."""
+        found = data_of(data, self.machines[0].layers[VISIBLE], self.visible_labels, ndim=None, states=False)
+        return replace(found, values=whole(found, remedy="See DeepBeliefNetwork.inpaint.").astype("float64"))
+
+    def _array(self, data: Data, values: np.ndarray, layer: int) -> xr.DataArray:
+        """``values`` of the units of a layer with the dims and coords of the rows of ``data``."""
+        return data.by_row(values, {self.dims[layer]: self.labels[layer]})
+
+
+def _recorded(name: str, machine: Machine, dims: tuple[str, str]) -> xr.DataTree:
+    """A layer's tree with the group ``machines`` alone."""
+    from arviz_base import dict_to_dataset
+
+    found = recorded_parameters(name, machine, dims)
+    arrays, own = ({key: x[i] for key, x in found.items()} for i in (1, 0))
+    machines = dict_to_dataset(arrays, dims={k: list(d) for k, d in own.items()}, sample_dims=[])
+    return xr.DataTree.from_dict({"machines": machines.assign_attrs(recorded_units(name, machine))})

@@ -1,0 +1,1 @@
+"""Mixed, not mixed, or cannot tell."""

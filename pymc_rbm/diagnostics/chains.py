@@ -1,0 +1,217 @@
+"""What `diagnose` looks at: chains of one machine, from draws or from a learning run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+import xarray as xr
+
+from pymc_rbm.machine.rows import has_rows
+from pymc_rbm.sampling.observables import FUNCTIONALS, functionals, numeric
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.machine.records import recorded_machine
+from pymc_rbm.support.reentrant import value_of
+from pymc_rbm.machine.targets import check_alone, machine_of
+
+__all__ = [
+    "Watched",
+    "joined_or_part",
+    "machine_behind",
+    "name_of_run",
+    "states_among",
+    "sweeps_of",
+    "watch_draws",
+    "watch_states",
+]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Chains of one machine.
+
+    Attributes
+    ----------
+    name : str
+        Of the visible variable.
+    machine : Machine or None
+    functionals : dict
+        (chain, draw) or (chain, draw, direction), as many as could be had.
+    states : ndarray or None, shape (chain, draw, visible)
+    last : ndarray or None, shape (chain, visible)
+    sweeps : int or None
+        Per draw.
+    """
+
+    name: str
+    machine: Machine | None
+    functionals: dict[str, np.ndarray]
+    states: np.ndarray | None
+    last: np.ndarray | None
+    sweeps: int | None
+
+
+def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:
+    """The machine of ``target``, else the one recorded in ``idata``, else that of the model on the context stack.
+
+    As `numeric` returns it, but where biases differ by row: then it is one machine a row.
+    """
+    machine = _machine_behind(idata, target, learned, name)
+    if machine is not None:
+        _check_of_machine(idata)
+    return machine if machine is None or has_rows(machine) else numeric(machine)
+
+
+def _machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:
+    if learned is None and "parameters" in idata:
+        learned = idata
+    if isinstance(target, xr.DataTree):
+        return recorded_machine(target, name=name)
+    if target is not None:
+        check_alone(target, "diagnose")
+        return machine_of(target, learned)
+    if "machines" in idata:
+        return recorded_machine(idata, name=name)
+    if learned is not None and "machines" in learned:
+        return recorded_machine(learned, name=name)
+    model = pm.Model.get_context(error_if_none=False)
+    if model is None:
+        return None
+    check_alone(model, "diagnose")
+    try:
+        return machine_of(model if name is None else model[name], learned)
+    except (ValueError, KeyError):  # an unrelated model may be on the stack: then there is none
+        return None
+
+
+def _check_of_machine(idata: xr.DataTree) -> None:
+    """Refuse draws of a model in which more depended on the units, by whatever the machine was given."""
+    statistics = idata["sample_stats"].dataset if "sample_stats" in idata else {}
+    if "dependants" in statistics and (statistics["dependants"] > 0).any():
+        raise ValueError(
+            f"diagnose compares draws with a machine, but in the model of these draws "
+            f"{int(statistics['dependants'].max())} terms depended on the units: they are draws of a posterior. Look "
+            "at ArviZ's R-hat and ESS of runs from different starts, or at `diagnose(draws)` without a machine."
+        )
+
+
+def _only(names: list[str], name: str | None) -> str:
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        raise ValueError(f"Which machine? name must be one of {names}, got {name!r}.")
+    return name
+
+
+def name_of_run(learned: xr.DataTree, name: str | None) -> str:
+    """The name of the RBM in what `fit` returned."""
+    return _only([str(x).removesuffix("_mean") for x in learned["data"].data_vars if str(x).endswith("_mean")], name)
+
+
+def states_among(idata: xr.DataTree, machine: Machine | None, name: str | None) -> tuple[str, xr.DataArray | None]:
+    """The name of the visible variable, and its draws, dims (chain, draw, …, unit), or None where there are none.
+
+    Raises
+    ------
+    ValueError
+        If there are neither draws nor records of one variable, or entries are no states of the machine.
+    """
+    posterior = idata["posterior"].dataset
+    size = None if machine is None else np.shape(machine.layers[VISIBLE].bias)[-1]
+    kinds = "iu" if machine is None else np.dtype(machine.layers[VISIBLE].unit.dtype).kind
+    names = [str(key) for key, x in posterior.items() if _are_states(x, size, kinds)]
+    others = {x for key in names for x in (f"{key}_projection", joined_or_part(posterior, key))}
+    names = [x for x in names if x not in others]  # two real units look like their projections
+    if name is None and len(names) > 1:
+        raise ValueError(f"Which variable holds the visible states? name must be one of {names}.")
+    if name is None:
+        name = names[0] if names else _name_of_records(posterior, size)
+    if name not in names:
+        if not _recorded_functionals(idata, name):
+            raise ValueError(f"name must be a variable of states, one of {names}, got {name!r}.")
+        return name, None
+    states = posterior[name].transpose("chain", "draw", ...)
+    if machine is not None:
+        _check_states(machine, name, states.values)
+    return name, states
+
+
+def joined_or_part(posterior: xr.Dataset, name: str) -> str:
+    """Which of the two variables that PyMC makes of a masked one holds no rows of units of its own.
+
+    Of whole rows that are masked ``{name}_unobserved`` are rows, and these are the machine's. Of single entries it is a
+    list of them, and the rows are those of ``name``, which joins what is observed and what is not.
+    """
+    part = f"{name}_unobserved"
+    if part not in posterior:
+        return ""
+    whole = posterior[part].ndim == posterior[name].ndim and posterior[part].shape[-1] == posterior[name].shape[-1]
+    return name if whole else part
+
+
+def watch_draws(idata: xr.DataTree, machine: Machine | None, name: str | None) -> Watched:
+    """Find the draws of a machine's visible units, or what was recorded of them."""
+    name, found = states_among(idata, machine, name)
+    sweeps = sweeps_of(idata)
+    if found is not None:
+        x = found.values
+        states = np.moveaxis(x, 1, -2).reshape(-1, x.shape[1], x.shape[-1])  # rows of a batch are chains, too
+        return watch_states(name, machine, states, sweeps, _recorded_functionals(idata, name))
+    recorded = _recorded_functionals(idata, name)
+    last = np.asarray(idata["last_states"][name]) if "last_states" in idata else None
+    return Watched(name, machine, recorded, None, last, sweeps)
+
+
+def watch_states(
+    name: str, machine: Machine | None, states: np.ndarray, sweeps: int | None, recorded: dict[str, np.ndarray]
+) -> Watched:
+    """Watch states of shape (chain, draw, visible); without a machine by what was recorded of them."""
+    found = recorded if machine is None else functionals(machine, states)
+    return Watched(name, machine, found or {"visible_mean": states.mean(-1)}, states, states[:, -1], sweeps)
+
+
+def _are_states(x: xr.DataArray, size: int | None, kinds: str) -> bool:
+    return {"chain", "draw"} <= set(x.dims) and x.dtype.kind in kinds and x.ndim > 2 and size in (None, x.shape[-1])
+
+
+def _check_states(machine: Machine, name: str, states: np.ndarray) -> None:
+    unit = machine.layers[VISIBLE].unit
+    inside = value_of(unit.contains(pt.as_tensor(states)))
+    if not inside.all():
+        shown = np.unique(states[~inside])[:3]
+        raise ValueError(f"{name} must contain only {unit.support}, got other entries, such as {shown}.")
+
+
+def _name_of_records(posterior: xr.Dataset, size: int | None) -> str:
+    names = [str(key).removesuffix("_free_energy") for key in posterior if str(key).endswith("_free_energy")]
+    if len(names) == 1:
+        return names[0]
+    shapes = {str(key): x.shape for key, x in posterior.items()}
+    units = "" if size is None else f" of {size} units"
+    raise ValueError(
+        f"There are no visible states{units} among the draws: expected an integer variable with dims (chain, draw, "
+        f"unit), got {shapes}. Of a masked variable keep the whole one, which joins what is observed and what is not: "
+        "its rows are diagnosed one by one. A posterior over the weights has no states: relabel its hidden units "
+        "(pymc_rbm.relabel) and look at ArviZ's R-hat of the weights."
+    )
+
+
+def _recorded_functionals(idata: xr.DataTree, name: str) -> dict[str, np.ndarray]:
+    """Functionals that `sample_gibbs`, `generative` or BlockGibbs recorded."""
+    posterior = idata["posterior"].dataset
+    found = {key: posterior[f"{name}_{key}"].values for key in FUNCTIONALS if f"{name}_{key}" in posterior}
+    statistics = idata["sample_stats"].dataset if "sample_stats" in idata else {}
+    for key in FUNCTIONALS:
+        if key not in found and key in statistics and np.isfinite(statistics[key]).all():
+            found[key] = statistics[key].values
+    return {key: x for key, x in found.items() if x.ndim == (3 if key == "projection" else 2)}
+
+
+def sweeps_of(idata: xr.DataTree) -> int | None:
+    """Sweeps a draw, where they were recorded."""
+    if "sample_stats" in idata and "sweeps" in idata["sample_stats"].data_vars:
+        return int(np.ravel(idata["sample_stats"]["sweeps"])[0])
+    return int(idata.attrs["sweeps"]) if "sweeps" in idata.attrs else None

@@ -1,0 +1,121 @@
+"""Examine chains: measures of the functionals, units that never change, probes; what each allows to say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.sampling.observables import activity
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.support.convergence import cautious, columns, convergence, count_units
+from pymc_rbm.diagnostics.probes import ProbeResult, run_probes
+from pymc_rbm.diagnostics.thresholds import FEW_DRAWS, SATURATED
+from pymc_rbm.units.unit import Bernoulli
+from pymc_rbm.diagnostics.verdict import NOT_MIXED, UNKNOWN, Finding, judge_chains, judge_probes, judge_units
+from pymc_rbm.diagnostics.chains import Watched
+
+__all__ = ["examine"]
+
+WITHOUT_MACHINE = Finding(
+    UNKNOWN,
+    "Chains that agree may share a mode, and draws alone cannot show it.",
+    "Pass the machine: diagnose(draws, model, learned=learned), or call it within `with pmr.generative(...)`.",
+)
+WITHOUT_PROBES = Finding(UNKNOWN, "No probes were run: chains that agree may share a mode.", "Pass probes=True.")
+
+
+def examine(
+    watched: Watched,
+    probes: bool,
+    rng: np.random.Generator,
+    progressbar: bool,
+    extra: dict[str, np.ndarray] | None = None,
+    among: int = 1,
+) -> tuple[list[Finding], xr.Dataset]:
+    """Return findings and measures of chains, their units and, unless they have failed already, their probes.
+
+    Parameters
+    ----------
+    watched : Watched
+    probes : bool
+        Whether to run them.
+    rng : Generator
+    progressbar : bool
+    extra : dict, optional
+        Further starts of probes, by kind.
+    among : int
+        How many machines are examined: what chance explains is shared among them.
+    """
+    table = convergence(watched.functionals, among)
+    if watched.sweeps is not None:
+        table["autocorrelation_sweeps"] = table["autocorrelation"] * watched.sweeps
+    chains, draws = next(iter(watched.functionals.values())).shape[:2]
+    units, still = _units(watched, table, rng)
+    findings = [*judge_chains(table, chains, draws), *judge_units(units, still, draws)]
+    measures = table.assign({key: ((), x) for key, x in units.items()})
+    if watched.machine is None or watched.last is None:
+        findings.append(WITHOUT_MACHINE)
+    elif not probes:
+        findings.append(WITHOUT_PROBES)
+    elif draws >= FEW_DRAWS and all(finding.verdict != NOT_MIXED for finding in findings):
+        result = _probe(watched.machine, watched, watched.last, table, rng, extra, progressbar, among)
+        findings += judge_probes(result)
+        measures = measures.assign(_probe_measures(result))
+    return findings, measures
+
+
+def _probe(
+    machine: Machine,
+    watched: Watched,
+    last: np.ndarray,
+    table: xr.Dataset,
+    rng: np.random.Generator,
+    extra: dict[str, np.ndarray] | None,
+    progressbar: bool,
+    among: int,
+) -> ProbeResult:
+    times = np.fmax(1, np.fmax(table["autocorrelation"].values, table["autocorrelation_within"].values))
+    sizes = [x.size for x in columns(watched.functionals).values()]
+    tau = {str(key): cautious(t, n) for key, t, n in zip(table.functional.values, times, sizes, strict=True)}
+    states = last if watched.states is None else watched.states.reshape(-1, watched.states.shape[-1])
+    return run_probes(machine, watched.functionals, states, watched.sweeps or 1, tau, rng, extra, progressbar, among)
+
+
+def _probe_measures(result: ProbeResult) -> dict[str, Any]:
+    return {
+        "probe_rhat": ("functional", list(result.rhat.values())),
+        "probe_rhat_by_chance": ("functional", list(result.rhat_by_chance.values())),
+        "probe_away": ("probe", result.away),
+        "probe_kind": ("probe", result.kinds),
+        "probe_sweeps": ((), result.sweeps),
+        "probe_mode_weight_at_most": ((), result.weight),
+    }
+
+
+def _units(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> tuple[dict[str, float], int]:
+    """Counts of units that never change, what the machine says about them, and the number of chains that never move."""
+    still = np.all([np.ptp(x, axis=1) == 0 for x in columns(watched.functionals).values()], axis=0)
+    if watched.states is not None:
+        still = np.ptp(watched.states, axis=1).max(-1) == 0
+    n_still = 0 if still.all() else int(still.sum())
+    if watched.states is None:
+        return {}, n_still
+    low, high = watched.states.min(1), watched.states.max(1)
+    unit = Bernoulli() if watched.machine is None else watched.machine.layers[VISIBLE].unit
+    counts = count_units(unit.level(low), unit.level(high))
+    found: dict[str, float] = {f"visible_{key}": n for key, n in counts.items()}
+    if watched.machine is not None:
+        own = activity(watched.machine, watched.states, rng)
+        if "hidden_low" in own:
+            hidden = count_units(own["hidden_low"], own["hidden_high"], SATURATED)
+            found |= {f"hidden_{key}": n for key, n in hidden.items()}
+            found["hidden_saturated_share"] = float(own["saturated"])
+        # The machine's own probability that a unit is not what it always was (exact for two values, a lower bound for
+        # more), times the effective number of draws.
+        other = np.abs(unit.level(own["visible_expected"]) - unit.level(low.min(0)))
+        constant = np.ptp(np.concatenate([low, high]), axis=0) == 0
+        effective = table["ess_bulk"].min().fillna(low.shape[0] * watched.states.shape[1]).item()
+        found["visible_unexplained"] = float((other * constant).max() * effective)
+    return found, n_still

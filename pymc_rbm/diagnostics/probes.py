@@ -1,0 +1,219 @@
+"""Probes: what draws alone cannot show, the machine can.
+
+Chains that agree may share a mode. Probes are chains of the same machine from starts that were chosen to end up
+elsewhere, if there is an elsewhere: where they stay away from the draws, the draws did not mix. Whether that elsewhere
+has any weight is then a question of free energies, which annealing in both directions bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+
+from pymc_rbm.sampling.observables import functionals
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.support.convergence import columns, rhat, rhat_by_chance, rounding, settled
+from pymc_rbm.diagnostics.probe_starts import annealed, base_path, bias_of, starts
+from pymc_rbm.sampling.chains import run_chains
+from pymc_rbm.diagnostics.thresholds import BURN_IN, FALSE_ALARM, LEAST_PROBE_DRAWS, MARGIN, NEGLIGIBLE_WEIGHT
+
+__all__ = ["ProbeResult", "mode_weight_bound", "run_probes"]
+
+BOUND_TEMPERATURES, BOUND_PARTICLES, BACKWARD_PARTICLES = 1000, 100, 10
+SAME_MODE = 5  # standard errors between means of probes in one mode at most
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Probes against draws.
+
+    Attributes
+    ----------
+    kinds : list of str
+        Of each probe's start.
+    away : ndarray of bool, shape (probes,)
+        Whether the probe's mean of some functional is further from the draws' than chance allows.
+    rhat, rhat_by_chance : dict
+        By functional: R-hat of draws and probes together (negligible ones left out), and what chance allows.
+    draws, sweeps : int
+        Length of a probe, burn-in included.
+    weight : float
+        Upper bound on the probability of where the probes that are away sit; 0 without such probes.
+    """
+
+    kinds: list[str]
+    away: np.ndarray
+    rhat: dict[str, float]
+    rhat_by_chance: dict[str, float]
+    draws: int
+    sweeps: int
+    weight: float
+
+    @property
+    def negligible(self) -> bool:
+        """Whether the probes that are away sit where the machine hardly ever is."""
+        return self.weight <= NEGLIGIBLE_WEIGHT
+
+    @property
+    def disagreeing(self) -> list[str]:
+        """Functionals whose R-hat over draws and probes is more than chance allows."""
+        return [key for key, x in self.rhat.items() if x > self.rhat_by_chance[key]]
+
+
+def run_probes(
+    machine: Machine,
+    functionals: dict[str, np.ndarray],
+    states: np.ndarray,
+    sweeps: int,
+    autocorrelation: dict[str, float],
+    rng: np.random.Generator,
+    extra: dict[str, np.ndarray] | None = None,
+    progressbar: bool = False,
+    among: int = 1,
+) -> ProbeResult:
+    """Run probes for as many sweeps a draw as the draws had, and compare.
+
+    Parameters
+    ----------
+    machine : Machine
+    functionals : dict
+        Of the draws, (chain, draw, …).
+    states : ndarray, shape (rows, visible)
+        Some states of the draws.
+    sweeps : int
+        Per draw.
+    autocorrelation : dict
+        Integrated, in draws, by functional: how long a probe must be and what its mean may deviate by. 1 where a
+        functional of the draws never changes.
+    rng : Generator
+    extra : dict, optional
+        Further starts by kind, such as rows of the data.
+    progressbar : bool
+    among : int
+        How many machines are probed, among which the chance of a false alarm is shared.
+
+    Notes
+    -----
+    A probe is away where its ranks among the draws, by some functional or by its distance from the median, have a mean
+    that chance makes as extreme with a probability of `thresholds.FALSE_ALARM`, over all probes and functionals.
+    """
+    by_kind = starts(machine, states, rng) | (extra or {})
+    kinds = [kind for kind, x in by_kind.items() for _ in x]
+    length = max(LEAST_PROBE_DRAWS, int(np.ceil(BURN_IN * max([1.0, *autocorrelation.values()]))))
+    first = np.concatenate(list(by_kind.values()))
+    kept, _ = run_chains(machine, first, rng, length, length * sweeps, sweeps, progressbar=progressbar)
+    visited = kept.pop("states")
+    draws = columns(functionals)
+    probes = {key: settled(x, draws[key]) for key, x in columns(kept).items()}
+    draws = {key: settled(x) for key, x in draws.items()}
+    level = FALSE_ALARM / len(draws) / among
+    scores = [_scores(probes[key], x, autocorrelation[key]) for key, x in draws.items()]
+    away = np.max(scores, axis=(0, 1)) > scipy.stats.norm.isf(level / len(kinds) / 4)
+    elsewhere = visited[away][_distinct(visited[away], max([1.0, *autocorrelation.values()]))]
+    weight = mode_weight_bound(machine, elsewhere, states, rng) if away.any() else 0.0
+    compared = ~away if weight <= NEGLIGIBLE_WEIGHT else np.ones_like(away)
+    together = {key: _together(x, probes[key][compared]) for key, x in draws.items()}
+    return ProbeResult(
+        kinds,
+        away,
+        {key: rhat(x) for key, x in together.items()},
+        {key: rhat_by_chance(len(x), x.shape[1], autocorrelation[key], level) for key, x in together.items()},
+        2 * length,
+        2 * length * sweeps,
+        weight,
+    )
+
+
+def _scores(probes: np.ndarray, draws: np.ndarray, autocorrelation: float) -> np.ndarray:
+    """How far each probe is from the draws, in location and in spread, as two rows of standard normal numbers.
+
+    By the mean over a probe of its ranks among the draws, between 0 and 1: with a mean of 1/2 and a variance of 1/12
+    times the autocorrelation over the length if it is where the draws are. Ranks do not mind how skewed a value is.
+    """
+    error = np.sqrt(autocorrelation / 12 * (1 / probes.shape[1] + 1 / draws.size))
+    margin, middle, out = rounding(draws), np.median(draws), []
+    for ours, theirs in ((probes, draws), (np.abs(probes - middle), np.abs(draws - middle))):
+        ordered = np.sort(theirs, axis=None)
+        below, above = np.searchsorted(ordered, ours - margin), np.searchsorted(ordered, ours + margin, side="right")
+        out.append(np.abs((below + above).mean(1) / (2 * draws.size) - 0.5) / error)
+    return np.array(out)
+
+
+def _distinct(visited: np.ndarray, autocorrelation: float) -> list[int]:
+    """Probes of which no two sit in one mode, as far as the means of their units can tell them apart."""
+    found: list[int] = []
+    if not len(visited):
+        return found
+    means, error = visited.mean(1), visited.var(1) * autocorrelation / visited.shape[1]
+    for i in range(len(visited)):
+        same = [
+            (np.abs(means[i] - means[j]) <= SAME_MODE * np.sqrt(error[i] + error[j]) + rounding(means)).all()
+            for j in found
+        ]
+        if not any(same):
+            found.append(i)
+    return found
+
+
+def _together(draws: np.ndarray, probes: np.ndarray) -> np.ndarray:
+    """Draws and probes as chains of one length; longer ones are cut into pieces, so that each weighs the same."""
+    length = min(draws.shape[1], probes.shape[1])
+    return np.concatenate([x[:, : x.shape[1] // length * length].reshape(-1, length) for x in (draws, probes)])
+
+
+def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray, rng: np.random.Generator) -> float:
+    r"""Bound the probability of the modes in which probes sit, from above.
+
+    Annealing from independent units to the machine gives weights with mean Z, so the log of their mean exceeds log Z by
+    ``t`` with a probability of at most e⁻ᵗ. Annealing backwards from a draw of the machine restricted to a mode ``B``
+    gives, by Jensen's inequality, log-weights whose mean is at least log Z_B on average. The difference bounds
+    ``log(Z_B / Z)`` [1]_. Any independent units will do; those with the means of the draws, and backwards those with
+    the means of a probe, make the bounds tight. A mode that probes share is counted once, if their means show it.
+
+    Parameters
+    ----------
+    machine : Machine
+    visited : ndarray, shape (probes, draws, visible)
+        States of the probes, as draws of the machine restricted to their modes.
+    states : ndarray, shape (rows, visible)
+        Some states of the draws.
+    rng : Generator
+
+    Returns
+    -------
+    float
+        At most 1. Three standard errors of the backward mean and 3 nats for the forward one are included.
+
+    References
+    ----------
+    .. [1] Burda, Y., Grosse, R., Salakhutdinov, R. (2015). Accurate and conservative estimates of MRF log-likelihood
+       using reverse annealing. AISTATS.
+    """
+    log_z = _log_z_at_least(machine, states, rng)
+    thinned = visited[:, np.linspace(0, visited.shape[1] - 1, BACKWARD_PARTICLES).astype(int)]
+    paths = [base_path(machine, bias_of(machine, x)) for x in visited]
+    pairs = zip(paths, thinned, strict=True)
+    backward = np.array([annealed(own, x, rng, BOUND_TEMPERATURES, backwards=True)[1] for own, x in pairs])
+    upper = backward.mean(1) + MARGIN * backward.std(1, ddof=1) / np.sqrt(BACKWARD_PARTICLES)
+    return float(np.exp(min(0.0, scipy.special.logsumexp(upper) - log_z)))
+
+
+def _log_z_at_least(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> float:
+    """A number that log Z is not below, but for a probability of e^-`MARGIN`.
+
+    The base has the means of the draws. Where units are real these may lie between narrow modes, where no draw is, so
+    there two further bases lie at single draws, one of them the likeliest. Weights from any base have the mean Z, and
+    so have those of all together.
+    """
+    centres = [states]
+    if not machine.layers[VISIBLE].unit.finite:
+        likeliest = functionals(machine, states)["free_energy"].argmin()
+        centres += [states[i][None] for i in (likeliest, rng.integers(len(states)))]
+    found = []
+    for x in centres:
+        path = base_path(machine, bias_of(machine, x))
+        _, forward = annealed(path, path.base_states(rng, BOUND_PARTICLES)[0], rng, BOUND_TEMPERATURES)
+        found.append(forward)
+    return scipy.special.logsumexp(found) - np.log(np.size(found)) - MARGIN

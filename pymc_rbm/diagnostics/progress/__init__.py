@@ -1,0 +1,1 @@
+"""Whether learning has finished."""

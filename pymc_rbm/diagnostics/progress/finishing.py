@@ -1,0 +1,220 @@
+"""Whether a learning run has finished: how much its objective still rises, and against what that is held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.diagnostics.progress.completions import data_sums
+from pymc_rbm.learning.goal import Goal, LogSums, Penalty, exact_log_z, independent_log_z
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.learning.penalties import recorded_penalty
+from pymc_rbm.machine.records import recorded_machine
+from pymc_rbm.diagnostics.progress.rise import Rise, climbed
+from pymc_rbm.diagnostics.progress.sampled_rise import DRAWS, Draw, Sampled, climbed_by_draws, gain_by_draws
+from pymc_rbm.diagnostics.thresholds import SHARE_OF_ERROR, SHARE_OF_GAIN
+
+__all__ = ["Progress", "measured"]
+
+LEAST_EPOCHS = 10
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What could be measured of a run's learning, in nats a row; NaN where it could not be.
+
+    Attributes
+    ----------
+    rise : Rise or None
+        None where there was nothing to measure it with.
+    matters : float
+        What a rise is held against.
+    gained : float
+        By how much the machine is better than independent units.
+    trend : float
+        By how much the last iterate is better than the average of the second half, and twice its standard error.
+    trend_error : float
+    rate : float
+        The trend in nats a row and thousand updates at the largest rate.
+    pseudo_trend : float
+        By how much the pseudo-likelihood rose over the second half, by a straight line, and three standard errors.
+    pseudo_trend_error : float
+    whole : bool
+        Whether weights and biases are all that learning moves.
+    direct : bool
+        Whether it moves them as they stand. Where they are functions of what it moves, they cannot go everywhere.
+    """
+
+    rise: Rise | None
+    matters: float
+    gained: float
+    trend: float
+    trend_error: float
+    rate: float
+    pseudo_trend: float
+    pseudo_trend_error: float
+    whole: bool
+    direct: bool
+
+    def figures(self) -> dict[str, float]:
+        """Scalars for the report."""
+        found = {"rise_that_matters": self.matters, "gained": self.gained, "trend": self.trend, "rate": self.rate}
+        found["pseudo_trend"] = self.pseudo_trend
+        if self.rise is not None:
+            found |= {"rise": self.rise.gain, "rise_error": self.rise.error, "rise_at_most": self.rise.most}
+        return found
+
+
+def measured(
+    learned: xr.DataTree,
+    name: str,
+    machine: Machine,
+    draw: Draw | None,
+    rng: np.random.Generator,
+) -> Progress:
+    """Measure a learning run of which `fit` kept rows.
+
+    Parameters
+    ----------
+    learned : DataTree
+    name : str
+        Of the RBM.
+    machine : Machine
+        As it was learned.
+    draw : callable or None
+        What gives independent visible states; None where there is no way to have them.
+    rng : Generator
+    """
+    kept = learned["data"].dataset
+    rows = np.asarray(kept[f"{name}_rows"], machine.layers[VISIBLE].unit.dtype)
+    weights = np.asarray(kept.get(f"{name}_row_weights", np.ones(len(rows))), "float64")
+    missing = np.asarray(kept[f"{name}_missing"], bool) if f"{name}_missing" in kept else None
+    masks, whole, direct = _masks(learned, name, machine)
+    total = float(learned["objective"][f"{name}_rows"]) if "objective" in learned else float(weights.sum())
+    floor = SHARE_OF_ERROR * min(sum(int(m.sum()) for m in masks), total) / (2 * total)
+    (penalty, rest), log_z = _penalty(learned, name, machine), exact_log_z(machine)
+    data = data_sums(machine, rows, weights, missing, rng)
+    if log_z is not None:
+        goal = Goal(machine, masks, data, log_z, penalty, rest)
+        here, alone = (goal(goal.packed(m.parameters))[0] for m in (machine, _independent(machine, kept, name)))
+        gained = here - alone
+        rise = climbed(goal, matters(gained, floor), gained, rng)
+        trend = _exact_trend(goal, learned, name)
+    else:
+        gained = _pseudo_gain(learned, name, machine, data)
+        rise, trend = None, (np.nan, np.nan)
+        if draw is not None:
+            sampled = Sampled(lambda m: data_sums(m, rows, weights, missing, rng), draw, masks, penalty, rest)
+            rise = climbed_by_draws(sampled, machine, matters(gained, floor))
+            trend = _sampled_trend(sampled, learned, name, machine)
+    held = matters(gained + (0.0 if rise is None else rise.gain), floor)
+    return Progress(
+        rise, held, gained, *trend, trend[0] * _per_thousand(learned), *_pseudo_trend(learned, name), whole, direct
+    )
+
+
+def matters(gained: float, floor: float) -> float:
+    """The rise that is held to matter, given what learning gains over independent units."""
+    return float(np.fmax(SHARE_OF_GAIN * gained, floor))
+
+
+def _masks(learned: xr.DataTree, name: str, machine: Machine) -> tuple[list[np.ndarray], bool, bool]:
+    """Which entries of biases and weights learning moves; whether that is all it moves; whether as they stand."""
+    n = len(machine.parameters)
+    biases_and_weights = [i < len(machine.layers) + len(machine.couplings) for i in range(n)]
+    recorded = "objective" in learned and f"{name}_is_free" in learned["objective"]
+    free = np.asarray(learned["objective"][f"{name}_is_free"]) if recorded else np.array(biases_and_weights, int)
+    free = free * biases_and_weights
+    masks = [np.full(np.shape(p), bool(f)) for p, f in zip(machine.parameters, free, strict=True)]
+    own = machine.own_coupling(VISIBLE)
+    if own is not None:
+        masks[len(machine.layers)] &= ~_same_unit(machine)
+    return masks, not recorded or bool(learned["objective"][f"{name}_is_whole"]), 2 not in free
+
+
+def _same_unit(machine: Machine) -> np.ndarray:
+    """Pairs of entries of one unit: these are not coupled."""
+    parts = machine.layers[VISIBLE].unit.parts(np.size(machine.layers[VISIBLE].bias))
+    widths = [family.width for family, n in parts for _ in range(n // family.width)]
+    unit = np.repeat(np.arange(len(widths)), widths)
+    return unit[:, None] == unit
+
+
+def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> tuple[Penalty, list[np.ndarray] | None]:
+    """Priors and potentials, and the difference that all rows make to the gradient of those that were kept."""
+    penalty, rest = (recorded_penalty(learned, name, machine, key) for key in ("penalty", "rest"))
+    curvatures = [np.minimum(c, 0) for c in penalty.curvatures]  # heavy tails bend upwards, but not for long
+    recorded = learned["objective"].dataset if "objective" in learned else {}
+    quadratic = bool(recorded.get(f"{name}_is_quadratic", True))
+    found = Penalty(penalty.at, penalty.slopes, curvatures, quadratic)
+    return found, rest.slopes if any(x.any() for x in rest.slopes) else None
+
+
+def _independent(machine: Machine, kept: xr.Dataset, name: str) -> Machine:
+    """Independent units with the data's means."""
+    parameters, n = list(machine.parameters), len(machine.layers)
+    parameters[:n] = [np.zeros_like(p) for p in parameters[:n]]
+    parameters[VISIBLE] = machine.layers[VISIBLE].unit.bias_of_mean(np.asarray(kept[f"{name}_mean"], "float64"))
+    parameters[n] = np.zeros_like(parameters[n])
+    return machine.with_parameters(parameters)
+
+
+def _pseudo_gain(learned: xr.DataTree, name: str, machine: Machine, data: LogSums) -> float:
+    """By how much the pseudo-likelihood is higher than that of independent units, which is their likelihood."""
+    recorded = learned["learning"].dataset.get(f"{name}_pseudo_log_likelihood")
+    if recorded is None or not recorded.size or data.states.shape[0] != len(data.firsts):
+        return np.nan
+    last = float(recorded[-max(1, recorded.size // 4) :].mean())
+    alone = _independent(machine, learned["data"].dataset, name)
+    return last - (data(alone)[0] - independent_log_z(alone))
+
+
+def _pseudo_trend(learned: xr.DataTree, name: str) -> tuple[float, float]:
+    """Rise of a straight line through the second half of the pseudo-likelihoods by epoch, and three errors of it."""
+    recorded = learned["learning"].dataset.get(f"{name}_pseudo_log_likelihood")
+    values = np.zeros(0) if recorded is None else recorded.values[recorded.size // 2 :]
+    if len(values) < LEAST_EPOCHS or not np.isfinite(values).all():
+        return np.nan, np.nan
+    epochs = np.linspace(-0.5, 0.5, len(values))
+    slope = epochs @ values / (epochs @ epochs)
+    left = values - values.mean() - slope * epochs
+    return float(slope), float(3 * np.sqrt(left @ left / (len(values) - 2) / (epochs @ epochs)))
+
+
+def _averaged(learned: xr.DataTree, name: str) -> Machine | None:
+    if "averaged_machines" not in learned:
+        return None
+    return recorded_machine(xr.DataTree.from_dict({"machines": learned["averaged_machines"].dataset}), name=name)
+
+
+def _exact_trend(goal: Goal, learned: xr.DataTree, name: str) -> tuple[float, float]:
+    averaged = _averaged(learned, name)
+    if averaged is None:
+        return np.nan, np.nan
+    here, there = (goal(goal.packed(m.parameters))[0] for m in (goal.machine, averaged))
+    return here - there, 0.0
+
+
+def _sampled_trend(sampled: Sampled, learned: xr.DataTree, name: str, machine: Machine) -> tuple[float, float]:
+    averaged = _averaged(learned, name)
+    if averaged is None:
+        return np.nan, np.nan
+    goal = sampled.goal(machine, sampled.draw(machine, 4 * DRAWS[0]))
+    gain, variance, share = gain_by_draws(goal, goal.packed(averaged.parameters))
+    return (-gain, 2 * float(np.sqrt(variance))) if share > 0.1 else (np.nan, np.nan)
+
+
+def _per_thousand(learned: xr.DataTree) -> float:
+    """What a rise between the average of the second half and the end is in a thousand updates at the largest rate.
+
+    Both are places on the way that the rates add up to.
+    """
+    history = learned["learning"].dataset
+    rates: Any = history["learning_rate"].values if "learning_rate" in history else np.ones(history.sizes["iteration"])
+    way = np.cumsum(rates)
+    second = way[len(way) // 2 :]
+    length = (way[-1] - second.mean()) / max(rates.max(), 1e-300)
+    return float(1000 / length) if length > 0 else np.nan

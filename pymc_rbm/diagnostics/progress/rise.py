@@ -1,0 +1,165 @@
+"""How much the objective of learning still rises: climbed from where learning ended, by its exact value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pymc_rbm.learning.goal import Goal
+from pymc_rbm.machine.machine import Machine
+
+__all__ = ["Rise", "climbed", "perturbed"]
+
+FEWEST, MOST, WORK = 20, 400, 2**29
+"""Iterations of a climb; as many as go through so many entries of states, in between."""
+RESTARTS = 0.5, 1.0, 2.0, 4.0
+"""Scales of the weights at other starts."""
+MEMORY = 30
+WATCHED, LITTLE = 30, 0.02
+"""Iterations over which the climb must have gained this share of what matters, to go on: slow ones go far."""
+LARGER = 1.1, 1.2, 1.3
+KICKS, KICK = 3, 0.1
+"""How often a climb that came to rest is tried again, from where all that moves has this share of its size added as
+noise: near saddles, where hidden units have not yet found what to be for, a climb rests for a hundred iterations."""
+IDLE = 0.1
+"""Norm of a hidden unit's weights below which it is started anew: that of its first ones."""
+
+
+@dataclass(frozen=True)
+class Rise:
+    """What a climb found.
+
+    Attributes
+    ----------
+    gain : float
+        Nats a row by which the objective rose at least, and its standard error.
+    error : float
+    most : float
+        What the gain is at most, as far as the climb can say.
+    exact : bool
+        Whether without Monte Carlo error.
+    endless : bool
+        Whether the objective at the end of the climb still rises when all weights and biases grow by a third.
+    elsewhere : bool
+        Whether only another start led up.
+    """
+
+    gain: float
+    error: float = 0.0
+    most: float = np.inf
+    exact: bool = False
+    endless: bool = False
+    elsewhere: bool = False
+
+
+def perturbed(machine: Machine, rng: np.random.Generator) -> Machine:
+    """The machine, with weights as learning starts with where hidden units have all but none.
+
+    At W = 0 the gradient by W is zero, whatever the data.
+    """
+    if len(machine.layers) == 1:
+        return machine
+    weights = np.array(machine.couplings[0].weights)
+    idle = np.linalg.norm(weights, axis=0) < IDLE
+    weights[:, idle] += IDLE / np.sqrt(len(weights)) * rng.standard_normal((len(weights), int(idle.sum())))
+    return with_weights(machine, weights)
+
+
+def with_weights(machine: Machine, weights: np.ndarray) -> Machine:
+    """The machine with another W (or U)."""
+    parameters = list(machine.parameters)
+    parameters[len(machine.layers)] = weights
+    return machine.with_parameters(parameters)
+
+
+def climbed(goal: Goal, matters: float, gained: float, rng: np.random.Generator) -> Rise:
+    """Climb an exact goal from its machine.
+
+    Parameters
+    ----------
+    goal : Goal
+    matters : float
+        Nats a row.
+    gained : float
+        By how much the machine is better than independent units: where that, and what is climbed, is less than what
+        matters, other starts are tried, too. With correlations of order three and more only (parity) the gradient at
+        W = 0 says nothing, and with a prior on W that is a maximum.
+    rng : Generator
+    """
+    before, _ = goal(goal.packed(goal.machine.parameters))
+    moves = goal.masks[len(goal.machine.layers)].any()
+    start = perturbed(goal.machine, rng) if moves else goal.machine
+    best, end, sure, settled = _climb(goal, goal.packed(start.parameters), matters)
+    for _ in range(KICKS):
+        if sure - before > matters or not settled:
+            break
+        kicked = end + KICK * np.sqrt(np.mean(end**2)) * rng.standard_normal(end.shape)
+        again, there, value, settled = _climb(goal, kicked, matters)
+        sure = max(sure, value)
+        if again > best:
+            best, end = again, there
+    gain = max(0.0, sure - before)
+    rise = Rise(gain, most=max(gain, best - before) if settled else np.inf, exact=True, endless=_is_endless(goal, end))
+    if gained + gain > matters or not moves:
+        return rise
+    for scale in RESTARTS:
+        weights = scale * rng.standard_normal(np.shape(start.couplings[0].weights))
+        other = with_weights(goal.machine, _symmetric(weights) if len(start.layers) == 1 else weights)
+        _, _, value, _ = _climb(goal, goal.packed(other.parameters), matters)
+        if value - before > max(rise.gain, matters):
+            rise = Rise(value - before, most=np.inf, exact=True, elsewhere=True)
+    return rise
+
+
+def _symmetric(weights: np.ndarray) -> np.ndarray:
+    return (weights + weights.T) / np.sqrt(2)
+
+
+def _is_endless(goal: Goal, end: np.ndarray) -> bool:
+    """Whether the objective rises, and goes on rising, as all that may move grows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = [goal(factor * end)[0] for factor in (1.0, *LARGER)]
+    return bool(np.all(np.diff(values) > 0))
+
+
+def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.ndarray, float, bool]:
+    """The best value that L-BFGS reaches; where; the best that is sure; whether next to nothing was gained at the end.
+
+    Sure is a value with the rows that were kept, or with all as far as they are known: whichever is less.
+    """
+    from scipy.optimize import minimize
+
+    best: list[tuple[float, np.ndarray]] = [(-np.inf, start)]
+    sure = [-np.inf]
+    values: list[float] = []
+
+    def descent(x: np.ndarray) -> tuple[float, np.ndarray]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            value, slope = goal(x)
+        if np.isfinite(value) and np.isfinite(slope).all():
+            if value >= best[0][0]:
+                best[0] = value, x.copy()
+            sure[0] = max(sure[0], value - max(goal.of_rest(x), 0.0))
+            return -value, -slope
+        back = x - best[0][1]  # where there is no machine: a slope back to where there was
+        return 1.0 - best[0][0], 2 * back / max(back @ back, 1e-300)
+
+    def slow() -> bool:
+        return len(values) > WATCHED and values[-1] - values[-1 - WATCHED] < LITTLE * matters
+
+    def after(intermediate_result) -> None:
+        values.append(-float(intermediate_result.fun))
+        if slow():
+            raise StopIteration
+
+    most = int(np.clip(WORK / goal.entries, FEWEST, MOST))
+    signs = goal.signs
+    bounds = np.transpose([np.where(signs > 0, 0.0, -np.inf), np.where(signs < 0, 0.0, np.inf)])
+    start = np.clip(start, *bounds.T)
+    options = {"maxiter": most, "maxcor": MEMORY}
+    end = minimize(
+        descent, start, jac=True, method="L-BFGS-B", bounds=bounds if signs.any() else None, callback=after,
+        options=options,
+    )  # fmt: skip
+    return *best[0], sure[0], slow() or bool(end.success)

@@ -1,0 +1,112 @@
+"""The verdict on learning: from what was measured of a run to findings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pymc_rbm.diagnostics.progress.finishing import Progress
+from pymc_rbm.diagnostics.thresholds import GRADIENT
+from pymc_rbm.diagnostics.verdict import FINISHED, NOT_FINISHED, UNKNOWN, Finding
+
+__all__ = ["judge_learning", "judge_reach"]
+
+LONGER = "Learn longer: pmr.fit(resume=learned), with a horizon that covers all of it, or a higher rate."
+START = "Give other start values of W, some times as large (start={'W': …}), and keep the best."
+
+
+def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Finding]:
+    """What the rise of the objective allows to say, and what an exact climb said of itself (``converged``)."""
+    rise, matters = progress.rise, progress.matters
+    if rise is None:
+        return [_unmeasured(progress, climbed)]
+    found = []
+    beside = "" if rise.exact else f" ± {rise.error:.1g}"
+    against = f"{matters:.2g}, which matters here (a hundredth of what is learned, or a tenth of the sampling error)"
+    if rise.gain - 2 * rise.error > matters and not progress.direct:
+        reason = (
+            f"As a function of weights and biases the objective still rises, by {rise.gain:.2g}{beside} nats a row, "
+            f"more than {against}; but these are functions of what learning moves, which need not be able to follow."
+        )
+        found.append(Finding(UNKNOWN, reason, LONGER))
+    elif rise.gain - 2 * rise.error > matters:
+        found.append(_rising(progress, f"{rise.gain:.2g}{beside}", against))
+    elif rise.most > matters:
+        reason = (
+            f"The objective may rise by up to {rise.most:.2g} nats a row, more than {against}; by draws no more can be "
+            "said."
+        )
+        found.append(Finding(UNKNOWN, reason, "Compare held-out likelihoods of a longer run: pmr.log_likelihood."))
+    elif not progress.whole and not abs(progress.trend) + progress.trend_error <= matters:
+        reason = "W, b and c are at rest, but learning moves more than these, which what fit returned does not show."
+        found.append(Finding(UNKNOWN, reason, LONGER))
+    else:
+        how = "exactly" if rise.exact else "by fresh draws"
+        reason = (
+            f"Climbed on from here, {how}, the objective rises by at most {rise.most:.2g} nats a row, below {against}."
+        )
+        found.append(Finding(FINISHED, reason))
+    if rise.endless:
+        found.append(_without_maximum(found[0].verdict))
+    if climbed and not climbed["converged"] and found[0].verdict == FINISHED:
+        reason = (
+            f"L-BFGS has not converged: an entry of the gradient is still {climbed['largest_gradient']:.1e} nats a row."
+        )
+        found.append(Finding(FINISHED, reason))
+    return found
+
+
+def _rising(progress: Progress, by: str, against: str) -> Finding:
+    rise = progress.rise
+    if rise is not None and rise.elsewhere:
+        reason = (
+            f"Learning ended at a saddle, or at a poor maximum, no better than independent units: from another start "
+            f"the objective reaches {by} nats a row more."
+        )
+        return Finding(NOT_FINISHED, reason, START)
+    reason = f"The objective still rises: climbed on from here, by at least {by} nats a row, more than {against}."
+    if progress.gained < progress.matters:
+        reason += " So far the machine is no better than independent units."
+    if progress.trend - progress.trend_error > 0 and np.isfinite(progress.rate):
+        reason += f" In the second half it rose by about {progress.rate:.2g} nats a row in a thousand updates."
+    return Finding(NOT_FINISHED, reason, LONGER)
+
+
+def _without_maximum(verdict: str) -> Finding:
+    reason = "Where the climb ends the objective still rises as all weights grow: it may have no maximum."
+    return Finding(verdict, reason, "A prior on W, such as pm.Normal, gives the objective a maximum.")
+
+
+def _unmeasured(progress: Progress, climbed: dict[str, float]) -> Finding:
+    if climbed.get("converged"):
+        return Finding(FINISHED, "L-BFGS converged to a stationary point of the exact objective.")
+    if progress.pseudo_trend - progress.pseudo_trend_error > progress.matters:
+        reason = (
+            f"The pseudo-likelihood still rises: by {progress.pseudo_trend:.2g} nats a row over the second half. (To "
+            "measure the objective there are no independent draws of the machine.)"
+        )
+        return Finding(NOT_FINISHED, reason, LONGER)
+    reason = "How much the objective still rises cannot be measured: there are no independent draws of the machine."
+    return Finding(UNKNOWN, reason, "Learn with method='pt', or with a narrower prior on W, so that its chains mix.")
+
+
+def judge_reach(data_away: list[str], verdict: str) -> list[Finding]:
+    """What it means that draws and data differ, given the verdict on learning."""
+    if not data_away:
+        return []
+    reason = f"The machine is not where the data are: draws and data differ in {', '.join(data_away)}."
+    if verdict == FINISHED:
+        return [
+            Finding(
+                FINISHED, reason, "The objective is at its maximum nevertheless: more hidden units, or a wider prior."
+            )
+        ]
+    advice = "Learn longer or with more hidden units; if the chains did not mix, with more sweeps or a lower rate."
+    return [Finding(UNKNOWN, reason, advice)]
+
+
+def judge_gradient(ratio: float) -> list[Finding]:
+    """What the particles' own gradient says where nothing better could be had: only that learning is not at rest."""
+    if not ratio > GRADIENT:
+        return []
+    reason = f"Learning is not at rest: the gradient is {ratio:.1f} times its Monte Carlo error (up to {GRADIENT})."
+    return [Finding(NOT_FINISHED, reason, LONGER)]

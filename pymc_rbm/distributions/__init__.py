@@ -1,0 +1,1 @@
+"""RBM, Hidden, BoltzmannMachine and their kin as PyMC variables."""

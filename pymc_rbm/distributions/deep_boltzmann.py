@@ -1,0 +1,163 @@
+"""Deep Boltzmann machines: layers of even index against layers of odd index are one restricted machine."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from pymc.exceptions import ImputationWarning
+from pytensor.graph.basic import Variable
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.distributions.arguments import named_in_model
+from pymc_rbm.support.arguments import check_not_empty, known_values, shape_of, unit_data
+from pymc_rbm.units.beside import Beside
+from pymc_rbm.distributions.rbm import RBM
+from pymc_rbm.machine.door import aligned, one_hot
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.machine.parameters import Named, check_unit, together
+from pymc_rbm.support.received import receive
+from pymc_rbm.units.unit import Bernoulli, Unit
+
+__all__ = ["DeepBoltzmannMachine"]
+
+
+def DeepBoltzmannMachine(  # noqa: N802  it stands where a distribution stands
+    name: str,
+    weights: Any,
+    biases: Any,
+    *,
+    units: Any = None,
+    observed: Any = None,
+    dims: Any = None,
+    **kwargs: Any,
+) -> TensorVariable:
+    r"""Deep Boltzmann machine: layers in a row, each coupled to the next; all units 0 or 1 by default.
+
+    .. math::
+
+        E(x_0, x_1, \dots) = -\sum_l x_l^\top W_l x_{l+1} - \sum_l b_l^\top x_l, \qquad p = e^{-E} / Z.
+
+    Given the layers of odd index those of even index are independent, and the other way round. So this *is* the
+    restricted machine with the even layers side by side (`Beside`) on the visible side, the odd ones on the hidden
+    side, and weights with zeros between layers that are not neighbours; this function registers it. Data are of layer
+    0; the other even layers are masked entries of ``observed``, and `fit` draws them given each row (the positive phase
+    is sampled: persistent chains, one a row, clamped at the data), together with all units of the free particles.
+    (Salakhutdinov & Hinton 2009 use mean fields in the positive phase, which bounds the likelihood.)
+
+    Parameters
+    ----------
+    name : str
+        Of the `RBM` variable of all even layers. Free ones (draws) also have ``{name}_layer_0``, ``{name}_layer_2``, …
+    weights : sequence of tensor_like
+        ``weights[l]`` has the shape (units of layer l, units of layer l + 1). At least two.
+    biases : sequence of tensor_like
+        One a layer.
+    units : sequence of Unit, optional
+        One a layer, or one for all. Default: Bernoulli().
+    observed : array_like, DataArray or masked array, shape (rows, units of layer 0), optional
+        States of layer 0.
+    dims : sequence of str, optional
+        Of the variable, whose last axis are the units of *all* even layers.
+    **kwargs
+        As in `RBM`.
+
+    Returns
+    -------
+    TensorVariable
+        The `RBM` variable, shape (…, units of all even layers), layer 0 first.
+
+    Raises
+    ------
+    ValueError
+        If there are less than two weights, sizes do not fit, or data are no states of layer 0.
+
+    Notes
+    -----
+    log Z is exact where the even or the odd layers together have at most 16 binary units (25 in `log_partition`); the
+    free energy of a row of *data* is that of the machine with the other even layers summed out, which is exact by
+    enumeration only (`log_conditional` sums over parts). `fit` centres gradients only where W is a variable itself,
+    which it is not here.
+
+    References
+    ----------
+    .. [1] Salakhutdinov, R., Hinton, G. E. (2009). Deep Boltzmann machines. AISTATS.
+    """
+    sizes = _sizes(weights, biases)
+    families = list(units) if isinstance(units, list | tuple) else [units] * len(sizes)
+    if len(families) != len(sizes):
+        raise ValueError(f"units must be one for all layers or one for each of {len(sizes)}, got {len(families)}.")
+    for i, unit in enumerate(families):
+        check_unit(unit, f"units[{i}]")
+    families = [unit or Bernoulli() for unit in families]
+    even, odd = range(0, len(sizes), 2), range(1, len(sizes), 2)
+    if observed is not None:
+        first = named_in_model(weights[0], "weights[0]"), named_in_model(biases[0], "biases[0]")
+        *_, labels = together(*first, Named(None))
+        observed = _padded(observed, families, sizes, even, labels)
+    rows = [
+        pt.concatenate([_block(weights, sizes, i, j) for j in odd], axis=-1) for i in even
+    ]  # fmt: skip
+    W = pt.concatenate(rows, axis=-2)
+    b, c = (pt.concatenate([_tensor(biases[i]) for i in side], axis=-1) for side in (even, odd))
+    visible, hidden = (
+        Beside(**{f"layer_{i}": (families[i], sizes[i]) for i in side}) if len(side) > 1 else families[side[0]]
+        for side in (even, odd)
+    )
+    with warnings.catch_warnings():  # that entries are missing is meant here
+        warnings.simplefilter("ignore", ImputationWarning)
+        return RBM(name, W, b, c, visible=visible, hidden=hidden, observed=observed, dims=dims, **kwargs)
+
+
+def _sizes(weights: Any, biases: Any) -> list[int]:
+    """Units of the layers, or ValueError where the shapes do not fit."""
+    shapes, lengths = [shape_of(w) for w in weights], [shape_of(b) for b in biases]
+    if len(shapes) < 2 or len(lengths) != len(shapes) + 1:
+        raise ValueError(
+            f"A deep machine needs at least two weights and one more bias than weights, got {len(shapes)} weights and "
+            f"{len(lengths)} biases."
+        )
+    sizes = [x[-1] if x else None for x in lengths]
+    for i, shape in enumerate(shapes):
+        if len(shape) != 2 or any(None not in (m, n) and m != n for m, n in zip(shape, sizes[i : i + 2], strict=True)):
+            raise ValueError(
+                f"weights[{i}] has shape {shape}, but layers {i} and {i + 1} have {sizes[i]} and {sizes[i + 1]} units."
+            )
+        check_not_empty(f"weights[{i}]", shape)
+    known = [
+        n if n is not None else shapes[min(i, len(shapes) - 1)][int(i == len(shapes))] for i, n in enumerate(sizes)
+    ]
+    if None in known:
+        raise ValueError(f"The sizes of all layers must be known, got {known}. Give the biases fixed lengths.")
+    return [int(n) for n in known if n is not None]
+
+
+def _tensor(x: Any) -> TensorVariable:
+    x = pt.as_tensor(x.values if isinstance(x, xr.DataArray) else x)
+    return x if x.dtype == pytensor.config.floatX else x.astype(pytensor.config.floatX)
+
+
+def _block(weights: Any, sizes: list[int], i: int, j: int) -> TensorVariable:
+    """The weights between layers i and j: zero unless they are neighbours."""
+    if abs(i - j) > 1:
+        return pt.zeros((sizes[i], sizes[j]))
+    return _tensor(weights[i]) if i < j else _tensor(weights[j]).mT
+
+
+def _padded(observed: Any, families: list[Unit], sizes: list[int], even: Any, labels: Labels) -> np.ma.MaskedArray:
+    """The data of layer 0 and masked entries for the other even layers."""
+    if isinstance(observed, Variable) and known_values(observed) is None:
+        raise ValueError("observed must be numbers: the other even layers are masked beside them.")
+    got = receive(observed if not isinstance(observed, Variable) else known_values(observed), "observed")
+    got = aligned(got, labels, "observed", families[0].count(sizes[0]))
+    values = unit_data(one_hot(got, families[0], sizes[0], "observed").values, families[0], sizes[0])
+    mask = np.ma.getmaskarray(values)
+    rest = sum(sizes[i] for i in even) - sizes[0]
+    dtype = np.result_type(*(families[i].dtype for i in even))
+    padded = np.concatenate([np.ma.getdata(values), np.zeros((*values.shape[:-1], rest))], axis=-1).astype(dtype)
+    hidden = np.ones((*values.shape[:-1], rest), dtype=bool)
+    return np.ma.MaskedArray(padded, np.concatenate([mask, hidden], axis=-1))

@@ -1,0 +1,306 @@
+"""Which RBM stands behind a variable or a model, and what depends on a variable."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.distributions.distribution import PartialObservedRV, SymbolicRandomVariable
+from pytensor.compile.io import In
+from pytensor.compile.ops import ViewOp
+from pytensor.graph.basic import Variable, equal_computations
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors
+from pytensor.scalar.basic import Cast
+from pytensor.tensor.basic import AllocEmpty
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.random.op import RandomVariable
+from pytensor.tensor.shape import SpecifyShape
+from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.machine.given import machines_of_draws, values_of
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.machine.machine import Machine
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.distributions.operations import HiddenRV, MachineRV
+from pymc_rbm.machine.records import recorded_names
+from pymc_rbm.support.reentrant import compiled, value_of
+from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
+
+__all__ = [
+    "dependants",
+    "dependants_of_units",
+    "held_entries",
+    "is_joined",
+    "labels_in",
+    "machine_of_rv",
+    "model_of",
+    "named_machines",
+    "plain",
+    "rbm_behind",
+    "rbm_of",
+]
+
+
+def rbm_of(v: Variable) -> TensorVariable:
+    """Return the RBM random variable that ``v`` is, or that a masked ``v`` is made of.
+
+    Raises
+    ------
+    ValueError
+        If ``v`` is anything else, a function of an RBM's units included.
+    """
+    var = _unviewed(v)
+    parts = [var, *_masked_parts(var)]
+    found = [rv for rv in map(rbm_behind, parts) if rv is not None]
+    if not found or len(found) < len(parts) - 1:
+        raise ValueError(
+            f"Expected an RBM variable of the model (or RBM.dist(...)), got {v!r}. Pass the variable itself, not a "
+            "function of it."
+        )
+    first, *others = found
+    if not all(_same_machine(first, rv) for rv in others):
+        raise ValueError(
+            f"{v!r} joins RBM variables with different parameters: it is a function of two machines, or whole rows "
+            "are masked while parameters differ by row, which is not supported."
+        )
+    return first
+
+
+def _same_machine(a: TensorVariable, b: TensorVariable) -> bool:
+    """Whether two RBM variables have the same parameters: PyMC splits a mask of whole rows into two such variables."""
+    parameters = ([plain(p) for p in rv.owner.inputs[2:]] for rv in (a, b))
+    return a is b or equal_computations(*parameters)
+
+
+def _unviewed(v: Any) -> Any:
+    """``v`` without views; PyMC also states the shape of a masked part of a single entry."""
+    while getattr(v, "owner", None) is not None and isinstance(v.owner.op, ViewOp | SpecifyShape):
+        v = v.owner.inputs[0]
+    return v
+
+
+def rbm_behind(v: Any) -> TensorVariable | None:
+    """The RBM variable that ``v`` is, or whose entries PyMC split by a mask."""
+    node = getattr(v, "owner", None)
+    if node is not None and isinstance(node.op, PartialObservedRV):
+        return rbm_behind(node.inputs[0])
+    return v if node is not None and isinstance(node.op, MachineRV) else None
+
+
+def _masked_parts(v: Any) -> list[Any]:
+    """The two variables that PyMC joins into a masked one: both set into an empty array. Otherwise an empty list."""
+    parts = []
+    while getattr(v, "owner", None) is not None and isinstance(v.owner.op, IncSubtensor | AdvancedIncSubtensor):
+        if not v.owner.op.set_instead_of_inc:
+            return []
+        parts.append(_unviewed(v.owner.inputs[1]))
+        v = v.owner.inputs[0]
+    is_join = len(parts) == 2 and v.owner is not None and isinstance(v.owner.op, AllocEmpty)
+    return parts if is_join else []
+
+
+def is_joined(value: Any) -> bool:
+    """Whether PyMC joined the value of a masked variable of observed and imputed entries."""
+    return len(_masked_parts(_unviewed(value))) == 2
+
+
+def plain(p: Any) -> Any:
+    """A parameter without casts and the axes that PyTensor prepends; with its batch axes, if it has real ones."""
+    while p.owner is not None:
+        op = p.owner.op
+        is_cast = isinstance(op, Elemwise) and isinstance(op.scalar_op, Cast)
+        if not (is_cast or (isinstance(op, DimShuffle) and op.new_order[:1] == ("x",))):
+            break
+        p = p.owner.inputs[0]
+    return p
+
+
+def machine_of_rv(rv: TensorVariable) -> Machine:
+    """The machine of an RBM random variable, with the graphs of its parameters."""
+    return rv.owner.op.machine(*rv.owner.inputs[2:])
+
+
+def dependants(model: pm.Model, rv: Variable) -> list[TensorVariable]:
+    """Random variables and Potentials of ``model`` that depend on ``rv`` directly, not through other variables."""
+    terms = [term for term in (*model.basic_RVs, *model.potentials) if term is not rv]
+    return [term for term in terms if rv in ancestors([term], blockers=set(model.basic_RVs) - {term, rv})]
+
+
+def dependants_of_units(model: pm.Model, machine: TensorVariable | None = None) -> dict[str, str]:
+    """What depends on free units, of one machine or of all, other than hidden units: its name, and that of the units.
+
+    ``machine`` is an RBM variable as `rbm_behind` returns it.
+    """
+    visible = [rv for rv in model.basic_RVs if (behind := rbm_behind(rv)) is not None and machine in (None, behind)]
+    hidden = [rv for rv in model.free_RVs if rv.owner and isinstance(rv.owner.op, HiddenRV)]
+    units = [rv for rv in visible if rv in model.free_RVs]
+    units += hidden if machine is None else [x for x in hidden if any(x in dependants(model, rv) for rv in visible)]
+    return {x.name: rv.name for rv in units for x in dependants(model, rv) if x not in hidden}
+
+
+@check_alone.register
+def _(target: pm.Model, what: str) -> None:
+    _refuse(dependants_of_units(target), what)
+
+
+@check_alone.register
+def _(target: TensorVariable, what: str) -> None:
+    model = model_of(target)
+    if model is not None:
+        _refuse(dependants_of_units(model, rbm_of(target)), what)
+
+
+def _refuse(found: dict[str, str], what: str) -> None:
+    if found:
+        raise ValueError(
+            f"{what} looks at the machine alone, but in this model {list(found)} depend on "
+            f"{sorted(set(found.values()))}. Draw from the posterior by pm.sample, which accounts for them (mask what "
+            "is missing in `observed`), or pass the machine itself, pmr.machine_of(model[...]), to leave them out."
+        )
+
+
+def model_of(target: Any) -> pm.Model | None:
+    """The model that ``target`` is, or that has it as a variable, or the one on the context stack.
+
+    A variable does not know its model. If it is none of the context's, the models that are alive are asked.
+    """
+    if isinstance(target, pm.Model):
+        return target
+    context = pm.Model.get_context(error_if_none=False)
+    if not isinstance(target, Variable):
+        return context
+    models = [] if context is None else [context]
+    if target.name is not None and not _has(models, target):
+        models = [x for x in gc.get_objects() if issubclass(type(x), pm.Model)]
+    return next((x for x in models if _has([x], target)), None)
+
+
+def _has(models: list[pm.Model], variable: Variable) -> bool:
+    return any(model.named_vars.get(variable.name) is variable for model in models)
+
+
+def held_entries(target: Any, name: str, free: int) -> np.ndarray | None:
+    """Which entries of a masked variable are observed, of which ``free`` are not; None where no model is at hand."""
+    model = model_of(target)
+    parts = [f"{name}_observed", f"{name}_unobserved"]
+    if model is None or not {name, *parts} <= set(model.named_vars):
+        return None
+    known, unknown = (model[x] for x in parts)
+    shape = value_of(model.rvs_to_values[known].shape)
+    values = {known: pt.ones(shape, known.dtype), unknown: pt.zeros(free, unknown.dtype)}
+    return value_of(graph_replace([model[name]], values, strict=False)[0]) == 1
+
+
+@machine_of.register
+def _(target: TensorVariable, learned: Any = None) -> Machine:
+    values = values_of(learned)
+    machine, names, parameters = _parameters_function(target, values)
+    return machine.with_parameters(parameters(*(np.asarray(values[x]) for x in names)))
+
+
+@machines_of_draws.register
+def _(target: TensorVariable, posterior: Any) -> Iterator[Machine]:
+    machine, names, parameters = _parameters_function(target, posterior)
+    arrays = [posterior[x].transpose("chain", "draw", ...).values for x in names]
+    for chain in range(posterior.sizes["chain"]):
+        for draw in range(posterior.sizes["draw"]):
+            yield machine.with_parameters(parameters(*(x[chain, draw] for x in arrays)))
+
+
+@machines_of_draws.register
+def _(target: pm.Model, posterior: Any) -> Iterator[Machine]:
+    labels = labels_of(target)
+    for machine in machines_of_draws(_only_machine(target), posterior):
+        yield replace(machine, labels=labels)
+
+
+def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, list[str], Any]:
+    """The machine of an RBM, and its parameters as a function of the random variables, of those in ``values``."""
+    machine = machine_of_rv(rbm_of(target))
+    graphs = [pt.as_tensor(p) for p in machine.parameters]
+    random = [
+        x for x in ancestors(graphs) if x.owner and isinstance(x.owner.op, RandomVariable | SymbolicRandomVariable)
+    ]
+    known = {x: x.type() for x in random if x.name in values}
+    graphs = graph_replace(graphs, known, strict=False)
+    missing = {x.name for x in random if x in set(ancestors(graphs))}
+    if missing:
+        raise ValueError(
+            f"The parameters depend on random variables without a value: {sorted(map(str, missing))}. "
+            "Pass `learned`, the result of pymc_rbm.fit or a dict of values by name (one draw of a posterior, what "
+            "pm.find_MAP returns), or fix them with pm.do."
+        )
+    inputs = [In(x, allow_downcast=True) for x in known.values()]
+    function = compiled(inputs, graphs, mode=INTERPRETED, on_unused_input="ignore")
+    return machine, [x.name for x in known], function
+
+
+def named_machines(model: pm.Model) -> dict[str, TensorVariable]:
+    """The RBM variables of ``model`` by the name that its user gave; the parts of a masked one count once."""
+    found: dict[str, TensorVariable] = {}
+    for rv in model.basic_RVs:
+        behind = rbm_behind(rv)
+        if behind is not None:
+            stem = rv.name.removesuffix("_observed").removesuffix("_unobserved")
+            is_part = stem != rv.name and {f"{stem}_observed", f"{stem}_unobserved", stem} <= set(model.named_vars)
+            if is_part:
+                found.setdefault(stem, rbm_of(model[stem]))
+            else:
+                found[rv.name] = behind
+    return found
+
+
+@labels_of.register
+def _(target: TensorVariable, learned: Any = None) -> Labels:
+    name = target.name or "v"
+    return labels_of(learned) if learned is not None and recorded_names(learned) == [name] else Labels(name)
+
+
+@labels_of.register
+def _(target: pm.Model, learned: Any = None) -> Labels:
+    name = next(iter(named_machines(target)))
+    if learned is not None and recorded_names(learned) == [name]:
+        return labels_of(learned)
+    return labels_in(target, name)
+
+
+def labels_in(model: pm.Model, name: str) -> Labels:
+    """What ``model`` calls the units of its RBM variable ``name``: by its dims, else by those of weights and biases.
+
+    Of hidden units only weights and biases know.
+    """
+    rv = named_machines(model)[name]
+    layers, pairs = rv.owner.op.template.layers, rv.owner.op.template.couplings
+    own = [model.named_vars_to_dims.get(getattr(plain(p), "name", None)) or () for p in rv.owner.inputs[2:]]
+    weights, biases = own[0], own[len(pairs) : len(pairs) + len(layers)]
+    of_v = model.named_vars_to_dims.get(name) or ()
+    sides = [[of_v[-1:], weights[-2:-1], biases[0][-1:]], [weights[-1:], *(b[-1:] for b in biases[1:])]]
+    visible, hidden = (next((d[0] for d in dims if d and d[0]), "") for dims in sides)
+    hidden = hidden if len(layers) > 1 else ""
+    coords = {dim: np.asarray(model.coords[dim]) for dim in (visible, hidden) if model.coords.get(dim) is not None}
+    return Labels(name, visible, hidden, coords)
+
+
+@machine_of.register
+def _(target: pm.Model, learned: Any = None) -> Machine:
+    return replace(machine_of(_only_machine(target), learned), labels=labels_of(target, learned))
+
+
+def _only_machine(target: pm.Model) -> TensorVariable:
+    found: dict[str, TensorVariable] = {}
+    for name, rv in named_machines(target).items():
+        if not any(_same_machine(rv, known) for known in found.values()):
+            found[name] = rv
+    if len(found) != 1:
+        raise ValueError(
+            f"Expected a model with exactly one RBM, got {len(found)}: {list(found)}. Pass the variable, as in "
+            f"model['{next(iter(found), 'v')}']."
+        )
+    return next(iter(found.values()))

@@ -1,0 +1,159 @@
+"""The Ops behind the distributions: how an RBM and its hidden units appear in PyTensor graphs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pymc.distributions.distribution import SymbolicRandomVariable
+from pytensor.compile.mode import optdb
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.tensor.random.op import RandomVariable
+from pytensor.tensor.random.utils import normalize_size_param
+from pytensor.tensor.type_other import NoneTypeT
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.sampling.forward import draw_visible
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
+
+__all__ = ["DRAW_SWEEPS", "RBMRV", "BoltzmannMachineRV", "HiddenRV", "MachineRV", "core_of"]
+
+DRAW_SWEEPS = 1000
+
+
+class MachineRV(RandomVariable):
+    """``v ~ p(v) ∝ exp(-F(v))``, v the visible layer of a machine: the Op behind the distributions.
+
+    Inputs are rng, size, the weights of the couplings, the biases of the layers, the parameters of the units (one entry
+    a unit) and, if known, log Z.
+    """
+
+    __props__ = (*RandomVariable.__props__, "template", "sizes", "sweeps", "knows_log_z", "factor")
+    template: Machine
+    sizes: tuple[int | None, ...]
+    factor: bool
+    """Whether its log-density is a factor of a joint one (`factors`); never in a user's graph."""
+
+    def __init__(self, *args, template=None, sizes=None, sweeps=DRAW_SWEEPS, knows_log_z=False, factor=False, **kwargs):
+        self.factor = factor
+        self.template = restricted(None, None, None) if template is None else template
+        self.sizes, self.sweeps, self.knows_log_z = sizes or (None,) * len(self.template.layers), sweeps, knows_log_z
+        layers, couplings = self.template.layers, self.template.couplings
+        own = [i for i, layer in enumerate(layers) for _ in layer.unit.parameters]
+        self._axes = [(c.first, c.second) for c in couplings] + [(i,) for i in range(len(layers))] + [(i,) for i in own]
+        inputs = [f"({','.join('vh'[i] for i in axes)})" for axes in self._axes]
+        signature = ",".join([*inputs, *["()"] * knows_log_z]) + "->(v)"
+        super().__init__(*args, **({"signature": signature, "dtype": layers[VISIBLE].unit.dtype} | kwargs))
+
+    def machine(self, *inputs) -> Machine:
+        """The machine of these parameters, in the order of the inputs, with static sizes where they are known."""
+        given = [
+            core_of(x, *(self.sizes[i] for i in axes)) for x, axes in zip(inputs, self._axes, strict=False)
+        ]  # fmt: skip
+        return self.template.with_parameters(self._reordered(given))
+
+    def arguments(self, machine: Machine) -> list[Any]:
+        """The parameters of ``machine`` in the order of the inputs."""
+        n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
+        return [*machine.parameters[n:m], *machine.parameters[:n], *machine.parameters[m:]]
+
+    def _reordered(self, given) -> list[Any]:
+        """The inputs in the order of the machine's parameters."""
+        n, m = len(self.template.couplings), len(self.template.couplings) + len(self.template.layers)
+        return [*given[n:m], *given[:n], *given[m:]]
+
+    def log_z(self, *parameters) -> TensorVariable | None:
+        """The log Z that was given, if it was."""
+        return core_of(parameters[-1]) if self.knows_log_z else None
+
+    def rng_fn(self, rng, *arguments):
+        """Draw: all rows at once where they share their parameters."""
+        *given, size = arguments
+        log_z_shapes = [np.shape(given.pop())] if self.knows_log_z else []
+        core_ndims = [len(axes) for axes in self._axes]
+        batches = [p.shape[: p.ndim - n] for p, n in zip(given, core_ndims, strict=True)]
+        batch = tuple(size or np.broadcast_shapes(*batches, *log_z_shapes))
+        if all(n == 1 for shape in batches for n in shape):
+            shared = [p.reshape(p.shape[p.ndim - n :]) for p, n in zip(given, core_ndims, strict=True)]
+            rows = draw_visible(rng, int(np.prod(batch)), self.sweeps, self._numeric(shared))
+            return rows.reshape((*batch, rows.shape[-1]))
+        given = [np.broadcast_to(p, (*batch, *p.shape[p.ndim - n :])) for p, n in zip(given, core_ndims, strict=True)]
+        size = given[self._axes.index((VISIBLE,))].shape[-1]
+        out = np.empty((*batch, size), dtype=self.dtype)
+        for i in np.ndindex(*batch):
+            out[i] = draw_visible(rng, 1, self.sweeps, self._numeric([p[i] for p in given]))[0]
+        return out
+
+    def _numeric(self, parameters) -> Machine:
+        return self.template.with_parameters(self._reordered(parameters))
+
+
+class RBMRV(MachineRV):
+    """A visible and a hidden layer: the Op behind `RBM`. Inputs are rng, size, W, b, c and the rest."""
+
+    name = "RBM"
+    _print_name = ("RBM", r"\operatorname{RBM}")
+
+
+class BoltzmannMachineRV(MachineRV):
+    """One layer, coupled to itself: the Op behind `BoltzmannMachine`. Inputs are rng, size, U, b and the rest."""
+
+    name = "BoltzmannMachine"
+    _print_name = ("BoltzmannMachine", r"\operatorname{BoltzmannMachine}")
+
+
+@node_rewriter([RBMRV, BoltzmannMachineRV])
+def _draw_rows_together(fgraph, node):
+    from pymc_rbm.distributions.numba_draws import Performed
+
+    return Performed(node.op).make_node(*node.inputs).outputs
+
+
+optdb.register("draw_rbm_rows_together", dfs_rewriter(_draw_rows_together), "numba", position=99)
+
+
+class HiddenRV(SymbolicRandomVariable):
+    """``h ~ p(h | v)``: the Op behind `Hidden`. Inputs are rng, size, v, W, c and the parameters of the units."""
+
+    name = "hidden"
+    _print_name = ("Hidden", r"\operatorname{Hidden}")
+    _ndim_supp = 1
+
+    def __init__(self, *args, units, **kwargs):
+        self.units = units
+        # What PyMC calls to resize a variable: the method of the class, for these units.
+        self.rv_op = partial(type(self).rv_op, units=units)  # type: ignore[method-assign]  # hidden on purpose
+        super().__init__(*args, **kwargs)
+
+    def machine(self, W, c, *own) -> Machine:
+        """The machine without visible biases, which p(h | v) does not need."""
+        return restricted(None, None, None, *self.units).with_parameters([None, c, W, *own])
+
+    @classmethod
+    def rv_op(cls, v, W, c, *own, units, size=None, rng=None):
+        """Draw h from its conditional."""
+        rng = pt.random.shared_rng(seed=None) if rng is None else rng
+        size = normalize_size_param(size)
+        machine = restricted(None, None, None, *units).with_parameters([None, c, W, *own])
+        field = machine.field(HIDDEN, [v, None])
+        if not isinstance(size.type, NoneTypeT):
+            field = pt.broadcast_to(field, (*size, field.shape[-1]))
+        next_rng, h = machine.layers[HIDDEN].unit.sample(field, rng)
+        sides = [("v", "h")[i] for i, unit in enumerate(units) for _ in unit.parameters]
+        signature = f"[rng],[size],(v),(v,h),(h){''.join(f',({x})' for x in sides)}->[rng],(h)"
+        inputs, outputs = [rng, size, v, W, c, *own], [next_rng, h]
+        return cls(inputs=inputs, outputs=outputs, extended_signature=signature, units=units)(*inputs)
+
+
+def core_of(x: Any, *lengths: int | None) -> TensorVariable:
+    """``x`` without the length-one batch axes that PyTensor prepends, its core axes of the given lengths."""
+    x = pt.as_tensor(x)
+    extra = x.ndim - len(lengths)
+    for _ in range(extra if lengths else 0):
+        if not x.type.broadcastable[0]:
+            break
+        x = x.squeeze(0)
+    known = [a if a is not None else b for a, b in zip(lengths, x.type.shape[x.ndim - len(lengths) :], strict=True)]
+    return pt.specify_shape(x, (*x.type.shape[: x.ndim - len(lengths)], *known))

@@ -1,0 +1,333 @@
+"""The PyMC face: a restricted Boltzmann machine and its hidden units as random variables."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from pymc.distributions.distribution import Distribution, _support_point
+from pymc.distributions.shape_utils import maybe_resize
+from pymc.logprob.abstract import _logprob
+from pytensor.graph.basic import Variable
+from pytensor.tensor.type_other import NoneTypeT
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.distributions.arguments import lengths_of, named_in_model, same_rows, with_dims
+from pymc_rbm.support.arguments import known_values, restricted_sizes, shape_of, unit_data, whole_number
+from pymc_rbm.units.beside import Beside
+from pymc_rbm.sampling.dispersal import spread
+from pymc_rbm.distributions.factors import less_log_z, log_z_where_it_matters
+from pymc_rbm.distributions.imputed import of_rows
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.distributions.lookup import labels_in, named_machines, rbm_of
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
+from pymc_rbm.machine.parameters import check_unit, together
+from pymc_rbm.machine.normalisable import check_normalisable
+from pymc_rbm.distributions.operations import DRAW_SWEEPS, RBMRV, HiddenRV, MachineRV, core_of
+from pymc_rbm.distributions.readings import uncast
+from pymc_rbm.units.unit import Bernoulli, Unit
+
+__all__ = ["RBM", "Hidden", "MachineDistribution", "add_named_parts", "drawn"]
+
+
+@_logprob.register(MachineRV)
+def _machine_logp(op, values, rng, size, *parameters, **kwargs):
+    """``-F(v) - log Z`` on the support, -inf off it."""
+    [value] = values
+    machine = op.machine(*parameters)
+    log_z, by_row = log_z_where_it_matters(op, value, machine, *parameters)
+    inside = machine.layers[VISIBLE].unit.contains(uncast(value))
+    log_p = -machine.free_energy(pt.where(inside, value, 0))
+    log_p = pt.where(inside.all(-1), log_p if by_row else log_p - log_z, -np.inf)
+    log_p = of_rows(maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size), value)
+    return less_log_z(log_p, log_z) if by_row else log_p
+
+
+@_support_point.register(MachineRV)
+def _dispersed_state(op, rv, rng, size, *parameters):
+    """Return a random, dispersed state: the start of a chain."""
+    shape = [rv.shape[i] for i in range(rv.ndim)]
+    return spread(op.machine(*parameters), shape, pt.random.shared_rng(seed=None))[0]
+
+
+class MachineDistribution(Distribution):
+    """What the distributions of a machine's visible layer share."""
+
+    @classmethod
+    def checked(
+        cls, name: str, unit: Unit, size: int | None, observed: Any, dims: Any, labels: Labels, kwargs: dict
+    ) -> tuple[Any, Any]:
+        """Refuse arguments that make no sense for a machine; return observed and dims as PyMC takes them."""
+        if kwargs.get("transform") is not None:
+            raise ValueError(f"{cls.__name__} takes no transform: its values are the states of its units.")
+        if kwargs.get("total_size") is not None:
+            raise ValueError(
+                f"{cls.__name__} takes no total_size: pymc_rbm.fit makes minibatches itself, see its batch_size."
+            )
+        if observed is not None:
+            observed, dims = with_dims(name, observed, dims, labels, unit, size)
+            observed = unit_data(observed, unit, size)
+        if kwargs.get("initval") is not None and not isinstance(kwargs["initval"], str | Variable):
+            kwargs["initval"] = unit_data(kwargs["initval"], unit, size, "initval")
+        return observed, dims
+
+    @classmethod
+    def of_machine(cls, machine: Machine, sizes: Any, *, log_z=None, sweeps=DRAW_SWEEPS, shape=None, **kwargs):
+        """Create the variable of a machine whose parameters are whatever the user gave."""
+        if shape is not None:
+            lengths = lengths_of(shape)
+            if lengths and None not in (lengths[-1], sizes[VISIBLE]) and lengths[-1] != sizes[VISIBLE]:
+                [coupling] = machine.couplings
+                raise ValueError(
+                    f"The shape {lengths} does not fit {'UW'[len(sizes) - 1]} {shape_of(coupling.weights)}: shape, or "
+                    f"dims, must end with the visible axis, of length {sizes[VISIBLE]}."
+                )
+        own = [_one_each(p, layer.bias) for layer in machine.layers for p in layer.unit.parameters]
+        _check_numbers(machine)
+        n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
+        given = [*machine.parameters[n:m], *machine.parameters[:n], *own, *(() if log_z is None else (log_z,))]
+        known = {"template": machine.template, "sizes": tuple(sizes), "sweeps": whole_number("sweeps", sweeps)}
+        return super().dist(
+            [_as_float(p) for p in given], shape=shape, knows_log_z=log_z is not None, **known, **kwargs
+        )
+
+
+def drawn(
+    rv_type: type[MachineRV], *parameters: Any, size: Any = None, rng: Any = None, **known: Any
+) -> TensorVariable:
+    """Apply the Op: the ``rv_op`` of a distribution, once its first argument is given."""
+    rng = pt.random.shared_rng(seed=None) if rng is None else rng
+    return rv_type(**known)(*parameters, size=size, rng=rng, return_next_rng=True)[1]
+
+
+def add_named_parts(name: str, v: TensorVariable) -> None:
+    """Add a Deterministic ``{name}_{part}`` to the model for each part of the visible layer that has a name."""
+    unit = v.owner.op.template.layers[VISIBLE].unit
+    for part, entries in (unit.named_parts() if isinstance(unit, Beside) else {}).items():
+        pm.Deterministic(f"{name}_{part}", v[..., entries])
+
+
+class RBM(MachineDistribution):
+    r"""Restricted Boltzmann machine, hidden units summed out; all units 0 or 1 by default.
+
+    .. math::
+
+        p(v) = \frac{e^{-F(v)}}{Z}, \qquad F(v) = -b^\top v - \sum_j \log\left(1 + e^{c_j + (v^\top W)_j}\right),
+
+    the marginal of :math:`p(v, h) \propto \exp(v^\top W h + b^\top v + c^\top h)`. For other units see
+    `pymc_rbm.Spin`, `Categorical`, `Binomial`, `Gaussian` and `Rectified`: the logarithm becomes the log-normaliser of
+    the hidden unit, and ``-log base(v)`` of the visible one is added.
+
+    Parameters
+    ----------
+    name : str
+        Name of the variable. (`RBM.dist` takes none.)
+    W : tensor_like, shape (visible, hidden)
+        Weights. As `b` and `c`: arrays, ``pm.Data`` or other random variables, batch axes first. DataArrays are put
+        together by name, as in `restricted`.
+    b : tensor_like, shape (visible,)
+        Visible biases.
+    c : tensor_like, shape (hidden,)
+        Hidden biases.
+    visible, hidden : Unit, default Bernoulli()
+        The families of the units, as in ``visible=pmr.Gaussian(sigma), hidden=pmr.Categorical(5)``. A standard
+        deviation may be a random variable.
+    log_z : float or tensor_like, optional
+        log Z, where you know it. It is believed. By default log Z is
+
+        - the exact, differentiable sum where one side has at most 16 binary units (2¹⁶ states), or the integral where
+          all units are Gaussian, so that NUTS can sample the weights;
+        - where all parameters are constants or data and the machine is larger, left out of the log-density of the
+          model that the variable is a factor of, ``model.logp()``, which is then *unnormalised* (as PyMC's CAR is):
+          no sampler needs that constant, and none waits for it. Everywhere else it is there: in a mixture of
+          ``RBM.dist``, a switch, ``pm.logp(v, value)``, in the rows that ``pm.compute_log_likelihood`` reports of
+          observed data without a mask. It is then found once, when the function is compiled, by ``log_partition(...,
+          random_seed=0)``, which also tells its error: exactly, where the machine consists of small ones that are not
+          coupled (as with W = 0); otherwise as an estimate, with a warning if that is not reliable;
+        - otherwise a node that builds but raises `IntractableError` when evaluated or differentiated. `fit` does
+          neither.
+    sweeps : int, default 1000
+        Length of the Markov chain behind one forward draw (``pm.draw``, prior and posterior predictive) of a machine
+        that cannot be enumerated. Each row of each draw is a chain of its own from a dispersed start; such draws are
+        independent, and as good as the chain is long. Where one side has at most 16 units, draws are exact.
+    observed : array_like, DataArray, data frame or masked array, shape (visible,) or (rows, visible), optional
+        States of the visible units; of units of several entries (`Categorical`) one number a unit will do. Masked
+        entries are sampled, and so is NaN in DataArrays and frames. A DataArray brings its dims, and its coords where
+        the model has none; a frame's columns are coords of its units. Where names are known already (of W, b and c, or
+        the model's coords), the data are put in their order by name, or refused.
+    **kwargs
+        ``dims``, ``shape``, ``size``, ``initval`` and the rest as in every PyMC distribution.
+
+    Raises
+    ------
+    ValueError
+        If sizes do not fit, parameters are not finite, data are no states of the units, or the machine cannot be
+        normalised (real units on both sides with large weights between them).
+
+    Warns
+    -----
+    UserWarning
+        If a log-density needs log Z of a large machine with constant parameters and its estimate is not reliable, or
+        its error larger than 0.05 nats.
+
+    Notes
+    -----
+    The log-density is -inf off the support. ``pm.sample`` starts each chain from a random state of its own whose level
+    of activation is random, too (uniform between 0 and 1 for binary units; real units start where random hidden ones
+    put them), so that chains can be seen to disagree.
+
+    Hidden units that start alike stay alike: their gradients are the same. ``pm.find_MAP`` starts at the priors' means,
+    where all columns of W are: give it ``jitter=True``, or use `fit`, which starts at small random weights and compares
+    several starts where the maximum is exact.
+
+    References
+    ----------
+    .. [1] Smolensky, P. (1986). Information processing in dynamical systems: foundations of harmony theory.
+    .. [2] Hinton, G. E. (2002). Training products of experts by minimizing contrastive divergence. Neural Computation
+       14.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_rbm as pmr
+    >>> v = pmr.RBM.dist(np.zeros((6, 3)), np.zeros(6), np.zeros(3))
+    >>> pm.draw(v, draws=2, random_seed=1).shape
+    (2, 6)
+    """
+
+    rv_type = RBMRV
+    rv_op = staticmethod(partial(drawn, RBMRV))
+
+    def __new__(cls, name, W, b, c, *, visible=None, log_z=None, observed=None, dims=None, **kwargs):
+        """Check the data and add the variable to the model on the context stack."""
+        check_unit(visible, "visible")
+        W, b, c, labels = together(*(named_in_model(x, key) for x, key in ((W, "W"), (b, "b"), (c, "c"))))
+        n_visible, _ = restricted_sizes(W, b, c)
+        unit = visible or Bernoulli()
+        observed, dims = cls.checked(name, unit, n_visible, observed, dims, labels, kwargs)
+        v = super().__new__(cls, name, W, b, c, visible=unit, log_z=log_z, observed=observed, dims=dims, **kwargs)
+        if observed is None:
+            add_named_parts(name, v)
+        return v
+
+    @classmethod
+    def dist(cls, W, b, c, *, visible=None, hidden=None, **kwargs):
+        """Create the variable outside of a model. Parameters are those of the class, without a name."""
+        machine = restricted(W, b, c, visible, hidden)
+        (b, c), W = (layer.bias for layer in machine.layers), machine.couplings[0].weights
+        return cls.of_machine(machine, restricted_sizes(W, b, c), **kwargs)
+
+
+class Hidden(Distribution):
+    r"""Hidden units of an RBM given its visible units.
+
+    .. math::
+
+        p(h \mid v) = \prod_j \sigma(f_j)^{h_j} (1 - \sigma(f_j))^{1 - h_j}, \qquad f = c + v^\top W.
+
+    `RBM` sums the hidden units out; this variable brings them back, so that ``RBM`` and ``Hidden`` together have the
+    joint density p(v, h). `BlockGibbs` samples both.
+
+    Parameters
+    ----------
+    name : str
+    v : variable
+        A model's `RBM` variable (observed, free or masked).
+    observed : array_like, optional
+        States of the hidden units, shape (…, hidden): then v is sampled given these hidden units.
+    **kwargs
+        ``dims`` and the rest as in every PyMC distribution.
+
+    Raises
+    ------
+    ValueError
+        If ``v`` is not an RBM variable, or the observed data are no states of its hidden units.
+    """
+
+    rv_type = HiddenRV
+    rv_op = HiddenRV.rv_op
+
+    def __new__(cls, name, v, *, observed=None, dims=None, **kwargs):
+        """Check the data and add the variable to the model on the context stack."""
+        if observed is not None:
+            op = _with_hidden(v).owner.op
+            unit, size = op.template.layers[HIDDEN].unit, op.sizes[HIDDEN]
+            observed, dims = with_dims(name, observed, dims, _hidden_labels(v), unit, size)
+            observed = unit_data(observed, unit, size, side="hidden")
+            same_rows(v, shape_of(observed))
+        return super().__new__(cls, name, v, observed=observed, dims=dims, **kwargs)
+
+    @classmethod
+    def dist(cls, v, **kwargs):
+        """Create the variable outside of a model."""
+        node = _with_hidden(v).owner
+        W, _, c, *own = node.inputs[2 : len(node.inputs) - node.op.knows_log_z]
+        if kwargs.get("shape") is not None:
+            same_rows(v, lengths_of(kwargs["shape"]))
+        parameters = [core_of(W, None, None), *(core_of(p, None) for p in (c, *own))]
+        return super().dist([v, *parameters], units=tuple(layer.unit for layer in node.op.template.layers), **kwargs)
+
+    def support_point(rv, rng, size, v, *parameters):  # noqa: N805  PyMC calls it with the variable
+        """Return a random state given v."""
+        machine = rv.owner.op.machine(*parameters)
+        field = pt.broadcast_to(machine.field(HIDDEN, [v, None]), rv.shape)
+        return machine.layers[HIDDEN].unit.sample(field, pt.random.shared_rng(seed=None))[1]
+
+
+@_logprob.register(HiddenRV)
+def _hidden_logp(op, values, rng, size, v, *parameters, **kwargs):
+    """Log p(h | v), -inf off the support."""
+    [value] = values
+    machine = op.machine(*parameters)
+    unit, field = machine.layers[HIDDEN].unit, machine.field(HIDDEN, [v, None])
+    inside = unit.contains(uncast(value))
+    h = pt.where(inside, value, 0)
+    log_p = (unit.log_base(h) + h * field).sum(-1) - unit.log_normaliser(field).sum(-1)
+    log_p = pt.where(inside.all(-1), log_p, -np.inf)
+    return of_rows(maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size), value)
+
+
+def _hidden_labels(v: Any) -> Labels:
+    """What the model calls the hidden units of ``v``, in the place of visible ones."""
+    model = pm.modelcontext(None)
+    if v.name not in named_machines(model):
+        return Labels()
+    labels = labels_in(model, v.name)
+    return Labels(labels.name, labels.hidden, labels.visible, labels.coords)
+
+
+def _with_hidden(v: Any) -> TensorVariable:
+    """The RBM variable behind ``v``, which must have hidden units."""
+    rv = rbm_of(v)
+    if len(rv.owner.op.template.layers) < 2:
+        raise ValueError(f"{v} has no hidden layer: its hidden units are the masked entries of its own layer.")
+    return rv
+
+
+def _one_each(p: Any, bias: Any) -> TensorVariable:
+    """A unit's parameter with one entry for each of the layer's."""
+    p = pt.as_tensor(p.values if isinstance(p, xr.DataArray) else p)
+    n, wanted = shape_of(p)[-1] if p.ndim else 1, shape_of(bias)[-1]
+    if None not in (n, wanted) and n not in (1, wanted):
+        raise ValueError(f"A parameter of the units has shape {shape_of(p)}, but there are {wanted} units.")
+    bias = pt.as_tensor(bias.values if isinstance(bias, xr.DataArray) else bias)
+    return p if n == wanted and p.ndim else p * pt.ones(bias.shape[-1], dtype=pytensor.config.floatX)
+
+
+def _check_numbers(machine: Machine) -> None:
+    """Refuse sizes that are no whole number of units and, where all parameters are numbers, what cannot normalise."""
+    for layer, side in zip(machine.layers, ("visible", "hidden"), strict=False):
+        layer.unit.check_size(shape_of(layer.bias)[-1], side)
+    values = [known_values(p) for p in machine.parameters]
+    n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
+    if all(p is not None and (p.ndim <= (2 if n <= i < m else 1)) for i, p in enumerate(values)):
+        check_normalisable(machine.with_parameters(values).numeric())
+
+
+def _as_float(x: Any) -> TensorVariable:
+    x = pt.as_tensor(x.values if isinstance(x, xr.DataArray) else x)
+    return x if x.dtype == pytensor.config.floatX else x.astype(pytensor.config.floatX)

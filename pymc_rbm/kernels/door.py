@@ -1,0 +1,128 @@
+"""The one door to the kernels: what `gibbs` and `walks` call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.units.discrete import Spin
+from pymc_rbm.kernels.nodes import BinaryLevels, BinarySweeps, BinaryWalk, Form
+from pymc_rbm.kernels.field_rewrites import use_means  # noqa: F401  # its rewrites, and those of lowering, register on import
+from pymc_rbm.machine.machine import HIDDEN, Machine, State
+from pymc_rbm.units.unit import Bernoulli
+
+__all__ = ["as_node", "is_binary_pair", "levels_as_node", "walk_as_node"]
+
+
+def is_binary_pair(machine: Machine) -> bool:
+    """Whether the machine is two coupled layers of Bernoulli units or spins whose rows share their parameters."""
+    return (
+        len(machine.layers) == 2
+        and [(c.first, c.second) for c in machine.couplings] == [(0, 1)]
+        and all(type(layer.unit) in (Bernoulli, Spin) for layer in machine.layers)
+        and all(p is not None for p in machine.parameters)
+        and [pt.as_tensor(p).ndim for p in machine.parameters] == [1, 1, 2]
+    )
+
+
+def as_node(
+    definition: Callable,
+    machine: Machine,
+    state: State,
+    rng: TensorVariable,
+    n: int | TensorVariable,
+    clamped: Sequence[Any] | None = None,
+    last: int | None = None,
+    draws: int | TensorVariable | None = None,
+) -> tuple[list[TensorVariable], TensorVariable]:
+    """Return what ``definition(machine, state, rng, n, clamped, last)`` returns, as outputs of one `BinarySweeps` node.
+
+    With ``draws`` that is its last argument, and the definition returns the visible states of all draws.
+    """
+    clamped = list(clamped or (None, None))
+    masks = [None if x is None or x is True else pt.as_tensor(x) for x in clamped]
+    states = [None if x is None else pt.as_tensor(x) for x in state]
+    counts = [None if isinstance(n, int | np.integer) and n == 1 else pt.as_tensor(n)]
+    counts.append(None if draws is None else pt.as_tensor(draws))
+    parameters = [pt.as_tensor(p) for p in machine.parameters]
+    arguments = [rng, *_present(counts), *_present(states), *parameters, *_present(masks)]
+    dummies = [x.type() for x in arguments]
+    form = Form(
+        machine.template,
+        counted=counts[0] is not None,
+        traced=draws is not None,
+        given=tuple(x is not None for x in states),
+        held=tuple(x is True for x in clamped),
+        masked=tuple(x is not None for x in masks),
+        hidden_last=last == HIDDEN,
+    )
+    inner = form.by_name(dummies)
+    inner_clamped = [x if mask is None else mask for x, mask in zip(clamped, inner["masks"], strict=True)]
+    inside = machine.with_parameters(inner["parameters"])
+    inner_draws = [] if draws is None else [inner["draws"]]
+    new, new_rng = definition(inside, inner["state"], inner["rng"], inner["n"], inner_clamped, last, *inner_draws)
+    op = BinarySweeps(dummies, [*_present(new), new_rng], name="Sweeps", form=form)
+    *outputs, next_rng = op(*arguments, return_list=True)
+    found = iter(outputs)
+    return [None if x is None else next(found) for x in new], next_rng
+
+
+def walk_as_node(
+    definition: Callable,
+    machine: Machine,
+    base: Sequence[Any],
+    betas: TensorVariable,
+    states: Sequence[Any],
+    rng: TensorVariable,
+    reverse: bool,
+) -> tuple[TensorVariable, list[TensorVariable], TensorVariable]:
+    """Return what ``definition`` returns for the same arguments, as outputs of one `BinaryWalk` node.
+
+    ``base`` are the biases of the base, ``states`` those of the one layer that a sweep reads.
+    """
+
+    def inner(inside, inner_base, inner_states, inner_rng, inner_betas):
+        increments, new, next_rng = definition(inside, inner_base, inner_betas, inner_states, inner_rng, reverse)
+        return [increments, *new, next_rng]
+
+    increments, v, next_rng = _along(
+        partial(BinaryWalk, name="Walk", reverse=reverse), inner, machine, base, states, rng, [betas]
+    )
+    return increments, [v], next_rng
+
+
+def levels_as_node(
+    definition: Callable,
+    machine: Machine,
+    base: Sequence[Any],
+    betas: Sequence[TensorVariable],
+    states: Sequence[Any],
+    rng: TensorVariable,
+) -> tuple[list[TensorVariable], list[TensorVariable], TensorVariable]:
+    """Return what ``definition`` returns for the same arguments, as outputs of one `BinaryLevels` node."""
+
+    def inner(inside, inner_base, inner_states, inner_rng, *inner_betas):
+        steps, new, next_rng = definition(inside, inner_base, inner_betas, inner_states, inner_rng)
+        return [*steps, *new, next_rng]
+
+    *steps, v, next_rng = _along(partial(BinaryLevels, name="Levels"), inner, machine, base, states, rng, betas)
+    return steps, [v], next_rng
+
+
+def _along(node, definition, machine, base, states, rng, betas):
+    """Outputs of a ``node`` with a copy of the definition inside."""
+    arguments = [rng, *betas, *states, *base, *map(pt.as_tensor, machine.parameters)]
+    dummies = [x.type() for x in arguments]
+    inner_rng, inner_betas = dummies[0], dummies[1 : 1 + len(betas)]
+    v, base_b, base_c, *parameters = dummies[1 + len(betas) :]
+    outputs = definition(machine.with_parameters(parameters), (base_b, base_c), [v], inner_rng, *inner_betas)
+    return node(dummies, outputs, template=machine.template)(*arguments, return_list=True)
+
+
+def _present(entries: Sequence[Any]) -> list[Any]:
+    return [x for x in entries if x is not None]

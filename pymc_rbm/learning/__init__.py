@@ -1,0 +1,1 @@
+"""fit: data, objective, estimators, update, loop, result."""

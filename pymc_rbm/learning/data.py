@@ -1,0 +1,170 @@
+"""The data that a model's RBMs are learned from: rows, what is missing in them, and how much each row counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.vartypes import discrete_types
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.support.arguments import shape_of
+from pymc_rbm.machine.rows import has_rows
+from pymc_rbm.distributions.lookup import dependants, machine_of_rv, named_machines, rbm_behind
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.distributions.operations import HiddenRV
+from pymc_rbm.distributions.readings import reading
+
+__all__ = ["Observed", "learned_variables", "observed_machines"]
+
+MOST_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An observed RBM of a model: its variable, its machine (symbolic) and its data."""
+
+    name: str
+    rv: TensorVariable
+    machine: Machine
+    rows: np.ndarray
+    """Shape (rows, visible); what is missing holds zeros."""
+    missing: np.ndarray | None
+    """Mask of the same shape, True where an entry is missing; None if none is."""
+    weights: np.ndarray
+    """Shape (rows,)."""
+
+    @property
+    def by_row(self) -> bool:
+        """Whether biases differ by row."""
+        return has_rows(self.machine)
+
+    @property
+    def units(self) -> int:
+        """The number of visible units."""
+        return self.machine.layers[VISIBLE].unit.count(self.rows.shape[1])
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Indices of at most `MOST_ROWS` rows, evenly spread."""
+        return np.unique(np.linspace(0, len(self.rows) - 1, MOST_ROWS).astype(int))
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviations of the known entries, one where they are constant."""
+        known = self.rows if self.missing is None else np.ma.masked_array(self.rows, self.missing)
+        deviation = np.ma.filled(np.ma.std(known, axis=0, dtype="float64"), 1.0)
+        return np.where(deviation > 0, deviation, 1.0)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Means of the known entries, shrunk to `Unit.middle` by one pseudo-row so that no unit is certain."""
+        # einsum casts piece by piece: a float copy of all rows may not fit into memory.
+        counts = self.weights.sum() if self.missing is None else np.einsum("i,ij->j", self.weights, ~self.missing)
+        middle = self.machine.layers[VISIBLE].unit.middle
+        return (np.einsum("i,ij->j", self.weights, self.rows) + middle) / (counts + 1)  # missing entries hold zeros
+
+    @property
+    def bias(self) -> np.ndarray:
+        """Biases of independent units with the data's means, log-odds for binary ones."""
+        return self.machine.layers[VISIBLE].unit.bias_of_mean(self.mean)
+
+
+def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed]:
+    """The observed RBMs of ``model``, or ValueError with what stands in the way of learning them."""
+    for rv in model.free_RVs:
+        _check_free(model, rv)
+    variables = named_machines(model)
+    observed = {
+        name: value_rv
+        for name, rv in variables.items()
+        for value_rv in model.observed_RVs
+        if value_rv.name in (name, f"{name}_observed") and rbm_behind(value_rv) is not None
+    }
+    if not observed:
+        raise ValueError("fit found no observed RBM in the model: pass observed= to pymc_rbm.RBM.")
+    if not learned_variables(model):
+        raise ValueError(
+            "There is nothing to learn: the model has no free continuous variable. Give W, b and c priors; pm.Flat is "
+            "plain maximum likelihood."
+        )
+    by_name = row_weights if isinstance(row_weights, dict) else dict.fromkeys(observed, row_weights)
+    unknown = set(by_name) - set(observed)
+    if unknown:
+        raise ValueError(f"row_weights name {sorted(unknown)}; the observed RBMs are {sorted(observed)}.")
+    return [_observed(model, name, rv, by_name.get(name)) for name, rv in observed.items()]
+
+
+def learned_variables(model: pm.Model) -> list[TensorVariable]:
+    """Value variables that learning moves: the continuous ones that are not units (Gaussian units are continuous)."""
+    units = [rv for rv in model.free_RVs if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV)]
+    return [x for x in model.continuous_value_vars if model.values_to_rvs[x] not in units]
+
+
+def _check_free(model: pm.Model, rv: TensorVariable) -> None:
+    """Refuse free discrete variables that do not simply sum out: RBMs and hidden units do, alone."""
+    is_hidden = isinstance(rv.owner.op, HiddenRV)
+    if not is_hidden and rbm_behind(rv) is None:
+        if rv.dtype not in discrete_types:
+            return
+        raise ValueError(
+            f"fit needs continuous parameters; {rv.name} is free and discrete: observe it or leave it out."
+        )
+    units = [] if is_hidden else [x for x in model.free_RVs if isinstance(x.owner.op, HiddenRV)]
+    ignored = [x.name for x in dependants(model, rv) if x not in units]
+    if ignored:
+        kind = "hidden units" if is_hidden else "free units"
+        raise ValueError(
+            f"fit sums the {kind} {rv.name} out, but {ignored} depend on them. Learn without these, and then sample "
+            "with them: build the model with the learned numbers for W, b and c, and call pm.sample. (With at most 16 "
+            "units on one side log Z is exact, and pm.sample can draw W, b and c together with them instead.)"
+        )
+
+
+def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> Observed:
+    behind: Any = rbm_behind(rv)
+    if behind.owner.op.knows_log_z:
+        raise ValueError(f"{name} was given log_z, which learning would contradict; leave log_z out.")
+    machine = machine_of_rv(behind)
+    states, missing = reading(model, rv), None
+    if np.ma.isMaskedArray(states):
+        missing = np.atleast_2d(np.ma.getmaskarray(states))
+    rows = np.atleast_2d(np.ma.getdata(states)).astype(behind.dtype, copy=False)
+    if rows.ndim > 2 or not rows.size:
+        raise ValueError(f"fit needs the data of {name} as (rows, visible) with at least one row, got {rows.shape}.")
+    _check_batch_axes(name, machine, len(rows))
+    return Observed(name, behind, machine, rows, missing, _weights(name, weights, len(rows)))
+
+
+def _check_batch_axes(name: str, machine: Machine, rows: int) -> None:
+    """Biases may differ by row, one for each row of the data; nothing else may have batch axes."""
+    n = len(machine.layers)
+    biases, others = machine.parameters[:n], machine.parameters[n:]
+    core = [2] * len(machine.couplings) + [1] * (len(others) - len(machine.couplings))
+    if any(pt.as_tensor(p).ndim != k for p, k in zip(others, core, strict=True)):
+        shapes = [shape_of(p) for p in others]
+        raise ValueError(
+            f"The weights and the units' own parameters of {name} have shapes {shapes}. fit learns machines whose rows "
+            "share them; only the biases may differ by row, as in b = b0 + X @ A."
+        )
+    shapes = [shape_of(p) for p in biases]
+    if any(len(s) > 2 or (len(s) == 2 and s[0] not in (None, rows)) for s in shapes):
+        raise ValueError(f"The biases of {name} have shapes {shapes}; its data have {rows} rows.")
+
+
+def _weights(name: str, weights: Any, rows: int) -> np.ndarray:
+    if weights is None:
+        return np.ones(rows)
+    try:
+        weights = np.asarray(weights, dtype="float64")
+    except (TypeError, ValueError):
+        raise ValueError(f"row_weights of {name} must be {rows} finite numbers, one a row, got {weights!r}.") from None
+    if weights.shape != (rows,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise ValueError(
+            f"row_weights of {name} must be {rows} finite numbers of at least 0, not all 0, one a row; got shape "
+            f"{weights.shape}, from {weights.min(initial=np.inf):g} to {weights.max(initial=-np.inf):g}."
+        )
+    return weights

@@ -1,0 +1,211 @@
+"""The method and the rate that `fit` chooses where it is not told: by the size of the machine, then by the data.
+
+Where log Z is an exact sum that costs no more than the particles there is no need of chance. Else it matters how
+strongly the data are correlated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+from pytensor.graph.traversal import ancestors
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of
+from pymc_rbm.learning.estimators.persistent import NegativePhase, exact, persistent
+from pymc_rbm.distributions.lookup import rbm_behind
+from pymc_rbm.machine.machine import VISIBLE
+from pymc_rbm.machine.mixture import is_mixture
+from pymc_rbm.learning.data import Observed
+from pymc_rbm.machine.normalisable import is_gaussian
+from pymc_rbm.distributions.operations import HiddenRV
+from pymc_rbm.learning.estimators.tempered import tempered
+
+__all__ = [
+    "RATE",
+    "Correlation",
+    "Correlations",
+    "climbs_alone",
+    "correlation",
+    "curvature",
+    "default_method",
+    "default_rate",
+]
+
+RATE = 0.1
+TEMPERED_RATE = 0.3
+"""Tempered particles lag less. Of 0.1, 0.3, 0.5 and 2 the best for an RBM of ordered Ising spins (7x7, beta = 0.5), in
+the one or two runs each that were made."""
+POWER_ITERATIONS = 100
+MOST_COLUMNS = 1000
+"""Of data whose covariance is made as a matrix."""
+TOLERANCE = 1e-6
+"""Of an eigenvector of more columns, by the residual relative to the eigenvalue."""
+MOST_ENTRIES = 2**24
+"""Of the data, and of the states that are summed over for all rows: what the exact objective holds in memory."""
+TWO_GROUPS = 5 / 9
+"""Of a uniform distribution; a normal one has 1/3, two points have 1."""
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How strongly different units go together, and whether that splits the rows into two groups.
+
+    Attributes
+    ----------
+    strength : float
+        Largest eigenvalue of ``C - diag C``, with C the covariance of the data. From W = 0 with biases at the optimum,
+        weights grow by ``rate/4`` times this an iteration along its eigenvector: the derivative of the mean
+        log-likelihood by a column w of W is ``(C - diag C) w / 4`` to first order.
+    bimodality : float
+        ``(skewness² + 1) / kurtosis`` of the data's projection on that eigenvector, at most 1, which only two points
+        reach (Pearson 1916).
+    curvature
+        Of the log-likelihood of a layer that is coupled to itself (`curvature`); 0 for other machines.
+    """
+
+    strength: float = 0.0
+    bimodality: float = 0.0
+    curvature: float = 0.0
+
+    @property
+    def strong(self) -> bool:
+        """Whether weights would grow faster than `RATE` is meant for."""
+        return self.strength > 1
+
+    @property
+    def splits(self) -> bool:
+        """Whether the rows are two groups that many units tell apart: chains of a machine that has learned it stay."""
+        return self.strong and self.bimodality > TWO_GROUPS
+
+
+class Correlations(Sequence[Correlation]):
+    """Those of some data, each measured when it is first asked for: fits that are told all need none."""
+
+    def __init__(self, observed: Sequence[Observed]):
+        self._observed, self._found = observed, dict[int, Correlation]()
+
+    def __len__(self):
+        return len(self._observed)
+
+    def __getitem__(self, i: Any) -> Any:
+        if i not in self._found:
+            self._found[i] = correlation(self._observed[i])
+        return self._found[i]
+
+
+def correlation(x: Observed) -> Correlation:
+    """Measure the rows of `Observed.spread`; what is missing stands at its mean."""
+    rows = x.rows[x.spread].astype("float64")
+    if len(rows) < 2:
+        return Correlation()
+    if x.missing is not None:
+        rows = np.where(x.missing[x.spread], x.mean, rows)
+    if x.machine.layers[VISIBLE].unit.parameters:  # learning is in units of σ, for which the data's deviation stands in
+        rows = rows / x.deviation
+    strength, vector = _strongest(rows)
+    along = (rows - rows.mean(0)) @ vector
+    square = (along**2).mean()
+    curved = curvature(rows) if x.machine.own_coupling(VISIBLE) is not None else 0.0
+    if square == 0:
+        return Correlation(curvature=curved)
+    skewness, kurtosis = (along**3).mean() / square**1.5, (along**4).mean() / square**2
+    return Correlation(strength, float((skewness**2 + 1) / kurtosis), curved)
+
+
+def _strongest(rows: np.ndarray) -> tuple[float, np.ndarray]:
+    """The largest eigenvalue of ``C - diag C`` and its eigenvector, C the covariance of the columns.
+
+    The matrix is made where it is small. Of many columns it would not fit into memory: products with the rows do.
+    """
+    if rows.shape[1] <= MOST_COLUMNS:
+        covariance = np.atleast_2d(np.cov(rows.T))
+        values, vectors = np.linalg.eigh(covariance - np.diag(np.diag(covariance)))
+        return float(values[-1]), vectors[:, -1]
+    centred, n = rows - rows.mean(0), rows.shape[1]
+    diagonal = np.einsum("ij,ij->j", centred, centred) / (len(rows) - 1)
+    if not diagonal.any():
+        return 0.0, np.zeros(n)
+    product = LinearOperator(
+        (n, n), lambda x: (centred @ x.ravel()) @ centred / (len(rows) - 1) - diagonal * x.ravel(), dtype="float64"
+    )
+    # The error of the eigenvalue is of the order of the square of the tolerance.
+    values, vectors = eigsh(product, 1, which="LA", v0=np.random.default_rng(0).normal(size=n), tol=TOLERANCE)
+    return float(values[0]), vectors[:, 0]
+
+
+def curvature(rows: np.ndarray) -> float:
+    """Largest eigenvalue of the covariance of all ``x_i`` and ``x_i x_j``, i < j, over ``rows``, by power iteration.
+
+    The negative Hessian of the mean log-likelihood of a general machine by b and U is this covariance under the
+    machine, at the optimum under the data. Gradient ascent is stable at rates below two over its largest eigenvalue.
+    """
+    n = rows.shape[1]
+    u, V, value = np.ones(n), np.ones((n, n)) - np.eye(n), 0.0
+    for _ in range(POWER_ITERATIONS):
+        norm = np.sqrt((u**2).sum() + (V**2).sum() / 2)
+        if norm == 0:
+            break
+        u, V, old = u / norm, V / norm, value
+        along = rows @ u + ((rows @ V) * rows).sum(1) / 2
+        along -= along.mean()
+        u, V = along @ rows / len(rows), (rows.T * along) @ rows / len(rows)
+        np.fill_diagonal(V, 0)
+        value = float(np.sqrt((u**2).sum() + (V**2).sum() / 2))
+        if abs(value - old) < 1e-3 * value:
+            break
+    return value
+
+
+def climbs_alone(model: pm.Model, observed: list[Observed], chains: int) -> bool:
+    """Whether the exact maximum is there to be climbed to, at no more cost than that of following ``chains`` particles.
+
+    log Z must be a sum over at most ``chains`` states, or an integral over Gaussian units, the data complete and of
+    moderate size, and the model nothing but machines whose parameters have priors of their own: the joint density of
+    a hierarchy has no maximum in general.
+    """
+    free = [rv for rv in model.free_RVs if not isinstance(rv.owner.op, HiddenRV)]
+    alone = not model.potentials and all(rbm_behind(rv) is not None for rv in model.observed_RVs)
+    flat = not any(set(free) & set(ancestors([rv])) - {rv} for rv in free)
+    return alone and flat and all(_is_small(x, chains) for x in observed)
+
+
+def _is_small(x: Observed, chains: int) -> bool:
+    sums = _states(x) * max(n or 0 for n in sizes_of(x.machine)) * (len(x.rows) if x.by_row else 1)
+    cheap = is_gaussian(x.machine) or (_states(x) <= chains and sums <= MOST_ENTRIES)
+    return cheap and x.missing is None and x.rows.size <= MOST_ENTRIES
+
+
+def _states(x: Observed) -> float:
+    """The number of states that an exact log Z sums over."""
+    return cheapest_layer(x.machine)[1]
+
+
+def default_method(
+    found: Sequence[Correlation], observed: Sequence[Observed] = (), chains: int = 0
+) -> Callable[..., NegativePhase]:
+    """PCD, with tempering where the data split: what plain chains cannot leave, learning cannot weigh.
+
+    Of mixtures of at most ``chains`` components the exact gradient: their chains stay in a component. Where biases
+    differ by row each row has a chain of its own, and there is no tempering.
+    """
+    if observed and all(is_mixture(x.machine) and _states(x) <= chains for x in observed):
+        return exact
+    if any(x.by_row for x in observed):
+        return persistent
+    return tempered if any(x.splits for x in found) else persistent
+
+
+def default_rate(found: Sequence[Correlation], swaps: bool) -> float:
+    """`RATE`, divided by the strength of the correlation where it is strong; `TEMPERED_RATE` where replicas swap.
+
+    Weights then grow from zero no faster than for weakly correlated data. A rate that is too high for strongly
+    correlated ones drives all plain particles into one mode, and W to infinity; replicas come back from there. Where a
+    layer is coupled to itself, at most one over the `curvature`, half of what gradient ascent can bear.
+    """
+    rate = TEMPERED_RATE if swaps else RATE / max(1.0, *(x.strength for x in found))
+    return min([rate, *(1 / x.curvature for x in found if x.curvature)])

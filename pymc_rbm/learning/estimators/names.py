@@ -1,0 +1,50 @@
+"""The estimators by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pymc_rbm.learning.estimators.coupled import unbiased
+from pymc_rbm.learning.estimators.persistent import NegativePhase, contrastive, exact, fast_persistent, persistent
+from pymc_rbm.learning.estimators.tempered import tempered
+
+__all__ = ["METHODS", "find_method", "follows_chains", "name_of", "shares_chains", "swaps_replicas"]
+
+METHODS: dict[str, Callable[..., NegativePhase]] = {
+    "pcd": persistent,
+    "cd": contrastive,
+    "fpcd": fast_persistent,
+    "pt": tempered,
+    "ucd": unbiased,
+    "exact": exact,
+}
+
+
+def find_method(method: str | Callable[..., NegativePhase]) -> Callable[..., NegativePhase]:
+    """Return the estimator of that name, or ``method`` itself if it is one."""
+    if callable(method):
+        return method
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {sorted(METHODS)} or an estimator, got {method!r}.")
+    return METHODS[method]
+
+
+def follows_chains(estimator: Callable) -> bool:
+    """Whether an estimator's gradient comes from persistent chains, so that their autocorrelation matters to it."""
+    return getattr(estimator, "func", estimator) in (persistent, fast_persistent, tempered)
+
+
+def swaps_replicas(estimator: Callable) -> bool:
+    """Whether an estimator's chains leave modes through replicas at higher temperatures."""
+    return getattr(estimator, "func", estimator) is tempered
+
+
+def shares_chains(estimator: Callable) -> bool:
+    """Whether an estimator can do with one chain a row where biases differ by row. Estimators of others: believed."""
+    return getattr(estimator, "func", estimator) not in (fast_persistent, tempered, unbiased)
+
+
+def name_of(estimator: Any) -> str:
+    """Name of an estimator, that of a partial's function included."""
+    return estimator.__name__ if hasattr(estimator, "__name__") else name_of(estimator.func)

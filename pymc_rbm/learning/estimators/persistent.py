@@ -1,0 +1,191 @@
+"""Estimators of the negative phase: what stands in for the gradient of log Z.
+
+Each is one function of
+
+- ``machine``: the machine at the current parameters,
+- ``base``: independent units with the data's means,
+- ``batch``: rows of data, shape (rows, visible),
+- ``states``: a shared variable, the visible states of the persistent chains, shape (chains, visible); where biases
+  differ by row a graph, the states of the batch's own chains, one a row,
+- ``rng``: a generator, and ``sweeps``: their number for each update, possibly symbolic,
+
+and perhaps of options with defaults, by keyword (set them with ``functools.partial``). It returns a `NegativePhase`.
+To add an estimator, write one more function; a row in `pymc_rbm.learning.estimators.names` gives it a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.support.arguments import shape_of
+from pymc_rbm.machine.rows import has_rows
+from pymc_rbm.machine.enumeration import is_tractable, sizes_of, symbolic_log_partition
+from pymc_rbm.sampling.sweep import sweeps as run_sweeps
+from pymc_rbm.machine.machine import HIDDEN, Machine
+
+__all__ = [
+    "NegativePhase",
+    "contrastive",
+    "exact",
+    "fast_persistent",
+    "persistent",
+    "shared_rows",
+    "surrogate_log_partition",
+]
+
+
+@dataclass(frozen=True)
+class NegativePhase:
+    """What an estimator returns.
+
+    Attributes
+    ----------
+    log_z : scalar, or one a row where biases differ by row
+        Its *derivative* estimates that of log Z.
+    particles : shape (n, visible)
+        The states that stand for the model in this update.
+    states : shape (chains, visible) or None
+        The next states of the persistent chains; None if there are none.
+    rng : generator
+    updates : dict
+        New values of whatever shared variables the estimator made for itself; each needs a name.
+    report : dict
+        Figures to be recorded at every iteration, of fixed shapes.
+    starts : dict
+        Where such shared variables start, if that is random: functions of a generator, evaluated once.
+    """
+
+    log_z: TensorVariable
+    particles: TensorVariable
+    states: TensorVariable | None
+    rng: Any
+    updates: dict[Any, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+    starts: dict[Any, Callable[[Any], TensorVariable]] = field(default_factory=dict)
+
+
+def shared_rows(rows: np.ndarray, name: str) -> Any:
+    """A shared variable that updates of one column, known to PyTensor as such, fit, too."""
+    return pytensor.shared(rows, name=name, shape=(None, 1 if rows.shape[1] == 1 else None))
+
+
+def surrogate_log_partition(machine: Machine, particles: Any) -> TensorVariable:
+    """Minus the mean free energy of particles held constant: ``∂ log Z/∂θ = -E ∂F(v)/∂θ``, averaged over particles.
+
+    Where biases differ by row each row has a log Z and one particle of its own: no mean then.
+    """
+    values = -machine.free_energy(disconnected_grad(pt.as_tensor(particles)))
+    return values if has_rows(machine) else values.mean()
+
+
+def persistent(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
+    """Persistent contrastive divergence, PCD-k: chains that are never restarted.
+
+    Biased only because the chains lag behind the moving parameters: not at all in the limit of a falling learning rate
+    and mixing chains. Younes (1999), Tieleman (2008).
+
+    Where biases differ by row (`conditional`) every row of the data has a chain of its own, under its own covariates,
+    which advances when the row is in the batch; the chains take as much memory as the data. Both phases then see the
+    same covariates, and the same limit is free of bias. Chains that were handed from row to row would have
+    to forget the last row's covariates first, and a few chains that stay at some rows would stand for those only. But
+    a row's chain advances once an epoch: it lags behind by more iterations than chains that all rows share.
+
+    Chains of two binary layers go on from their hidden states, and a sweep ends with the hidden units: the fields that
+    these are drawn from are also those of the gradient, which the weights have not yet moved. The hidden states are
+    then one update older than the visible ones. Where fields are steep in what is learned that is too old (with the σ
+    of Gaussian units, by which fields are divided twice, learning diverged): the chains of other machines go on from
+    their visible states, and a sweep is under the parameters of one update.
+    """
+    v, rng, updates, starts = _advanced(machine, states, rng, sweeps)
+    return NegativePhase(surrogate_log_partition(machine, v), v, v, rng, updates, starts=starts)
+
+
+def _advanced(machine: Machine, states: Any, rng: Any, sweeps: Any) -> tuple[TensorVariable, Any, dict, dict]:
+    """Sweep persistent chains; return their visible states, the generator, updates and starts of the hidden states."""
+    binary = [len(layer.unit.states or ()) for layer in machine.layers] == [2, 2]
+    if has_rows(machine) or not binary:
+        (v, *_), rng = run_sweeps(machine, machine.at(states), rng, sweeps)
+        return v, rng, {}, {}
+    layer = machine.layers[HIDDEN]
+    shape = states.get_value(borrow=True).shape[0], shape_of(layer.bias)[-1] or 0
+    hidden = shared_rows(np.zeros(shape, layer.unit.dtype), f"{states.name}_hidden")
+    (v, h), rng = run_sweeps(machine, [states, hidden], rng, sweeps, last=HIDDEN)
+    given_v = machine.field(HIDDEN, machine.at(states))
+    return v, rng, {hidden: h}, {hidden: lambda start_rng: layer.unit.sample(given_v, start_rng)[1]}
+
+
+def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
+    """Contrastive divergence, CD-k: ``sweeps`` sweeps from the batch itself, forgotten afterwards.
+
+    Biased for any finite number of sweeps, towards machines that reproduce the data locally: modes far from all data
+    are never seen, their mass can grow, and the likelihood can fall while learning goes on. Hinton (2002); Fischer &
+    Igel (2010). The particles are no chains, so nothing can be diagnosed.
+    """
+    (v, *_), rng = run_sweeps(machine, machine.at(batch), rng, sweeps)
+    return NegativePhase(surrogate_log_partition(machine, v), v, None, rng)
+
+
+def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
+    """Exact gradient of log Z by enumeration of the smaller side, at most 16 units. No bias, no noise.
+
+    Or by integration, where all units are Gaussian.
+
+    The persistent chains run along, for diagnosis only.
+
+    Raises
+    ------
+    ValueError
+        If the machine is too large.
+    """
+    if not is_tractable(machine):
+        raise ValueError(
+            f"method='exact' enumerates the smaller side, which has more than 16 units: sizes {sizes_of(machine)}. Use "
+            "method='pcd'."
+        )
+    return replace(persistent(machine, base, batch, states, rng, sweeps), log_z=symbolic_log_partition(machine))
+
+
+def fast_persistent(
+    machine: Machine,
+    base: Machine,
+    batch: Any,
+    states: Any,
+    rng: Any,
+    sweeps: Any,
+    *,
+    rate: float = 0.05,
+    decay: float = 0.95,
+) -> NegativePhase:
+    """Fast persistent contrastive divergence, FPCD: chains that are pushed away from where they are.
+
+    The chains follow parameters θ + φ. The fast parameters φ climb the same gradient at their own, constant ``rate``
+    and are multiplied by ``decay`` in each iteration, so that they raise the energy wherever the particles linger, and
+    the chains leave modes that plain Gibbs would not (Tieleman & Hinton 2009).
+
+    Biased even in the limit: the particles are draws from the machine at θ + φ, and φ does not vanish with the learning
+    rate. Good for getting near the optimum; finish with ``method="pcd"`` or "pt". What the particles' diagnostics show
+    is the mixing of the pushed chains, not that of the machine.
+    """
+    if any(c.first == c.second for c in machine.couplings):
+        raise ValueError("method='fpcd' needs a machine without couplings inside a layer: use method='pcd' or 'pt'.")
+    fast = [
+        pytensor.shared(
+            np.zeros(tuple(n or 0 for n in shape_of(p)), dtype=pt.as_tensor(p).dtype), name=f"{states.name}_fast_{i}"
+        )
+        for i, p in enumerate(machine.parameters)
+    ]
+    pushed = machine.with_parameters([p + f for p, f in zip(machine.parameters, fast, strict=True)])
+    v, rng, updates, starts = _advanced(pushed, states, rng, sweeps)
+    log_z = surrogate_log_partition(machine, v)
+    climbed = surrogate_log_partition(machine, batch) - log_z
+    slopes = pt.grad(climbed, machine.parameters)
+    updates |= {f: (decay * f + rate * slope).astype(f.dtype) for f, slope in zip(fast, slopes, strict=True)}
+    return NegativePhase(log_z, v, v, rng, updates, starts=starts)

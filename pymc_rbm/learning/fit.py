@@ -1,0 +1,391 @@
+"""Learning: stochastic approximation of the maximum likelihood, driven by persistent Markov chains."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+from pymc.model import modelcontext
+
+from pymc_rbm.learning.checkpoints import Checkpoint
+from pymc_rbm.support.arguments import check_back_end, finite_number, generator, whole_number
+from pymc_rbm.learning.defaults import RATE, Correlations, climbs_alone, default_method, default_rate
+from pymc_rbm.learning.estimators.persistent import exact
+from pymc_rbm.learning.fingerprint import compare, marks_of
+from pymc_rbm.support.generators import serialisable
+from pymc_rbm.learning.history import AXES, History
+from pymc_rbm.support.interrupts import DeferredInterrupt, Prompt
+from pymc_rbm.learning.result import restore
+from pymc_rbm.learning.update import Learner, Settings
+from pymc_rbm.learning.estimators.names import find_method, follows_chains, name_of, shares_chains, swaps_replicas
+from pymc_rbm.learning.data import observed_machines
+from pymc_rbm.learning.restarts import climb_from_the_best, warn_of_independence
+from pymc_rbm.learning.loop import Callback, Run
+from pymc_rbm.learning.scales import warn_of_large_scales
+from pymc_rbm.learning.schedules import hold_then_fall
+from pymc_rbm.learning.staying import at_the_edge
+
+__all__ = ["fit"]
+
+
+EPOCHS, MOST_ITERATIONS = 50, 1000  # by default: of stochastic methods, and of L-BFGS, which ends by itself
+
+
+def fit(
+    epochs: int | None = None,
+    *,
+    method: str | Callable | None = None,
+    batch_size: int | None = 100,
+    chains: int = 100,
+    sweeps: int | str | None = None,
+    optimizer: Callable | str | None = None,
+    learning_rate: float | Callable[[float], float] | None = None,
+    max_gradient_norm: float | None = None,
+    centred: bool = True,
+    row_weights: Any = None,
+    start: dict[str, Any] | None = None,
+    resume: xr.DataTree | None = None,
+    horizon: int | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 10,
+    on_iteration: Callback | None = None,
+    on_epoch: Callback | None = None,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+    compile_kwargs: dict | None = None,
+    model: pm.Model | None = None,
+) -> xr.DataTree:
+    r"""Learn the parameters of a model's observed RBMs by stochastic approximation of the maximum likelihood.
+
+    Climbs the penalised log-likelihood per row, ``mean log p(v) + log prior / N``, in the unconstrained space of the
+    model's continuous free variables (``pm.Flat`` priors: plain maximum likelihood). Each iteration advances the
+    particles by ``sweeps`` sweeps, estimates (here for the default method, persistent contrastive divergence)
+
+    .. math::
+
+        \nabla_\theta = -\operatorname{mean}_\text{batch} \nabla F(v) + \operatorname{mean}_\text{particles} \nabla F(v)
+
+    plus the gradient of the rest of the model's log-density, and hands it to the optimiser.
+
+    Parameters
+    ----------
+    epochs : int, optional
+        Passes over the data, each in a fresh random order without replacement. Default: 50. But where this, ``method``,
+        ``optimizer``, ``learning_rate``, ``sweeps`` and ``resume`` are all left out, and log Z is a sum over at most
+        ``chains`` states (mixtures, up to six binary units on one side) or all units are Gaussian, the exact maximum is
+        climbed to, by ``method="exact", optimizer="lbfgs"`` in at most 1,000 iterations (`defaults.climbs_alone`).
+    method : {"pcd", "cd", "fpcd", "pt", "ucd", "exact"} or estimator, optional
+        Persistent contrastive divergence (`persistent.persistent`), contrastive divergence (``contrastive``: restarted
+        at the data in each iteration; biased, no chains to diagnose), fast PCD (``fast_persistent``), PCD with
+        parallel tempering (`tempered.tempered`), unbiased contrastive divergence by coupled chains
+        (`coupled.unbiased`), or the exact gradient by enumeration of a side of at most 16 units (``exact``). The
+        docstring of each says what it is biased for. ``functools.partial(tempered, temperatures=20)`` sets options.
+        Default: "pcd"; "pt" where the data's strongest correlation splits the rows into two groups, between which plain
+        chains would not go (`defaults.Correlation`); "exact" for mixtures (one hidden unit), whose chains never mix.
+    batch_size : int or None, default 100
+        Rows per iteration; None takes all rows. An epoch's rows are split evenly, so batches may be a little smaller.
+    chains : int, default 100
+        Persistent chains, whose current states are the particles. Their number need not match the batch.
+    sweeps : int or "auto", optional
+        Sweeps of every chain per iteration. "auto" starts with one and follows the measured autocorrelation of the
+        particles' slowest functional, so that each iteration brings at least a fifth of ``chains`` in independent
+        particles, with at most 50 sweeps (`pymc_rbm.learning.sweeps`); the numbers used are in ``learning``. Default: "auto" for
+        the persistent methods with at least two chains, 1 for others and with tempering: there swaps, one an iteration,
+        carry the chains, and more sweeps between two of them do not.
+    optimizer : callable, default ``pm.sgd``
+        One of PyMC's. Given without arguments (``pm.adam``) it gets ``learning_rate``; given with its own
+        (``pm.adam(learning_rate=0.003)``), ``learning_rate`` is not used. Adaptive optimisers start faster, but near
+        the optimum they blow the noise of the estimate up to full-size updates and can drive the particles apart.
+        "lbfgs", with ``method="exact"`` only: the maximum of the exact objective of all rows by L-BFGS, its last digits
+        by Newton's method (`pymc_rbm.learning.lbfgs`), like ``pm.find_MAP`` with machines. An iteration of it is an epoch; it
+        ends by itself when no entry of the gradient exceeds 1e-10 nats a row (2e-6 where parameters are float32), and
+        warns if ``epochs`` were too few or there is no maximum (maximum likelihood without a prior may have none). The
+        objective may have several, and a saddle at W = 0: where a climb costs milliseconds up to eight starts of
+        several scales are compared, and the best is climbed from (`pymc_rbm.learning.restarts`; the attribute ``starts`` says
+        how many). A warning says where the answer is no better than independent units.
+    learning_rate : float or callable, optional
+        Default: 0.3 with tempering. Without it 0.1, divided by the largest eigenvalue of the covariance between
+        different visible units where that is above 1. Weights then grow from zero no faster than for weakly correlated
+        data; a rate that is too high for strongly correlated ones drives all plain particles into one mode, and W to
+        infinity. A number is held for the first half of learning and then falls linearly to zero: with a rate that does
+        not fall, the parameters keep wandering around the optimum. A callable maps the share of learning done, from 0
+        to 1, to the rate; `pymc_rbm.learning.schedules` has some.
+    max_gradient_norm : float, optional
+        Scale the gradient (of all parameters together, after centring) down to this Euclidean norm where it is larger.
+    centred : bool, default True
+        Whether to centre the gradients (see `pymc_rbm.learning.centring`), for RBMs whose W is a free variable itself and whose
+        b and c are, too, or are sums with one, as in ``b0 + X @ A``. It makes learning invariant to flipping the data,
+        and usually faster and steadier.
+    row_weights : array_like of shape (rows,), or dict of them by RBM variable, optional
+        How often each row counts, at least 0; a weight of 2 is a row that stands there twice.
+    start : dict, optional
+        Start values by name of free variable. By default a variable used as b, or as a term of it, starts at the data's
+        log-odds, W at Normal(0, 0.1/√visible), c at zero, others at PyMC's initial point; mixtures (one hidden unit)
+        start at the groups of k-means. Hidden units that are given equal weights and biases, as by ``pm.find_MAP``
+        without ``jitter=True``, would stay alike for ever: all but the first get the noise of the default added, and a
+        warning says so. Other starts that "lbfgs" compares differ only in what is not named here.
+    resume : DataTree, optional
+        What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
+        (parameters, particles, optimiser's memory, generator) for ``epochs`` more, of which the first one is the rest
+        of an epoch that was left half done. (L-BFGS begins with an empty memory.) ``start`` and ``random_seed`` do not
+        matter then. It warns, by name, if data, ``row_weights``, ``batch_size`` or the rest of the model differ
+        from what is recorded, and of files of earlier versions, which recorded none of these.
+    horizon : int, optional
+        Number of epochs, those of ``resume`` included, over which the learning rate's schedule runs. Default: until the
+        end of this call. 50 epochs and 50 resumed ones, both with ``horizon=100``, are bit for bit 100 epochs.
+    checkpoint : path, optional
+        Write what would be returned to this netCDF file every ``checkpoint_every`` epochs; ``gradient`` and
+        ``objective`` only where a pass over the data takes milliseconds. The file is replaced at once, so that a crash
+        at any moment loses at most one period; of a link, the file that it leads to. ``xarray.open_datatree`` reads it.
+        A path that cannot be written to is refused before any work. Where a write fails later, because the disk is
+        full, a warning says so, the old file stays, and learning goes on. An image of the file, as large as the result,
+        is kept in memory.
+    checkpoint_every : int, default 10
+    on_iteration, on_epoch : callable, optional
+        Called after every iteration or epoch with a `LearningStatus`; a true return value ends learning.
+        `StopOnLikelihood` and `StopOnGap` stop it early.
+    random_seed : int or Generator, optional
+        The same seed gives the same result, to the bit, in the same versions of all libraries, with the same kind of
+        processor and the same number of BLAS threads; whatever numba's caches hold, and whether callbacks are given.
+    progressbar : bool, default True
+        The bar shows, once an epoch, the stochastic pseudo log-likelihood per row (of a fifth of the rows, at most
+        1,000), the free-energy gap (particles minus data; far from zero means that the particles are not where the
+        data are) and, from time to time, R-hat and ESS of the particles' free energy over the last 500 iterations; the
+        sweeps if they are "auto", and with tempering the rarest swaps.
+    compile_kwargs : dict, optional
+        Passed to ``pm.compile``.
+    model : Model, optional
+        Default: the model on the context stack.
+
+    Returns
+    -------
+    DataTree
+        ``parameters``: free variables and Deterministics of the model at the last iterate, with its dims and coords.
+        ``machines``: weights and biases of each RBM that these make. ``averaged_parameters``, ``averaged_machines``:
+        the same at the average of the iterates over the second half of the horizon, see `averaged`.
+        ``learning``: monitors by ``iteration`` and ``epoch``, and what the method reports.
+        ``particles``: free energy and mean activations of the persistent chains as (chain, draw), one draw an
+        iteration; ``az.rhat(learned, group="particles")`` and the like work.
+        ``particle_states``: the last visible states; ``particle_history``: those of up to eight epochs.
+        ``gradient``: the likelihood's gradient at the last iterate and its Monte Carlo error, see
+        `gradient_error.gradient_and_error`. ``data``: the means of the data, and at most 1,000 of the rows, evenly spread.
+        ``state``: what ``resume`` needs.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        Before any work, if the model has no observed RBM, nothing to learn, free discrete variables that do not simply
+        sum out, if an argument is out of range, or if ``checkpoint`` cannot be written to.
+    FloatingPointError
+        If the parameters stop being finite, or grow beyond what any data could ask for (a million times the start
+        values: nats, for binary units).
+
+    Warns
+    -----
+    UserWarning
+        If learning was interrupted or came to the edge of what can be normalised, a checkpoint could not be written, or
+        ``resume`` comes from another run.
+
+    Notes
+    -----
+    Early ends: Ctrl-C and callbacks end learning in order. What was learned so far is returned; after Ctrl-C, which
+    finishes the iterations of a tenth of a second, with ``attrs["interrupted"] = 1`` and a warning. Every other end is
+    an exception, and what was good last is its attribute ``learned`` (None before the first epoch was): parameters that
+    are not finite (the epochs before that one), an error in a callback, a second Ctrl-C, which stops at once (the
+    last copy: all but the last hundredth of the time, or epoch).
+
+    Machines with real units on both sides exist only for weights that are small enough. Updates that would
+    lead out of where they can be normalised, or use up more than half of the way there, are shortened
+    (`pymc_rbm.learning.staying`). A run that ends at that boundary has learned no optimum, and a warning says so.
+
+    Bias: if the particles were exact draws from the current model the gradient would be unbiased. They lag behind,
+    the more so the larger the learning rate and the slower the machine mixes; with a falling rate and mixing chains
+    the iterates converge to a stationary point of the objective [1]_, [2]_. Whether the chains mixed is for
+    ``particles`` to show.
+
+    Conditional machines: where the biases are expressions with an axis for rows, ``b = b0 + X @ A`` with covariates X
+    of shape (rows, covariates), each row has a machine of its own, and minibatches take the covariates of their rows.
+    "pcd" keeps one chain a row (see `persistent.persistent`; as much memory as the data, ``chains`` does not matter,
+    and the chains, of machines that differ, cannot be compared: no ``particles`` are returned); "cd" needs no memory,
+    and "exact" sums for each row. Give covariates mean zero and unit variance: the rate for A goes with their square.
+
+    Missing entries (masked ``observed``) are drawn by clamped Gibbs in the positive phase: each row keeps a completed
+    state, which ``sweeps`` sweeps with the known units held renew whenever the row comes up. The objective is then
+    the likelihood of what is known, and the completions lag as the particles do.
+
+    Priors are the regularisers. ``pm.Normal`` on W is weight decay, ``pm.Laplace`` favours zeros, a group prior such as
+    ``pm.Normal("W", 0, pm.HalfNormal("scale", dims="unit"))`` switches whole hidden units off, and a sparsity target
+    is a Potential of ``pmr.conditional_hidden(data, W, c)``, in nats for all rows. A hierarchical scale is learned at
+    the mode of the joint density, which exists only where the scale's prior keeps it away from zero.
+
+    Where the rate is high for the data, single iterates are noisy and their average is not (`averaged`).
+
+    References
+    ----------
+    .. [1] Younes, L. (1999). On the convergence of Markovian stochastic algorithms with rapidly decreasing ergodicity
+       rates. Stochastics 65, 177-228.
+    .. [2] Tieleman, T. (2008). Training restricted Boltzmann machines using approximations to the likelihood
+       gradient. ICML.
+    """
+    model = _model(model, epochs)
+    check_back_end(compile_kwargs)
+    told = any(x is not None for x in (epochs, method, optimizer, learning_rate, sweeps, resume))
+    epochs, chains = whole_number("epochs", EPOCHS if epochs is None else epochs), whole_number("chains", chains)
+    batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
+    checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
+    horizon = None if horizon is None else whole_number("horizon", horizon)
+    estimator = None if method is None else find_method(method)
+    if max_gradient_norm is not None:
+        finite_number("max_gradient_norm", max_gradient_norm, 0)
+    for name, callback in (("on_iteration", on_iteration), ("on_epoch", on_epoch)):
+        if callback is not None and not callable(callback):
+            raise ValueError(f"{name} must be a callable that takes a LearningStatus, got {callback!r}.")
+    file = None if checkpoint is None else Checkpoint(checkpoint)  # what is wrong with it is said before any work
+    generator(random_seed)
+    with Prompt():
+        observed = observed_machines(model, row_weights)
+        warn_of_large_scales(observed)
+        for x in observed:
+            if x.name in AXES:
+                raise ValueError(
+                    f"An RBM that is learned cannot be called {x.name!r}: that is an axis of what fit returns, as are "
+                    f"{AXES}. Call the variable something else."
+                )
+        if not told and climbs_alone(model, observed, chains):
+            epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
+        correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
+        estimator = estimator or default_method(correlations, observed, chains)
+        climbs = _climbs(optimizer, estimator, learning_rate)
+        if by_row and not shares_chains(estimator):
+            raise ValueError(
+                f"The biases of {by_row} differ by row, and each row needs a chain of its own: method must be 'pcd', "
+                f"'cd' or 'exact', got {name_of(estimator)!r}."
+            )
+        if sweeps is None:
+            waits = follows_chains(estimator) and not swaps_replicas(estimator)
+            sweeps = "auto" if chains > 1 and waits and not by_row else 1
+        number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
+        incomplete = [x.name for x in observed if x.missing is not None]
+        if climbs and incomplete:
+            raise ValueError(f"optimizer='lbfgs' needs complete data; entries of {incomplete} are missing. Use pm.sgd.")
+        if learning_rate is None:  # an ascent has steps of its own
+            learning_rate = RATE if climbs else default_rate(correlations, swaps_replicas(estimator))
+        rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
+        _check_resume(resume, name_of(estimator))
+        moves: Any = None if climbs else optimizer or pm.sgd  # the name of an optimiser means that it climbs
+        settings = Settings(estimator, chains, number, moves, max_gradient_norm, centred, compile_kwargs or {})
+        learner = Learner(model, observed, settings, start, serialisable(random_seed))
+        if number is None and (chains < 2 or not learner.persistent):
+            raise ValueError(
+                'sweeps="auto" measures persistent chains, at least two: not available here. Give a number.'
+            )
+        size = max(len(x.rows) for x in observed) if batch_size is None else batch_size
+        history, within, marks = History([x.name for x in observed]), None, marks_of(model, observed, size)
+        if resume is not None:
+            history, within, theirs = restore(learner, resume)
+            compare(theirs, marks)
+        history.persistent = learner.persistent
+        before = 0 if resume is None else int(resume.attrs["epochs_done"])
+        ascent, starts = learner.ascent(model) if climbs else None, 1
+        if ascent is not None and resume is None:
+            starts = climb_from_the_best(ascent, model, observed, start, learner)
+    run = Run(
+        model=model,
+        learner=learner,
+        history=history,
+        rate=rate,
+        before=before,
+        epochs=epochs,
+        horizon=before + epochs if horizon is None else horizon,
+        batch_size=None if climbs else batch_size,
+        sweeps=number,
+        on_iteration=on_iteration,
+        on_epoch=on_epoch,
+        checkpoint=file,
+        checkpoint_every=checkpoint_every,
+        attrs={
+            "epochs": epochs,
+            "batch_size": size,
+            "chains": chains,
+            "sweeps": sweeps,
+            "method": name_of(estimator),
+        }
+        | ({"starts": starts} if climbs else {}),
+        within=within,
+        marks=marks,
+        ascent=ascent,
+    )
+    with DeferredInterrupt() as interrupt:
+        done, interrupted = run.learn(progressbar)
+        with interrupt.lifted():
+            learned = run.gathered(done, interrupted)
+    if interrupted:
+        message = (
+            f"Learning was interrupted in epoch {done + 1} of {before + epochs}; returning what was learned so far."
+        )
+        warnings.warn(message, stacklevel=2)
+    elif climbs and not (run.attrs["converged"] or run.stopped):
+        warnings.warn(
+            f"L-BFGS did not reach the maximum in {epochs} iterations: an entry of the gradient is still "
+            f"{run.attrs['largest_gradient']:.1e} nats a row. Raise epochs; if it stays so there may be no maximum, "
+            "which a prior on the weights gives.",
+            stacklevel=2,
+        )
+    elif climbs and not run.stopped:
+        warn_of_independence(learner, starts)
+    for name, machine in learner.parameters()[1].items():
+        if at_the_edge(machine):
+            warnings.warn(
+                f"{name!r} was learned to the edge of what is known to be normalisable: steps further were shortened, "
+                "and this is no optimum. Give the visible units a larger σ, lower learning_rate, or choose binary "
+                "hidden units.",
+                stacklevel=2,
+            )
+    return learned
+
+
+def _model(model: Any, epochs: Any) -> pm.Model:
+    """The model that was given, or the one on the context stack."""
+    if isinstance(epochs, pm.Model):
+        raise TypeError(
+            "fit got a Model as epochs, its first argument: call it inside `with model:`, or pass it by name, "
+            "pymc_rbm.fit(epochs, model=model)."
+        )
+    if model is None and pm.Model.get_context(error_if_none=False) is None:
+        raise TypeError("No model: call fit inside `with model:`, or pass it by name, pymc_rbm.fit(model=model).")
+    if model is not None and not isinstance(model, pm.Model):
+        raise TypeError(f"model= must be a PyMC model, got {model!r}, a {type(model).__name__}.")
+    return modelcontext(model)
+
+
+def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:
+    """Whether the exact objective is maximised, instead of following its gradient with a rate."""
+    if not isinstance(optimizer, str):
+        return False
+    if optimizer != "lbfgs" or estimator is not exact:
+        raise ValueError(
+            "optimizer must be one of PyMC's, such as pm.adam, or 'lbfgs' with method='exact'; got "
+            f"{optimizer!r} with {name_of(estimator)!r}."
+        )
+    if learning_rate is not None:
+        raise ValueError("optimizer='lbfgs' chooses its own steps: leave learning_rate out.")
+    return True
+
+
+def _check_resume(resume: xr.DataTree | None, method: str) -> None:
+    if resume is None:
+        return
+    if not isinstance(resume, xr.DataTree):
+        raise TypeError(
+            f"`resume` must be the DataTree that pymc_rbm.fit returned, got {type(resume).__name__}: {resume!r:.100}. "
+            "Read a file with xarray.open_datatree(path).load()."
+        )
+    if "state" not in resume or "learning" not in resume:
+        raise ValueError(f"`resume` must come from pymc_rbm.fit; this has the groups {sorted(resume.children)}.")
+    if resume.attrs.get("method") not in (None, method):
+        raise ValueError(f"`resume` learned with {resume.attrs['method']!r}, this call asks for {method!r}.")

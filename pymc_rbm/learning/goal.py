@@ -1,0 +1,247 @@
+"""What learning climbs, in numbers: the penalised log-likelihood a row, in the parameters of one machine.
+
+Both of its parts are logs of sums of exp(-F): of a row, over what is missing in it; of log Z, over all states of one
+layer. Where a sum is too long, draws x_i of the machine θ₀ that the climb starts from stand for it,
+
+    log Z(θ) - log Z(θ₀) = log mean_i exp(F_θ₀(x_i) - F_θ(x_i))
+
+(Geyer & Thompson 1992, J. R. Statist. Soc. B 54, 657-699): sums of the same form, of weighted states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.scalar.math import Softplus
+from pytensor.tensor.elemwise import Elemwise
+
+from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, joint_states
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
+from pymc_rbm.support.reentrant import value_of
+from pymc_rbm.support.compiled import remembered
+
+__all__ = ["Goal", "LogSums", "Penalty", "exact_log_z", "free_energies_of", "independent_log_z", "slopes_of"]
+
+CHUNK_ENTRIES = 2**21
+Gradient = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class LogSums:
+    """``log Σ exp(-F(x) - offset)`` over groups of states of one layer.
+
+    Attributes
+    ----------
+    states : ndarray, shape (states, size of layer)
+    firsts : ndarray of int
+        Where each group begins.
+    weights : ndarray
+        One a group: their weighted sum is what counts.
+    offsets : ndarray or float
+        One a state: 0 where all states are there; of n draws of θ₀ ``log n - F_θ₀(x)``.
+    layer : int
+    """
+
+    states: np.ndarray
+    firsts: np.ndarray
+    weights: np.ndarray
+    offsets: Any = 0.0
+    layer: int = VISIBLE
+
+    def of_groups(self, machine: Machine) -> np.ndarray:
+        """The log sum of each group."""
+        return self._sums(machine)[0]
+
+    def shares(self, machine: Machine) -> np.ndarray:
+        """How much each state counts in the weighted sum's gradient; together one, if the weights are."""
+        _, shares, sizes = self._sums(machine)
+        return shares * np.repeat(self.weights, sizes)
+
+    def __call__(self, machine: Machine) -> tuple[float, Gradient]:
+        """The weighted sum over groups, and its gradient by the machine's parameters."""
+        sums, shares, sizes = self._sums(machine)
+        slopes = slopes_of(machine, self.states, -shares * np.repeat(self.weights, sizes), self.layer)
+        return float(self.weights @ sums), slopes
+
+    def _sums(self, machine: Machine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        a = -free_energies_of(machine, self.states, self.layer) - self.offsets
+        sizes = np.diff(np.append(self.firsts, len(a)))
+        most = np.maximum.reduceat(a, self.firsts)
+        w = np.exp(a - np.repeat(most, sizes))
+        total = np.add.reduceat(w, self.firsts)
+        return most + np.log(total), w / np.repeat(total, sizes), sizes
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """The rest of the model's log-density a row, to second order about a point, by the machine's parameters."""
+
+    at: Gradient
+    slopes: Gradient
+    curvatures: Gradient
+    """Diagonal second derivatives."""
+    quadratic: bool = True
+    """Whether it is right everywhere; else where no entry that it is about has another sign."""
+
+    def __call__(self, parameters: Sequence[np.ndarray]) -> tuple[float, Gradient]:
+        """The difference to the point, and its gradient."""
+        moves = [x - y for x, y in zip(parameters, self.at, strict=True)]
+        bent = [c * m for c, m in zip(self.curvatures, moves, strict=True)]
+        value = sum(float((m * (s + b / 2)).sum()) for m, s, b in zip(moves, self.slopes, bent, strict=True))
+        return value, [s + b for s, b in zip(self.slopes, bent, strict=True)]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Penalised log-likelihood a row; where log Z is by draws, its difference to that of the machine they are from.
+
+    Attributes
+    ----------
+    machine : Machine
+        Numeric: the template of all that are asked for.
+    masks : list of ndarray of bool
+        Which entries of its parameters may move.
+    data : LogSums
+    log_z : callable
+        Takes a machine, returns log Z and its gradient: `exact_log_z`, or `LogSums` of draws.
+    penalty : Penalty
+    rest : list of ndarray, optional
+        By how much the gradient of all rows differs from that of those in ``data``, at the penalty's point. As a linear
+        term it is right near there (Jordan, Lee & Yang 2019), and leads astray far away.
+    """
+
+    machine: Machine
+    masks: list[np.ndarray]
+    data: LogSums
+    log_z: Callable[[Machine], tuple[float, Gradient]]
+    penalty: Penalty
+    rest: Gradient | None = None
+
+    def packed(self, parameters: Sequence[np.ndarray]) -> np.ndarray:
+        """The entries that may move, as one vector."""
+        return np.concatenate([p[m] for p, m in zip(parameters, self.masks, strict=True)])
+
+    def machine_at(self, x: np.ndarray) -> Machine:
+        """The machine with these entries."""
+        parameters, used = [np.array(p) for p in self.machine.parameters], 0
+        for p, mask in zip(parameters, self.masks, strict=True):
+            n = int(mask.sum())
+            p[mask], used = x[used : used + n], used + n
+        return self.machine.with_parameters(parameters)
+
+    @property
+    def entries(self) -> int:
+        """How many entries of states of all layers its value goes through."""
+        states = len(self.data.states) + len(getattr(self.log_z, "states", ()))
+        return states * sum(np.size(layer.bias) for layer in self.machine.layers)
+
+    @property
+    def signs(self) -> np.ndarray:
+        """The signs that entries must keep for the penalty to be right; 0 where any will do."""
+        bent = [(s != 0) | (c != 0) for s, c in zip(self.penalty.slopes, self.penalty.curvatures, strict=True)]
+        signs = np.sign(self.packed(self.penalty.at)) * self.packed(bent)
+        return 0 * signs if self.penalty.quadratic else signs
+
+    def of_rest(self, x: np.ndarray) -> float:
+        """What the rows that are not in the data add to the value: a linear term."""
+        return 0.0 if self.rest is None else float(self.packed(self.rest) @ (x - self.packed(self.penalty.at)))
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """The value and its gradient."""
+        machine = self.machine_at(x)
+        (a, up), (log_z, down), (c, also) = self.data(machine), self.log_z(machine), self.penalty(machine.parameters)
+        slope = self.packed([i - j + k for i, j, k in zip(up, down, also, strict=True)])
+        slope = slope if self.rest is None else slope + self.packed(self.rest)
+        return a - log_z + c + self.of_rest(x), slope
+
+
+def exact_log_z(machine: Machine) -> Callable[[Machine], tuple[float, Gradient]] | None:
+    """Log Z and its gradient for machines like this one, or None where that is no sum that can be made."""
+    if is_gaussian(machine):
+        closed = _gaussian_function(machine.template, tuple(np.shape(p)[-1] for p in machine.parameters))
+
+        def of(other: Machine) -> tuple[float, Gradient]:
+            value, *slopes = closed(*other.parameters)
+            return float(value), slopes
+
+        return of
+    layer, count = cheapest_layer(machine)
+    if count > 2**ENUMERABLE:
+        return None
+    states = value_of(joint_states(machine, layer, np.arange(int(count))))
+    return LogSums(states.astype(machine.layers[layer].unit.dtype), np.zeros(1, int), np.ones(1), 0.0, layer)
+
+
+def independent_log_z(machine: Machine) -> float:
+    """Log Z of the machine's units without their couplings."""
+    return float(value_of(sum(layer.log_z for layer in machine.layers)))
+
+
+def free_energies_of(machine: Machine, states: np.ndarray, layer: int = VISIBLE) -> np.ndarray:
+    """``F(x)`` of each state of a layer."""
+    evaluate = _free_energy_function(machine.template, layer)
+    return np.concatenate([evaluate(states[part], *machine.parameters) for part in _chunks(machine, states)])
+
+
+def slopes_of(machine: Machine, states: np.ndarray, weights: np.ndarray, layer: int = VISIBLE) -> Gradient:
+    """The gradient of ``Σ w F(x)`` over states of a layer by each of the machine's parameters."""
+    evaluate = _slope_function(machine.template, layer)
+    parts = [evaluate(states[i], weights[i], *machine.parameters) for i in _chunks(machine, states)]
+    return [np.sum(x, axis=0) for x in zip(*parts, strict=True)]
+
+
+def _chunks(machine: Machine, states: np.ndarray) -> list[slice]:
+    size = max(1, CHUNK_ENTRIES // max(np.size(layer.bias) for layer in machine.layers))
+    return [slice(i, i + size) for i in range(0, len(states), size)]
+
+
+@node_rewriter([Elemwise])
+def _softplus_by_numpy(fgraph, node):
+    """PyTensor evaluates softplus number by number outside of compiled code: a hundred times as long."""
+    if not isinstance(node.op.scalar_op, Softplus):
+        return None
+    [x] = node.inputs
+    return [pt.maximum(x, 0) + pt.log1p(pt.exp(-abs(x)))]
+
+
+def _without_softplus(outputs: list[Any]) -> list[Any]:
+    graph = FunctionGraph(outputs=outputs, clone=False)
+    dfs_rewriter(_softplus_by_numpy).rewrite(graph)
+    return list(graph.outputs)
+
+
+@remembered(16)
+def _free_energy_function(template: Machine, layer: int):
+    machine, inputs = template.symbolic()
+    x = pt.matrix(dtype=template.layers[layer].unit.dtype)
+    [value] = _without_softplus([machine.free_energy(x, layer)])
+    return pytensor.function([x, *inputs], value, on_unused_input="ignore", mode=INTERPRETED)
+
+
+@remembered(16)
+def _slope_function(template: Machine, layer: int):
+    machine, inputs = template.symbolic()
+    x, weights = pt.matrix(dtype=template.layers[layer].unit.dtype), pt.dvector()
+    total = (weights * machine.free_energy(x, layer)).sum()
+    slopes = _without_softplus(pt.grad(total, inputs, disconnected_inputs="ignore"))
+    return pytensor.function([x, weights, *inputs], slopes, on_unused_input="ignore", mode=INTERPRETED)
+
+
+@remembered(16)
+def _gaussian_function(template: Machine, sizes: tuple[int, ...]):
+    _, symbols = template.symbolic()
+    inputs = [
+        pt.tensor(dtype="float64", shape=(*[None] * (x.ndim - 1), n)) for x, n in zip(symbols, sizes, strict=True)
+    ]
+    value = gaussian_log_partition(template.with_parameters(inputs))
+    slopes = pt.grad(value, inputs, disconnected_inputs="ignore")
+    return pytensor.function(inputs, [value, *slopes], on_unused_input="ignore", mode=INTERPRETED)

@@ -1,0 +1,64 @@
+"""The likelihood's gradient at given parameters, with the Monte Carlo error of its negative phase."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+
+from pymc_rbm.learning.update import Learner
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.compiled import remembered
+
+__all__ = ["gradient_and_error"]
+
+CHUNK = 10_000
+
+
+def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dataset:
+    r"""Size of the mean log-likelihood's gradient by all of W, b and c, and of its Monte Carlo error.
+
+    The gradient is the difference of the means of ``v hᵀ``, ``v`` and ``h`` over data and particles (hidden units as
+    probabilities). The error of each entry is the standard deviation over particles, which are independent chains,
+    divided by the root of their number. Both are returned as Euclidean norms, ``{name}_gradient_norm`` and
+    ``{name}_gradient_standard_error``. At the optimum the first is of the size of the second. The squared norm is
+    biased upwards by the squared error. Priors are left out.
+    """
+    out = {}
+    states = learner.particle_states()
+    for x in learner.observed:
+        machine = machines[x.name]
+        moments = _moments_function(machine.template)
+        positive = 0.0
+        for first in range(0, len(x.rows), CHUNK):
+            chunk = np.arange(first, min(first + CHUNK, len(x.rows)))
+            rows = learner.rows(x.name, chunk)
+            positive = positive + moments(rows, x.weights[chunk], *machine.parameters)[0]
+        positive = positive / x.weights.sum()
+        n = len(states[x.name])
+        negative, squares = (m / n for m in moments(states[x.name], np.ones(n), *machine.parameters))
+        variance = np.maximum(squares - negative**2, 0) / max(n - 1, 1)
+        out[f"{x.name}_gradient_norm"] = np.linalg.norm(positive - negative)
+        out[f"{x.name}_gradient_standard_error"] = np.sqrt(variance.sum()) if n > 1 else np.nan
+    return xr.Dataset(out)
+
+
+@remembered(8)
+def _moments_function(template: Machine):
+    """(rows, weights, parameters) -> weighted sums over rows of the gradient's statistics, and of their squares."""
+    rows, weights = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dvector()
+    machine, parameters = template.symbolic()
+    states = [rows.astype("float64"), *(machine.mean(i, machine.at(rows)) for i in range(HIDDEN, len(machine.layers)))]
+
+    def sums(states):
+        pairs = [(states[c.first] * weights[:, None]).T @ states[c.second] for c in machine.couplings]
+        # A layer's coupling to itself has each pair once.
+        pairs = [pt.triu(x, 1) if c.first == c.second else x for x, c in zip(pairs, machine.couplings, strict=True)]
+        return pt.concatenate([*(x.ravel() for x in pairs), *(weights @ x for x in states)])
+
+    # The visible biases do not enter.
+    inputs = [rows, weights, *parameters]
+    outputs = [sums(states), sums([x**2 for x in states])]
+    return pytensor.function(inputs, outputs, on_unused_input="ignore", mode=INTERPRETED)

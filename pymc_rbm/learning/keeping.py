@@ -1,0 +1,77 @@
+"""The last good state of learning, to go back to when learning leaves the numbers."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from pymc_rbm.support.generators import generator_at
+from pymc_rbm.learning.history import History
+from pymc_rbm.learning.update import Learner
+
+__all__ = ["Bounds", "LastGood"]
+
+SHARE = 100
+"""A state is copied when at least so many times as long has passed as copying took: for a hundredth of the time."""
+WILD, LOST = 1e6, 1e15
+"""Sizes in units of the start values (at least 1) that no data ask for: of a machine's parameters, which are nats for
+binary units, whose probabilities are 0 or 1 at 40 already; and of variables that these may be any function of."""
+
+
+class Bounds:
+    """What parameters may be, given where a learner starts."""
+
+    def __init__(self, learner: Learner):
+        self._learner = learner
+        self._most = WILD * max(1.0, self.largest())
+        self._most_free = LOST * max([1.0, *(float(np.max(np.abs(x), initial=0)) for x in learner.learned_values())])
+
+    def hold(self, history: History) -> bool:
+        """Whether the free energies before the last update are finite, and so are the variables, and not absurd."""
+        values = self._learner.learned_values()
+        return np.isfinite(history.last_gap) and all((np.abs(x) <= self._most_free).all() for x in values)
+
+    def hold_strictly(self) -> bool:
+        """Whether the machines' own parameters, too, are not absurd: evaluates them."""
+        return self.largest() <= self._most
+
+    def largest(self) -> float:
+        """The largest absolute value of a machine's weights, biases and parameters of units."""
+        _, machines = self._learner.parameters()
+        return max(float(np.max(np.abs(p), initial=0)) for machine in machines.values() for p in machine.parameters)
+
+
+class LastGood:
+    """Copies of a learner's state and of the lengths of its history, renewed now and then, where both were good.
+
+    Parameters
+    ----------
+    learner : Learner
+    history : History
+    epochs : int
+        Whole epochs done.
+    """
+
+    def __init__(self, learner: Learner, history: History, epochs: int):
+        self._learner, self._history = learner, history
+        self._cost = 0.0
+        self._copy(epochs)
+
+    def keep(self, epochs: int) -> None:
+        """Copy the state after ``epochs`` epochs, unless the last copy was made a moment ago."""
+        if time.perf_counter() - self._at > SHARE * self._cost:
+            self._copy(epochs)
+
+    def _copy(self, epochs: int) -> None:
+        began = time.perf_counter()
+        self.epochs, self._state = epochs, self._learner.state()
+        self._rng, self._lengths = self._learner.rng.bit_generator.state, self._history.lengths()
+        self._at = time.perf_counter()
+        self._cost = self._at - began
+
+    def go_back(self) -> int:
+        """Put learner and history back to where they were when the copy was made; return the epochs done then."""
+        self._learner.restore(self._learner.state_names(), self._state, generator_at(self._rng))
+        self._history.cut(*self._lengths)
+        return self.epochs

@@ -1,0 +1,147 @@
+"""Learning without chance: where log Z is exact, the maximum of the objective by L-BFGS, and its last digits.
+
+L-BFGS compares values of the objective. Near the maximum these differ by the square of the gradient, so that in
+floating point with unit roundoff u it ends with a gradient of about √u. Newton's method on *gradient = 0* compares
+gradients and has no such floor: its equations are solved by Krylov iterations (Knoll & Keyes 2004), which need
+no Hessian, and stay orthogonal to the directions in which the objective is constant (a one-hot layer has one a unit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+import scipy
+
+from pymc_rbm.support.reentrant import compiled
+
+__all__ = ["Ascent"]
+
+TOLERANCES = {"float64": 1e-10, "float32": 2e-6}
+"""Largest entry of the gradient, in nats a row, at which the maximum is found: what its rounding allows."""
+ROUGH_ITERATIONS, ROUGH_CHANGE, ROUGH_GRADIENT = 300, 1e-9, 1e-5
+"""Of climbs that are only compared."""
+MEMORY = 30
+"""Pairs of updates that L-BFGS keeps: the objective is cheap beside its gradients' noiseless use, so many."""
+MOST_NEWTON = 30
+SOLVERS = "minres", "lgmres"
+"""Of Newton's equations, in turn: the first is for symmetric ones, which differences of gradients make only nearly."""
+
+
+@dataclass
+class Ascent:
+    """Maximise ``goal``, a graph of shared variables ``parameters``, which are left at the best point found."""
+
+    goal: pt.TensorVariable
+    parameters: list
+    compile_kwargs: dict
+    interrupted: Callable[[], bool] = bool
+    """Asked between the steps of Newton's method: where it says so, they are for nothing."""
+
+    def __post_init__(self):
+        slopes = pt.grad(self.goal, self.parameters, disconnected_inputs="ignore")
+        single = "float32" in [x.dtype for x in (self.goal, *self.parameters)]
+        self._dtype = "float32" if single else "float64"
+        self._lowest: tuple[float, np.ndarray] | None = None
+        self._function = compiled([], [self.goal, *slopes], by=pm.compile, **self.compile_kwargs)
+        self._function()
+
+    @property
+    def tolerance(self) -> float:
+        """Largest entry of the gradient at which the maximum is found, by the precision of the parameters."""
+        return TOLERANCES[self._dtype]
+
+    def rough(self, start: list[np.ndarray]) -> float:
+        """The objective that a rough climb from ``start`` reaches, one array a parameter; -inf where it has none."""
+        x, self._lowest = self._joined(start), None
+        options = self._options(ROUGH_ITERATIONS, ROUGH_CHANGE, ROUGH_GRADIENT)
+        try:
+            end = scipy.optimize.minimize(self._descent, x, jac=True, method="L-BFGS-B", options=options)
+            return -float(end.fun)
+        except FloatingPointError:
+            return -np.inf
+        finally:
+            self._lowest = None
+
+    def climb(self, most: int, after_each: Callable[[], bool]) -> float:
+        """Run at most ``most`` iterations, then Newton's method; return the largest entry of the gradient left.
+
+        ``after_each`` is called after every iteration, at its parameters; a true value stops the ascent there.
+        """
+        stopped = False
+
+        def callback(intermediate_result: Any) -> None:
+            nonlocal stopped
+            self._place(intermediate_result.x)
+            stopped = after_each()
+            if stopped:
+                raise StopIteration
+
+        start = self._joined([p.get_value() for p in self.parameters])
+        # Single precision loses the last digits of the objective before those of its gradient.
+        least = 0.0 if self._dtype == "float64" else float(np.finfo(self._dtype).eps)
+        options = self._options(most, least, self.tolerance)
+        end = scipy.optimize.minimize(
+            self._descent, start, jac=True, method="L-BFGS-B", callback=callback, options=options
+        )
+        found = end.x
+        for solver in () if stopped or end.nit >= most else SOLVERS:  # Newton's method only near the end
+            if abs(self._descent(found)[1]).max() > self.tolerance:
+                found = self._polished(found, solver)
+        self._place(found)
+        return float(abs(self._descent(found)[1]).max())
+
+    def _polished(self, x: np.ndarray, solver: str) -> np.ndarray:
+        """Newton's method from ``x``, if that lowers the gradient."""
+        try:
+            with np.errstate(invalid="ignore"):  # SciPy divides infinite tolerances
+                better = scipy.optimize.newton_krylov(
+                    lambda y: self._slope(y, x), x, f_tol=self.tolerance, maxiter=MOST_NEWTON, method=solver,
+                    rdiff=None if self._dtype == "float64" else np.sqrt(np.finfo(self._dtype).eps),
+                )  # fmt: skip
+        except (scipy.optimize.NoConvergence, ValueError) as error:
+            better = error.args[0] if isinstance(error, scipy.optimize.NoConvergence) else x
+        before, after = (self._descent(y) for y in (x, better))
+        # A root may be a saddle: the objective must not have fallen.
+        margin = 1e-9 if self._dtype == "float64" else 10 * np.finfo(self._dtype).eps
+        improves = abs(after[1]).max() < abs(before[1]).max() and after[0] <= before[0] + margin * (1 + abs(before[0]))
+        return better if improves else x
+
+    def _slope(self, x: np.ndarray, before: np.ndarray) -> np.ndarray:
+        if self.interrupted():
+            raise scipy.optimize.NoConvergence(before)
+        return self._descent(x)[1]
+
+    @staticmethod
+    def _options(most: int, change: float, gradient: float) -> dict[str, Any]:
+        return {"maxiter": most, "maxfun": 100 * most, "maxcor": MEMORY, "ftol": change, "gtol": gradient}
+
+    @staticmethod
+    def _joined(values: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.ravel(x) for x in values]).astype("float64")
+
+    def _place(self, x: np.ndarray) -> None:
+        used = 0
+        for p in self.parameters:
+            old = p.get_value(borrow=True)
+            p.set_value(x[used : used + old.size].reshape(old.shape).astype(old.dtype))
+            used += old.size
+
+    def _descent(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Minus the objective and its gradient; where the objective is not defined, a slope back to where it was."""
+        self._place(x)
+        value, *slopes = self._function()
+        slope = np.concatenate([np.ravel(s) for s in slopes]).astype("float64")
+        if np.isfinite(value) and np.isfinite(slope).all():
+            if self._lowest is None or -value <= self._lowest[0]:
+                self._lowest = -float(value), x.copy()
+            return -float(value), -slope
+        if self._lowest is None:
+            raise FloatingPointError(f"The objective is {value} at the start values. Give others with start=.")
+        lowest, where = self._lowest
+        back = x - where
+        return lowest + 1.0, 2 * back / max(back @ back, 1e-300)

@@ -1,0 +1,116 @@
+"""Where an exact climb starts, and whether it ended anywhere.
+
+At W = 0 all hidden units are alike, and the gradient by W is the data's covariance: where no two units are correlated
+(three bits of even parity) that is a saddle, to which a climb from small weights is drawn however much there is to
+learn. So some other starts are tried, from larger weights, and the best is climbed from.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from pymc_rbm.learning.lbfgs import Ascent
+from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of, symbolic_log_partition
+from pymc_rbm.learning.update import Learner
+from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
+from pymc_rbm.learning.objective import start_values
+from pymc_rbm.learning.data import Observed
+from pymc_rbm.machine.normalisable import is_gaussian
+from pymc_rbm.support.reentrant import value_of
+
+__all__ = ["climb_from_the_best", "warn_of_independence"]
+
+SCALES = 2.0, 4.0, 1.0, 8.0
+"""Of the fields on the hidden units at other starts, in turn."""
+MOST_STARTS = 8
+AGREE = 3
+"""Starts that end as high as the best one: then no more are tried."""
+ENTRIES = 2**20
+"""Of data and states, over all starts: a climb of a few milliseconds is repeated, one of seconds is not."""
+CLOSE = 1e-4
+"""Nats a row by which rough climbs to one maximum may differ."""
+BY_CHANCE = 0.5
+"""Nats, in all rows together, that a single weight gains on average where units are independent (Akaike 1974)."""
+
+
+def climb_from_the_best(
+    ascent: Ascent, model: pm.Model, observed: list[Observed], start: dict[str, Any] | None, learner: Learner
+) -> int:
+    """Try other starts by rough climbs, and leave the parameters at the best one's; return how many were tried.
+
+    The first is where learning starts anyway, and is kept where no other ends higher. What ``start`` names stays as it
+    is. The learner's generator does not advance.
+    """
+    points = _other_points(model, observed, start, learner)
+    first = [p.get_value() for p in ascent.parameters]
+    most = int(np.clip(ENTRIES // sum(map(_entries, observed)), 1, MOST_STARTS))
+    if most == 1 or all(np.array_equal(x, y) for x, y in zip(first, next(points), strict=True)):
+        return 1
+    tried, ends = [first], [ascent.rough(first)]
+    while len(tried) < most and sum(end > max(ends) - CLOSE for end in ends) < AGREE:
+        tried.append(next(points))
+        ends.append(ascent.rough(tried[-1]))
+    best = int(np.argmax(ends)) if max(ends) > ends[0] + CLOSE else 0
+    for parameter, x in zip(ascent.parameters, tried[best], strict=True):
+        parameter.set_value(x)
+    return len(tried)
+
+
+def _other_points(
+    model: pm.Model, observed: list[Observed], start: dict[str, Any] | None, learner: Learner
+) -> Iterator[list[np.ndarray]]:
+    """Start values with larger weights, one array a parameter, without end."""
+    rng = np.random.default_rng(copy.deepcopy(learner.rng).integers(2**63, size=2))
+    while True:
+        for scale in SCALES:
+            values = start_values(model, observed, start, rng, scale)
+            yield [values[p.name].astype(p.dtype) for p in learner.learned]
+
+
+def _entries(x: Observed) -> int:
+    """How many numbers an evaluation of the objective makes, about: the fields of the rows, and of the states."""
+    widest = max(n or 0 for n in sizes_of(x.machine))
+    states = 1 if is_gaussian(x.machine) else cheapest_layer(x.machine)[1]
+    if states == np.inf:  # not a sum over states
+        return ENTRIES + 1
+    return widest * (len(x.rows) + int(states) * (len(x.rows) if x.by_row else 1))
+
+
+def warn_of_independence(learner: Learner, starts: int) -> None:
+    """Warn of machines that say no more of their data than independent units with the data's means would."""
+    machines = learner.parameters()[1]
+    for x in learner.observed:
+        if x.by_row:
+            continue
+        found, alone = _mean_log_likelihood(machines[x.name], x), _of_independent_units(machines[x.name], x)
+        if (found - alone) * x.weights.sum() < BY_CHANCE:
+            warnings.warn(
+                f"What was learned of {x.name!r} is no better than independent units: {found:.4f} against {alone:.4f} "
+                f"nats a row, from {starts} start{'s' * (starts > 1)}. Either these rows tell of no dependence, or the "
+                "climb ended at the saddle W = 0: give the weights a wider prior, or start= with larger ones.",
+                stacklevel=3,
+            )
+
+
+def _mean_log_likelihood(machine: Machine, x: Observed) -> float:
+    values = -(machine.free_energy(pt.as_tensor(x.rows)) + symbolic_log_partition(machine))
+    return _weighted(values, x)
+
+
+def _of_independent_units(machine: Machine, x: Observed) -> float:
+    """The same without couplings, each unit with the data's mean, but never certain of a value."""
+    unit = machine.layers[VISIBLE].unit
+    mean = (x.weights @ x.rows + 1e-3 * unit.middle) / (x.weights.sum() + 1e-3)
+    alone = Layer(unit, unit.bias_of_mean(mean))
+    return _weighted(-(alone.energy(pt.as_tensor(x.rows.astype("float64"))) + alone.log_z), x)
+
+
+def _weighted(values: Any, x: Observed) -> float:
+    return float(np.average(value_of(values), weights=x.weights))

@@ -1,0 +1,325 @@
+"""The compiled update of learning and everything that it moves: parameters, particles, the optimiser's memory."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.io import In, Out
+from pytensor.gradient import disconnected_grad
+from pytensor.graph.replace import graph_replace
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.learning.lbfgs import Ascent
+from pymc_rbm.machine.rows import machine_of_rows
+from pymc_rbm.learning.gradients import descent
+from pymc_rbm.sampling.dispersal import spread
+from pymc_rbm.machine.enumeration import symbolic_log_partition
+from pymc_rbm.learning.estimators.persistent import NegativePhase, shared_rows
+from pymc_rbm.sampling.observables import names_of, symbolic_functionals
+from pymc_rbm.sampling.sweep import sweeps as run_sweeps
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.learning.objective import objective, parameter_variables, start_values
+from pymc_rbm.learning.data import Observed, learned_variables
+from pymc_rbm.machine.normalisable import has_bounds
+from pymc_rbm.support.reentrant import compiled, value_of
+from pymc_rbm.support.repetition import Repeated
+from pymc_rbm.learning.staying import shortened
+
+__all__ = ["Learner", "Settings"]
+
+QUICK = 2**24
+"""Products, of a row and a parameter each, that take milliseconds."""
+MONITORED_ROWS = 100, 1000  # at least and at most; a fifth of the data in between, to cost little beside an epoch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to learn: the arguments of `fit` that shape the compiled update."""
+
+    method: Callable[..., NegativePhase]
+    chains: int
+    sweeps: int | None
+    """None: a number that may change while learning."""
+    optimizer: Callable | None
+    """None: updates advance the particles only, and leave the parameters to others."""
+    max_gradient_norm: float | None
+    centred: bool
+    compile_kwargs: dict
+
+
+class Learner:
+    """One iteration of learning as one compiled function.
+
+    Parameters live in shared variables in the model's unconstrained space, particles in shared variables of their own.
+    An update first advances the particles under the current parameters, then moves the parameters.
+    """
+
+    def __init__(
+        self,
+        model: pm.Model,
+        observed: list[Observed],
+        settings: Settings,
+        start: dict[str, Any] | None,
+        rng: np.random.Generator,
+    ):
+        self.rng, self.observed, self._settings = rng, observed, settings
+        values, points = learned_variables(model), start_values(model, observed, start, rng)
+        self._parameters = [pytensor.shared(points[v.name].astype(v.dtype), name=v.name) for v in values]
+        self._given = dict(zip(values, self._parameters, strict=True))
+        self._averages = [pytensor.shared(p.get_value(), name=f"{p.name}_average") for p in self._parameters]
+        self._rate, self._weight = pt.scalar("learning_rate"), pt.scalar("averaging_weight")
+        self._sweeps = pt.lscalar("sweeps")
+        self._machines = [x.machine.with_parameters(self._at_parameters(model, x.machine.parameters)) for x in observed]
+        self._data = [self._completed(i) for i in range(len(observed))]
+        self._rows = [pt.lvector(f"{x.name}_rows") for x in observed]
+        self._batch_machines = [machine_of_rows(m, r) for m, r in zip(self._machines, self._rows, strict=True)]
+        self._particles = [self._first_particles(i, settings.chains) for i in range(len(observed))]
+        self._update = self._compile_update(model)
+        self._pseudo = self._compile_pseudo_log_likelihood()
+        variables = parameter_variables(model)
+        self._names = [x.name for x in variables]
+        values = [
+            *self._at_parameters(model, variables),
+            *(pt.as_tensor(p) for machine in self._machines for p in machine.parameters),
+        ]
+        averages = graph_replace(values, dict(zip(self._parameters, self._averages, strict=True)), strict=False)
+        self._values = compiled([], values, by=pm.compile, mode=INTERPRETED)
+        self._averaged_values = compiled([], averages, by=pm.compile, mode=INTERPRETED)
+
+    # ------------------------------------------------------------------------------------------- what it does
+
+    def update(
+        self, rows: list[np.ndarray], rates: Sequence[float], sweeps: int, weights: Sequence[float]
+    ) -> dict[str, np.ndarray]:
+        """Run some iterations, one for each entry of ``rates``.
+
+        ``rows`` are the rows of each RBM's data by iteration, shape (iterations, batch). ``weights`` are those of the
+        new iterates in the running average of the iterates (1 starts the average afresh). Returns, by iteration, the
+        rate, the sweeps and, for each RBM, the mean free energy of the batch, the functionals of each particle
+        (`observables.names_of`) and the estimator's report, all under the parameters before the iteration.
+        """
+        floats = [np.asarray(x, dtype=self._rate.dtype) for x in (rates, weights)]
+        self.rng, *monitors = self._update(self.rng, sweeps, [*floats, *rows])
+        named = dict(zip(self._monitor_names, monitors, strict=True))
+        return {"learning_rate": np.asarray(rates), "sweeps": np.full(len(rates), sweeps), **named}
+
+    def pseudo_log_likelihood(self) -> list[float]:
+        """Stochastic estimate per row, a total over units: one random unit of each of some random rows."""
+        counts = [(len(x.rows), min(len(x.rows), np.clip(len(x.rows) // 5, *MONITORED_ROWS))) for x in self.observed]
+        rows = [self.rng.choice(n, some, replace=False, shuffle=False) for n, some in counts]
+        units = [self.rng.integers(x.units, size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
+        return [float(x) for x in self._pseudo(*rows, *units)]
+
+    def parameters(self, averaged: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Machine]]:
+        """Free variables and their Deterministics in the constrained space, and the machines that they make."""
+        values = (self._averaged_values if averaged else self._values)()
+        machines, used = {}, len(self._names)
+        for x, machine in zip(self.observed, self._machines, strict=True):
+            n = len(machine.parameters)
+            machines[x.name] = machine.with_parameters(values[used : used + n])
+            used += n
+        return dict(zip(self._names, values, strict=False)), machines
+
+    @property
+    def persistent(self) -> bool:
+        """Whether there are persistent chains of one machine, which can be followed; rows' own are one a machine."""
+        by_row = any(x.by_row for x in self.observed)
+        return not by_row and all(states in self._state for states in self._particles)
+
+    def learned_values(self) -> list[np.ndarray]:
+        """The parameters as they are moved: in the model's unconstrained space, not copied."""
+        return [p.get_value(borrow=True) for p in self._parameters]
+
+    @property
+    def small(self) -> bool:
+        """Whether a pass over all data takes milliseconds."""
+        return sum(len(x.rows) for x in self.observed) * sum(x.size for x in self.learned_values()) < QUICK
+
+    @property
+    def tempered(self) -> bool:
+        """Whether the estimator swaps replicas."""
+        return any(name.endswith("_swap_rate") for name in self._monitor_names)
+
+    def state(self) -> list[np.ndarray]:
+        """All that an update changes, the generator apart: parameters, averages, particles, optimiser's memory."""
+        return [np.asarray(x.get_value()) for x in self._state]
+
+    def state_names(self) -> list[str]:
+        """What the arrays of `state` are: the optimiser's memory has no names of its own."""
+        return [x.name or f"memory {i}" for i, x in enumerate(self._state)]
+
+    def restore(self, names: list[str], state: list[np.ndarray], rng: np.random.Generator) -> None:
+        """Go on from a `state`, with its names, and its generator."""
+        theirs = dict(zip(names, (x.shape for x in state), strict=True))
+        ours = dict(zip(self.state_names(), (x.get_value(borrow=True).shape for x in self._state), strict=True))
+        if list(theirs.items()) != list(ours.items()):  # memory has no names but its place
+            wrong = [
+                f"{name}: {theirs.get(name, 'not there')} in it, {ours.get(name, 'not there')} here"
+                for name in {**theirs, **ours}
+                if theirs.get(name) != ours.get(name)
+            ] or [f"the order is {list(theirs)} in it, {list(ours)} here"]
+            raise ValueError(
+                f"`resume` is of another run: shapes of its state differ from what this model and these arguments need "
+                f"({'; '.join(wrong)}). Particles have one row a chain, as many as chains=; memory is the optimizer's; "
+                "offsets are there if centred=True; the others come from the model. Pass what that run was given."
+            )
+        values = dict(zip(names, state, strict=True))
+        for name, shared in zip(self.state_names(), self._state, strict=True):
+            shared.set_value(values[name].astype(shared.dtype))
+        self.rng = rng
+
+    @property
+    def learned(self) -> list[Any]:
+        """The shared variables of the parameters, in the model's unconstrained space."""
+        return self._parameters
+
+    def particle_states(self) -> dict[str, np.ndarray]:
+        """Visible states of the chains, by name of RBM."""
+        return {x.name: states.get_value() for x, states in zip(self.observed, self._particles, strict=True)}
+
+    def rows(self, name: str, indices: np.ndarray) -> np.ndarray:
+        """Rows of an RBM's data, missing entries as they are imputed now."""
+        [data] = [d for x, d in zip(self.observed, self._data, strict=True) if x.name == name]
+        return data.get_value(borrow=True)[indices]
+
+    def some_rows(self) -> dict[str, np.ndarray]:
+        """At most 1,000 rows of each RBM's data, evenly spread."""
+        return {x.name: self.rows(x.name, x.spread) for x in self.observed}
+
+    # ------------------------------------------------------------------------------------------ how it is made
+
+    def _at_parameters(self, model: pm.Model, variables: list[Any]) -> list[TensorVariable]:
+        """Express variables of the model through the shared parameters."""
+        graphs = model.replace_rvs_by_values([pt.as_tensor(x) for x in variables])
+        return graph_replace(graphs, self._given, strict=False)
+
+    def function_of(self, inputs: list[Any], graphs: list[Any]) -> Callable:
+        """A function of some of the model's value variables, with the others where learning has them now."""
+        given = {value: p for value, p in self._given.items() if value not in inputs}
+        graphs = graph_replace(graphs, given, strict=False)
+        return compiled(inputs, graphs, by=pm.compile, on_unused_input="ignore", mode=INTERPRETED)
+
+    def ascent(self, model: pm.Model) -> Ascent:
+        """What climbs the objective of all rows by its exact value."""
+        batches = [
+            (data, pt.as_tensor(x.weights.astype(pytensor.config.floatX)))
+            for x, data in zip(self.observed, self._data, strict=True)
+        ]
+        log_z = [symbolic_log_partition(machine) for machine in self._machines]
+        goal = objective(model, self.observed, self._machines, batches, log_z)
+        goal = graph_replace(goal, self._given, strict=False)
+        return Ascent(goal, self._parameters, self._settings.compile_kwargs)
+
+    def _first_particles(self, i: int, chains: int):
+        """Shared start states of the chains: dispersed; where each row has its own, the data.
+
+        Real units also start at the data, every other chain: where these are far apart, chains would not find all.
+        """
+        x, rng = self.observed[i], np.random.default_rng(self.rng.integers(2**31))
+        if x.by_row:
+            return shared_rows(self._data[i].get_value(), f"{x.name}_particles")
+        size, machine = (chains, x.rows.shape[1]), self._machines[i]
+        first = _drawn(lambda r: spread(machine, size, r)[0], rng)
+        if not machine.layers[VISIBLE].unit.finite:
+            chosen = rng.choice(len(x.rows), size=len(first[1::2]), p=x.weights / x.weights.sum())
+            first[1::2] = self._data[i].get_value(borrow=True)[chosen]
+        return shared_rows(first, f"{x.name}_particles")
+
+    def _completed(self, i: int):
+        """The data as a shared variable, not copied; missing entries start as independent draws at the data's means."""
+        x, unit = self.observed[i], self._machines[i].layers[VISIBLE].unit
+        if x.missing is None:
+            return pytensor.shared(x.rows, name=f"{x.name}_data", borrow=True)
+        rng = np.random.default_rng(self.rng.integers(2**31))
+        field = unit.scaled(pt.as_tensor(np.broadcast_to(x.bias, x.rows.shape)))
+        drawn = _drawn(lambda r: unit.sample(field, r)[1], rng)
+        return shared_rows(np.where(x.missing, drawn, x.rows), f"{x.name}_data")
+
+    def _compile_update(self, model: pm.Model):
+        settings = self._settings
+        rng = next_rng = pt.random.rng("rng")
+        updates: dict[Any, TensorVariable] = {}
+        monitors: dict[str, TensorVariable] = {}
+        phases, batches = [], []
+        sweeps = self._sweeps if settings.sweeps is None else settings.sweeps
+        for i, (x, machine) in enumerate(zip(self.observed, self._batch_machines, strict=True)):
+            batch, weights, next_rng = self._batch(i, next_rng, sweeps, updates)
+            batches.append((batch, weights))
+            biases = [0.0 * layer.bias for layer in machine.layers]
+            biases[VISIBLE] = x.bias.astype(pytensor.config.floatX)
+            base = machine.without_couplings(biases)
+            states = self._particles[i][self._rows[i]] if x.by_row else self._particles[i]
+            phase = settings.method(machine, base, batch, states, next_rng, sweeps)
+            next_rng = phase.rng
+            phases.append(phase)
+            updates |= phase.updates
+            for shared, start in phase.starts.items():
+                shared.set_value(_drawn(start, np.random.default_rng(self.rng.integers(2**31))))
+            if phase.states is not None:
+                own = self._particles[i]
+                updates[own] = own[self._rows[i]].set(phase.states) if x.by_row else phase.states
+            described = symbolic_functionals(machine, phase.particles)
+            monitors[f"{x.name}_free_energy_data"] = (weights * machine.free_energy(batch)).mean()
+            monitors |= {f"{x.name}_{key}": value for key, value in zip(names_of(machine), described, strict=True)}
+            monitors |= {f"{x.name}_{key}": pt.as_tensor(value) for key, value in phase.report.items()}
+        updates |= {p: p for p in self._parameters}
+        if settings.optimizer is not None:
+            goal = objective(model, self.observed, self._batch_machines, batches, [phase.log_z for phase in phases])
+            goal = graph_replace(goal, self._given, strict=False)
+            parts = zip(self.observed, self._batch_machines, batches, phases, strict=True)
+            gradients, offsets = descent(model, goal, self._given, list(parts), settings.centred)
+            updates |= offsets
+            if settings.max_gradient_norm is not None:
+                gradients = pm.total_norm_constraint(gradients, settings.max_gradient_norm)
+            # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
+            options = {} if isinstance(settings.optimizer, functools.partial) else {"learning_rate": self._rate}
+            updates |= settings.optimizer(gradients, self._parameters, **options)
+            for machine in filter(has_bounds, self._machines):
+                updates |= shortened(machine, updates, self._parameters)
+        for p, average in zip(self._parameters, self._averages, strict=True):
+            updates[average] = (average + self._weight * (updates[p] - average)).astype(p.dtype)
+        self._state, self._monitor_names = list(updates), list(monitors)
+        inputs = [In(rng, mutable=True), self._sweeps, self._rate, self._weight, *self._rows]
+        outputs = [Out(next_rng, borrow=True), *(Out(x, borrow=True) for x in monitors.values())]
+        options = {"updates": updates, "on_unused_input": "ignore", **settings.compile_kwargs}
+        return Repeated(compiled(inputs, outputs, by=pm.compile, **options).function)
+
+    def _batch(self, i: int, rng, sweeps, updates: dict):
+        """Rows and weights of a batch; what is missing in it is drawn anew given the rest, by clamped Gibbs."""
+        x, data, rows = self.observed[i], self._data[i], self._rows[i]
+        batch = data[rows]
+        uniform = (x.weights == 1).all()
+        weights = pt.ones(1) if uniform else pytensor.shared(x.weights.astype(pytensor.config.floatX))[rows]
+        if x.missing is not None:
+            known = pytensor.shared(~x.missing)[rows]
+            machine = self._batch_machines[i]
+            (batch, *_), rng = run_sweeps(machine, machine.at(batch), rng, sweeps, clamped=machine.at(known))
+            batch = disconnected_grad(batch)  # the derivative of the log-likelihood is E[-∂E | data]: rows are constant
+            updates[data] = data[rows].set(batch)
+        return batch, weights, rng
+
+    def _compile_pseudo_log_likelihood(self):
+        chosen = [pt.lvector() for _ in self.observed]
+        per_row = [
+            x.units * machine.log_conditional(data[rows], unit).mean()
+            if machine.layers[VISIBLE].unit.finite
+            else pt.as_tensor(np.nan)  # real units have no conditional in closed form
+            for x, machine, data, rows, unit in zip(
+                self.observed, self._batch_machines, self._data, self._rows, chosen, strict=True
+            )
+        ]
+        inputs = [*self._rows, *chosen]
+        return compiled(inputs, per_row, by=pm.compile, on_unused_input="ignore", **self._settings.compile_kwargs)
+
+
+def _drawn(draw: Callable[[Any], TensorVariable], rng: np.random.Generator) -> np.ndarray:
+    """What a graph of a generator gives, once."""
+    return value_of(draw(pt.random.shared_rng(rng)))

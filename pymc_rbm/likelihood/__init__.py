@@ -1,0 +1,1 @@
+"""How likely rows are, and parts of rows."""

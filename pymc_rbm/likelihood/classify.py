@@ -1,0 +1,142 @@
+"""Parts of a visible layer given the others, exactly: labels given pixels, hidden layers of a deep machine given data.
+
+For a part with few joint states s, and the rest r of the visible units,
+
+    p(s | r) = exp(-F(r, s)) / Σ_s' exp(-F(r, s')),        F(r) = -log Σ_s exp(-F(r, s)),
+
+with F the free energy of all visible units. No log Z is needed for the first; ``log p(r) = -F(r) - log Z``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+
+from pymc_rbm.machine.colouring import unit_numbers
+from pymc_rbm.units.beside import Beside
+from pymc_rbm.machine.door import Data, data_of, named_units_last, units_in_order, whole
+from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, in_powers, joint_states
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
+from pymc_rbm.support.received import receive
+from pymc_rbm.support.reentrant import value_of
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.machine.targets import labels_of, machine_of
+
+__all__ = ["classify", "marginal_free_energy"]
+
+CHUNK_ENTRIES = 2**22
+
+
+def classify(v: Any, target: Any, learned: Any = None, *, part: str = "label") -> xr.DataArray:
+    """Return the exact probabilities of the states of one part of the visible units, given all others.
+
+    With ``visible=pmr.Beside((pmr.Bernoulli(), 64), label=(pmr.Categorical(10), 10))`` an RBM is a classifier
+    (Larochelle & Bengio 2008): ``pmr.classify(pixels, model, learned)`` has the shape (rows, 10).
+
+    Parameters
+    ----------
+    v : array_like or DataArray, shape (rows, visible) or (rows, visible without the part)
+        States of the visible units; whatever the part holds is ignored.
+    target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned
+    learned : DataTree, optional
+        What `fit` returned, if the parameters of ``target`` are random variables.
+    part : str, default "label"
+        A name in the `Beside` of the visible units. It must have finitely many joint states, at most 2¹⁶.
+
+    Returns
+    -------
+    DataArray, shape (rows, states)
+        Of one `Categorical` unit, state k is the value k. In general, joint states in the order of `joint_states`: the
+        first unit changes fastest.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part, it has too many states, or ``v`` are no states of the others.
+
+    References
+    ----------
+    .. [1] Larochelle, H., Bengio, Y. (2008). Classification using discriminative restricted Boltzmann machines. ICML.
+    """
+    log_p, rows = _log_weights(v, target, learned, [part])
+    p = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1)[:, None])
+    found = rows.by_row(p, {part: None}).rename(f"{part}_probability")
+    return found if rows.named else found.rename({rows.dims[0]: "row"})
+
+
+def marginal_free_energy(v: Any, target: Any, learned: Any = None, *, parts: Sequence[str]) -> Any:
+    """Return ``F(rest) = -log Σ exp(-F)`` over the joint states of ``parts``: ``log p(rest) = -F(rest) - log Z``.
+
+    Of a deep Boltzmann machine, with all even layers but the first as ``parts``, that of the data. Parameters and
+    errors as in `classify`.
+
+    Returns
+    -------
+    ndarray, shape (rows,)
+        A DataArray if ``v`` is one, or a data frame.
+    """
+    log_p, rows = _log_weights(v, target, learned, parts)
+    found = -np.logaddexp.reduce(log_p, axis=1)
+    return rows.by_row(found) if rows.named else found
+
+
+def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tuple[np.ndarray, Data]:
+    """``-F`` of each row with each joint state of the parts, and the rows."""
+    machine = machine_of(target, learned).numeric()
+    unit, size = machine.layers[VISIBLE].unit, np.size(machine.layers[VISIBLE].bias)
+    named = unit.named_parts() if isinstance(unit, Beside) else {}
+    unknown = [part for part in parts if part not in named]
+    if unknown or not parts:
+        raise ValueError(
+            f"There is no part {unknown} among the visible units {unit.family!r}; the named ones are {list(named)}."
+        )
+    entries = np.concatenate([np.arange(size)[named[part]] for part in sorted(parts, key=lambda x: named[x].start)])
+    alone = Machine((Layer(unit.at(entries).family, np.zeros(len(entries))),), ())
+    _, count = cheapest_layer(alone)
+    if count > 2**ENUMERABLE:
+        raise ValueError(f"{parts} have {in_powers(count)} joint states; at most {2**ENUMERABLE} can be summed over.")
+    states = value_of(joint_states(alone, 0, np.arange(int(count))))
+    rest = np.setdiff1d(np.arange(size), entries)
+    given = _rest_of(v, unit, size, rest, labels_of(target, learned))
+    rows = np.zeros((len(given.values), size), dtype=unit.dtype)
+    rows[:, rest] = whole(given, "v", "Missing entries are summed out by log_likelihood; inpaint draws them.")
+    evaluate = _function(machine.template, tuple(entries.tolist()))
+    chunk = max(1, CHUNK_ENTRIES // (size * len(states)))
+    found = [evaluate(rows[i : i + chunk], states, *machine.parameters) for i in range(0, len(rows), chunk)]
+    return np.concatenate(found), given
+
+
+def _rest_of(v: Any, unit: Any, size: int, rest: np.ndarray, labels: Labels) -> Data:
+    """The visible entries without the parts; ValueError where they are no states."""
+    got = named_units_last(receive(v, "v"), labels, "v")
+    n, family = (got.values.shape[-1] if got.values.ndim else 0), unit.at(rest)
+    if n == size:
+        got = units_in_order(got, labels, "v", unit.count(size)).taken(rest, -1)
+    elif n == unit.count(size) and n not in (len(rest), family.count(len(rest))):
+        got = got.taken(np.unique(unit_numbers(unit, size)[rest]), -1)
+    own = Labels(labels.name, labels.visible, labels.hidden)
+    if labels.visible in labels.coords:
+        own = replace(own, coords={labels.visible: np.asarray(labels.coords[labels.visible])[rest]})
+    if got.values.ndim != 2 or got.values.shape[-1] not in (len(rest), family.count(len(rest))):
+        raise ValueError(
+            f"v has shape {got.values.shape}; expected (rows, {size}), or (rows, {len(rest)}) without the part."
+        )
+    return data_of(got, Layer(family, np.zeros(len(rest))), own, "v")
+
+
+@remembered(16)
+def _function(template: Machine, entries: tuple[int, ...]):
+    """(rows, states, parameters…) -> -F, shape (rows, states)."""
+    machine, inputs = template.symbolic()
+    unit = machine.layers[VISIBLE].unit
+    v, states = pt.matrix(dtype=unit.dtype), pt.matrix(dtype=unit.at(np.array(entries)).dtype)
+    shape = (v.shape[0], states.shape[0], v.shape[1])
+    both = pt.broadcast_to(v[:, None], shape)[..., np.array(entries)].set(states.astype(unit.dtype))
+    return pytensor.function([v, states, *inputs], -machine.free_energy(both))

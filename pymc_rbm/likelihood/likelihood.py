@@ -1,0 +1,264 @@
+"""Log-likelihoods with the error of log Z, and conditionals."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.support.arguments import finite_number, generator, unit_data, whole_number
+from pymc_rbm.machine.rows import has_rows, log_likelihood_by_row
+from pymc_rbm.machine.door import Data, aligned, data_of
+from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.machine.given import posterior_of
+from pymc_rbm.support.interrupts import DeferredInterrupt
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.partition.log_partition import finite, log_partition
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.likelihood.marginals import Marginals, marginals
+from pymc_rbm.likelihood.posterior import log_likelihood_of_draws
+from pymc_rbm.support.received import name_of, receive
+from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.support.work import Work
+
+__all__ = ["log_conditional", "log_likelihood"]
+
+
+def log_likelihood(
+    target: Any,
+    learned: Any,
+    data: Any,
+    log_z: LogPartitionEstimate | float | None = None,
+    *,
+    name: str | None = None,
+    particles: int = 100,
+    budget: int = 10_000_000,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+) -> xr.DataTree:
+    """Return ``log p(v) = -F(v) - log Z`` for each row, what is missing in it summed out, and the mean with its errors.
+
+    Parameters
+    ----------
+    target : Machine, RBM variable or PyMC model with one RBM
+    learned : DataTree or None
+        What `fit` returned, if the parameters of ``target`` are random variables; or a posterior over them, what
+        ``pm.sample`` returned.
+    data : array_like, masked array, DataArray or data frame, shape (rows, visible)
+        Masked entries are missing, as is NaN in DataArrays and frames, which have no mask. A row then counts with the
+        probability of what is known in it. Where data and machine name their units, names rule.
+    log_z : LogPartitionEstimate or float, optional
+        What `log_partition` returned. Default: that of its "auto" method. Where biases differ by row, ``data`` are
+        those rows, and each has its own log Z: found exactly where one side has at most 16 units, else to be given as
+        an array, one a row.
+    name : str, optional
+        Of the variable in the group. Default: that of ``target``'s RBM or of ``data``, else "v".
+    particles : int, default 100
+        Annealing runs for each row in which so much is missing that it cannot be summed out exactly.
+    budget : int, default 10,000,000
+        At most about this many sweeps of a particle for all such rows together.
+    random_seed, progressbar
+        For `log_partition`, if ``log_z`` is not given, and for annealing over what is missing.
+
+    Returns
+    -------
+    DataTree
+        Group ``log_likelihood``: variable ``name`` of shape (chain 1, draw 1, rows), in nats, totals over units, with
+        the dims and coords of ``data``'s rows. Group ``log_z``: what is known of log Z. Group ``mean_log_likelihood``:
+        ``mean`` over rows, ``error_of_rows`` (from the spread over rows, the errors of annealing in it included),
+        ``error_of_log_z`` (shared by all rows), and ``standard_error``, both together. Where entries are missing,
+        group ``missing``: ``standard_error`` of each row (0 where the sum is exact) and whether it was ``annealed``.
+
+    Raises
+    ------
+    ValueError
+        If the data do not fit the machine, or hold what its units cannot take.
+    KeyboardInterrupt
+        Ctrl-C before all rows are done.
+
+    Warns
+    -----
+    UserWarning
+        If log Z is not reliable, or its error, which moves all rows together, exceeds the spread of the rows, so that a
+        statement about a row (how likely it is, whether it is an outlier on an absolute scale) would drown in it; if
+        annealing over missing entries has too few effective particles in some rows.
+        Differences between rows of one machine do not contain log Z and stand. Differences between two machines
+        contain both errors.
+
+    Notes
+    -----
+    *Missing entries.* With what is known held, the rest is a machine of its own, whose log Z is the wanted sum
+    (`clamping`). Rows sum out exactly where at most 2¹⁶ states of the missing units, or of the hidden ones, have to be
+    gone through, and in closed form where all are known. Other rows are annealed, each with particles of its own, from
+    the means of its own clamped chains: that sum is too small in expectation, by about half the square of its standard
+    error, in nats, and nothing sees a mode that no particle met.
+
+    *A posterior over the weights*, as NUTS gives where log Z is exact in the graph (one side of at most 16 binary
+    units): pass it as ``learned``, and the result holds the log-likelihood of every row under every draw, with that
+    draw's own exact log Z (up to 2²⁰ states; else give ``log_z``, one number a draw), beside the posterior:
+    ``az.loo(result)`` and ``az.compare({"a": result, "b": …})`` take it as it is. A point estimate has one "draw", for
+    which ``az.loo`` means nothing: such machines compare by this function's mean on held-out rows.
+
+    ``ais`` underestimates log Z in expectation, so that the mean is then too high in expectation; "reverse_ais" bounds
+    it from the other side (see `log_partition`).
+    """
+    of_target = "" if isinstance(target, Machine) else labels_of(target, learned).name
+    name = name or of_target or name_of(data) or "v"
+    labels, posterior = _labels(target, learned, name), posterior_of(learned)
+    if posterior is not None:
+        return log_likelihood_of_draws(target, posterior, data, log_z, labels, progressbar)
+    machine = machine_of(target, learned)
+    if has_rows(machine):
+        rows = data_of(data, machine.layers[VISIBLE], labels)
+        values, log_z_by_row = log_likelihood_by_row(machine, rows, log_z)
+        return _tree(values, 0.0, name, rows, xr.Dataset({"estimate": ("row", log_z_by_row)}))
+    machine = finite(machine)
+    rows = data_of(data, machine.layers[VISIBLE], labels)  # bad data are refused before the long work
+    rows.keep_free("chain", "draw")
+    particles, budget = whole_number("particles", particles, 2), whole_number("budget", budget, 1000)
+    generator(random_seed)
+    if log_z is not None and not isinstance(log_z, LogPartitionEstimate):
+        log_z = LogPartitionEstimate(
+            finite_number("log_z", log_z, remedy=" or what pymc_rbm.log_partition returned"), 0.0, "given"
+        )
+    with DeferredInterrupt() as interrupt:
+        if log_z is None:
+            log_z = log_partition(target, learned, random_seed=random_seed, progressbar=progressbar)
+        if interrupt.pending:
+            raise KeyboardInterrupt
+    sums = _summed_out(machine, rows, particles, budget, random_seed, progressbar)
+    values = sums.values - log_z.estimate
+    _warn(log_z, _spread(values))
+    tree = _tree(values, log_z.standard_error, name, rows, log_z.to_datatree()["estimate"].to_dataset())
+    if rows.mask.any():
+        own = {"standard_error": rows.by_row(sums.errors), "annealed": rows.by_row(sums.annealed.astype("int8"))}
+        tree["missing"] = xr.DataTree(xr.Dataset(own))
+    return tree
+
+
+def _labels(target: Any, learned: Any, name: str) -> Labels:
+    """What the target calls its units, with ``name`` for their variable."""
+    return replace(labels_of(target, learned), name=name)
+
+
+def _spread(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def _tree(values: np.ndarray, by_log_z: float, name: str, rows: Data, log_z: xr.Dataset) -> xr.DataTree:
+    """What `log_likelihood` returns."""
+    by_rows = _spread(values) / np.sqrt(len(values))
+    summary = {
+        "mean": float(values.mean()),
+        "error_of_rows": by_rows,
+        "error_of_log_z": by_log_z,
+        "standard_error": float(np.hypot(by_rows, by_log_z)),
+    }
+    per_row = rows.by_row(values).expand_dims(chain=[0], draw=[0])
+    tree = xr.DataTree.from_dict({
+        "log_likelihood": xr.Dataset({name: per_row}),
+        "mean_log_likelihood": xr.Dataset(summary),
+        "log_z": log_z,
+    })  # fmt: skip
+    tree.attrs = {"created_by": "pymc_rbm.log_likelihood"}
+    return tree
+
+
+def log_conditional(
+    target: Any,
+    learned: Any,
+    data: Any,
+    units: Any,
+    *,
+    particles: int = 100,
+    budget: int = 10_000_000,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+) -> xr.Dataset:
+    """Return ``log p(v_units | the other known visible units)`` for each row: log Z is in neither part.
+
+    Parameters
+    ----------
+    target, learned, data, particles, budget, progressbar
+        As in `log_likelihood`. What is masked is summed out on both sides of the bar.
+    units : array_like or DataArray of bool, shape (visible,), or list of names
+        True for the entries, of whole units, whose probability is asked for; or their names, where the machine has any.
+    random_seed : int or Generator, optional
+        For annealing, where the sums are not exact.
+
+    Returns
+    -------
+    Dataset
+        ``log_conditional`` and ``standard_error`` (0 where exact) by row, in nats.
+
+    Raises
+    ------
+    ValueError
+        If data or ``units`` do not fit the machine.
+    """
+    machine = finite(machine_of(target, learned))
+    labels = labels_of(target, learned)
+    rows = data_of(data, machine.layers[VISIBLE], labels)
+    values = np.ma.MaskedArray(rows.values, rows.mask)
+    asked = _asked(units, labels, values.shape[1])
+    particles, budget = whole_number("particles", particles, 2), whole_number("budget", budget, 1000)
+    rng = generator(random_seed)
+    hidden = np.ma.MaskedArray(values.data, values.mask | asked)
+    rest = replace(rows, values=unit_data(hidden, machine.layers[VISIBLE].unit, name="units"))
+    both, without = (_summed_out(machine, x, particles, budget, rng, progressbar) for x in (rows, rest))
+    found = {
+        "log_conditional": rows.by_row(both.values - without.values),
+        "standard_error": rows.by_row(np.hypot(both.errors, without.errors)),
+    }
+    return xr.Dataset(found)
+
+
+def _asked(units: Any, labels: Labels, size: int) -> np.ndarray:
+    """Which visible entries ``units`` names or marks; ValueError where it does neither."""
+    names = np.asarray(labels.coords.get(labels.visible, ()))
+    if isinstance(units, list | tuple) and units and all(isinstance(x, str) for x in units):
+        unknown = [x for x in units if x not in names]
+        if unknown:
+            known = f"its units are called {names.tolist()}" if len(names) else "the machine has no names for its units"
+            raise ValueError(f"units names {unknown}, but {known}. Or pass {size} booleans, one a visible entry.")
+        return np.isin(names, units)
+    asked = aligned(receive(units, "units"), labels, "units", size).values
+    if asked.dtype != bool or asked.shape != (size,) or not asked.any():
+        raise ValueError(
+            f"units must be {size} booleans, one a visible entry and one at least True, or a list of names; got "
+            f"{units!r}."
+        )
+    return asked
+
+
+def _summed_out(
+    machine: Machine, rows: Data, particles: int, budget: int, random_seed: Any, progressbar: bool
+) -> Marginals:
+    """Everything but what is known of each row, summed out; warn where the errors are not to be believed."""
+    rng = np.random.default_rng(random_seed)
+    with Work(progressbar) as work:
+        found = marginals(machine, np.ma.getdata(rows.values), rows.mask, particles, budget, rng, work)
+    if found.uncertain:
+        warnings.warn(
+            f"Annealing over what is missing has too few effective particles in {found.uncertain} of {len(rows.mask)} "
+            "rows: their values are not reliable. Raise budget or particles.",
+            stacklevel=3,
+        )
+    return found
+
+
+def _warn(log_z: LogPartitionEstimate, spread: float) -> None:
+    if not log_z.reliable:
+        warnings.warn(
+            f"log Z is not reliable, and so no log-likelihood made with it: {log_z.reasons[0]}.", stacklevel=3
+        )
+    elif log_z.standard_error > max(spread, 1e-12):
+        warnings.warn(
+            f"The error of log Z, {log_z.standard_error:.2f} nats, exceeds the spread of the rows, {spread:.2f}: "
+            "statements about single rows drown in it. Differences between rows stand. Lower target_error or raise "
+            "budget in log_partition.",
+            stacklevel=3,
+        )

@@ -1,0 +1,211 @@
+"""Unnormalised probabilities of visible rows in which entries are missing: everything else is summed out.
+
+Rows with the same entries missing are treated together, as machines that differ in their biases (`clamping`). Their
+log Z is a closed form where nothing that is left is coupled, a sum over the states of the smaller layer where it has at
+most 2¹⁶, and otherwise an estimate by annealed importance sampling, with particles of its own for every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+
+from pymc_rbm.partition.annealing import Run, adapted
+from pymc_rbm.likelihood.clamping import clamped
+from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, log_weights_of_states
+from pymc_rbm.partition.estimate import FEW_EFFECTIVE, log_mean_exp
+from pymc_rbm.sampling.sweep import sweep
+from pymc_rbm.machine.machine import Layer, Machine, logsumexp
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.partition.path import Path, States
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.partition.path_graphs import kept_layers
+from pymc_rbm.support.work import Work
+
+__all__ = ["Marginals", "free_energies", "marginals"]
+
+CHUNK_ENTRIES = 2**20
+PILOT = 50
+SWEEPS = 20
+VARIANCE = 0.1
+"""Of the log-weights of a row, to aim at: their mean, and with it the bias, is then off by about 0.05 / particles."""
+
+
+@dataclass(frozen=True)
+class Marginals:
+    """``log Σ exp(-E)`` over all that is not known, one value a row, and standard errors, 0 where it is exact.
+
+    ``annealed`` says which rows are estimates, ``uncertain`` how many of these have too few effective particles, so
+    that their errors are not to be believed.
+    """
+
+    values: np.ndarray
+    errors: np.ndarray
+    annealed: np.ndarray
+    uncertain: int
+
+
+def marginals(
+    machine: Machine,
+    rows: np.ndarray,
+    missing: np.ndarray,
+    particles: int | None,
+    budget: int,
+    rng: np.random.Generator,
+    work: Work,
+) -> Marginals:
+    """Sum out the ``missing`` entries of ``rows``, both of shape (rows, visible), and all other layers.
+
+    Annealing takes at most about ``budget`` sweeps of a particle, over all rows together. Without ``particles`` there
+    is none: ValueError where a sum is not exact.
+    """
+    values, errors = np.empty(len(rows)), np.zeros(len(rows))
+    annealed, effective = np.zeros(len(rows), bool), np.full(len(rows), np.inf)
+    patterns, which = np.unique(missing, axis=0, return_inverse=True)
+    for i, pattern in enumerate(patterns):
+        for here in _chunks(np.flatnonzero(which == i), machine):
+            _heed(work)
+            held = clamped(machine, rows[here], pattern)
+            exact = _exact(held.machine, work)
+            if exact is not None:
+                log_z = exact
+            elif particles is None:
+                raise ValueError(
+                    f"Of row {here[0]} {pattern.sum()} of {len(pattern)} entries are missing, too many to sum out "
+                    "exactly (at most 2¹⁶ states of them, or of the hidden units). Leave such rows out, or impute "
+                    "them as a part of the model."
+                )
+            else:
+                most = budget // (len(rows) * particles)
+                log_z, errors[here], effective[here] = _annealed(held.machine, particles, most, rng, work)
+                annealed[here] = True
+            values[here] = log_z - held.energy
+    few = min(FEW_EFFECTIVE, (particles or np.inf) / 2)
+    return Marginals(values, errors, annealed, int((effective < few).sum()))
+
+
+def free_energies(machine: Machine, rows: np.ndarray) -> np.ndarray:
+    """``F(v)`` of complete rows, for machines whose other layers are not coupled to each other."""
+    nothing = np.zeros(rows.shape[1], bool)
+    held = [clamped(machine, rows[here], nothing) for here in _chunks(np.arange(len(rows)), machine)]
+    return np.concatenate([x.energy - _independent(x.machine) for x in held])
+
+
+def _chunks(indices: np.ndarray, machine: Machine) -> Iterator[np.ndarray]:
+    size = max(1, CHUNK_ENTRIES // (100 * max(np.size(layer.bias) for layer in machine.layers)))
+    yield from (indices[i : i + size] for i in range(0, len(indices), size))
+
+
+def _heed(work: Work) -> None:
+    """Half of the rows, or of a sum, is nothing: Ctrl-C ends it all."""
+    if work.interrupted:
+        raise KeyboardInterrupt
+
+
+def _exact(machine: Machine, work: Work) -> Any:
+    """Log Z of each row's machine, or None where it takes too many states."""
+    if not machine.couplings:
+        return _independent(machine)
+    layer, count = cheapest_layer(machine)
+    if count > 2**ENUMERABLE or not machine.others_sum_out(layer):
+        return None
+    rows, widest = len(machine.layers[0].bias), max(np.shape(x.bias)[-1] for x in machine.layers)
+    log_sum = _enumeration_function(machine.template, tuple(np.shape(p)[-1] for p in machine.parameters), layer)
+    size = max(1, 4 * CHUNK_ENTRIES // (rows * widest))
+    parts = []
+    for i in range(0, int(count), size):
+        _heed(work)
+        parts.append(log_sum(np.arange(i, min(i + size, int(count))), *machine.parameters))
+    return np.logaddexp.reduce(parts)
+
+
+def _independent(machine: Machine) -> Any:
+    """Log Z of each row's machine without couplings; of one without layers, zero."""
+    return _closed_function(machine.template)(*machine.parameters) if machine.layers else 0.0
+
+
+def _annealed(
+    machine: Machine, particles: int, most: int, rng: np.random.Generator, work: Work
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log Z of each row's machine, its standard error and number of effective particles."""
+    rows = len(machine.layers[0].bias)
+    layers = tuple(Layer(x.unit, np.repeat(x.bias, particles, 0)) for x in machine.layers)
+    path = Path(Machine(layers, machine.couplings), tuple(x.bias for x in layers))
+    states = path.dispersed_states(rng, rows * particles)
+    work.begin("summing out", rows * particles * (SWEEPS + PILOT))
+    states, _ = _walked(path, np.ones(SWEEPS + 1), states, rng, work)
+    path = _fitted(path, states, particles, rng)
+    betas = np.linspace(0, 1, PILOT + 1)
+    total, variance = _walked(path, betas, path.base_states(rng, rows * particles), rng, work)[1]
+    spread = total.reshape(rows, particles).var(1, ddof=1).max()
+    n = int(np.clip(PILOT * spread / VARIANCE, PILOT, max(PILOT, most)))
+    run = Run(total, [], variance, variance, rows * particles)
+    betas = adapted(betas, run, n)
+    work.begin("summing out", rows * particles * n)
+    total, _ = _walked(path, betas, path.base_states(rng, rows * particles), rng, work)[1]
+    log_weights = (path.log_z_base + total).reshape(rows, particles)
+    estimates = np.array([log_mean_exp(x) for x in log_weights])
+    w = np.exp(log_weights - log_weights.max(1, keepdims=True))
+    return estimates[:, 0], estimates[:, 1], w.sum(1) ** 2 / (w**2).sum(1)
+
+
+def _walked(
+    path: Path, betas: np.ndarray, states: States, rng: np.random.Generator, work: Work
+) -> tuple[States, tuple[np.ndarray, np.ndarray]]:
+    """Walk along ``betas``; return states, the sums of the increments and their variance by temperature."""
+    length = max(1, 20 * CHUNK_ENTRIES // (path.units * len(states[0])))
+    total, variance = np.zeros(len(states[0])), []
+    for begin in range(0, len(betas) - 1, length):
+        _heed(work)
+        states, increments = path.walk(rng, betas[begin : begin + length + 1], states, False)
+        total += increments.sum(0)
+        variance.append(increments.var(1))
+        work.advance(increments.size)
+    if not np.isfinite(total).all():
+        raise ValueError("Annealing over what is missing met an energy difference that is not finite.")
+    return states, (total, np.concatenate(variance))
+
+
+def _fitted(path: Path, states: States, particles: int, rng: np.random.Generator) -> Path:
+    """The path from independent units with the means of each row's own chains, shrunk as if by one more chain."""
+    _, *means = _means_function(path.template)(rng, *states, *path.machine.parameters)
+    biases = []
+    for layer, mean in zip(path.machine.layers, means, strict=True):
+        sums = mean.reshape(-1, particles, mean.shape[-1]).sum(1)
+        shrunk = (sums + layer.unit.middle) / (particles + 1)
+        biases.append(np.repeat(layer.unit.bias_of_mean(shrunk), particles, 0))
+    return Path(path.machine, tuple(biases))
+
+
+@remembered(16)
+def _closed_function(template: Machine):
+    machine, inputs = template.symbolic(rows=True)
+    return pytensor.function(inputs, sum(layer.log_z for layer in machine.layers), mode=INTERPRETED)
+
+
+@remembered(16)
+def _enumeration_function(template: Machine, sizes: tuple[int, ...], layer: int):
+    _, symbols = template.symbolic(rows=True)
+    inputs = [
+        pt.tensor(dtype="float64", shape=(*[None] * (x.ndim - 1), n)) for x, n in zip(symbols, sizes, strict=True)
+    ]
+    indices = pt.lvector("indices")
+    log_weights = log_weights_of_states(template.with_parameters(inputs), layer, indices)
+    return pytensor.function([indices, *inputs], logsumexp(log_weights))
+
+
+@remembered(16)
+def _means_function(template: Machine):
+    """(rng, kept states, parameters…) -> rng, the means of every layer's units given the others, after a sweep."""
+    machine, inputs = template.symbolic(rows=True)
+    rng, kept = pt.random.rng("rng"), kept_layers(template)
+    states = [pt.matrix(dtype=template.layers[i].unit.dtype) for i in kept]
+    whole = [states[kept.index(i)] if i in kept else None for i in range(len(template.layers))]
+    state, next_rng = sweep(machine, whole, rng)
+    means = [machine.mean(i, state) for i in range(len(template.layers))]
+    return pytensor.function([rng, *states, *inputs], [next_rng, *means], mode=INTERPRETED)

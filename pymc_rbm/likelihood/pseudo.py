@@ -1,0 +1,81 @@
+"""Pseudo log-likelihoods: conditionals of single units, which need no log Z."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+
+from pymc_rbm.support.arguments import generator
+from pymc_rbm.machine.door import data_of, whole
+from pymc_rbm.partition.log_partition import finite
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.machine.targets import labels_of, machine_of
+
+__all__ = ["pseudo_log_likelihood"]
+
+
+def pseudo_log_likelihood(
+    target: Any,
+    learned: Any,
+    data: Any,
+    *,
+    method: str = "exact",
+    random_seed: int | np.random.Generator | None = None,
+) -> xr.DataArray:
+    """Return ``Σ_i log p(v_i | the other visible units)`` for each row: no log Z is needed, and none is implied.
+
+    Parameters
+    ----------
+    target : Machine, RBM variable or PyMC model with one RBM
+        Its visible units must have finitely many states.
+    learned : DataTree or None
+        As in `log_likelihood`.
+    data : array_like, DataArray or data frame, shape (rows, visible)
+        Whole rows.
+    method : {"exact", "stochastic"}
+        "exact" sums over all visible units (Besag 1975). "stochastic" takes one unit a row, at random, times the
+        number of units: unbiased, ``visible`` times cheaper, and far noisier.
+    random_seed : int or Generator, optional
+        "stochastic" only.
+
+    Returns
+    -------
+    DataArray, shape (rows,)
+        In nats, a total over units.
+
+    Raises
+    ------
+    ValueError
+        If the data do not fit the machine or have missing entries, or the visible units are not finite.
+    """
+    if method not in ("exact", "stochastic"):
+        raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}.")
+    machine = finite(machine_of(target, learned))
+    unit = machine.layers[VISIBLE].unit
+    if not unit.finite:
+        raise ValueError(
+            f"Conditionals of single units are for visible units with finitely many states, got {type(unit).__name__} "
+            "units: take log_likelihood."
+        )
+    given = data_of(data, machine.layers[VISIBLE], labels_of(target, learned))
+    rows = whole(given, "data", "Conditionals of single units need all others: log_likelihood takes such rows.")
+    n = machine.layers[VISIBLE].unit.count(rows.shape[1])
+    conditional = _conditional_function(machine.template)
+    if method == "stochastic":
+        units = generator(random_seed).integers(n, size=len(rows))
+        values = n * conditional(rows, units, *machine.parameters)
+    else:
+        values = sum(conditional(rows, np.full(len(rows), i), *machine.parameters) for i in range(n))
+    return given.by_row(values).rename("pseudo_log_likelihood")
+
+
+@remembered(16)
+def _conditional_function(template: Machine):
+    machine, inputs = template.symbolic()
+    v, unit = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.lvector("unit")
+    return pytensor.function([v, unit, *inputs], machine.log_conditional(v, unit))

@@ -1,0 +1,1 @@
+"""Layers and couplings as one energy, and its algebra: exact sums, formulas, validation."""

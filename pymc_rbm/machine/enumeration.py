@@ -1,0 +1,198 @@
+"""Sums over every state of one layer: how small machines get an exact log Z, and log Z as a node in a graph.
+
+Z = Σ_x exp(-E(x)) runs over every joint state, which is why Boltzmann machines are hard. If one layer is small, the
+other layers sum out in closed form and ``log Z = log Σ_x exp(-F(x))`` over that layer's states only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.compile.builders import OpFromGraph
+from pytensor.compile.mode import optdb
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Apply, Constant
+from pytensor.graph.op import Op
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.graph.traversal import graph_inputs
+from pytensor.raise_op import CheckAndRaise
+from pytensor.tensor.random.type import RandomType
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.machine.machine import Machine, logsumexp
+from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
+from pymc_rbm.units.unit import Unit, floating
+
+__all__ = [
+    "ENUMERABLE",
+    "IntractableError",
+    "batch_ndim",
+    "cheapest_layer",
+    "in_powers",
+    "is_constant",
+    "is_enumerable",
+    "is_tractable",
+    "joint_states",
+    "log_weights_of_states",
+    "sizes_of",
+    "symbolic_log_partition",
+]
+
+ENUMERABLE = 16
+"""A layer of at most this many binary units is enumerated inside graphs (2¹⁶ states)."""
+
+
+class IntractableError(ValueError):
+    """log Z is needed and cannot be enumerated."""
+
+
+def sizes_of(machine: Machine) -> list[int | None]:
+    """Sizes of the layers as far as the shapes of the parameters say so."""
+    sizes: list[int | None] = [pt.as_tensor(layer.bias).type.shape[-1] for layer in machine.layers]
+    for c in machine.couplings:
+        first, second = pt.as_tensor(c.weights).type.shape[-2:]
+        sizes[c.first] = sizes[c.first] or first
+        sizes[c.second] = sizes[c.second] or second
+    return sizes
+
+
+def cheapest_layer(machine: Machine) -> tuple[int, float]:
+    """The layer with the fewest joint states of those given which the others sum out, and their number.
+
+    Infinite if no such layer is known to be finite, else a whole number, however large: no float holds that of 1,024
+    binary units (`in_powers` shows it).
+    """
+    counts = [
+        _count(layer.unit, n) if machine.others_sum_out(i) else np.inf
+        for i, (layer, n) in enumerate(zip(machine.layers, sizes_of(machine), strict=True))
+    ]
+    layer = min(range(len(counts)), key=counts.__getitem__)
+    return layer, counts[layer]
+
+
+def _count(unit: Unit, size: int | None) -> float:
+    """The number of joint states of a layer."""
+    if size is None or not unit.finite:
+        return np.inf
+    return math.prod(len(part.states or ()) ** (n // part.width) for part, n in unit.parts(size))
+
+
+def in_powers(count: float) -> str:
+    """A number of states to three digits, such as 1.8e+308, where it exceeds all floats, too."""
+    return f"{Decimal(count):.3g}"
+
+
+def is_enumerable(machine: Machine) -> bool:
+    """Whether one layer is small enough to be enumerated inside a graph."""
+    return cheapest_layer(machine)[1] <= 2**ENUMERABLE
+
+
+def is_tractable(machine: Machine) -> bool:
+    """Whether log Z is known inside a graph: by enumeration, or as an integral over Gaussian units only."""
+    return is_enumerable(machine) or is_gaussian(machine)
+
+
+def joint_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
+    """The joint states of ``layer`` with the given indices, shape (len(indices), size), as digits of the index."""
+    found, index = [], pt.as_tensor(indices)[:, None]
+    for unit, n in machine.layers[layer].unit.parts(sizes_of(machine)[layer] or 0):
+        values = np.asarray(unit.states, dtype=unit.dtype).reshape(-1, unit.width)
+        units = n // unit.width
+        digits = (index // len(values) ** np.arange(units)) % len(values)
+        found.append(pt.as_tensor(values)[digits].reshape((-1, n)))
+        index = index // len(values) ** units
+    return found[0] if len(found) == 1 else pt.concatenate(found, axis=-1)
+
+
+def log_weights_of_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
+    """``-F(x)`` for the indexed joint states of ``layer``; parameters' batch axes come first."""
+    states = joint_states(machine, layer, indices)
+    core = np.ones(len(machine.parameters), dtype=int)
+    core[len(machine.layers) :][: len(machine.couplings)] = 2
+    batched = [
+        pt.expand_dims(p, -1 - n) if pt.as_tensor(p).ndim > n else p
+        for p, n in zip(machine.parameters, core, strict=True)
+    ]
+    return -machine.with_parameters(batched).free_energy(states, layer)
+
+
+class EnumeratedLogPartition(OpFromGraph):
+    """log Z by enumeration of the smaller layer: a box in the graph, opened at compilation."""
+
+
+class IntractableLogPartition(Op):
+    """log Z of a machine too large to enumerate. It builds; evaluating or differentiating it raises."""
+
+    __props__ = ("message", "batch_ndim")
+
+    def __init__(self, message: str, batch_ndim: int):
+        self.message, self.batch_ndim = message, batch_ndim
+
+    def make_node(self, *parameters):
+        output = pt.tensor(dtype=parameters[0].dtype, shape=(None,) * self.batch_ndim)
+        return Apply(self, list(parameters), [output])
+
+    def perform(self, node, inputs, output_storage):
+        raise IntractableError(self.message)
+
+    def pullback(self, inputs, outputs, output_gradients):
+        raise IntractableError(self.message)
+
+
+@node_rewriter([IntractableLogPartition])
+def _raise_when_evaluated(fgraph, node):
+    """A check that fails: PyTensor has it for every back end, and keeps it on disk."""
+    nothing = pt.zeros((1,) * node.op.batch_ndim, dtype=node.outputs[0].dtype)
+    return [CheckAndRaise(IntractableError, node.op.message)(nothing, False)]
+
+
+optdb.register("intractable_log_partition_raises", dfs_rewriter(_raise_when_evaluated), "numba", position=99)
+
+
+def symbolic_log_partition(machine: Machine) -> TensorVariable:
+    """Log Z as a node of a graph, decided from what the parameters are.
+
+    - One layer has at most 16 binary units: the exact sum, differentiable.
+    - All units are Gaussian: the integral, differentiable, too.
+    - Else a node that builds but raises `IntractableError` when it is evaluated or differentiated.
+    """
+    # A unit's parameter may be a plain number, of which as_tensor makes float32 where that is exact.
+    parameters = [floating(p) if isinstance(p, float | int) else pt.as_tensor(p) for p in machine.parameters]
+    if is_enumerable(machine):
+        inputs = [p.type() for p in parameters]
+        inner = machine.with_parameters(inputs)
+        layer, count = cheapest_layer(inner)
+        log_z = logsumexp(log_weights_of_states(inner, layer, np.arange(int(count))))
+        return EnumeratedLogPartition(inputs, [log_z], inline=True, name="log Z")(*parameters)
+    if is_gaussian(machine):
+        return gaussian_log_partition(machine)
+    return IntractableLogPartition(_intractable_message(machine), batch_ndim(machine))(*parameters)
+
+
+def batch_ndim(machine: Machine) -> int:
+    """The number of batch axes of a machine's log Z."""
+    biases = [pt.as_tensor(layer.bias).ndim - 1 for layer in machine.layers]
+    return max(biases + [pt.as_tensor(c.weights).ndim - 2 for c in machine.couplings])
+
+
+def is_constant(parameters: Iterable[Any]) -> bool:
+    """Whether all are constants or shared data. A generator among their inputs means that some are random."""
+    return all(
+        isinstance(x, Constant | SharedVariable) and not isinstance(x.type, RandomType)
+        for x in graph_inputs([pt.as_tensor(p) for p in parameters])
+    )
+
+
+def _intractable_message(machine: Machine) -> str:
+    shape = "x".join("?" if n is None else str(n) for n in sizes_of(machine))
+    return (
+        f"The log-density of this {shape} machine needs its partition function, which can only be enumerated when one "
+        f"side has at most {ENUMERABLE} binary units. Ways out: learn the weights with pymc_rbm.fit, which needs no "
+        "log Z; fix them with pymc_rbm.generative or pm.do to sample the units; pass log_z= if you know it; or make "
+        "one side smaller."
+    )

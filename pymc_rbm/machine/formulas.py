@@ -1,0 +1,297 @@
+"""The mathematics alone: energies and conditionals on plain arrays (array out) or symbolic ones (symbolic out)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from pytensor.graph.basic import Variable
+
+from pymc_rbm.support.arguments import restricted_sizes, shape_of
+from pymc_rbm.machine.door import Data, data_of, whole
+from pymc_rbm.machine.given import by_draw, is_given, posterior_of
+from pymc_rbm.support.labels import SIDES, Labels
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.units.unit import Unit
+
+__all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]
+
+
+def energy(
+    v: Any,
+    h: Any,
+    W: Any,
+    b: Any = None,
+    c: Any = None,
+    *,
+    learned: Any = None,
+    visible: Unit | None = None,
+    hidden: Unit | None = None,
+) -> Any:
+    """Return ``E(v, h) = -vᵀWh - bᵀv - cᵀh``, so that ``p(v, h) ∝ exp(-E)``.
+
+    For other units than 0/1 ones, ``-log base(v)`` and ``-log base(h)`` are added, and real units enter as x/σ²
+    (see `Gaussian`).
+
+    Parameters
+    ----------
+    v : array_like, DataArray or data frame, shape (…, visible)
+        With names (see `restricted`, and the dims and coords of a model) put in the machine's order. Of units of
+        several entries (`Categorical`) one number a unit will do.
+    h : array_like, shape (…, hidden)
+        None of a machine that has one layer, coupled to itself.
+    W : array_like, shape (visible, hidden)
+        Or a machine in the place of W, b and c, as whatever stands for one: a Machine, an RBM variable, a PyMC model
+        with one RBM, or what `fit` returned; ``pmr.energy(v, h, model, learned)``.
+    b : array_like, shape (visible,)
+    c : array_like, shape (hidden,)
+    learned : DataTree or dict, optional
+        What `fit` returned, where the parameters of a variable or model are random; also by position, after it. Or a
+        dict of values by name, as ``pm.find_MAP`` returns it; or a posterior over them, as ``pm.sample`` returns it:
+        the result is then a DataArray with the dims chain and draw before all others.
+    visible, hidden : Unit, default Bernoulli()
+        The families of the units, as in `RBM`. (``pmr.energy(v, h, W, b, c, visible=pmr.Gaussian(0.5))``.) Machines
+        know theirs.
+
+    Returns
+    -------
+    ndarray, shape (…)
+        In nats; a DataArray with the dims and coords of the rows if ``v`` (or ``h``) is a DataArray or data frame; a
+        symbolic tensor if any argument is symbolic.
+
+    Raises
+    ------
+    ValueError
+        If sizes or names do not fit, an array holds NaN, infinity or masked entries, or units are given for a machine.
+    """
+    posterior = posterior_of(b if learned is None else learned)
+    if posterior is not None:
+        return by_draw(lambda machine: energy(v, h, machine), W, posterior)
+    machine, labels = _machine(W, {"b": b, "c": c}, learned, visible, hidden)
+    if len(machine.layers) > 1:
+        return _evaluate(_energy, machine, labels, v=v, h=h)
+    if h is not None:
+        raise ValueError("This machine has one layer, whose hidden units are entries of v: pass None for h.")
+    return _evaluate(_free_energy, machine, labels, v=v)
+
+
+def free_energy(
+    v: Any,
+    W: Any,
+    b: Any = None,
+    c: Any = None,
+    *,
+    learned: Any = None,
+    visible: Unit | None = None,
+    hidden: Unit | None = None,
+) -> Any:
+    """Return ``F(v) = -bᵀv - Σ_j log(1 + exp(c_j + (vᵀW)_j))``, so that ``p(v) ∝ exp(-F)``.
+
+    For other units the logarithm is the hidden unit's log-normaliser, and ``-log base(v)`` is added. Parameters,
+    returns and errors as in `energy`; ``pmr.free_energy(v, model, learned)``.
+    """
+    posterior = posterior_of(b if learned is None else learned)
+    if posterior is not None:
+        return by_draw(lambda machine: free_energy(v, machine), W, posterior)
+    return _evaluate(_free_energy, *_machine(W, {"b": b, "c": c}, learned, visible, hidden), v=v)
+
+
+def conditional_hidden(
+    v: Any,
+    W: Any,
+    c: Any = None,
+    *,
+    learned: Any = None,
+    visible: Unit | None = None,
+    hidden: Unit | None = None,
+) -> Any:
+    """Return ``p(h_j = 1 | v) = σ(c_j + (vᵀW)_j)``, shape (…, hidden); of other units the mean ``E[h_j | v]``.
+
+    ``v`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`;
+    ``pmr.conditional_hidden(v, model, learned)``, or with the dims and coords of ``v`` `hidden_mean`.
+    """
+    posterior = posterior_of(c if learned is None else learned)
+    if posterior is not None:
+        return by_draw(lambda machine: conditional_hidden(v, machine), W, posterior)
+    machine, labels = _machine(W, {"c": c}, learned, visible, hidden)
+    return _evaluate(_hidden, _of_two_layers(machine), labels, HIDDEN, v=v)
+
+
+def conditional_visible(
+    h: Any,
+    W: Any,
+    b: Any = None,
+    *,
+    learned: Any = None,
+    visible: Unit | None = None,
+    hidden: Unit | None = None,
+) -> Any:
+    """Return ``p(v_i = 1 | h) = σ(b_i + (Wh)_i)``, shape (…, visible); of other units the mean ``E[v_i | h]``.
+
+    ``h`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`;
+    ``pmr.conditional_visible(h, model, learned)``.
+    """
+    posterior = posterior_of(b if learned is None else learned)
+    if posterior is not None:
+        return by_draw(lambda machine: conditional_visible(h, machine), W, posterior)
+    machine, labels = _machine(W, {"b": b}, learned, visible, hidden)
+    return _evaluate(_visible, _of_two_layers(machine), labels, VISIBLE, h=h)
+
+
+def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden") -> xr.DataArray:
+    """Return the mean of the hidden units given visible ones: the features of an RBM.
+
+    Parameters
+    ----------
+    v : array_like, DataArray or data frame, shape (…, visible)
+    target : Machine, RBM variable or PyMC model with one RBM
+    learned : DataTree or dict, optional
+        What `fit` returned, if the parameters of ``target`` are random variables; or values by name, as
+        ``pm.find_MAP`` returns them; or a posterior over them, which puts the dims chain and draw before all others.
+    dim : str, default "hidden"
+        Name of the new dimension.
+
+    Returns
+    -------
+    DataArray, shape (…, hidden)
+        With the dims and coords of ``v``, if it has any.
+    """
+    posterior = posterior_of(learned)
+    if posterior is not None:
+        return by_draw(lambda machine: hidden_mean(v, machine, dim=dim), target, posterior)
+    machine = _finite(_of_two_layers(machine_of(target, learned)).numeric())
+    data = data_of(v, machine.layers[VISIBLE], labels_of(target, learned), "v", ndim=None, states=False)
+    if data.named and dim in data.rows:
+        data.keep_free(dim)
+    values = _hidden_mean(machine, whole(data, "v"))
+    if data.named:
+        return data.by_row(values, {dim: _coords_of_side(labels_of(target, learned), HIDDEN)})
+    return xr.DataArray(values, dims=[*(f"row_{i}" for i in range(values.ndim - 1)), dim])
+
+
+def _hidden_mean(machine: Machine, v: np.ndarray) -> np.ndarray:
+    mean = _hidden_mean_function(machine.template)
+    return mean(v.astype("float64").reshape(-1, v.shape[-1]), *machine.parameters).reshape(*v.shape[:-1], -1)
+
+
+@remembered(16)
+def _hidden_mean_function(template: Machine):
+    machine, inputs = template.symbolic()
+    v = pt.dmatrix("v")
+    return pytensor.function([v, *inputs], machine.mean(HIDDEN, [v, None]), on_unused_input="ignore")
+
+
+def _energy(machine: Machine, v: Any, h: Any) -> Any:
+    return machine.energy([v, h])
+
+
+def _free_energy(machine: Machine, v: Any) -> Any:
+    return machine.free_energy(v)
+
+
+def _hidden(machine: Machine, v: Any) -> Any:
+    return machine.mean(HIDDEN, [v, None])
+
+
+def _visible(machine: Machine, h: Any) -> Any:
+    return machine.mean(VISIBLE, [None, h])
+
+
+def _machine(
+    W: Any, biases: dict[str, Any], learned: Any, visible: Unit | None, hidden: Unit | None
+) -> tuple[Machine, Labels]:
+    """The machine of W and biases, or the one that is given in the place of all of them, and its names."""
+    first, *rest = biases.values()
+    if first is None or is_given(first):
+        if not isinstance(W, Variable) and machine_of.dispatch(type(W)) is machine_of.dispatch(object):
+            raise TypeError(
+                f"Give {' and '.join(['W', *biases])}, or in their place a machine, an RBM variable, a PyMC model with "
+                f"one RBM or what pymc_rbm.fit returned; got a {type(W).__name__} alone."
+            )
+        if any(x is not None for x in (*rest, visible, hidden)):
+            raise ValueError("A machine has biases and units of its own: give none beside it.")
+        learned = first if learned is None else learned
+        machine = machine_of(W, learned)
+        return _finite(machine.numeric(machine.dtype)), labels_of(W, learned)
+    missing = [name for name, x in biases.items() if x is None]
+    if missing:
+        raise TypeError(f"Give {' and '.join(['W', *biases])}: {' and '.join(missing)} is missing.")
+    machine = restricted(W, biases.get("b"), biases.get("c"), visible, hidden)
+    restricted_sizes(machine.couplings[0].weights, *(layer.bias for layer in machine.layers))
+    return machine, machine.labels or Labels()
+
+
+def _finite(machine: Machine) -> Machine:
+    if not all(np.isfinite(p).all() for p in machine.parameters):
+        raise ValueError("The machine contains NaN or infinity; the parameters of a machine must be finite numbers.")
+    return machine
+
+
+def _of_two_layers(machine: Machine) -> Machine:
+    if len(machine.layers) < 2:
+        raise ValueError("This machine has no hidden layer: its hidden units are the masked entries of its own layer.")
+    return machine
+
+
+def _coords_of_side(labels: Labels, side: int) -> Any:
+    return labels.coords.get((labels.visible, labels.hidden)[side])
+
+
+def _taken(machine: Machine, labels: Labels, name: str, x: Any) -> Data | None:
+    """The states that were given, in the machine's order; None of graphs, which are checked as far as they can be."""
+    side = VISIBLE if name == "v" else HIDDEN
+    size = shape_of(machine.couplings[0].weights)[side - 2]
+    if isinstance(x, Variable):
+        shape = shape_of(x)
+        if not shape or (None not in (shape[-1], size) and shape[-1] != size):
+            raise ValueError(
+                f"{name} has shape {shape}, but the machine has {size} {SIDES[side]} units: the last axis of {name} "
+                f"must have length {size}. W is (visible, hidden)."
+            )
+        return None
+    own = labels if side == VISIBLE else Labels(f"{labels.name}_h", labels.hidden, labels.visible, labels.coords)
+    layer = Layer(machine.layers[side].unit, np.empty(shape_of(x)[-1] if size is None else size))
+    data = data_of(x, layer, own, name, ndim=None, states=False, side=SIDES[side])
+    whole(data, name)
+    return data
+
+
+def _evaluate(formula: Callable, machine: Machine, labels: Labels, side: int | None = None, **states: Any) -> Any:
+    """The formula of the machine and the states: a graph if anything is symbolic, else numbers, named as the states.
+
+    ``side`` is that of the units which the formula has values of.
+    """
+    taken = {name: _taken(machine, labels, name, x) for name, x in states.items()}
+    given = [
+        *(states[name] if x is None else np.ma.getdata(x.values) for name, x in taken.items()),
+        *(p for p in machine.parameters if p is not None),
+    ]
+    if any(isinstance(x, Variable) for x in given):
+        return formula(machine, *given[: len(states)])
+    dtype = "float32" if np.asarray(machine.couplings[0].weights).dtype == np.float32 else "float64"
+    # States keep a narrow type, parameters are floating.
+    arrays = [np.asarray(x) for x in given]
+    arrays = [x if i < len(states) and x.dtype == np.int8 else x.astype(dtype) for i, x in enumerate(arrays)]
+    # PyTensor broadcasts only along axes that are known to have length one.
+    types = tuple((x.dtype.name, tuple(1 if n == 1 else None for n in x.shape)) for x in arrays)
+    absent = tuple(p is None for p in machine.parameters)
+    values = _compiled(formula, machine.template, len(states), absent, types)(*arrays)
+    named = next((x for x in taken.values() if x is not None and x.named), None)
+    extra = {} if side is None else {labels.dims[side]: _coords_of_side(labels, side)}
+    if named is None or np.shape(values)[: len(named.rows)] != np.shape(named.values)[:-1]:
+        return values
+    return named.by_row(values, extra) if np.ndim(values) == len(named.rows) + len(extra) else values
+
+
+@remembered(32)
+def _compiled(formula: Callable, template: Machine, states: int, absent: tuple[bool, ...], types: Any):
+    inputs = [pt.tensor(dtype=dtype, shape=shape) for dtype, shape in types]
+    given = iter(inputs[states:])
+    machine = template.with_parameters([None if missing else next(given) for missing in absent])
+    return pytensor.function(inputs, formula(machine, *inputs[:states]), on_unused_input="ignore")

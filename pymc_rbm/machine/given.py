@@ -1,0 +1,80 @@
+"""What stands for the values of a model's parameters: what `fit` returned, a dict of them, or a posterior over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.machine.machine import Machine
+
+__all__ = ["by_draw", "is_given", "machines_of_draws", "posterior_of", "values_of"]
+
+
+def is_given(x: Any) -> bool:
+    """Whether ``x`` is something that `values_of` looks into, or refuses with a remedy."""
+    return isinstance(x, xr.DataTree | Mapping) or hasattr(x, "posterior")
+
+
+def values_of(learned: Any) -> Mapping[Any, Any]:
+    """Return values of variables by name: those of what `fit` returned, or the entries of a dict as of ``pm.find_MAP``.
+
+    Raises
+    ------
+    ValueError
+        Of a posterior, which has many, and of anything else.
+    """
+    if learned is None:
+        return {}
+    posterior = posterior_of(learned)
+    if posterior is not None and posterior.sizes["chain"] == posterior.sizes["draw"] == 1:
+        return posterior.isel(chain=0, draw=0)
+    if posterior is not None:
+        raise ValueError(
+            "This is a posterior over the parameters, and one value of each is needed. hidden_mean, free_energy, "
+            "log_partition and log_likelihood take all draws; for anything else take one draw: "
+            "learned=idata['posterior'].dataset.isel(chain=0, draw=0)."
+        )
+    if isinstance(learned, xr.DataTree):
+        found: Any = learned["parameters"].dataset if "parameters" in learned else learned.dataset
+        if "parameters" not in learned and not found.data_vars:
+            raise ValueError(
+                f"Expected what pymc_rbm.fit returned, got a DataTree with {sorted(map(str, learned.children))}."
+            )
+        return found
+    if not isinstance(learned, Mapping):
+        raise ValueError(
+            "`learned` must be what pymc_rbm.fit returned, or a dict of values by name, such as pm.find_MAP returns; "
+            f"got {type(learned).__name__}."
+        )
+    return learned
+
+
+def posterior_of(learned: Any) -> xr.Dataset | None:
+    """The posterior in ``learned``, if that is what ``pm.sample`` returned (`fit` leaves a group of parameters)."""
+    if isinstance(learned, xr.DataTree):
+        if "parameters" in learned or "machines" in learned:
+            return None
+        learned = learned["posterior"].dataset if "posterior" in learned else learned.dataset
+    learned = getattr(learned, "posterior", learned) if not isinstance(learned, Mapping) else learned
+    is_posterior = isinstance(learned, xr.Dataset) and {"chain", "draw"} <= set(learned.dims)
+    return learned if is_posterior else None
+
+
+@singledispatch
+def machines_of_draws(target: Any, posterior: xr.Dataset) -> Iterator[Machine]:
+    """The machine that ``target`` stands for under each draw, chain by chain; whatever depends on draws registers."""
+    raise TypeError(f"A posterior needs an RBM variable or a PyMC model with one, got {type(target).__name__}.")
+
+
+def by_draw(evaluate: Callable[[Machine], Any], target: Any, posterior: xr.Dataset) -> xr.DataArray:
+    """What ``evaluate`` makes of the machine of each draw, with dims (chain, draw, …) and those that it has."""
+    results = [evaluate(machine) for machine in machines_of_draws(target, posterior)]
+    found, size = np.array([np.asarray(x) for x in results]), (posterior.sizes["chain"], posterior.sizes["draw"])
+    coords = {str(x): posterior[x] for x in ("chain", "draw") if x in posterior.coords}
+    coords |= getattr(results[0], "coords", {})
+    dims = getattr(results[0], "dims", tuple(f"dim_{i}" for i in range(found.ndim - 1)))
+    return xr.DataArray(found.reshape(*size, *found.shape[1:]), dims=("chain", "draw", *dims), coords=coords)

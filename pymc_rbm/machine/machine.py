@@ -1,0 +1,351 @@
+"""Machine: layers of units and the couplings between them, as one energy.
+
+With states ``x_1 … x_L`` of the layers,
+
+    E(x) = - Σ_i bias_iᵀ x_i - Σ_(i<j) x_iᵀ W_ij x_j - ½ Σ_i x_iᵀ U_i x_i - Σ_i log base_i(x_i),
+    p(x) = exp(-E(x)) / Z.
+
+A coupling U of a layer to itself is symmetric, with zeros between the entries of one unit; the ½ counts each pair once.
+Units with a scale of their own (`Unit.scaled`) enter the products with x/σ² for x, and add `Unit.offset`.
+A restricted Boltzmann machine has two layers and one coupling (Smolensky 1986; Hinton 2002). Everything
+else in the package (conditionals, free energy, annealing, learning) follows from the methods here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.machine.colouring import classes_of
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.machine.parameters import of_boltzmann, of_restricted
+from pymc_rbm.units.unit import Bernoulli, Unit, logsumexp
+
+__all__ = ["Coupling", "Layer", "Machine", "boltzmann", "logsumexp", "restricted"]
+
+State = Sequence[Any]
+VISIBLE, HIDDEN = 0, 1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Units of one family with their biases, shape ``(…, size)``."""
+
+    unit: Unit
+    bias: Any
+
+    def energy(self, x: Any) -> TensorVariable:
+        """Return ``-bias·x - log base(x)`` (and the unit's offset), summed over the layer: its own energy."""
+        x = pt.as_tensor(x)
+        own = self.unit.offset(self.bias) - self.bias * self.unit.scaled(x) - self.unit.log_base(x)
+        return own.sum(-1)
+
+    def log_normaliser(self, field: Any) -> TensorVariable:
+        """Return ``log Σ_x exp(field·x + log base(x))`` (less the unit's offset), summed over the layer."""
+        return self.unit.log_normaliser(field).sum(-1) - self.unit.offset(self.bias).sum(-1)
+
+    @property
+    def log_z(self) -> TensorVariable:
+        """Log of the normaliser of the layer alone."""
+        return self.log_normaliser(self.unit.scaled(pt.as_tensor(self.bias)))
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Weights ``(…, size of first, size of second)`` between two layers, given by their indices.
+
+    A layer may be coupled to itself. Then ``classes`` are groups of entries that are not coupled to each other,
+    together all of the layer's, and a sweep updates one after the other; None where each unit is a class of its own.
+    """
+
+    first: int
+    second: int
+    weights: Any
+    classes: tuple[tuple[int, ...], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Layers and couplings. Parameters and states may be arrays or symbolic; results are symbolic.
+
+    Batch axes come first in states and parameters and broadcast against each other. Layer 0 is the visible one.
+    """
+
+    layers: tuple[Layer, ...]
+    couplings: tuple[Coupling, ...]
+    labels: Labels | None = field(default=None, compare=False, repr=False)
+    """What the units are called, where the parameters came with names. Machines made of this one have none."""
+
+    def __post_init__(self):
+        for c in self.couplings:
+            for i, axis in ((c.first, -2), (c.second, -1)):
+                weights, bias = c.weights, self.layers[i].bias
+                if not (isinstance(weights, np.ndarray) and isinstance(bias, np.ndarray)):
+                    continue
+                if weights.ndim < 2 or not bias.ndim or weights.shape[axis] != bias.shape[-1]:
+                    raise ValueError(
+                        f"The shapes do not fit: weights {weights.shape} between layers {c.first} and {c.second}, but "
+                        f"the bias of layer {i} has shape {bias.shape}. Weights are (units of the first layer, units "
+                        "of the second), biases (units,)."
+                    )
+
+    @property
+    def parameters(self) -> list[Any]:
+        """Biases of the layers, weights of the couplings, then the parameters of the layers' units."""
+        own = [p for layer in self.layers for p in layer.unit.parameters]
+        return [layer.bias for layer in self.layers] + [c.weights for c in self.couplings] + own
+
+    def with_parameters(self, parameters: Sequence[Any]) -> Machine:
+        """Return the same machine with other parameters, in the order of `parameters`."""
+        given = iter(parameters)
+        biases, weights = [next(given) for _ in self.layers], [next(given) for _ in self.couplings]
+        units = [layer.unit.with_parameters([next(given) for _ in layer.unit.parameters]) for layer in self.layers]
+        if next(given, self) is not self:
+            raise ValueError(f"Expected {len(self.parameters)} parameters, got {len(parameters)}.")
+        return Machine(
+            tuple(Layer(unit, b) for unit, b in zip(units, biases, strict=True)),
+            tuple(replace(c, weights=w) for c, w in zip(self.couplings, weights, strict=True)),
+        )
+
+    @property
+    def template(self) -> Machine:
+        """The machine without parameters: what compiled functions are kept by."""
+        return self.with_parameters([None] * len(self.parameters))
+
+    def symbolic(self, rows: bool = False, dtype: str = "float64") -> tuple[Machine, list[TensorVariable]]:
+        """The machine with inputs of a compiled function for parameters (those of `numeric`), and these inputs.
+
+        With ``rows``, each row of a state has biases of its own.
+        """
+        n, m = len(self.layers), len(self.layers) + len(self.couplings)
+        inputs = [
+            pt.matrix(dtype=dtype) if i in range(0 if rows else n, m) else pt.vector(dtype=dtype)
+            for i in range(len(self.parameters))
+        ]
+        return self.with_parameters(inputs), inputs
+
+    @property
+    def dtype(self) -> str:
+        """float32 if all parameters are, otherwise float64."""
+        return "float32" if all(np.asarray(p).dtype == np.float32 for p in self.parameters) else "float64"
+
+    def numeric(self, dtype: str = "float64") -> Machine:
+        """The machine with arrays for parameters, those of units with one entry for each of the layer's."""
+        n = len(self.layers) + len(self.couplings)
+        parameters = [np.ascontiguousarray(p, dtype=dtype) for p in self.parameters]
+        sizes = [np.shape(layer.bias) for layer in self.layers for _ in layer.unit.parameters]
+        own = [np.array(np.broadcast_to(p, size)) for p, size in zip(parameters[n:], sizes, strict=True)]
+        return self.with_parameters(parameters[:n] + own)
+
+    def without_couplings(self, biases: Sequence[Any]) -> Machine:
+        """Independent units of the same families with the given biases, one entry a layer."""
+        return Machine(tuple(Layer(layer.unit, b) for layer, b in zip(self.layers, biases, strict=True)), ())
+
+    def at(self, x: Any, layer: int = VISIBLE) -> list[Any]:
+        """A joint state of which only one layer is known: None for the others."""
+        return [x if i == layer else None for i in range(len(self.layers))]
+
+    def own_coupling(self, layer: int) -> Coupling | None:
+        """The coupling of a layer to itself, if it has one."""
+        return next((c for c in self.couplings if c.first == c.second == layer), None)
+
+    def blocks(self, last: int | None = None) -> list[list[int]]:
+        """Groups of layers that are independent given the others, in the order of a sweep.
+
+        With ``last``, the group of that layer comes at the end.
+
+        Inside a layer that is coupled to itself a sweep goes on through `Coupling.classes`.
+
+        Greedy colouring from the last layer to the first, so that a restricted machine updates its
+        hidden units first and a draw ends with the visible ones.
+        """
+        blocks: list[list[int]] = []
+        coupled = {frozenset((c.first, c.second)) for c in self.couplings}
+        for layer in reversed(range(len(self.layers))):
+            apart = [block for block in blocks if coupled.isdisjoint(frozenset((layer, other)) for other in block)]
+            if apart:
+                apart[0].append(layer)
+            else:
+                blocks.append([layer])
+        return sorted(blocks, key=lambda block: last in block)
+
+    def count_blocks(self, sizes: Sequence[int | None]) -> int:
+        """How many groups of units a sweep updates one after the other; ``sizes`` are those of the layers."""
+        total = 0
+        for block in self.blocks():
+            own = [(i, c) for i in block if (c := self.own_coupling(i)) is not None]
+            inside = [self.layers[i].unit.count(sizes[i] or 0) if c.classes is None else len(c.classes) for i, c in own]
+            total += max(inside, default=1)
+        return total
+
+    def without_own_coupling(self, layer: int) -> Machine:
+        """The machine without the coupling of ``layer`` to itself."""
+        return replace(self, couplings=tuple(c for c in self.couplings if c is not self.own_coupling(layer)))
+
+    def field(self, layer: int, state: State, entries: Any = None) -> TensorVariable:
+        """Field on the units of ``layer``, or on some of its entries: their `inflow`, scaled."""
+        unit = self.layers[layer].unit
+        return (unit if entries is None else unit.at(entries)).scaled(self.inflow(layer, state, entries))
+
+    def inflow(self, layer: int, state: State, entries: Any = None) -> TensorVariable:
+        """Biases of the units of ``layer``, or of some of its entries, and what the other units send them."""
+        field = pt.as_tensor(self.layers[layer].bias)
+        field = field if entries is None else field[..., entries]
+        for c in self.couplings:
+            if layer in (c.first, c.second):
+                weights = pt.as_tensor(c.weights) if layer == c.second else pt.as_tensor(c.weights).mT
+                weights = weights if entries is None else weights[..., entries]
+                field = field + self._sent(c.first if layer == c.second else c.second, state, weights)
+        return field
+
+    def _sent(self, layer: int, state: State, weights: TensorVariable) -> TensorVariable:
+        return _times(self.layers[layer].unit.scaled(pt.as_tensor(state[layer]).astype(weights.dtype)), weights)
+
+    def energy(self, state: State) -> TensorVariable:
+        """Return ``E(x)`` of a joint state of all layers, one value a row."""
+        dtype = pt.as_tensor(self.layers[0].bias).dtype
+        own = [layer.energy(pt.as_tensor(x).astype(dtype)) for layer, x in zip(self.layers, state, strict=True)]
+        return sum(own, pt.as_tensor(0.0, dtype=dtype)) - sum(self.product(c, state) for c in self.couplings)
+
+    def product(self, c: Coupling, state: State) -> TensorVariable:
+        """``xᵀWx'`` of a coupling's two layers; half of that where they are one, which counts each pair once."""
+        sent = self._sent(c.first, state, pt.as_tensor(c.weights))
+        product = (sent * self.layers[c.second].unit.scaled(pt.as_tensor(state[c.second]))).sum(-1)
+        return product / 2 if c.first == c.second else product
+
+    def free_energy(self, x: Any, layer: int = VISIBLE) -> TensorVariable:
+        """Return ``F(x) = -log Σ exp(-E)`` over all layers but ``layer``, one value a row.
+
+        For a restricted machine, ``F(v) = -bᵀv - log base(v) - Σ_j log_normaliser_j(c_j + (vᵀW)_j)``, so
+        ``log p(v) = -F(v) - log Z``; ``layer=1`` gives the free energy of a hidden state.
+        """
+        x = pt.as_tensor(x)
+        return self._free_energy(x, layer, self._inflows(x, layer))
+
+    def _inflows(self, x: TensorVariable, layer: int) -> list[TensorVariable | None]:
+        """The `inflow` of every layer but ``layer``, whose state is ``x``."""
+        if not self.others_sum_out(layer):
+            raise ValueError(
+                "The free energy has a closed form only where the summed-out layers are not coupled to each other."
+            )
+        return [None if i == layer else self.inflow(i, self.at(x, layer)) for i in range(len(self.layers))]
+
+    def _free_energy(self, x: TensorVariable, layer: int, inflows: Sequence[Any]) -> TensorVariable:
+        free_energy, own = self.layers[layer].energy(x), self.own_coupling(layer)
+        if own is not None:
+            free_energy = free_energy - self.product(own, self.at(x, layer))
+        for other, inflow in zip(self.layers, inflows, strict=True):
+            if inflow is not None:
+                free_energy = free_energy - other.log_normaliser(other.unit.scaled(inflow))
+        return free_energy
+
+    def others_sum_out(self, layer: int) -> bool:
+        """Whether the other layers are independent given this one, so that it has a free energy."""
+        return all(layer in (c.first, c.second) for c in self.couplings)
+
+    def mean(self, layer: int, state: State) -> TensorVariable:
+        """Mean of the units of ``layer`` given the other layers' states."""
+        return self.layers[layer].unit.mean(self.field(layer, state))
+
+    def log_conditional(self, v: Any, unit: Any) -> TensorVariable:
+        """Return ``log p(v_unit | all other visible units)``, hidden units summed out, one value a row.
+
+        Parameters
+        ----------
+        v : tensor_like, shape (rows, visible)
+        unit : tensor_like of int, shape (rows,)
+            Which unit of each row. The visible units must be finite.
+        """
+        v, visible = pt.as_tensor(v), self.layers[VISIBLE].unit
+        if not visible.finite:
+            raise ValueError("Conditionals of single units need visible units with finitely many states.")
+        unit, rows, inflows = pt.as_tensor(unit), pt.arange(v.shape[0]), self._inflows(v, VISIBLE)
+        log_sums, before, start = [], 0, 0
+        for family, size in visible.parts(v.shape[-1]):
+            n = size // family.width
+            own = unit if family is visible else pt.clip(unit - before, 0, n - 1)
+            entries = start + own[:, None] * family.width + np.arange(family.width)
+            alternatives = []
+            for x in family.states or ():
+                changed = v[rows[:, None], entries].set(x)
+                moved = self._moved(inflows, entries, x - v[rows[:, None], entries])
+                alternatives.append(-self._free_energy(changed, VISIBLE, moved))
+            inside = True if family is visible else (unit >= before) & (unit < before + n)
+            log_sum = logsumexp(pt.stack(alternatives), axis=0)
+            log_sums.append(log_sum if inside is True else pt.switch(inside, log_sum, 0))
+            before, start = before + n, start + size
+        return -self._free_energy(v, VISIBLE, inflows) - sum(log_sums)
+
+    def _moved(self, inflows: Sequence[Any], entries: TensorVariable, change: TensorVariable) -> list[Any]:
+        """The ``inflows`` after a ``change`` of some entries of each visible row: far less work than anew."""
+        moved = list(inflows)
+        for c in self.couplings:
+            if c.first != c.second:
+                weights, other = pt.as_tensor(c.weights), c.second
+                if other == VISIBLE:
+                    weights, other = weights.mT, c.first
+                moved[other] += (change.astype(weights.dtype)[..., None] * weights[entries]).sum(-2)
+        return moved
+
+    def interpolate(self, base: Machine, beta: Any) -> Machine:
+        """Return the machine with energy ``(1 - β)·E_base + β·E``: the one place that anneals.
+
+        ``base`` has the same layers and no couplings. (Units' offsets are those of the biases at β: a constant.)
+        """
+        biases = [
+            (1 - beta) * start.bias + beta * layer.bias for layer, start in zip(self.layers, base.layers, strict=True)
+        ]
+        own = [p for layer in self.layers for p in layer.unit.parameters]
+        return self.with_parameters(biases + [beta * c.weights for c in self.couplings] + own)
+
+
+def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit | None = None) -> Machine:
+    """Return the restricted machine ``E(v, h) = -vᵀWh - bᵀv - cᵀh``, Bernoulli units by default.
+
+    Parameters
+    ----------
+    W : array_like, shape (visible, hidden)
+    b : array_like, shape (visible,)
+    c : array_like, shape (hidden,)
+        DataArrays are put together by name: axes and entries of b and c in the order of W, W transposed where the dims
+        of b and c say so. Data are then aligned with these names, too. All three may be variables.
+    visible, hidden : Unit, default Bernoulli()
+
+    Raises
+    ------
+    ValueError
+        If sizes or names do not fit, or numbers are not finite.
+    TypeError
+        If a unit is none.
+    """
+    W, b, c, labels = of_restricted(W, b, c, visible, hidden)
+    return Machine(
+        (Layer(visible or Bernoulli(), b), Layer(hidden or Bernoulli(), c)),
+        (Coupling(VISIBLE, HIDDEN, W),),
+        labels,
+    )
+
+
+def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> Machine:
+    """Return the general machine ``E(x) = -½ xᵀUx - bᵀx``, Bernoulli units by default.
+
+    ``U`` is symmetric, with zeros between the entries of one unit; ValueError where its numbers are not. ``classes``
+    are those of `Coupling`; by default they follow from the zeros of U where U is an array (`colouring.classes_of`),
+    and are single units otherwise. DataArrays are put together by name, as in `restricted`.
+    """
+    unit = unit or Bernoulli()
+    U, b, labels = of_boltzmann(U, b, unit)
+    if classes is None and isinstance(U, np.ndarray):
+        classes = classes_of(U, unit)
+    return Machine((Layer(unit, b),), (Coupling(VISIBLE, VISIBLE, U, classes),), labels)
+
+
+def _times(x: Any, weights: TensorVariable) -> TensorVariable:
+    """Return ``xᵀ weights`` over the last axis of ``x``, with batch axes on either side."""
+    x = pt.as_tensor(x).astype(weights.dtype)
+    return pt.dot(x, weights) if weights.ndim == 2 else (x[..., None, :] @ weights)[..., 0, :]

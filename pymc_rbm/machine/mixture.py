@@ -1,0 +1,152 @@
+"""Mixtures as machines: one one-hot hidden unit chooses the component.
+
+With a hidden layer of a single unit of K entries, exactly one of them 1, the visible units given component k are
+independent with field ``b + W_k``, and the machine is a mixture of K product distributions. For Gaussian visible units
+
+    p(v) = Σ_k w_k Normal(v; b + W_k, σ),        w_k ∝ exp(c_k + Σ_i ((b + W_k)_i² - b_i²)/2σ_i²),
+
+a Gaussian mixture with one diagonal covariance for all components (Goodfellow, Bengio & Courville 2016, section 20.5);
+for binary ones, latent class analysis. Only b + W_k counts: what is added to b and taken from every
+column of W changes nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+import xarray as xr
+
+from pymc_rbm.machine.enumeration import sizes_of
+from pymc_rbm.units.discrete import Categorical
+from pymc_rbm.sampling.observables import numeric
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
+from pymc_rbm.units.real import Gaussian
+from pymc_rbm.support.reentrant import value_of
+from pymc_rbm.machine.targets import machine_of
+from pymc_rbm.units.unit import Unit
+
+__all__ = ["free_components", "is_mixture", "mixture_machine", "mixture_of_groups", "mixture_parameters"]
+
+
+def is_mixture(machine: Machine) -> bool:
+    """Whether the hidden layer is a single unit with finitely many values, which are the components."""
+    if len(machine.layers) != 2 or not machine.layers[HIDDEN].unit.finite:
+        return False
+    size = sizes_of(machine)[HIDDEN]
+    return size is not None and machine.layers[HIDDEN].unit.count(size) == 1
+
+
+def free_components(unit: Unit) -> bool:
+    """Whether W and the biases can give each state of a single hidden unit any component: one-hot states, or two."""
+    return unit.finite and unit.states is not None and len(unit.states) in (2, unit.width)
+
+
+def mixture_parameters(target: Any, learned: Any = None) -> xr.Dataset:
+    """Return the components of a mixture: a machine with one one-hot hidden unit.
+
+    Parameters
+    ----------
+    target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned
+    learned : DataTree, optional
+        What `fit` returned, if the parameters of ``target`` are random variables.
+
+    Returns
+    -------
+    Dataset
+        ``weights`` (component,), which sum to one, ``means`` (component, unit), and the visible units' own parameters,
+        such as ``sigma`` (unit,), which all components share.
+
+    Raises
+    ------
+    ValueError
+        If the hidden layer is not a single unit that takes all of its entries.
+    """
+    machine = numeric(machine_of(target, learned))
+    hidden, visible = machine.layers[HIDDEN], machine.layers[VISIBLE].unit
+    if hidden.unit.width != len(hidden.bias):
+        raise ValueError(
+            f"A mixture has one one-hot hidden unit; this machine has {len(hidden.bias) // hidden.unit.width} units "
+            f"{hidden.unit!r} on its hidden side. Use hidden=pymc_rbm.Categorical({len(hidden.bias)})."
+        )
+    components = pt.eye(len(hidden.bias))
+    log_weights = -machine.free_energy(components, HIDDEN)
+    outputs = [pt.special.softmax(log_weights), machine.mean(VISIBLE, [None, components])]
+    weights, means = value_of(outputs)
+    own = {key: ("unit", x) for key, x in zip(visible.parameter_names, visible.parameters, strict=True)}
+    return xr.Dataset({"weights": ("component", weights), "means": (("component", "unit"), means), **own})
+
+
+def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
+    """Return the machine that is the Gaussian mixture with these components: the inverse of `mixture_parameters`.
+
+    Parameters
+    ----------
+    weights : array_like, shape (K,)
+        Positive; need not sum to one.
+    means : array_like, shape (K, visible)
+    sigma : array_like, shape () or (visible,)
+        Standard deviations, those of all components.
+
+    Returns
+    -------
+    Machine
+        With the components' mean as b, so that W is centred. Its arrays are start values, too:
+        ``fit(start={"W": …, "b": …, "c": …})``.
+    """
+    weights, means, sigma = (np.asarray(x, dtype="float64") for x in (weights, means, sigma))
+    if means.ndim != 2 or weights.shape != means.shape[:1] or not (weights > 0).all():
+        raise ValueError(
+            f"weights must be positive, shape (K,), and means (K, visible); got {weights.shape} and {means.shape}."
+        )
+    if sigma.shape not in ((), means.shape[1:]):
+        raise ValueError(f"sigma must be one number, or one for each of {means.shape[1]} units, got {sigma.shape}.")
+    b = means.mean(0)
+    W = (means - b).T
+    c = np.log(weights) - ((means**2 - b**2) / (2 * sigma**2)).sum(1)
+    return restricted(W, b, c - c.mean(), Gaussian(np.broadcast_to(sigma, b.shape)), Categorical(len(weights)))
+
+
+def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, hidden: Unit, seed: int) -> Machine:
+    """Return the mixture with a component for each of k groups of rows that k-means finds: where learning starts.
+
+    From W near zero all components start alike, and one of them may be given up before it has found its rows. Means are
+    shrunk to that of all rows by one row. A parameter of ``unit`` that is None becomes that of the deviations within
+    the groups. ``hidden`` is a unit whose states are `free_components`, one a group.
+    """
+    from sklearn.cluster import KMeans
+
+    k = len(hidden.states or ())
+    spread = rows.std(0)
+    spread = np.where(spread > 0, spread, 1.0)
+    with warnings.catch_warnings():  # there may be less than k different rows
+        warnings.simplefilter("ignore")
+        groups = KMeans(k, n_init=5, random_state=seed).fit(rows / spread, sample_weight=weights).labels_
+    inside = weights[:, None] * np.eye(k)[groups]
+    counts, mean = inside.sum(0), (weights @ rows + unit.middle) / (weights.sum() + 1)
+    means = (inside.T @ rows + mean) / (counts + 1)[:, None]
+    within = np.sqrt(weights @ (rows - means[groups]) ** 2 / weights.sum())
+    found = unit.parameters_of_deviation(np.maximum(within, 1e-3 * spread))
+    unit = unit.with_parameters([
+        found[key] if p is None else p for key, p in zip(unit.parameter_names, unit.parameters, strict=True)
+    ])  # fmt: skip
+    shares = np.log((counts + 1) / (counts.sum() + k))
+    return _with_components(unit.bias_of_mean(means), shares, unit, hidden)
+
+
+def _with_components(fields: np.ndarray, log_weights: np.ndarray, unit: Unit, hidden: Unit) -> Machine:
+    """The machine whose visible units have these fields given each state of the one hidden unit."""
+    states = np.reshape(np.array(hidden.states), (len(fields), -1))
+    if hidden.width == len(states):
+        b, c = fields.mean(0), np.zeros(len(states))
+        W = (fields - b).T
+    else:  # two numbers
+        first, second = states[:, 0]
+        W = ((fields[1] - fields[0]) / (second - first))[:, None]
+        b, c = fields[0] - first * W[:, 0], np.zeros(1)
+    machine = restricted(W, b, c, unit, hidden)
+    c = log_weights + value_of(machine.free_energy(pt.as_tensor(states), HIDDEN))
+    c = c - c.mean() if hidden.width == len(states) else (c[1:] - c[:1]) / (second - first)
+    return restricted(W, b, c, unit, hidden)

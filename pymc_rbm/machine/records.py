@@ -1,0 +1,106 @@
+"""Machines in a DataTree: what `fit` and `sample_gibbs` write of them, and how it is read."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.machine.given import posterior_of
+from pymc_rbm.support.labels import Labels, without_made_up
+from pymc_rbm.machine.machine import Machine, boltzmann, restricted
+from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.units.unit import Bernoulli, Unit, unit_of
+
+__all__ = ["recorded_machine", "recorded_names", "recorded_parameters", "recorded_units"]
+
+SIDES = "visible", "hidden"
+LONGEST, MOST_STATES = 10_000, 2**20
+"""Of what a file, which may come from anybody, says of units: characters, and states of one of them."""
+
+
+def recorded_parameters(
+    name: str, machine: Machine, dims: tuple[str, str]
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Dims and values, by name of variable: weights, biases and the parameters of the units, one for each of them."""
+    [coupling] = machine.couplings
+    pair = dims if len(machine.layers) > 1 else (dims[0], f"{dims[0]}_other")
+    row = {1: (), 2: (f"{name}_bias_row",)}
+    out: dict[str, tuple[tuple[str, ...], np.ndarray]] = {f"{name}_weights": (pair, np.asarray(coupling.weights))}
+    for side, dim, layer in zip(SIDES, dims, machine.layers, strict=False):
+        out[f"{name}_{side}_bias"] = ((*row[np.ndim(layer.bias)], dim), np.asarray(layer.bias))
+        for key, value in zip(layer.unit.parameter_names, layer.unit.parameters, strict=True):
+            out[f"{name}_{side}_{key}"] = ((dim,), np.array(np.broadcast_to(value, np.shape(layer.bias)[-1:])))
+    return out
+
+
+def recorded_units(name: str, machine: Machine) -> dict[str, str]:
+    """The attributes that say which units the machine has."""
+    return {
+        f"{name}_{side}_units": repr(layer.unit)
+        for side, layer in zip(SIDES, machine.template.layers, strict=False)
+    }  # fmt: skip
+
+
+def recorded_names(tree: xr.DataTree) -> list[str]:
+    """The names of the machines in what `fit` or `sample_gibbs` returned."""
+    variables = tree["machines"].data_vars if "machines" in tree else ()
+    return [str(x).removesuffix("_weights") for x in variables if str(x).endswith("_weights")]
+
+
+@labels_of.register
+def _(target: xr.DataTree, learned: Any = None) -> Labels:
+    return _recorded_labels(recorded_names(target)[0], target["machines"].to_dataset())
+
+
+def _recorded_labels(name: str, values: xr.Dataset) -> Labels:
+    dims = [str(values[f"{name}_{side}_bias"].dims[-1]) for side in SIDES if f"{name}_{side}_bias" in values]
+    coords = {dim: values[dim].values for dim in dims if dim in values.coords}
+    return without_made_up(Labels(name, dims[0], dims[1] if len(dims) > 1 else "", coords))
+
+
+@machine_of.register
+def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None = None) -> Machine:
+    """The machine in the group ``machines`` of what `fit` or `sample_gibbs` returned; ``name`` chooses one of them."""
+    names = recorded_names(target)
+    if posterior_of(target) is not None:
+        raise ValueError(
+            "This is a posterior, which does not say of which machine: pass the model as target and the posterior as "
+            "learned."
+        )
+    if name not in names and (name is not None or len(names) != 1):
+        raise ValueError(
+            f"Expected what pymc_rbm.fit or sample_gibbs returned, with one machine or the name of one of its "
+            f"machines: got a DataTree with {len(names)}, {names}, and name={name!r}."
+        )
+    name, values, units = name or names[0], target["machines"].to_dataset(), list[Any]()
+    sides = [side for side in SIDES if f"{name}_{side}_bias" in values]
+    for side in sides:
+        size = values[f"{name}_{side}_bias"].shape[-1]
+        unit = _bounded(str(values.attrs.get(f"{name}_{side}_units", repr(Bernoulli()))), size)
+        units.append(unit.with_parameters([np.asarray(values[f"{name}_{side}_{key}"]) for key in unit.parameter_names]))
+    W, *biases = (np.asarray(values[f"{name}_{part}"]) for part in ("weights", *(f"{side}_bias" for side in sides)))
+    make: Any = restricted if len(sides) > 1 else boltzmann
+    return replace(make(W, *biases, *units), labels=_recorded_labels(name, values))
+
+
+def _bounded(text: str, size: int) -> Unit:
+    """The units that a file names, if they fit a layer of ``size`` entries and their states into memory."""
+    try:
+        if len(text) > LONGEST:
+            raise ValueError("too long")
+        nodes = list(ast.walk(ast.parse(text, mode="eval")))
+    except (MemoryError, RecursionError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{text[:100]!r} is no unit of this version of pymc_rbm.") from error
+    numbers = [x.value for x in nodes if isinstance(x, ast.Constant) and isinstance(x.value, int)]
+    if max(numbers, default=0) > MOST_STATES:
+        raise ValueError(
+            f"The file names units of {max(numbers):,} states, at most {MOST_STATES:,} are read: {text[:100]!r}. It "
+            "was not written by pymc_rbm, or is damaged."
+        )
+    unit = unit_of(text)
+    unit.check_size(size, "recorded")
+    return unit

@@ -1,0 +1,49 @@
+"""Machines that are several machines side by side: log Z is the sum of theirs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pymc_rbm.machine.colouring import unit_numbers
+from pymc_rbm.machine.machine import Layer, Machine
+
+__all__ = ["separate"]
+
+
+def separate(machine: Machine) -> list[Machine]:
+    """Return the machines that ``machine`` consists of: groups of units that no coupling joins.
+
+    All units that are not coupled to any other are one of them, which has no couplings. ``machine`` is as
+    `Machine.numeric` returns it.
+    """
+    nodes, first = [], 0
+    for layer in machine.layers:
+        numbers = first + unit_numbers(layer.unit, len(layer.bias))
+        nodes.append(numbers)
+        first = int(numbers.max(initial=first - 1)) + 1
+    ends = [(nodes[c.first], nodes[c.second], *np.nonzero(c.weights)) for c in machine.couplings]
+    one = np.concatenate([a[i] for a, _, i, _ in ends] or [np.empty(0, int)])
+    other = np.concatenate([b[j] for _, b, _, j in ends] or [np.empty(0, int)])
+    graph = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(first, first))
+    _, group = connected_components(graph, directed=False)
+    group = np.where(np.bincount(group)[group] == 1, -1, group)
+    return [_part(machine, [group[x] == k for x in nodes]) for k in np.unique(group)]
+
+
+def _part(machine: Machine, chosen: list[np.ndarray]) -> Machine:
+    """The machine of the chosen entries of each layer; layers of which none is chosen are left out."""
+    kept = [i for i, x in enumerate(chosen) if x.any()]
+    layers = [
+        Layer(machine.layers[i].unit.at(np.flatnonzero(chosen[i])), machine.layers[i].bias[chosen[i]]) for i in kept
+    ]
+    couplings = []
+    for c in machine.couplings:
+        weights = c.weights[np.ix_(chosen[c.first], chosen[c.second])]
+        if weights.any():
+            first, second = kept.index(c.first), kept.index(c.second)
+            couplings.append(replace(c, first=first, second=second, weights=weights, classes=None))
+    return Machine(tuple(layers), tuple(couplings))

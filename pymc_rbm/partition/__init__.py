@@ -1,0 +1,1 @@
+"""log Z in numbers, with an error: exact, annealing, tempering, both compared."""

@@ -1,0 +1,78 @@
+"""Two estimates of log Z that share little, annealing and tempering, until they agree or the budget ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pymc_rbm.partition.tempering import tempering
+from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.partition.ais import Effort, Prepared, ais
+from pymc_rbm.support.work import Work
+
+__all__ = ["compared"]
+
+FIRST_SHARE = 0.1
+GROWTH = 4
+NO_MATTER = 0.1
+
+
+def compared(start: Prepared, effort: Effort, rng: np.random.Generator, work: Work) -> LogPartitionEstimate:
+    """Run rounds of growing work, each from scratch, until one is agreed, reliable and precise enough."""
+    budget, latest = max(1000, int(FIRST_SHARE * effort.budget)), None
+    while True:
+        try:
+            found = _round(start, replace(effort, budget=budget), rng, work)
+        except KeyboardInterrupt:
+            if latest is None:
+                raise
+            return _interrupted(latest)
+        if work.interrupted:
+            return found if latest is None else _interrupted(latest)
+        latest = found
+        # Annealing and tempering may each use the budget of a round.
+        if latest.made["target_met"] or work.done + 2 * GROWTH * budget > effort.budget:
+            return latest
+        budget *= GROWTH
+
+
+def _round(start: Prepared, effort: Effort, rng: np.random.Generator, work: Work) -> LogPartitionEstimate:
+    first = ais(start, effort, rng, work)
+    if work.interrupted:
+        return first
+    try:
+        return _combined(first, tempering(start, effort, rng, work), effort, work)
+    except KeyboardInterrupt:
+        return _interrupted(first)
+
+
+def _combined(
+    first: LogPartitionEstimate, second: LogPartitionEstimate, effort: Effort, work: Work
+) -> LogPartitionEstimate:
+    """Return the reliable and more precise one; its error is at least half of the difference."""
+    best, other = sorted((first, second), key=lambda x: (not x.reliable, x.standard_error))
+    difference = abs(first.estimate - second.estimate)
+    error = max(best.standard_error, difference / 2)
+    agree = difference <= 2 * np.hypot(first.standard_error, second.standard_error)
+    met = agree and error <= effort.target_error and best.reliable and other.reliable
+    reasons = best.reasons
+    if not agree and difference > NO_MATTER:
+        reasons = (*reasons, f"annealing and tempering differ by {difference:.2f} nats")
+    if work.interrupted:
+        reasons = (*reasons, "interrupted: the last round has fewer draws than planned")
+    made = {"sweeps": work.done, "interrupted": work.interrupted, "target_error": effort.target_error}
+    return replace(
+        best,
+        standard_error=error,
+        method="compare",
+        diagnostics={**best.diagnostics, "difference": difference},
+        reasons=reasons,
+        made={**made, "target_met": bool(met)},
+        parts={"ais": first, "tempering": second},
+    )
+
+
+def _interrupted(result: LogPartitionEstimate) -> LogPartitionEstimate:
+    reasons = (*result.reasons, "interrupted: nothing could check it further")
+    return replace(result, reasons=reasons, made={**result.made, "interrupted": True})

@@ -1,0 +1,348 @@
+"""log Z in numbers: exact by enumeration, or estimated by methods that check each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+
+from pymc_rbm.partition.tempering import tempering
+from pymc_rbm.support.arguments import check_back_end, finite_number, generator, whole_number
+from pymc_rbm.partition.compare import compared
+from pymc_rbm.machine.door import data_of, whole
+from pymc_rbm.machine.enumeration import (
+    ENUMERABLE,
+    IntractableError,
+    cheapest_layer,
+    in_powers,
+    log_weights_of_states,
+    sizes_of,
+)
+from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.machine.given import by_draw, posterior_of
+from pymc_rbm.partition.ais import Effort, ais, prepared, reverse_ais
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.machine.machine import Machine, logsumexp
+from pymc_rbm.support.memory import check_memory
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.partition.path import Path
+from pymc_rbm.machine.normalisable import check_normalisable, gaussian_log_partition, is_gaussian
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.machine.separate import separate
+from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.partition.path_graphs import walkable
+from pymc_rbm.support.work import Work
+
+__all__ = ["QUICKLY_ENUMERATED_STATES", "enumerated", "finite", "log_partition", "visible_rows"]
+
+METHODS = ("auto", "exact", "ais", "reverse_ais", "tempering", "compare")
+MAX_ENUMERATED_STATES = 2**25
+QUICKLY_ENUMERATED_STATES = 2**20
+CHUNK_ENTRIES = 2**22
+BYTES_OF_UNIT, BYTES_OF_PARTICLE, BYTES_OF_TEMPERATURE = 2, 200, 100
+"""Of annealing: a state and its copy; the log-weight, and what diagnostics make of it; moments of a temperature."""
+
+
+def log_partition(
+    target: Any,
+    learned: Any = None,
+    method: str = "auto",
+    *,
+    particles: int = 100,
+    temperatures: int | None = None,
+    target_error: float = 0.05,
+    budget: int = 1_000_000,
+    base_mean: Any = None,
+    data: Any = None,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+) -> LogPartitionEstimate:
+    """Compute or estimate log Z, with its error.
+
+    Parameters
+    ----------
+    target : Machine, RBM variable (``RBM.dist(...)`` or a model's), PyMC model, or what `fit` returned
+        A model must contain exactly one machine.
+    learned : DataTree, optional
+        What `fit` returned; its ``parameters`` stand in for the model's random variables. Or a dict of values by name,
+        as ``pm.find_MAP`` returns it; or a posterior over them, of whose every draw log Z is then found exactly: a
+        DataArray (chain, draw).
+    method : {"auto", "exact", "ais", "reverse_ais", "tempering", "compare"}
+        - "exact" enumerates the smaller layer, up to 2²⁵ states, or integrates where all units are Gaussian; where the
+          machine is several that are not coupled to each other, each of them.
+        - "ais" is annealed importance sampling from a base of independent units.
+        - "reverse_ais" anneals in the other direction, from ``data``, or without it from the ends of a forward run.
+        - "tempering" is parallel tempering with bridge sampling between neighbouring temperatures.
+        - "compare" runs "ais" and "tempering" with growing work until they agree and meet the target error, or the
+          budget ends, which the report then says.
+        - "auto" is "exact" up to 2²⁰ states, "ais" where ``temperatures`` is given, else "compare".
+    particles : int, default 100
+        Number of annealing runs, forward and in reverse.
+    temperatures : int, optional
+        Number of inverse temperatures, 0 and 1 included. Default: as many as ``target_error`` needs within ``budget``;
+        for "tempering" about one a unit of thermodynamic length. Where they lie a pilot run decides.
+    target_error : float, default 0.05
+        Standard error to aim at, in nats.
+    budget : int, default 1,000,000
+        At most about this many sweeps of a chain (a sweep of 100 particles counts 100), where ``temperatures`` is not
+        given. Annealing takes at most ten million temperatures of it.
+    base_mean : array_like, shape (visible,), optional
+        Means, strictly between 0 and 1 for binary units, of the base's visible units. Default: the means of the data in
+        ``learned`` or ``data``; without data, the means of the machine's own chains from dispersed starts.
+    data : array_like, shape (rows, visible), optional
+        Rows that are likely under the machine, such as its data. They start the reverse annealing.
+        Default: the rows that ``learned`` holds, if any (for "reverse_ais": only if given here).
+    random_seed : int or Generator, optional
+    progressbar : bool, default True
+        Show a bar for work of more than two seconds.
+
+    Returns
+    -------
+    LogPartitionEstimate
+        ``.estimate`` in nats, ``.standard_error``, ``.interval``, ``.reliable`` with ``.reasons``, ``.diagnostics``,
+        ``.plot()``.
+
+    Raises
+    ------
+    IntractableError
+        "exact" was asked for and no layer has at most 2²⁵ states.
+    ValueError
+        An argument is out of range, a parameter is not finite, or the machine cannot be normalised.
+    MemoryError
+        Before any work, if so many particles need more memory than there is.
+    KeyboardInterrupt
+        Ctrl-C before any particle was on its way, or of a computation that has none. Later, the result holds the
+        particles finished so far, or all of them after a hurried rest of the way, and says so.
+
+    Notes
+    -----
+    *Which side.* "ais" is unbiased for Z, so by Jensen's inequality its log Z is too small in expectation (a
+    stochastic lower bound) and a log-likelihood made with it too high. "reverse_ais" from exact draws of the machine
+    is unbiased for 1/Z: its log Z is too large in expectation, a log-likelihood made with it too low. The ends of a
+    forward run are only nearly such draws. From data rows it is the mean over rows of -F(v) - log u(v), where u(v) is
+    unbiased for the probability p_ann(v) that annealing ends in v: the log Z that makes the mean log-likelihood a
+    stochastic lower bound of that of the *annealing* model, to which the machine's tends as temperatures are added.
+    Between them forward and reverse bracket log Z. Bridge sampling is biased in neither direction to first order.
+
+    *The error.* For "ais" it is a jackknife over particles, which are independent, and in quadrature so much that half
+    of the interval is at least what one more particle would change, of the weight that a particle would have in the
+    machine's own states that the check below finds: a mode that few particles come to. For "tempering" it is one over
+    ten ensembles, times R-hat (of the energies of the machine, and of what each draw says of log Z), with Student's t.
+    Replicas forget their starts at the base only: what comes before is dropped, three times as many iterations as half
+    of them need to get there, as far as half of the draws are left; so are draws that still move. Fewer than 50 round
+    trips from the base to the machine and back, of all ensembles together, are not reliable. Where log-weights have a
+    variance of σ², the weights' relative variance is near exp(σ²) - 1 and their sample misses part of it once σ²
+    exceeds log(particles): the standard error then runs small. The report says so by the number of effective particles
+    and the tail index of the weights.
+
+    *What no error bar sees.* Weights say nothing about where no particle went. Annealing is therefore compared
+    with states that it did not make: chains of the machine itself from dispersed starts, and data rows. If reverse
+    annealing says that forward annealing hardly goes there, the result is not reliable. A mode that is in none of them
+    stays unseen.
+
+    References
+    ----------
+    .. [1] Neal, R. M. (2001). Annealed importance sampling. Statistics and Computing 11, 125-139.
+    .. [2] Salakhutdinov, R., Murray, I. (2008). On the quantitative analysis of deep belief networks. ICML.
+    .. [3] Burda, Y., Grosse, R. B., Salakhutdinov, R. (2015). Accurate and conservative estimates of MRF log-likelihood
+       using reverse annealing. AISTATS.
+    .. [4] Shirts, M. R., Chodera, J. D. (2008). Statistically optimal analysis of samples from multiple equilibrium
+       states. Journal of Chemical Physics 129, 124105.
+    .. [5] Syed, S., Bouchard-Côté, A., Deligiannidis, G., Doucet, A. (2022). Non-reversible parallel tempering: a
+       scalable highly parallel MCMC scheme. JRSS B 84, 321-350.
+    .. [6] Vehtari, A., Simpson, D., Gelman, A., Yao, Y., Gabry, J. (2024). Pareto smoothed importance sampling. JMLR
+       25.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
+    finite_number("target_error", target_error, 0, " of nats")
+    rng = generator(random_seed)
+    effort = Effort(
+        whole_number("particles", particles, 2),
+        None if temperatures is None else whole_number("temperatures", temperatures, 2),
+        float(target_error),
+        whole_number("budget", budget, 1000),
+    )
+    if posterior_of(learned) is not None:
+        return _of_draws(target, posterior_of(learned), method, progressbar)
+    given = machine_of(target, learned)
+    machine = finite(given)
+    given_rows = None if data is None else visible_rows(machine, data, labels_of(target, learned))
+    if learned is None and isinstance(target, xr.DataTree):
+        learned = target
+    if base_mean is not None:
+        base_mean = _base_mean(machine, base_mean, None, None)  # wrong ones are refused by every method
+    parts = _known_parts(machine, method)
+    if not parts:
+        bytes_of_particle = sum(n or 0 for n in sizes_of(machine)) * BYTES_OF_UNIT + BYTES_OF_PARTICLE
+        along = "" if effort.temperatures is None else f" along {effort.temperatures:,} temperatures"
+        check_memory(
+            effort.particles * bytes_of_particle + (effort.temperatures or 0) * BYTES_OF_TEMPERATURE,
+            f"Annealing of {effort.particles:,} particles{along}",
+            "Take fewer particles and more temperatures, or the other way round.",
+        )
+    with Work(progressbar) as work:
+        if parts:
+            return LogPartitionEstimate(sum(_exact(part, work, len(parts) > 1) for part in parts), 0.0, "exact")
+        rows = _learned_rows(machine, learned) if given_rows is None else given_rows
+        mean = _base_mean(machine, base_mean, learned, rows if data is not None else None)
+        check_back_end()
+        start = prepared(walkable(given), mean, rows, rng, work)
+        if method == "reverse_ais":
+            return reverse_ais(start, effort, rows if data is not None else None, rng, work)
+        if method == "tempering":
+            return tempering(start, effort, rng, work)
+        if method == "ais" or (method == "auto" and effort.temperatures is not None):
+            return ais(start, effort, rng, work)
+        return compared(start, effort, rng, work)
+
+
+def _of_draws(target: Any, posterior: Any, method: str, progressbar: bool) -> Any:
+    """Log Z of every draw of a posterior, where it is quick to enumerate."""
+
+    def exact(machine: Machine) -> float:
+        parts = _known_parts(finite(machine), "auto") if method in ("auto", "exact") else []
+        if not parts:
+            raise ValueError(
+                "Of a posterior log Z is found exactly, for every draw, where one side has at most 20 binary units. "
+                "For an estimate take one draw: learned=idata['posterior'].dataset.isel(chain=0, draw=0)."
+            )
+        if work.interrupted:
+            raise KeyboardInterrupt
+        return sum(_exact(part, work, len(parts) > 1) for part in parts)
+
+    with Work(progressbar) as work:
+        return by_draw(exact, target, posterior).rename("log_z")
+
+
+def finite(machine: Machine) -> Machine:
+    """Return the machine with float64 arrays for parameters; ValueError where they are not finite, or batched."""
+    if not all(np.isfinite(np.asarray(p, dtype="float64")).all() for p in machine.parameters):
+        raise ValueError("The machine's parameters contain NaN or infinity; log Z is not defined.")
+    if any(np.ndim(x.bias) != 1 for x in machine.layers) or any(np.ndim(c.weights) != 2 for c in machine.couplings):
+        shapes = [np.shape(p) for p in machine.parameters]
+        raise ValueError(
+            f"Expected one machine, got parameters with batch axes: {shapes}. Pass one row's: "
+            "pymc_rbm.machine_of_row(target, learned, row=0)."
+        )
+    machine = machine.numeric()
+    check_normalisable(machine)
+    return machine
+
+
+def visible_rows(machine: Machine, data: Any, labels: Labels | None = None, name: str = "data") -> np.ndarray:
+    """Return whole data rows as an array of the visible units' type; ValueError where they cannot be the machine's."""
+    return whole(data_of(data, machine.layers[0], labels or Labels(), name), name)
+
+
+def _learned_rows(machine: Machine, learned: Any) -> np.ndarray | None:
+    found = _of_learned(learned, "_rows")
+    return None if found is None else visible_rows(machine, found, name="the rows in `learned`")
+
+
+def _of_learned(learned: Any, ending: str) -> Any:
+    """The only variable of ``learned["data"]`` whose name has the ending, or None."""
+    group = learned["data"].data_vars if isinstance(learned, xr.DataTree) and "data" in learned else {}
+    found = [x for name, x in group.items() if str(name).endswith(ending)]
+    return found[0] if len(found) == 1 else None
+
+
+def _base_mean(machine: Machine, base_mean: Any, learned: Any, rows: np.ndarray | None) -> np.ndarray | None:
+    if base_mean is None:
+        base_mean = _of_learned(learned, "_mean")
+    layer = machine.layers[0]
+    if base_mean is None and rows is not None:
+        base_mean = (rows.sum(0) + layer.unit.middle) / (len(rows) + 1)
+    if base_mean is None:
+        return None
+    base_mean = np.asarray(base_mean, dtype="float64")
+    if base_mean.shape != np.shape(layer.bias):
+        raise ValueError(f"base_mean has shape {base_mean.shape}, the visible layer {np.shape(layer.bias)}.")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        certain = ~np.isfinite(layer.unit.bias_of_mean(base_mean))
+    if certain.any():
+        raise ValueError(
+            f"base_mean must lie strictly between the units' extremes, but {certain.sum()} entries do not. Shrink "
+            "the means of n rows, for example to (n·mean + 0.5)/(n + 1)."
+        )
+    return base_mean
+
+
+def _known_parts(machine: Machine, method: str) -> list[Machine]:
+    """The parts of the machine if log Z of each is to be computed exactly; itself if it is the only one.
+
+    None where it is to be estimated: "auto" enumerates up to 2²⁰ states, "exact" what it can and raises otherwise.
+    """
+    if method not in ("auto", "exact"):
+        return []
+    whole = _states(machine)
+    if whole <= QUICKLY_ENUMERATED_STATES:
+        return [machine]
+    parts = separate(machine)
+    most = QUICKLY_ENUMERATED_STATES if method == "auto" else min(whole, MAX_ENUMERATED_STATES)
+    return parts if sum(map(_states, parts)) <= most else [machine] if method == "exact" else []
+
+
+def _states(machine: Machine) -> float:
+    """How many states have to be summed over: none where all units are Gaussian, or not coupled."""
+    return 0 if not machine.couplings or is_gaussian(machine) else _enumerable_layer(machine)[1]
+
+
+def _exact(machine: Machine, work: Work, is_part: bool) -> float:
+    if not machine.couplings:
+        return float(Path(machine, tuple(layer.bias for layer in machine.layers)).log_z_base)
+    if is_gaussian(machine):
+        return float(_gaussian_function(machine.template)(*machine.parameters))
+    return enumerated(machine, work, interpreted=is_part and _states(machine) <= 2**ENUMERABLE)
+
+
+def _enumerable_layer(machine: Machine) -> tuple[int, float]:
+    """The cheapest layer and its number of states; infinite where the others would not sum out given it."""
+    layer, count = cheapest_layer(machine)
+    closed = all(layer in (c.first, c.second) for c in machine.couplings)
+    return layer, count if closed else np.inf
+
+
+def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> float:
+    """Sum over the cheapest layer in chunks of at most 2²² entries: 32 MiB an array.
+
+    ``interpreted`` is for machines of many shapes that are summed once each.
+    """
+    layer, count = _enumerable_layer(machine)
+    if count > MAX_ENUMERATED_STATES:
+        raise IntractableError(
+            f"Layers of sizes {sizes_of(machine)} have at least {in_powers(count)} joint states; enumeration stops at "
+            f"{MAX_ENUMERATED_STATES:.3g}. Use method='compare' or 'ais'."
+        )
+    template = machine.template
+    log_sum = _enumeration_function(template, tuple(p.shape for p in machine.parameters), layer, interpreted)
+    chunk = max(1, CHUNK_ENTRIES // max(n or 1 for n in sizes_of(machine)))
+    work.begin("enumerating", int(count))
+    parts = []
+    for start in range(0, int(count), chunk):
+        if work.interrupted:
+            raise KeyboardInterrupt
+        parts.append(log_sum(np.arange(start, min(start + chunk, int(count))), *machine.parameters))
+        work.advance(min(chunk, int(count) - start))
+    total = float(np.logaddexp.reduce(parts))
+    if not np.isfinite(total):
+        raise ValueError("The sum over states is not finite: the machine cannot be normalised.")
+    return total
+
+
+@remembered(16)
+def _gaussian_function(template: Machine):
+    machine, inputs = template.symbolic()
+    return pytensor.function(inputs, gaussian_log_partition(machine), mode=INTERPRETED)
+
+
+@remembered(16)
+def _enumeration_function(template: Machine, shapes: tuple[tuple[int, ...], ...], layer: int, interpreted: bool):
+    inputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
+    machine = template.with_parameters(inputs)
+    indices = pt.lvector("indices")
+    log_sum, mode = logsumexp(log_weights_of_states(machine, layer, indices)), INTERPRETED if interpreted else None
+    return pytensor.function([indices, *inputs], log_sum, mode=mode)

@@ -1,0 +1,129 @@
+"""The path from a base of independent units to a machine, in numbers.
+
+With ``E_β = (1 - β)·E_base + β·E`` (`Machine.interpolate`), log Z is known at β = 0 and wanted at β = 1. States are
+those of the layers that a sweep reads, and ``F`` is their free energy, the others summed out (`walks`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pymc_rbm.machine.machine import Machine
+from pymc_rbm.partition.path_graphs import (
+    base_function,
+    dispersed_function,
+    draws_function,
+    energy_function,
+    levels_function,
+    means_function,
+    walk_function,
+)
+
+__all__ = ["Path", "States"]
+
+States = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Path:
+    """A machine with numbers for parameters, and the biases of its base, one array a layer.
+
+    Where the biases, all of them, are of shape (rows, size), each row of a state walks to a machine of its own.
+    """
+
+    machine: Machine
+    base: tuple[np.ndarray, ...]
+
+    @property
+    def template(self) -> Machine:
+        """The machine without its parameters: what graphs are compiled for, once a process."""
+        return self.machine.template
+
+    @property
+    def units(self) -> int:
+        """Number of units, all layers."""
+        return sum(np.shape(layer.bias)[-1] for layer in self.machine.layers)
+
+    @property
+    def rows(self) -> bool:
+        """Whether rows have biases of their own."""
+        return np.ndim(self.base[0]) == 2
+
+    @property
+    def dtype(self) -> str:
+        """The type of number that walks are made in, that of the parameters."""
+        return self.machine.dtype
+
+    @property
+    def arguments(self) -> list[np.ndarray]:
+        """Base biases and parameters, as the compiled functions take them."""
+        return [*(np.asarray(x, self.dtype) for x in self.base), *self.machine.parameters]
+
+    @cached_property
+    def log_z_base(self) -> Any:
+        """``Σ log_normaliser(bias)`` of the base: exact. A number, or one a row."""
+        return base_function(self.template, self.rows)(*self.arguments)[()]
+
+    def base_states(self, rng: np.random.Generator, rows: int) -> States:
+        """Independent draws from the base, one array a kept layer."""
+        next_rng, *states = draws_function(self.template, self.rows)(rng, rows, *self.arguments)
+        return _advance(rng, next_rng, states)
+
+    def dispersed_states(self, rng: np.random.Generator, rows: int) -> States:
+        """Return dispersed states of the kept layers: half of the rows themselves, half drawn given a dispersed rest.
+
+        Either alone can miss what the other finds: a thousand dispersed visible units fill few of the modes that a
+        dozen hidden units span, and the other way round.
+        """
+        next_rng, *states = dispersed_function(self.template, self.rows)(rng, rows, *self.machine.parameters)
+        return _advance(rng, next_rng, states)
+
+    def energy(self, states: States) -> np.ndarray:
+        """``F`` of the target at the kept layers' states."""
+        return energy_function(self.template)(*states, *self.machine.parameters)
+
+    def walk(
+        self, rng: np.random.Generator, betas: np.ndarray, states: States, reverse: bool
+    ) -> tuple[States, np.ndarray]:
+        """Go along ``betas`` and return states and the increments of the log-weights, shape (len(betas) - 1, rows).
+
+        Forward, each pair ``(β, β')`` adds ``F_β(x) - F_β'(x)`` and then sweeps at ``β'``; in reverse (``betas`` fall)
+        it sweeps backwards at ``β`` and then adds the same difference.
+        """
+        walk = walk_function(self.template, self.rows, reverse, self.dtype)
+        next_rng, increments, *states = walk(rng, betas.astype(self.dtype), *states, *self.arguments)
+        return _advance(rng, next_rng, states), increments
+
+    def sweep_levels(
+        self, rng: np.random.Generator, betas: np.ndarray, states: States
+    ) -> tuple[States, np.ndarray, np.ndarray]:
+        """Sweep each level once; states are (level, row, size).
+
+        Returns states and their ``F`` at the level below and at the one above, each less that at their own, (level,
+        row); 0 where there is no other level.
+        """
+        below, above = np.r_[betas[0], betas[:-1]], np.r_[betas[1:], betas[-1]]
+        levels = (x.astype(self.dtype) for x in (below, betas, above))
+        sweep = levels_function(self.template, self.dtype)
+        next_rng, down, up, *states = sweep(rng, *levels, *states, *self.arguments)
+        return _advance(rng, next_rng, states), down, up
+
+    def shrunk_means(self, rng: np.random.Generator, states: States) -> States:
+        """Mean of every layer's units given the others, after one more sweep of the target, over rows that are chains.
+
+        Each is drawn to the mean without a field, by the share ``min(1, 4 se²/difference²)`` and as if by one more row:
+        no mean is extreme, and what may be noise of the chains, the same for all units where a machine has a few modes,
+        does not break a symmetry.
+        """
+        next_rng, *means = means_function(self.template)(rng, *states, *self.machine.parameters)
+        return _advance(rng, next_rng, means)
+
+
+def _advance(rng: np.random.Generator, next_rng: np.random.Generator, states: States) -> States:
+    if next_rng is not rng:  # the compiled function worked on a copy
+        rng.bit_generator.state = next_rng.bit_generator.state
+    return states

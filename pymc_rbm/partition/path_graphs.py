@@ -1,0 +1,262 @@
+"""Graphs along the path from a base of independent units to a machine, and the functions that they are compiled to.
+
+A sweep begins with a block of layers that are independent given the rest, so these sum out, and everything here is a
+function of the *rest*: ``F_β(rest) = -log Σ_first exp(-E_β)``, the free energy of the visible units in a restricted
+machine. Weights of marginal states vary less than those of joint ones, at the same price (Salakhutdinov & Murray 2008).
+
+Functions take base biases and parameters of the machine, and those that draw advance the generator; `path.Path` holds
+the numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.io import In, Out
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.sampling.sweep import sweep
+from pymc_rbm.kernels.door import is_binary_pair, levels_as_node, walk_as_node
+from pymc_rbm.machine.machine import Machine, State
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.compiled import remembered
+
+__all__ = [
+    "base_function",
+    "dispersed_function",
+    "draws_function",
+    "energy_function",
+    "kept_layers",
+    "levels_function",
+    "marginal_energy",
+    "means_function",
+    "reverse_sweep",
+    "walk_function",
+    "walkable",
+]
+
+
+def kept_layers(machine: Machine) -> list[int]:
+    """The layers that a sweep reads: all but those of its first block, which it draws from the others.
+
+    A layer that is coupled to itself is read wherever it stands.
+    """
+    first, *others = machine.blocks()
+    return sorted([i for i in first if machine.own_coupling(i)] + [i for block in others for i in block])
+
+
+def marginal_energy(machine: Machine, state: State) -> TensorVariable:
+    """``F(rest) = -log Σ exp(-E)`` over the states of the layers that are not kept, one value a row.
+
+    ``F(rest) = E_rest - Σ_i log_normaliser_i(field_i)`` over these layers ``i``, all of the first block of a sweep.
+    """
+    kept = kept_layers(machine)
+    summed_out = [i for i in range(len(machine.layers)) if i not in kept]
+    inner = Machine(
+        tuple(machine.layers[i] for i in kept),
+        tuple(
+            replace(c, first=kept.index(c.first), second=kept.index(c.second))
+            for c in machine.couplings
+            if c.first in kept and c.second in kept
+        ),
+    )
+    summed = sum(machine.layers[i].log_normaliser(machine.field(i, state)) for i in summed_out)
+    return inner.energy([state[i] for i in kept]) - summed
+
+
+def reverse_sweep(machine: Machine, state: State, rng: TensorVariable) -> tuple[list[TensorVariable], TensorVariable]:
+    """The reversal of `sweep` as a kernel of the kept layers: those that it forgets, then the others backwards.
+
+    A sweep draws the first block from the rest, updates the others in turn and forgets what is not kept. Each update
+    is reversible with respect to p, so the product backwards is the reversal; in a restricted machine it is the sweep
+    itself.
+    """
+    first, *others = machine.blocks()
+    kept = kept_layers(machine)
+    for block in [[i for i in first if i not in kept], *reversed(others), [i for i in first if i in kept]]:
+        if block:
+            held = [None if i in block else True for i in range(len(machine.layers))]
+            state, rng = sweep(machine, state, rng, held, backwards=True)
+    return list(state), rng
+
+
+def walkable(machine: Machine) -> Machine:
+    """The machine with arrays of the type in which it is walked: its own for two binary layers, otherwise float64.
+
+    In float32 the free energies of a step are rounded, each unit's by about 10⁻⁷ of its field; sums are in float64.
+    """
+    return machine.numeric(machine.dtype if is_binary_pair(machine) else "float64")
+
+
+def _symbols(
+    template: Machine, own_biases: bool = False, dtype: str = "float64"
+) -> tuple[Machine, Machine, list[TensorVariable]]:
+    """Symbolic target and base, and the inputs that they are made of."""
+    machine, parameters = template.symbolic(own_biases, dtype)
+    base = [layer.bias.type() for layer in machine.layers]
+    return machine, machine.without_couplings(base), [*base, *parameters]
+
+
+def _state_symbols(template: Machine, ndim: int) -> list[TensorVariable]:
+    return [
+        pt.tensor(dtype=template.layers[i].unit.dtype, shape=(None,) * ndim, name=f"state_{i}")
+        for i in kept_layers(template)
+    ]
+
+
+def _whole(template: Machine, kept: Any) -> list[Any]:
+    """A state with an entry a layer, None where a sweep draws before it reads."""
+    state: list[Any] = [None] * len(template.layers)
+    for i, x in zip(kept_layers(template), kept, strict=True):
+        state[i] = x
+    return state
+
+
+def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any], mode: Any = INTERPRETED) -> Any:
+    return pytensor.function(
+        [In(rng, mutable=True), *inputs], [Out(next_rng, borrow=True), *outputs], on_unused_input="ignore", mode=mode
+    )
+
+
+def _mode_of_walks() -> Any:
+    # Taken out of a loop, the machines of all temperatures would lie in memory side by side.
+    return pytensor.compile.get_default_mode().excluding("scan_push_out_seq")
+
+
+@remembered(16)
+def base_function(template: Machine, own_biases: bool):
+    """(base, parameters) -> log Z of the base."""
+    _, base, inputs = _symbols(template, own_biases)
+    log_z = sum(layer.log_z for layer in base.layers)
+    return pytensor.function(inputs, log_z, on_unused_input="ignore", mode=INTERPRETED)
+
+
+@remembered(16)
+def energy_function(template: Machine):
+    """(states, parameters) -> F of the machine, by row."""
+    machine, _, inputs = _symbols(template)
+    states = _state_symbols(template, 2)
+    energy = marginal_energy(machine, _whole(template, states))
+    return pytensor.function([*states, *inputs[len(template.layers) :]], energy, on_unused_input="ignore")
+
+
+@remembered(16)
+def draws_function(template: Machine, own_biases: bool):
+    """(rng, rows, base, parameters) -> rng, draws of the base."""
+    _, base, inputs = _symbols(template, own_biases)
+    rng, rows = pt.random.rng("rng"), pt.lscalar("rows")
+    next_rng, states = rng, []
+    for i in kept_layers(template):
+        layer = base.layers[i]
+        field = layer.unit.scaled(layer.bias)
+        next_rng, x = layer.unit.sample(pt.broadcast_to(field, (rows, field.shape[-1])), next_rng)
+        states.append(x)
+    return _compile(rng, [rows, *inputs], next_rng, states)
+
+
+@remembered(16)
+def dispersed_function(template: Machine, own_biases: bool):
+    """(rng, rows, parameters) -> rng, dispersed states."""
+    machine, _, inputs = _symbols(template, own_biases)
+    rng, rows = pt.random.rng("rng"), pt.lscalar("rows")
+    next_rng, start = rng, []
+    for layer in machine.layers:
+        next_rng, x = layer.unit.dispersed((rows, layer.bias.shape[-1]), next_rng)
+        start.append(x)
+    kept = kept_layers(template)
+    drawn, next_rng = sweep(machine, start, next_rng, [None if i in kept else True for i in range(len(start))])
+    states = [pt.concatenate([start[i][: rows // 2], drawn[i][rows // 2 :]]) for i in kept]
+    return _compile(rng, [rows, *inputs[len(template.layers) :]], next_rng, states)
+
+
+@remembered(16)
+def means_function(template: Machine):
+    """(rng, states, parameters) -> rng, shrunk means of all layers."""
+    machine, _, inputs = _symbols(template)
+    rng, states = pt.random.rng("rng"), _state_symbols(template, 2)
+    state, next_rng = sweep(machine, _whole(template, states), rng)
+    means, rows = [], states[0].shape[0] if states else 1
+    for i, layer in enumerate(machine.layers):
+        each, neutral = machine.mean(i, state), layer.unit.mean(pt.zeros_like(layer.bias))
+        neutral = pt.switch(pt.isinf(neutral), each.mean(0), neutral)
+        difference = each.mean(0) - neutral
+        noise = 4 * each.var(0) / rows
+        kept = 1 - noise / pt.maximum(difference**2, noise + 1e-300)
+        means.append(neutral + kept * difference * rows / (rows + 1))
+    return _compile(rng, [*states, *inputs[len(template.layers) :]], next_rng, means)
+
+
+@remembered(32)
+def walk_function(template: Machine, own_biases: bool, reverse: bool, dtype: str):
+    """(rng, temperatures, states, base, parameters) -> rng, increments, states; see `Path.walk`."""
+    machine, base, inputs = _symbols(template, own_biases, dtype)
+    rng, betas, states = pt.random.rng("rng"), pt.vector("betas", dtype=dtype), _state_symbols(template, 2)
+    arguments = (machine, [layer.bias for layer in base.layers], betas, states, rng, reverse)
+    increments, new, next_rng = walk_as_node(_walk, *arguments) if is_binary_pair(machine) else _walk(*arguments)
+    return _compile(rng, [betas, *states, *inputs], next_rng, [increments, *new], _mode_of_walks())
+
+
+def _walk(machine: Machine, base: Any, betas: Any, states: Any, rng: Any, reverse: bool) -> tuple[Any, list[Any], Any]:
+    """What `Path.walk` says, as a graph: increments, states, rng."""
+    kept, n = kept_layers(machine), len(machine.layers)
+
+    def step(beta, next_beta, *args):
+        old, rng, parameters = _whole(machine, args[: len(kept)]), args[len(kept)], args[len(kept) + 1 :]
+        inner = machine.with_parameters(parameters[n:])
+        inner_base = inner.without_couplings(parameters[:n])
+        here, there = inner.interpolate(inner_base, beta), inner.interpolate(inner_base, next_beta)
+        if reverse:
+            new, rng = reverse_sweep(here, old, rng)
+            increment = marginal_energy(here, new) - marginal_energy(there, new)
+        else:
+            increment = marginal_energy(here, old) - marginal_energy(there, old)
+            new, rng = sweep(there, old, rng)
+        return *(new[i] for i in kept), rng, increment.astype("float64")
+
+    *traces, next_rng, increments = pytensor.scan(
+        step,
+        sequences=[betas[:-1], betas[1:]],
+        outputs_info=[*states, rng, None],
+        non_sequences=[*base, *map(pt.as_tensor, machine.parameters)],
+        return_updates=False,
+    )
+    return increments, [x[-1] for x in traces], next_rng
+
+
+@remembered(16)
+def levels_function(template: Machine, dtype: str):
+    """(rng, levels below, own, above, states, base, parameters) -> rng, steps, states; see `Path.sweep_levels`."""
+    machine, base, inputs = _symbols(template, dtype=dtype)
+    rng, betas = pt.random.rng("rng"), [pt.vector(dtype=dtype) for _ in range(3)]
+    states = _state_symbols(template, 3)
+    arguments = (machine, [layer.bias for layer in base.layers], betas, states, rng)
+    steps, new, next_rng = levels_as_node(_levels, *arguments) if is_binary_pair(machine) else _levels(*arguments)
+    return _compile(rng, [*betas, *states, *inputs], next_rng, [*steps, *new], _mode_of_walks())
+
+
+def _levels(machine: Machine, base: Any, betas: Any, states: Any, rng: Any) -> tuple[list[Any], list[Any], Any]:
+    """What `Path.sweep_levels` says, as a graph: steps, states, rng."""
+    kept, n = kept_layers(machine), len(machine.layers)
+
+    def step(*args):
+        levels, old, rng = args[:3], _whole(machine, args[3 : 3 + len(kept)]), args[3 + len(kept)]
+        parameters = args[4 + len(kept) :]
+        inner = machine.with_parameters(parameters[n:])
+        inner_base = inner.without_couplings(parameters[:n])
+        below, own, above = (inner.interpolate(inner_base, beta) for beta in levels)
+        new, rng = sweep(own, old, rng)
+        energy = marginal_energy(own, new)
+        steps = [(marginal_energy(x, new) - energy).astype("float64") for x in (below, above)]
+        return rng, *steps, *(new[i] for i in kept)
+
+    next_rng, down, up, *new = pytensor.scan(
+        step,
+        sequences=[*betas, *states],
+        outputs_info=[rng, *[None] * (2 + len(kept))],
+        non_sequences=[*base, *map(pt.as_tensor, machine.parameters)],
+        return_updates=False,
+    )
+    return [down, up], new, next_rng

@@ -1,0 +1,305 @@
+"""Parallel tempering, and log Z by bridge sampling between neighbouring temperatures.
+
+Replicas are swept at every temperature and neighbours are swapped, even and odd pairs in turn (Okabe et al. 2001; Syed
+et al. 2022). With draws x_k at β_k and x_{k+1} at β_{k+1}, the step Δ = log Z_{k+1} - log Z_k solves
+
+    Σ 1 / (1 + exp(Δ + F_{k+1}(x_k) - F_k(x_k)))  =  Σ 1 / (1 + exp(-Δ + F_k(x_{k+1}) - F_{k+1}(x_{k+1})))
+
+for as many draws on either side: Bennett's acceptance ratio (1976), which is MBAR of two states (Shirts & Chodera
+2008) and the best of all bridges (Meng & Wong 1996). The steps add up to log Z.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy
+
+from pymc_rbm.partition.annealing import adapted, anneal
+from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.partition.ais import PILOT, Effort, Prepared, unseen_reasons, unseen_weight
+from pymc_rbm.support.interrupts import imported
+from pymc_rbm.partition.path import Path, States
+from pymc_rbm.support.work import Work
+
+__all__ = ["tempering"]
+
+ENSEMBLES = 10
+BURN_IN = 0.2
+CHECK_TEMPERATURES = 1000
+SPACING = 1.0
+LEAST_OVERLAP = 0.03
+MOST_RHAT = 1.1
+FEW_ROUND_TRIPS = 50
+"""Of all ensembles together: five each. A mode that a tenth of them ends in is then missed with a chance of e⁻⁵."""
+MOST_OLD = 0.5
+FALSE_ALARM = 0.001
+"""Chance that stationary ensembles are said to move."""
+FEW_DRAWS = 50
+ROUNDING = 1e-9
+MOST_LEVELS = 200
+STORED = 2**24
+LEAST_DRAWS, HURRY = 20, 1.0  # after Ctrl-C, and the seconds of the processor that they may take
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What a parallel-tempering run leaves: (iterations, levels - 1, ensembles) energy differences and the swaps.
+
+    ``old`` is the share of replicas that had not been at the base when these draws began: they remember their starts.
+    """
+
+    up: np.ndarray
+    down: np.ndarray
+    top_energy: np.ndarray
+    rejection: np.ndarray
+    round_trips: np.ndarray
+    old: float
+
+
+def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: Work) -> LogPartitionEstimate:
+    """Parallel tempering and bridge sampling; see `log_partition`."""
+    path, began = start.path, work.done
+    pilot_betas = np.linspace(0, 1, PILOT + 1)
+    work.begin("pilot annealing", PILOT * PILOT)
+    pilot = anneal(path, pilot_betas, rng, work, PILOT)
+    length = float(np.sqrt(pilot.variance).sum())
+    levels = effort.temperatures or int(np.clip(length / SPACING, 2, MOST_LEVELS - 1)) + 1
+    betas = adapted(pilot_betas, replace(pilot, drift=pilot.variance), levels, 0.3)  # swaps do not know of memory
+    iterations = max(50, effort.budget // (levels * ENSEMBLES))
+    work.begin("parallel tempering", iterations * levels * ENSEMBLES)
+    ladder = _temper(path, betas, iterations, rng, work)
+    found = _settled(ladder)
+    diagnostics, error = _diagnosed(ladder, found)
+    finished = len(found.influence)
+    reasons = _reasons(diagnostics, ladder, found.moves)
+    estimate = path.log_z_base + float(found.steps.sum())
+    if not work.interrupted:
+        # What annealing avoids, the replicas may have missed, too.
+        check = adapted(pilot_betas, pilot, CHECK_TEMPERATURES)
+        unseen = unseen_weight(start, check, estimate, PILOT, rng, work)
+        diagnostics["unseen_weight"] = unseen
+        reasons += unseen_reasons(unseen, PILOT)
+    made = {"sweeps": work.done - began, "ensembles": ENSEMBLES, "draws": finished, "interrupted": work.interrupted}
+    if work.interrupted:
+        reasons.append(f"interrupted: {finished} draws of each temperature and ensemble finished")
+    return LogPartitionEstimate(
+        estimate,
+        error,
+        "tempering",
+        betas=betas,
+        diagnostics=diagnostics,
+        reasons=tuple(reasons),
+        degrees_of_freedom=ENSEMBLES - 1,
+        made=made,
+    )
+
+
+def _diagnosed(ladder: Ladder, found: Solution) -> tuple[dict[str, Any], float]:
+    """What a run says about itself, and the standard error of its log Z."""
+    energies = ladder.top_energy[-len(found.influence) :]
+    rhat = max(_rhat(energies.T), _rhat(found.influence.T))
+    diagnostics = {
+        "overlap": _overlap_matrix(found.overlap),
+        "least_overlap": float(found.overlap.min()),
+        "rejection": ladder.rejection,
+        "communication_barrier": float(ladder.rejection.sum()),
+        "round_trips": float(ladder.round_trips.sum()),
+        "rhat": rhat,
+        "drift": found.drift,
+    }
+    # R-hat is the factor by which the ensembles' spread may yet shrink: until it does, the error is as much larger.
+    error = found.standard_error * min(max(1.0, rhat), 10.0)
+    return diagnostics, max(error, abs(found.drift)) if found.moves else error
+
+
+def _reasons(found: dict, ladder: Ladder, moves: bool) -> list[str]:
+    reasons = []
+    if found["least_overlap"] < LEAST_OVERLAP:
+        reasons.append(f"neighbouring temperatures overlap by {found['least_overlap']:.3f} only")
+    if found["rhat"] > MOST_RHAT:
+        reasons.append(f"the ensembles disagree (R-hat {found['rhat']:.2f})")
+    if moves:
+        reasons.append(f"the ensembles still move: from half of the draws to the other by {found['drift']:.2f} nats")
+    if ladder.old > MOST_OLD:
+        reasons.append(f"{ladder.old:.0%} of the replicas remember their starts: they had not been at the base")
+    if (ladder.round_trips < 1).any():
+        n = int((ladder.round_trips < 1).sum())
+        reasons.append(f"no replica of {n} of {ENSEMBLES} ensembles went from the base to the machine and back")
+    elif found["round_trips"] < FEW_ROUND_TRIPS:
+        reasons.append(
+            f"{found['round_trips']:.0f} round trips of replicas from the base to the machine are too few (at least "
+            f"{FEW_ROUND_TRIPS})"
+        )
+    return reasons
+
+
+def _rhat(series: np.ndarray) -> float:
+    """R-hat over ensembles; where nothing moves it has no value: one if all agree, else infinite."""
+    az = imported("arviz")
+
+    if np.ptp(series) < ROUNDING:
+        return 1.0
+    with np.errstate(all="ignore"):
+        rhat = float(az.rhat(series, chain_axis=0, draw_axis=1))
+    return rhat if np.isfinite(rhat) else np.inf
+
+
+def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Generator, work: Work) -> Ladder:
+    """Run the ensembles from dispersed starts at every level.
+
+    The first fifth is dropped; or three times as many iterations as it takes half of the replicas to come to the base,
+    where they are drawn anew and forget their starts, but no more than half of what a fifth leaves.
+    Ctrl-C ends the burn-in, and all of it once there are a few draws; KeyboardInterrupt if these take too long.
+    """
+    levels = len(betas)
+    flat = path.dispersed_states(rng, levels * ENSEMBLES)
+    order = rng.permutation(levels * ENSEMBLES)
+    states: States = [x[order].reshape(levels, ENSEMBLES, -1) for x in flat]
+    burn_in = int(BURN_IN * iterations)
+    thin = 1 + iterations * levels * ENSEMBLES // STORED
+    up: list[np.ndarray] = []
+    down: list[np.ndarray] = []
+    top: list[np.ndarray] = []
+    old: list[float] = []
+    half = iterations
+    rejected = np.zeros(levels - 1)
+    trips = _Trips(levels)
+    deadline = np.inf  # in processor time: others' work is not this one's
+    for i in range(iterations):
+        if work.interrupted:
+            if len(up) > LEAST_DRAWS:
+                break
+            burn_in, thin = min(burn_in, i), 1
+            if i:  # the first compiles
+                deadline = min(deadline, time.process_time() + HURRY)
+            if time.process_time() > deadline:
+                raise KeyboardInterrupt
+        states, downs, ups = path.sweep_levels(rng, betas, states)
+        ups, downs = ups[:-1], downs[1:]
+        accept = rng.random(ups.shape) < np.exp(np.minimum(0.0, -(ups + downs)))
+        kept = i >= burn_in
+        if kept:
+            rejected += 1 - np.exp(np.minimum(0.0, -(ups + downs))).mean(1)
+        if kept and (i - burn_in) % thin == 0:
+            up.append(ups)
+            down.append(downs)
+            top.append(path.energy([x[-1] for x in states]))
+            old.append(trips.old)
+        accept[1 - i % 2 :: 2] = False
+        _swap(states, accept)
+        trips.swap(accept, kept)
+        if half == iterations and trips.old <= 0.5:
+            half = i + 1
+        work.advance(levels * ENSEMBLES)
+    if len(up) <= LEAST_DRAWS and work.interrupted:
+        raise KeyboardInterrupt
+    first = int(np.clip((3 * half - burn_in) // thin, 0, len(up) // 2))
+    ups, downs, energies = (np.array(x[first:]) for x in (up, down, top))
+    return Ladder(ups, downs, energies, rejected / max(1, i + 1 - burn_in), trips.finished, old[first])
+
+
+def _swap(states: States, accept: np.ndarray) -> None:
+    """Swap each accepted pair (level k, level k + 1) in place; accepted pairs are disjoint."""
+    level, ensemble = np.nonzero(accept)
+    for x in states:
+        x[level, ensemble], x[level + 1, ensemble] = x[level + 1, ensemble], x[level, ensemble].copy()
+
+
+class _Trips:
+    """Counts each ensemble's round trips: base, machine, base."""
+
+    def __init__(self, levels: int):
+        self.finished = np.zeros(ENSEMBLES)
+        self._last = np.zeros(
+            (levels, ENSEMBLES), dtype=int
+        )  # the end visited last: 1 the base, 2 the machine after it
+
+    @property
+    def old(self) -> float:
+        """The share of replicas that have not been at the base."""
+        return float((self._last == 0).mean())
+
+    def swap(self, accept: np.ndarray, counted: bool) -> None:
+        _swap([self._last[..., None]], accept)
+        arrived = self._last[0] == 2
+        self.finished += arrived & counted
+        self._last[0] = 1
+        self._last[-1] = np.where(self._last[-1] == 1, 2, self._last[-1])
+
+
+def _by_pair(x: np.ndarray) -> np.ndarray:
+    return np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+
+
+def _bridge(up: np.ndarray, down: np.ndarray) -> float:
+    """Solve Bennett's equation for Δ: its two sides are monotone, so that there is one root between the extremes."""
+    low, high = min((-up).min(), down.min()) - 1, max((-up).max(), down.max()) + 1
+
+    def difference(step):
+        return scipy.special.expit(-step - up).sum() - scipy.special.expit(step - down).sum()
+
+    return float(scipy.optimize.brentq(difference, low, high, xtol=1e-10))
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Bennett's steps, and what each draw of each ensemble says of their sum: (draws, ensembles), of mean zero."""
+
+    steps: np.ndarray
+    influence: np.ndarray
+    overlap: np.ndarray
+
+    @property
+    def standard_error(self) -> float:
+        """By the spread of the ensembles, which are independent."""
+        return float(self.influence.mean(0).std(ddof=1) / np.sqrt(ENSEMBLES))
+
+    @property
+    def _by_ensemble(self) -> np.ndarray:
+        half = len(self.influence) // 2
+        return self.influence[-half:].mean(0) - self.influence[:half].mean(0)
+
+    @property
+    def drift(self) -> float:
+        """By how much log Z of the second half of the draws exceeds that of the first."""
+        return float(self._by_ensemble.mean())
+
+    @property
+    def moves(self) -> bool:
+        """Whether the ensembles agree on a drift, which no stationary chains do: they forget their starts."""
+        spread = self._by_ensemble.std(ddof=1) / np.sqrt(ENSEMBLES)
+        return abs(self.drift) > spread * scipy.stats.t.isf(FALSE_ALARM / 2, ENSEMBLES - 1) + ROUNDING
+
+
+def _settled(ladder: Ladder) -> Solution:
+    """Bridge all draws or, as long as they still move, the later half of them."""
+    up, down = ladder.up, ladder.down
+    while True:
+        found = _solution(up, down)
+        if not found.moves or len(up) < 2 * FEW_DRAWS:
+            return found
+        up, down = up[len(up) // 2 :], down[len(down) // 2 :]
+
+
+def _solution(up: np.ndarray, down: np.ndarray) -> Solution:
+    """Bennett's ratio at each pair of neighbours, and the linear influence of each draw on log Z.
+
+    At the root, draws of ensemble e move Δ_k by g_ek / g'_k, g the equation's left minus right side: the infinitesimal
+    jackknife over ensembles, which are independent. It carries the memory of the chains and what neighbouring steps
+    share.
+    """
+    steps = np.array([_bridge(*pair) for pair in zip(_by_pair(up), _by_pair(down), strict=True)])
+    forward = scipy.special.expit(-steps[:, None] - up)
+    backward = scipy.special.expit(steps[:, None] - down)
+    slope = (forward * (1 - forward) + backward * (1 - backward)).mean((0, 2))
+    return Solution(steps, ((forward - backward) / slope[:, None]).sum(1), slope)
+
+
+def _overlap_matrix(overlap: np.ndarray) -> np.ndarray:
+    """Overlaps of neighbours beside the diagonal, what is left on it: rows sum to one, equal neighbours have ½."""
+    matrix = np.diag(overlap, 1) + np.diag(overlap, -1)
+    return matrix + np.diag(1 - matrix.sum(1))

@@ -1,0 +1,1 @@
+"""Figures of machines, of learning and of draws."""

@@ -1,0 +1,1 @@
+"""Sweeps, chains, forward draws, inpainting, observables."""

@@ -1,0 +1,107 @@
+"""Forward draws from p(v): what happens when PyMC draws from an RBM.
+
+Everything here is the package's own symbolic graphs, compiled once a process, so that no back end has a sampler of its
+own. The drawing Op calls `draw_visible` whatever the back end.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.io import In, Out
+
+from pymc_rbm.sampling.dispersal import spread
+from pymc_rbm.machine.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states
+from pymc_rbm.sampling.sweep import sweep, sweeps
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.machine.normalisable import check_normalisable
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.work import parts_of, sweeps_of_a_piece
+
+__all__ = ["draw_visible"]
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+def draw_visible(rng: np.random.Generator, rows: int, n_sweeps: int, machine: Machine) -> np.ndarray:
+    """Draw independent rows of visible states, shape (rows, visible); ``rng`` advances.
+
+    Exact if one side can be enumerated; otherwise each row is the end of a chain of ``n_sweeps`` sweeps that started
+    from a dispersed state of its own.
+    """
+    if not all(np.isfinite(p).all() for p in machine.parameters):
+        raise ValueError("The parameters of an RBM must be finite numbers; got NaN or infinity while drawing.")
+    machine = machine.numeric()
+    check_normalisable(machine)
+    template, parameters = machine.template, machine.parameters
+    shapes = tuple(p.shape for p in parameters)
+    if is_enumerable(machine):
+        layer, cdf = _enumerated_cdf(template, shapes, *(p.tobytes() for p in parameters))
+        indices = np.searchsorted(cdf, rng.random(rows) * cdf[-1], side="right")
+        next_rng, v = _visible_of_index_function(template, shapes, layer)(rng, indices, *parameters)
+    else:
+        first, *others = parts_of(n_sweeps, sweeps_of_a_piece(machine, rows)) or [0]
+        next_rng, v = _chain_function(template)(rng, rows, first, *parameters)
+        for n in others:
+            next_rng, v = _further_function(template)(next_rng, v, n, *parameters)
+    if next_rng is not rng:  # the compiled function worked on a copy
+        rng.bit_generator.state = next_rng.bit_generator.state
+    return v
+
+
+@lru_cache(maxsize=4)
+def _enumerated_cdf(template: Machine, shapes: Shapes, *parameters: bytes) -> tuple[int, np.ndarray]:
+    """The smaller layer and the cumulated weights of its joint states, kept for the next draws."""
+    layer, log_weights = _log_weights_function(template, shapes)
+    log_p = log_weights(*(np.frombuffer(p).reshape(shape) for p, shape in zip(parameters, shapes, strict=True)))
+    return layer, np.cumsum(np.exp(log_p - log_p.max()))
+
+
+@remembered(16)
+def _log_weights_function(template: Machine, shapes: Shapes):
+    machine, inputs = _sized(template, shapes)
+    layer, count = cheapest_layer(machine)
+    log_weights = log_weights_of_states(machine, layer, np.arange(int(count)))
+    return layer, pytensor.function(inputs, log_weights, on_unused_input="ignore")
+
+
+@remembered(16)
+def _visible_of_index_function(template: Machine, shapes: Shapes, layer: int):
+    """(rng, indices, parameters…) -> (rng, v): the indexed states of ``layer``, and v given them."""
+    machine, inputs = _sized(template, shapes)
+    rng, indices = pt.random.rng("rng"), pt.lvector("indices")
+    states, next_rng = joint_states(machine, layer, indices), rng
+    if layer == HIDDEN:
+        (states, _), next_rng = sweep(machine, [None, states], rng, clamped=[None, True])
+    arguments, outputs = [In(rng, mutable=True), indices, *inputs], [Out(next_rng, borrow=True), states]
+    return pytensor.function(arguments, outputs, on_unused_input="ignore", mode=INTERPRETED)
+
+
+@remembered(16)
+def _chain_function(template: Machine):
+    """(rng, rows, sweeps, parameters…) -> (rng, v)."""
+    machine, inputs = template.symbolic()
+    rng, rows, n = pt.random.rng("rng"), pt.lscalar("rows"), pt.lscalar("sweeps")
+    visible = machine.layers[VISIBLE]
+    start, next_rng = spread(machine, (rows, visible.bias.shape[0]), rng)
+    (v, *_), next_rng = sweeps(machine, machine.at(start), next_rng, n)
+    return pytensor.function([In(rng, mutable=True), rows, n, *inputs], [Out(next_rng, borrow=True), v])
+
+
+@remembered(16)
+def _further_function(template: Machine):
+    """(rng, v, sweeps, parameters…) -> (rng, v)."""
+    machine, inputs = template.symbolic()
+    rng, n = pt.random.rng("rng"), pt.lscalar("sweeps")
+    v = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
+    (new, *_), next_rng = sweeps(machine, machine.at(v), rng, n)
+    return pytensor.function([In(rng, mutable=True), v, n, *inputs], [Out(next_rng, borrow=True), new])
+
+
+def _sized(template: Machine, shapes: Shapes):
+    inputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
+    return template.with_parameters(inputs), inputs

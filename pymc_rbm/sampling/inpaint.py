@@ -1,0 +1,291 @@
+"""Missing units given the observed ones: clamped Gibbs, all rows and chains side by side."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from pytensor.compile.io import In, Out
+from rich.progress import track
+
+from pymc_rbm.support.arguments import check_back_end, generator, whole_number
+from pymc_rbm.machine.rows import has_rows, machine_of_row
+from pymc_rbm.sampling.dispersal import spread
+from pymc_rbm.machine.door import Data, data_of
+from pymc_rbm.sampling.sweep import sweeps as run_sweeps
+from pymc_rbm.support.interrupts import DeferredInterrupt
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.support.convergence import convergence, ess_asked
+from pymc_rbm.support.memory import check_memory
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.machine.normalisable import check_normalisable
+from pymc_rbm.support.received import marked, receive
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
+from pymc_rbm.diagnostics.thresholds import FEW_DRAWS, RHAT
+from pymc_rbm.support.work import can_show, parts_of, sweeps_of_a_piece
+
+__all__ = ["inpaint"]
+
+DIRECTIONS = 2
+COPIES = 2  # the draws, and all of them as one array
+TUNING_CHUNK = 100  # sweeps between two looks at Ctrl-C
+
+
+def inpaint(
+    target: Any,
+    learned: Any,
+    data: Any,
+    *,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    sweeps: int = 1,
+    states: bool = True,
+    name: str | None = None,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+) -> xr.DataTree:
+    """Draw the missing units of each row given its observed ones, ``p(v_missing | v_observed)``, by clamped Gibbs.
+
+    Draws are coherent: the missing units of a draw belong together, and to the observed ones beside them. (The
+    posterior predictive of a masked variable joins the trace's missing units with *freshly drawn* observed ones.)
+    Clamped generation is the same thing: give the units that are to hold, the labels beside an image, say, and mask
+    the rest.
+
+    Parameters
+    ----------
+    target : Machine, RBM variable, PyMC model with one machine, or what `fit` returned
+        With any units, with or without hidden ones. Where biases differ by row, ``data`` must be those rows.
+    learned : DataTree or None
+        What `fit` returned, if the parameters of ``target`` are random variables.
+    data : masked array, or array, DataArray or data frame with NaN, shape (rows, visible) or (visible,)
+        Masked and NaN entries are missing. Where data and machine name their units, names rule.
+    draws, tune : int, default 1000
+        Stored draws of each chain, and sweeps before the first, which are thrown away.
+    chains : int, default 4
+        Of each row. Missing units start dispersed, each chain at a level of its own, and every second opposite to the
+        one before (real units where opposite hidden units put them), so that chains can disagree.
+    sweeps : int, default 1
+        Per stored draw.
+    states : bool, default True
+        Whether to keep the completed rows. Their mean and the functionals are always kept.
+    name : str, optional
+        Of the visible units in the result. Default: that of ``target`` if it has one, else "v".
+    random_seed : int or Generator, optional
+        The same seed gives the same draws.
+    progressbar : bool, default True
+
+    Returns
+    -------
+    DataTree
+        ``posterior``, dims (chain, draw, row, …): the completed rows ``{name}``, ``{name}_free_energy`` (the energy of
+        the joint state where hidden units do not sum out) and ``{name}_projection``, of the missing units' conditional
+        means on two random directions. ``mean``: ``{name}``, the mean of the completed rows, by averaging
+        the units' conditional means (less noise than averaging draws), and ``{name}_missing``. ``convergence``, by row:
+        ``rhat`` and ``ess`` (bulk), the worst over the functionals, NaN where nothing is missing, and ``converged``:
+        an R-hat up to 1.01, or what chance explains in one of that many rows, and an ESS of at least ``ess_asked``,
+        which is 400 or, if that is less, a quarter of the draws of all chains (10 a chain at least).
+        Dims and coords are those of ``data``, else of the machine, where they have any. Ctrl-C returns the draws so
+        far, with a warning and ``attrs["interrupted"] = 1``.
+
+    Raises
+    ------
+    ValueError
+        Before any work, if nothing is missing, an observed entry is no state of its unit, entries of one unit are
+        missing in part, sizes do not fit, or ``target`` is a model in which something else depends on its free units
+        (then `pm.sample` of the masked variable is the right thing).
+    MemoryError
+        Before any work, if what is to be returned needs more memory than there is.
+    KeyboardInterrupt
+        Ctrl-C before the first draw.
+
+    Warns
+    -----
+    UserWarning
+        If rows have not converged; if there are fewer than 20 draws a chain, from which nothing can be said. Two modes
+        that agree in both directions and the free energy have probability zero; a mode that no chain has met stays
+        unseen.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> machine = pmr.restricted(np.array([[4.0], [4.0]]), np.array([-2.0, -2.0]), np.array([-4.0]))
+    >>> found = pmr.inpaint(machine, None, [1, np.nan], random_seed=1, progressbar=False)
+    >>> found["posterior"]["v"].shape
+    (4, 1000, 1, 2)
+    """
+    draws, chains, sweeps = (
+        whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("sweeps", sweeps))
+    )
+    tune = whole_number("tune", tune, 0)
+    check_back_end()
+    check_alone(target, "inpaint")
+    machine = machine_of(target, learned)
+    labels = labels_of(target, learned)
+    name = name or labels.name
+    given = _checked(machine, data, replace(labels, name=name), draws * chains, states)
+    rows = given.values
+    held = ~np.ma.getmaskarray(rows)
+    lengths = draws, tune, sweeps
+    rng = generator(random_seed)
+    with DeferredInterrupt() as interrupt:
+        kept, means = _run(machine, rows, held, rng, chains, lengths, states, progressbar)
+        with interrupt.lifted():
+            tree = _tree(name, kept, means, held, given)
+    done = kept["projection"].shape[1]
+    if done < draws:
+        warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
+    attrs = {"created_by": "pymc_rbm.inpaint", "sweeps": sweeps, "tune": tune, "interrupted": int(done < draws)}
+    tree.attrs = attrs
+    if done == draws:
+        _warn_of_rows(tree["convergence"].to_dataset(), chains, draws)
+    return tree
+
+
+def _warn_of_rows(found: xr.Dataset, chains: int, draws: int) -> None:
+    """Say how many rows have not converged, in what, and what was asked."""
+    wrong = ~found["converged"].values
+    if not wrong.any():
+        return
+    if draws < FEW_DRAWS:
+        message = f"{draws} draws a chain are too few to say whether rows have converged (at least {FEW_DRAWS})."
+    else:
+        apart, few = found["rhat"].values > found["rhat_limit"].values, found["ess"].values < found["ess_asked"].values
+        parts = []
+        if apart.any():
+            parts.append(f"the chains of {apart.sum()} disagree (R-hat up to {float(found['rhat'].max()):.3f})")
+        if few.any():
+            parts.append(
+                f"{few.sum()} have few effective draws (ESS down to {float(found['ess'].min()):.0f} of "
+                f"{chains * draws:,} draws, {float(found['ess_asked']):.0f} are asked)"
+            )
+        message = (
+            f"{wrong.sum()} of {len(wrong)} rows have not converged: {'; '.join(parts)}. Raise draws and tune, or "
+            "sweeps; see the group convergence."
+        )
+    warnings.warn(message, stacklevel=3)
+
+
+def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bool) -> Data:
+    """The data as masked rows of states, or ValueError."""
+    biases = [np.shape(layer.bias) for layer in machine.layers]
+    got = receive(data)
+    given = data_of(replace(got, values=marked(got.values)), machine.layers[VISIBLE], labels)
+    given.keep_free("chain", "draw")
+    values = given.values
+    if not given.mask.any():
+        raise ValueError(
+            f"data must be rows of which some entries are missing (masked, or NaN); got shape {values.shape} with "
+            "0 missing entries."
+        )
+    wanted = {shape[0] for shape in biases if len(shape) > 1} - {1}
+    if wanted - {len(values)}:
+        raise ValueError(f"The biases differ by row, for {wanted.pop()} rows; data have {len(values)}.")
+    check_memory(
+        COPIES * draws * (states * values.data.nbytes + 8 * (1 + DIRECTIONS) * len(values)),
+        f"Keeping {draws:,} draws of {values.shape} states",
+        "Keep the mean only (states=False), or take fewer rows or draws, with more sweeps each.",
+    )
+    one = machine_of_row(machine, row=0) if has_rows(machine) else machine
+    if not all(np.isfinite(p).all() for p in machine.parameters):
+        raise ValueError("The machine's parameters contain NaN or infinity.")
+    check_normalisable(one.numeric())
+    return given
+
+
+def _run(machine, rows, held, rng, chains, lengths, states, progressbar):
+    """Run the chains; return what was kept as (chain, draw, row, …) and the mean of the conditional means."""
+    draws, tune, sweeps = lengths
+    parameters = [np.asarray(p, dtype="float64") for p in machine.parameters]
+    start, advance = _functions(machine.template, tuple(p.ndim for p in parameters))
+    directions = rng.standard_normal((rows.shape[1], DIRECTIONS)) / np.sqrt(rows.shape[1])
+    rng, *state = start(rng, chains, rows.filled(0), held, *parameters)
+    most = sweeps_of_a_piece(machine, chains * len(rows))
+    tuning, (*first, last) = parts_of(tune, min(TUNING_CHUNK, most)), parts_of(sweeps, most)
+    kept: list[list[np.ndarray]] = []
+    total = np.zeros(rows.shape)
+    with DeferredInterrupt() as interrupt:
+        steps = [(n, False) for n in tuning] + draws * [*((n, False) for n in first), (last, True)]
+        for n, stored in track(steps, "Inpainting", disable=not can_show(progressbar), transient=True):
+            rng, energy, projection, mean, *state = advance(rng, *state, n, held, directions, *parameters)
+            if stored:
+                kept.append([energy, projection, *state[: int(states)]])
+                total += mean
+                interrupt.prompt = False
+            if interrupt.pending:
+                break
+    if not kept:
+        raise KeyboardInterrupt
+    named = zip(("free_energy", "projection", "states"), zip(*kept, strict=True), strict=False)
+    return {key: np.stack(x, axis=1) for key, x in named}, total / len(kept)
+
+
+@remembered(16)
+def _functions(template: Machine, ndims: tuple[int, ...]):
+    """The start states of all layers, and one stored draw of all chains."""
+    parameters = [pt.tensor(dtype="float64", shape=(None,) * n) for n in ndims]
+    machine, rng = template.with_parameters(parameters), pt.random.rng("rng")
+    units = [layer.unit for layer in machine.layers]
+    chains, held, directions, n = pt.lscalar("chains"), pt.bmatrix("held"), pt.dmatrix("directions"), pt.lscalar("n")
+    rows, is_held = pt.matrix("rows", dtype=units[VISIBLE].dtype), held.astype(bool)
+    v, next_rng = spread(machine, (chains, rows.shape[0], rows.shape[1]), rng, pairs=True)
+    first = [pt.where(is_held, rows, v).astype(units[VISIBLE].dtype)]
+    for layer in machine.layers[VISIBLE + 1 :]:
+        next_rng, x = layer.unit.dispersed((chains, rows.shape[0], layer.bias.shape[-1]), next_rng)
+        first.append(x)
+    options = {"on_unused_input": "ignore"}
+    inputs = [rng, chains, rows, held, *parameters]
+    start = pytensor.function(inputs, [next_rng, *first], mode=INTERPRETED, **options)  # runs once
+
+    state = [pt.tensor(dtype=unit.dtype, shape=(None, None, None)) for unit in units]
+    new, next_rng = run_sweeps(machine, state, rng, n, clamped=[is_held, *[None] * (len(units) - 1)])
+    mean = pt.where(is_held, new[VISIBLE], machine.mean(VISIBLE, new))
+    try:
+        energy = machine.free_energy(new[VISIBLE])
+    except ValueError:  # hidden layers that are coupled to each other
+        energy = machine.energy(new)
+    outputs = [Out(next_rng, borrow=True), energy, pt.dot(mean, directions), mean.mean(0), *new]
+    inputs = [In(rng, mutable=True), *state, n, held, directions, *parameters]
+    return start, pytensor.function(inputs, outputs, **options)
+
+
+def _tree(name: str, kept: dict[str, np.ndarray], means: np.ndarray, held: np.ndarray, given: Data) -> xr.DataTree:
+    (row, unit), coords = given.dims, given.coords
+    lead = ("chain", "draw", row)
+    dims = {"states": (*lead, unit), "free_energy": lead, "projection": (*lead, f"{name}_direction")}
+    posterior = xr.Dataset({name if key == "states" else f"{name}_{key}": (dims[key], x) for key, x in kept.items()})
+    posterior = posterior.assign_coords({key: np.arange(posterior.sizes[key]) for key in ("chain", "draw")})
+    of_rows = given.row_coords
+    groups = {
+        "posterior": posterior.assign_coords(coords if "states" in kept else of_rows),
+        "mean": xr.Dataset({name: ((row, unit), means), f"{name}_missing": ((row, unit), ~held)}, coords=coords),
+        "convergence": _convergence(kept, row, held).assign_coords(of_rows),
+    }
+    return xr.DataTree.from_dict(groups)
+
+
+def _convergence(kept: dict[str, np.ndarray], row: str, held: np.ndarray) -> xr.Dataset:
+    """R-hat and ESS of each row, the worst over its functionals; of what is constant there is nothing to say."""
+    rows = np.flatnonzero(~held.all(1))
+    found = {key: np.full(len(held), np.nan) for key in ("rhat", "rhat_limit", "ess")}
+    chains, draws = kept["free_energy"].shape[:2]
+    asked = ess_asked(chains, draws)
+    for i in rows:
+        of_row = convergence({key: x[:, :, i] for key, x in kept.items() if key != "states"}, among=len(rows))
+        moving = of_row.dropna("functional", subset=["rhat"])
+        if moving.sizes["functional"]:
+            limits = np.fmax(RHAT, moving["rhat_by_chance"].values)
+            worst = np.argmax(moving["rhat"].values - limits)
+            found["rhat"][i], found["rhat_limit"][i] = moving["rhat"].values[worst], limits[worst]
+            found["ess"][i] = moving["ess_bulk"].min()
+    wrong = (found["rhat"] > found["rhat_limit"]) | (found["ess"] < asked)
+    wrong[rows] |= draws < FEW_DRAWS
+    columns = {key: (row, x) for key, x in (found | {"converged": ~wrong}).items()}
+    return xr.Dataset(columns | {"ess_asked": ((), asked)})

@@ -1,0 +1,1 @@
+"""BlockGibbs, and whatever else in a model depends on units."""

@@ -1,0 +1,219 @@
+"""BlockGibbs: the step method that PyMC picks for RBM and Hidden variables."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pymc.model import modelcontext
+from pymc.step_methods import STEP_METHODS
+from pymc.step_methods.compound import BlockedStep, Competence, StepMethodState
+from pymc.step_methods.state import dataclass_state
+from pymc.util import get_random_generator, get_value_vars_from_user_vars
+from rich.progress import TextColumn
+from rich.table import Column
+
+from pymc_rbm.step_methods.blocks import hidden_children, is_hidden, visible_kind
+from pymc_rbm.support.arguments import check_back_end, whole_number
+from pymc_rbm.step_methods.metropolis import CLIMBING, MOST, tuned_caution
+from pymc_rbm.machine.enumeration import sizes_of
+from pymc_rbm.support.interrupts import whole
+from pymc_rbm.distributions.lookup import dependants_of_units, machine_of_rv, rbm_of
+from pymc_rbm.distributions.readings import check_readings
+from pymc_rbm.step_methods.transition import compile_transition
+
+__all__ = ["BlockGibbs", "register"]
+
+
+@dataclass_state
+class BlockGibbsState(StepMethodState):
+    """What a chain carries besides PyMC's point: its random generator, and how cautious proposals are."""
+
+    tune: bool
+    tuned: int
+    caution: np.ndarray
+
+
+class BlockGibbs(BlockedStep):
+    """Block Gibbs sampling of RBM and Hidden variables.
+
+    One draw runs ``sweeps`` times
+
+    1. all hidden units given the visible ones (inside the step; they need no variable of their own),
+    2. all free visible units given the hidden ones,
+
+    and last, once, draws the `Hidden` variables of the model from p(h | v). This leaves p(v), or p(v, h), or the
+    conditional given what is observed, invariant. ``pm.sample`` picks the step by itself for these cases: v free, v
+    masked (the observed entries are held), v observed and h free, h observed and v free (exact draws).
+
+    *Dependants.* What else in the model depends on v or h (likelihoods, Potentials, free variables, other machines) is
+    accounted for. Where the graph proves that their log-density is a sum over finite units, it shifts the fields and
+    conditionals stay exact (`effects`); that is checked in numbers at construction, too. Real units move by their
+    Hessian, together where it joins them: an exact draw where it is constant and the units Gaussian (`joint`), a path
+    between their walls where they cannot be negative (`reflections`). Finite blocks are otherwise proposed along the
+    gradient and accepted by the Metropolis-Hastings ratio (`corrections`), in a machine that is coupled to itself one
+    class of units after the other. Block and step sizes are tuned in ``tune`` draws. A Hidden variable with dependants
+    is part of the state.
+
+    Parameters
+    ----------
+    vars : list of variables, optional
+        RBM and Hidden variables. Default: all of the model's.
+    sweeps : int, default 1
+        Sweeps per stored draw. Through ``pm.sample``: ``pm.sample(block_gibbs={"sweeps": 10})``.
+    model : Model, optional
+    rng : Generator or seed, optional
+    initial_point, compile_kwargs, blocked
+        As in PyMC's steps. The variables are always updated together.
+
+    Raises
+    ------
+    ValueError
+        If ``vars`` are of another kind, or leave out the Hidden variable of an RBM, or other terms depend on a layer of
+        several families of which some are real.
+
+    Warns
+    -----
+    UserWarning
+        If real units are joined by dependants without a Hessian (or with one that is too large to compute), or one
+        acceptance serves ten rows or more.
+
+    Notes
+    -----
+    Sampler statistics, per draw: ``free_energy`` of the visible state (mean over rows; summed over machines),
+    ``flipped``, the share of sampled units that changed, ``visible_mean`` and ``hidden_mean``, the mean activations
+    (the hidden one as probability given v), ``accepted``, the mean acceptance probability of proposals that change
+    something (1 where all conditionals are exact), and ``sweeps``, the number of sweeps a draw, by which `diagnose`
+    states autocorrelation in sweeps; ``blocks``, how many groups of units a sweep updates one after the other (two in a
+    restricted machine, the colours or the units of a general one); ``rows_together``, how many rows one acceptance
+    serves (1 where each row is judged by itself, or where all conditionals are exact); ``dependants``, how many terms
+    of the model depend on units that are drawn: with some, draws are not those of the machine alone, and `diagnose`
+    refuses them.
+
+    References
+    ----------
+    .. [1] Geman, S., Geman, D. (1984). Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of
+       images. IEEE Transactions on Pattern Analysis and Machine Intelligence 6, 721-741.
+    """
+
+    name = "block_gibbs"
+    stats_dtypes_shapes: ClassVar[dict] = {
+        "free_energy": (np.float64, []),
+        "flipped": (np.float64, []),
+        "visible_mean": (np.float64, []),
+        "hidden_mean": (np.float64, []),
+        "sweeps": (np.int64, []),
+        "accepted": (np.float64, []),
+        "blocks": (np.int64, []),
+        "rows_together": (np.int64, []),
+        "dependants": (np.int64, []),
+    }
+    _state_class = BlockGibbsState
+
+    def __init__(
+        self,
+        vars=None,
+        *,
+        sweeps: int = 1,
+        model=None,
+        rng=None,
+        initial_point=None,
+        compile_kwargs: dict | None = None,
+        blocked: bool = True,
+    ):
+        model = modelcontext(model)
+        check_back_end(compile_kwargs)
+        self.sweeps = whole_number("sweeps", sweeps)
+        self.rng = get_random_generator(rng)
+        if vars is None:
+            vars = [rv for rv in model.free_RVs if visible_kind(rv) or is_hidden(rv)]
+        self.vars = get_value_vars_from_user_vars(vars, model)
+        rvs = [model.values_to_rvs[value] for value in self.vars]
+        _check(model, rvs)
+        check_readings(model)
+        machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not is_hidden(rv)]
+        self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
+        self.dependants = len(dependants_of_units(model))
+        self._inputs, self._ranges, self.rows_together, self._function = compile_transition(
+            model, rvs, self.sweeps, compile_kwargs or {}
+        )
+        self.tune, self._tunes = True, False  # draws by hand leave the posterior invariant from the first
+        self._forget()
+
+    def setup_chain(self, rng, tune, draws):
+        """Start a chain: its generator, and nothing tuned."""
+        super().setup_chain(rng, tune, draws)
+        self.tune = self._tunes = tune > 0
+        self._forget()
+
+    def _forget(self):
+        self.caution, self.tuned = np.array([start for start, _ in self._ranges], dtype="float64"), 0
+
+    def step(self, point):
+        """Return the next point and the statistics."""
+        arguments = [point[name] for name in self._inputs]
+        # After Ctrl-C PyMC keeps the draws so far.
+        self.rng, *outputs = whole(self._function, self.rng, self._caution(), *arguments)
+        n = len(self.vars)
+        values = {var.name: new for var, new in zip(self.vars, outputs, strict=False)}
+        stats = {name: float(x) for name, x in zip(self.stats_dtypes_shapes, outputs[n : n + 4], strict=False)}
+        rates = [accepted / changed if changed else 1.0 for accepted, changed in outputs[n + 4 :]]
+        if self.tune and rates:
+            tuned = [
+                tuned_caution(c, r, self.tuned, m)
+                for c, r, (_, m) in zip(self.caution, rates, self._ranges, strict=True)
+            ]
+            self.caution, self.tuned = np.array(tuned), self.tuned + 1
+        accepted = float(np.mean(rates)) if rates else 1.0
+        constant = {key: getattr(self, key) for key in ("sweeps", "blocks", "rows_together", "dependants")}
+        return {**point, **values}, [{**stats, **constant, "accepted": accepted}]
+
+    def _caution(self):
+        """θ of each corrected layer; negative where real units are to climb (`joint`)."""
+        if not (self.tune and self._ranges and self.tuned < CLIMBING and self._tunes):
+            return self.caution
+        return np.array([-1.0 if m == MOST else c for c, (_, m) in zip(self.caution, self._ranges, strict=True)])
+
+    @staticmethod
+    def competence(var, has_grad=False):
+        """IDEAL for RBM variables (free or masked) and Hidden variables, INCOMPATIBLE for all others."""
+        if visible_kind(var) or is_hidden(var):
+            return Competence.IDEAL
+        return Competence.INCOMPATIBLE
+
+    @staticmethod
+    def _progressbar_config(n_chains=1):
+        columns = [
+            TextColumn("{task.fields[free_energy]:.2f}", table_column=Column("Free energy", ratio=1)),
+            TextColumn("{task.fields[flipped]:.1%}", table_column=Column("Units flipped", ratio=1)),
+        ]
+        return columns, {"free_energy": [0.0] * n_chains, "flipped": [0.0] * n_chains}
+
+    @staticmethod
+    def _make_progressbar_update_functions():
+        return (lambda stats: {key: stats[key] for key in ("free_energy", "flipped")},)
+
+
+def register() -> None:
+    """Add BlockGibbs to the step methods that ``pm.sample`` chooses from, once."""
+    if not any(method.name == BlockGibbs.name for method in STEP_METHODS):
+        STEP_METHODS.append(BlockGibbs)
+
+
+def _check(model, rvs) -> None:
+    """Refuse whatever the transition would get wrong."""
+    for rv in rvs:
+        if not is_hidden(rv) and not visible_kind(rv):
+            raise ValueError(f"BlockGibbs samples RBM and Hidden variables; {rv.name} is neither.")
+        children = [] if is_hidden(rv) else hidden_children(model, rv)
+        left_out = [x.name for x in children if x in model.free_RVs and x not in rvs]
+        if left_out:
+            raise ValueError(
+                f"{rv.name} and its hidden units must be updated together: add {left_out} to the vars of BlockGibbs."
+            )
+        given = [x for x in children if x in model.observed_RVs]
+        if any(x.owner.inputs[2] is not rv for x in given) and visible_kind(rv) == "free":
+            raise ValueError(
+                f"{rv.name} stands for masked rows of a variable with observed hidden units. Mask single entries, or "
+                "leave these rows out."
+            )

@@ -1,0 +1,1 @@
+"""Compiled graphs, fast calls, Ctrl-C, bars, R-hat: nothing here knows an RBM."""

@@ -1,0 +1,113 @@
+"""A compiled function with updates, called many times in a row without Python in between.
+
+On the numba back end the loop is compiled, too: the function is called through a pointer, not compiled into the loop,
+so that the loop costs little to compile. Other back ends are called from a loop in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from pymc_rbm.support.fast_calls import compiled_for, in_numba
+from pymc_rbm.support.modes import first_call
+from pymc_rbm.support.reentrant import one_compiles
+
+__all__ = ["Repeated"]
+
+
+class Repeated:
+    """Calls of ``function(rng, fixed, *changing)``, which returns the generator and what is to be recorded.
+
+    Parameters
+    ----------
+    function : compiled function
+        Its shared variables go from call to call, and so does the generator. The records are arrays whose shapes do
+        not change.
+    """
+
+    def __init__(self, function: Any):
+        self._function = function
+        self._in_numba = in_numba(function)
+        self._loops: dict[tuple, Callable] = {}
+
+    def __call__(self, rng: np.random.Generator, fixed: Any, changing: Sequence[np.ndarray]) -> list[Any]:
+        """Call the function for each entry of the first axis of ``changing``; return the generator and the records.
+
+        The records have the axis of calls first.
+        """
+        if not self._in_numba:
+            return self._by_python(rng, fixed, changing)
+        storage = [container.storage for container in self._function.input_storage]
+        shared = [cell[0] for cell in storage[2 + len(changing) :]]
+        moving = list(self._function.maker.fgraph.update_mapping.values())
+        values = [rng, np.asarray(fixed), *map(np.ascontiguousarray, changing), *shared]
+        for i in moving:  # one type from call to call
+            values[i] = np.asarray(values[i], order="C")
+        kinds = tuple(map(_kind, values))
+        if kinds not in self._loops:
+            self._loops[kinds] = self._loop(values, len(changing), moving)
+        found = list(self._loops[kinds](self._function.vm.jit_fn, *values))
+        for i in reversed(moving):
+            storage[i][0] = found.pop()
+        return found
+
+    def _by_python(self, rng, fixed, changing):
+        rows = []
+        for given in zip(*changing, strict=True):
+            rng, *recorded = self._function(rng, fixed, *given)
+            rows.append(recorded)
+        return [rng, *map(np.array, zip(*rows, strict=True))]
+
+    def _loop(self, values: list[Any], changing: int, moving: list[int]) -> Callable:
+        """The loop for values of these types, compiled; its arguments are the function and the values."""
+        from numba import typeof, types
+        from pytensor.link.numba.cache import compile_numba_function_src
+        from pytensor.link.numba.dispatch.basic import numba_njit
+
+        once = [np.asarray(x[0]) if i in _each(changing) else x for i, x in enumerate(values)]
+        with first_call():
+            signature = compiled_for(self._function.vm.jit_fn, once).signature
+        source = _source([np.ndim(x) for x in values], changing, moving, len(signature.return_type))
+        key = sha256(source.encode()).hexdigest()
+        loop = compile_numba_function_src(source, "repeated", dict(globals()), cache_key=f"pymc_rbm_repeated_{key}")
+        loop = numba_njit(loop, final_function=True, cache=True)
+        types_of_loop = (types.FunctionType(signature), *map(typeof, values))
+        with one_compiles():
+            loop.compile(types_of_loop)
+        return loop.overloads[types_of_loop].entry_point
+
+
+def _each(changing: int) -> range:
+    """Which inputs change from call to call: those after the generator and the fixed one."""
+    return range(2, 2 + changing)
+
+
+def _kind(x: Any) -> Any:
+    """What the numba type of a value depends on."""
+    return (x.dtype, x.ndim, x.flags.c_contiguous, x.flags.writeable) if isinstance(x, np.ndarray) else type(x)
+
+
+def _source(ndims: list[int], changing: int, moving: list[int], outputs: int) -> str:
+    """The loop: outputs are the generator, what is recorded, then the new values of the ``moving`` inputs."""
+    names = [f"x{i}" for i in range(len(ndims))]
+    given = ", ".join(f"np.asarray({x}[i])" if i in _each(changing) else x for i, x in enumerate(names))
+    recorded = [f"r{k}" for k in range(1, outputs - len(moving))]
+    found = ", ".join(["x0", *recorded, *(names[i] for i in moving)])
+    new = ", ".join(["x0", *(f"y{r[1:]}" for r in recorded), *(f"z{i}" for i in moving)])
+    lines = [
+        f"def repeated(update, {', '.join(names)}):",
+        "    n = len(x2)",
+        "    for i in range(n):",
+        f"        {new} = update(({given},))",
+        "        if i == 0:",
+        *(f"            {r} = np.empty((n, *y{r[1:]}.shape), y{r[1:]}.dtype)" for r in recorded),
+        *(f"        {r}[i] = y{r[1:]}" for r in recorded),
+        # Updates may be views of other layouts. NumPy's function would give a scalar an axis.
+        *(f"        x{i} = np.ascontiguousarray(z{i})" if ndims[i] else f"        x{i} = z{i}" for i in moving),
+        f"    return {found}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,87 @@
+"""Long work in pieces: its count, its progress bar and its Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+
+import numpy as np
+from rich import get_console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pymc_rbm.support.blas import OneBlasThread
+from pymc_rbm.support.interrupts import DeferredInterrupt
+from pymc_rbm.machine.machine import Machine
+
+__all__ = ["Work", "can_show", "parts_of", "sweeps_of_a_piece"]
+
+SECONDS_WITHOUT_BAR = 2.0
+MOST_PRODUCTS = 2**33
+"""Of a state and a weight in a piece that nothing interrupts: about a second."""
+PRODUCTS_OF_UNIT, PRODUCTS_OF_SITE = 100, 10_000
+"""What a draw of a unit costs, in such products; what a step to the next unit costs where each waits for the others."""
+
+
+def parts_of(whole: int, most: int) -> list[int]:
+    """Sizes of the parts of ``whole``, each but the last of size ``most``."""
+    return [min(most, whole - done) for done in range(0, whole, most)]
+
+
+def sweeps_of_a_piece(machine: Machine, chains: int) -> int:
+    """How many sweeps of so many chains are about a second's work, at least one."""
+    sizes = [np.shape(layer.bias)[-1] for layer in machine.layers]
+    each = sum(np.size(c.weights) for c in machine.couplings) + PRODUCTS_OF_UNIT * sum(sizes)
+    steps = sum(n for i, n in enumerate(sizes) if machine.own_coupling(i) is not None)
+    return max(1, MOST_PRODUCTS // (chains * each + PRODUCTS_OF_SITE * steps))
+
+
+def can_show(progressbar: bool) -> bool:
+    """Whether a bar is wanted and can be shown: in Jupyter rich needs ipywidgets, and warns where it has none."""
+    return progressbar and not (get_console().is_jupyter and find_spec("ipywidgets") is None)
+
+
+class Work:
+    """Context of a long computation that is done in pieces.
+
+    Counts what was done (chains times sweeps), shows a bar once it takes more than two seconds, and defers Ctrl-C to
+    the end of a piece: ask `interrupted` between pieces. BLAS gets one thread: the products are small, and where cores
+    are shared its threads wait for each other (measured: fifteen times slower).
+    """
+
+    def __init__(self, progressbar: bool = True):
+        self.done = 0
+        self._shows, self._began = can_show(progressbar), time.perf_counter()
+        self._interrupt, self._threads = DeferredInterrupt(), OneBlasThread()
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(),
+            transient=True,
+        )  # fmt: skip
+        self._task = self._bar.add_task("")
+
+    def __enter__(self) -> Work:
+        self._interrupt.__enter__()
+        self._threads.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._threads.__exit__(*exception)
+        self._interrupt.__exit__(*exception)
+        if self._bar.live.is_started:
+            self._bar.stop()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._interrupt.pending
+
+    def begin(self, what: str, total: int) -> None:
+        """Begin a part of the work, ``total`` in the unit of `advance`."""
+        self._bar.reset(self._task, description=what, total=total)
+
+    def advance(self, amount: int) -> None:
+        """Count ``amount`` as done."""
+        self.done += amount
+        self._bar.advance(self._task, amount)
+        late = time.perf_counter() - self._began > SECONDS_WITHOUT_BAR
+        if late and self._shows and not self._bar.live.is_started:
+            self._bar.start()

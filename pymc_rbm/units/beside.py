@@ -1,0 +1,242 @@
+"""Families side by side in one layer: pixels and a label, real and binary columns, even layers of a deep machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from pymc_rbm.support.arguments import whole_number
+from pymc_rbm.units.unit import Unit
+
+__all__ = ["Beside"]
+
+
+class Beside(Unit):
+    """Units of several families in one layer, each family in neighbouring entries.
+
+    ``pmr.Beside((pmr.Bernoulli(), 64), (pmr.Categorical(10), 10))`` is 64 binary units and one of 10 values.
+    Given its field every part is what it is alone; log-normalisers and energies add.
+
+    Parameters
+    ----------
+    *parts : (Unit, int)
+        A family and the number of *entries* (not units) that it takes.
+    **named : (Unit, int)
+        The same with names: ``pmr.Beside(pixel=(pmr.Bernoulli(), 64), label=(pmr.Categorical(10), 10))``. Draws of a
+        machine whose visible layer is this have a variable for each name, and `classify` takes one.
+
+    Raises
+    ------
+    ValueError
+        If a part is no pair of a unit and a whole number of its widths.
+    """
+
+    def __init__(self, *parts: Any, **named: Any):
+        families: list[tuple[Unit, int]] = []
+        names: list[str | None] = []
+        for name, pair in [*((None, x) for x in parts), *named.items()]:
+            if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Unit)):
+                raise ValueError(f"Each part of Beside is a pair of a unit and a number of entries, got {pair!r}.")
+            unit, size = pair[0], whole_number("the number of entries", pair[1])
+            unit.check_size(size, name or "neighbouring")
+            if isinstance(unit, Beside):
+                raise ValueError("Beside takes no Beside: write the inner one's parts in its place.")
+            families.append((unit, size))
+            names.append(name)
+        if not families:
+            raise ValueError("Beside needs at least one part, as in Beside((Bernoulli(), 64), (Categorical(10), 10)).")
+        self.families, self.names = tuple(families), names
+        ends = np.cumsum([n for _, n in families])
+        self.slices = [slice(int(end) - n, int(end)) for (_, n), end in zip(families, ends, strict=True)]
+        self.size = int(ends[-1])
+
+    def __repr__(self):
+        pairs = [f"({unit!r}, {n})" for unit, n in self.families]
+        shown = [pair if name is None else f"{name}={pair}" for name, pair in zip(self.names, pairs, strict=True)]
+        return f"Beside({', '.join(shown)})"
+
+    def __eq__(self, other):
+        return isinstance(other, Beside) and (self.families, self.names) == (other.families, other.names)
+
+    def __hash__(self):
+        return hash((self.families, tuple(self.names)))
+
+    def named_parts(self) -> dict[str, slice]:
+        """The entries of the parts that have names."""
+        return {name: where for name, where in zip(self.names, self.slices, strict=True) if name is not None}
+
+    # ------------------------------------------------------------------------------------------------ what units are
+
+    @property
+    def dtype(self):
+        """The narrowest type that holds the states of all parts."""
+        return np.result_type(*(unit.dtype for unit, _ in self.families)).name
+
+    @property
+    def quadratic(self):  # type: ignore[override]  # other units have it by their class
+        """Whether some part is."""
+        return any(unit.quadratic for unit, _ in self.families)
+
+    @property
+    def integrable(self):  # type: ignore[override]  # other units have it by their class
+        """Whether all parts are."""
+        return all(unit.integrable for unit, _ in self.families)
+
+    @property
+    def middle(self):
+        """The parts' middles, by entry."""
+        return np.concatenate([np.full(n, unit.middle) for unit, n in self.families])
+
+    @property
+    def support(self):
+        """The values, in words."""
+        return "; ".join(f"{unit.support} in {n} entries" for unit, n in self.families)
+
+    @property
+    def remedy(self):
+        """The parts' remedies."""
+        return " ".join(dict.fromkeys(unit.remedy for unit, _ in self.families if unit.remedy))
+
+    @property
+    def states(self):
+        """None: units differ. Use `parts`."""
+        return None
+
+    @property
+    def finite(self):
+        """Whether all parts are."""
+        return all(unit.finite for unit, _ in self.families)
+
+    @property
+    def ends(self):
+        """The least and greatest values, by entry."""
+        each = [np.repeat(np.reshape(unit.ends, (2, 1)), n, axis=1) for unit, n in self.families]
+        low, high = np.concatenate(each, axis=1)
+        return low, high
+
+    # ----------------------------------------------------------------------------------------------------- structure
+
+    def parts(self, size):
+        """The families with the numbers of their entries."""
+        return list(self.families)
+
+    def check_size(self, size, side):
+        """Refuse a layer of another size."""
+        if size not in (None, self.size):
+            raise ValueError(f"{size} {side} entries do not fit {self!r}, which takes {self.size}.")
+
+    def at(self, entries):
+        """The units that take the given entries, which must be numbers in ascending order."""
+        entries, found = np.asarray(entries), []
+        for (unit, _), where in zip(self.families, self.slices, strict=True):
+            own = entries[(entries >= where.start) & (entries < where.stop)] - where.start
+            if own.size:
+                found.append((unit.at(own), int(own.size)))
+        return found[0][0] if len(found) == 1 else Beside(*found)
+
+    @property
+    def parameter_names(self):  # type: ignore[override]  # other units have it by their class
+        """The parts' names with the position of the part."""
+        return tuple(f"{name}_{i}" for i, (unit, _) in enumerate(self.families) for name in unit.parameter_names)
+
+    @property
+    def parameters(self):
+        """The parts' parameters, with ones at the entries of the other parts: one an entry of the layer."""
+        return tuple(
+            self._widened(p, where)
+            for (unit, _), where in zip(self.families, self.slices, strict=True)
+            for p in unit.parameters
+        )
+
+    def with_parameters(self, parameters):
+        """Return the units with other parameters, each a scalar or one an entry of the layer."""
+        given, pairs = iter(parameters), []
+        for (unit, n), where in zip(self.families, self.slices, strict=True):
+            own = unit.with_parameters([next(given) for _ in unit.parameters])
+            pairs.append((own.at(where), n))
+        out = Beside(*pairs)
+        out.names = self.names
+        return out
+
+    def _widened(self, p: Any, where: slice) -> Any:
+        if not np.ndim(p):
+            return p
+        p = p if isinstance(p, Variable) else np.asarray(p)
+        batch = [p.shape[i] for i in range(p.ndim - 1)]
+        before, after = (*batch, where.start), (*batch, self.size - where.stop)
+        if isinstance(p, Variable):
+            return pt.concatenate([pt.ones(before, p.dtype), p, pt.ones(after, p.dtype)], axis=-1)
+        return np.concatenate([np.ones(before), p, np.ones(after)], axis=-1)
+
+    # ----------------------------------------------------------------------------------------------------- delegation
+
+    def _each(self, x: Any):
+        return [(unit, x[..., where]) for (unit, _), where in zip(self.families, self.slices, strict=True)]
+
+    def contains(self, x):
+        """Whether each entry belongs to a unit in the support of its part."""
+        return _joined(unit.contains(own) for unit, own in self._each(x))
+
+    def log_base(self, x):
+        """Return the parts' ``log base(x)``."""
+        return _joined(unit.log_base(own) for unit, own in self._each(x))
+
+    def log_normaliser(self, field):
+        """Return the parts' log-normalisers, one value a unit."""
+        return _joined(unit.log_normaliser(own) for unit, own in self._each(field))
+
+    def mean(self, field):
+        """Return the parts' means."""
+        return _joined(unit.mean(own) for unit, own in self._each(field))
+
+    def sample(self, field, rng):
+        """Draw the parts one after the other."""
+        drawn = []
+        for unit, own in self._each(field):
+            rng, x = unit.sample(own, rng)
+            drawn.append(x.astype(self.dtype))
+        return rng, _joined(drawn)
+
+    def dispersed(self, shape, rng):
+        """Draw the parts one after the other, each at a level of its own."""
+        drawn = []
+        for unit, n in self.families:
+            rng, x = unit.dispersed((*tuple(shape)[:-1], n), rng)
+            drawn.append(x.astype(self.dtype))
+        return rng, _joined(drawn)
+
+    def bias_of_mean(self, mean):
+        """Return the parts' biases."""
+        return np.concatenate([unit.bias_of_mean(own) for unit, own in self._each(np.asarray(mean))], axis=-1)
+
+    def scaled(self, x):
+        """What stands for the parts' states in products."""
+        return _joined(unit.scaled(own) for unit, own in self._each(x)) if self.quadratic else x
+
+    def curvature(self, x):
+        """The parts' curvatures."""
+        return _joined(unit.curvature(own) for unit, own in self._each(pt.as_tensor(x)))
+
+    def heated(self, beta):
+        """The parts, each heated."""
+        out = Beside(*((unit.heated(beta), n) for unit, n in self.families))
+        out.names = self.names
+        return out
+
+    def offset(self, bias):
+        """The parts' offsets."""
+        return _joined(unit.offset(own) for unit, own in self._each(pt.as_tensor(bias)))
+
+    def level(self, mean):
+        """The parts' levels."""
+        return _joined(unit.level(own) for unit, own in self._each(mean))
+
+
+def _joined(parts: Any) -> Any:
+    """The parts side by side: an array where they are arrays."""
+    parts = list(parts)
+    concatenate = pt.concatenate if any(isinstance(x, Variable) for x in parts) else np.concatenate
+    return concatenate(parts, axis=-1)
