@@ -2,43 +2,43 @@
 
 from importlib.metadata import version
 
-from pymc_rbm.learning.estimators import coupled as coupling
 from pymc_rbm import datasets
-from pymc_rbm.learning.estimators import persistent as estimators
-from pymc_rbm.learning import schedules
-from pymc_rbm.learning.estimators import tempered as tempering
-from pymc_rbm.units.beside import Beside
-from pymc_rbm.machine.rows import machine_of_row
-from pymc_rbm.deep.network import DeepBeliefNetwork
-from pymc_rbm.distributions.deep_boltzmann import DeepBoltzmannMachine
-from pymc_rbm.diagnostics.diagnose import diagnose
-from pymc_rbm.distributions.rbm import RBM, Hidden
-from pymc_rbm.machine.enumeration import IntractableError
-from pymc_rbm.partition.estimate import LogPartitionEstimate
-from pymc_rbm.units.discrete import Binomial, Categorical, Spin
-from pymc_rbm.machine.formulas import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
-from pymc_rbm.distributions.boltzmann import BoltzmannMachine
-from pymc_rbm.distributions.generative import generative
 from pymc_rbm.deep.fit_deep import fit_deep
-from pymc_rbm.sampling.inpaint import inpaint
-from pymc_rbm.learning.result import averaged
+from pymc_rbm.deep.network import DeepBeliefNetwork
+from pymc_rbm.diagnostics.diagnose import diagnose
+from pymc_rbm.diagnostics.relabelling import relabel
+from pymc_rbm.diagnostics.verdict import Diagnosis
+from pymc_rbm.distributions.boltzmann import BoltzmannMachine
+from pymc_rbm.distributions.deep_boltzmann import DeepBoltzmannMachine
+from pymc_rbm.distributions.generative import generative
+from pymc_rbm.distributions.rbm import RBM, Hidden
+from pymc_rbm.learning import schedules
+from pymc_rbm.learning.callbacks import LearningStatus, StopOnGap, StopOnLikelihood
+from pymc_rbm.learning.estimators import coupled as coupling
+from pymc_rbm.learning.estimators import persistent as estimators
+from pymc_rbm.learning.estimators import tempered as tempering
 from pymc_rbm.learning.fit import fit
+from pymc_rbm.learning.result import averaged
+from pymc_rbm.likelihood.classify import classify, marginal_free_energy
 from pymc_rbm.likelihood.likelihood import log_conditional, log_likelihood
-from pymc_rbm.partition.log_partition import log_partition
+from pymc_rbm.likelihood.pseudo import pseudo_log_likelihood
+from pymc_rbm.machine.enumeration import IntractableError
+from pymc_rbm.machine.formulas import conditional_hidden, conditional_visible, energy, free_energy, hidden_mean
 from pymc_rbm.machine.machine import Machine, boltzmann, restricted
 from pymc_rbm.machine.mixture import mixture_machine, mixture_parameters
-from pymc_rbm.likelihood.classify import classify, marginal_free_energy
-from pymc_rbm.plots.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
-from pymc_rbm.likelihood.pseudo import pseudo_log_likelihood
-from pymc_rbm.units.real import Gaussian, Rectified
-from pymc_rbm.diagnostics.relabelling import relabel
-from pymc_rbm.sampling.chains import sample_gibbs
-from pymc_rbm.step_methods.block_gibbs import BlockGibbs, register
-from pymc_rbm.learning.callbacks import LearningStatus, StopOnGap, StopOnLikelihood
+from pymc_rbm.machine.rows import machine_of_row
 from pymc_rbm.machine.targets import machine_of
+from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.partition.log_partition import log_partition
+from pymc_rbm.plots.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
+from pymc_rbm.sampling.chains import sample_gibbs
+from pymc_rbm.sampling.inpaint import inpaint
+from pymc_rbm.step_methods.block_gibbs import BlockGibbs, register
+from pymc_rbm.units.beside import Beside
+from pymc_rbm.units.binary import Bernoulli, Spin
+from pymc_rbm.units.discrete import Binomial, Categorical
 from pymc_rbm.units.drelu import DReLU
-from pymc_rbm.units.unit import Bernoulli
-from pymc_rbm.diagnostics.verdict import Diagnosis
+from pymc_rbm.units.real import Gaussian, Rectified
 
 __version__ = version("pymc-rbm")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.support.arguments import unit_data, whole_number
-from pymc_rbm.units.unit import Bernoulli
+from pymc_rbm.support.arguments import whole_number
+from pymc_rbm.units.binary import Bernoulli
+from pymc_rbm.units.states import unit_data
 
 __all__ = ["bars_and_stripes", "digits", "from_npz"]
 

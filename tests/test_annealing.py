@@ -13,16 +13,16 @@ import xarray as xr
 from scipy import stats
 
 import pymc_rbm as pmr
+from pymc_rbm.machine.machine import Coupling, Layer, Machine
+from pymc_rbm.partition import ais as importance
 from pymc_rbm.partition import annealing
 from pymc_rbm.partition import tempering as bridging
-from pymc_rbm.partition import ais as importance
 from pymc_rbm.partition.annealing import adapted, anneal
 from pymc_rbm.partition.estimate import log_mean_exp, weight_diagnostics
-from pymc_rbm.machine.machine import Coupling, Layer, Machine
 from pymc_rbm.partition.path import Path
-from pymc_rbm.units.unit import Unit
 from pymc_rbm.partition.path_graphs import kept_layers, marginal_energy
 from pymc_rbm.support.work import Work
+from pymc_rbm.units.unit import Unit
 
 SMALL = ref.machine(5, 4, scale=1.0, seed=2)
 

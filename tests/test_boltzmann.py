@@ -13,10 +13,10 @@ from scipy import stats
 import pymc_rbm as pmr
 from pymc_rbm.machine.colouring import classes_of, coloured, own_entries, unit_numbers
 from pymc_rbm.machine.enumeration import symbolic_log_partition
-from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.machine.machine import boltzmann
-from pymc_rbm.units.unit import unit_of
 from pymc_rbm.partition.path_graphs import marginal_energy, reverse_sweep
+from pymc_rbm.sampling.sweep import sweep
+from pymc_rbm.units.unit import unit_of
 
 pytestmark = pytest.mark.interpreted
 

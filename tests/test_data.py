@@ -10,9 +10,9 @@ import xarray as xr
 from scipy.special import expit
 
 import pymc_rbm as pmr
-from pymc_rbm.support.arguments import unit_data
-from pymc_rbm.learning.update import Learner, Settings
 from pymc_rbm.learning.data import observed_machines
+from pymc_rbm.learning.update import Learner, Settings
+from pymc_rbm.units.states import unit_data
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Data in v contains missing values"),  # PyMC says so, as it should
@@ -216,7 +216,7 @@ def test_data_are_not_copied():
 
 
 def test_wrong_entries_in_large_data_are_counted(monkeypatch):
-    monkeypatch.setattr("pymc_rbm.support.arguments.PIECE", 10)
+    monkeypatch.setattr("pymc_rbm.units.states.PIECE", 10)
     data = np.zeros((100, 7))
     data[[3, 40, 99], [1, 2, 6]] = 5, 4, 5
     with pytest.raises(ValueError, match=r"got 3 other entries of 700 \(such as 4, 5\)"):

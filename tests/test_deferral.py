@@ -9,8 +9,8 @@ import pytest
 import reference as ref
 
 import pymc_rbm as pmr
-from pymc_rbm.support.interrupts import COMPILING, DeferredInterrupt, Whole, whole
 from pymc_rbm.partition.path import Path
+from pymc_rbm.support.interrupts import COMPILING, DeferredInterrupt, Whole, whole
 from pymc_rbm.support.reentrant import one_compiles
 from pymc_rbm.support.work import Work
 

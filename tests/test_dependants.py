@@ -16,13 +16,13 @@ import scipy
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm.step_methods import metropolis as corrections
+from pymc_rbm.machine.targets import check_alone
 from pymc_rbm.step_methods import effects
 from pymc_rbm.step_methods import joint_moves as joint
-from pymc_rbm.step_methods import wall_moves as reflections
+from pymc_rbm.step_methods import metropolis as corrections
 from pymc_rbm.step_methods import transition as transitions
+from pymc_rbm.step_methods import wall_moves as reflections
 from pymc_rbm.step_methods.blocks import blocks_of
-from pymc_rbm.machine.targets import check_alone
 
 pytestmark = pytest.mark.interpreted
 

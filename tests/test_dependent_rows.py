@@ -10,11 +10,9 @@ import reference as ref
 from pytensor.graph.traversal import io_toposort
 
 import pymc_rbm as pmr
-from pymc_rbm.step_methods import proofs as alignment
-from pymc_rbm.step_methods import conditions
-from pymc_rbm.step_methods import effects
+from pymc_rbm.step_methods import conditions, effects, slopes
 from pymc_rbm.step_methods import joint_moves as joint
-from pymc_rbm.step_methods import slopes
+from pymc_rbm.step_methods import proofs as alignment
 from pymc_rbm.step_methods.blocks import blocks_of, visible_kind
 
 pytestmark = pytest.mark.interpreted

@@ -9,9 +9,9 @@ import xarray as xr
 from scipy import special, stats
 
 import pymc_rbm as pmr
-from pymc_rbm.support import convergence as measures
 from pymc_rbm.diagnostics import probes
-from pymc_rbm.diagnostics.thresholds import FALSE_ALARM
+from pymc_rbm.support import convergence as measures
+from pymc_rbm.support.convergence import FALSE_ALARM
 
 N = 20
 SEEDS = 20

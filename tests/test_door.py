@@ -9,8 +9,8 @@ import scipy.sparse
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm.learning.objective import start_values
 from pymc_rbm.learning.data import observed_machines
+from pymc_rbm.learning.start import start_values
 from pymc_rbm.support.received import receive
 
 pytestmark = [

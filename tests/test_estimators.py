@@ -14,10 +14,10 @@ from pytensor.compile.io import In, Out
 import pymc_rbm as pmr
 from pymc_rbm.learning.estimators.coupled import unbiased
 from pymc_rbm.learning.estimators.persistent import contrastive, fast_persistent, persistent
-from pymc_rbm.learning.history import History
-from pymc_rbm.machine.machine import Layer, Machine
-from pymc_rbm.learning.sweeps import MOST_SWEEPS, paced
 from pymc_rbm.learning.estimators.tempered import tempered
+from pymc_rbm.learning.history import History
+from pymc_rbm.learning.sweeps import MOST_SWEEPS, paced
+from pymc_rbm.machine.machine import Layer, Machine
 
 pytestmark = pytest.mark.interpreted
 

@@ -10,12 +10,12 @@ import reference as ref
 from sklearn.cluster import KMeans
 
 import pymc_rbm as pmr
-from pymc_rbm.learning.lbfgs import TOLERANCES
-from pymc_rbm.learning.defaults import MOST_COLUMNS, Correlations, correlation
-from pymc_rbm.machine.enumeration import cheapest_layer, in_powers
-from pymc_rbm.machine.mixture import mixture_of_groups
 from pymc_rbm.learning.data import observed_machines
+from pymc_rbm.learning.defaults import MOST_COLUMNS, Correlations, correlation
+from pymc_rbm.learning.lbfgs import TOLERANCES
 from pymc_rbm.learning.restarts import MOST_STARTS
+from pymc_rbm.learning.start import mixture_of_groups
+from pymc_rbm.machine.enumeration import cheapest_layer, in_powers
 
 pytestmark = pytest.mark.interpreted
 

@@ -13,10 +13,10 @@ from pytensor.tensor.math import Sum
 from scipy import special, stats
 
 import pymc_rbm as pmr
-from pymc_rbm.sampling.sweep import sweeps
 from pymc_rbm.kernels import elementary, lanes, packing, product, sweep, threads, uniforms
 from pymc_rbm.kernels import rows as of_rows
 from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums, StateSums, SweepKernel
+from pymc_rbm.sampling.sweep import sweeps
 
 FLOORS = 4
 LANES = lanes.LANES

@@ -17,11 +17,11 @@ import xarray as xr
 import pymc_rbm as pmr
 from pymc_rbm.learning.batches import Batches
 from pymc_rbm.learning.centring import centred
+from pymc_rbm.learning.data import observed_machines
 from pymc_rbm.learning.defaults import correlation, curvature, default_method, default_rate
 from pymc_rbm.learning.estimators.persistent import persistent, surrogate_log_partition
-from pymc_rbm.support.interrupts import DeferredInterrupt
-from pymc_rbm.learning.data import observed_machines
 from pymc_rbm.learning.estimators.tempered import tempered
+from pymc_rbm.support.interrupts import DeferredInterrupt
 
 pytestmark = pytest.mark.interpreted
 

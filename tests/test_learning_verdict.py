@@ -10,15 +10,14 @@ from scipy import special
 from scipy.optimize import minimize
 
 import pymc_rbm as pmr
-from pymc_rbm.diagnostics.progress import finishing
-from pymc_rbm.diagnostics.progress import sampled_rise
+from pymc_rbm.diagnostics.progress import finishing, sampled_rise
 from pymc_rbm.diagnostics.progress.completions import data_sums
-from pymc_rbm.learning.goal import Goal, Penalty, exact_log_z, free_energies_of
-from pymc_rbm.diagnostics.progress.verdict import judge_learning, judge_reach
-from pymc_rbm.learning.penalties import recorded_penalty
 from pymc_rbm.diagnostics.progress.rise import _climb as climb
 from pymc_rbm.diagnostics.progress.rise import climbed
 from pymc_rbm.diagnostics.progress.sampled_rise import Sampled, climbed_by_draws
+from pymc_rbm.diagnostics.progress.verdict import judge_learning, judge_reach
+from pymc_rbm.learning.goal import Goal, Penalty, exact_log_z, free_energies_of
+from pymc_rbm.learning.penalties import recorded_penalty
 
 pytestmark = pytest.mark.interpreted
 quiet = {"progressbar": False}

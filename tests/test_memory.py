@@ -9,8 +9,8 @@ import reference as ref
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm.support import memory
 from pymc_rbm.sampling import chains as sampling
+from pymc_rbm.support import memory
 from pymc_rbm.support.memory import GIB, available_memory, check_memory
 
 pytestmark = pytest.mark.interpreted

@@ -17,8 +17,8 @@ from scipy.special import gammaln, logsumexp
 import pymc_rbm as pmr
 from pymc_rbm.distributions import constant_log_z
 from pymc_rbm.distributions.constant_log_z import constant_log_partition
-from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.machine.separate import separate
+from pymc_rbm.partition.estimate import LogPartitionEstimate
 
 pytestmark = pytest.mark.interpreted
 

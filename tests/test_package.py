@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -22,40 +23,59 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pymc_rbm"
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DIRECTION = [name for name in re.findall(r"^([\w/]+)\.py  ", README, flags=re.M) if name != "__main__"]
-"""README's list of the design: each file may import only from files that stand before it."""
-
-WITHOUT_PYMC = [*DIRECTION[: DIRECTION.index("random_variables")], "schedules", "datasets", "plots"]
+ROOMS = {
+    room: set(re.findall(r"`(\w+)`", imported))
+    for room, imported in re.findall(r"^\| `(\w+)` \| [^|]+ \|(.*)\|$", README, flags=re.M)
+}
+"""README's table of the design: from which rooms each may import."""
+FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")}
+DOORS = {"sampling.sweep", "partition.path_graphs"}
+"""All that know the kernels, by one door."""
 
 
 def imports(name):
-    tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            names = [f"{node.module}.{alias.name}".removeprefix("pymc_rbm.") for alias in node.names]
+            found |= {f"pymc_rbm.{x}" for x in names if x in FILES} or {node.module}
     return found
 
 
-def test_imports_point_one_way():
-    paths = [path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py")]
-    files = {name for name in paths if not name.endswith("__")}
-    assert files == set(DIRECTION)
-    assert len(files) == len(DIRECTION) > 20
-    for i, name in enumerate(DIRECTION):
-        own = {x.removeprefix("pymc_rbm.").replace(".", "/") for x in imports(name) if x.startswith("pymc_rbm.")}
-        assert own <= set(DIRECTION[:i]), f"{name} imports {own - set(DIRECTION[:i])}"
-        assert "pymc_rbm" not in imports(name)
-        if not name.startswith("kernels/"):  # only sweeps and walks know the kernels, by one door
-            door = {"kernels/entry"} if name in ("gibbs", "walks") else set()
-            assert {x for x in own if x.startswith("kernels/")} <= door
+def own(name):
+    """The files of the package that a file imports."""
+    return {x.removeprefix("pymc_rbm.") for x in imports(name) if x.startswith("pymc_rbm.")}
+
+
+def test_rooms():
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(ROOMS)
+    assert {path.name for path in PACKAGE.iterdir() if path.is_file()} <= {
+        "__init__.py", "__main__.py", "datasets.py", "py.typed",
+    }  # fmt: skip
+    for name in FILES:
+        room = name.split(".")[0]
+        if room in ROOMS:
+            rooms = {x.split(".")[0] for x in own(name)} - {room}
+            assert rooms <= ROOMS[room], f"{name} imports {rooms - ROOMS[room]}"
+            assert "pymc_rbm" not in imports(name)
+        if room not in ("kernels", "__init__"):
+            assert {x for x in own(name) if x.startswith("kernels")} <= ({"kernels.door"} if name in DOORS else set())
+
+
+def test_imports_go_in_no_circle():
+    with pytest.raises(CycleError):
+        TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
+    TopologicalSorter({name: own(name) for name in FILES}).prepare()
 
 
 def test_only_distributions_and_what_follows_import_pymc():
-    for name in WITHOUT_PYMC:
-        assert not [x for x in imports(name) if x.split(".")[0] == "pymc"], name
+    before = list(ROOMS)[: list(ROOMS).index("distributions")]
+    for name in FILES:
+        if name.split(".")[0] in [*before, "datasets", "plots"] or name == "learning.schedules":
+            assert not [x for x in imports(name) if x.split(".")[0] == "pymc"], name
 
 
 def loaded_by(code):

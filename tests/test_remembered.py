@@ -7,8 +7,8 @@ from pytensor.link.vm import VMLinker
 
 import pymc_rbm as pmr
 from pymc_rbm.partition.path import Path
-from pymc_rbm.support.compiled import remembered
 from pymc_rbm.partition.path_graphs import energy_function, walkable
+from pymc_rbm.support.compiled import remembered
 
 pytestmark = pytest.mark.interpreted
 

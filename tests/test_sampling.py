@@ -10,9 +10,10 @@ import reference as ref
 import xarray as xr
 
 import pymc_rbm as pmr
-from pymc_rbm.sampling import chains as sampling
-from pymc_rbm.sampling.observables import activity, functionals, leading_directions
+from pymc_rbm.diagnostics.examine import activity
 from pymc_rbm.kernels import threads
+from pymc_rbm.sampling import chains as sampling
+from pymc_rbm.sampling.observables import functionals, leading_directions
 
 W, B, C = ref.machine(4, 3, 1.5, seed=2)
 MACHINE = pmr.restricted(W, B, C)

@@ -16,10 +16,10 @@ import xarray as xr
 
 import pymc_rbm as pmr
 from pymc_rbm.learning.checkpoints import Checkpoint
+from pymc_rbm.learning.staying import shortened
+from pymc_rbm.machine.normalisable import certain_precision, smallest_eigenvalue
 from pymc_rbm.support.files import replace, writable
 from pymc_rbm.support.generators import generator_of
-from pymc_rbm.machine.normalisable import certain_precision, smallest_eigenvalue
-from pymc_rbm.learning.staying import shortened
 
 pytestmark = pytest.mark.interpreted
 

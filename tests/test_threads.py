@@ -21,9 +21,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import pymc_rbm as pmr
 from pymc_rbm.support.blas import OneBlasThread
+from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.reentrant import Reentrant, compiled, one_compiles, settings
-from pymc_rbm.support.compiled import remembered
 
 THREADS = 8
 QUIET = {"random_seed": 1, "progressbar": False}

@@ -9,8 +9,8 @@ import pytest
 from scipy import integrate, special
 
 import pymc_rbm as pmr
-from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.units.unit import unit_of
 
 pytestmark = pytest.mark.interpreted

@@ -6,10 +6,10 @@ import pytest
 import reference as ref
 
 import pymc_rbm as pmr
-from pymc_rbm.partition import path_graphs as walks
-from pymc_rbm.partition.estimate import log_mean_exp
 from pymc_rbm.kernels import walk
 from pymc_rbm.kernels.operations import LevelsKernel, WalkKernel
+from pymc_rbm.partition import path_graphs as walks
+from pymc_rbm.partition.estimate import log_mean_exp
 from pymc_rbm.partition.path import Path
 from pymc_rbm.partition.path_graphs import walkable
 

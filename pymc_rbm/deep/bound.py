@@ -26,8 +26,8 @@ import xarray as xr
 from pytensor.compile.io import In, Out
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.deep.passes import draw_up, log_density, symbolic_stack
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.work import Work
 

@@ -11,18 +11,19 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_rbm.support.arguments import generator, whole_number
 from pymc_rbm.deep.network import DeepBeliefNetwork
+from pymc_rbm.deep.passes import states_up
 from pymc_rbm.distributions.rbm import RBM
-from pymc_rbm.machine.door import data_of, whole
-from pymc_rbm.support.interrupts import Prompt
-from pymc_rbm.support.labels import Labels
 from pymc_rbm.learning.fit import fit
+from pymc_rbm.machine.door import data_of, whole
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer
 from pymc_rbm.machine.parameters import check_unit
-from pymc_rbm.deep.passes import states_up
+from pymc_rbm.support.arguments import generator, whole_number
+from pymc_rbm.support.interrupts import Prompt
+from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.received import name_of, receive
-from pymc_rbm.units.unit import Bernoulli, Unit
+from pymc_rbm.units.binary import Bernoulli
+from pymc_rbm.units.unit import Unit
 
 __all__ = ["fit_deep"]
 

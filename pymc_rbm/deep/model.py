@@ -10,10 +10,11 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from pymc_rbm.distributions.rbm import RBM
-from pymc_rbm.units.discrete import Binomial
 from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.units.binary import Bernoulli
+from pymc_rbm.units.discrete import Binomial
 from pymc_rbm.units.real import Gaussian
-from pymc_rbm.units.unit import Bernoulli, Unit
+from pymc_rbm.units.unit import Unit
 
 __all__ = ["DIRECTED", "network_model"]
 

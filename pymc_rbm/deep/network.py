@@ -10,17 +10,17 @@ import pymc as pm
 import xarray as xr
 
 from pymc_rbm.deep.bound import bound_tree, log_ratios, summary
-from pymc_rbm.support.arguments import finite_number, generator, whole_number
-from pymc_rbm.deep.posterior import posterior_states, posterior_tree
 from pymc_rbm.deep.model import DIRECTED, network_model
+from pymc_rbm.deep.passes import mean_down, mean_up, states_up
+from pymc_rbm.deep.posterior import posterior_states, posterior_tree
+from pymc_rbm.deep.stack import Stack
+from pymc_rbm.distributions.operations import DRAW_SWEEPS
 from pymc_rbm.machine.door import whole
+from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.log_partition import log_partition
-from pymc_rbm.machine.machine import VISIBLE
-from pymc_rbm.deep.passes import mean_down, mean_up, states_up
-from pymc_rbm.distributions.operations import DRAW_SWEEPS
 from pymc_rbm.sampling.chains import dispersed_states
-from pymc_rbm.deep.stack import Stack
+from pymc_rbm.support.arguments import finite_number, generator, whole_number
 
 __all__ = ["DeepBeliefNetwork"]
 

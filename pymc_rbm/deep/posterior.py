@@ -22,11 +22,11 @@ import xarray as xr
 from pytensor.compile.io import In, Out
 
 from pymc_rbm.deep.bound import log_ratio
+from pymc_rbm.deep.passes import draw_up, symbolic_stack
 from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.modes import INTERPRETED
-from pymc_rbm.deep.passes import draw_up, symbolic_stack
-from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.work import Work
 
 __all__ = ["posterior_states", "posterior_tree"]

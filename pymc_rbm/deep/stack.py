@@ -9,13 +9,13 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.support.arguments import whole_number
-from pymc_rbm.machine.door import Data, data_of, whole
-from pymc_rbm.support.labels import Labels, without_made_up
-from pymc_rbm.partition.log_partition import finite
-from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.deep.passes import check_stack, transposed
+from pymc_rbm.machine.door import Data, data_of, whole
+from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_machine, recorded_names, recorded_parameters, recorded_units
+from pymc_rbm.machine.validation import finite
+from pymc_rbm.support.arguments import whole_number
+from pymc_rbm.support.labels import Labels, without_made_up
 
 __all__ = ["Stack"]
 

@@ -10,12 +10,13 @@ import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
 
-from pymc_rbm.machine.rows import has_rows
-from pymc_rbm.sampling.observables import FUNCTIONALS, functionals, numeric
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_machine
-from pymc_rbm.support.reentrant import value_of
+from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.machine.targets import check_alone, machine_of
+from pymc_rbm.machine.validation import numeric
+from pymc_rbm.sampling.observables import FUNCTIONALS, functionals
+from pymc_rbm.support.reentrant import value_of
 
 __all__ = [
     "Watched",

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.likelihood.clamping import clamped
-from pymc_rbm.machine.rows import has_rows, machine_of_rows
-from pymc_rbm.sampling.observables import functionals, numeric
-from pymc_rbm.distributions.lookup import held_entries
-from pymc_rbm.machine.machine import Machine
-from pymc_rbm.support.convergence import convergence
-from pymc_rbm.diagnostics.thresholds import RHAT
 from pymc_rbm.diagnostics.chains import Watched, joined_or_part, states_among, sweeps_of, watch_states
+from pymc_rbm.distributions.lookup import held_entries
+from pymc_rbm.likelihood.clamping import clamped
+from pymc_rbm.machine.machine import Machine
+from pymc_rbm.machine.rows import has_rows, machine_of_rows
+from pymc_rbm.machine.validation import numeric
+from pymc_rbm.sampling.observables import functionals
+from pymc_rbm.support.convergence import RHAT, convergence
 
 __all__ = ["rows_apart", "watch_rows"]
 

@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.support.arguments import generator
+from pymc_rbm.diagnostics.chains import Watched, machine_behind, name_of_run, watch_draws
 from pymc_rbm.diagnostics.conditioned import rows_apart, watch_rows
-from pymc_rbm.machine.enumeration import is_tractable
 from pymc_rbm.diagnostics.examine import examine
 from pymc_rbm.diagnostics.progress.finishing import measured
-from pymc_rbm.sampling.observables import functionals, leading_directions, numeric
-from pymc_rbm.diagnostics.progress.verdict import judge_gradient, judge_learning, judge_reach
-from pymc_rbm.machine.machine import Machine
-from pymc_rbm.support.convergence import columns, convergence, two_sample
-from pymc_rbm.diagnostics.row_examination import examine_rows
 from pymc_rbm.diagnostics.progress.sampled_rise import Draw, drawing
-from pymc_rbm.sampling.chains import run_chains
-from pymc_rbm.diagnostics.thresholds import DATA_DISTANCE, ESS_PER_CHAIN, RHAT
+from pymc_rbm.diagnostics.progress.verdict import judge_gradient, judge_learning, judge_reach
+from pymc_rbm.diagnostics.row_examination import examine_rows
+from pymc_rbm.diagnostics.thresholds import DATA_DISTANCE
 from pymc_rbm.diagnostics.verdict import NOT_MIXED, UNKNOWN, Diagnosis, Finding, judge_particles
-from pymc_rbm.diagnostics.chains import Watched, machine_behind, name_of_run, watch_draws
+from pymc_rbm.machine.enumeration import is_tractable
+from pymc_rbm.machine.machine import Machine
+from pymc_rbm.machine.validation import numeric
+from pymc_rbm.sampling.chains import run_chains
+from pymc_rbm.sampling.observables import functionals, leading_directions
+from pymc_rbm.support.arguments import generator
+from pymc_rbm.support.convergence import ESS_PER_CHAIN, RHAT, columns, convergence, two_sample
 
 __all__ = ["diagnose"]
 

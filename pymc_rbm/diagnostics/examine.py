@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytensor
+import pytensor.tensor as pt
 import xarray as xr
 
-from pymc_rbm.sampling.observables import activity
-from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.support.convergence import cautious, columns, convergence, count_units
-from pymc_rbm.diagnostics.probes import ProbeResult, run_probes
-from pymc_rbm.diagnostics.thresholds import FEW_DRAWS, SATURATED
-from pymc_rbm.units.unit import Bernoulli
-from pymc_rbm.diagnostics.verdict import NOT_MIXED, UNKNOWN, Finding, judge_chains, judge_probes, judge_units
 from pymc_rbm.diagnostics.chains import Watched
+from pymc_rbm.diagnostics.probes import ProbeResult, run_probes
+from pymc_rbm.diagnostics.verdict import NOT_MIXED, UNKNOWN, Finding, judge_chains, judge_probes, judge_units
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.sampling.observables import SATURATED, chunks
+from pymc_rbm.sampling.sweep import sweep
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.convergence import FEW_DRAWS, cautious, columns, convergence, count_units
+from pymc_rbm.units.binary import Bernoulli
 
-__all__ = ["examine"]
+__all__ = ["activity", "examine"]
 
 WITHOUT_MACHINE = Finding(
     UNKNOWN,
@@ -119,3 +122,50 @@ def _units(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> tup
         effective = table["ess_bulk"].min().fillna(low.shape[0] * watched.states.shape[1]).item()
         found["visible_unexplained"] = float((other * constant).max() * effective)
     return found, n_still
+
+
+def activity(machine: Machine, v: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return what the machine says about its units in states of shape (chain, draw, visible).
+
+    Returns
+    -------
+    dict
+        ``visible_expected`` (visible,): mean of E[v_i | h] with h drawn given each state, which is what the mean over
+        draws must be if the states are draws of this machine. ``hidden_low``, ``hidden_high`` (chain, hidden): the
+        range over draws of the level of E[h_j | v] between its extremes (`Unit.level`), for binary units the
+        probability of 1. ``saturated``: the share of (draw, hidden unit) pairs where it is within .01 of 0 or 1.
+        Without a hidden layer the expectation is that of each unit given all others, and the rest is missing.
+    """
+    evaluate = _activity_function(machine.template)
+    low, high = [], []
+    expected, saturated, count = np.zeros(v.shape[-1]), 0, 0
+    for chain in v:
+        ranges = []
+        for part in chunks(chain, machine):
+            rng, total, *hidden = evaluate(rng, part, *machine.parameters)
+            expected, count = expected + total, count + len(part)
+            if hidden:
+                saturated = saturated + hidden[2]
+                ranges.append(hidden[:2])
+        if ranges:
+            low.append(np.min([x for x, _ in ranges], axis=0))
+            high.append(np.max([x for _, x in ranges], axis=0))
+    found = {"visible_expected": expected / count}
+    if not low:
+        return found
+    share = np.asarray(saturated / (count * low[0].size))
+    return found | {"hidden_low": np.array(low), "hidden_high": np.array(high), "saturated": share}
+
+
+@remembered(16)
+def _activity_function(template: Machine):
+    """(rng, v, parameters…) -> rng, sum of p(v | h), least and most p(h | v) over rows, number of saturated."""
+    machine, inputs = template.symbolic()
+    rng, v = pt.random.rng("rng"), pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
+    if len(machine.layers) == 1:
+        return pytensor.function([rng, v, *inputs], [rng, machine.mean(VISIBLE, [v]).sum(0)])
+    (_, h), next_rng = sweep(machine, [v, None], rng, clamped=[True, None])
+    p = machine.layers[HIDDEN].unit.level(machine.mean(HIDDEN, [v, None]))
+    extreme = pt.or_(p < SATURATED, p > 1 - SATURATED).sum()
+    expected = machine.mean(VISIBLE, [None, h]).sum(0)
+    return pytensor.function([rng, v, *inputs], [next_rng, expected, p.min(0), p.max(0), extreme])

@@ -10,15 +10,15 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.partition.annealing import SEGMENT_ENTRIES
+from pymc_rbm.partition.path import Path
+from pymc_rbm.sampling.chains import dispersed_states
 from pymc_rbm.sampling.dispersal import heated
 from pymc_rbm.sampling.observables import functionals, leading_directions
 from pymc_rbm.sampling.sweep import sweep
-from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.support.modes import INTERPRETED
-from pymc_rbm.partition.path import Path
 from pymc_rbm.support.compiled import remembered
-from pymc_rbm.sampling.chains import dispersed_states
+from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.units.unit import Unit
 
 __all__ = ["annealed", "base_path", "bias_of", "nearest", "starts"]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from pymc_rbm.sampling.observables import functionals
-from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.support.convergence import columns, rhat, rhat_by_chance, rounding, settled
 from pymc_rbm.diagnostics.probe_starts import annealed, base_path, bias_of, starts
+from pymc_rbm.diagnostics.thresholds import BURN_IN, LEAST_PROBE_DRAWS, MARGIN, NEGLIGIBLE_WEIGHT
+from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.sampling.chains import run_chains
-from pymc_rbm.diagnostics.thresholds import BURN_IN, FALSE_ALARM, LEAST_PROBE_DRAWS, MARGIN, NEGLIGIBLE_WEIGHT
+from pymc_rbm.sampling.observables import functionals
+from pymc_rbm.support.convergence import FALSE_ALARM, columns, rhat, rhat_by_chance, rounding, settled
 
 __all__ = ["ProbeResult", "mode_weight_bound", "run_probes"]
 
@@ -97,7 +97,7 @@ def run_probes(
     Notes
     -----
     A probe is away where its ranks among the draws, by some functional or by its distance from the median, have a mean
-    that chance makes as extreme with a probability of `thresholds.FALSE_ALARM`, over all probes and functionals.
+    that chance makes as extreme with a probability of `convergence.FALSE_ALARM`, over all probes and functionals.
     """
     by_kind = starts(machine, states, rng) | (extra or {})
     kinds = [kind for kind, x in by_kind.items() for _ in x]

@@ -15,11 +15,11 @@ from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RandomVariable
 
-from pymc_rbm.distributions.lookup import dependants, model_of, named_machines, plain, rbm_behind, rbm_of
-from pymc_rbm.machine.machine import HIDDEN
-from pymc_rbm.distributions.operations import HiddenRV
-from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.diagnostics.symmetries import Exchangeable, alignments
+from pymc_rbm.distributions.lookup import dependants, model_of, named_machines, plain, rbm_behind, rbm_of
+from pymc_rbm.distributions.operations import HiddenRV
+from pymc_rbm.machine.machine import HIDDEN
+from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.units.unit import Unit
 
 __all__ = ["relabel"]

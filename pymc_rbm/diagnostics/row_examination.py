@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.diagnostics.examine import WITHOUT_PROBES, examine
-from pymc_rbm.diagnostics.thresholds import RHAT
-from pymc_rbm.diagnostics.verdict import MIXED, NOT_MIXED, UNKNOWN, Finding
 from pymc_rbm.diagnostics.chains import Watched
+from pymc_rbm.diagnostics.examine import WITHOUT_PROBES, examine
+from pymc_rbm.diagnostics.verdict import MIXED, NOT_MIXED, UNKNOWN, Finding
+from pymc_rbm.support.convergence import RHAT
 
 __all__ = ["examine_rows"]
 

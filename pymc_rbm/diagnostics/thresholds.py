@@ -2,26 +2,7 @@
 
 from __future__ import annotations
 
-RHAT = 1.01
-"""Rank-normalised split R-hat up to which chains agree (Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021)."""
-
-ESS = 400
-"""Bulk effective sample size from which R-hat and the ESS themselves can be believed (the same)."""
-
-ESS_PER_CHAIN = 10
-"""Bulk ESS a chain below which the chains are too slow for their length (Gelman et al. 2013, Bayesian Data Analysis,
-section 11.5: five for each half of a chain)."""
-
-ESS_SHARE = 0.25
-"""Share of the draws that need be effective at most: where there are too few for `ESS`, chains are long enough if their
-autocorrelation time is up to four draws. A choice: of independent draws ArviZ's estimate is hardly ever below half."""
-
-FALSE_ALARM = 0.01
-"""Chance that healthy, mixing chains are called "not mixed", of each family of tests, shared equally among its tests
-(Bonferroni). An R-hat above 1.01 that chance at this level would explain gives "cannot tell", not "not mixed"."""
-
-FEW_DRAWS = 20
-"""Draws a chain below which nothing is said: halves of chains would have fewer than ten."""
+from pymc_rbm.support.convergence import ESS_PER_CHAIN
 
 BURN_IN = 20
 """Autocorrelation times that a probe runs before it is compared, and again while it is. An integrated autocorrelation
@@ -38,12 +19,6 @@ of a hundred that sits d standard deviations away gives R-hat² - 1 of about d²
 MARGIN = 3
 """In the bound on a mode's weight: standard errors of a mean, and nats by which the log of a mean of weights exceeds
 that of its expectation with a probability of at most e⁻³ (Markov's inequality)."""
-
-NEGLIGIBLE_SINGULAR_VALUE = 0.1
-"""Of the largest: directions of W with smaller singular values are not watched. A choice."""
-
-SATURATED = 0.01
-"""A hidden unit is saturated where its probability given v is within this of 0 or 1. A choice."""
 
 UNEXPLAINED = 20
 """Expected draws with a unit on, by effective number of draws, from which a unit that never was is at odds with the

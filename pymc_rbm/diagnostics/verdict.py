@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.diagnostics.probes import ProbeResult
-from pymc_rbm.diagnostics.thresholds import ESS, ESS_PER_CHAIN, FEW_DRAWS, NEGLIGIBLE_WEIGHT, RENEWALS, RHAT, UNEXPLAINED
+from pymc_rbm.diagnostics.thresholds import NEGLIGIBLE_WEIGHT, RENEWALS, UNEXPLAINED
+from pymc_rbm.support.convergence import ESS, ESS_PER_CHAIN, FEW_DRAWS, RHAT
 
 __all__ = ["Diagnosis", "Finding", "judge_chains", "judge_particles", "judge_probes", "judge_units"]
 

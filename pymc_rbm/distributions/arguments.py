@@ -10,10 +10,10 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.graph.basic import Variable
 
-from pymc_rbm.support.arguments import shape_of
 from pymc_rbm.machine.door import named_units_last, one_hot
-from pymc_rbm.support.labels import Labels, positions
 from pymc_rbm.machine.parameters import Named, named
+from pymc_rbm.support.arguments import shape_of
+from pymc_rbm.support.labels import Labels, positions
 from pymc_rbm.support.received import Received, receive
 from pymc_rbm.units.unit import Unit
 

@@ -10,13 +10,14 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, Variable
 
 from pymc_rbm.distributions.arguments import named_in_model
-from pymc_rbm.support.arguments import known_values
-from pymc_rbm.machine.colouring import classes_of, own_entries
+from pymc_rbm.distributions.operations import BoltzmannMachineRV
 from pymc_rbm.distributions.rbm import MachineDistribution, drawn
+from pymc_rbm.machine.colouring import classes_of, own_entries
 from pymc_rbm.machine.machine import Coupling, Layer, Machine
 from pymc_rbm.machine.parameters import check_couplings, check_layer, check_unit, general_size, general_together, named
-from pymc_rbm.distributions.operations import BoltzmannMachineRV
-from pymc_rbm.units.unit import Bernoulli, Unit
+from pymc_rbm.support.arguments import known_values
+from pymc_rbm.units.binary import Bernoulli
+from pymc_rbm.units.unit import Unit
 
 __all__ = ["BoltzmannMachine"]
 

@@ -21,9 +21,9 @@ from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine.enumeration import IntractableError, batch_ndim
+from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.log_partition import log_partition
-from pymc_rbm.machine.machine import Machine
 from pymc_rbm.units.unit import floating
 
 __all__ = ["constant_log_partition"]

@@ -14,14 +14,16 @@ from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.arguments import named_in_model
-from pymc_rbm.support.arguments import check_not_empty, known_values, shape_of, unit_data
-from pymc_rbm.units.beside import Beside
 from pymc_rbm.distributions.rbm import RBM
 from pymc_rbm.machine.door import aligned, one_hot
-from pymc_rbm.support.labels import Labels
 from pymc_rbm.machine.parameters import Named, check_unit, together
+from pymc_rbm.support.arguments import check_not_empty, known_values, shape_of
+from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.received import receive
-from pymc_rbm.units.unit import Bernoulli, Unit
+from pymc_rbm.units.beside import Beside
+from pymc_rbm.units.binary import Bernoulli
+from pymc_rbm.units.states import unit_data
+from pymc_rbm.units.unit import Unit
 
 __all__ = ["DeepBoltzmannMachine"]
 

@@ -24,9 +24,9 @@ from pytensor.tensor.rewriting.basic import register_canonicalize
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.constant_log_z import constant_log_partition
+from pymc_rbm.distributions.operations import MachineRV
 from pymc_rbm.machine.enumeration import is_constant, is_tractable, symbolic_log_partition
 from pymc_rbm.machine.machine import Machine
-from pymc_rbm.distributions.operations import MachineRV
 
 __all__ = ["less_log_z", "log_z_where_it_matters", "without_log_z"]
 

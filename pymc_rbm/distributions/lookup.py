@@ -24,14 +24,14 @@ from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.machine.given import machines_of_draws, values_of
-from pymc_rbm.support.labels import Labels
-from pymc_rbm.machine.machine import Machine
-from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.distributions.operations import HiddenRV, MachineRV
+from pymc_rbm.machine.given import machines_of_draws, values_of
+from pymc_rbm.machine.machine import Machine
 from pymc_rbm.machine.records import recorded_names
-from pymc_rbm.support.reentrant import compiled, value_of
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.reentrant import compiled, value_of
 
 __all__ = [
     "dependants",

@@ -15,8 +15,8 @@ from pytensor.tensor.random.utils import normalize_size_param
 from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.sampling.forward import draw_visible
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
+from pymc_rbm.sampling.forward import draw_visible
 
 __all__ = ["DRAW_SWEEPS", "RBMRV", "BoltzmannMachineRV", "HiddenRV", "MachineRV", "core_of"]
 

@@ -18,19 +18,21 @@ from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.arguments import lengths_of, named_in_model, same_rows, with_dims
-from pymc_rbm.support.arguments import known_values, restricted_sizes, shape_of, unit_data, whole_number
-from pymc_rbm.units.beside import Beside
-from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.distributions.factors import less_log_z, log_z_where_it_matters
 from pymc_rbm.distributions.imputed import of_rows
-from pymc_rbm.support.labels import Labels
 from pymc_rbm.distributions.lookup import labels_in, named_machines, rbm_of
-from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
-from pymc_rbm.machine.parameters import check_unit, together
-from pymc_rbm.machine.normalisable import check_normalisable
 from pymc_rbm.distributions.operations import DRAW_SWEEPS, RBMRV, HiddenRV, MachineRV, core_of
 from pymc_rbm.distributions.readings import uncast
-from pymc_rbm.units.unit import Bernoulli, Unit
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
+from pymc_rbm.machine.normalisable import check_normalisable
+from pymc_rbm.machine.parameters import check_unit, restricted_sizes, together
+from pymc_rbm.sampling.dispersal import spread
+from pymc_rbm.support.arguments import known_values, shape_of, whole_number
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.units.beside import Beside
+from pymc_rbm.units.binary import Bernoulli
+from pymc_rbm.units.states import unit_data
+from pymc_rbm.units.unit import Unit
 
 __all__ = ["RBM", "Hidden", "MachineDistribution", "add_named_parts", "drawn"]
 

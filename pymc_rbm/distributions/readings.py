@@ -13,11 +13,11 @@ from pytensor.scalar.basic import Cast
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.support.arguments import unit_data
 from pymc_rbm.distributions.lookup import rbm_behind, rbm_of
-from pymc_rbm.machine.machine import HIDDEN, VISIBLE
 from pymc_rbm.distributions.operations import HiddenRV
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE
 from pymc_rbm.support.reentrant import value_of
+from pymc_rbm.units.states import unit_data
 
 __all__ = ["check_readings", "reading", "uncast"]
 

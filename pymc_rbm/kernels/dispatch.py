@@ -8,6 +8,15 @@ from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_defa
 from pytensor.link.numba.dispatch.compile_ops import numba_deepcopy
 
 from pymc_rbm.kernels.compiling import VERSION
+from pymc_rbm.kernels.fields import (
+    are_binary,
+    binary_dot,
+    means_and_sums,
+    state_sums,
+    sum_sigmoid,
+    sum_softplus,
+    sum_softplus_of_states,
+)
 from pymc_rbm.kernels.one_row import FEW_ROWS
 from pymc_rbm.kernels.operations import (
     BinaryDot,
@@ -20,15 +29,6 @@ from pymc_rbm.kernels.operations import (
     WalkKernel,
 )
 from pymc_rbm.kernels.pointers import through_pointer
-from pymc_rbm.kernels.fields import (
-    are_binary,
-    binary_dot,
-    means_and_sums,
-    state_sums,
-    sum_sigmoid,
-    sum_softplus,
-    sum_softplus_of_states,
-)
 from pymc_rbm.kernels.sweep import group_of, sweep_few, sweep_many
 from pymc_rbm.kernels.threads import WORTH_THREADS, dot_in_threads, sums_in_threads, sweep_in_threads
 from pymc_rbm.kernels.uniforms import seeded

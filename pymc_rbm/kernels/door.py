@@ -10,11 +10,10 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.units.discrete import Spin
-from pymc_rbm.kernels.nodes import BinaryLevels, BinarySweeps, BinaryWalk, Form
 from pymc_rbm.kernels.field_rewrites import use_means  # noqa: F401  # its rewrites, and those of lowering, register on import
+from pymc_rbm.kernels.nodes import BinaryLevels, BinarySweeps, BinaryWalk, Form
 from pymc_rbm.machine.machine import HIDDEN, Machine, State
-from pymc_rbm.units.unit import Bernoulli
+from pymc_rbm.units.binary import Bernoulli, Spin
 
 __all__ = ["as_node", "is_binary_pair", "levels_as_node", "walk_as_node"]
 

@@ -15,8 +15,8 @@ from pytensor.tensor.math import Dot, Sum
 from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import Subtensor
 
-from pymc_rbm.kernels.sweep_rewrites import FLOATS, TAGS, have_kernel
 from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums, StateSums, SweepKernel
+from pymc_rbm.kernels.sweep_rewrites import FLOATS, TAGS, have_kernel
 
 __all__: list[str] = []
 

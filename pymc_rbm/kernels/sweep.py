@@ -11,8 +11,8 @@ import numpy as np
 
 from pymc_rbm.kernels.compiling import kernel, piece
 from pymc_rbm.kernels.elementary import bernoulli
-from pymc_rbm.kernels.one_row import FEW_ROWS, draw_row, transposed_copy
 from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat, store
+from pymc_rbm.kernels.one_row import FEW_ROWS, draw_row, transposed_copy
 from pymc_rbm.kernels.packing import BLOCK, WORDS, blocks_of, packed, spread, unpack
 from pymc_rbm.kernels.product import TILE, accumulate, aligned, table_room, tiles, tiles_of
 from pymc_rbm.kernels.uniforms import loaded, stored

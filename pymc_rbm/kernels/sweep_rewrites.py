@@ -11,9 +11,9 @@ import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 
-from pymc_rbm.units.discrete import Spin
 from pymc_rbm.kernels.nodes import BinaryLevels, BinarySweeps, BinaryWalk
 from pymc_rbm.kernels.operations import LevelsKernel, Means, SweepKernel, WalkKernel
+from pymc_rbm.units.binary import Spin
 
 __all__ = ["FLOATS", "TAGS", "have_kernel"]
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numba import config
 
-from pymc_rbm.kernels.one_row import FEW_ROWS
 from pymc_rbm.kernels.fields import binary_dot, sum_softplus_of_states
+from pymc_rbm.kernels.one_row import FEW_ROWS
 from pymc_rbm.kernels.sweep import group_of, sweep_few, sweep_many
 
 __all__ = ["WORTH_THREADS", "dot_in_threads", "pieces", "sums_in_threads", "sweep_in_threads"]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.support.arguments import finite_number, whole_number
-from pymc_rbm.machine.door import data_of
-from pymc_rbm.support.labels import Labels
-from pymc_rbm.partition.log_partition import log_partition
-from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.likelihood.marginals import free_energies
+from pymc_rbm.machine.door import data_of
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.partition.log_partition import log_partition
+from pymc_rbm.support.arguments import finite_number, whole_number
+from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.received import receive
 
 __all__ = ["LearningStatus", "StopOnGap", "StopOnLikelihood"]

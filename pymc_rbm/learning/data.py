@@ -11,12 +11,12 @@ import pytensor.tensor as pt
 from pymc.vartypes import discrete_types
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.support.arguments import shape_of
-from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.distributions.lookup import dependants, machine_of_rv, named_machines, rbm_behind
-from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.distributions.operations import HiddenRV
 from pymc_rbm.distributions.readings import reading
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.machine.rows import has_rows
+from pymc_rbm.support.arguments import shape_of
 
 __all__ = ["Observed", "learned_variables", "observed_machines"]
 

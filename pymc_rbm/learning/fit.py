@@ -13,22 +13,22 @@ import xarray as xr
 from pymc.model import modelcontext
 
 from pymc_rbm.learning.checkpoints import Checkpoint
-from pymc_rbm.support.arguments import check_back_end, finite_number, generator, whole_number
+from pymc_rbm.learning.data import observed_machines
 from pymc_rbm.learning.defaults import RATE, Correlations, climbs_alone, default_method, default_rate
+from pymc_rbm.learning.estimators.names import find_method, follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.learning.estimators.persistent import exact
 from pymc_rbm.learning.fingerprint import compare, marks_of
-from pymc_rbm.support.generators import serialisable
 from pymc_rbm.learning.history import AXES, History
-from pymc_rbm.support.interrupts import DeferredInterrupt, Prompt
-from pymc_rbm.learning.result import restore
-from pymc_rbm.learning.update import Learner, Settings
-from pymc_rbm.learning.estimators.names import find_method, follows_chains, name_of, shares_chains, swaps_replicas
-from pymc_rbm.learning.data import observed_machines
-from pymc_rbm.learning.restarts import climb_from_the_best, warn_of_independence
 from pymc_rbm.learning.loop import Callback, Run
+from pymc_rbm.learning.restarts import climb_from_the_best, warn_of_independence
+from pymc_rbm.learning.result import restore
 from pymc_rbm.learning.scales import warn_of_large_scales
 from pymc_rbm.learning.schedules import hold_then_fall
 from pymc_rbm.learning.staying import at_the_edge
+from pymc_rbm.learning.update import Learner, Settings
+from pymc_rbm.support.arguments import check_back_end, finite_number, generator, whole_number
+from pymc_rbm.support.generators import serialisable
+from pymc_rbm.support.interrupts import DeferredInterrupt, Prompt
 
 __all__ = ["fit"]
 

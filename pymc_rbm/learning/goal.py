@@ -24,10 +24,10 @@ from pytensor.tensor.elemwise import Elemwise
 
 from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, joint_states
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
-from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.reentrant import value_of
 
 __all__ = ["Goal", "LogSums", "Penalty", "exact_log_z", "free_energies_of", "independent_log_z", "slopes_of"]
 

@@ -9,8 +9,8 @@ import xarray as xr
 
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import INTERPRETED
 
 __all__ = ["gradient_and_error"]
 

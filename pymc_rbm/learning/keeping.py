@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 
-from pymc_rbm.support.generators import generator_at
 from pymc_rbm.learning.history import History
 from pymc_rbm.learning.update import Learner
+from pymc_rbm.support.generators import generator_at
 
 __all__ = ["Bounds", "LastGood"]
 

@@ -16,19 +16,19 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_rbm.learning.lbfgs import Ascent
+from pymc_rbm.distributions.lookup import labels_in
 from pymc_rbm.learning.batches import Batches
-from pymc_rbm.support.blas import OneBlasThread
+from pymc_rbm.learning.callbacks import LearningStatus
 from pymc_rbm.learning.checkpoints import Checkpoint
 from pymc_rbm.learning.history import History
-from pymc_rbm.support.interrupts import DeferredInterrupt
 from pymc_rbm.learning.keeping import Bounds, LastGood
-from pymc_rbm.learning.result import Within, learned_tree
-from pymc_rbm.learning.update import Learner
-from pymc_rbm.distributions.lookup import labels_in
-from pymc_rbm.learning.sweeps import INTERVAL, paced
+from pymc_rbm.learning.lbfgs import Ascent
 from pymc_rbm.learning.progress import LearningProgressBar
-from pymc_rbm.learning.callbacks import LearningStatus
+from pymc_rbm.learning.result import Within, learned_tree
+from pymc_rbm.learning.sweeps import INTERVAL, paced
+from pymc_rbm.learning.update import Learner
+from pymc_rbm.support.blas import OneBlasThread
+from pymc_rbm.support.interrupts import DeferredInterrupt
 
 __all__ = ["Run"]
 

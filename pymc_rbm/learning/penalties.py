@@ -22,11 +22,11 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import NormalRV
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.learning.data import Observed, learned_variables
 from pymc_rbm.learning.goal import Penalty, slopes_of
+from pymc_rbm.learning.objective import direct_parameters, rest_of_model
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.machine.machine import Machine
-from pymc_rbm.learning.objective import direct_parameters, rest_of_model
-from pymc_rbm.learning.data import Observed, learned_variables
 
 __all__ = ["moved", "recorded_objective", "recorded_penalty"]
 

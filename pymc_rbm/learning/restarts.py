@@ -16,12 +16,12 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from pymc_rbm.learning.lbfgs import Ascent
-from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of, symbolic_log_partition
-from pymc_rbm.learning.update import Learner
-from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
-from pymc_rbm.learning.objective import start_values
 from pymc_rbm.learning.data import Observed
+from pymc_rbm.learning.lbfgs import Ascent
+from pymc_rbm.learning.start import start_values
+from pymc_rbm.learning.update import Learner
+from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of, symbolic_log_partition
+from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
 from pymc_rbm.machine.normalisable import is_gaussian
 from pymc_rbm.support.reentrant import value_of
 

@@ -10,13 +10,13 @@ import pymc as pm
 import xarray as xr
 
 from pymc_rbm.learning.batches import Within
-from pymc_rbm.support.generators import as_text, generator_of
-from pymc_rbm.learning.history import History
-from pymc_rbm.learning.update import Learner
 from pymc_rbm.learning.gradient_error import gradient_and_error
+from pymc_rbm.learning.history import History
 from pymc_rbm.learning.objective import direct_parameters
 from pymc_rbm.learning.penalties import moved, recorded_objective
+from pymc_rbm.learning.update import Learner
 from pymc_rbm.machine.records import recorded_machine, recorded_names, recorded_parameters, recorded_units
+from pymc_rbm.support.generators import as_text, generator_of
 
 __all__ = ["averaged", "learned_tree", "restore"]
 

@@ -10,10 +10,10 @@ from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import graph_inputs
 from pytensor.tensor.random.type import RandomType
 
-from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.learning.data import Observed
-from pymc_rbm.units.real import Gaussian
+from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.support.reentrant import one_compiles, value_of
+from pymc_rbm.units.real import Gaussian
 
 __all__ = ["warn_of_large_scales"]
 

@@ -16,22 +16,23 @@ from pytensor.gradient import disconnected_grad
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.learning.lbfgs import Ascent
-from pymc_rbm.machine.rows import machine_of_rows
-from pymc_rbm.learning.gradients import descent
-from pymc_rbm.sampling.dispersal import spread
-from pymc_rbm.machine.enumeration import symbolic_log_partition
+from pymc_rbm.learning.data import Observed, learned_variables
 from pymc_rbm.learning.estimators.persistent import NegativePhase, shared_rows
+from pymc_rbm.learning.gradients import descent
+from pymc_rbm.learning.lbfgs import Ascent
+from pymc_rbm.learning.objective import objective, parameter_variables
+from pymc_rbm.learning.start import start_values
+from pymc_rbm.learning.staying import shortened
+from pymc_rbm.machine.enumeration import symbolic_log_partition
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.machine.normalisable import has_bounds
+from pymc_rbm.machine.rows import machine_of_rows
+from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.observables import names_of, symbolic_functionals
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
-from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.support.modes import INTERPRETED
-from pymc_rbm.learning.objective import objective, parameter_variables, start_values
-from pymc_rbm.learning.data import Observed, learned_variables
-from pymc_rbm.machine.normalisable import has_bounds
 from pymc_rbm.support.reentrant import compiled, value_of
 from pymc_rbm.support.repetition import Repeated
-from pymc_rbm.learning.staying import shortened
 
 __all__ = ["Learner", "Settings"]
 

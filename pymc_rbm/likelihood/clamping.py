@@ -17,8 +17,8 @@ import pytensor
 import pytensor.tensor as pt
 
 from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
-from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import INTERPRETED
 
 __all__ = ["Clamped", "clamped"]
 

@@ -19,15 +19,15 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from pymc_rbm.machine.colouring import unit_numbers
-from pymc_rbm.units.beside import Beside
 from pymc_rbm.machine.door import Data, data_of, named_units_last, units_in_order, whole
 from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, in_powers, joint_states
-from pymc_rbm.support.labels import Labels
 from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
+from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.received import receive
 from pymc_rbm.support.reentrant import value_of
-from pymc_rbm.support.compiled import remembered
-from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.units.beside import Beside
 
 __all__ = ["classify", "marginal_free_energy"]
 

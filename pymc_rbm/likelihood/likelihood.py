@@ -7,24 +7,29 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytensor.tensor as pt
 import xarray as xr
 
-from pymc_rbm.support.arguments import finite_number, generator, unit_data, whole_number
-from pymc_rbm.machine.rows import has_rows, log_likelihood_by_row
-from pymc_rbm.machine.door import Data, aligned, data_of
-from pymc_rbm.partition.estimate import LogPartitionEstimate
-from pymc_rbm.machine.given import posterior_of
-from pymc_rbm.support.interrupts import DeferredInterrupt
-from pymc_rbm.support.labels import Labels
-from pymc_rbm.partition.log_partition import finite, log_partition
-from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.likelihood.marginals import Marginals, marginals
 from pymc_rbm.likelihood.posterior import log_likelihood_of_draws
-from pymc_rbm.support.received import name_of, receive
+from pymc_rbm.machine.door import Data, aligned, data_of, whole
+from pymc_rbm.machine.enumeration import is_enumerable, symbolic_log_partition
+from pymc_rbm.machine.given import posterior_of
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.machine.rows import has_rows, row_count
 from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.machine.validation import finite
+from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.partition.log_partition import log_partition
+from pymc_rbm.support.arguments import finite_number, generator, whole_number
+from pymc_rbm.support.interrupts import DeferredInterrupt
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.support.received import name_of, receive
+from pymc_rbm.support.reentrant import compiled
 from pymc_rbm.support.work import Work
+from pymc_rbm.units.states import unit_data
 
-__all__ = ["log_conditional", "log_likelihood"]
+__all__ = ["log_conditional", "log_likelihood", "log_likelihood_by_row"]
 
 
 def log_likelihood(
@@ -262,3 +267,35 @@ def _warn(log_z: LogPartitionEstimate, spread: float) -> None:
             "budget in log_partition.",
             stacklevel=3,
         )
+
+
+def log_likelihood_by_row(machine: Machine, data: Data, log_z: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``log p(v_i; x_i)`` and the log Z, exact or given, of each row of a machine with numbers for parameters.
+
+    Raises
+    ------
+    ValueError
+        If ``data`` do not fit, or log Z is not given and no side has at most 16 units.
+    """
+    rows = row_count(machine)
+    remedy = f"data must be {rows} whole rows, those of the covariates: complete them by inpaint."
+    v = whole(data, remedy=remedy)
+    if len(v) != rows:
+        raise ValueError(
+            f"data must be {rows} whole rows, those of the covariates, got shape {v.shape}. For other covariates "
+            "pm.set_data them in the model first."
+        )
+    inputs = [pt.tensor(dtype="float64", shape=np.shape(p)) for p in machine.parameters]
+    inner, x = machine.with_parameters(inputs), pt.constant(np.asarray(v))
+    if log_z is None and not is_enumerable(inner):
+        raise ValueError(
+            "The rows of this machine have a log Z each, and no side is small enough (at most 16 units) to find them "
+            "all exactly. Take one at a time, pymc_rbm.log_partition(pymc_rbm.machine_of_row(target, learned, row=0)), "
+            "or give them all as log_z."
+        )
+    outputs = [inner.free_energy(x), symbolic_log_partition(inner) if log_z is None else pt.as_tensor(log_z)]
+    values = (np.asarray(p, dtype="float64") for p in machine.parameters)
+    free_energy, found = compiled(inputs, outputs, on_unused_input="ignore")(*values)
+    if np.shape(found) != (rows,):
+        raise ValueError(f"log_z must have one entry for each of {rows} rows, got shape {np.shape(found)}.")
+    return -free_energy - found, found

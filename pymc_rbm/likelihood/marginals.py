@@ -15,16 +15,16 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from pymc_rbm.partition.annealing import Run, adapted
 from pymc_rbm.likelihood.clamping import clamped
 from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, log_weights_of_states
-from pymc_rbm.partition.estimate import FEW_EFFECTIVE, log_mean_exp
-from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.machine.machine import Layer, Machine, logsumexp
-from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.partition.annealing import Run, adapted
+from pymc_rbm.partition.estimate import FEW_EFFECTIVE, log_mean_exp
 from pymc_rbm.partition.path import Path, States
-from pymc_rbm.support.compiled import remembered
 from pymc_rbm.partition.path_graphs import kept_layers
+from pymc_rbm.sampling.sweep import sweep
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.work import Work
 
 __all__ = ["Marginals", "free_energies", "marginals"]

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.machine.rows import has_rows
+from pymc_rbm.likelihood.marginals import free_energies, marginals
 from pymc_rbm.machine.door import Data, data_of
 from pymc_rbm.machine.enumeration import cheapest_layer
 from pymc_rbm.machine.given import machines_of_draws
-from pymc_rbm.support.labels import Labels
-from pymc_rbm.partition.log_partition import QUICKLY_ENUMERATED_STATES, enumerated, finite
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.likelihood.marginals import free_energies, marginals
+from pymc_rbm.machine.rows import has_rows
+from pymc_rbm.machine.validation import finite
+from pymc_rbm.partition.exact import QUICKLY_ENUMERATED_STATES, enumerated
+from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.work import Work
 

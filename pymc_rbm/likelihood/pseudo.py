@@ -9,12 +9,12 @@ import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 
-from pymc_rbm.support.arguments import generator
 from pymc_rbm.machine.door import data_of, whole
-from pymc_rbm.partition.log_partition import finite
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.support.compiled import remembered
 from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.machine.validation import finite
+from pymc_rbm.support.arguments import generator
+from pymc_rbm.support.compiled import remembered
 
 __all__ = ["pseudo_log_likelihood"]
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.support.arguments import shape_hint, unit_data
-from pymc_rbm.support.labels import SIDES, Labels, positions
 from pymc_rbm.machine.machine import Layer
+from pymc_rbm.support.labels import SIDES, Labels, positions
 from pymc_rbm.support.received import Received, receive
+from pymc_rbm.units.states import shape_hint, unit_data
 from pymc_rbm.units.unit import Unit
 
 __all__ = ["Data", "aligned", "data_of", "named_units_last", "one_hot", "units_in_order", "whole"]

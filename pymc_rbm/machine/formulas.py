@@ -11,13 +11,14 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.graph.basic import Variable
 
-from pymc_rbm.support.arguments import restricted_sizes, shape_of
 from pymc_rbm.machine.door import Data, data_of, whole
 from pymc_rbm.machine.given import by_draw, is_given, posterior_of
-from pymc_rbm.support.labels import SIDES, Labels
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
-from pymc_rbm.support.compiled import remembered
+from pymc_rbm.machine.parameters import restricted_sizes
 from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.support.arguments import shape_of
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.labels import SIDES, Labels
 from pymc_rbm.units.unit import Unit
 
 __all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]

@@ -22,9 +22,10 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine.colouring import classes_of
-from pymc_rbm.support.labels import Labels
 from pymc_rbm.machine.parameters import of_boltzmann, of_restricted
-from pymc_rbm.units.unit import Bernoulli, Unit, logsumexp
+from pymc_rbm.support.labels import Labels
+from pymc_rbm.units.binary import Bernoulli
+from pymc_rbm.units.unit import Unit, logsumexp
 
 __all__ = ["Coupling", "Layer", "Machine", "boltzmann", "logsumexp", "restricted"]
 

@@ -12,7 +12,6 @@ column of W changes nothing.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -20,15 +19,15 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from pymc_rbm.machine.enumeration import sizes_of
-from pymc_rbm.units.discrete import Categorical
-from pymc_rbm.sampling.observables import numeric
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
-from pymc_rbm.units.real import Gaussian
-from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.machine.targets import machine_of
+from pymc_rbm.machine.validation import numeric
+from pymc_rbm.support.reentrant import value_of
+from pymc_rbm.units.discrete import Categorical
+from pymc_rbm.units.real import Gaussian
 from pymc_rbm.units.unit import Unit
 
-__all__ = ["free_components", "is_mixture", "mixture_machine", "mixture_of_groups", "mixture_parameters"]
+__all__ = ["free_components", "is_mixture", "mixture_machine", "mixture_parameters"]
 
 
 def is_mixture(machine: Machine) -> bool:
@@ -109,34 +108,7 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
     return restricted(W, b, c - c.mean(), Gaussian(np.broadcast_to(sigma, b.shape)), Categorical(len(weights)))
 
 
-def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, hidden: Unit, seed: int) -> Machine:
-    """Return the mixture with a component for each of k groups of rows that k-means finds: where learning starts.
-
-    From W near zero all components start alike, and one of them may be given up before it has found its rows. Means are
-    shrunk to that of all rows by one row. A parameter of ``unit`` that is None becomes that of the deviations within
-    the groups. ``hidden`` is a unit whose states are `free_components`, one a group.
-    """
-    from sklearn.cluster import KMeans
-
-    k = len(hidden.states or ())
-    spread = rows.std(0)
-    spread = np.where(spread > 0, spread, 1.0)
-    with warnings.catch_warnings():  # there may be less than k different rows
-        warnings.simplefilter("ignore")
-        groups = KMeans(k, n_init=5, random_state=seed).fit(rows / spread, sample_weight=weights).labels_
-    inside = weights[:, None] * np.eye(k)[groups]
-    counts, mean = inside.sum(0), (weights @ rows + unit.middle) / (weights.sum() + 1)
-    means = (inside.T @ rows + mean) / (counts + 1)[:, None]
-    within = np.sqrt(weights @ (rows - means[groups]) ** 2 / weights.sum())
-    found = unit.parameters_of_deviation(np.maximum(within, 1e-3 * spread))
-    unit = unit.with_parameters([
-        found[key] if p is None else p for key, p in zip(unit.parameter_names, unit.parameters, strict=True)
-    ])  # fmt: skip
-    shares = np.log((counts + 1) / (counts.sum() + k))
-    return _with_components(unit.bias_of_mean(means), shares, unit, hidden)
-
-
-def _with_components(fields: np.ndarray, log_weights: np.ndarray, unit: Unit, hidden: Unit) -> Machine:
+def with_components(fields: np.ndarray, log_weights: np.ndarray, unit: Unit, hidden: Unit) -> Machine:
     """The machine whose visible units have these fields given each state of the one hidden unit."""
     states = np.reshape(np.array(hidden.states), (len(fields), -1))
     if hidden.width == len(states):

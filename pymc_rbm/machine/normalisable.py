@@ -18,8 +18,8 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine.machine import Machine
-from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import INTERPRETED
 
 __all__ = [
     "certain_precision",

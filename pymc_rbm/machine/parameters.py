@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from pytensor.graph.basic import Variable
 
-from pymc_rbm.support.arguments import check_not_empty, known_values, restricted_sizes, shape_of
 from pymc_rbm.machine.colouring import own_entries
+from pymc_rbm.support.arguments import check_not_empty, known_values, shape_of
 from pymc_rbm.support.labels import SIDES, Labels, positions
 from pymc_rbm.support.received import receive
 from pymc_rbm.units.unit import Unit
@@ -25,6 +25,7 @@ __all__ = [
     "named",
     "of_boltzmann",
     "of_restricted",
+    "restricted_sizes",
     "together",
 ]
 
@@ -208,3 +209,36 @@ def check_couplings(U: np.ndarray, allowed: np.ndarray, given: bool, inside: np.
         )
     if given and np.any(U[..., ~allowed] != 0):
         raise ValueError("U has couplings that are not zero where pattern says that there are none.")
+
+
+def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
+    """Return (visible, hidden) sizes, or raise ValueError where the shapes of W, b and c do not fit.
+
+    A bias that is None fits.
+    """
+    shapes = {name: (None,) if x is None else shape_of(x) for name, x in (("W", W), ("b", b), ("c", c))}
+    for name, ndim in (("W", 2), ("b", 1), ("c", 1)):
+        if len(shapes[name]) < ndim:
+            raise ValueError(
+                f"{name} must have at least {ndim} axes, got shape {shapes[name]}. An RBM takes W of shape "
+                "(visible, hidden), b of shape (visible,) and c of shape (hidden,)."
+            )
+    check_not_empty("W", shapes["W"])
+    (rows, columns), n_b, n_c = shapes["W"][-2:], shapes["b"][-1], shapes["c"][-1]
+
+    def same(m: int | None, n: int | None) -> bool:
+        return m is None or n is None or m == n
+
+    if not (same(rows, n_b) and same(columns, n_c)):
+        transposed = same(rows, n_c) and same(columns, n_b)
+        raise ValueError(
+            f"The shapes do not fit: W {shapes['W']}, b {shapes['b']}, c {shapes['c']}. W is (visible, hidden), b is "
+            "(visible,) and c is (hidden,). "
+            + ("W looks transposed: pass W.T." if transposed else "Check which of the three has the wrong size.")
+            + (" (scikit-learn's components_ are (hidden, visible).)" if transposed else "")
+        )
+    for name, x in (("W", W), ("b", b), ("c", c)):
+        values = None if x is None else known_values(x, name)
+        if values is not None and not np.isfinite(np.ma.filled(values, np.nan)).all():
+            raise ValueError(f"{name} contains NaN or infinity; the parameters of an RBM must be finite numbers.")
+    return rows if rows is not None else n_b, columns if columns is not None else n_c

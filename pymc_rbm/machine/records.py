@@ -10,10 +10,11 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.machine.given import posterior_of
-from pymc_rbm.support.labels import Labels, without_made_up
 from pymc_rbm.machine.machine import Machine, boltzmann, restricted
 from pymc_rbm.machine.targets import labels_of, machine_of
-from pymc_rbm.units.unit import Bernoulli, Unit, unit_of
+from pymc_rbm.support.labels import Labels, without_made_up
+from pymc_rbm.units.binary import Bernoulli
+from pymc_rbm.units.unit import Unit, unit_of
 
 __all__ = ["recorded_machine", "recorded_names", "recorded_parameters", "recorded_units"]
 

@@ -20,14 +20,11 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 from pytensor.tensor.shape import SpecifyShape
 
-from pymc_rbm.support.arguments import whole_number
-from pymc_rbm.machine.door import Data, whole
-from pymc_rbm.machine.enumeration import is_enumerable, symbolic_log_partition
 from pymc_rbm.machine.machine import Machine
-from pymc_rbm.support.reentrant import compiled
 from pymc_rbm.machine.targets import machine_of
+from pymc_rbm.support.arguments import whole_number
 
-__all__ = ["has_rows", "log_likelihood_by_row", "machine_of_row", "machine_of_rows"]
+__all__ = ["has_rows", "machine_of_row", "machine_of_rows", "row_count"]
 
 
 def has_rows(machine: Machine) -> bool:
@@ -90,42 +87,15 @@ def machine_of_row(target: Any, learned: Any = None, *, row: int) -> Machine:
     row = whole_number("row", row, 0)
     if not has_rows(machine):
         raise ValueError("All rows of this machine share their parameters: use the machine itself.")
-    rows = max(np.shape(x)[0] for x in _biases(machine) if _ndim(x) > 1)
+    rows = row_count(machine)
     if row >= rows:
         raise ValueError(f"row must be below {rows}, the number of rows, got {row}.")
     return machine_of_rows(machine, row)
 
 
-def log_likelihood_by_row(machine: Machine, data: Data, log_z: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``log p(v_i; x_i)`` and the log Z, exact or given, of each row of a machine with numbers for parameters.
-
-    Raises
-    ------
-    ValueError
-        If ``data`` do not fit, or log Z is not given and no side has at most 16 units.
-    """
-    rows = max(np.shape(x)[0] for x in _biases(machine) if _ndim(x) > 1)
-    remedy = f"data must be {rows} whole rows, those of the covariates: complete them by inpaint."
-    v = whole(data, remedy=remedy)
-    if len(v) != rows:
-        raise ValueError(
-            f"data must be {rows} whole rows, those of the covariates, got shape {v.shape}. For other covariates "
-            "pm.set_data them in the model first."
-        )
-    inputs = [pt.tensor(dtype="float64", shape=np.shape(p)) for p in machine.parameters]
-    inner, x = machine.with_parameters(inputs), pt.constant(np.asarray(v))
-    if log_z is None and not is_enumerable(inner):
-        raise ValueError(
-            "The rows of this machine have a log Z each, and no side is small enough (at most 16 units) to find them "
-            "all exactly. Take one at a time, pymc_rbm.log_partition(pymc_rbm.machine_of_row(target, learned, row=0)), "
-            "or give them all as log_z."
-        )
-    outputs = [inner.free_energy(x), symbolic_log_partition(inner) if log_z is None else pt.as_tensor(log_z)]
-    values = (np.asarray(p, dtype="float64") for p in machine.parameters)
-    free_energy, found = compiled(inputs, outputs, on_unused_input="ignore")(*values)
-    if np.shape(found) != (rows,):
-        raise ValueError(f"log_z must have one entry for each of {rows} rows, got shape {np.shape(found)}.")
-    return -free_energy - found, found
+def row_count(machine: Machine) -> int:
+    """How many rows the biases of a machine differ by."""
+    return max(np.shape(x)[0] for x in _biases(machine) if _ndim(x) > 1)
 
 
 def _biases(machine: Machine) -> list[Any]:

@@ -6,8 +6,8 @@ from functools import singledispatch
 from typing import Any
 
 from pymc_rbm.machine.given import is_given
-from pymc_rbm.support.labels import Labels
 from pymc_rbm.machine.machine import Machine
+from pymc_rbm.support.labels import Labels
 
 __all__ = ["Labels", "check_alone", "labels_of", "machine_of"]
 

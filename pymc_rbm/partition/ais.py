@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.annealing import Run, adapted, anneal, explored, fitted_base, visible_starts
 from pymc_rbm.partition.estimate import LogPartitionEstimate, log_mean_exp, weight_diagnostics
-from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.path import Path, States
 from pymc_rbm.support.work import Work
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pymc_rbm.partition.tempering import tempering
-from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.ais import Effort, Prepared, ais
+from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.partition.tempering import tempering
 from pymc_rbm.support.work import Work
 
 __all__ = ["compared"]

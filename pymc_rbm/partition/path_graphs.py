@@ -18,11 +18,11 @@ import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.kernels.door import is_binary_pair, levels_as_node, walk_as_node
 from pymc_rbm.machine.machine import Machine, State
-from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import INTERPRETED
 
 __all__ = [
     "base_function",

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import scipy
 
+from pymc_rbm.partition.ais import PILOT, Effort, Prepared, unseen_reasons, unseen_weight
 from pymc_rbm.partition.annealing import adapted, anneal
 from pymc_rbm.partition.estimate import LogPartitionEstimate
-from pymc_rbm.partition.ais import PILOT, Effort, Prepared, unseen_reasons, unseen_weight
-from pymc_rbm.support.interrupts import imported
 from pymc_rbm.partition.path import Path, States
+from pymc_rbm.support.interrupts import imported
 from pymc_rbm.support.work import Work
 
 __all__ = ["tempering"]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from pymc_rbm.diagnostics.chains import machine_behind, name_of_run, watch_draws
 from pymc_rbm.machine.door import data_of
-from pymc_rbm.sampling.observables import leading_directions
 from pymc_rbm.machine.given import values_of
-from pymc_rbm.support.interrupts import imported
-from pymc_rbm.support.labels import Labels
 from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.machine.targets import labels_of
-from pymc_rbm.diagnostics.chains import machine_behind, name_of_run, watch_draws
+from pymc_rbm.sampling.observables import leading_directions
+from pymc_rbm.support.interrupts import imported
+from pymc_rbm.support.labels import Labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

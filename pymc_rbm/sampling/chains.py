@@ -12,20 +12,21 @@ import xarray as xr
 from pytensor.compile.io import In, Out
 from rich.progress import track
 
-from pymc_rbm.support.arguments import check_back_end, generator, whole_number
-from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.machine.door import data_of, whole
-from pymc_rbm.sampling.observables import leading_directions, names_of, numeric, symbolic_functionals
-from pymc_rbm.sampling.sweep import visits
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.machine.records import recorded_parameters, recorded_units
+from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
+from pymc_rbm.machine.validation import numeric
+from pymc_rbm.sampling.dispersal import spread
+from pymc_rbm.sampling.observables import leading_directions, names_of, symbolic_functionals
+from pymc_rbm.sampling.sweep import sweeps_of_a_piece, visits
+from pymc_rbm.support.arguments import check_back_end, generator, whole_number
+from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.interrupts import DeferredInterrupt
 from pymc_rbm.support.labels import Labels
-from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.support.memory import check_memory
-from pymc_rbm.machine.records import recorded_parameters, recorded_units
 from pymc_rbm.support.reentrant import value_of
-from pymc_rbm.support.compiled import remembered
-from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
-from pymc_rbm.support.work import can_show, parts_of, sweeps_of_a_piece
+from pymc_rbm.support.work import can_show, parts_of
 
 __all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Coupling, Layer, Machine
+from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.units.unit import Unit
 
 __all__ = ["heated", "opposed", "spread"]

@@ -13,14 +13,14 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 
-from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.machine.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states
-from pymc_rbm.sampling.sweep import sweep, sweeps
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.machine.normalisable import check_normalisable
+from pymc_rbm.sampling.dispersal import spread
+from pymc_rbm.sampling.sweep import sweep, sweeps, sweeps_of_a_piece
 from pymc_rbm.support.compiled import remembered
-from pymc_rbm.support.work import parts_of, sweeps_of_a_piece
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.work import parts_of
 
 __all__ = ["draw_visible"]
 

@@ -13,23 +13,23 @@ import xarray as xr
 from pytensor.compile.io import In, Out
 from rich.progress import track
 
-from pymc_rbm.support.arguments import check_back_end, generator, whole_number
-from pymc_rbm.machine.rows import has_rows, machine_of_row
-from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.machine.door import Data, data_of
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.machine.normalisable import check_normalisable
+from pymc_rbm.machine.rows import has_rows, machine_of_row
+from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
+from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
+from pymc_rbm.sampling.sweep import sweeps_of_a_piece
+from pymc_rbm.support.arguments import check_back_end, generator, whole_number
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.convergence import FEW_DRAWS, RHAT, convergence, ess_asked
 from pymc_rbm.support.interrupts import DeferredInterrupt
 from pymc_rbm.support.labels import Labels
-from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.support.convergence import convergence, ess_asked
 from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.modes import INTERPRETED
-from pymc_rbm.machine.normalisable import check_normalisable
 from pymc_rbm.support.received import marked, receive
-from pymc_rbm.support.compiled import remembered
-from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
-from pymc_rbm.diagnostics.thresholds import FEW_DRAWS, RHAT
-from pymc_rbm.support.work import can_show, parts_of, sweeps_of_a_piece
+from pymc_rbm.support.work import can_show, parts_of
 
 __all__ = ["inpaint"]
 

@@ -20,7 +20,12 @@ from pymc_rbm.kernels.door import as_node, is_binary_pair
 from pymc_rbm.machine.machine import VISIBLE, Machine, State
 from pymc_rbm.sampling.sites import update_classes, update_sites
 
-__all__ = ["sweep", "sweeps", "visits"]
+__all__ = ["sweep", "sweeps", "sweeps_of_a_piece", "visits"]
+
+MOST_PRODUCTS = 2**33
+"""Of a state and a weight in a piece that nothing interrupts: about a second."""
+PRODUCTS_OF_UNIT, PRODUCTS_OF_SITE = 100, 10_000
+"""What a draw of a unit costs, in such products; what a step to the next unit costs where each waits for the others."""
 
 
 def sweep(
@@ -147,3 +152,11 @@ def _sweeps(
         return_updates=False,
     )
     return [trace[-1] for trace in traces], rng
+
+
+def sweeps_of_a_piece(machine: Machine, chains: int) -> int:
+    """How many sweeps of so many chains are about a second's work, at least one."""
+    sizes = [np.shape(layer.bias)[-1] for layer in machine.layers]
+    each = sum(np.size(c.weights) for c in machine.couplings) + PRODUCTS_OF_UNIT * sum(sizes)
+    steps = sum(n for i, n in enumerate(sizes) if machine.own_coupling(i) is not None)
+    return max(1, MOST_PRODUCTS // (chains * each + PRODUCTS_OF_SITE * steps))

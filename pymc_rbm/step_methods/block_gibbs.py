@@ -13,14 +13,14 @@ from pymc.util import get_random_generator, get_value_vars_from_user_vars
 from rich.progress import TextColumn
 from rich.table import Column
 
-from pymc_rbm.step_methods.blocks import hidden_children, is_hidden, visible_kind
-from pymc_rbm.support.arguments import check_back_end, whole_number
-from pymc_rbm.step_methods.metropolis import CLIMBING, MOST, tuned_caution
-from pymc_rbm.machine.enumeration import sizes_of
-from pymc_rbm.support.interrupts import whole
 from pymc_rbm.distributions.lookup import dependants_of_units, machine_of_rv, rbm_of
 from pymc_rbm.distributions.readings import check_readings
+from pymc_rbm.machine.enumeration import sizes_of
+from pymc_rbm.step_methods.blocks import hidden_children, is_hidden, visible_kind
+from pymc_rbm.step_methods.metropolis import CLIMBING, MOST, tuned_caution
 from pymc_rbm.step_methods.transition import compile_transition
+from pymc_rbm.support.arguments import check_back_end, whole_number
+from pymc_rbm.support.interrupts import whole
 
 __all__ = ["BlockGibbs", "register"]
 

@@ -18,9 +18,13 @@ from pytensor.graph.traversal import ancestors, explicit_graph_inputs
 from pytensor.tensor.subtensor import AdvancedIncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.step_methods.proofs import affine_in
-from pymc_rbm.step_methods.belonging import rows_of_entries
+from pymc_rbm.distributions.factors import without_log_z
+from pymc_rbm.distributions.imputed import without_marks
+from pymc_rbm.distributions.lookup import dependants, machine_of_rv, rbm_of
+from pymc_rbm.distributions.operations import HiddenRV, MachineRV
 from pymc_rbm.machine.colouring import unit_numbers
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.step_methods.belonging import rows_of_entries
 from pymc_rbm.step_methods.conditions import parted
 from pymc_rbm.step_methods.effects import (
     MOST_ENTRIES,
@@ -33,16 +37,12 @@ from pymc_rbm.step_methods.effects import (
     slope_and_hessian,
     without_checks,
 )
-from pymc_rbm.distributions.factors import without_log_z
-from pymc_rbm.distributions.imputed import without_marks
 from pymc_rbm.step_methods.joint_moves import joint_update
-from pymc_rbm.distributions.lookup import dependants, machine_of_rv, rbm_of
-from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.support.modes import INTERPRETED
-from pymc_rbm.distributions.operations import HiddenRV, MachineRV
-from pymc_rbm.support.reentrant import compiled, one_compiles
-from pymc_rbm.step_methods.wall_moves import reflected_update
+from pymc_rbm.step_methods.proofs import affine_in
 from pymc_rbm.step_methods.trials import is_constant, is_positive_definite, reproduces, values_at_start
+from pymc_rbm.step_methods.wall_moves import reflected_update
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.reentrant import compiled, one_compiles
 
 __all__ = ["Block", "blocks_of", "hidden_children", "is_hidden", "visible_kind"]
 

@@ -49,8 +49,8 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.step_methods.effects import by_unit
 from pymc_rbm.machine.machine import Machine, State
+from pymc_rbm.step_methods.effects import by_unit
 from pymc_rbm.units.unit import Unit
 
 __all__ = [

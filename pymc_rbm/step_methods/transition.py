@@ -17,13 +17,13 @@ from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, explicit_graph_inputs
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.step_methods.blocks import Block, blocks_of
-from pymc_rbm.support.fast_calls import Quick
-from pymc_rbm.step_methods.metropolis import caution_range, corrected_update, moves_per_sweep
-from pymc_rbm.step_methods.effects import Effect
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
-from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
+from pymc_rbm.step_methods.blocks import Block, blocks_of
+from pymc_rbm.step_methods.effects import Effect
+from pymc_rbm.step_methods.metropolis import caution_range, corrected_update, moves_per_sweep
+from pymc_rbm.support.fast_calls import Quick
 from pymc_rbm.support.reentrant import compiled
 
 __all__ = ["compile_transition"]

@@ -16,8 +16,8 @@ from pytensor.graph.traversal import explicit_graph_inputs
 from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.step_methods.effects import IMPOSSIBLE
 from pymc_rbm.distributions.lookup import rbm_behind
+from pymc_rbm.step_methods.effects import IMPOSSIBLE
 from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.reentrant import compiled, one_compiles
 from pymc_rbm.units.unit import Unit

@@ -7,7 +7,6 @@ import scipy
 import xarray as xr
 
 from pymc_rbm.support.interrupts import imported
-from pymc_rbm.diagnostics.thresholds import ESS, ESS_PER_CHAIN, ESS_SHARE, FALSE_ALARM
 
 __all__ = [
     "cautious",
@@ -22,6 +21,22 @@ __all__ = [
     "two_sample",
     "within_autocorrelation",
 ]
+
+RHAT = 1.01
+"""Rank-normalised split R-hat up to which chains agree (Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021)."""
+ESS = 400
+"""Bulk effective sample size from which R-hat and the ESS themselves can be believed (the same)."""
+ESS_PER_CHAIN = 10
+"""Bulk ESS a chain below which the chains are too slow for their length (Gelman et al. 2013, Bayesian Data Analysis,
+section 11.5: five for each half of a chain)."""
+ESS_SHARE = 0.25
+"""Share of the draws that need be effective at most: where there are too few for `ESS`, chains are long enough if their
+autocorrelation time is up to four draws. A choice: of independent draws ArviZ's estimate is hardly ever below half."""
+FALSE_ALARM = 0.01
+"""Chance that healthy, mixing chains are called "not mixed", of each family of tests, shared equally among its tests
+(Bonferroni). An R-hat above 1.01 that chance at this level would explain gives "cannot tell", not "not mixed"."""
+FEW_DRAWS = 20
+"""Draws a chain below which nothing is said: halves of chains would have fewer than ten."""
 
 MEASURES = "rhat", "rhat_by_chance", "ess_bulk", "ess_tail", "autocorrelation", "autocorrelation_within"
 AXES = {"chain_axis": 0, "draw_axis": 1}
@@ -171,7 +186,7 @@ def count_units(low: np.ndarray, high: np.ndarray, margin: float = 0.0) -> dict[
 def two_sample(a: np.ndarray, b: np.ndarray, tests: int) -> tuple[float, float]:
     """Kolmogorov-Smirnov distance of two sets of independent numbers, and what it reaches by chance.
 
-    The second figure is exceeded with probability `thresholds.FALSE_ALARM` over ``tests`` if both have one distribution
+    The second figure is exceeded with probability `convergence.FALSE_ALARM` over ``tests`` if both have one distribution
     (asymptotically; less often where values are tied).
     """
     a, b = np.split(settled(np.concatenate([a, b])), [len(a)])

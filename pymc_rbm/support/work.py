@@ -5,34 +5,20 @@ from __future__ import annotations
 import time
 from importlib.util import find_spec
 
-import numpy as np
 from rich import get_console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pymc_rbm.support.blas import OneBlasThread
 from pymc_rbm.support.interrupts import DeferredInterrupt
-from pymc_rbm.machine.machine import Machine
 
-__all__ = ["Work", "can_show", "parts_of", "sweeps_of_a_piece"]
+__all__ = ["Work", "can_show", "parts_of"]
 
 SECONDS_WITHOUT_BAR = 2.0
-MOST_PRODUCTS = 2**33
-"""Of a state and a weight in a piece that nothing interrupts: about a second."""
-PRODUCTS_OF_UNIT, PRODUCTS_OF_SITE = 100, 10_000
-"""What a draw of a unit costs, in such products; what a step to the next unit costs where each waits for the others."""
 
 
 def parts_of(whole: int, most: int) -> list[int]:
     """Sizes of the parts of ``whole``, each but the last of size ``most``."""
     return [min(most, whole - done) for done in range(0, whole, most)]
-
-
-def sweeps_of_a_piece(machine: Machine, chains: int) -> int:
-    """How many sweeps of so many chains are about a second's work, at least one."""
-    sizes = [np.shape(layer.bias)[-1] for layer in machine.layers]
-    each = sum(np.size(c.weights) for c in machine.couplings) + PRODUCTS_OF_UNIT * sum(sizes)
-    steps = sum(n for i, n in enumerate(sizes) if machine.own_coupling(i) is not None)
-    return max(1, MOST_PRODUCTS // (chains * each + PRODUCTS_OF_SITE * steps))
 
 
 def can_show(progressbar: bool) -> bool:

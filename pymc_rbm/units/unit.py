@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +19,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
-__all__ = ["Bernoulli", "Unit", "floating", "logsumexp", "unit_of", "zeros_like"]
+__all__ = ["Unit", "floating", "logsumexp", "unit_of", "zeros_like"]
 
 
 class Unit(ABC):
@@ -175,57 +175,6 @@ class Unit(ABC):
             return 0.5 + 0 * mean
         low, high = self.ends
         return (mean - low) / (high - low)
-
-
-@dataclass(frozen=True)
-class Bernoulli(Unit):
-    """Binary unit, 0 or 1: ``p(x = 1 | f) = 1 / (1 + exp(-f))``."""
-
-    dtype: ClassVar[str] = "int8"
-    counts: ClassVar[bool] = True
-    middle: ClassVar[float] = 0.5
-    support: ClassVar[str] = "0 and 1"
-    remedy: ClassVar[str] = "Binarise first, for example (data > threshold).astype(int)."
-
-    @property
-    def states(self):
-        """The values 0 and 1."""
-        return (0.0, 1.0)
-
-    def contains(self, x):
-        """Whether each entry is 0 or 1."""
-        return pt.eq(x, 0) | pt.eq(x, 1)
-
-    def log_base(self, x):
-        """Return 0: both values weigh the same."""
-        return zeros_like(x)
-
-    def log_normaliser(self, field):
-        """Return ``log(1 + exp(field))``."""
-        return pt.softplus(field)
-
-    def mean(self, field):
-        """Return the logistic function of the field."""
-        return pt.sigmoid(field)
-
-    def sample(self, field, rng):
-        """Draw 0 or 1 by comparing one uniform number with the mean.
-
-        The uniform number is float64 even for a float32 field: rounded to float32 it could be 1.0, and a
-        saturated unit would then be off once in 2²⁵ draws.
-        """
-        rng, u = pt.random.uniform(size=field.shape, dtype="float64", rng=rng, return_next_rng=True)
-        return rng, pt.lt(u, self.mean(field)).astype(self.dtype)
-
-    def dispersed(self, shape, rng):
-        """Draw each row with its own probability of being on, uniform between 0 and 1."""
-        rng, level = pt.random.uniform(size=(*shape[:-1], 1), dtype="float64", rng=rng, return_next_rng=True)
-        rng, u = pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
-        return rng, pt.lt(u, level).astype(self.dtype)
-
-    def bias_of_mean(self, mean):
-        """Return the log-odds."""
-        return np.log(mean) - np.log1p(-mean)
 
 
 def unit_of(text: str) -> Unit:

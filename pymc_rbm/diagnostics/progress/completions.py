@@ -6,11 +6,11 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.learning.goal import LogSums, free_energies_of
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.units.unit import Unit
 
 __all__ = ["data_sums"]

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.learning.goal import Goal, LogSums, Penalty, free_energies_of, slopes_of
-from pymc_rbm.machine.machine import Machine
+from pymc_rbm.diagnostics.chains import Watched
 from pymc_rbm.diagnostics.progress.rise import Rise
 from pymc_rbm.diagnostics.progress.saddles import steps_by_pairs
+from pymc_rbm.learning.goal import Goal, LogSums, Penalty, free_energies_of, slopes_of
+from pymc_rbm.machine.machine import Machine
 from pymc_rbm.sampling.chains import run_chains
-from pymc_rbm.diagnostics.thresholds import ESS, RHAT
-from pymc_rbm.diagnostics.chains import Watched
+from pymc_rbm.support.convergence import ESS, RHAT
 
 __all__ = ["DRAWS", "Draw", "Sampled", "climbed_by_draws", "drawing", "gain_by_draws"]
 

@@ -25,11 +25,11 @@ import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.support.arguments import shape_of
-from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.machine.enumeration import is_tractable, sizes_of, symbolic_log_partition
-from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.machine.machine import HIDDEN, Machine
+from pymc_rbm.machine.rows import has_rows
+from pymc_rbm.sampling.sweep import sweeps as run_sweeps
+from pymc_rbm.support.arguments import shape_of
 
 __all__ = [
     "NegativePhase",

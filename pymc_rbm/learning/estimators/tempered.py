@@ -21,8 +21,8 @@ import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 
 from pymc_rbm.learning.estimators.persistent import NegativePhase, surrogate_log_partition
-from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.machine.machine import Machine
+from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 
 __all__ = ["tempered"]
 

@@ -1,0 +1,187 @@
+"""Where learning starts: values of a model's parameters that suit its data."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pymc as pm
+from pytensor.graph.basic import Constant
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.distributions.arguments import start_by_name
+from pymc_rbm.distributions.lookup import plain
+from pymc_rbm.learning.data import Observed, learned_variables
+from pymc_rbm.learning.objective import intercepts
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.machine.mixture import free_components, is_mixture, with_components
+from pymc_rbm.support.reentrant import one_compiles, value_of
+from pymc_rbm.units.unit import Unit
+
+__all__ = ["mixture_of_groups", "start_values"]
+
+SCALE = 0.1
+"""Of the fields that W sends to the hidden units where learning starts."""
+
+
+def start_values(
+    model: pm.Model,
+    observed: list[Observed],
+    start: dict[str, Any] | None,
+    rng: np.random.Generator,
+    scale: float = SCALE,
+) -> dict[str, np.ndarray]:
+    """Where learning starts, by name of value variable.
+
+    A variable that *is* an RBM's b starts where independent units have the data's means (for binary ones: log-odds),
+    one that is its c at zero, one that is its W at Normal(0, scale/√visible), so that the fields on hidden units differ
+    by about ``scale`` at any size, one that is a σ (or γ) of its visible units where these have the data's standard
+    deviations. Mixtures start from groups of rows (`start.mixture_of_groups`). Others start where ``pm.sample``
+    would, and ``start`` overrides all of it. Hidden units that it makes alike would stay so, and so would all of them
+    at W = 0: the former get noise, as do the ingredients of a W that is an expression, Normal(0, scale/10).
+    """
+    seed = int(rng.integers(2**31))
+    with one_compiles():
+        point = dict(model.initial_point(random_seed=seed))
+    direct: set[str] = set()
+    for x in observed:
+        groups = _groups(model, x, seed)
+        starts = (None, x.bias, 0.0) if groups is None else (groups.couplings[0].weights, *groups.parameters[:2])
+        for rv, value in zip(intercepts(model, x), starts, strict=False):
+            if rv is not None:
+                old = point[rv.name]
+                if value is None:
+                    value = _small_weights(x, old.shape, scale, rng)
+                point[rv.name] = np.broadcast_to(np.asarray(value, old.dtype), old.shape).copy()
+                direct.add(rv.name)
+        for rv, value in _unit_parameters(model, x, groups):
+            name = model.rvs_to_values[rv].name
+            point[name] = _as_value_point(model, {rv.name: value})[name]
+            direct.add(name)
+    for value_var in learned_variables(model):
+        if value_var.name not in direct:
+            old = point[value_var.name]
+            point[value_var.name] = (old + rng.normal(0, scale / 10, np.shape(old))).astype(old.dtype)
+    if start:
+        point.update(_as_value_point(model, start))
+        for x in observed:
+            parted = _part(model, x, point, set(start), rng)
+            if parted and scale == SCALE:  # once, however many starts there are
+                warnings.warn(
+                    f"start gives {parted} hidden unit{'s' * (parted > 1)} of {x.name!r} the same weights and bias as "
+                    "others, and no gradient would part them: they would stay one unit. Their weights got "
+                    f"Normal(0, {SCALE}/√visible) added. Give weights that differ to start from them as they are.",
+                    stacklevel=4,
+                )
+    return {v.name: np.asarray(point[v.name]) for v in learned_variables(model)}
+
+
+def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.random.Generator) -> int:
+    """Add noise to hidden columns that ``start`` made the same as earlier ones; return how many these are.
+
+    Their gradients would be the same, too, and so would they for ever.
+    """
+    W, _, c = (*intercepts(model, x), None)[:3]
+    if W is None or W.name not in named or len(x.machine.layers) < 2:
+        return 0
+    columns = point[W.name]
+    biases = np.zeros(columns.shape[1]) if c is None else point[c.name]
+    _, firsts = np.unique(np.vstack([columns, biases]), axis=1, return_index=True)
+    same = np.setdiff1d(np.arange(columns.shape[1]), firsts)
+    if len(same):
+        noise = _small_weights(x, (len(columns), len(same)), SCALE, rng)
+        point[W.name] = columns.copy()
+        point[W.name][:, same] += noise.astype(columns.dtype)
+    return len(same)
+
+
+def _small_weights(x: Observed, shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Weights that send fields of about ``scale`` to the hidden units, whatever the units of the visible ones."""
+    size = x.deviation[:, None] if x.machine.layers[VISIBLE].unit.parameters else 1.0
+    return size * rng.normal(0, scale / np.sqrt(shape[0]), shape)
+
+
+def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:
+    """Of a mixture whose W, b and c are variables and whose data are whole, the one to start from."""
+    if not is_mixture(x.machine) or None in intercepts(model, x) or x.missing is not None:
+        return None
+    unit, hidden = (layer.unit for layer in x.machine.layers)
+    if not free_components(hidden):
+        return None
+    if set(unit.parameter_names) != set(unit.parameters_of_deviation(1.0)):
+        return None
+    known = [isinstance(p, Constant | np.ndarray | float) for p in unit.parameters]
+    unit = unit.with_parameters([
+        getattr(p, "data", p) if is_known else None for p, is_known in zip(unit.parameters, known, strict=True)
+    ])  # fmt: skip
+    return mixture_of_groups(x.rows[x.spread].astype("float64"), x.weights[x.spread], unit, hidden, seed)
+
+
+def _unit_parameters(model: pm.Model, x: Observed, groups: Machine | None) -> list[tuple[TensorVariable, np.ndarray]]:
+    """Variables that are parameters of visible units, each with the value that the data's deviations suggest.
+
+    Before W has grown, that is all there is; of a mixture, those within its groups.
+    """
+    unit, found = x.machine.layers[VISIBLE].unit, []
+    if groups is None:
+        each = unit.parameters_of_deviation(x.deviation)
+        of_all = unit.parameters_of_deviation(np.sqrt((x.deviation**2).mean()))
+    else:
+        each = dict(zip(unit.parameter_names, groups.layers[VISIBLE].unit.parameters, strict=True))
+        of_all = {key: np.sqrt(np.mean(np.square(p))) for key, p in each.items()}
+    for key, p in zip(unit.parameter_names, unit.parameters, strict=True):
+        factors = [plain(p), *map(plain, p.owner.inputs if p.owner else ())]  # a scalar is multiplied by ones
+        for rv in {y for y in factors if y in model.free_RVs and key in each}:
+            found.append((rv, np.asarray((each if tuple(value_of(rv.shape)) else of_all)[key])))
+    return found
+
+
+def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarray]:
+    if not isinstance(start, dict):
+        raise ValueError(f"start must be a dict of values by name of free variable, got {start!r}.")
+    names = {rv.name for rv in model.free_RVs}
+    unknown = set(start) - names
+    if unknown:
+        raise ValueError(
+            f"start names {sorted(unknown)}, which are no free variables of the model; those are {sorted(names)}."
+        )
+    shapes = model.eval_rv_shapes()
+    start = {name: start_by_name(model, name, value) for name, value in start.items()}
+    for name, value in start.items():
+        shape = tuple(int(n) for n in shapes[name])
+        if np.shape(value) != shape:
+            raise ValueError(f"start[{name!r}] has shape {np.shape(value)}, the variable has shape {shape}.")
+        if np.asarray(value).dtype.kind not in "biuf" or not np.isfinite(value).all():
+            raise ValueError(f"start[{name!r}] contains NaN, infinity or what is no number; give finite numbers.")
+    with one_compiles():
+        point = pm.model.core.make_initial_point_fn(model=model, overrides=dict(start))(0)
+    changed = {model.rvs_to_values[model[name]].name for name in start}
+    return {name: value for name, value in point.items() if name in changed}
+
+
+def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, hidden: Unit, seed: int) -> Machine:
+    """Return the mixture with a component for each of k groups of rows that k-means finds: where learning starts.
+
+    From W near zero all components start alike, and one of them may be given up before it has found its rows. Means are
+    shrunk to that of all rows by one row. A parameter of ``unit`` that is None becomes that of the deviations within
+    the groups. ``hidden`` is a unit whose states are `free_components`, one a group.
+    """
+    from sklearn.cluster import KMeans
+
+    k = len(hidden.states or ())
+    spread = rows.std(0)
+    spread = np.where(spread > 0, spread, 1.0)
+    with warnings.catch_warnings():  # there may be less than k different rows
+        warnings.simplefilter("ignore")
+        groups = KMeans(k, n_init=5, random_state=seed).fit(rows / spread, sample_weight=weights).labels_
+    inside = weights[:, None] * np.eye(k)[groups]
+    counts, mean = inside.sum(0), (weights @ rows + unit.middle) / (weights.sum() + 1)
+    means = (inside.T @ rows + mean) / (counts + 1)[:, None]
+    within = np.sqrt(weights @ (rows - means[groups]) ** 2 / weights.sum())
+    found = unit.parameters_of_deviation(np.maximum(within, 1e-3 * spread))
+    unit = unit.with_parameters([
+        found[key] if p is None else p for key, p in zip(unit.parameter_names, unit.parameters, strict=True)
+    ])  # fmt: skip
+    shares = np.log((counts + 1) / (counts.sum() + k))
+    return with_components(unit.bias_of_mean(means), shares, unit, hidden)

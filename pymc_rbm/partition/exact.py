@@ -1,0 +1,106 @@
+"""log Z by enumeration, in chunks of states, where a machine or each of its parts is small enough."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+
+from pymc_rbm.machine.enumeration import (
+    ENUMERABLE,
+    IntractableError,
+    cheapest_layer,
+    in_powers,
+    log_weights_of_states,
+    sizes_of,
+)
+from pymc_rbm.machine.machine import Machine, logsumexp
+from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
+from pymc_rbm.machine.separate import separate
+from pymc_rbm.partition.path import Path
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.work import Work
+
+__all__ = ["QUICKLY_ENUMERATED_STATES", "enumerated"]
+
+MAX_ENUMERATED_STATES = 2**25
+QUICKLY_ENUMERATED_STATES = 2**20
+CHUNK_ENTRIES = 2**22
+
+
+def _known_parts(machine: Machine, method: str) -> list[Machine]:
+    """The parts of the machine if log Z of each is to be computed exactly; itself if it is the only one.
+
+    None where it is to be estimated: "auto" enumerates up to 2²⁰ states, "exact" what it can and raises otherwise.
+    """
+    if method not in ("auto", "exact"):
+        return []
+    whole = _states(machine)
+    if whole <= QUICKLY_ENUMERATED_STATES:
+        return [machine]
+    parts = separate(machine)
+    most = QUICKLY_ENUMERATED_STATES if method == "auto" else min(whole, MAX_ENUMERATED_STATES)
+    return parts if sum(map(_states, parts)) <= most else [machine] if method == "exact" else []
+
+
+def _states(machine: Machine) -> float:
+    """How many states have to be summed over: none where all units are Gaussian, or not coupled."""
+    return 0 if not machine.couplings or is_gaussian(machine) else _enumerable_layer(machine)[1]
+
+
+def _exact(machine: Machine, work: Work, is_part: bool) -> float:
+    if not machine.couplings:
+        return float(Path(machine, tuple(layer.bias for layer in machine.layers)).log_z_base)
+    if is_gaussian(machine):
+        return float(_gaussian_function(machine.template)(*machine.parameters))
+    return enumerated(machine, work, interpreted=is_part and _states(machine) <= 2**ENUMERABLE)
+
+
+def _enumerable_layer(machine: Machine) -> tuple[int, float]:
+    """The cheapest layer and its number of states; infinite where the others would not sum out given it."""
+    layer, count = cheapest_layer(machine)
+    closed = all(layer in (c.first, c.second) for c in machine.couplings)
+    return layer, count if closed else np.inf
+
+
+def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> float:
+    """Sum over the cheapest layer in chunks of at most 2²² entries: 32 MiB an array.
+
+    ``interpreted`` is for machines of many shapes that are summed once each.
+    """
+    layer, count = _enumerable_layer(machine)
+    if count > MAX_ENUMERATED_STATES:
+        raise IntractableError(
+            f"Layers of sizes {sizes_of(machine)} have at least {in_powers(count)} joint states; enumeration stops at "
+            f"{MAX_ENUMERATED_STATES:.3g}. Use method='compare' or 'ais'."
+        )
+    template = machine.template
+    log_sum = _enumeration_function(template, tuple(p.shape for p in machine.parameters), layer, interpreted)
+    chunk = max(1, CHUNK_ENTRIES // max(n or 1 for n in sizes_of(machine)))
+    work.begin("enumerating", int(count))
+    parts = []
+    for start in range(0, int(count), chunk):
+        if work.interrupted:
+            raise KeyboardInterrupt
+        parts.append(log_sum(np.arange(start, min(start + chunk, int(count))), *machine.parameters))
+        work.advance(min(chunk, int(count) - start))
+    total = float(np.logaddexp.reduce(parts))
+    if not np.isfinite(total):
+        raise ValueError("The sum over states is not finite: the machine cannot be normalised.")
+    return total
+
+
+@remembered(16)
+def _gaussian_function(template: Machine):
+    machine, inputs = template.symbolic()
+    return pytensor.function(inputs, gaussian_log_partition(machine), mode=INTERPRETED)
+
+
+@remembered(16)
+def _enumeration_function(template: Machine, shapes: tuple[tuple[int, ...], ...], layer: int, interpreted: bool):
+    inputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
+    machine = template.with_parameters(inputs)
+    indices = pt.lvector("indices")
+    log_sum, mode = logsumexp(log_weights_of_states(machine, layer, indices)), INTERPRETED if interpreted else None
+    return pytensor.function([indices, *inputs], log_sum, mode=mode)
