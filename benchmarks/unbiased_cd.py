@@ -14,7 +14,7 @@ import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 
 import pymc_rbm as pmr
-from pymc_rbm.learning.estimators.persistent import contrastive, exact
+from pymc_rbm.learning.estimators.pcd import contrastive, exact
 
 MOST_SWEEPS = 100_000
 
@@ -55,7 +55,7 @@ def main(hidden=16, estimates=2000):
         pmr.fit(5000, learning_rate=0.2, on_epoch=keep, random_seed=1, progressbar=False)
     for updates, machine in machines.items():
         [truth] = gradients(exact, machine, data, 1)
-        coupled, times, unmet = gradients(pmr.coupling.unbiased, machine, data, estimates, most_sweeps=MOST_SWEEPS)
+        coupled, times, unmet = gradients(pmr.estimators.unbiased, machine, data, estimates, most_sweeps=MOST_SWEEPS)
         [plain] = gradients(contrastive, machine, data, estimates)
         middle, late, longest = np.percentile(times, [50, 99, 100])
         print(

@@ -1,6 +1,8 @@
 """Restricted Boltzmann machines as PyMC distributions: block Gibbs sampling, stochastic maximum likelihood."""
 
+import warnings
 from importlib.metadata import version
+from typing import Any
 
 from pymc_rbm import datasets
 from pymc_rbm.deep.fit_deep import fit_deep
@@ -12,11 +14,8 @@ from pymc_rbm.distributions.boltzmann import BoltzmannMachine
 from pymc_rbm.distributions.deep_boltzmann import DeepBoltzmannMachine
 from pymc_rbm.distributions.generative import generative
 from pymc_rbm.distributions.rbm import RBM, Hidden
-from pymc_rbm.learning import schedules
+from pymc_rbm.learning import estimators, schedules
 from pymc_rbm.learning.callbacks import LearningStatus, StopOnGap, StopOnLikelihood
-from pymc_rbm.learning.estimators import coupled as coupling
-from pymc_rbm.learning.estimators import persistent as estimators
-from pymc_rbm.learning.estimators import tempered as tempering
 from pymc_rbm.learning.fit import fit
 from pymc_rbm.learning.result import averaged
 from pymc_rbm.likelihood.classify import classify, marginal_free_energy
@@ -69,7 +68,6 @@ __all__ = [
     "classify",
     "conditional_hidden",
     "conditional_visible",
-    "coupling",
     "datasets",
     "diagnose",
     "energy",
@@ -98,7 +96,25 @@ __all__ = [
     "restricted",
     "sample_gibbs",
     "schedules",
-    "tempering",
 ]
+
+_MOVED = {"coupling": "unbiased", "tempering": "tempered"}
+"""Modules of version 0.1 that held one estimator each."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"pymc_rbm.{name}.{_MOVED[name]} is now pymc_rbm.estimators.{_MOVED[name]}; pymc_rbm.{name} will go.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return estimators
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 register()

@@ -486,7 +486,7 @@ ROWS = [
     ("StopOnGap largest", lambda: pmr.StopOnGap(V, largest="a"), V_ERR, "got 'a'", "largest must be", "finite number"),
     ("StopOnGap every", lambda: pmr.StopOnGap(V, every=1.5),
      V_ERR, "got 1.5", "every must be a whole number", "at least 1"),
-    ("tempered", lambda: pmr.tempering.tempered(None, None, None, None, None, 1, temperatures=2),
+    ("tempered", lambda: pmr.estimators.tempered(None, None, None, None, None, 1, temperatures=2),
      V_ERR, "got 2", "at least 3 temperatures", "both ends included"),
     ("averaged of draws", lambda: pmr.averaged(draws()), V_ERR, "['posterior']", "pymc_rbm.fit returned", "averaged"),
     ("averaged of a path", lambda: pmr.averaged("file.nc"), T_ERR, "'file.nc'", "DataTree", "xarray.open_datatree"),

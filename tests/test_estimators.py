@@ -13,8 +13,8 @@ from pytensor.compile.io import In, Out
 
 import pymc_rbm as pmr
 from pymc_rbm.learning.estimators.coupled import unbiased
-from pymc_rbm.learning.estimators.persistent import contrastive, fast_persistent, persistent
-from pymc_rbm.learning.estimators.tempered import tempered
+from pymc_rbm.learning.estimators.parallel_tempering import tempered
+from pymc_rbm.learning.estimators.pcd import contrastive, fast_persistent, persistent
 from pymc_rbm.learning.history import History
 from pymc_rbm.learning.sweeps import MOST_SWEEPS, paced
 from pymc_rbm.machine.machine import Layer, Machine
@@ -169,15 +169,15 @@ def test_tempering_leaves_the_machine_invariant():
 
 
 def test_swaps_that_ignore_the_energies_are_caught(monkeypatch):
-    from pymc_rbm.learning.estimators import tempered as tempering
+    from pymc_rbm.learning.estimators import parallel_tempering
 
-    right = tempering._sweep_all
+    right = parallel_tempering._sweep_all
 
     def always(*arguments):
         x, gain, rng = right(*arguments)
         return x, pt.zeros_like(gain), rng
 
-    monkeypatch.setattr(tempering, "_sweep_all", always)
+    monkeypatch.setattr(parallel_tempering, "_sweep_all", always)
     assert distance_after_swaps() > 8
 
 

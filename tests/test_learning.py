@@ -19,8 +19,8 @@ from pymc_rbm.learning.batches import Batches
 from pymc_rbm.learning.centring import centred
 from pymc_rbm.learning.data import observed_machines
 from pymc_rbm.learning.defaults import correlation, curvature, default_method, default_rate
-from pymc_rbm.learning.estimators.persistent import persistent, surrogate_log_partition
-from pymc_rbm.learning.estimators.tempered import tempered
+from pymc_rbm.learning.estimators.parallel_tempering import tempered
+from pymc_rbm.learning.estimators.pcd import persistent, surrogate_log_partition
 from pymc_rbm.support.interrupts import DeferredInterrupt
 
 pytestmark = pytest.mark.interpreted

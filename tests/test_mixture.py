@@ -9,7 +9,7 @@ from sklearn.mixture import GaussianMixture
 import pymc_rbm as pmr
 from pymc_rbm.learning.data import observed_machines
 from pymc_rbm.learning.defaults import climbs_alone, default_method
-from pymc_rbm.learning.estimators.persistent import exact
+from pymc_rbm.learning.estimators.pcd import exact
 
 pytestmark = pytest.mark.interpreted
 

@@ -1,6 +1,6 @@
 r"""Missing units and hidden layers of a deep belief network, drawn given the units that are known.
 
-The up-pass q(h¹, …, h^{L-1} | v) of `pymc_rbm.deep.bound` proposes, and a Metropolis-Hastings test corrects it. One sweep:
+The up-pass q(h¹, …, h^{L-1} | v) of `bound` proposes, and a Metropolis-Hastings test corrects it. One sweep:
 
 1. hidden layers h' ~ q(h' | v), accepted with probability min(1, w(v, h') / w(v, h)): the proposal does not depend on
    h, so this leaves p(h | v) invariant (an independence sampler; Tierney 1994, Annals of Statistics 22);

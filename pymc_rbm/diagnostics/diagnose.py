@@ -90,8 +90,8 @@ def diagnose(
         ``.verdict``, ``.reasons``, ``.advice`` and all figures in ``.measures``; prints as a report, and is true where
         the verdict is "mixed". Chains (``.chains``) are "mixed" with R-hat up to 1.01, a bulk ESS of 400 [1]_ and
         probes that agree; "not mixed" with a disagreement beyond chance; all else is "cannot tell". Learning
-        (``.learning``, None for draws) is "finished", "not finished" or "cannot tell". `pymc_rbm.diagnostics.thresholds` holds
-        every threshold and its source.
+        (``.learning``, None for draws) is "finished", "not finished" or "cannot tell". The report says from which
+        figures on.
 
     Raises
     ------
@@ -109,9 +109,9 @@ def diagnose(
     Chains that mix say nothing about what was learned: those of independent units mix best. So the objective is climbed
     on from the last iterate, on the rows that `fit` kept (all, up to 1,000; of more, with the gradient of all), with
     priors to second order: by L-BFGS on its exact value where log Z is a sum over at most 2¹⁶ states, or Gaussian. Else
-    fresh draws predict the rise, by Newton's decrement, and measure it, by others than those that led up
-    (`pymc_rbm.diagnostics.progress.sampled_rise`), where the chains mix. Learning has "finished" where the objective rises by no more than a
-    hundredth of what learning gains over independent units, or a tenth of its statistical error; a machine that cannot
+    fresh draws predict the rise, by Newton's decrement, and measure it, by others than those that led up, where the
+    chains mix. Learning has "finished" where the objective rises by no more than a hundredth of what learning gains
+    over independent units, or a tenth of its statistical error; a machine that cannot
     describe the data has, too, and the report then says in which projections draws and data differ (two-sample
     Kolmogorov-Smirnov distances above .1 and what chance allows). It is a maximum nearby that counts: there may be
     others. Only where the machine is no better than independent units are other starts tried.

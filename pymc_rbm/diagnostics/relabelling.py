@@ -66,7 +66,7 @@ def relabel(
     Notes
     -----
     The symmetries of p(v): permutations of units of one family with equal constant parameters, permutations of the
-    values of one-hot units, signs, and rotations of Gaussian units that share σ (`pymc_rbm.diagnostics.symmetries`). They are
+    values of one-hot units, signs, and rotations of Gaussian units that share σ. They are
     symmetries of the *posterior* if the prior has them, too: independent priors that are alike for all hidden units
     have permutations, and signs where they are symmetric about 0. Turning binary units keeps p(v), but not the prior
     of b; chains end up in either form, with whatever weight the prior gives it, and here both are one. Draws are

@@ -18,8 +18,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from pymc_rbm.distributions.lookup import rbm_behind
 from pymc_rbm.distributions.operations import HiddenRV
 from pymc_rbm.learning.data import Observed
-from pymc_rbm.learning.estimators.persistent import NegativePhase, exact, persistent
-from pymc_rbm.learning.estimators.tempered import tempered
+from pymc_rbm.learning.estimators.parallel_tempering import tempered
+from pymc_rbm.learning.estimators.pcd import NegativePhase, exact, persistent
 from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of
 from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.machine.mixture import is_mixture

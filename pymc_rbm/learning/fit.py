@@ -16,7 +16,7 @@ from pymc_rbm.learning.checkpoints import Checkpoint
 from pymc_rbm.learning.data import observed_machines
 from pymc_rbm.learning.defaults import RATE, Correlations, climbs_alone, default_method, default_rate
 from pymc_rbm.learning.estimators.names import find_method, follows_chains, name_of, shares_chains, swaps_replicas
-from pymc_rbm.learning.estimators.persistent import exact
+from pymc_rbm.learning.estimators.pcd import exact
 from pymc_rbm.learning.fingerprint import compare, marks_of
 from pymc_rbm.learning.history import AXES, History
 from pymc_rbm.learning.loop import Callback, Run
@@ -78,15 +78,15 @@ def fit(
         Passes over the data, each in a fresh random order without replacement. Default: 50. But where this, ``method``,
         ``optimizer``, ``learning_rate``, ``sweeps`` and ``resume`` are all left out, and log Z is a sum over at most
         ``chains`` states (mixtures, up to six binary units on one side) or all units are Gaussian, the exact maximum is
-        climbed to, by ``method="exact", optimizer="lbfgs"`` in at most 1,000 iterations (`defaults.climbs_alone`).
+        climbed to, by ``method="exact", optimizer="lbfgs"`` in at most 1,000 iterations.
     method : {"pcd", "cd", "fpcd", "pt", "ucd", "exact"} or estimator, optional
-        Persistent contrastive divergence (`persistent.persistent`), contrastive divergence (``contrastive``: restarted
+        Persistent contrastive divergence (`estimators.persistent`), contrastive divergence (``contrastive``: restarted
         at the data in each iteration; biased, no chains to diagnose), fast PCD (``fast_persistent``), PCD with
-        parallel tempering (`tempered.tempered`), unbiased contrastive divergence by coupled chains
-        (`coupled.unbiased`), or the exact gradient by enumeration of a side of at most 16 units (``exact``). The
+        parallel tempering (`estimators.tempered`), unbiased contrastive divergence by coupled chains
+        (`estimators.unbiased`), or the exact gradient by enumeration of a side of at most 16 units (``exact``). The
         docstring of each says what it is biased for. ``functools.partial(tempered, temperatures=20)`` sets options.
         Default: "pcd"; "pt" where the data's strongest correlation splits the rows into two groups, between which plain
-        chains would not go (`defaults.Correlation`); "exact" for mixtures (one hidden unit), whose chains never mix.
+        chains would not go; "exact" for mixtures (one hidden unit), whose chains never mix.
     batch_size : int or None, default 100
         Rows per iteration; None takes all rows. An epoch's rows are split evenly, so batches may be a little smaller.
     chains : int, default 100
@@ -94,7 +94,7 @@ def fit(
     sweeps : int or "auto", optional
         Sweeps of every chain per iteration. "auto" starts with one and follows the measured autocorrelation of the
         particles' slowest functional, so that each iteration brings at least a fifth of ``chains`` in independent
-        particles, with at most 50 sweeps (`pymc_rbm.learning.sweeps`); the numbers used are in ``learning``. Default: "auto" for
+        particles, with at most 50 sweeps; the numbers used are in ``learning``. Default: "auto" for
         the persistent methods with at least two chains, 1 for others and with tempering: there swaps, one an iteration,
         carry the chains, and more sweeps between two of them do not.
     optimizer : callable, default ``pm.sgd``
@@ -102,25 +102,25 @@ def fit(
         (``pm.adam(learning_rate=0.003)``), ``learning_rate`` is not used. Adaptive optimisers start faster, but near
         the optimum they blow the noise of the estimate up to full-size updates and can drive the particles apart.
         "lbfgs", with ``method="exact"`` only: the maximum of the exact objective of all rows by L-BFGS, its last digits
-        by Newton's method (`pymc_rbm.learning.lbfgs`), like ``pm.find_MAP`` with machines. An iteration of it is an epoch; it
+        by Newton's method, like ``pm.find_MAP`` with machines. An iteration of it is an epoch; it
         ends by itself when no entry of the gradient exceeds 1e-10 nats a row (2e-6 where parameters are float32), and
         warns if ``epochs`` were too few or there is no maximum (maximum likelihood without a prior may have none). The
         objective may have several, and a saddle at W = 0: where a climb costs milliseconds up to eight starts of
-        several scales are compared, and the best is climbed from (`pymc_rbm.learning.restarts`; the attribute ``starts`` says
-        how many). A warning says where the answer is no better than independent units.
+        several scales are compared, and the best is climbed from (the attribute ``starts`` says how many). A warning
+        says where the answer is no better than independent units.
     learning_rate : float or callable, optional
         Default: 0.3 with tempering. Without it 0.1, divided by the largest eigenvalue of the covariance between
         different visible units where that is above 1. Weights then grow from zero no faster than for weakly correlated
         data; a rate that is too high for strongly correlated ones drives all plain particles into one mode, and W to
         infinity. A number is held for the first half of learning and then falls linearly to zero: with a rate that does
         not fall, the parameters keep wandering around the optimum. A callable maps the share of learning done, from 0
-        to 1, to the rate; `pymc_rbm.learning.schedules` has some.
+        to 1, to the rate; `pymc_rbm.schedules` has some.
     max_gradient_norm : float, optional
         Scale the gradient (of all parameters together, after centring) down to this Euclidean norm where it is larger.
     centred : bool, default True
-        Whether to centre the gradients (see `pymc_rbm.learning.centring`), for RBMs whose W is a free variable itself and whose
-        b and c are, too, or are sums with one, as in ``b0 + X @ A``. It makes learning invariant to flipping the data,
-        and usually faster and steadier.
+        Whether to centre the gradients (subtract the units' means [3]_), for RBMs whose W is a free variable itself and
+        whose b and c are, too, or are sums with one, as in ``b0 + X @ A``. It makes learning invariant to flipping the
+        data, and usually faster and steadier.
     row_weights : array_like of shape (rows,), or dict of them by RBM variable, optional
         How often each row counts, at least 0; a weight of 2 is a row that stands there twice.
     start : dict, optional
@@ -172,8 +172,8 @@ def fit(
         ``particles``: free energy and mean activations of the persistent chains as (chain, draw), one draw an
         iteration; ``az.rhat(learned, group="particles")`` and the like work.
         ``particle_states``: the last visible states; ``particle_history``: those of up to eight epochs.
-        ``gradient``: the likelihood's gradient at the last iterate and its Monte Carlo error, see
-        `gradient_error.gradient_and_error`. ``data``: the means of the data, and at most 1,000 of the rows, evenly spread.
+        ``gradient``: the likelihood's gradient at the last iterate and its Monte Carlo error.
+        ``data``: the means of the data, and at most 1,000 of the rows, evenly spread.
         ``state``: what ``resume`` needs.
 
     Raises
@@ -201,7 +201,7 @@ def fit(
 
     Machines with real units on both sides exist only for weights that are small enough. Updates that would
     lead out of where they can be normalised, or use up more than half of the way there, are shortened
-    (`pymc_rbm.learning.staying`). A run that ends at that boundary has learned no optimum, and a warning says so.
+    A run that ends at that boundary has learned no optimum, and a warning says so.
 
     Bias: if the particles were exact draws from the current model the gradient would be unbiased. They lag behind,
     the more so the larger the learning rate and the slower the machine mixes; with a falling rate and mixing chains
@@ -210,7 +210,7 @@ def fit(
 
     Conditional machines: where the biases are expressions with an axis for rows, ``b = b0 + X @ A`` with covariates X
     of shape (rows, covariates), each row has a machine of its own, and minibatches take the covariates of their rows.
-    "pcd" keeps one chain a row (see `persistent.persistent`; as much memory as the data, ``chains`` does not matter,
+    "pcd" keeps one chain a row (see `estimators.persistent`; as much memory as the data, ``chains`` does not matter,
     and the chains, of machines that differ, cannot be compared: no ``particles`` are returned); "cd" needs no memory,
     and "exact" sums for each row. Give covariates mean zero and unit variance: the rate for A goes with their square.
 
@@ -231,6 +231,7 @@ def fit(
        rates. Stochastics 65, 177-228.
     .. [2] Tieleman, T. (2008). Training restricted Boltzmann machines using approximations to the likelihood
        gradient. ICML.
+    .. [3] Melchior, J., Fischer, A., Wiskott, L. (2016). How to center deep Boltzmann machines. JMLR 17.
     """
     model = _model(model, epochs)
     check_back_end(compile_kwargs)

@@ -15,7 +15,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.learning.centring import OFFSET_RATE, centred
 from pymc_rbm.learning.data import Observed
-from pymc_rbm.learning.estimators.persistent import NegativePhase
+from pymc_rbm.learning.estimators.pcd import NegativePhase
 from pymc_rbm.learning.objective import intercepts
 from pymc_rbm.machine.machine import HIDDEN, Machine
 from pymc_rbm.support.arguments import shape_of

@@ -17,7 +17,7 @@ from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.learning.data import Observed, learned_variables
-from pymc_rbm.learning.estimators.persistent import NegativePhase, shared_rows
+from pymc_rbm.learning.estimators.pcd import NegativePhase, shared_rows
 from pymc_rbm.learning.gradients import descent
 from pymc_rbm.learning.lbfgs import Ascent
 from pymc_rbm.learning.objective import objective, parameter_variables

@@ -61,7 +61,7 @@ def reflected_update(
     caution: TensorVariable,
     held: Any = None,
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
-    """Move all units of ``layer`` that are not held, together; arguments and results as in `joint_moves.joint_update`."""
+    """Move all units of ``layer`` that are not held, together; arguments and results as in `joint_update`."""
     unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
     density, slope, hessian = effect(list(state))
     slope = slope + own_slope(unit, x, machine.field(layer, state))[1]

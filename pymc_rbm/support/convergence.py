@@ -186,7 +186,7 @@ def count_units(low: np.ndarray, high: np.ndarray, margin: float = 0.0) -> dict[
 def two_sample(a: np.ndarray, b: np.ndarray, tests: int) -> tuple[float, float]:
     """Kolmogorov-Smirnov distance of two sets of independent numbers, and what it reaches by chance.
 
-    The second figure is exceeded with probability `convergence.FALSE_ALARM` over ``tests`` if both have one distribution
+    The second figure is exceeded with probability `FALSE_ALARM` over ``tests`` if both have one distribution
     (asymptotically; less often where values are tied).
     """
     a, b = np.split(settled(np.concatenate([a, b])), [len(a)])

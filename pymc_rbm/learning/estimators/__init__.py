@@ -1,1 +1,11 @@
-"""Estimators of the negative phase."""
+"""Estimators of the gradient of log Z, by which `fit` learns: all of them, and what one of your own returns."""
+
+from pymc_rbm.learning.estimators.coupled import unbiased
+from pymc_rbm.learning.estimators.parallel_tempering import tempered
+from pymc_rbm.learning.estimators.pcd import NegativePhase, contrastive, exact, fast_persistent, persistent
+
+__all__ = ["NegativePhase", "contrastive", "exact", "fast_persistent", "persistent", "tempered", "unbiased"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -25,7 +25,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 from pytensor.scan.utils import until
 
-from pymc_rbm.learning.estimators.persistent import NegativePhase, surrogate_log_partition
+from pymc_rbm.learning.estimators.pcd import NegativePhase, surrogate_log_partition
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.sampling.sweep import sweep
 

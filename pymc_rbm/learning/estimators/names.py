@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pymc_rbm.learning.estimators.coupled import unbiased
-from pymc_rbm.learning.estimators.persistent import NegativePhase, contrastive, exact, fast_persistent, persistent
-from pymc_rbm.learning.estimators.tempered import tempered
+from pymc_rbm.learning.estimators.parallel_tempering import tempered
+from pymc_rbm.learning.estimators.pcd import NegativePhase, contrastive, exact, fast_persistent, persistent
 
 __all__ = ["METHODS", "find_method", "follows_chains", "name_of", "shares_chains", "swaps_replicas"]
 
