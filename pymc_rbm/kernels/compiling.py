@@ -14,8 +14,8 @@ from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
 __all__ = ["VERSION", "inlined", "kernel", "piece"]
 
 SOURCES = sorted(Path(__file__).parent.glob("*.py"))
-VERSION = int(sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:12], 16)
-"""Changes whenever any kernel or piece does, so that compiled code is not found under an old name."""
+VERSION = int(sha256(b"".join(path.name.encode() + path.read_bytes() for path in SOURCES)).hexdigest()[:12], 16)
+"""Changes whenever any kernel or piece does, or its file's name, so that compiled code is not found under an old one."""
 
 
 def kernel(function: Callable) -> Any:

@@ -72,7 +72,7 @@ class Repeated:
         with first_call():
             signature = compiled_for(self._function.vm.jit_fn, once).signature
         source = _source([np.ndim(x) for x in values], changing, moving, len(signature.return_type))
-        key = sha256(source.encode()).hexdigest()
+        key = sha256(f"{__name__} {source}".encode()).hexdigest()  # what is kept on disk asks for this module by name
         loop = compile_numba_function_src(source, "repeated", dict(globals()), cache_key=f"pymc_rbm_repeated_{key}")
         loop = numba_njit(loop, final_function=True, cache=True)
         types_of_loop = (types.FunctionType(signature), *map(typeof, values))
