@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, Variable
 
 from pymc_rbm.distributions.arguments import named_in_model
-from pymc_rbm.distributions.operations import BoltzmannMachineRV
+from pymc_rbm.distributions.operations import DRAW_SWEEPS, BoltzmannMachineRV
 from pymc_rbm.distributions.rbm import MachineDistribution, drawn
 from pymc_rbm.machine.colouring import classes_of, own_entries
 from pymc_rbm.machine.machine import Coupling, Layer, Machine
@@ -74,16 +74,19 @@ class BoltzmannMachine(MachineDistribution):
     rv_type = BoltzmannMachineRV
     rv_op = staticmethod(partial(drawn, BoltzmannMachineRV))
 
-    def __new__(cls, name, U, b, *, unit=None, observed=None, dims=None, **kwargs):
+    def __new__(
+        cls, name, U, b, *, unit=None, pattern=None, log_z=None, sweeps=DRAW_SWEEPS, observed=None, dims=None, **kwargs
+    ):
         """Check the data and add the variable to the model on the context stack."""
         check_unit(unit, "unit")
         unit = unit or Bernoulli()
         U, b, labels = general_together(named_in_model(U, "U"), named_in_model(b, "b"))
         observed, dims = cls.checked(name, unit, general_size(U, b), observed, dims, labels, kwargs)
-        return super().__new__(cls, name, U, b, unit=unit, observed=observed, dims=dims, **kwargs)
+        known = {"unit": unit, "pattern": pattern, "log_z": log_z, "sweeps": sweeps}
+        return super().__new__(cls, name, U, b, observed=observed, dims=dims, **known, **kwargs)
 
     @classmethod
-    def dist(cls, U, b, *, unit=None, pattern=None, **kwargs):
+    def dist(cls, U, b, *, unit=None, pattern=None, log_z=None, sweeps=DRAW_SWEEPS, **kwargs):
         """Create the variable outside of a model. Parameters are those of the class, without a name."""
         check_unit(unit, "unit")
         U, b, _ = general_together(named(U, "U"), named(b, "b"))
@@ -92,7 +95,8 @@ class BoltzmannMachine(MachineDistribution):
             raise ValueError("The number of units must be known: give U, b or dims a fixed length.")
         check_layer(unit, size, "visible")
         coupling = Coupling(0, 0, *_couplings(U, unit, size, pattern))
-        return cls.of_machine(Machine((Layer(unit, b),), (coupling,)), [size], **kwargs)
+        machine = Machine((Layer(unit, b),), (coupling,))
+        return cls.of_machine(machine, [size], log_z=log_z, sweeps=sweeps, **kwargs)
 
 
 def _couplings(U: Any, unit: Unit, size: int, pattern: Any) -> tuple[Any, Any]:

@@ -204,24 +204,28 @@ class RBM(MachineDistribution):
     rv_type = RBMRV
     rv_op = staticmethod(partial(drawn, RBMRV))
 
-    def __new__(cls, name, W, b, c, *, visible=None, log_z=None, observed=None, dims=None, **kwargs):
+    def __new__(
+        cls, name, W, b, c, *, visible=None, hidden=None, log_z=None, sweeps=DRAW_SWEEPS, observed=None, dims=None,
+        **kwargs,
+    ):  # fmt: skip
         """Check the data and add the variable to the model on the context stack."""
         check_unit(visible, "visible")
         W, b, c, labels = together(*(named_in_model(x, key) for x, key in ((W, "W"), (b, "b"), (c, "c"))))
         n_visible, _ = restricted_sizes(W, b, c)
         unit = visible or Bernoulli()
         observed, dims = cls.checked(name, unit, n_visible, observed, dims, labels, kwargs)
-        v = super().__new__(cls, name, W, b, c, visible=unit, log_z=log_z, observed=observed, dims=dims, **kwargs)
+        known = {"visible": unit, "hidden": hidden, "log_z": log_z, "sweeps": sweeps}
+        v = super().__new__(cls, name, W, b, c, observed=observed, dims=dims, **known, **kwargs)
         if observed is None:
             add_named_parts(name, v)
         return v
 
     @classmethod
-    def dist(cls, W, b, c, *, visible=None, hidden=None, **kwargs):
+    def dist(cls, W, b, c, *, visible=None, hidden=None, log_z=None, sweeps=DRAW_SWEEPS, **kwargs):
         """Create the variable outside of a model. Parameters are those of the class, without a name."""
         machine = restricted(W, b, c, visible, hidden)
         (b, c), W = (layer.bias for layer in machine.layers), machine.couplings[0].weights
-        return cls.of_machine(machine, restricted_sizes(W, b, c), **kwargs)
+        return cls.of_machine(machine, restricted_sizes(W, b, c), log_z=log_z, sweeps=sweeps, **kwargs)
 
 
 class Hidden(Distribution):

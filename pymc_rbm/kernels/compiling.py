@@ -15,7 +15,7 @@ __all__ = ["VERSION", "inlined", "kernel", "piece"]
 
 SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 VERSION = int(sha256(b"".join(path.name.encode() + path.read_bytes() for path in SOURCES)).hexdigest()[:12], 16)
-"""Changes whenever any kernel or piece does, or its file's name, so that compiled code is not found under an old one."""
+"""Changes whenever a kernel or piece does, or the name of its file: compiled code is not found under an old name."""
 
 
 def kernel(function: Callable) -> Any:

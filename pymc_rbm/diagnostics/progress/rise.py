@@ -20,8 +20,9 @@ WATCHED, LITTLE = 30, 0.02
 """Iterations over which the climb must have gained this share of what matters, to go on: slow ones go far."""
 LARGER = 1.1, 1.2, 1.3
 KICKS, KICK = 3, 0.1
-"""How often a climb that came to rest is tried again, from where all that moves has this share of its size added as
-noise: near saddles, where hidden units have not yet found what to be for, a climb rests for a hundred iterations."""
+"""How often a climb goes on that has not come to rest, or is tried again if it has, from where all that moves has this
+share of its size added as noise: near saddles, where hidden units have not yet found what to be for, climbs rest, too.
+"""
 IDLE = 0.1
 """Norm of a hidden unit's weights below which it is started anew: that of its first ones."""
 
@@ -92,13 +93,13 @@ def climbed(goal: Goal, matters: float, gained: float, rng: np.random.Generator)
     start = perturbed(goal.machine, rng) if moves else goal.machine
     best, end, sure, settled = _climb(goal, goal.packed(start.parameters), matters)
     for _ in range(KICKS):
-        if sure - before > matters or not settled:
+        if sure - before > matters:
             break
-        kicked = end + KICK * np.sqrt(np.mean(end**2)) * rng.standard_normal(end.shape)
-        again, there, value, settled = _climb(goal, kicked, matters)
+        kick = KICK * np.sqrt(np.mean(end**2)) * rng.standard_normal(end.shape) if settled else 0.0
+        again, there, value, done = _climb(goal, end + kick, matters)
         sure = max(sure, value)
         if again > best:
-            best, end = again, there
+            best, end, settled = again, there, done
     gain = max(0.0, sure - before)
     rise = Rise(gain, most=max(gain, best - before) if settled else np.inf, exact=True, endless=_is_endless(goal, end))
     if gained + gain > matters or not moves:
