@@ -23,6 +23,8 @@ __all__ = ["mixture_of_groups", "start_values"]
 
 SCALE = 0.1
 """Of the fields that W sends to the hidden units where learning starts."""
+ALIKE = 1e-4
+"""Of the largest weight: hidden units that differ by less were given as one, whatever an optimiser left."""
 
 
 def start_values(
@@ -86,9 +88,11 @@ def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.ra
     if W is None or W.name not in named or len(x.machine.layers) < 2:
         return 0
     columns = point[W.name]
-    biases = np.zeros(columns.shape[1]) if c is None else point[c.name]
-    _, firsts = np.unique(np.vstack([columns, biases]), axis=1, return_index=True)
-    same = np.setdiff1d(np.arange(columns.shape[1]), firsts)
+    whole = np.vstack([columns, np.zeros(columns.shape[1]) if c is None else point[c.name]])
+    along = np.random.default_rng(len(whole)).standard_normal(len(whole))
+    order = np.argsort(along @ whole, kind="stable")  # those that are alike are neighbours
+    steps = np.abs(np.diff(whole[:, order], axis=1)).max(0, initial=0.0)
+    same = order[1:][steps <= ALIKE * np.abs(whole).max(initial=0.0)]
     if len(same):
         noise = _small_weights(x, (len(columns), len(same)), SCALE, rng)
         point[W.name] = columns.copy()
