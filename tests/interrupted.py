@@ -103,7 +103,7 @@ def announced():
         if self.done > 50_000:
             under_way()
 
-    sampling.track = sys.modules["pymc_rbm.inpaint"].track = stored
+    sampling.track = sys.modules["pymc_rbm.sampling.inpaint"].track = stored
     Work.advance = count
 
 

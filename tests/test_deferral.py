@@ -204,7 +204,7 @@ def test_sums_over_missing_entries_hear_it(monkeypatch):
 
 
 def test_a_log_likelihood_without_its_log_z_is_nothing(monkeypatch):
-    module = sys.modules["pymc_rbm.log_partition"]
+    module = sys.modules["pymc_rbm.partition.exact"]
     enumerated, _ = pressing(module.enumerated, 1)
     monkeypatch.setattr(module, "enumerated", enumerated)
     with pytest.raises(KeyboardInterrupt):
