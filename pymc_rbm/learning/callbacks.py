@@ -53,7 +53,7 @@ class LearningStatus:
         return self._labels(name)
 
     def rows(self) -> dict[str, np.ndarray]:
-        """At most 1,000 of the rows learned from, evenly spread, by name of RBM variable."""
+        """The rows learned from by name of RBM variable: of a large table some, evenly spread."""
         return self._rows()
 
 

@@ -21,6 +21,7 @@ from pymc_rbm.support.arguments import shape_of
 __all__ = ["Observed", "learned_variables", "observed_machines"]
 
 MOST_ROWS = 1000
+KEPT_ENTRIES = 2**18
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class Observed:
     def spread(self) -> np.ndarray:
         """Indices of at most `MOST_ROWS` rows, evenly spread."""
         return np.unique(np.linspace(0, len(self.rows) - 1, MOST_ROWS).astype(int))
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Indices of the rows that stay with what was learned, evenly spread: all of a small table."""
+        most = max(MOST_ROWS, KEPT_ENTRIES // self.rows.shape[1])
+        return np.unique(np.linspace(0, len(self.rows) - 1, min(most, len(self.rows))).astype(int))
 
     @property
     def deviation(self) -> np.ndarray:

@@ -173,7 +173,8 @@ def fit(
         iteration; ``az.rhat(learned, group="particles")`` and the like work.
         ``particle_states``: the last visible states; ``particle_history``: those of up to eight epochs.
         ``gradient``: the likelihood's gradient at the last iterate and its Monte Carlo error.
-        ``data``: the means of the data, and at most 1,000 of the rows, evenly spread.
+        ``data``: the means of the data, and the rows: all, up to 1,000 or 262,144 entries; of more that many, evenly
+        spread.
         ``state``: what ``resume`` needs.
 
     Raises

@@ -58,7 +58,7 @@ def recorded_objective(model: pm.Model, learner: Learner, machines: dict[str, Ma
         slopes, curvatures, quadratic = _penalty(model, learner, x, machine, free)
         parts = {"penalty_slope": slopes, "penalty_curvature": curvatures}
         found[f"{x.name}_is_quadratic"] = ((), int(quadratic))
-        if len(x.spread) < len(x.rows) and not x.by_row and x.weights[x.spread].any():
+        if len(x.kept) < len(x.rows) and not x.by_row and x.weights[x.kept].any():
             parts["rest_slope"] = [s * total for s in _rest_of_rows(learner, x, machine)]
         for key, arrays in parts.items():
             for k, array in enumerate(arrays):
@@ -192,4 +192,4 @@ def _rest_of_rows(learner: Learner, x: Observed, machine: Machine) -> list[np.nd
         return [np.sum(p, axis=0) for p in zip(*parts, strict=True)]
 
     many = np.unique(np.linspace(0, len(x.rows) - 1, MOST_ROWS).astype(int))
-    return [b - a for a, b in zip(mean(many), mean(x.spread), strict=True)]
+    return [b - a for a, b in zip(mean(many), mean(x.kept), strict=True)]

@@ -88,10 +88,10 @@ def _about_rows(learner: Learner, visible: dict[str, list[str]]) -> tuple[dict[s
     found, dims = {}, {}
     for x in learner.observed:
         if (x.weights != x.weights[0]).any():
-            found[f"{x.name}_row_weights"] = x.weights[x.spread]
+            found[f"{x.name}_row_weights"] = x.weights[x.kept]
             dims[f"{x.name}_row_weights"] = [f"{x.name}_kept_row"]
         if x.missing is not None:
-            found[f"{x.name}_missing"] = x.missing[x.spread].astype("int8")
+            found[f"{x.name}_missing"] = x.missing[x.kept].astype("int8")
             dims[f"{x.name}_missing"] = [f"{x.name}_kept_row", *visible[x.name]]
     return found, dims
 

@@ -192,8 +192,8 @@ class Learner:
         return data.get_value(borrow=True)[indices]
 
     def some_rows(self) -> dict[str, np.ndarray]:
-        """At most 1,000 rows of each RBM's data, evenly spread."""
-        return {x.name: self.rows(x.name, x.spread) for x in self.observed}
+        """The rows of each RBM's data that are kept."""
+        return {x.name: self.rows(x.name, x.kept) for x in self.observed}
 
     # ------------------------------------------------------------------------------------------ how it is made
 
