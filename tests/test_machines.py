@@ -8,10 +8,9 @@ import pytensor
 import pytest
 import reference as ref
 from cases import CASES
+from options import QUIET
 
 import pymc_rbm as pmr
-
-QUIET = {"progressbar": False, "random_seed": 1}
 
 
 @pytest.mark.slow

@@ -8,13 +8,13 @@ import pymc as pm
 import pytest
 import reference as ref
 import xarray as xr
-from test_pairs import UNITS
+from options import QUIET
+from pairs import UNITS
 
 import pymc_rbm as pmr
 
 pytestmark = pytest.mark.interpreted
 
-QUIET = {"progressbar": False, "random_seed": 1}
 NAN = np.nan
 PAIRS = [("categorical", "spin"), ("gaussian", "binomial")]
 

@@ -218,7 +218,7 @@ def test_resume_refuses_what_does_not_belong_together(whole, changed, error, mes
 def old(tmp_path):
     """Four of eight epochs of the model above, a checkpoint of version 0.1 before it kept data and model."""
     path = tmp_path / "old.nc"
-    path.write_bytes(lzma.decompress((Path(__file__).parent / "fixtures" / "learned_0_1.nc.xz").read_bytes()))
+    path.write_bytes(lzma.decompress((Path(__file__).parents[1] / "fixtures" / "learned_0_1.nc.xz").read_bytes()))
     with xr.open_datatree(path) as file:
         return file.load()
 

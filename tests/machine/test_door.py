@@ -7,6 +7,7 @@ import pytest
 import reference as ref
 import scipy.sparse
 import xarray as xr
+from options import QUIET
 
 import pymc_rbm as pmr
 from pymc_rbm.learning.data import observed_machines
@@ -17,7 +18,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Data in v contains missing values"),  # PyMC says so, as it should
     pytest.mark.interpreted,
 ]
-QUIET = {"progressbar": False, "random_seed": 1}
 NAMES = list("abcd")
 W, B, C = ref.machine(4, 3, scale=1.2, seed=4)
 LOG_P = ref.log_p(W, B, C)

@@ -4,7 +4,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import reference as ref
-from test_pairs import PAIRS, UNITS
+from pairs import PAIRS, UNITS, rows_of
 
 import pymc_rbm as pmr
 from pymc_rbm.machine.machine import logsumexp
@@ -15,19 +15,6 @@ pytestmark = [pytest.mark.interpreted, pytest.mark.filterwarnings("ignore:What w
 QUICK = {"progressbar": False, "random_seed": 1, "chains": 2, "compile_kwargs": {"mode": "FAST_COMPILE"}}
 ASCENT = {"epochs": 500, "method": "exact", "optimizer": "lbfgs", **QUICK}
 N, SPREAD = 30, 1.5
-
-
-def rows_of(name):
-    rng = np.random.default_rng(5)
-    return {
-        "bernoulli": lambda: rng.integers(0, 2, (N, 2)),
-        "spin": lambda: 2 * rng.integers(0, 2, (N, 2)) - 1,
-        "categorical": lambda: np.eye(3, dtype=int)[rng.integers(0, 3, (N, 2))].reshape(N, -1),
-        "binomial": lambda: rng.binomial(3, 0.4, (N, 2)),
-        "gaussian": lambda: rng.normal(0.3, 1, (N, 1)),
-        "rectified": lambda: abs(rng.normal(0.3, 1.2, (N, 1))),
-        "drelu": lambda: rng.normal(0.3, 1, (N, 1)),
-    }[name]()
 
 
 def moments(pair, parameters, rows=None):

@@ -3,12 +3,11 @@
 import numpy as np
 import pymc as pm
 import pytest
+from options import QUIET
 from sklearn.datasets import load_digits
 from sklearn.decomposition import FactorAnalysis
 
 import pymc_rbm as pmr
-
-QUIET = {"progressbar": False, "random_seed": 1}
 
 
 def rows_of(n=300):

@@ -7,6 +7,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import reference as ref
+from options import QUIET
 from sklearn.cluster import KMeans
 
 import pymc_rbm as pmr
@@ -19,7 +20,6 @@ from pymc_rbm.machine.enumeration import cheapest_layer, in_powers
 
 pytestmark = pytest.mark.interpreted
 
-QUIET = {"progressbar": False, "random_seed": 1}
 PARITY = np.array([v for v in itertools.product([0, 1], repeat=3) if sum(v) % 2 == 0])
 """Four patterns of three bits, no two of which are correlated."""
 BOUND, INDEPENDENT = -np.log(4), -3 * np.log(2)

@@ -5,6 +5,7 @@ import pymc as pm
 import pytest
 import reference as ref
 import xarray as xr
+from options import QUIET
 
 import pymc_rbm as pmr
 
@@ -13,7 +14,6 @@ pytestmark = pytest.mark.interpreted
 RNG = np.random.default_rng(1)
 ROWS = RNG.integers(0, 2, (5, 3))
 DRAWS = {"W": RNG.normal(size=(2, 3, 3, 2)), "b": RNG.normal(size=(2, 3, 3)), "c": RNG.normal(size=(2, 3, 2))}
-QUIET = {"progressbar": False, "random_seed": 1}
 MASKED = np.ma.MaskedArray(ROWS, np.arange(3) == np.zeros((5, 1)))
 
 

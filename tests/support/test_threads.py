@@ -17,6 +17,7 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 import xarray as xr
+from options import QUIET
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import pymc_rbm as pmr
@@ -26,7 +27,6 @@ from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.reentrant import Reentrant, compiled, one_compiles, settings
 
 THREADS = 8
-QUIET = {"random_seed": 1, "progressbar": False}
 RNG = np.random.default_rng(5)
 MACHINES = [pmr.restricted(*ref.machine(n, m, seed=n, scale=0.5)) for n, m in ((6, 4), (9, 5), (7, 3))]
 ROWS = [(RNG.random((40, len(x.layers[0].bias))) < 0.5).astype("int8") for x in MACHINES]

@@ -11,12 +11,12 @@ import sys
 import numpy as np
 import pymc as pm
 import reference as ref
+from options import QUIET
 
 import pymc_rbm as pmr
 from pymc_rbm.sampling import chains as sampling
 from pymc_rbm.support.work import Work
 
-QUIET = {"random_seed": 1, "progressbar": False}
 RNG = np.random.default_rng(5)
 SMALL, LARGE = (pmr.restricted(*ref.machine(n, m, seed=n, scale=0.3)) for n, m in ((12, 8), (40, 30)))
 REAL = pmr.restricted(*ref.machine(20, 12, seed=3, scale=0.2), pmr.Gaussian(1.0))

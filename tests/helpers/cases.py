@@ -7,11 +7,11 @@ import numpy as np
 import pymc as pm
 import reference as ref
 import xarray as xr
-from test_deep import Enumerated
+from enumerated import Enumerated
+from options import QUIET
 
 import pymc_rbm as pmr
 
-QUIET = {"progressbar": False, "random_seed": 1}
 N = 60
 WHICH = np.arange(N) % 3  # the group of each row, which all entries of the row know of
 

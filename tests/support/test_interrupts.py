@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import interrupted
 import numpy as np
 import pytest
 from interrupted import FUNCTIONS, NOTHING
@@ -53,7 +54,7 @@ def trial(process, rng, twice):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_ctrl_c_at_random_moments(name, tmp_path):
     rng, plan = np.random.default_rng(len(name)), [False, *20 * [True], *3 * [False]]
-    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("interrupted.py")), name, str(len(plan))]
+    command = [sys.executable, "-W", "ignore", str(Path(interrupted.__file__)), name, str(len(plan))]
     with (
         open(tmp_path / "errors", "w") as errors,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,

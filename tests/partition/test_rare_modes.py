@@ -11,7 +11,7 @@ import pymc_rbm as pmr
 from pymc_rbm.partition import tempering as bridging
 from pymc_rbm.partition.tempering import ENSEMBLES, Ladder, _rhat, _settled, _solution
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.log_z_calibration import LITTLE
 from benchmarks.rare_modes import (

@@ -7,6 +7,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import reference as ref
+from options import QUIET
 
 import pymc_rbm as pmr
 from pymc_rbm.partition.path import Path
@@ -15,7 +16,6 @@ from pymc_rbm.support.reentrant import one_compiles
 from pymc_rbm.support.work import Work
 
 pytestmark = pytest.mark.interpreted
-QUIET = {"random_seed": 1, "progressbar": False}
 MACHINE = pmr.restricted(*ref.machine(8, 6, scale=0.3))
 ROWS = (np.random.default_rng(1).random((20, 8)) < 0.5).astype("int8")
 

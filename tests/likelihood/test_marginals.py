@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import reference as ref
+from layered import joint, triangle
 from scipy import stats
-from test_annealing import joint, triangle
 
 import pymc_rbm as pmr
 from pymc_rbm.likelihood import marginals

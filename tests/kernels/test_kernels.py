@@ -14,7 +14,7 @@ from scipy import special, stats
 
 import pymc_rbm as pmr
 from pymc_rbm.kernels import elementary, lanes, packing, product, sweep, threads, uniforms
-from pymc_rbm.kernels import rows as of_rows
+from pymc_rbm.kernels import fields as of_rows
 from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums, StateSums, SweepKernel
 from pymc_rbm.sampling.sweep import sweeps
 

@@ -4,7 +4,6 @@ Exact answers are plain sums over states, or Gauss-Legendre quadrature where uni
 """
 
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
 import pymc as pm
@@ -12,6 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
+from pairs import PAIRS, UNITS
 from scipy import stats
 
 import pymc_rbm as pmr
@@ -20,17 +20,6 @@ from pymc_rbm.sampling.sweep import sweep
 
 pytestmark = pytest.mark.interpreted
 
-UNITS = {
-    "bernoulli": (pmr.Bernoulli(), ("bernoulli", None), 2),
-    "spin": (pmr.Spin(), ("spin", None), 2),
-    "categorical": (pmr.Categorical(3), ("categorical", 3), 2),
-    "binomial": (pmr.Binomial(3), ("binomial", 3), 2),
-    "gaussian": (pmr.Gaussian(0.8), ("gaussian", 0.8), 1),
-    "rectified": (pmr.Rectified(1.3), ("rectified", 1.3), 1),
-    "drelu": (pmr.DReLU(0.7, 2.0, -0.6), ("drelu", (0.7, 2.0, -0.6)), 1),
-}
-"""The unit, how the reference names it, and how many of them a side has."""
-PAIRS = list(product(UNITS, UNITS))
 pairs = pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 
 

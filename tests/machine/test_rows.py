@@ -6,6 +6,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
+from options import QUIET
 from pytensor.tensor.subtensor import AdvancedIncSubtensor
 
 import pymc_rbm as pmr
@@ -14,7 +15,6 @@ from pymc_rbm.machine.rows import machine_of_rows
 pytestmark = pytest.mark.interpreted
 
 N, VISIBLE = 60, 3
-QUIET = {"progressbar": False, "random_seed": 1}
 QUICK = {"compile_kwargs": {"mode": "FAST_COMPILE"}, **QUIET}
 TRUE = {
     "W": np.array([[1.5, -1.0], [-1.5, 0.5], [1.0, 1.5]]),

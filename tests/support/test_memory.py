@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import reference as ref
 import xarray as xr
+from options import QUIET
 
 import pymc_rbm as pmr
 from pymc_rbm.sampling import chains as sampling
@@ -14,7 +15,6 @@ from pymc_rbm.support import memory
 from pymc_rbm.support.memory import GIB, available_memory, check_memory
 
 pytestmark = pytest.mark.interpreted
-QUIET = {"random_seed": 1, "progressbar": False}
 MACHINE = pmr.restricted(*ref.machine(6, 4))
 ROWS = (np.random.default_rng(1).random((50, 6)) < 0.5).astype("int8")
 

@@ -4,13 +4,13 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from options import QUIET
 
 import pymc_rbm as pmr
 from pymc_rbm.distributions.lookup import held_entries, model_of
 
 pytestmark = pytest.mark.interpreted
 
-QUIET = {"progressbar": False, "random_seed": 1}
 RNG = np.random.default_rng(1)
 W, B, C = 0.7 * RNG.standard_normal((6, 4)), 0.3 * RNG.standard_normal(6), 0.3 * RNG.standard_normal(4)
 DATA, MASK = RNG.integers(0, 2, (80, 6)), RNG.random((80, 6)) < 0.1

@@ -7,8 +7,7 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 import xarray as xr
-from test_ascent import rows_of
-from test_pairs import UNITS
+from pairs import UNITS, rows_of
 
 import pymc_rbm as pmr
 

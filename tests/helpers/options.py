@@ -1,0 +1,3 @@
+"""Arguments of tests."""
+
+QUIET = {"progressbar": False, "random_seed": 1}

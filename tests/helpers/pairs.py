@@ -1,0 +1,33 @@
+"""Units of all families, and all pairs of them."""
+
+from itertools import product
+
+import numpy as np
+
+import pymc_rbm as pmr
+
+UNITS = {
+    "bernoulli": (pmr.Bernoulli(), ("bernoulli", None), 2),
+    "spin": (pmr.Spin(), ("spin", None), 2),
+    "categorical": (pmr.Categorical(3), ("categorical", 3), 2),
+    "binomial": (pmr.Binomial(3), ("binomial", 3), 2),
+    "gaussian": (pmr.Gaussian(0.8), ("gaussian", 0.8), 1),
+    "rectified": (pmr.Rectified(1.3), ("rectified", 1.3), 1),
+    "drelu": (pmr.DReLU(0.7, 2.0, -0.6), ("drelu", (0.7, 2.0, -0.6)), 1),
+}
+"""The unit, how the reference names it, and how many of them a side has."""
+
+PAIRS = list(product(UNITS, UNITS))
+
+
+def rows_of(name, n=30):
+    rng = np.random.default_rng(5)
+    return {
+        "bernoulli": lambda: rng.integers(0, 2, (n, 2)),
+        "spin": lambda: 2 * rng.integers(0, 2, (n, 2)) - 1,
+        "categorical": lambda: np.eye(3, dtype=int)[rng.integers(0, 3, (n, 2))].reshape(n, -1),
+        "binomial": lambda: rng.binomial(3, 0.4, (n, 2)),
+        "gaussian": lambda: rng.normal(0.3, 1, (n, 1)),
+        "rectified": lambda: abs(rng.normal(0.3, 1.2, (n, 1))),
+        "drelu": lambda: rng.normal(0.3, 1, (n, 1)),
+    }[name]()
