@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.sampling.observables import WITHOUT_DIRECTIONS
-from pymc_rbm.support.interrupts import imported
+from pymc_rbm.support.interrupts import arviz
 
 __all__ = ["AXES", "History"]
 
@@ -87,7 +87,7 @@ class History:
         """What the progress bar shows. R-hat and ESS cost time, so they are renewed at most once a second."""
         now = time.perf_counter()
         if with_diagnostics and now - self._shown_at > SECONDS_BETWEEN_DIAGNOSTICS and len(self) > 20:
-            az = imported("arviz")
+            az = arviz()
 
             key = f"{self.names[0]}_free_energy"
             if self.persistent and self.last[key].size > 1:

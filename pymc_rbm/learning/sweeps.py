@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pymc_rbm.learning.history import History
-from pymc_rbm.support.interrupts import imported
+from pymc_rbm.support.interrupts import arviz
 
 __all__ = ["FLOOR", "INTERVAL", "MOST_SWEEPS", "paced"]
 
@@ -27,7 +27,7 @@ def paced(history: History, sweeps: int) -> int:
 
     What all chains do together is the drift of the parameters, not slow mixing, and is taken out first.
     """
-    az = imported("arviz")
+    az = arviz()
 
     shares = []
     for name in history.names:

@@ -22,7 +22,7 @@ from pymc_rbm.partition.ais import PILOT, Effort, Prepared, unseen_reasons, unse
 from pymc_rbm.partition.annealing import adapted, anneal
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.path import Path, States
-from pymc_rbm.support.interrupts import imported
+from pymc_rbm.support.interrupts import arviz
 from pymc_rbm.support.work import Work
 
 __all__ = ["tempering"]
@@ -139,7 +139,7 @@ def _reasons(found: dict, ladder: Ladder, moves: bool) -> list[str]:
 
 def _rhat(series: np.ndarray) -> float:
     """R-hat over ensembles; where nothing moves it has no value: one if all agree, else infinite."""
-    az = imported("arviz")
+    az = arviz()
 
     if np.ptp(series) < ROUNDING:
         return 1.0

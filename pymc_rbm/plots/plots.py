@@ -13,7 +13,7 @@ from pymc_rbm.machine.given import values_of
 from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.machine.targets import labels_of
 from pymc_rbm.sampling.observables import leading_directions
-from pymc_rbm.support.interrupts import imported
+from pymc_rbm.support.interrupts import arviz
 from pymc_rbm.support.labels import Labels
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
     -------
     Figure
     """
-    az = imported("arviz")
+    az = arviz()
 
     if group not in idata:
         raise ValueError(

@@ -6,7 +6,7 @@ import numpy as np
 import scipy
 import xarray as xr
 
-from pymc_rbm.support.interrupts import imported
+from pymc_rbm.support.interrupts import arviz
 
 __all__ = [
     "cautious",
@@ -81,7 +81,7 @@ def _measures(x: np.ndarray, level: float) -> dict[str, float]:
     chains, draws = x.shape
     if np.ptp(x) <= rounding(x) or draws < 4:
         return dict.fromkeys(MEASURES, np.nan)
-    az = imported("arviz")
+    az = arviz()
 
     within = within_autocorrelation(x)
     by_chance = rhat_by_chance(chains, draws, cautious(within, x.size), level)
@@ -110,7 +110,7 @@ def settled(x: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
 
 def rhat(x: np.ndarray) -> float:
     """ArviZ's rank-normalised split R-hat, the larger of bulk and folded, without its 0/0 for what is constant."""
-    az = imported("arviz")
+    az = arviz()
 
     found = [1.0]
     for method, values in (("z_scale", x), ("folded", np.abs(x - np.median(x)))):
@@ -131,7 +131,7 @@ def within_autocorrelation(x: np.ndarray) -> float:
 
     Of the value itself or of its distance from the median, whichever is slower. NaN where no chain moves.
     """
-    az = imported("arviz")
+    az = arviz()
 
     draws = x.shape[1]
     times = [1.0]

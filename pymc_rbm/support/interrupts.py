@@ -16,10 +16,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
-__all__ = ["COMPILING", "DeferredInterrupt", "Prompt", "Whole", "imported", "late", "whole"]
+__all__ = ["COMPILING", "DeferredInterrupt", "Prompt", "Whole", "arviz", "late", "whole"]
 
 COMPILING = threading.RLock()
 """Held while a graph is compiled (`reentrant`)."""
@@ -95,10 +94,11 @@ def whole(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
 
-def imported(name: str) -> Any:
-    """A module that is needed late, as a whole: Ctrl-C in the midst of an import leaves it broken for good."""
+def arviz() -> Any:
+    """ArviZ, whose import takes a while, as a whole: Ctrl-C in the midst of an import leaves it broken for good."""
     with Whole():
-        return import_module(name)
+        import arviz
+    return arviz
 
 
 class DeferredInterrupt:

@@ -446,7 +446,7 @@ def test_units_of_files_are_within_bounds(whole, units, message):
 
 ALLOWED = {
     # Source that is made of counts of axes, compiled and kept by PyTensor: nothing of a file enters.
-    "repetition.py": {"compile_numba_function_src"},
+    "support/repetition.py": {"compile_numba_function_src"},
     # A kernel is found by the name of its own module, where a pickle of it would have lost its files.
     "kernels/pointers.py": {"import_module"},
 }
