@@ -226,8 +226,9 @@ def test_wrong_entries_in_large_data_are_counted(monkeypatch):
         unit_data(data, pmr.Bernoulli())
 
 
-def test_rows_may_be_called_as_the_variable():
+def test_rows_may_be_called_as_the_variable(monkeypatch):
     """More rows than are kept, on an axis with the name that the package would choose."""
+    monkeypatch.setattr("pymc_rbm.learning.data.KEPT_ENTRIES", 0)
     data = np.tile(DATA, (200, 1))
     with pm.Model(coords={"v_row": range(len(data)), "v_unit": range(4)}):
         W = pm.Flat("W", shape=(4, 2))
