@@ -87,7 +87,7 @@ def main(path, *which):
             learned = pmr.averaged(learned)
             log_z = pmr.log_partition(learned, target_error=0.02, budget=2_000_000, random_seed=1, progressbar=False)
             data = test if family is general else (test + 1) // 2
-            rows = pmr.log_likelihood(model, learned, data, log_z)["log_likelihood"]["v"].values.ravel()
+            rows = pmr.log_likelihood(data, model, learned, log_z=log_z)["log_likelihood"]["v"].values.ravel()
             below = beta * neighbours(test) - kaufman(beta) - rows
             errors = [1.96 * np.hypot(x.std(ddof=1) / np.sqrt(len(x)), log_z.standard_error) for x in (rows, below)]
             score, distance = (f"{x.mean():.3f} ± {e:.3f}" for x, e in zip((rows, below), errors, strict=True))

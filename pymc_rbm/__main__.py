@@ -82,7 +82,7 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
     leaving.check()
     figures = {
         "filters": pmr.plot_filters(learned),
-        "fantasies": pmr.plot_fantasies(fantasies, test, var_name="digit"),
+        "fantasies": pmr.plot_fantasies(fantasies, test, name="digit"),
         "free_energy": pmr.plot_mixing(fantasies),
         "learning": pmr.plot_learning(learned),
         "projections": pmr.plot_projections(fantasies, model, learned=learned, data=test),

@@ -26,7 +26,7 @@ def sweep(job):
 
     def advance(n):
         tree = pmr.sample_gibbs(
-            restricted, draws=1, tune=0, thin=n, chains=job.rows, start=v[0], progressbar=False, random_seed=len(v)
+            restricted, draws=1, tune=0, sweeps=n, chains=job.rows, start=v[0], progressbar=False, random_seed=len(v)
         )
         v[0] = tree["last_states"]["v"].values
         v.append(None)  # another seed next time

@@ -41,8 +41,8 @@ ROWS_APART = Finding(
 def diagnose(
     idata: xr.DataTree,
     target: Any = None,
-    *,
     learned: xr.DataTree | None = None,
+    *,
     name: str | None = None,
     probes: bool = True,
     random_seed: int | np.random.Generator | None = None,

@@ -304,3 +304,34 @@ def _only_machine(target: pm.Model) -> TensorVariable:
             f"model['{next(iter(found), 'v')}']."
         )
     return next(iter(found.values()))
+
+
+def _model_here() -> pm.Model:
+    """The model on the context stack, which is meant where no target is given."""
+    model = pm.Model.get_context(error_if_none=False)
+    if model is None:
+        raise TypeError(
+            "No machine: give target, a Machine, an RBM variable, a PyMC model with one RBM or what pymc_rbm.fit "
+            "returned; or call this inside `with model:`."
+        )
+    return model
+
+
+@machine_of.register(type(None))
+def _(target: None, learned: Any = None) -> Machine:
+    return machine_of(_model_here(), learned)
+
+
+@labels_of.register(type(None))
+def _(target: None, learned: Any = None) -> Labels:
+    return labels_of(_model_here(), learned)
+
+
+@check_alone.register(type(None))
+def _(target: None, what: str) -> None:
+    check_alone(_model_here(), what)
+
+
+@machines_of_draws.register(type(None))
+def _(target: None, posterior: Any) -> Iterator[Machine]:
+    return machines_of_draws(_model_here(), posterior)

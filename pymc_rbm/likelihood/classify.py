@@ -34,7 +34,7 @@ __all__ = ["classify", "marginal_free_energy"]
 CHUNK_ENTRIES = 2**22
 
 
-def classify(v: Any, target: Any, learned: Any = None, *, part: str = "label") -> xr.DataArray:
+def classify(v: Any, target: Any = None, learned: Any = None, *, part: str = "label") -> xr.DataArray:
     """Return the exact probabilities of the states of one part of the visible units, given all others.
 
     With ``visible=pmr.Beside((pmr.Bernoulli(), 64), label=(pmr.Categorical(10), 10))`` an RBM is a classifier
@@ -44,7 +44,8 @@ def classify(v: Any, target: Any, learned: Any = None, *, part: str = "label") -
     ----------
     v : array_like or DataArray, shape (rows, visible) or (rows, visible without the part)
         States of the visible units; whatever the part holds is ignored.
-    target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned
+    target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned, optional
+        Default: the model on the context stack.
     learned : DataTree, optional
         What `fit` returned, if the parameters of ``target`` are random variables.
     part : str, default "label"
@@ -71,7 +72,7 @@ def classify(v: Any, target: Any, learned: Any = None, *, part: str = "label") -
     return found if rows.named else found.rename({rows.dims[0]: "row"})
 
 
-def marginal_free_energy(v: Any, target: Any, learned: Any = None, *, parts: Sequence[str]) -> Any:
+def marginal_free_energy(v: Any, target: Any = None, learned: Any = None, *, parts: Sequence[str]) -> Any:
     """Return ``F(rest) = -log Σ exp(-F)`` over the joint states of ``parts``: ``log p(rest) = -F(rest) - log Z``.
 
     Of a deep Boltzmann machine, with all even layers but the first as ``parts``, that of the data. Parameters and

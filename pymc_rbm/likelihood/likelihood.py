@@ -17,6 +17,7 @@ from pymc_rbm.machine.enumeration import is_enumerable, symbolic_log_partition
 from pymc_rbm.machine.given import posterior_of
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows, row_count
+from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import finite
 from pymc_rbm.partition.estimate import LogPartitionEstimate
@@ -32,12 +33,13 @@ from pymc_rbm.units.states import unit_data
 __all__ = ["log_conditional", "log_likelihood", "log_likelihood_by_row"]
 
 
+@data_first("log_z")
 def log_likelihood(
-    target: Any,
-    learned: Any,
     data: Any,
-    log_z: LogPartitionEstimate | float | None = None,
+    target: Any = None,
+    learned: Any = None,
     *,
+    log_z: LogPartitionEstimate | float | None = None,
     name: str | None = None,
     particles: int = 100,
     budget: int = 10_000_000,
@@ -48,13 +50,14 @@ def log_likelihood(
 
     Parameters
     ----------
-    target : Machine, RBM variable or PyMC model with one RBM
-    learned : DataTree or None
-        What `fit` returned, if the parameters of ``target`` are random variables; or a posterior over them, what
-        ``pm.sample`` returned.
     data : array_like, masked array, DataArray or data frame, shape (rows, visible)
         Masked entries are missing, as is NaN in DataArrays and frames, which have no mask. A row then counts with the
         probability of what is known in it. Where data and machine name their units, names rule.
+    target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned, optional
+        Default: the model on the context stack.
+    learned : DataTree, optional
+        What `fit` returned, if the parameters of ``target`` are random variables; or a posterior over them, what
+        ``pm.sample`` returned.
     log_z : LogPartitionEstimate or float, optional
         What `log_partition` returned. Default: that of its "auto" method. Where biases differ by row, ``data`` are
         those rows, and each has its own log Z: found exactly where one side has at most 16 units, else to be given as
@@ -172,12 +175,13 @@ def _tree(values: np.ndarray, by_log_z: float, name: str, rows: Data, log_z: xr.
     return tree
 
 
+@data_first("units")
 def log_conditional(
-    target: Any,
-    learned: Any,
     data: Any,
-    units: Any,
+    target: Any = None,
+    learned: Any = None,
     *,
+    units: Any,
     particles: int = 100,
     budget: int = 10_000_000,
     random_seed: int | np.random.Generator | None = None,
@@ -187,7 +191,7 @@ def log_conditional(
 
     Parameters
     ----------
-    target, learned, data, particles, budget, progressbar
+    data, target, learned, particles, budget, progressbar
         As in `log_likelihood`. What is masked is summed out on both sides of the bar.
     units : array_like or DataArray of bool, shape (visible,), or list of names
         True for the entries, of whole units, whose probability is asked for; or their names, where the machine has any.
@@ -250,7 +254,7 @@ def _summed_out(
         warnings.warn(
             f"Annealing over what is missing has too few effective particles in {found.uncertain} of {len(rows.mask)} "
             "rows: their values are not reliable. Raise budget or particles.",
-            stacklevel=3,
+            stacklevel=4,
         )
     return found
 
@@ -258,14 +262,14 @@ def _summed_out(
 def _warn(log_z: LogPartitionEstimate, spread: float) -> None:
     if not log_z.reliable:
         warnings.warn(
-            f"log Z is not reliable, and so no log-likelihood made with it: {log_z.reasons[0]}.", stacklevel=3
+            f"log Z is not reliable, and so no log-likelihood made with it: {log_z.reasons[0]}.", stacklevel=4
         )
     elif log_z.standard_error > max(spread, 1e-12):
         warnings.warn(
             f"The error of log Z, {log_z.standard_error:.2f} nats, exceeds the spread of the rows, {spread:.2f}: "
             "statements about single rows drown in it. Differences between rows stand. Lower target_error or raise "
             "budget in log_partition.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 
 from pymc_rbm.machine.door import data_of, whole
 from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import finite
 from pymc_rbm.support.arguments import generator
@@ -19,10 +20,11 @@ from pymc_rbm.support.compiled import remembered
 __all__ = ["pseudo_log_likelihood"]
 
 
+@data_first()
 def pseudo_log_likelihood(
-    target: Any,
-    learned: Any,
     data: Any,
+    target: Any = None,
+    learned: Any = None,
     *,
     method: str = "exact",
     random_seed: int | np.random.Generator | None = None,
@@ -31,12 +33,12 @@ def pseudo_log_likelihood(
 
     Parameters
     ----------
-    target : Machine, RBM variable or PyMC model with one RBM
-        Its visible units must have finitely many states.
-    learned : DataTree or None
-        As in `log_likelihood`.
     data : array_like, DataArray or data frame, shape (rows, visible)
         Whole rows.
+    target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned, optional
+        Default: the model on the context stack. Its visible units must have finitely many states.
+    learned : DataTree, optional
+        As in `log_likelihood`.
     method : {"exact", "stochastic"}
         "exact" sums over all visible units (Besag 1975). "stochastic" takes one unit a row, at random, times the
         number of units: unbiased, ``visible`` times cheaper, and far noisier.

@@ -145,13 +145,14 @@ def conditional_visible(
     return _evaluate(_visible, _of_two_layers(machine), labels, VISIBLE, h=h)
 
 
-def hidden_mean(v: Any, target: Any, learned: Any = None, *, dim: str = "hidden") -> xr.DataArray:
+def hidden_mean(v: Any, target: Any = None, learned: Any = None, *, dim: str = "hidden") -> xr.DataArray:
     """Return the mean of the hidden units given visible ones: the features of an RBM.
 
     Parameters
     ----------
     v : array_like, DataArray or data frame, shape (…, visible)
-    target : Machine, RBM variable or PyMC model with one RBM
+    target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned, optional
+        Default: the model on the context stack.
     learned : DataTree or dict, optional
         What `fit` returned, if the parameters of ``target`` are random variables; or values by name, as
         ``pm.find_MAP`` returns them; or a posterior over them, which puts the dims chain and draw before all others.

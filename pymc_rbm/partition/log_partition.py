@@ -32,7 +32,7 @@ BYTES_OF_UNIT, BYTES_OF_PARTICLE, BYTES_OF_TEMPERATURE = 2, 200, 100
 
 
 def log_partition(
-    target: Any,
+    target: Any = None,
     learned: Any = None,
     method: str = "auto",
     *,
@@ -50,7 +50,7 @@ def log_partition(
     Parameters
     ----------
     target : Machine, RBM variable (``RBM.dist(...)`` or a model's), PyMC model, or what `fit` returned
-        A model must contain exactly one machine.
+        Default: the model on the context stack. A model must contain exactly one machine.
     learned : DataTree, optional
         What `fit` returned; its ``parameters`` stand in for the model's random variables. Or a dict of values by name,
         as ``pm.find_MAP`` returns it; or a posterior over them, of whose every draw log Z is then found exactly: a

@@ -11,6 +11,7 @@ from pymc_rbm.diagnostics.chains import machine_behind, name_of_run, watch_draws
 from pymc_rbm.machine.door import data_of
 from pymc_rbm.machine.given import values_of
 from pymc_rbm.machine.machine import VISIBLE
+from pymc_rbm.machine.spellings import renamed
 from pymc_rbm.machine.targets import labels_of
 from pymc_rbm.sampling.observables import leading_directions
 from pymc_rbm.support.interrupts import arviz
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["plot_fantasies", "plot_filters", "plot_learning", "plot_mixing", "plot_projections"]
 
 
-def plot_filters(learned: Any, var_name: str = "W", *, shape: tuple[int, int] | None = None, most: int = 100) -> Figure:
+@renamed(var_name="name")
+def plot_filters(learned: Any, name: str = "W", *, shape: tuple[int, int] | None = None, most: int = 100) -> Figure:
     """Show each hidden unit's weights as a picture.
 
     Parameters
     ----------
     learned : DataTree or dict
         What `fit` returned, or values by name, as ``pm.find_MAP`` returns them.
-    var_name : str, default "W"
+    name : str, default "W"
         The weights, dims (visible, hidden), among its ``parameters``.
     shape : tuple, optional
         Height and width of a picture. Default: a square where the number of visible units is one, else one row.
@@ -43,23 +45,24 @@ def plot_filters(learned: Any, var_name: str = "W", *, shape: tuple[int, int] | 
         Red is positive, blue negative; one colour scale for all.
     """
     values = values_of(learned)
-    if var_name not in values:
-        raise ValueError(f"There is no {var_name!r} among the parameters {sorted(map(str, values))}: pass var_name.")
-    W = np.asarray(values[var_name])
+    if name not in values:
+        raise ValueError(f"There is no {name!r} among the parameters {sorted(map(str, values))}: pass name=.")
+    W = np.asarray(values[name])
     order = np.argsort(-np.linalg.norm(W, axis=0))[:most]
     limit = np.abs(W).max()
     figure, axes = _grid(len(order))
     for ax, unit in zip(axes, order, strict=False):
         image = ax.imshow(_picture(W[:, unit], shape), cmap="RdBu_r", vmin=-limit, vmax=limit)
     figure.colorbar(image, ax=axes, shrink=0.6, label="weight")
-    figure.suptitle(f"{var_name}: weights of {len(order)} hidden units, largest first")
+    figure.suptitle(f"{name}: weights of {len(order)} hidden units, largest first")
     return figure
 
 
+@renamed(var_name="name")
 def plot_fantasies(
     fantasies: xr.DataTree,
     data: Any = None,
-    var_name: str | None = None,
+    name: str | None = None,
     *,
     shape: tuple[int, int] | None = None,
     rows: int = 8,
@@ -74,7 +77,7 @@ def plot_fantasies(
         (several rows a chain where there are fewer chains than rows).
     data : array_like, optional
         Rows to show beside, evenly spread over the array.
-    var_name : str, optional
+    name : str, optional
         The RBM variable. Default: the only integer one.
     shape : tuple, optional
         Height and width of a picture. Default: ``data.attrs["shape"]``, else a square, else one row.
@@ -90,14 +93,14 @@ def plot_fantasies(
 
     _check_group(fantasies, "posterior", "draws of pm.sample or pymc_rbm.sample_gibbs")
     posterior = fantasies["posterior"]
-    if var_name is None:
+    if name is None:
         names = [n for n, x in posterior.data_vars.items() if x.dtype.kind in "iu" and x.ndim == 3]
         if len(names) != 1:
-            raise ValueError(f"Which variable? Pass var_name, one of {names or list(posterior.data_vars)}.")
-        var_name = str(names[0])
-    if var_name not in posterior:
-        raise ValueError(f"There is no variable {var_name!r}: var_name must be one of {list(posterior.data_vars)}.")
-    draws = np.asarray(posterior[var_name])
+            raise ValueError(f"Which variable? Pass name=, one of {names or list(posterior.data_vars)}.")
+        name = str(names[0])
+    if name not in posterior:
+        raise ValueError(f"There is no variable {name!r}: name must be one of {list(posterior.data_vars)}.")
+    draws = np.asarray(posterior[name])
     if shape is None:
         known = getattr(data, "attrs", {}).get("shape")
         shape = known if known is not None and np.prod(known) == draws.shape[-1] else None
@@ -105,7 +108,7 @@ def plot_fantasies(
     shown = np.linspace(0, draws.shape[1] - 1, per_chain * columns).astype(int)
     pictures = draws[: max(1, min(rows, len(draws))), shown].reshape(-1, draws.shape[-1])
     rows = len(pictures) // columns
-    panels = [(f"{var_name}: draws, chain by chain", pictures)]
+    panels = [(f"{name}: draws, chain by chain", pictures)]
     if data is not None:
         data = np.asarray(data)
         panels.insert(0, ("data", data[np.linspace(0, len(data) - 1, rows * columns).astype(int)]))
@@ -197,8 +200,8 @@ def plot_learning(learned: xr.DataTree) -> Figure:
 def plot_projections(
     idata: xr.DataTree,
     target: Any = None,
-    *,
     learned: xr.DataTree | None = None,
+    *,
     name: str | None = None,
     data: Any = None,
     panels: int = 6,

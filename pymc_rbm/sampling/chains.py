@@ -15,6 +15,7 @@ from rich.progress import track
 from pymc_rbm.machine.door import data_of, whole
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_parameters, recorded_units
+from pymc_rbm.machine.spellings import renamed
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.machine.validation import numeric
 from pymc_rbm.sampling.dispersal import spread
@@ -37,14 +38,15 @@ UNDER_WAY = 100 * 2**20
 """Bytes of such a piece, about."""
 
 
+@renamed(thin="sweeps")
 def sample_gibbs(
-    target: Any,
+    target: Any = None,
     learned: Any = None,
     *,
     draws: int = 1000,
     tune: int = 1000,
     chains: int = 4,
-    thin: int = 1,
+    sweeps: int = 1,
     start: Any = None,
     states: bool = True,
     name: str | None = None,
@@ -65,7 +67,8 @@ def sample_gibbs(
 
     Parameters
     ----------
-    target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned
+    target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned, optional
+        Default: the model on the context stack.
     learned : DataTree, optional
         What `fit` returned, if the parameters of ``target`` are random variables.
     draws : int, default 1000
@@ -73,7 +76,7 @@ def sample_gibbs(
     tune : int, default 1000
         Sweeps before the first draw, which are thrown away. (There is nothing to tune.)
     chains : int, default 4
-    thin : int, default 1
+    sweeps : int, default 1
         Sweeps per stored draw.
     start : array_like, shape (chains, visible) or (visible,), optional
         Visible states. Default: dispersed ones, each chain at a level of its own, so that chains can disagree. Real
@@ -104,8 +107,8 @@ def sample_gibbs(
     KeyboardInterrupt
         Ctrl-C before the first draw.
     """
-    draws, chains, thin = (
-        whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("thin", thin))
+    draws, chains, sweeps = (
+        whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("sweeps", sweeps))
     )
     tune = whole_number("tune", tune, 0)
     check_back_end()
@@ -121,13 +124,13 @@ def sample_gibbs(
         else _checked_start(machine, start, chains, labels_of(target, learned))
     )
     with DeferredInterrupt() as interrupt:
-        kept, last = run_chains(machine, first, rng, draws, tune, thin, states, progressbar, partial=True)
+        kept, last = run_chains(machine, first, rng, draws, tune, sweeps, states, progressbar, partial=True)
         done = len(kept["free_energy"][0])
-        attrs = {"sweeps": thin, "tune": tune, "interrupted": int(done < draws)}
+        attrs = {"sweeps": sweeps, "tune": tune, "interrupted": int(done < draws)}
         with interrupt.lifted():
             tree = _tree(labels, machine, kept, last, attrs)
     if done < draws:
-        warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
+        warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=3)
     return tree
 
 
@@ -146,7 +149,7 @@ def run_chains(
     rng: np.random.Generator,
     draws: int,
     tune: int,
-    thin: int,
+    sweeps: int,
     states: bool = True,
     progressbar: bool = False,
     partial: bool = False,
@@ -162,7 +165,7 @@ def run_chains(
     kept: dict[str, np.ndarray] = {}
     done = 0
     with DeferredInterrupt() as interrupt:
-        steps = _steps(machine, len(v), draws, tune, thin)
+        steps = _steps(machine, len(v), draws, tune, sweeps)
         for k, n, stored in track(steps, "Sampling", disable=not can_show(progressbar), transient=True):
             rng, trace, *values = advance(rng, v, k, n, U, *machine.parameters)
             v = trace[-1]
@@ -179,14 +182,14 @@ def run_chains(
     return {name: x[:, :done] for name, x in kept.items()}, v
 
 
-def _steps(machine: Machine, chains: int, draws: int, tune: int, thin: int) -> list[tuple[int, int, bool]]:
+def _steps(machine: Machine, chains: int, draws: int, tune: int, sweeps: int) -> list[tuple[int, int, bool]]:
     """The pieces of the work: draws, sweeps of each, whether they are stored."""
     most = sweeps_of_a_piece(machine, chains)
     chunk = max(1, CHUNK_ENTRIES // (chains * max(np.shape(layer.bias)[0] for layer in machine.layers)))
     tuning = [(1, n, False) for n in parts_of(tune, min(TUNING_CHUNK, most))]
-    if thin <= most:
-        return tuning + [(k, thin, True) for k in parts_of(draws, min(chunk, most // thin))]
-    *first, last = parts_of(thin, most)
+    if sweeps <= most:
+        return tuning + [(k, sweeps, True) for k in parts_of(draws, min(chunk, most // sweeps))]
+    *first, last = parts_of(sweeps, most)
     return tuning + draws * [*((1, n, False) for n in first), (1, last, True)]
 
 
@@ -197,8 +200,7 @@ def _check_memory(machine: Machine, chains: int, draws: int, directions: int, st
     check_memory(
         chains * draws * each + UNDER_WAY,
         f"Keeping {draws:,} draws of {chains:,} chains, {each:,} bytes each,",
-        "Keep fewer draws, each after more sweeps (thin), or their functionals only (states=False), or take fewer "
-        "chains.",
+        "Keep fewer draws, each after more sweeps, or their functionals only (states=False), or take fewer chains.",
     )
 
 

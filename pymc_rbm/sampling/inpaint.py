@@ -17,6 +17,7 @@ from pymc_rbm.machine.door import Data, data_of
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import check_normalisable
 from pymc_rbm.machine.rows import has_rows, machine_of_row
+from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
@@ -38,10 +39,11 @@ COPIES = 2  # the draws, and all of them as one array
 TUNING_CHUNK = 100  # sweeps between two looks at Ctrl-C
 
 
+@data_first()
 def inpaint(
-    target: Any,
-    learned: Any,
     data: Any,
+    target: Any = None,
+    learned: Any = None,
     *,
     draws: int = 1000,
     tune: int = 1000,
@@ -61,12 +63,13 @@ def inpaint(
 
     Parameters
     ----------
-    target : Machine, RBM variable, PyMC model with one machine, or what `fit` returned
-        With any units, with or without hidden ones. Where biases differ by row, ``data`` must be those rows.
-    learned : DataTree or None
-        What `fit` returned, if the parameters of ``target`` are random variables.
     data : masked array, or array, DataArray or data frame with NaN, shape (rows, visible) or (visible,)
         Masked and NaN entries are missing. Where data and machine name their units, names rule.
+    target : Machine, RBM variable, PyMC model with one machine, or what `fit` returned, optional
+        Default: the model on the context stack. With any units, with or without hidden ones. Where biases differ by
+        row, ``data`` must be those rows.
+    learned : DataTree, optional
+        What `fit` returned, if the parameters of ``target`` are random variables.
     draws, tune : int, default 1000
         Stored draws of each chain, and sweeps before the first, which are thrown away.
     chains : int, default 4
@@ -117,7 +120,7 @@ def inpaint(
     --------
     >>> import numpy as np, pymc_rbm as pmr
     >>> machine = pmr.restricted(np.array([[4.0], [4.0]]), np.array([-2.0, -2.0]), np.array([-4.0]))
-    >>> found = pmr.inpaint(machine, None, [1, np.nan], random_seed=1, progressbar=False)
+    >>> found = pmr.inpaint([1, np.nan], machine, random_seed=1, progressbar=False)
     >>> found["posterior"]["v"].shape
     (4, 1000, 1, 2)
     """
@@ -141,7 +144,7 @@ def inpaint(
             tree = _tree(name, kept, means, held, given)
     done = kept["projection"].shape[1]
     if done < draws:
-        warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=2)
+        warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=3)
     attrs = {"created_by": "pymc_rbm.inpaint", "sweeps": sweeps, "tune": tune, "interrupted": int(done < draws)}
     tree.attrs = attrs
     if done == draws:
@@ -170,7 +173,7 @@ def _warn_of_rows(found: xr.Dataset, chains: int, draws: int) -> None:
             f"{wrong.sum()} of {len(wrong)} rows have not converged: {'; '.join(parts)}. Raise draws and tune, or "
             "sweeps; see the group convergence."
         )
-    warnings.warn(message, stacklevel=3)
+    warnings.warn(message, stacklevel=4)
 
 
 def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bool) -> Data:

@@ -40,7 +40,7 @@ def as_pymc(completed, mask):
 def completed():
     """Draws of rows that have something missing; their autocorrelation time is 1.2."""
     rows = np.flatnonzero(MASK.any(1))[:3]
-    drawn = pmr.inpaint(MACHINE, None, np.ma.MaskedArray(DATA[rows], MASK[rows]), draws=500, tune=50, **QUIET)
+    drawn = pmr.inpaint(np.ma.MaskedArray(DATA[rows], MASK[rows]), MACHINE, draws=500, tune=50, **QUIET)
     return drawn, rows
 
 

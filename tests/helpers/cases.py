@@ -66,7 +66,7 @@ class Case:
 
     def score(self):
         """Mean log-likelihood of the data."""
-        found = pmr.log_likelihood(self.model, self.learned, self.data, progressbar=False)
+        found = pmr.log_likelihood(self.data, self.model, self.learned, progressbar=False)
         return float(found["mean_log_likelihood"]["mean"])
 
     def independent(self):
@@ -76,7 +76,7 @@ class Case:
         p = [np.zeros_like(x) if i < k + n else x for i, x in enumerate(machine.parameters)]
         mean = np.ma.filled(np.ma.mean(self.data, axis=0), 0.5) * 0.999 + 0.0005
         p[0] = machine.layers[0].unit.bias_of_mean(mean)
-        found = pmr.log_likelihood(machine.with_parameters(p), None, self.data, progressbar=False)
+        found = pmr.log_likelihood(self.data, machine.with_parameters(p), progressbar=False)
         return float(found["mean_log_likelihood"]["mean"])
 
     def log_partition(self, **options):
@@ -97,7 +97,7 @@ class Case:
         return np.asarray(draws["v"])
 
     def chains(self):
-        return pmr.sample_gibbs(self.machine(), draws=400, tune=50, chains=20, thin=self.thin, **QUIET)
+        return pmr.sample_gibbs(self.machine(), draws=400, tune=50, chains=20, sweeps=self.thin, **QUIET)
 
     def further_draws(self):
         return [self.chains()["posterior"]["v"].values]
@@ -110,7 +110,7 @@ class Case:
 
     def inpaint(self, rows):
         """Draws of the completed rows, and the effective size of each row's."""
-        found = pmr.inpaint(self.model, self.learned, rows, draws=1000, tune=20, **QUIET)
+        found = pmr.inpaint(rows, self.model, self.learned, draws=1000, tune=20, **QUIET)
         assert found["convergence"]["converged"].all()
         return found["posterior"]["v"].values, found["convergence"]["ess"].values
 

@@ -243,7 +243,7 @@ def test_a_layer_beyond_all_floats_is_learned_and_drawn(m):
     with pmr.generative(model, learned) as generative:
         assert np.isfinite(generative.compile_logp()(generative.initial_point()))
     few = rng.random((2, 1100)) < 0.01
-    found = pmr.log_likelihood(machine, None, np.ma.MaskedArray(rows[:2], few), log_z=0.0, progressbar=False)
+    found = pmr.log_likelihood(np.ma.MaskedArray(rows[:2], few), machine, log_z=0.0, progressbar=False)
     assert np.isfinite(found["log_likelihood"]["v"]).all()
     assert not found["missing"]["annealed"].any()
 

@@ -125,9 +125,7 @@ def test_few_iterations_warn_and_can_be_resumed(learned):
             half = pmr.fit(**ASCENT | {"epochs": 2})
         whole = pmr.fit(**ASCENT | {"resume": half})
     assert whole.attrs["converged"] == 1
-    found, expected = (
-        pmr.log_likelihood(x, None, rows_of("bernoulli"))["mean_log_likelihood"] for x in (whole, learned)
-    )
+    found, expected = (pmr.log_likelihood(rows_of("bernoulli"), x)["mean_log_likelihood"] for x in (whole, learned))
     assert float(found["mean"]) == pytest.approx(float(expected["mean"]), abs=1e-7)
 
 

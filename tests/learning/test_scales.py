@@ -28,7 +28,7 @@ def learn(rows, sigma=None, **options):
 
 
 def mean_log_likelihood(model, learned, rows):
-    return float(pmr.log_likelihood(model, learned, rows)["mean_log_likelihood"]["mean"])
+    return float(pmr.log_likelihood(rows, model, learned)["mean_log_likelihood"]["mean"])
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_standardised_digits():
     log_z = pmr.log_partition(model, learned, method="ais", **QUIET)
     assert log_z.reliable
     assert log_z.standard_error < 0.2
-    found = pmr.log_likelihood(model, learned, test, log_z=log_z)["mean_log_likelihood"]
+    found = pmr.log_likelihood(test, model, learned, log_z=log_z)["mean_log_likelihood"]
     margin = 5 * float(found["error_of_log_z"])
     assert float(found["mean"]) - margin > FactorAnalysis(16).fit(train).score(test)
     mean, std = train.mean(0), train.std(0)

@@ -38,11 +38,11 @@ def expected(rows):
 
 
 def test_what_is_missing_is_summed_out():
-    tree = pmr.log_likelihood(MACHINE, None, masked_rows())
+    tree = pmr.log_likelihood(masked_rows(), MACHINE)
     np.testing.assert_allclose(tree["log_likelihood/v"].values[0, 0], expected(masked_rows()), atol=1e-10)
     assert not tree["missing/annealed"].any()
     assert not tree["missing/standard_error"].any()
-    assert "missing" not in pmr.log_likelihood(MACHINE, None, STATES)
+    assert "missing" not in pmr.log_likelihood(STATES, MACHINE)
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ def excess(tree):
 @pytest.mark.compiled
 def test_annealing_where_too_much_is_missing(nothing_is_small, monkeypatch):
     options = {"log_z": float(ref.log_z(*PARAMETERS)), "random_seed": 1}
-    assert (abs(excess(pmr.log_likelihood(MACHINE, None, masked_rows(), **options))) < 5).all()
+    assert (abs(excess(pmr.log_likelihood(masked_rows(), MACHINE, **options))) < 5).all()
     starts = Path.base_states
 
     def wrong(self, rng, rows):
         return starts(Path(self.machine, tuple(-b for b in self.base)), rng, rows)
 
     monkeypatch.setattr(Path, "base_states", wrong)  # broken on purpose
-    few = pmr.log_likelihood(MACHINE, None, masked_rows(), **options, budget=1000)
+    few = pmr.log_likelihood(masked_rows(), MACHINE, **options, budget=1000)
     assert (abs(excess(few)) > 5).any()
 
 
@@ -77,7 +77,7 @@ def test_few_effective_particles_are_said(nothing_is_small):
     machine = pmr.restricted(*ref.machine(40, 40, seed=1))
     data = np.ma.masked_all((3, 40), "int8")
     with pytest.warns(UserWarning, match="too few effective particles in . of 3 rows"):
-        pmr.log_likelihood(machine, None, data, 0.0, particles=20, budget=1000, random_seed=1)
+        pmr.log_likelihood(data, machine, log_z=0.0, particles=20, budget=1000, random_seed=1)
 
 
 @pytest.mark.parametrize("annealed", [False, True])
@@ -101,7 +101,7 @@ def test_real_units(annealed, monkeypatch):
     ]  # fmt: skip
     exact = pmr.log_partition(machine, method="exact").estimate
     monkeypatch.setattr(marginals, "ENUMERABLE", -1 if annealed else 16)
-    tree = pmr.log_likelihood(machine, None, rows, exact, random_seed=1)
+    tree = pmr.log_likelihood(rows, machine, log_z=exact, random_seed=1)
     error = tree["missing/standard_error"].values
     assert (error > 0).all() == annealed
     assert (abs(tree["log_likelihood/v"].values[0, 0] - log_p) < 5 * error + 1e-9).all()
@@ -116,7 +116,7 @@ def test_hidden_units_with_energies_of_their_own(hidden):
     log_w = log_sums(table, 1)
     for first in (-1, 1):
         want = ref.log_sum([w for (v, _), w in zip(left, log_w, strict=True) if v[0] == first])
-        found = pmr.log_likelihood(machine, None, np.ma.MaskedArray([[first, 0]], [[0, 1]]), 0.0)
+        found = pmr.log_likelihood(np.ma.MaskedArray([[first, 0]], [[0, 1]]), machine, log_z=0.0)
         assert float(found["mean_log_likelihood/mean"]) == pytest.approx(want, abs=1e-8)
 
 
@@ -133,7 +133,7 @@ def test_layers_that_are_coupled_among_themselves(annealed, monkeypatch):
         - log_z
         for row, mask in zip(rows.data, rows.mask, strict=True)
     ]
-    tree = pmr.log_likelihood(machine, None, rows, float(log_z), random_seed=1)
+    tree = pmr.log_likelihood(rows, machine, log_z=float(log_z), random_seed=1)
     error = tree["missing/standard_error"].values
     assert (abs(tree["log_likelihood/v"].values[0, 0] - want) < 5 * error + 1e-9).all()
 
@@ -154,7 +154,7 @@ def test_visible_units_that_are_coupled_to_each_other(annealed, monkeypatch):
         ref.log_sum(list(log_w[((row.data == STATES) | np.ma.getmaskarray(row)).all(1)])) - ref.log_sum(list(log_w))
         for row in rows
     ]
-    tree = pmr.log_likelihood(machine, None, rows, ref.log_sum(list(log_w)), random_seed=1)
+    tree = pmr.log_likelihood(rows, machine, log_z=ref.log_sum(list(log_w)), random_seed=1)
     error = tree["missing/standard_error"].values
     assert (error > 0).sum() == (16 if annealed else 0)
     assert (abs(tree["log_likelihood/v"].values[0, 0] - want) < 5 * error + 1e-9).all()
@@ -175,14 +175,14 @@ def test_families_side_by_side():
             gaussian = ((mean**2 - b[5:] ** 2) / (2 * 0.49) + np.log(0.7 * np.sqrt(2 * np.pi))).sum()
             terms.append(row[:5] @ (b[:5] + W[:5] @ h) + c @ h + gaussian)
         want.append(ref.log_sum(terms))
-    found = pmr.log_likelihood(machine, None, np.ma.MaskedArray(rows, mask), 0.0)
+    found = pmr.log_likelihood(np.ma.MaskedArray(rows, mask), machine, log_z=0.0)
     np.testing.assert_allclose(found["log_likelihood/v"].values[0, 0], want, atol=1e-9)
 
 
 def test_conditionals():
     rows = masked_rows()
     units = np.array([0, 0, 1, 0, 0, 1], bool)
-    found = pmr.log_conditional(MACHINE, None, rows, units)
+    found = pmr.log_conditional(rows, MACHINE, units=units)
     without = np.ma.MaskedArray(rows.data, rows.mask | units)
     np.testing.assert_allclose(found["log_conditional"], expected(rows) - expected(without), atol=1e-10)
     assert not found["standard_error"].any()
@@ -190,11 +190,11 @@ def test_conditionals():
 
 def test_bad_input():
     with pytest.raises(ValueError, match="units must be 6 booleans"):
-        pmr.log_conditional(MACHINE, None, STATES, [0, 3])
+        pmr.log_conditional(STATES, MACHINE, units=[0, 3])
     with pytest.raises(ValueError, match="mask all of them or none"):
         machine = pmr.restricted(np.zeros((6, 2)), np.zeros(6), np.zeros(2), pmr.Categorical(3))
-        pmr.log_likelihood(machine, None, np.ma.MaskedArray([[1, 0, 0, 0, 1, 0]], [[1, 0, 0, 0, 0, 0]]), 0.0)
+        pmr.log_likelihood(np.ma.MaskedArray([[1, 0, 0, 0, 1, 0]], [[1, 0, 0, 0, 0, 0]]), machine, log_z=0.0)
     with pytest.raises(ValueError, match="NaN"):
-        pmr.log_likelihood(MACHINE, None, np.where(STATES == 1, np.nan, 0.0), 0.0)
+        pmr.log_likelihood(np.where(STATES == 1, np.nan, 0.0), MACHINE, log_z=0.0)
     with pytest.raises(ValueError, match="particles must be a whole number"):
-        pmr.log_likelihood(MACHINE, None, masked_rows(), 0.0, particles=1)
+        pmr.log_likelihood(masked_rows(), MACHINE, log_z=0.0, particles=1)

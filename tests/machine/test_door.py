@@ -60,19 +60,19 @@ WHOLE = {
     "energy": lambda v, m: pmr.energy(v, V[:, :3], m),
     "conditional_hidden": lambda v, m: pmr.conditional_hidden(v, m),
     "hidden_mean": lambda v, m: pmr.hidden_mean(v, m),
-    "pseudo_log_likelihood": lambda v, m: pmr.pseudo_log_likelihood(m, None, v),
-    "sample_gibbs": lambda v, m: pmr.sample_gibbs(m, start=v, draws=1, tune=0, thin=1, **QUIET)["posterior"]["v"],
+    "pseudo_log_likelihood": lambda v, m: pmr.pseudo_log_likelihood(v, m),
+    "sample_gibbs": lambda v, m: pmr.sample_gibbs(m, start=v, draws=1, tune=0, sweeps=1, **QUIET)["posterior"]["v"],
     "features": lambda v, m: network(m).features(v),
     "reconstruct": lambda v, m: network(m).reconstruct(v),
     "bound": lambda v, m: network(m).bound(v, 0.0, draws=2, **QUIET)["bound"]["bound"],
 }
 INCOMPLETE = {
-    "log_likelihood": lambda v, m: pmr.log_likelihood(m, None, v, **QUIET)["log_likelihood"]["v"],
-    "log_conditional": lambda v, m: pmr.log_conditional(m, None, v, np.arange(4) < 2, **QUIET)["log_conditional"],
+    "log_likelihood": lambda v, m: pmr.log_likelihood(v, m, **QUIET)["log_likelihood"]["v"],
+    "log_conditional": lambda v, m: pmr.log_conditional(v, m, units=np.arange(4) < 2, **QUIET)["log_conditional"],
     "observed": rows_of_model,
 }
 MASKED_ONLY = {
-    "inpaint": lambda v, m: pmr.inpaint(m, None, v, draws=20, tune=0, chains=2, **QUIET)["mean"]["v"],
+    "inpaint": lambda v, m: pmr.inpaint(v, m, draws=20, tune=0, chains=2, **QUIET)["mean"]["v"],
     "network.inpaint": lambda v, m: network(m).inpaint(v, draws=2, tune=0, chains=2, **QUIET)["posterior"]["v"],
 }
 SHUFFLED = {
@@ -130,7 +130,7 @@ def test_missing_is_missing_everywhere(kind):
 
 
 def test_known_entries_have_their_marginal_probability():
-    found = pmr.log_likelihood(MACHINE, None, NAMED.astype(float).where(~MISSING)[:, ORDER].T, **QUIET)
+    found = pmr.log_likelihood(NAMED.astype(float).where(~MISSING)[:, ORDER].T, MACHINE, **QUIET)
     states = np.array(ref.states(4))
     for v, missing, value in zip(V, MISSING, found["log_likelihood"]["v"].values.ravel(), strict=True):
         agree = (states == v)[:, ~missing].all(1)
@@ -150,7 +150,7 @@ def test_results_keep_dims_and_coords_of_the_rows(name):
 @pytest.mark.filterwarnings("ignore:.*rows have not converged", "ignore:.*too few to say")
 def test_inpaint_keeps_dims_and_coords_of_the_machine():
     for data in (np.where(MISSING, np.nan, V), pd.DataFrame(np.where(MISSING, np.nan, V))):
-        found = pmr.inpaint(MACHINE, None, data, draws=2, tune=0, chains=2, **QUIET)
+        found = pmr.inpaint(data, MACHINE, draws=2, tune=0, chains=2, **QUIET)
         assert found["mean"]["v"].dims == ("v_row", "pixel")
         assert list(found["posterior"]["pixel"].values) == NAMES
 
@@ -185,7 +185,7 @@ def test_frames_as_parameters():
 def test_names_of_other_axes_are_refused(dims):
     data = xr.DataArray(V, dims=dims)
     with pytest.raises(ValueError, match=r"names of other axes of the result.*data\.rename"):
-        pmr.log_likelihood(PLAIN, None, data, 0.0)
+        pmr.log_likelihood(data, PLAIN, log_z=0.0)
 
 
 def test_parameters_follow_the_coords_of_the_model():
@@ -237,9 +237,9 @@ def test_positions_are_no_names():
 
 def test_units_that_are_asked_for_go_by_name():
     asked = xr.DataArray([True, False, False, True], {"pixel": NAMES}, "pixel")
-    expected = pmr.log_conditional(PLAIN, None, V, asked.values, **QUIET)["log_conditional"]
+    expected = pmr.log_conditional(V, PLAIN, units=asked.values, **QUIET)["log_conditional"]
     for units in (asked[ORDER], asked[ORDER].to_series(), [NAMES[3], NAMES[0]]):
-        found = pmr.log_conditional(MACHINE, None, V, units, **QUIET)["log_conditional"]
+        found = pmr.log_conditional(V, MACHINE, units=units, **QUIET)["log_conditional"]
         np.testing.assert_allclose(found, expected)
 
 
@@ -284,8 +284,8 @@ class Polars:
 
 
 def test_frames_of_other_packages():
-    expected = pmr.log_likelihood(PLAIN, None, np.ma.MaskedArray(V, MISSING), **QUIET)["log_likelihood"]["v"]
-    np.testing.assert_allclose(pmr.log_likelihood(MACHINE, None, Polars(), **QUIET)["log_likelihood"]["v"], expected)
+    expected = pmr.log_likelihood(np.ma.MaskedArray(V, MISSING), PLAIN, **QUIET)["log_likelihood"]["v"]
+    np.testing.assert_allclose(pmr.log_likelihood(Polars(), MACHINE, **QUIET)["log_likelihood"]["v"], expected)
 
 
 LABELS = np.array([[0, 2], [1, 1], [2, 0]])
@@ -300,8 +300,8 @@ def test_labels_are_one_hot_states():
     kinds = (LABELS, LABELS.astype(float), scipy.sparse.csr_array(LABELS), pd.DataFrame(LABELS, columns=["x", "y"]))
     for data in kinds:
         np.testing.assert_allclose(pmr.free_energy(data, machine), pmr.free_energy(ONE_HOT, machine))
-        found = pmr.log_likelihood(machine, None, data, 0.0, **QUIET)["log_likelihood"]["v"]
-        np.testing.assert_allclose(found, pmr.log_likelihood(machine, None, ONE_HOT, 0.0)["log_likelihood"]["v"])
+        found = pmr.log_likelihood(data, machine, log_z=0.0, **QUIET)["log_likelihood"]["v"]
+        np.testing.assert_allclose(found, pmr.log_likelihood(ONE_HOT, machine, log_z=0.0)["log_likelihood"]["v"])
         with pm.Model() as made:
             pmr.RBM("v", np.zeros((6, 2)), np.zeros(6), np.zeros(2), visible=pmr.Categorical(3), observed=data)
         np.testing.assert_array_equal(made["v"].tag.observations.data, ONE_HOT)
@@ -313,9 +313,9 @@ def test_missing_labels_are_missing_units():
     machine = pmr.restricted(*ref.machine(6, 2, seed=3), pmr.Categorical(3))
     mask = np.array([[1, 0], [0, 0], [0, 1]], dtype=bool)
     one_hot = np.ma.MaskedArray(ONE_HOT, np.repeat(mask, 3, axis=1))
-    expected = pmr.log_likelihood(machine, None, one_hot, 0.0, **QUIET)["log_likelihood"]["v"]
+    expected = pmr.log_likelihood(one_hot, machine, log_z=0.0, **QUIET)["log_likelihood"]["v"]
     for data in (np.ma.MaskedArray(LABELS, mask), pd.DataFrame(np.where(mask, np.nan, LABELS))):
-        found = pmr.log_likelihood(machine, None, data, 0.0, **QUIET)["log_likelihood"]["v"]
+        found = pmr.log_likelihood(data, machine, log_z=0.0, **QUIET)["log_likelihood"]["v"]
         np.testing.assert_allclose(found, expected)
 
 
@@ -378,10 +378,10 @@ def test_imputed_entries_are_in_no_reported_likelihood():
     idata = posterior(made)
     with made, pytest.raises(ValueError, match=r"imputed entries.*pymc_rbm\.log_likelihood"):
         pm.compute_log_likelihood(idata, progressbar=False)
-    found = pmr.log_likelihood(made, idata, masked, **QUIET)["log_likelihood"]["v"]
+    found = pmr.log_likelihood(masked, made, idata, **QUIET)["log_likelihood"]["v"]
     for draw in range(3):
         weights = idata["posterior"]["W"].values[0, draw]
-        one = pmr.log_likelihood(pmr.restricted(weights, B, C), None, masked, **QUIET)["log_likelihood"]["v"]
+        one = pmr.log_likelihood(masked, pmr.restricted(weights, B, C), **QUIET)["log_likelihood"]["v"]
         np.testing.assert_allclose(found[0, draw], one.values.ravel(), rtol=1e-10)
 
 
@@ -399,4 +399,4 @@ def test_the_log_density_of_a_masked_model_is_that_of_its_rows():
 
 def test_infinity_is_not_missing():
     with pytest.raises(ValueError, match="such as inf"):
-        pmr.inpaint(PLAIN, None, [[np.inf, 0, 1, np.nan]], **QUIET)
+        pmr.inpaint([[np.inf, 0, 1, np.nan]], PLAIN, **QUIET)

@@ -67,7 +67,7 @@ def test_a_posterior_is_taken_draw_by_draw(model, form):
     expected = each(lambda m: np.logaddexp.reduce([ref.log_weight(m, v) for v in states]))
     assert log_z.dims == ("chain", "draw")
     np.testing.assert_allclose(log_z, expected)
-    rows = pmr.log_likelihood(model, given, ROWS, progressbar=False)["log_likelihood"]["v"]
+    rows = pmr.log_likelihood(ROWS, model, given, progressbar=False)["log_likelihood"]["v"]
     np.testing.assert_allclose(rows, -found.values - expected[..., None])
 
 
@@ -78,10 +78,10 @@ WITH_ONE = {
     "energy": lambda model, x: pmr.energy(ROWS, np.ones((5, 2)), model, x),
     "conditional_visible": lambda model, x: pmr.conditional_visible(np.ones(2), model, x),
     "log_partition": lambda model, x: pmr.log_partition(model, x),
-    "log_likelihood": lambda model, x: pmr.log_likelihood(model, x, ROWS),
-    "log_conditional": lambda model, x: pmr.log_conditional(model, x, ROWS, np.arange(3) == 0),
-    "inpaint": lambda model, x: pmr.inpaint(model, x, MASKED[:1], draws=400, tune=5, **QUIET),
-    "pseudo": lambda model, x: pmr.pseudo_log_likelihood(model, x, ROWS),
+    "log_likelihood": lambda model, x: pmr.log_likelihood(ROWS, model, x),
+    "log_conditional": lambda model, x: pmr.log_conditional(ROWS, model, x, units=np.arange(3) == 0),
+    "inpaint": lambda model, x: pmr.inpaint(MASKED[:1], model, x, draws=400, tune=5, **QUIET),
+    "pseudo": lambda model, x: pmr.pseudo_log_likelihood(ROWS, model, x),
     "sample_gibbs": lambda model, x: pmr.sample_gibbs(model, x, draws=3, tune=1, chains=2, **QUIET),
 }
 
@@ -146,10 +146,10 @@ def test_rows_of_which_nothing_is_known():
     beside = pmr.restricted(rng.normal(size=(5, 2)), rng.normal(size=5), rng.normal(size=2), unit)
     rows = np.array([[0, 1, 0, 0, 1], [1, 1, 1, 0, 0]])
     masked = np.ma.MaskedArray(rows, [[True] * 5, [False] * 5])
-    found, whole = (pmr.log_likelihood(beside, None, x)["log_likelihood"]["v"].values[0, 0] for x in (masked, rows))
+    found, whole = (pmr.log_likelihood(x, beside)["log_likelihood"]["v"].values[0, 0] for x in (masked, rows))
     assert found[0] == pytest.approx(0, abs=1e-12)
     assert found[1] == pytest.approx(whole[1])
-    conditional = pmr.log_conditional(beside, None, rows, np.ones(5, bool))["log_conditional"]
+    conditional = pmr.log_conditional(rows, beside, units=np.ones(5, bool))["log_conditional"]
     np.testing.assert_allclose(conditional, whole)
 
 

@@ -88,7 +88,7 @@ def test_the_exact_gradient_ends_where_em_ends(columns):
     v = rows_of()[:, :columns]
     start = KMeans(3, n_init=1, random_state=0).fit(v).cluster_centers_
     model, learned = learn(v, start, epochs=500, method="exact", optimizer="lbfgs")
-    found = float(pmr.log_likelihood(model, learned, v)["mean_log_likelihood"]["mean"])
+    found = float(pmr.log_likelihood(v, model, learned)["mean_log_likelihood"]["mean"])
     assert found == pytest.approx(em(v, start), abs=1e-6)
     if columns == 1:  # where scikit-learn has the same model
         theirs = GaussianMixture(3, covariance_type="tied", means_init=start, tol=1e-10, max_iter=5000).fit(v)
@@ -98,7 +98,7 @@ def test_the_exact_gradient_ends_where_em_ends(columns):
     # A tied standard deviation that is not learned is far off.
     b, c, W = (learned["parameters"][x].values for x in "bcW")
     other = pmr.restricted(W, b, c, pmr.Gaussian(v.std(0)), pmr.Categorical(3))
-    assert float(pmr.log_likelihood(other, None, v)["mean_log_likelihood"]["mean"]) < found - 0.1
+    assert float(pmr.log_likelihood(v, other)["mean_log_likelihood"]["mean"]) < found - 0.1
 
 
 def test_fit_with_nothing_said_ends_where_em_ends():
@@ -113,7 +113,7 @@ def test_fit_with_nothing_said_ends_where_em_ends():
     assert (learned.attrs["method"], learned.attrs["converged"]) == ("exact", 1)
     # The exact gradient with a rate, too, without being told: particles would stay in their component.
     assert default_method([], observed_machines(model), 100) is exact
-    found = float(pmr.log_likelihood(model, learned, v)["mean_log_likelihood"]["mean"])
+    found = float(pmr.log_likelihood(v, model, learned)["mean_log_likelihood"]["mean"])
     assert found > max(em(v, start) for start in starts) - 0.02
 
 
@@ -155,5 +155,5 @@ def test_minibatches_end_near_em():
     v = rows_of()
     start = KMeans(3, n_init=1, random_state=0).fit(v).cluster_centers_
     model, learned = learn(v, start, epochs=50, method="exact", learning_rate=0.01)
-    likelihood = pmr.log_likelihood(model, pmr.averaged(learned), v)["mean_log_likelihood"]["mean"]
+    likelihood = pmr.log_likelihood(v, model, pmr.averaged(learned))["mean_log_likelihood"]["mean"]
     assert float(likelihood) > em(v, start) - 0.02

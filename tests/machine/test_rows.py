@@ -170,11 +170,11 @@ def test_rows_are_scored_and_sampled(learned, data):
     model, run = learned
     X, v = data
     found = {k: run["parameters"][k].values for k in TRUE}
-    scored = pmr.log_likelihood(model, run, v)
+    scored = pmr.log_likelihood(v, model, run)
     exact = log_likelihood(found, X, v)
     np.testing.assert_allclose(scored["log_likelihood"]["v"].values.ravel(), exact, rtol=1e-9)
     assert run["machines"]["v_visible_bias"].shape == (N, VISIBLE)
-    again = pmr.log_likelihood(run, None, v)
+    again = pmr.log_likelihood(v, run)
     np.testing.assert_allclose(again["log_likelihood"].to_dataset().to_array().values.ravel(), exact, rtol=1e-9)
     # One row's machine, by all that takes a machine.
     machine = pmr.machine_of_row(model, run, row=7)
@@ -239,7 +239,7 @@ def test_what_needs_one_machine(learned, data):
     with pytest.raises(ValueError, match="use the machine itself"):
         pmr.machine_of_row(pmr.restricted(np.zeros((2, 2)), np.zeros(2), np.zeros(2)), row=0)
     with pytest.raises(ValueError, match="60 whole rows"):
-        pmr.log_likelihood(model, run, data[1][:5])
+        pmr.log_likelihood(data[1][:5], model, run)
 
 
 def test_weights_by_row_are_refused(data):

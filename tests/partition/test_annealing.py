@@ -502,21 +502,21 @@ def test_log_likelihood_of_rows_carries_the_error_of_log_z():
     parameters = ref.machine(5, 4, seed=6)
     machine, rows = pmr.restricted(*parameters), np.array(ref.states(5))
     data = xr.DataArray(rows, dims=("case", "unit"), coords={"case": np.arange(32) + 100}, name="u")
-    tree = pmr.log_likelihood(machine, None, data)
+    tree = pmr.log_likelihood(data, machine)
     np.testing.assert_allclose(tree["log_likelihood/u"].values[0, 0], ref.log_p(*parameters), atol=1e-10)
     assert tree["log_likelihood/u"].dims == ("chain", "draw", "case")
     assert tree["log_likelihood/u"].case[0] == 100
     log_z = pmr.log_partition(machine, method="ais", budget=20_000, random_seed=1)
-    tree = pmr.log_likelihood(machine, None, data, log_z)
+    tree = pmr.log_likelihood(data, machine, log_z=log_z)
     summary = tree["mean_log_likelihood"]
     assert float(summary["error_of_log_z"]) == log_z.standard_error
     expected = np.hypot(log_z.standard_error, float(summary["error_of_rows"]))
     assert float(summary["standard_error"]) == pytest.approx(expected)
     rough = pmr.LogPartitionEstimate(log_z.estimate, 50.0, "ais")
     with pytest.warns(UserWarning, match="exceeds the spread of the rows"):
-        pmr.log_likelihood(machine, None, data, rough)
+        pmr.log_likelihood(data, machine, log_z=rough)
     with pytest.warns(UserWarning, match="log Z is not reliable"):
-        pmr.log_likelihood(machine, None, data, pmr.LogPartitionEstimate(1.0, 0.1, "ais", reasons=("a reason",)))
+        pmr.log_likelihood(data, machine, log_z=pmr.LogPartitionEstimate(1.0, 0.1, "ais", reasons=("a reason",)))
 
 
 @pytest.mark.slow
@@ -531,24 +531,24 @@ def test_a_posterior_over_weights_feeds_loo_and_compare():
             pmr.RBM("v", scale * W, 2 * b, np.zeros(2), observed=rows)
     model, quiet = models["coupled"], {"progressbar": False, "compute_convergence_checks": False}
     idata = pm.sample(300, tune=200, chains=2, cores=1, random_seed=1, model=model, **quiet)
-    tree = pmr.log_likelihood(model, idata, rows)
+    tree = pmr.log_likelihood(rows, model, idata)
     draw = idata.posterior.isel(chain=1, draw=7)
     log_p = ref.log_p(draw.W.values, 2 * draw.b.values, np.zeros(2))
     np.testing.assert_allclose(tree["log_likelihood/v"][1, 7], [log_p[i] for i in ref.index(rows)], atol=1e-10)
     assert az.loo(tree).p > 0
-    compared = az.compare({"coupled": tree, "independent": pmr.log_likelihood(models["independent"], idata, rows)})
+    compared = az.compare({"coupled": tree, "independent": pmr.log_likelihood(rows, models["independent"], idata)})
     assert compared.index[0] == "coupled"
     draws = tree["log_z"].estimate.values
-    given = pmr.log_likelihood(model["v"], idata, rows, draws + 1)
+    given = pmr.log_likelihood(rows, model["v"], idata, log_z=draws + 1)
     np.testing.assert_allclose(given["log_likelihood/v"], tree["log_likelihood/v"] - 1)
     with pytest.raises(ValueError, match="one entry for each of"):
-        pmr.log_likelihood(model, idata, rows, 3.0)
+        pmr.log_likelihood(rows, model, idata, log_z=3.0)
     known = np.ma.masked_equal(rows, 1)  # zeros stand
-    summed = pmr.log_likelihood(model, idata, known)["log_likelihood/v"][1, 7]
+    summed = pmr.log_likelihood(known, model, idata)["log_likelihood/v"][1, 7]
     agree = [[p for v, p in zip(ref.states(4), log_p, strict=True) if not any(np.array(v)[~m])] for m in known.mask]
     np.testing.assert_allclose(summed, [ref.log_sum(terms) for terms in agree], atol=1e-10)
     with pytest.raises(TypeError, match="needs an RBM variable or a PyMC model"):
-        pmr.log_likelihood(pmr.restricted(*SMALL), idata, rows)
+        pmr.log_likelihood(rows, pmr.restricted(*SMALL), idata)
 
 
 @pytest.mark.interpreted
@@ -564,14 +564,14 @@ def test_pseudo_log_likelihood():
             flipped = tuple(1 - x if k == i else x for k, x in enumerate(v))
             total -= np.log1p(np.exp(log_p[index[flipped]] - log_p[index[v]]))
         expected.append(total)
-    exact = pmr.pseudo_log_likelihood(machine, None, np.array(states))
+    exact = pmr.pseudo_log_likelihood(np.array(states), machine)
     np.testing.assert_allclose(exact, expected, atol=1e-10)
     many = np.repeat([states[5]], 4000, axis=0)
-    noisy = pmr.pseudo_log_likelihood(machine, None, many, method="stochastic", random_seed=1)
+    noisy = pmr.pseudo_log_likelihood(many, machine, method="stochastic", random_seed=1)
     assert within(noisy.values, expected[5])
     assert not within(noisy.values / 5, expected[5])  # broken on purpose: a mean over units, no total
     with pytest.raises(ValueError, match="method must be"):
-        pmr.pseudo_log_likelihood(machine, None, many, method="guess")
+        pmr.pseudo_log_likelihood(many, machine, method="guess")
 
 
 def test_bad_input():
@@ -583,17 +583,15 @@ def test_bad_input():
     with pytest.raises(ValueError, match="data must have shape"):
         pmr.log_partition(machine, method="ais", data=np.zeros((3, 4)))
     with pytest.raises(ValueError, match="only 0 and 1, got 10 other entries"):
-        pmr.log_likelihood(machine, None, np.full((2, 5), 2))
+        pmr.log_likelihood(np.full((2, 5), 2), machine)
     with pytest.raises(ValueError, match="data contains NaN"):
-        pmr.log_likelihood(machine, None, np.full((2, 5), np.nan))
+        pmr.log_likelihood(np.full((2, 5), np.nan), machine)
     with pytest.raises(ValueError, match="log_z must be a finite number"):
-        pmr.log_likelihood(machine, None, np.zeros((2, 5)), np.nan)
+        pmr.log_likelihood(np.zeros((2, 5)), machine, log_z=np.nan)
     with pytest.raises(ValueError, match="batch axes"):
         pmr.log_partition(pmr.restricted(np.zeros((2, 5, 4)), np.zeros(5), np.zeros(4)), method="ais")
     with pytest.raises(ValueError, match="NaN or infinity"):
-        pmr.log_likelihood(
-            machine.with_parameters([np.zeros(5), np.zeros(4), np.full((5, 4), np.inf)]), None, [[0] * 5]
-        )
+        pmr.log_likelihood([[0] * 5], machine.with_parameters([np.zeros(5), np.zeros(4), np.full((5, 4), np.inf)]))
 
 
 def test_means_and_rows_of_learned_data_are_used():

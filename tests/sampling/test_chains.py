@@ -28,7 +28,7 @@ def exact(n, seed):
 
 def variation(machine, sweeps, n=20_000):
     """Total variation from p, over its Monte Carlo floor, of chains that started in p."""
-    run = pmr.sample_gibbs(machine, chains=n, draws=1, tune=0, thin=sweeps, start=exact(n, 1), random_seed=2, **quiet)
+    run = pmr.sample_gibbs(machine, chains=n, draws=1, tune=0, sweeps=sweeps, start=exact(n, 1), random_seed=2, **quiet)
     counts = np.bincount(ref.index(run["posterior"]["v"].values[:, 0]), minlength=len(P))
     return ref.total_variation(counts, P) / ref.total_variation_floor(P, n)
 
@@ -49,7 +49,9 @@ def test_neighbouring_draws(dtype):
     once = (joint / joint.sum(1, keepdims=True)) @ (joint / joint.sum(0)).T
     machine = pmr.restricted(*(x.astype(dtype) for x in (W, B, C)))
     for thin, other in ((1, 2), (2, 1)):
-        run = pmr.sample_gibbs(machine, chains=n, draws=3, tune=0, thin=thin, start=exact(n, 1), random_seed=2, **quiet)
+        run = pmr.sample_gibbs(
+            machine, chains=n, draws=3, tune=0, sweeps=thin, start=exact(n, 1), random_seed=2, **quiet
+        )
         v = ref.index(run["posterior"]["v"].values)
         for first, second in ((0, 1), (1, 2)):
             counts = np.bincount(v[:, first] * len(P) + v[:, second], minlength=len(P) ** 2)
@@ -77,7 +79,7 @@ def test_thinning_leaves_out_draws(chains):
     every = pmr.sample_gibbs(MACHINE, draws=60, **common)["posterior"]["v"].values
     assert len(np.unique(every.reshape(-1, 4), axis=0)) > 10
     np.testing.assert_array_equal(
-        pmr.sample_gibbs(MACHINE, draws=20, thin=3, **common)["posterior"]["v"].values, every[:, 2::3]
+        pmr.sample_gibbs(MACHINE, draws=20, sweeps=3, **common)["posterior"]["v"].values, every[:, 2::3]
     )
 
 
@@ -99,7 +101,7 @@ def test_draws_do_not_depend_on_the_number_of_threads(chains, monkeypatch):
 
 
 def test_functionals_and_groups():
-    run = pmr.sample_gibbs(MACHINE, draws=7, tune=3, chains=5, thin=2, name="x", random_seed=1, **quiet)
+    run = pmr.sample_gibbs(MACHINE, draws=7, tune=3, chains=5, sweeps=2, name="x", random_seed=1, **quiet)
     draws = run["posterior"].dataset
     v = draws["x"].values
     assert v.shape == (5, 7, 4)

@@ -200,16 +200,16 @@ def test_inpainting_two_clusters():
     """One real unit in two clusters of equal weight: it gave 0, converged. Exact is 2.5."""
     machine = mixture([[0.0], [5.0]], [0.5, 0.5])
     for seed in range(5):
-        found = pmr.inpaint(machine, None, [NAN], draws=100, tune=20, random_seed=seed, **QUIET)
+        found = pmr.inpaint([NAN], machine, draws=100, tune=20, random_seed=seed, **QUIET)
         assert not found["convergence"]["converged"].any()
         assert float(found["mean"]["v"][0, 0]) == pytest.approx(2.5, abs=0.1)
     # With one of two units given the other is known.
     options = {"draws": 100, "tune": 20, "random_seed": 1, **QUIET}
-    found = pmr.inpaint(mixture([[0.0, 0.0], [5.0, 5.0]], [0.5, 0.5]), None, [5.03, NAN], **options)
+    found = pmr.inpaint([5.03, NAN], mixture([[0.0, 0.0], [5.0, 5.0]], [0.5, 0.5]), **options)
     assert found["convergence"]["converged"].all()
     assert float(found["mean"]["v"][0, 1]) == pytest.approx(5.0, abs=0.05)
     # Two that are missing hold each other where they began, against the one that is given.
-    found = pmr.inpaint(mixture(CLUSTERS, WEIGHTS), None, [5.03, NAN, NAN], **options)
+    found = pmr.inpaint([5.03, NAN, NAN], mixture(CLUSTERS, WEIGHTS), **options)
     assert not found["convergence"]["converged"].any()
 
 
@@ -218,7 +218,7 @@ def test_inpainting_binary_units_with_two_modes():
     """Four chains at random levels are all in one mode for every eighth seed: with pairs of opposites for none."""
     machine = pmr.restricted(np.full((6, 6), 16.0), np.full(6, -48.0), np.full(6, -48.0))
     for seed in range(24):
-        found = pmr.inpaint(machine, None, np.full(6, NAN), draws=20, tune=10, random_seed=seed, **QUIET)
+        found = pmr.inpaint(np.full(6, NAN), machine, draws=20, tune=10, random_seed=seed, **QUIET)
         assert not found["convergence"]["converged"].any(), seed
 
 
@@ -234,7 +234,7 @@ def test_what_is_asked_of_ess_is_feasible(chains, draws):
     machine, rows = healthy(20)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = pmr.inpaint(machine, None, rows, draws=draws, chains=chains, tune=20, random_seed=1, **QUIET)
+        found = pmr.inpaint(rows, machine, draws=draws, chains=chains, tune=20, random_seed=1, **QUIET)
     of_rows = found["convergence"]
     assert of_rows["converged"].all()
     assert float(of_rows["ess_asked"]) == max(chains * draws / 4, 10 * chains)
@@ -243,10 +243,10 @@ def test_what_is_asked_of_ess_is_feasible(chains, draws):
 def test_a_warning_says_what_was_asked():
     slow = pmr.restricted(np.full((12, 12), 0.5), np.full(12, -3.0), np.full(12, -3.0))  # autocorrelation of tens
     with pytest.warns(UserWarning, match=r"1 of 1 rows .* \(ESS down to \d+ of 400 draws, 100 are asked\)"):
-        pmr.inpaint(slow, None, np.full(12, NAN), draws=200, chains=2, tune=50, random_seed=1, **QUIET)
+        pmr.inpaint(np.full(12, NAN), slow, draws=200, chains=2, tune=50, random_seed=1, **QUIET)
     machine, rows = healthy(3)
     with pytest.warns(UserWarning, match="10 draws a chain are too few"):
-        found = pmr.inpaint(machine, None, rows, draws=10, tune=20, random_seed=1, **QUIET)
+        found = pmr.inpaint(rows, machine, draws=10, tune=20, random_seed=1, **QUIET)
     assert not found["convergence"]["converged"].any()
 
 

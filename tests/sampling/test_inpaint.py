@@ -50,7 +50,7 @@ def test_draws_are_of_the_conditional(pair):
     rows = full[rng.integers(len(full), size=2)].copy()
     missing = np.zeros(rows.shape, bool)
     missing[0, : visible.width] = missing[1, visible.width :] = True
-    found = pmr.inpaint(machine, None, np.ma.masked_array(rows, missing), draws=2000, tune=20, **QUIET)
+    found = pmr.inpaint(np.ma.masked_array(rows, missing), machine, draws=2000, tune=20, **QUIET)
     v = found["posterior"]["v"].values
     assert v.dtype == visible.dtype
     for i, (row, hole) in enumerate(zip(rows, missing, strict=True)):
@@ -79,7 +79,7 @@ def test_known_entries_stay_whatever_the_size(n):
     rng = np.random.default_rng(1)
     machine = pmr.restricted(0.3 * rng.normal(size=(n, 40)), np.zeros(n), np.zeros(40))
     rows = np.ma.MaskedArray(rng.integers(0, 2, (6, n)), rng.random((6, n)) < 0.5)
-    drawn = pmr.inpaint(machine, None, rows, draws=400, tune=10, chains=8, **QUIET)
+    drawn = pmr.inpaint(rows, machine, draws=400, tune=10, chains=8, **QUIET)
     known = np.broadcast_to(~rows.mask, drawn["posterior"]["v"].shape)
     np.testing.assert_array_equal(drawn["posterior"]["v"].values[known], np.broadcast_to(rows.data, known.shape)[known])
     assert (drawn["posterior"]["v"].values.std((0, 1)) > 0)[rows.mask].all()
@@ -92,14 +92,14 @@ def test_dims_coords_and_rows_without_holes():
         coords={"image": [5, 9], "label": ("image", [1, 2])},
     )
     machine = pmr.restricted(*ref.machine(3, 2))
-    found = pmr.inpaint(machine, None, data, draws=200, tune=5, name="x", **QUIET)
+    found = pmr.inpaint(data, machine, draws=200, tune=5, name="x", **QUIET)
     assert found["posterior"]["x"].dims == ("chain", "draw", "image", "pixel")
     np.testing.assert_array_equal(found["posterior"]["label"], [1, 2])
     np.testing.assert_array_equal(found["mean"]["x_missing"], np.isnan(data))
     np.testing.assert_array_equal(found["mean"]["x"][1], data[1])
     assert np.isnan(found["convergence"]["rhat"][1])
     assert found["convergence"]["converged"][1]
-    again = pmr.inpaint(machine, None, data, draws=200, tune=5, name="x", states=False, **QUIET)
+    again = pmr.inpaint(data, machine, draws=200, tune=5, name="x", states=False, **QUIET)
     assert "x" not in again["posterior"]
     xr.testing.assert_equal(again["mean"].to_dataset(), found["mean"].to_dataset())
 
@@ -108,7 +108,7 @@ def test_chains_in_two_modes_are_called_so():
     """All units alike, with a barrier that no chain crosses: each chain stays where it began."""
     machine = pmr.restricted(np.full((12, 12), 8.0), np.full(12, -48.0), np.full(12, -48.0))
     with pytest.warns(UserWarning, match="1 of 1 rows have not converged"):
-        found = pmr.inpaint(machine, None, np.full(12, NAN), draws=500, chains=8, **QUIET)
+        found = pmr.inpaint(np.full(12, NAN), machine, draws=500, chains=8, **QUIET)
     assert found["convergence"]["rhat"][0] > 1.5
 
 
@@ -124,17 +124,17 @@ def test_labels_held_and_a_learned_model():
         learned = pmr.fit(200, method="exact", optimizer="lbfgs", compile_kwargs={"mode": "FAST_COMPILE"}, **QUIET)
     given_label = np.array([[NAN] * 4 + [1, 0], [NAN] * 4 + [0, 1]])
     for target in ((model, learned), (learned, None)):
-        found = pmr.inpaint(*target, given_label, draws=2000, tune=50, **QUIET)
+        found = pmr.inpaint(given_label, *target, draws=2000, tune=50, **QUIET)
         mean = found["mean"]["digit"].values[:, :4]
         assert (abs(mean - patterns[:, :4]) < 0.2).all()
     with pm.Model():
-        assert pmr.inpaint(model, learned, given_label, draws=2000, tune=50, **QUIET).equals(found)
+        assert pmr.inpaint(given_label, model, learned, draws=2000, tune=50, **QUIET).equals(found)
 
 
 def test_rows_with_biases_of_their_own():
     W, b, c = ref.machine(3, 2)
     b = b + np.array([[4.0], [-4.0]])
-    found = pmr.inpaint(pmr.restricted(W, b, c), None, [[NAN, 0, 1], [NAN, 0, 1]], draws=500, tune=10, **QUIET)
+    found = pmr.inpaint([[NAN, 0, 1], [NAN, 0, 1]], pmr.restricted(W, b, c), draws=500, tune=10, **QUIET)
     for i in range(2):
         states, p = exact_conditional(
             pmr.restricted(W, b[i], c), (("bernoulli", None),) * 2, np.array([0, 0, 1]), np.array([True, False, False])
@@ -142,7 +142,7 @@ def test_rows_with_biases_of_their_own():
         assert float(found["mean"]["v"][i, 0]) == pytest.approx(float(p @ states[:, 0]), abs=0.05)
     assert abs(float(found["mean"]["v"][0, 0] - found["mean"]["v"][1, 0])) > 0.3
     with pytest.raises(ValueError, match="for 2 rows; data have 1"):
-        pmr.inpaint(pmr.restricted(W, b, c), None, [NAN, 0, 1], **QUIET)
+        pmr.inpaint([NAN, 0, 1], pmr.restricted(W, b, c), **QUIET)
 
 
 def test_interrupted(monkeypatch):
@@ -157,7 +157,7 @@ def test_interrupted(monkeypatch):
 
     monkeypatch.setitem(pmr.inpaint.__globals__, "track", track)
     with pytest.warns(UserWarning, match="Interrupted after .. of 500 draws"):
-        found = pmr.inpaint(pmr.restricted(*ref.machine(3, 2)), None, [NAN, 0, 1], draws=500, tune=100, **QUIET)
+        found = pmr.inpaint([NAN, 0, 1], pmr.restricted(*ref.machine(3, 2)), draws=500, tune=100, **QUIET)
     assert found.attrs["interrupted"] == 1
     assert found["posterior"].sizes["draw"] == 30
 
@@ -173,13 +173,13 @@ def test_interrupted(monkeypatch):
 )
 def test_refusals(data, message):
     with pytest.raises(ValueError, match=message):
-        pmr.inpaint(pmr.restricted(*ref.machine(3, 2)), None, data, **QUIET)
+        pmr.inpaint(data, pmr.restricted(*ref.machine(3, 2)), **QUIET)
 
 
 def test_part_of_a_unit_is_missing():
     machine = pmr.restricted(np.zeros((3, 1)), np.zeros(3), np.zeros(1), pmr.Categorical(3))
     with pytest.raises(ValueError, match="mask all of them or none"):
-        pmr.inpaint(machine, None, [NAN, 0, 1], **QUIET)
+        pmr.inpaint([NAN, 0, 1], machine, **QUIET)
 
 
 # ----------------------------------------------------------------------------------------- masked data in pm.sample
@@ -213,7 +213,7 @@ def test_masked_observations_of_other_units(name, whole):
         trace = pm.sample(3000, tune=50, chains=2, cores=1, quiet=True, compute_convergence_checks=False, **QUIET)
     name_of_free = next(x.name for x in model.free_RVs)
     drawn = trace.posterior[name_of_free].values.reshape(6000, -1).astype(float)
-    found = pmr.inpaint(pmr.restricted(W, b, c, unit), None, masked, draws=3000, tune=50, **QUIET)
+    found = pmr.inpaint(masked, pmr.restricted(W, b, c, unit), draws=3000, tune=50, **QUIET)
     expected = found["posterior"]["v"].values[..., mask].reshape(12000, -1).astype(float)
     error = np.sqrt(drawn.var(0) / 600 + expected.var(0) / 1200)  # an effective size of a tenth
     assert (abs(drawn.mean(0) - expected.mean(0)) < 5 * error).all()

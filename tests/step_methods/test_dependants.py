@@ -864,7 +864,7 @@ def test_what_looks_at_the_machine_alone_refuses_models_with_dependants():
         pm.Potential("y", h.sum())
     draws = xr.DataTree.from_dict({"posterior": xr.Dataset({"v": (("chain", "draw", "unit"), np.zeros((2, 4, 4)))})})
     for call in (
-        lambda: pmr.inpaint(model, None, [[1, np.nan, 0, 0]]),
+        lambda: pmr.inpaint([[1, np.nan, 0, 0]], model),
         lambda: pmr.sample_gibbs(model),
         lambda: pmr.diagnose(draws, model),
     ):

@@ -199,7 +199,7 @@ def test_sums_over_missing_entries_hear_it(monkeypatch):
     monkeypatch.setattr(module, "clamped", clamped)
     masked = np.ma.MaskedArray(ROWS, np.random.default_rng(2).random(ROWS.shape) < 0.3)
     with pytest.raises(KeyboardInterrupt):
-        pmr.log_likelihood(MACHINE, None, masked, log_z=1.0, **QUIET)
+        pmr.log_likelihood(masked, MACHINE, log_z=1.0, **QUIET)
     assert len(calls) == 2
 
 
@@ -208,7 +208,7 @@ def test_a_log_likelihood_without_its_log_z_is_nothing(monkeypatch):
     enumerated, _ = pressing(module.enumerated, 1)
     monkeypatch.setattr(module, "enumerated", enumerated)
     with pytest.raises(KeyboardInterrupt):
-        pmr.log_likelihood(MACHINE, None, ROWS, **QUIET)
+        pmr.log_likelihood(ROWS, MACHINE, **QUIET)
 
 
 def learn(callback):

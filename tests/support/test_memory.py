@@ -131,7 +131,7 @@ CALLS = {
         10 * 10**8 * 8 * 6,
     ),
     "inpaint": (
-        lambda: pmr.inpaint(MACHINE, None, np.ma.MaskedArray(ROWS, ROWS == 1), draws=10**7, **QUIET),
+        lambda: pmr.inpaint(np.ma.MaskedArray(ROWS, ROWS == 1), MACHINE, draws=10**7, **QUIET),
         2 * 4 * 10**7 * 50 * (6 + 8 * 3),
     ),
     "log_partition": (
@@ -143,7 +143,7 @@ CALLS = {
         10**10 * 100,
     ),
     "log_likelihood": (
-        lambda: pmr.log_likelihood(model(), posterior(), ROWS, progressbar=False),
+        lambda: pmr.log_likelihood(ROWS, model(), posterior(), progressbar=False),
         2 * 8 * 10**5 * 50,
     ),
 }

@@ -67,15 +67,15 @@ def of_machine(i):
         "hidden_mean": lambda: pmr.hidden_mean(v, machine),
         "conditional_hidden": lambda: pmr.conditional_hidden(v, machine),
         "conditional_visible": lambda: pmr.conditional_visible(h, machine),
-        "pseudo_log_likelihood": lambda: pmr.pseudo_log_likelihood(machine, None, v),
-        "log_likelihood": lambda: pmr.log_likelihood(machine, None, masked, **QUIET),
-        "log_conditional": lambda: pmr.log_conditional(machine, None, v, units, **QUIET),
+        "pseudo_log_likelihood": lambda: pmr.pseudo_log_likelihood(v, machine),
+        "log_likelihood": lambda: pmr.log_likelihood(masked, machine, **QUIET),
+        "log_conditional": lambda: pmr.log_conditional(v, machine, units=units, **QUIET),
         "log_partition": lambda: [
             pmr.log_partition(machine, method=method, particles=20, temperatures=20, **QUIET)
             for method in ("exact", "ais", "reverse_ais")
         ],
         "sample_gibbs": lambda: pmr.sample_gibbs(machine, draws=20, tune=20, **QUIET),
-        "inpaint": lambda: pmr.inpaint(machine, None, masked[:3], draws=500, tune=10, **QUIET)["posterior"],
+        "inpaint": lambda: pmr.inpaint(masked[:3], machine, draws=500, tune=10, **QUIET)["posterior"],
     }
 
 
