@@ -3,6 +3,7 @@
 from itertools import product
 
 import numpy as np
+import reference as ref
 
 import pymc_rbm as pmr
 
@@ -31,3 +32,17 @@ def rows_of(name, n=30):
         "rectified": lambda: abs(rng.normal(0.3, 1.2, (n, 1))),
         "drelu": lambda: rng.normal(0.3, 1, (n, 1)),
     }[name]()
+
+
+def case(pair):
+    """A machine, the reference's states of both sides, and its log joint weights."""
+    (visible, left, n), (hidden, right, m) = (UNITS[name] for name in pair)
+    rng = np.random.default_rng(sum(map(ord, "".join(pair))))
+    W = 0.4 * rng.standard_normal((n * visible.width, m * hidden.width))
+    b, c = rng.standard_normal(len(W)), rng.standard_normal(W.shape[1])
+    states = ref.pair_log_joint(left, right, W, b, c, (n, m))
+    return pmr.restricted(W, b, c, visible, hidden), *states
+
+
+def log_sums(table, axis):
+    return np.array([ref.log_sum(list(row)) for row in (table if axis else table.T)])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference as ref
 from layered import joint, triangle
+from pairs import case, log_sums
 from scipy import stats
 
 import pymc_rbm as pmr
@@ -110,8 +111,6 @@ def test_real_units(annealed, monkeypatch):
 @pytest.mark.parametrize("hidden", ["gaussian", "categorical"])
 def test_hidden_units_with_energies_of_their_own(hidden):
     """A hidden bias that moves with what is known must not move the unit's offset."""
-    from test_pairs import case, log_sums
-
     machine, left, _, table = case(("spin", hidden))
     log_w = log_sums(table, 1)
     for first in (-1, 1):

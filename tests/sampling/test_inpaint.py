@@ -147,7 +147,7 @@ def test_rows_with_biases_of_their_own():
 
 def test_interrupted(monkeypatch):
     """Ctrl-C in the middle: what was drawn so far comes back."""
-    count, original = iter(range(10**6)), pmr.inpaint.__globals__["track"]
+    count, original = iter(range(10**6)), pmr.inpaint.__wrapped__.__globals__["track"]
 
     def track(steps, *args, **kwargs):
         for x in original(steps, *args, **kwargs):
@@ -155,7 +155,7 @@ def test_interrupted(monkeypatch):
                 signal.raise_signal(signal.SIGINT)
             yield x
 
-    monkeypatch.setitem(pmr.inpaint.__globals__, "track", track)
+    monkeypatch.setitem(pmr.inpaint.__wrapped__.__globals__, "track", track)
     with pytest.warns(UserWarning, match="Interrupted after .. of 500 draws"):
         found = pmr.inpaint([NAN, 0, 1], pmr.restricted(*ref.machine(3, 2)), draws=500, tune=100, **QUIET)
     assert found.attrs["interrupted"] == 1

@@ -11,7 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
-from pairs import PAIRS, UNITS
+from pairs import PAIRS, case, log_sums
 from scipy import stats
 
 import pymc_rbm as pmr
@@ -24,20 +24,6 @@ pairs = pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 
 
 @lru_cache
-def case(pair):
-    """A machine, the reference's states of both sides, and its log joint weights."""
-    (visible, left, n), (hidden, right, m) = (UNITS[name] for name in pair)
-    rng = np.random.default_rng(sum(map(ord, "".join(pair))))
-    W = 0.4 * rng.standard_normal((n * visible.width, m * hidden.width))
-    b, c = rng.standard_normal(len(W)), rng.standard_normal(W.shape[1])
-    states = ref.pair_log_joint(left, right, W, b, c, (n, m))
-    return pmr.restricted(W, b, c, visible, hidden), *states
-
-
-def log_sums(table, axis):
-    return np.array([ref.log_sum(list(row)) for row in (table if axis else table.T)])
-
-
 @pairs
 def test_energies_conditionals_and_log_z(pair):
     machine, left, right, table = case(pair)
