@@ -11,7 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
-from pairs import PAIRS, case, log_sums
+from pairs import PAIRS, UNITS, case, log_sums
 from scipy import stats
 
 import pymc_rbm as pmr
