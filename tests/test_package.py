@@ -1,11 +1,13 @@
 """What holds for the package as a whole: direction of imports, data sets, figures, the main job, README."""
 
 import ast
+import doctest
 import re
 import subprocess
 import sys
 import tomllib
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -271,3 +273,10 @@ def test_nothing_names_this_machine():
         text = (ROOT / name).read_text(encoding="utf-8")
         assert str(Path.home()) + "/" not in text, name
         assert str(ROOT.parent) + "/" not in text, name
+
+
+@pytest.mark.slow
+def test_examples_in_docstrings_run():
+    found = [doctest.testmod(import_module(f"pymc_rbm.{name}")) for name in FILES if ">>>" in FILES[name].read_text()]
+    assert sum(x.attempted for x in found) >= 15
+    assert not sum(x.failed for x in found)

@@ -92,7 +92,7 @@ def test_draws_do_not_depend_on_the_number_of_threads(chains, monkeypatch):
     runs = []
     for number in (1, 2, 3):
         monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", number)
-        common = {"draws": 2, "tune": 0, "thin": 20_000 // chains, "start": np.zeros(64), "random_seed": 1}
+        common = {"draws": 2, "tune": 0, "sweeps": 20_000 // chains, "start": np.zeros(64), "random_seed": 1}
         runs.append(pmr.sample_gibbs(machine, chains=chains, **common, **quiet)["posterior"]["v"].values)
     assert [len(x) for x in pieces] == [1, 2, 3]
     assert len(np.unique(runs[0].reshape(2 * chains, 64), axis=0)) == 2 * chains
@@ -186,7 +186,7 @@ def test_targets():
         ({"draws": 0}, "draws must be a whole number of at least 1, got 0"),
         ({"tune": -1}, "tune must be a whole number of at least 0"),
         ({"chains": 2.5}, "chains must be a whole number"),
-        ({"thin": 0}, "thin must be"),
+        ({"sweeps": 0}, "sweeps must be"),
         ({"start": np.zeros((3, 4))}, r"start has shape \(3, 4\); 4 chains of 4 visible units need \(4, 4\)"),
         ({"start": np.full(4, 0.5)}, "start must contain only 0 and 1, got 4 other entries"),
         ({"target": MACHINE.with_parameters([B, C * np.nan, W])}, "NaN or infinity"),

@@ -377,7 +377,7 @@ def test_progress_bars_side_by_side(capfd):
 
 
 COMPILERS = {"pytensor.function", "pm.compile", "eval", "initial_point", "rewrite_graph", "pm.draw"}
-OF_BUILDERS = {("walks", "_compile")}
+OF_BUILDERS = {("path_graphs", "_compile")}
 """What only builders that are remembered call."""
 
 
