@@ -20,7 +20,7 @@ MIXED, UNKNOWN, NOT_MIXED = "mixed", "cannot tell", "not mixed"
 FINISHED, NOT_FINISHED = "finished", "not finished"
 GRAVEST_FIRST = NOT_MIXED, NOT_FINISHED, UNKNOWN, FINISHED, MIXED
 
-LONGER = "Draw more, or run more sweeps per draw: pm.sample(block_gibbs={'sweeps': …}), pmr.sample_gibbs(thin=…)."
+LONGER = "Draw more, or run more sweeps per draw: pm.sample(block_gibbs={'sweeps': …}), pmr.sample_gibbs(sweeps=…)."
 SLOW = (
     "Do not use averages over these draws. If ten times as many sweeps change nothing, the machine has modes that "
     "block Gibbs cannot leave: smaller weights (a narrower prior on W) mix better."

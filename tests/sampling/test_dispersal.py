@@ -163,7 +163,7 @@ def test_chains_of_real_units_in_one_cluster_are_not_mixed(kind):
 @pytest.mark.parametrize(
     ("machine", "options"),
     [
-        (mixture(CLUSTERS, WEIGHTS, sigma=3.0), {"thin": 5}),
+        (mixture(CLUSTERS, WEIGHTS, sigma=3.0), {"sweeps": 5}),
         (two_corners(sigma=2.0, distance=2.0), {}),
         (pmr.restricted(np.full((2, 1), 0.3), np.zeros(2), np.zeros(1), pmr.Gaussian(1.0), pmr.Spin()), {}),
         (pmr.restricted(0.4 * np.eye(3, 2), np.full(3, 50.0), np.ones(2), pmr.Gaussian(1.0), pmr.Gaussian(1.0)), {}),
