@@ -25,7 +25,7 @@ from pymc_rbm.support.convergence import RHAT, convergence
 __all__ = ["rows_apart", "watch_rows"]
 
 ENOUGH_CHAINS = 4
-"""Of each row, that they hardly are all in one mode by chance, and in other rows all in others."""
+"""Draws of each row: so many that they are hardly all in one mode by chance, and in other rows all in others."""
 
 
 def watch_rows(idata: xr.DataTree, machine: Machine | None, name: str | None, target: Any) -> list[Watched] | None:

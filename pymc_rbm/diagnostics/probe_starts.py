@@ -27,7 +27,7 @@ EACH = 4  # probes of a kind
 TEMPERATURES = 200
 HOT_SWEEPS = 20
 MOST_STATES = 1000
-"""Of the draws, from which hidden units are judged."""
+"""The most draws from which hidden units are judged."""
 
 
 def starts(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:

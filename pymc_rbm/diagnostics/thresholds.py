@@ -7,7 +7,7 @@ from pymc_rbm.support.convergence import ESS_PER_CHAIN
 BURN_IN = 20
 """Autocorrelation times that a probe runs before it is compared, and again while it is. An integrated autocorrelation
 time is about two relaxation times, so what a start leaves in the mean is e⁻⁴⁰ of its distance, if the draws' own
-autocorrelation is that of the whole machine. It is when it is not that probes tell."""
+autocorrelation is that of the whole machine. Where it is not, probes tell."""
 
 LEAST_PROBE_DRAWS = 100
 """Draws of burn-in and of comparison at least: their autocorrelation times are estimated, not known."""
@@ -37,10 +37,10 @@ error alone, a ratio of 1, or less, because the parameters have followed the par
 square are real. A ratio below does not show that learning is done."""
 
 SHARE_OF_GAIN = 0.01
-"""Of what learning gains over independent units, in nats a row: the rise of the objective up to which a run has
-finished. A choice."""
+"""A run has finished where the objective rises by no more than this share of what learning gained over independent
+units. A choice."""
 
 SHARE_OF_ERROR = 0.1
-"""The same as a share of the statistical error, which is p/(2N) nats a row for p parameters and N rows: by so much the
-likelihood of a maximum exceeds that of the truth (Akaike 1974, IEEE Trans. Autom. Control 19, 716-723), and at most
+"""Or by no more than this share of the statistical error, which is p/(2N) nats a row for p parameters and N rows: by so
+much the likelihood of a maximum exceeds that of the truth (Akaike 1974, IEEE Trans. Autom. Control 19, 716-723), and at most
 half a nat. What matters is the larger of the two."""

@@ -21,7 +21,7 @@ __all__ = ["Checkpoint", "save"]
 GROWING = "iteration", "epoch", "draw", "snapshot"
 """Dimensions of the history: entries are added and never change."""
 CHUNK_BYTES = 2**14
-"""Of a variable that grows, stored together: the file is larger by at most so much a variable."""
+"""Entries of a growing variable that are stored together: the file is larger by at most so much a variable."""
 
 
 def save(tree: xr.DataTree, path: str | Path) -> None:

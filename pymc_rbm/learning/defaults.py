@@ -42,13 +42,13 @@ TEMPERED_RATE = 0.3
 the one or two runs each that were made."""
 POWER_ITERATIONS = 100
 MOST_COLUMNS = 1000
-"""Of data whose covariance is made as a matrix."""
+"""The most columns of data whose covariance is made as a matrix."""
 TOLERANCE = 1e-6
-"""Of an eigenvector of more columns, by the residual relative to the eigenvalue."""
+"""The tolerance of an eigenvector of more columns: the residual relative to the eigenvalue."""
 MOST_ENTRIES = 2**24
-"""Of the data, and of the states that are summed over for all rows: what the exact objective holds in memory."""
+"""The most entries of the data, and of the states that are summed over: the exact objective holds them in memory."""
 TWO_GROUPS = 5 / 9
-"""Of a uniform distribution; a normal one has 1/3, two points have 1."""
+"""That of a uniform distribution; a normal one has 1/3, two points have 1."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def compare(theirs: dict[str, str] | None, ours: dict[str, str]) -> None:
 
 
 def _hash_of_model(model: pm.Model) -> str:
-    """Of all that the density of the free variables depends on, the data of RBMs apart: graphs and values in them."""
+    """Hash the graphs and values that the density of the free variables depends on, but for the data of RBMs."""
     others = [rv for rv in model.observed_RVs if rbm_behind(rv) is None]
     machines = [p for rv in model.basic_RVs if rbm_behind(rv) is not None for p in rv.owner.inputs[2:]]
     roots = [*model.free_RVs, *others, *model.potentials, *machines]

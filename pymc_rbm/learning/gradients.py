@@ -1,4 +1,4 @@
-"""From the objective to the gradients that the optimiser gets: in the units of the units, and centred.
+"""From the objective to the gradients that the optimiser gets: measured in each unit's own scale, and centred.
 
 Both are the plain gradient times a positive definite matrix, so that the fixed points stay where they are.
 """

@@ -24,12 +24,12 @@ __all__ = ["Ascent"]
 TOLERANCES = {"float64": 1e-10, "float32": 2e-6}
 """Largest entry of the gradient, in nats a row, at which the maximum is found: what its rounding allows."""
 ROUGH_ITERATIONS, ROUGH_CHANGE, ROUGH_GRADIENT = 300, 1e-9, 1e-5
-"""Of climbs that are only compared."""
+"""The limits of climbs that are only compared."""
 MEMORY = 30
 """Pairs of updates that L-BFGS keeps: the objective is cheap beside its gradients' noiseless use, so many."""
 MOST_NEWTON = 30
 SOLVERS = "minres", "lgmres"
-"""Of Newton's equations, in turn: the first is for symmetric ones, which differences of gradients make only nearly."""
+"""The solvers of Newton's equations, in turn: the first is for symmetric ones, and differences of gradients are nearly so."""
 
 
 @dataclass

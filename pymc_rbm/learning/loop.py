@@ -34,7 +34,7 @@ __all__ = ["Run"]
 
 MANY_ENTRIES = 2**16
 SECONDS = 0.1
-"""Of a call with many iterations: Ctrl-C waits for its end. Results do not depend on how many there are."""
+"""How long a call with many iterations may take: Ctrl-C waits for its end. Results do not depend on their number."""
 Callback = Callable[[LearningStatus], Any]
 
 

@@ -153,7 +153,7 @@ def _are_simple(model: pm.Model, variables: list[TensorVariable]) -> bool:
 
 
 def _parameters(rv: TensorVariable) -> list[Any]:
-    """Of a prior, without the dims that PyMC adds."""
+    """A parameter of a prior, without the dims that PyMC adds."""
     found = []
     for p in rv.owner.op.dist_params(rv.owner):
         while p.owner is not None and isinstance(p.owner.op, pt.elemwise.DimShuffle):

@@ -28,12 +28,12 @@ from pymc_rbm.support.reentrant import value_of
 __all__ = ["climb_from_the_best", "warn_of_independence"]
 
 SCALES = 2.0, 4.0, 1.0, 8.0
-"""Of the fields on the hidden units at other starts, in turn."""
+"""The sizes of the fields on the hidden units at other starts, in turn."""
 MOST_STARTS = 8
 AGREE = 3
 """Starts that end as high as the best one: then no more are tried."""
 ENTRIES = 2**20
-"""Of data and states, over all starts: a climb of a few milliseconds is repeated, one of seconds is not."""
+"""The most entries of data and states over all starts: climbs of milliseconds are repeated, those of seconds are not."""
 CLOSE = 1e-4
 """Nats a row by which rough climbs to one maximum may differ."""
 BY_CHANCE = 0.5

@@ -22,7 +22,7 @@ STANDARD_ERRORS = 4
 MOST_ROWS = 100_000
 """Evenly spread: a column may be constant but for a few rows."""
 ROUNDING = 1e-12
-"""Of a constant column, beside its value."""
+"""A standard deviation of less than this share of the mean is rounding: the column is constant."""
 
 
 def warn_of_large_scales(observed: list[Observed]) -> None:
@@ -55,7 +55,7 @@ def _known_scales(x: Observed) -> np.ndarray | None:
     unit = x.machine.layers[VISIBLE].unit
     for part, size in unit.parts(n):
         if isinstance(part, Gaussian):
-            # Of a scalar the graph knows the shape of the biases, which may be random: that is rewritten away.
+            # The graph of a scalar knows the shape of the biases, which may be random: that is rewritten away.
             with one_compiles():
                 sigma = rewrite_graph(pt.as_tensor(part.sigma), include=("ShapeOpt", "canonicalize"), clone=True)
             if not any(isinstance(p.type, RandomType) for p in graph_inputs([sigma])):

@@ -22,9 +22,9 @@ from pymc_rbm.units.unit import Unit
 __all__ = ["mixture_of_groups", "start_values"]
 
 SCALE = 0.1
-"""Of the fields that W sends to the hidden units where learning starts."""
+"""The size of the fields that W sends to the hidden units where learning starts."""
 ALIKE = 1e-4
-"""Of the largest weight: hidden units that differ by less were given as one, whatever an optimiser left."""
+"""Hidden units that differ by less than this share of the largest weight were given as one."""
 
 
 def start_values(
@@ -107,7 +107,7 @@ def _small_weights(x: Observed, shape: tuple[int, ...], scale: float, rng: np.ra
 
 
 def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:
-    """Of a mixture whose W, b and c are variables and whose data are whole, the one to start from."""
+    """The machine that a mixture starts from, if its W, b and c are variables and its data are whole."""
     if not is_mixture(x.machine) or None in intercepts(model, x) or x.missing is not None:
         return None
     unit, hidden = (layer.unit for layer in x.machine.layers)

@@ -33,7 +33,7 @@ CHUNK_ENTRIES = 2**20
 PILOT = 50
 SWEEPS = 20
 VARIANCE = 0.1
-"""Of the log-weights of a row, to aim at: their mean, and with it the bias, is then off by about 0.05 / particles."""
+"""The variance of a row's log-weights to aim at: their mean is then off by about 0.05 / particles."""
 
 
 @dataclass(frozen=True)

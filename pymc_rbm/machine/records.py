@@ -20,7 +20,7 @@ __all__ = ["recorded_machine", "recorded_names", "recorded_parameters", "recorde
 
 SIDES = "visible", "hidden"
 LONGEST, MOST_STATES = 10_000, 2**20
-"""Of what a file, which may come from anybody, says of units: characters, and states of one of them."""
+"""The most that is read of units from a file, which may come from anybody: characters, and states of one unit."""
 
 
 def recorded_parameters(

@@ -28,7 +28,7 @@ __all__ = ["log_partition"]
 
 METHODS = ("auto", "exact", "ais", "reverse_ais", "tempering", "compare")
 BYTES_OF_UNIT, BYTES_OF_PARTICLE, BYTES_OF_TEMPERATURE = 2, 200, 100
-"""Of annealing: a state and its copy; the log-weight, and what diagnostics make of it; moments of a temperature."""
+"""What annealing keeps: a state and its copy; the log-weight and its diagnostics; the moments of a temperature."""
 
 
 def log_partition(

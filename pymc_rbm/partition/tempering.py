@@ -34,7 +34,8 @@ SPACING = 1.0
 LEAST_OVERLAP = 0.03
 MOST_RHAT = 1.1
 FEW_ROUND_TRIPS = 50
-"""Of all ensembles together: five each. A mode that a tenth of them ends in is then missed with a chance of e⁻⁵."""
+"""Round trips of all ensembles together, five each: a mode that a tenth of them ends in is then missed with a chance of
+e⁻⁵."""
 MOST_OLD = 0.5
 FALSE_ALARM = 0.001
 """Chance that stationary ensembles are said to move."""

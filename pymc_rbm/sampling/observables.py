@@ -21,7 +21,7 @@ from pymc_rbm.support.compiled import remembered
 __all__ = ["FUNCTIONALS", "WITHOUT_DIRECTIONS", "functionals", "leading_directions", "names_of", "symbolic_functionals"]
 
 NEGLIGIBLE_SINGULAR_VALUE = 0.1
-"""Of the largest: directions of W with smaller singular values are not watched. A choice."""
+"""Directions of W whose singular values are below this share of the largest are not watched. A choice."""
 SATURATED = 0.01
 """A hidden unit is saturated where its probability given v is within this of 0 or 1. A choice."""
 

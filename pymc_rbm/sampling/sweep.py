@@ -23,7 +23,7 @@ from pymc_rbm.sampling.sites import update_classes, update_sites
 __all__ = ["sweep", "sweeps", "sweeps_of_a_piece", "visits"]
 
 MOST_PRODUCTS = 2**33
-"""Of a state and a weight in a piece that nothing interrupts: about a second."""
+"""The most products of a state and a weight in a piece that nothing interrupts: about a second."""
 PRODUCTS_OF_UNIT, PRODUCTS_OF_SITE = 100, 10_000
 """What a draw of a unit costs, in such products; what a step to the next unit costs where each waits for the others."""
 

@@ -80,7 +80,7 @@ class Block:
     together: dict[int, int] = field(default_factory=dict)
     """By layer of these, the number of rows that one acceptance serves."""
     joint: dict[int, Callable] = field(default_factory=dict)
-    """Of these, how those move whose units go together: an update of `joint` or of `reflections`."""
+    """How layers move whose units go together: by an update of `joint_moves` or of `wall_moves`."""
     turns: np.ndarray | None = None
     """Where units of a proposal are coupled to each other: masks of entries that move one after the other."""
 

@@ -47,7 +47,7 @@ NO_DERIVATIVE = NotImplementedError, NullTypeGradError, TypeError, ValueError
 """What PyTensor raises where there is none."""
 
 MOST_ENTRIES = 4_000_000
-"""Of Hessians."""
+"""The most entries that the Hessians of a step may have."""
 
 IMPOSSIBLE = -1e5
 """Log-density, next to a unit's best state, that stands for -inf: its exponential is 0, and fields stay finite."""

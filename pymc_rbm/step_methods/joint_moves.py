@@ -52,11 +52,11 @@ from pymc_rbm.step_methods.slopes import own_slope
 __all__ = ["joint_update"]
 
 SLOWEST = 8.0
-"""Of θ: from far out in a tail only steps of exp(-8) or so may be accepted, however well θ suits the bulk."""
+"""The least θ: from far out in a tail only steps of exp(-8) or so may be accepted, however well θ suits the bulk."""
 
 
 ROUNDING = 1e-10
-"""Of the largest eigenvalue: far above what products of matrices lose."""
+"""The least share of the largest eigenvalue: it is far above what products of matrices lose."""
 
 
 def joint_update(

@@ -40,7 +40,7 @@ __all__ = ["reflected_update"]
 
 QUARTER, FULL = np.pi / 2, 2 * np.pi
 INSTANT = 1e-10
-"""Of time: a unit that reaches its wall so little before a full turn is at it now, but for rounding."""
+"""A unit that reaches its wall this little time before a full turn is at the wall now: the rest is rounding."""
 
 
 def most_walls(n: Any) -> Any:

@@ -25,9 +25,9 @@ class Received:
 
     values: np.ndarray
     dims: tuple[str, ...] | None = None
-    """Of all axes; empty strings where an axis of a frame has no name."""
+    """The names of all axes; an empty string where an axis of a frame has no name."""
     coords: dict[str, Any] = field(default_factory=dict)
-    """Of a DataArray: all it has."""
+    """All coords of a DataArray."""
     labels: tuple[np.ndarray | None, ...] = ()
     """By axis, None where there are none; empty where the data have no names at all."""
     categories: dict[int, list[Any]] = field(default_factory=dict)

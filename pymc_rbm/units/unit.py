@@ -158,7 +158,7 @@ class Unit(ABC):
         return x
 
     def curvature(self, x: Any) -> Any:
-        """Of quadratic units, the 1/σ² of the log base, by entry of ``x``; the least where it depends on the value."""
+        """Return the 1/σ² of a quadratic log base, by entry of ``x``; the least where it depends on the value."""
         return self.scaled(pt.ones_like(x))
 
     def heated(self, beta: Any) -> Unit:
