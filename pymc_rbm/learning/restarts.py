@@ -33,7 +33,7 @@ MOST_STARTS = 8
 AGREE = 3
 """Starts that end as high as the best one: then no more are tried."""
 ENTRIES = 2**20
-"""The most entries of data and states over all starts: climbs of milliseconds are repeated, those of seconds are not."""
+"""The most entries of data and states over all starts: climbs of milliseconds are repeated, longer ones are not."""
 CLOSE = 1e-4
 """Nats a row by which rough climbs to one maximum may differ."""
 BY_CHANCE = 0.5
