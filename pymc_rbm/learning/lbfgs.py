@@ -29,7 +29,7 @@ MEMORY = 30
 """Pairs of updates that L-BFGS keeps: the objective is cheap beside its gradients' noiseless use, so many."""
 MOST_NEWTON = 30
 SOLVERS = "minres", "lgmres"
-"""The solvers of Newton's equations, in turn: the first is for symmetric ones, as differences of gradients nearly are."""
+"""The solvers of Newton's equations, in turn: the first is for symmetric ones, which these nearly are."""
 
 
 @dataclass
