@@ -75,6 +75,7 @@ def energy(
     if posterior is not None:
         return by_draw(lambda machine: energy(v, h, machine), W, posterior)
     machine, labels = _machine(W, {"b": b, "c": c}, learned, visible, hidden)
+    _at_most_two(machine)
     if len(machine.layers) > 1:
         return _evaluate(_energy, machine, labels, v=v, h=h)
     if h is not None:
@@ -238,7 +239,17 @@ def _finite(machine: Machine) -> Machine:
 def _of_two_layers(machine: Machine) -> Machine:
     if len(machine.layers) < 2:
         raise ValueError("This machine has no hidden layer: its hidden units are the masked entries of its own layer.")
+    _at_most_two(machine)
     return machine
+
+
+def _at_most_two(machine: Machine) -> None:
+    n = len(machine.layers)
+    if n > 2:
+        raise ValueError(
+            f"This machine has {n} layers, and this formula is of a visible and a hidden one. Put the layers of each "
+            "side together, as pymc_rbm.Beside and pymc_rbm.DeepBoltzmannMachine do."
+        )
 
 
 def _coords_of_side(labels: Labels, side: int) -> Any:

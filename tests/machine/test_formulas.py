@@ -7,6 +7,7 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 import xarray as xr
+from layered import joint, triangle
 from pairs import UNITS, rows_of
 
 import pymc_rbm as pmr
@@ -110,3 +111,22 @@ def test_functions_of_one_layer():
 def test_refusals(model, learned, call, error, message):
     with pytest.raises(error, match=message):
         call(model, learned)
+
+
+def test_a_star_of_three_layers():
+    """Hidden layers that are not coupled sum out; formulas of two sides say that they are of two."""
+    machine, rng = triangle(), np.random.default_rng(1)
+    star = pmr.Machine(machine.layers, machine.couplings[:2])
+    v = rng.integers(0, 2, (4, 3))
+    table = {}
+    for (first, *_), weight in joint(star):
+        table.setdefault(tuple(first), []).append(weight)
+    np.testing.assert_allclose(pmr.free_energy(v, star), [-ref.log_sum(table[tuple(x)]) for x in v])
+    for call in (
+        lambda: pmr.energy(v, v[:, :2], star),
+        lambda: pmr.hidden_mean(v, star),
+        lambda: pmr.conditional_hidden(v, star),
+        lambda: pmr.conditional_visible(v[:, :2], star),
+    ):
+        with pytest.raises(ValueError, match=r"3 layers.*a visible and a hidden one.*Beside"):
+            call()
