@@ -818,12 +818,11 @@ def test_observed_hidden_units_count_and_free_ones_do_not():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:start gives 4 hidden columns")
 @pytest.mark.parametrize("optimizer", [pm.sgd, pm.sgd(learning_rate=0.5)])
 def test_gradients_are_clipped(optimizer):
     options = {"batch_size": None, "learning_rate": 0.5, "progressbar": False}
     with model_of(DATA):
-        begin = {"W": np.ones((4, 4)), "b": np.zeros(4), "c": np.zeros(4)}
+        begin = {"W": np.linspace(0.5, 1.5, 16).reshape(4, 4), "b": np.zeros(4), "c": np.zeros(4)}
         learned = pmr.fit(1, optimizer=optimizer, max_gradient_norm=1e-3, start=begin, random_seed=1, **options)[
             "parameters"
         ]
