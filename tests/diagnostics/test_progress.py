@@ -358,7 +358,6 @@ def test_few_hidden_units_are_no_lack_of_learning():
     assert "more hidden units" in reach.advice
 
 
-@pytest.mark.filterwarnings("ignore:start gives 4 hidden columns")
 @pytest.mark.filterwarnings("ignore:What was learned of 'v' is no better than independent units")
 def test_a_climb_that_ends_at_the_saddle():
     """Of parity the pairs say nothing, and the prior makes W = 0 a maximum: other starts tell."""

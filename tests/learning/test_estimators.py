@@ -247,7 +247,6 @@ def test_every_method_learns_and_resumes(method, tmp_path):
 
 
 @pytest.mark.compiled
-@pytest.mark.filterwarnings("ignore:start gives 8 hidden columns")
 def test_auto_sweeps_follow_the_autocorrelation(tmp_path):
     """A machine held at fixed parameters: slow chains get more sweeps, independent units one."""
     sweeps = {}
