@@ -24,7 +24,7 @@ import pytensor
 from pytensor import config
 
 from pymc_rbm.support.interrupts import COMPILING, Whole, late, whole
-from pymc_rbm.support.modes import INTERPRETED, first_call
+from pymc_rbm.support.modes import INTERPRETED, InOrder, first_call
 
 __all__ = ["Reentrant", "compiled", "one_compiles", "settings", "value_of"]
 
@@ -109,7 +109,7 @@ def one_compiles() -> Iterator[None]:
         if outer[0] is None:
             _compiler = [threading.get_ident(), _settings()]
         try:
-            with config.change_flags(numba__fastmath=False):
+            with InOrder():
                 yield
         finally:
             _compiler = [None, ()] if outer[0] is None else outer
@@ -140,6 +140,7 @@ def _after_fork() -> None:
                 x._busy = False
     if _compiler[0] != threading.get_ident():
         _compiler = [None, ()]
+    InOrder._lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

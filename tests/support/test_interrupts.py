@@ -15,7 +15,8 @@ from interrupted import FUNCTIONS, NOTHING
 
 pytestmark = pytest.mark.slow
 SECONDS = 2.0
-LOST = re.compile(r"Exception ignored in: <function \S*disposal at \w+>\n.*?\nKeyboardInterrupt: *\n", re.DOTALL)
+OF_NUMBA = r"Exception ignored in: <function \S*(?:disposal|__del__) at \w+>\n.*?\nKeyboardInterrupt: *\n"
+LOST = re.compile(OF_NUMBA, re.DOTALL)
 """What Python says of a Ctrl-C that comes while numba's types go, outside of all that the package calls."""
 
 
@@ -27,17 +28,17 @@ def seconds_of(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def trial(process, rng, twice):
-    """Press Ctrl-C at any moment, and again; or once, when the work is under way.
+def trial(process, rng, twice, at_once):
+    """Press Ctrl-C at any moment, or when the work is under way; and again, if it is to be pressed twice.
 
     Return what came of the call, and the seconds from the first to the end.
     """
     process.stdin.write("go\n")
     process.stdin.flush()
     line = process.stdout.readline()
-    while line == "begin\n" and not twice:
+    while line == "begin\n" and not at_once:
         line = process.stdout.readline()
-    assert line == ("begin\n" if twice else "under way\n"), "it ended before it was interrupted"
+    assert line == ("begin\n" if at_once else "under way\n"), "it ended before it was interrupted"
     time.sleep(rng.exponential(0.3))
     process.send_signal(signal.SIGINT)
     began = seconds_of(process.pid)
@@ -51,6 +52,7 @@ def trial(process, rng, twice):
     return " ".join(found), seconds_of(process.pid) - began
 
 
+# What PyMC compiles for itself, before a chain begins, may lose Ctrl-C where numba's types go.
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_ctrl_c_at_random_moments(name, tmp_path):
     rng, plan = np.random.default_rng(len(name)), [False, *20 * [True], *3 * [False]]
@@ -60,7 +62,7 @@ def test_ctrl_c_at_random_moments(name, tmp_path):
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
     ):
         try:
-            found = [trial(process, rng, twice) for twice in plan]
+            found = [trial(process, rng, twice, twice and name != "pm.sample") for twice in plan]
             print(name, *found, sep="\n")
             assert process.stdout.readline() == "well\n"
             assert process.wait(60) == 0
