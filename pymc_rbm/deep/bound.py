@@ -66,7 +66,7 @@ def log_ratios(
     return out
 
 
-@remembered(16)
+@remembered(64)
 def _log_ratio_function(templates: tuple[Machine, ...]):
     """(rng, v, parameters…) -> rng, log w by row."""
     machines, inputs = symbolic_stack(templates)

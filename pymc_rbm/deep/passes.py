@@ -106,7 +106,7 @@ def _by_chunks(function: Any, rows: np.ndarray) -> np.ndarray:
     return np.concatenate(parts).reshape(*rows.shape[:-1], -1)
 
 
-@remembered(32)
+@remembered(128)
 def _mean_function(template: Machine, layer: int):
     """(states of the other layer, parameters…) -> means of ``layer``."""
     machine, inputs = template.symbolic()
@@ -115,7 +115,7 @@ def _mean_function(template: Machine, layer: int):
     return pytensor.function([x, *inputs], machine.mean(layer, state), on_unused_input="ignore")
 
 
-@remembered(16)
+@remembered(64)
 def _draw_function(template: Machine):
     """(rng, visible states, parameters…) -> rng, hidden states."""
     [machine], inputs = symbolic_stack([template])

@@ -72,7 +72,7 @@ def posterior_states(
     return layers, accepted
 
 
-@remembered(16)
+@remembered(64)
 def _start_function(templates: tuple[Machine, ...]):
     """(rng, v, parameters…) -> rng, states of an up-pass."""
     machines, inputs = symbolic_stack(templates)
@@ -82,7 +82,7 @@ def _start_function(templates: tuple[Machine, ...]):
     return pytensor.function(arguments, outputs, on_unused_input="ignore", mode=INTERPRETED)
 
 
-@remembered(16)
+@remembered(64)
 def _advance_function(templates: tuple[Machine, ...]):
     """(rng, corrected, known, states…, parameters…) -> rng, accepted, states…: one sweep of every row."""
     machines, inputs = symbolic_stack(templates)

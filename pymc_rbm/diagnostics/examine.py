@@ -157,7 +157,7 @@ def activity(machine: Machine, v: np.ndarray, rng: np.random.Generator) -> dict[
     return found | {"hidden_low": np.array(low), "hidden_high": np.array(high), "saturated": share}
 
 
-@remembered(16)
+@remembered(64)
 def _activity_function(template: Machine):
     """(rng, v, parameters…) -> rng, sum of p(v | h), least and most p(h | v) over rows, number of saturated."""
     machine, inputs = template.symbolic()

@@ -136,7 +136,7 @@ def _drawn(function: Callable[..., Any], rng: np.random.Generator, *arguments: A
     return x
 
 
-@remembered(16)
+@remembered(64)
 def _heated_function(template: Machine):
     """(rng, v, beta, parameters…) -> rng, v after a sweep of the machine at β."""
     machine, inputs = template.symbolic()
@@ -148,7 +148,7 @@ def _heated_function(template: Machine):
     return pytensor.function([In(rng, mutable=True), v, beta, *inputs], outputs, mode=INTERPRETED)
 
 
-@remembered(16)
+@remembered(64)
 def _hidden_functions(template: Machine):
     """(v, parameters…) -> means of the hidden units; (rng, h, parameters…) -> rng, visible units."""
     machine, inputs = template.symbolic()

@@ -219,7 +219,7 @@ def _without_softplus(outputs: list[Any]) -> list[Any]:
     return list(graph.outputs)
 
 
-@remembered(16)
+@remembered(64)
 def _free_energy_function(template: Machine, layer: int):
     machine, inputs = template.symbolic()
     x = pt.matrix(dtype=template.layers[layer].unit.dtype)
@@ -227,7 +227,7 @@ def _free_energy_function(template: Machine, layer: int):
     return pytensor.function([x, *inputs], value, on_unused_input="ignore", mode=INTERPRETED)
 
 
-@remembered(16)
+@remembered(64)
 def _slope_function(template: Machine, layer: int):
     machine, inputs = template.symbolic()
     x, weights = pt.matrix(dtype=template.layers[layer].unit.dtype), pt.dvector()
@@ -236,7 +236,7 @@ def _slope_function(template: Machine, layer: int):
     return pytensor.function([x, weights, *inputs], slopes, on_unused_input="ignore", mode=INTERPRETED)
 
 
-@remembered(16)
+@remembered(64)
 def _gaussian_function(template: Machine, sizes: tuple[int, ...]):
     _, symbols = template.symbolic()
     inputs = [

@@ -45,7 +45,7 @@ def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dat
     return xr.Dataset(out)
 
 
-@remembered(8)
+@remembered(64)
 def _moments_function(template: Machine):
     """(rows, weights, parameters) -> weighted sums over rows of the gradient's statistics, and of their squares."""
     rows, weights = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dvector()

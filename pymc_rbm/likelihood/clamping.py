@@ -93,7 +93,7 @@ def _part(layer: Layer, chosen: np.ndarray) -> Layer:
     return Layer(layer.unit.at(np.flatnonzero(chosen)), layer.bias[chosen])
 
 
-@remembered(16)
+@remembered(64)
 def _sent_function(family):
     own = [pt.dvector() for _ in family.parameters]
     x = pt.matrix(dtype=family.dtype)
@@ -101,7 +101,7 @@ def _sent_function(family):
     return pytensor.function([x, *own], sent, on_unused_input="ignore", mode=INTERPRETED)
 
 
-@remembered(16)
+@remembered(64)
 def _energy_function(family):
     bias, own = pt.dvector(), [pt.dvector() for _ in family.parameters]
     x = pt.matrix(dtype=family.dtype)
@@ -109,7 +109,7 @@ def _energy_function(family):
     return pytensor.function([x, bias, *own], energy, mode=INTERPRETED)
 
 
-@remembered(16)
+@remembered(64)
 def _offset_function(family):
     bias, own = pt.dmatrix(), [pt.dvector() for _ in family.parameters]
     offset = family.with_parameters(own).offset(bias).sum(-1)

@@ -132,7 +132,7 @@ def _rest_of(v: Any, unit: Any, size: int, rest: np.ndarray, labels: Labels) -> 
     return data_of(got, Layer(family, np.zeros(len(rest))), own, "v")
 
 
-@remembered(16)
+@remembered(64)
 def _function(template: Machine, entries: tuple[int, ...]):
     """(rows, states, parameters…) -> -F, shape (rows, states)."""
     machine, inputs = template.symbolic()

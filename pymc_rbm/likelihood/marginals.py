@@ -182,13 +182,13 @@ def _fitted(path: Path, states: States, particles: int, rng: np.random.Generator
     return Path(path.machine, tuple(biases))
 
 
-@remembered(16)
+@remembered(64)
 def _closed_function(template: Machine):
     machine, inputs = template.symbolic(rows=True)
     return pytensor.function(inputs, sum(layer.log_z for layer in machine.layers), mode=INTERPRETED)
 
 
-@remembered(16)
+@remembered(64)
 def _enumeration_function(template: Machine, sizes: tuple[int, ...], layer: int):
     _, symbols = template.symbolic(rows=True)
     inputs = [
@@ -199,7 +199,7 @@ def _enumeration_function(template: Machine, sizes: tuple[int, ...], layer: int)
     return pytensor.function([indices, *inputs], logsumexp(log_weights))
 
 
-@remembered(16)
+@remembered(64)
 def _means_function(template: Machine):
     """(rng, kept states, parameters…) -> rng, the means of every layer's units given the others, after a sweep."""
     machine, inputs = template.symbolic(rows=True)

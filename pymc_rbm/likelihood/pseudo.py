@@ -76,7 +76,7 @@ def pseudo_log_likelihood(
     return given.by_row(values).rename("pseudo_log_likelihood")
 
 
-@remembered(16)
+@remembered(64)
 def _conditional_function(template: Machine):
     machine, inputs = template.symbolic()
     v, unit = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.lvector("unit")

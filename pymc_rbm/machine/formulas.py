@@ -183,7 +183,7 @@ def _hidden_mean(machine: Machine, v: np.ndarray) -> np.ndarray:
     return mean(v.astype("float64").reshape(-1, v.shape[-1]), *machine.parameters).reshape(*v.shape[:-1], -1)
 
 
-@remembered(16)
+@remembered(64)
 def _hidden_mean_function(template: Machine):
     machine, inputs = template.symbolic()
     v = pt.dmatrix("v")
@@ -302,7 +302,7 @@ def _evaluate(formula: Callable, machine: Machine, labels: Labels, side: int | N
     return named.by_row(values, extra) if np.ndim(values) == len(named.rows) + len(extra) else values
 
 
-@remembered(32)
+@remembered(128)
 def _compiled(formula: Callable, template: Machine, states: int, absent: tuple[bool, ...], types: Any):
     inputs = [pt.tensor(dtype=dtype, shape=shape) for dtype, shape in types]
     given = iter(inputs[states:])

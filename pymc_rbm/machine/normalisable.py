@@ -135,7 +135,7 @@ def _precision(machine: Machine, layers: list[int]) -> TensorVariable:
     return pt.concatenate(rows, axis=0)
 
 
-@remembered(16)
+@remembered(64)
 def _precision_function(template: Machine, layers: tuple[int, ...]):
     """(parameters…) -> P of the given layers."""
     machine, inputs = template.symbolic()

@@ -91,13 +91,13 @@ def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> float
     return total
 
 
-@remembered(16)
+@remembered(64)
 def _gaussian_function(template: Machine):
     machine, inputs = template.symbolic()
     return pytensor.function(inputs, gaussian_log_partition(machine), mode=INTERPRETED)
 
 
-@remembered(16)
+@remembered(64)
 def _enumeration_function(template: Machine, shapes: tuple[tuple[int, ...], ...], layer: int, interpreted: bool):
     inputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
     machine = template.with_parameters(inputs)

@@ -126,7 +126,7 @@ def _mode_of_walks() -> Any:
     return pytensor.compile.get_default_mode().excluding("scan_push_out_seq")
 
 
-@remembered(16)
+@remembered(64)
 def base_function(template: Machine, own_biases: bool):
     """(base, parameters) -> log Z of the base."""
     _, base, inputs = _symbols(template, own_biases)
@@ -134,7 +134,7 @@ def base_function(template: Machine, own_biases: bool):
     return pytensor.function(inputs, log_z, on_unused_input="ignore", mode=INTERPRETED)
 
 
-@remembered(16)
+@remembered(64)
 def energy_function(template: Machine):
     """(states, parameters) -> F of the machine, by row."""
     machine, _, inputs = _symbols(template)
@@ -143,7 +143,7 @@ def energy_function(template: Machine):
     return pytensor.function([*states, *inputs[len(template.layers) :]], energy, on_unused_input="ignore")
 
 
-@remembered(16)
+@remembered(64)
 def draws_function(template: Machine, own_biases: bool):
     """(rng, rows, base, parameters) -> rng, draws of the base."""
     _, base, inputs = _symbols(template, own_biases)
@@ -157,7 +157,7 @@ def draws_function(template: Machine, own_biases: bool):
     return _compile(rng, [rows, *inputs], next_rng, states)
 
 
-@remembered(16)
+@remembered(64)
 def dispersed_function(template: Machine, own_biases: bool):
     """(rng, rows, parameters) -> rng, dispersed states."""
     machine, _, inputs = _symbols(template, own_biases)
@@ -172,7 +172,7 @@ def dispersed_function(template: Machine, own_biases: bool):
     return _compile(rng, [rows, *inputs[len(template.layers) :]], next_rng, states)
 
 
-@remembered(16)
+@remembered(64)
 def means_function(template: Machine):
     """(rng, states, parameters) -> rng, shrunk means of all layers."""
     machine, _, inputs = _symbols(template)
@@ -189,7 +189,7 @@ def means_function(template: Machine):
     return _compile(rng, [*states, *inputs[len(template.layers) :]], next_rng, means)
 
 
-@remembered(32)
+@remembered(128)
 def walk_function(template: Machine, own_biases: bool, reverse: bool, dtype: str):
     """(rng, temperatures, states, base, parameters) -> rng, increments, states; see `Path.walk`."""
     machine, base, inputs = _symbols(template, own_biases, dtype)
@@ -226,7 +226,7 @@ def _walk(machine: Machine, base: Any, betas: Any, states: Any, rng: Any, revers
     return increments, [x[-1] for x in traces], next_rng
 
 
-@remembered(16)
+@remembered(64)
 def levels_function(template: Machine, dtype: str):
     """(rng, levels below, own, above, states, base, parameters) -> rng, steps, states; see `Path.sweep_levels`."""
     machine, base, inputs = _symbols(template, dtype=dtype)

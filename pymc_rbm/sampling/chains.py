@@ -204,7 +204,7 @@ def _check_memory(machine: Machine, chains: int, draws: int, directions: int, st
     )
 
 
-@remembered(16)
+@remembered(64)
 def _advance_function(template: Machine, dtype: str):
     """(rng, v, draws, sweeps, directions, parameters…) -> rng, v, functionals…, each with the draws first."""
     machine, inputs = template.symbolic(dtype=dtype)

@@ -61,7 +61,7 @@ def _enumerated_cdf(template: Machine, shapes: Shapes, *parameters: bytes) -> tu
     return layer, np.cumsum(np.exp(log_p - log_p.max()))
 
 
-@remembered(16)
+@remembered(64)
 def _log_weights_function(template: Machine, shapes: Shapes):
     machine, inputs = _sized(template, shapes)
     layer, count = cheapest_layer(machine)
@@ -69,7 +69,7 @@ def _log_weights_function(template: Machine, shapes: Shapes):
     return layer, pytensor.function(inputs, log_weights, on_unused_input="ignore")
 
 
-@remembered(16)
+@remembered(64)
 def _visible_of_index_function(template: Machine, shapes: Shapes, layer: int):
     """(rng, indices, parameters…) -> (rng, v): the indexed states of ``layer``, and v given them."""
     machine, inputs = _sized(template, shapes)
@@ -81,7 +81,7 @@ def _visible_of_index_function(template: Machine, shapes: Shapes, layer: int):
     return pytensor.function(arguments, outputs, on_unused_input="ignore", mode=INTERPRETED)
 
 
-@remembered(16)
+@remembered(64)
 def _chain_function(template: Machine):
     """(rng, rows, sweeps, parameters…) -> (rng, v)."""
     machine, inputs = template.symbolic()
@@ -92,7 +92,7 @@ def _chain_function(template: Machine):
     return pytensor.function([In(rng, mutable=True), rows, n, *inputs], [Out(next_rng, borrow=True), v])
 
 
-@remembered(16)
+@remembered(64)
 def _further_function(template: Machine):
     """(rng, v, sweeps, parameters…) -> (rng, v)."""
     machine, inputs = template.symbolic()

@@ -230,7 +230,7 @@ def _run(machine, rows, held, rng, chains, lengths, states, progressbar):
     return {key: np.stack(x, axis=1) for key, x in named}, total / len(kept)
 
 
-@remembered(16)
+@remembered(64)
 def _functions(template: Machine, ndims: tuple[int, ...]):
     """The start states of all layers, and one stored draw of all chains."""
     parameters = [pt.tensor(dtype="float64", shape=(None,) * n) for n in ndims]

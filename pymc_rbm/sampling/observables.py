@@ -85,7 +85,7 @@ def chunks(rows: np.ndarray, machine: Machine) -> list[np.ndarray]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-@remembered(16)
+@remembered(64)
 def _functionals_function(template: Machine):
     """(v, directions, parameters…) -> the `FUNCTIONALS` by row."""
     machine, inputs = template.symbolic()

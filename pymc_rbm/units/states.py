@@ -103,7 +103,7 @@ def _contains(unit: Any, values: np.ndarray) -> np.ndarray:
     return _contains_function(unit, values.dtype.name, values.ndim)(values)
 
 
-@remembered(16)
+@remembered(64)
 def _contains_function(unit: Any, dtype: str, ndim: int):
     x = pt.tensor(dtype=dtype, shape=(None,) * ndim)
     return pytensor.function([x], unit.contains(x), mode=INTERPRETED)

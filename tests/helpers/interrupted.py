@@ -45,6 +45,8 @@ def sample():
             return pm.sample(10**6, tune=0, chains=1, cores=1, **options)
         except ValueError as error:  # what PyMC makes of Ctrl-C before the first draw
             raise KeyboardInterrupt if "Not enough samples" in str(error) else error from error
+        except SystemError as error:  # of the function that PyMC records draws by
+            raise KeyboardInterrupt if isinstance(error.__cause__, KeyboardInterrupt) else error from error
 
 
 def fit():

@@ -67,7 +67,7 @@ def _completed(unit: Unit, row: np.ndarray, missing: np.ndarray) -> np.ndarray:
     return found
 
 
-@remembered(8)
+@remembered(64)
 def _clamped_function(template: Machine):
     """(rng, rows, known, sweeps, parameters…) -> rng, rows with the rest drawn given what is known."""
     machine, inputs = template.symbolic()
