@@ -3,6 +3,7 @@
 import ast
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -182,15 +183,25 @@ def test_the_hammer_finds_functions_that_are_not_reentrant(monkeypatch):
     assert wrong
 
 
-@pytest.mark.slow
-def test_eight_threads_hammer_every_public_function_for_a_minute():
-    """But the constructors of models and units, and the figures of draws: these are PyMC's and Matplotlib's."""
+def hammer(seconds):
+    """All public functions but the constructors of models and units, which are PyMC's."""
     jobs = of_models() | {f"{name} {i}": job for i in range(3) for name, job in of_machine(i).items()}
     before = settings()
-    wrong, count = hammered(jobs, 60)
+    wrong, count = hammered(jobs, seconds)
     assert not wrong, wrong[:5]
     assert count > len(jobs)
     assert settings() == before
+
+
+@pytest.mark.slow
+def test_eight_threads_hammer_every_public_function_for_a_minute():
+    """In a process of its own: what other tests compiled, and what was forgotten and loaded again, has other digits."""
+    folders = Path(pmr.__file__).parents[1], Path(__file__).parent, Path(ref.__file__).parent
+    flags = ",".join(filter(None, (os.environ.get("PYTENSOR_FLAGS"), "cxx=")))
+    environment = {"PYTHONPATH": os.pathsep.join(map(str, folders)), "PYTENSOR_FLAGS": flags, "MPLBACKEND": "Agg"}
+    command = [sys.executable, "-W", "ignore", "-c", "import test_threads; test_threads.hammer(60)"]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # ------------------------------------------------------------------------------------------------- what it rests on
