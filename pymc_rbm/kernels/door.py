@@ -1,4 +1,4 @@
-"""The one door to the kernels: what `gibbs` and `walks` call."""
+"""The one door to the kernels: what sweeps and paths call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.kernels.field_rewrites import use_means  # noqa: F401  # its rewrites, and those of lowering, register on import
+from pymc_rbm.kernels.field_rewrites import use_means  # noqa: F401  # its rewrites, and those of sweeps, register on import
 from pymc_rbm.kernels.nodes import BinaryLevels, BinarySweeps, BinaryWalk, Form
 from pymc_rbm.machine.machine import HIDDEN, Machine, State
 from pymc_rbm.units.binary import Bernoulli, Spin

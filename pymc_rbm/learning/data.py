@@ -18,10 +18,15 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.support.arguments import shape_of
 
-__all__ = ["Observed", "learned_variables", "observed_machines"]
+__all__ = ["Observed", "evenly", "learned_variables", "observed_machines"]
 
 MOST_ROWS = 1000
 KEPT_ENTRIES = 2**18
+
+
+def evenly(n: int, most: int) -> np.ndarray:
+    """Indices of at most so many of ``n`` rows, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(most, n)).astype(int))
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,12 @@ class Observed:
     @property
     def spread(self) -> np.ndarray:
         """Indices of at most `MOST_ROWS` rows, evenly spread."""
-        return np.unique(np.linspace(0, len(self.rows) - 1, MOST_ROWS).astype(int))
+        return evenly(len(self.rows), MOST_ROWS)
 
     @property
     def kept(self) -> np.ndarray:
         """Indices of the rows that stay with what was learned, evenly spread: all of a small table."""
-        most = max(MOST_ROWS, KEPT_ENTRIES // self.rows.shape[1])
-        return np.unique(np.linspace(0, len(self.rows) - 1, min(most, len(self.rows))).astype(int))
+        return evenly(len(self.rows), max(MOST_ROWS, KEPT_ENTRIES // self.rows.shape[1]))
 
     @property
     def deviation(self) -> np.ndarray:

@@ -22,7 +22,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import NormalRV
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.learning.data import Observed, learned_variables
+from pymc_rbm.learning.data import Observed, evenly, learned_variables
 from pymc_rbm.learning.goal import Penalty, slopes_of
 from pymc_rbm.learning.objective import direct_parameters, rest_of_model
 from pymc_rbm.learning.update import Learner
@@ -191,5 +191,5 @@ def _rest_of_rows(learner: Learner, x: Observed, machine: Machine) -> list[np.nd
         ]
         return [np.sum(p, axis=0) for p in zip(*parts, strict=True)]
 
-    many = np.unique(np.linspace(0, len(x.rows) - 1, MOST_ROWS).astype(int))
+    many = evenly(len(x.rows), MOST_ROWS)
     return [b - a for a, b in zip(mean(many), mean(x.kept), strict=True)]

@@ -10,7 +10,7 @@ from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import graph_inputs
 from pytensor.tensor.random.type import RandomType
 
-from pymc_rbm.learning.data import Observed
+from pymc_rbm.learning.data import Observed, evenly
 from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.support.reentrant import one_compiles, value_of
 from pymc_rbm.units.real import Gaussian
@@ -66,7 +66,7 @@ def _known_scales(x: Observed) -> np.ndarray | None:
 
 def _variance(x: Observed) -> tuple[np.ndarray, np.ndarray]:
     """The variances of the known entries, and the standard errors of their logarithms, whatever the distribution."""
-    some = np.unique(np.linspace(0, len(x.rows) - 1, MOST_ROWS).astype(int))
+    some = evenly(len(x.rows), MOST_ROWS)
     rows = x.rows[some].astype("float64")
     rows = rows if x.missing is None else np.where(x.missing[some], np.nan, rows)
     weights = np.where(np.isnan(rows), 0.0, x.weights[some][:, None])

@@ -1,7 +1,7 @@
 """The path from a base of independent units to a machine, in numbers.
 
 With ``E_β = (1 - β)·E_base + β·E`` (`Machine.interpolate`), log Z is known at β = 0 and wanted at β = 1. States are
-those of the layers that a sweep reads, and ``F`` is their free energy, the others summed out (`walks`).
+those of the layers that a sweep reads, and ``F`` is their free energy, the others summed out (`path_graphs`).
 """
 
 from __future__ import annotations

@@ -49,9 +49,9 @@ class BlockGibbs(BlockedStep):
     *Dependants.* What else in the model depends on v or h (likelihoods, Potentials, free variables, other machines) is
     accounted for. Where the graph proves that their log-density is a sum over finite units, it shifts the fields and
     conditionals stay exact (`effects`); that is checked in numbers at construction, too. Real units move by their
-    Hessian, together where it joins them: an exact draw where it is constant and the units Gaussian (`joint`), a path
-    between their walls where they cannot be negative (`reflections`). Finite blocks are otherwise proposed along the
-    gradient and accepted by the Metropolis-Hastings ratio (`corrections`), in a machine that is coupled to itself one
+    Hessian, together where it joins them: an exact draw where it is constant and the units Gaussian, a path
+    between their walls where they cannot be negative. Finite blocks are otherwise proposed along the
+    gradient and accepted by the Metropolis-Hastings ratio, in a machine that is coupled to itself one
     class of units after the other. Block and step sizes are tuned in ``tune`` draws. A Hidden variable with dependants
     is part of the state.
 
@@ -169,7 +169,7 @@ class BlockGibbs(BlockedStep):
         return {**point, **values}, [{**stats, **constant, "accepted": accepted}]
 
     def _caution(self):
-        """θ of each corrected layer; negative where real units are to climb (`joint`)."""
+        """θ of each corrected layer; negative where real units are to climb (`joint_moves`)."""
         if not (self.tune and self._ranges and self.tuned < CLIMBING and self._tunes):
             return self.caution
         return np.array([-1.0 if m == MOST else c for c, (_, m) in zip(self.caution, self._ranges, strict=True)])

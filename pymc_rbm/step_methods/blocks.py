@@ -74,7 +74,7 @@ class Block:
     offsets: dict[int, Effect] = field(default_factory=dict)
     """By layer, what its dependants add to the field, where that is exact."""
     proposals: dict[int, Effect] = field(default_factory=dict)
-    """By layer, what `corrections` needs, where it is not."""
+    """By layer, what `metropolis` needs, where it is not."""
     units: dict[int, int] = field(default_factory=dict)
     """By layer of these, the number of units of a row."""
     together: dict[int, int] = field(default_factory=dict)
@@ -247,7 +247,7 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
 
 
 def _propose(model: pm.Model, block: Block, i: int, terms: list, limits: list, own: tuple, layers: dict) -> None:
-    """Add what `joint`, `reflections` or `corrections` need: where D is a sum of parabolas real units need no other.
+    """Add what `joint_moves`, `wall_moves` or `metropolis` need. Where D is a sum of parabolas no other is needed.
 
     The coupling of a layer of real units to itself counts as a dependant: they move together. Finite units that are
     coupled take turns, for their fields to stay what they are while they move.

@@ -23,7 +23,7 @@ not be kept: each move may start at y = x.
 *Units that D does not join* have a diagonal P. D has one value a unit then, and each unit accepts or refuses for
 itself, as rows do.
 
-*Rows*, *held entries* and θ are as in `corrections`; ``1 - ρ = exp(-θ)``. Half of the moves that are not exact are
+*Rows*, *held entries* and θ are as in `metropolis`; ``1 - ρ = exp(-θ)``. Half of the moves that are not exact are
 smaller by a random factor: where the Hessian changes fast, in the tail of a Poisson likelihood say, the way back from a
 whole step of Newton's method is all but impossible, and rows that start there would stay for ever.
 

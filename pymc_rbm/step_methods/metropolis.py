@@ -25,7 +25,7 @@ is forbidden to a row (parameters that fail a check, too: `conditions`), or is n
 is refused. Where rows are not proved to be independent one acceptance serves them all, and θ may rise to the log of the
 number of all their units; `BlockGibbs` says so.
 
-Real units that D joins take `joint` or `reflections` instead.
+Real units that D joins take `joint_moves` or `wall_moves` instead.
 
 *Units of many values* (or whose states are not affinely independent), and finite ones of several families side by side,
 take the same path. θ is between 0 and log n, n the units that one acceptance serves (real units: 20); any value is
@@ -69,7 +69,7 @@ TARGET = 0.5
 Roberts, Gelman & Gilks 1997) and 0.574 (Langevin, Roberts & Rosenthal 1998)."""
 
 CLIMBING = 30
-"""Draws of tuning in which real units accept whatever climbs (`joint`), to come back from a start far out."""
+"""Draws of tuning in which real units accept whatever climbs (`joint_moves`), to come back from a start far out."""
 
 MOST = 20.0
 """θ of real units stays below: the curvature of a proposal is then 5e8 times the unit's own."""

@@ -37,7 +37,7 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
     inputs : list of str
         Names of the values.
     ranges : list of (float, float)
-        Start and largest value of θ (`corrections`) for each corrected layer; acceptance is a pair for each, too.
+        Start and largest value of θ (`metropolis`) for each corrected layer; acceptance is a pair for each, too.
     together : int
         The most rows that one acceptance serves.
     function

@@ -14,7 +14,7 @@ no walls forgets where it was, its place is the new state (Pakman & Paninski 201
 round, so that every end of a path is accepted; but those of paths that meet more walls than are counted: so does the
 way back. Tuning then shortens paths to ``T = π/2 exp(-θ)``.
 
-*Rows* and *held entries* are as in `corrections`. A P that is not positive definite has no such dynamics: then the
+*Rows* and *held entries* are as in `metropolis`. A P that is not positive definite has no such dynamics: then the
 state stays (`blocks` chooses these moves where P is positive definite at random values of everything else).
 
 References
