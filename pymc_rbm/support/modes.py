@@ -44,10 +44,10 @@ class InOrder:
 
 @contextmanager
 def first_call() -> Iterator[None]:
-    """Context in which numba compiles a function that may hold more than a megabyte of states.
+    """Context in which numba makes machine code: with sums in order, and without a word on what it cannot keep on disk.
 
-    It says that it cannot keep such a function on disk, of which PyTensor's own filter is silent unless a user's strict
-    ones come before it.
+    Functions that hold more than a megabyte of states are such. PyTensor's own filter is silent of them unless a user's
+    strict ones come before it.
     """
     with InOrder(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Cannot cache compiled function")
