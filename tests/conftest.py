@@ -5,6 +5,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share two cores; 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytensor
 import pytest
 
@@ -53,6 +54,13 @@ def settings_of_pytensor_stay():
     yield
     left, pytensor.config.floatX = pytensor.config.floatX, before
     assert left == before
+
+
+@pytest.fixture(autouse=True)
+def figures_are_closed():
+    """A warning about many open figures would meet whichever test opens one figure more."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture

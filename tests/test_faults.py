@@ -139,19 +139,30 @@ def read_until(process, words):
 
 
 def interrupted(process):
-    """Seconds of work that it did after Ctrl-C, its exit code and what it said."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    before = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-    of_others = of_children()
+    """Seconds of work that it and its workers did after Ctrl-C, its exit code and what it said."""
+    before, of_others = of_session(process.pid), of_children()
     process.send_signal(signal.SIGINT)
     shown = process.communicate(timeout=120)[0]
     return of_children() - of_others - before, process.returncode, shown
 
 
 def of_children():
-    """Processor time of all children that have ended, in seconds."""
+    """Processor time of all children that have ended, and of theirs, in seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def of_session(session):
+    """Processor time of all processes of a session so far, and of their children that have ended, in seconds."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended since
+            continue
+        if int(fields[3]) == session:
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def test_ctrl_c_ends_the_main_job(tmp_path):

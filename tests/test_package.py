@@ -11,7 +11,6 @@ from importlib import import_module
 from importlib.metadata import requires, version
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pymc as pm
 import pytest
@@ -188,7 +187,6 @@ def test_figures(run, tmp_path):
         figure.savefig(tmp_path / f"{i}.png")
         assert (tmp_path / f"{i}.png").stat().st_size > 2000
     assert len(figures[0].axes) >= 5
-    plt.close("all")
     with pytest.raises(ValueError, match="Which variable"):
         pmr.plot_fantasies(xr.DataTree.from_dict({"posterior": xr.Dataset({"x": ("chain", [0.5])})}))
 
@@ -201,7 +199,6 @@ def test_every_chain_is_shown():
         figure = pmr.plot_fantasies(fantasies, rows=rows, columns=5)
         seen = {tuple(image.get_array().ravel()[:2]) for ax in figure.axes for image in ax.images}
         assert len(seen) == 4
-    plt.close("all")
 
 
 # -------------------------------------------------------------------------------------------------- main job
@@ -224,7 +221,6 @@ def test_main_job(tmp_path, capfd):
     }
     with xr.open_datatree(tmp_path / "learned.nc") as learned:
         assert learned["parameters"]["W"].shape == (64, 12)
-    plt.close("all")
 
 
 @pytest.mark.slow
@@ -232,7 +228,6 @@ def test_main_job_on_a_file(tmp_path, capfd):
     np.savez(tmp_path / "data.npz", np.repeat(pmr.datasets.bars_and_stripes(3).values, 4, 0))
     main(["--data", str(tmp_path / "data.npz"), "--out", str(tmp_path / "out"), "--epochs", "5", "--hidden", "3"])
     assert "exact log Z" in capfd.readouterr().out
-    plt.close("all")
 
 
 def test_command_line(capsys):
@@ -260,7 +255,6 @@ def test_readme_blocks_run(tmp_path, monkeypatch):
     namespace = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
-    plt.close("all")
 
 
 def test_nothing_names_this_machine():

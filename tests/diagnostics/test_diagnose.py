@@ -1,7 +1,6 @@
 """The verdict: calibrated on machines whose relaxation is known, and one test for each way in which draws mislead."""
 
 import arviz as az
-import matplotlib.pyplot as plt
 import numpy as np
 import pymc as pm
 import pytest
@@ -376,7 +375,6 @@ def test_projections_of_draws():
         np.testing.assert_allclose(front.get_offsets(), own, rtol=1e-12)
     one = pmr.plot_projections(one_mode(curie_weiss(0.4), draws=30))  # a single direction: histograms
     assert not one.axes[0].collections
-    plt.close("all")
 
 
 def test_projections_of_particles():
@@ -389,7 +387,6 @@ def test_projections_of_particles():
     run["particle_history"] = xr.DataTree(history)
     titles = [ax.get_title() for ax in pmr.plot_projections(run, panels=4).axes if ax.axison]
     assert titles == ["epoch 0", "epoch 3", "epoch 5", "epoch 8"]
-    plt.close("all")
 
 
 def test_projections_need_a_machine_and_states():

@@ -464,7 +464,6 @@ def test_gradient_and_its_error(run):
 
 def test_arviz_takes_the_particles(run):
     _, learned, _ = run
-    import matplotlib.pyplot as plt
 
     assert float(az.rhat(learned, group="particles")["v_free_energy"]) > 0.9
     assert float(az.ess(learned, group="particles")["v_free_energy"]) > 0
@@ -472,7 +471,6 @@ def test_arviz_takes_the_particles(run):
     assert "v_free_energy" in table.index
     az.plot_trace(learned, group="particles", var_names=["v_free_energy"])
     az.plot_autocorr(learned, group="particles", var_names=["v_free_energy"])
-    plt.close("all")
 
 
 def test_same_seed_same_result(run):

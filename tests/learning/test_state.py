@@ -562,9 +562,7 @@ def test_a_bad_base_mean_is_refused_where_it_is_not_needed(whole, method, mean):
 
 
 def test_figures_of_a_run_that_was_stopped_in_its_first_epoch():
-    import matplotlib.pyplot as plt
 
     learned = fit(3, on_iteration=lambda status: True)
     assert learned["learning"].sizes == {"iteration": 1, "epoch": 0}
     pmr.plot_learning(learned)
-    plt.close("all")
