@@ -166,7 +166,7 @@ def run(request):
     with pm.Model(coords={"pixel": data.pixel.values, "unit": range(5)}) as model:
         W = pm.Normal("W", dims=("pixel", "unit"))
         pmr.RBM("v", W, pm.Flat("b", dims="pixel"), pm.Flat("c", dims="unit"), observed=data)
-        learned = pmr.fit(3, random_seed=1, progressbar=False)
+        learned = pmr.fit(3, method="pcd", random_seed=1, progressbar=False)
     with pmr.generative(model, learned):
         draws = pm.sample(60, tune=0, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True)
     return learned, draws, data

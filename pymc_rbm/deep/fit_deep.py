@@ -100,7 +100,8 @@ def fit_deep(
     Examples
     --------
     >>> import pymc_rbm as pmr
-    >>> dbn = pmr.fit_deep(pmr.datasets.bars_and_stripes(3), [6, 4], epochs=[4, 2], random_seed=1, progressbar=False)
+    >>> options = {"method": "pcd", "random_seed": 1, "progressbar": False}
+    >>> dbn = pmr.fit_deep(pmr.datasets.bars_and_stripes(3), [6, 4], epochs=[4, 2], **options)
     >>> dbn
     <DeepBeliefNetwork 9-6-4: v, h1>
     """

@@ -47,6 +47,8 @@ TOLERANCE = 1e-6
 """The tolerance of an eigenvector of more columns: the residual relative to the eigenvalue."""
 MOST_ENTRIES = 2**24
 """The most entries of the data, and of the states that are summed over: the exact objective holds them in memory."""
+FEW_STATES = 2**10
+"""The most states that an exact log Z sums over by default: ten binary units."""
 TWO_GROUPS = 5 / 9
 """That of a uniform distribution; a normal one has 1/3, two points have 1."""
 
@@ -161,22 +163,26 @@ def curvature(rows: np.ndarray) -> float:
     return value
 
 
-def climbs_alone(model: pm.Model, observed: list[Observed], chains: int) -> bool:
-    """Whether the exact maximum is there to be climbed to, at no more cost than that of following ``chains`` particles.
+def climbs_alone(model: pm.Model, observed: list[Observed]) -> bool:
+    """Whether the exact maximum is there to be climbed to, at about the cost of following particles.
 
-    log Z must be a sum over at most ``chains`` states, or an integral over Gaussian units, the data complete and of
+    log Z must be a sum over few states, or an integral over Gaussian units, the data complete and of
     moderate size, and the model nothing but machines whose parameters have priors of their own: the joint density of
     a hierarchy has no maximum in general.
     """
     free = [rv for rv in model.free_RVs if not isinstance(rv.owner.op, HiddenRV)]
     alone = not model.potentials and all(rbm_behind(rv) is not None for rv in model.observed_RVs)
     flat = not any(set(free) & set(ancestors([rv])) - {rv} for rv in free)
-    return alone and flat and all(_is_small(x, chains) for x in observed)
+    return alone and flat and all(_is_small(x) for x in observed)
 
 
-def _is_small(x: Observed, chains: int) -> bool:
+def _is_small(x: Observed) -> bool:
+    """Whether hundreds of evaluations of the exact objective cost about as much as thousands of updates.
+
+    An evaluation goes through all states and all rows, an update through some hundred particles and rows.
+    """
     sums = _states(x) * max(n or 0 for n in sizes_of(x.machine)) * (len(x.rows) if x.by_row else 1)
-    cheap = is_gaussian(x.machine) or (_states(x) <= chains and sums <= MOST_ENTRIES)
+    cheap = is_gaussian(x.machine) or (_states(x) <= FEW_STATES and sums <= MOST_ENTRIES)
     return cheap and x.missing is None and x.rows.size <= MOST_ENTRIES
 
 

@@ -13,19 +13,19 @@ import xarray as xr
 from pymc.model import modelcontext
 
 from pymc_rbm.learning.checkpoints import Checkpoint
+from pymc_rbm.learning.choices import BATCH_SIZE, CHAINS, choose
 from pymc_rbm.learning.data import observed_machines
-from pymc_rbm.learning.defaults import RATE, Correlations, climbs_alone, default_method, default_rate
-from pymc_rbm.learning.estimators.names import find_method, follows_chains, name_of, shares_chains, swaps_replicas
-from pymc_rbm.learning.estimators.pcd import exact
+from pymc_rbm.learning.estimators.names import find_method, name_of
 from pymc_rbm.learning.fingerprint import compare, marks_of
 from pymc_rbm.learning.history import AXES, History
+from pymc_rbm.learning.iteration import Settings
 from pymc_rbm.learning.loop import Callback, Run
 from pymc_rbm.learning.restarts import climb_from_the_best, warn_of_independence
 from pymc_rbm.learning.result import restore
 from pymc_rbm.learning.scales import warn_of_large_scales
-from pymc_rbm.learning.schedules import hold_then_fall
+from pymc_rbm.learning.settling import Settling
 from pymc_rbm.learning.staying import at_the_edge
-from pymc_rbm.learning.update import Learner, Settings
+from pymc_rbm.learning.update import Learner
 from pymc_rbm.support.arguments import check_back_end, finite_number, generator, whole_number
 from pymc_rbm.support.generators import serialisable
 from pymc_rbm.support.interrupts import DeferredInterrupt, Prompt
@@ -33,15 +33,12 @@ from pymc_rbm.support.interrupts import DeferredInterrupt, Prompt
 __all__ = ["fit"]
 
 
-EPOCHS, MOST_ITERATIONS = 50, 1000  # by default: of stochastic methods, and of L-BFGS, which ends by itself
-
-
 def fit(
     epochs: int | None = None,
     *,
     method: str | Callable | None = None,
-    batch_size: int | None = 100,
-    chains: int = 100,
+    batch_size: int | None = BATCH_SIZE,
+    chains: int = CHAINS,
     sweeps: int | str | None = None,
     optimizer: Callable | str | None = None,
     learning_rate: float | Callable[[float], float] | None = None,
@@ -75,10 +72,16 @@ def fit(
     Parameters
     ----------
     epochs : int, optional
-        Passes over the data, each in a fresh random order without replacement. Default: 50. But where this, ``method``,
-        ``optimizer``, ``learning_rate``, ``sweeps`` and ``resume`` are all left out, and log Z is a sum over at most
-        ``chains`` states (mixtures, up to six binary units on one side) or all units are Gaussian, the exact maximum is
-        climbed to, by ``method="exact", optimizer="lbfgs"`` in at most 1,000 iterations.
+        Passes over the data, each in a fresh random order without replacement; of "lbfgs", the most iterations.
+        Default: learning ends by its own judgement. It keeps its full rate until a quarter of the horizon has not
+        raised the log-likelihood beyond the noise of the particles (`settling.gain`: two standard errors), and then
+        lets it fall as long again: at least 10,000 updates and 50 epochs in all, at most 40,000 updates, and a warning
+        if it still rose then. (Where rows have machines of their own, with ``horizon`` or ``resume``, and for methods
+        without persistent chains: 10,000 updates, and at least 50 epochs.)
+        Where ``method``, ``optimizer``, ``learning_rate``, ``sweeps``, ``horizon`` and ``resume`` are left out,
+        ``batch_size`` and ``chains`` are the default ones, and log Z is a sum over at most 1,024 states (mixtures, up
+        to ten binary units on one side) or all units are Gaussian, the exact maximum is climbed to, by
+        ``method="exact", optimizer="lbfgs"`` in at most ``epochs`` iterations, 1,000 by default.
     method : {"pcd", "cd", "fpcd", "pt", "ucd", "exact"} or estimator, optional
         Persistent contrastive divergence (`estimators.persistent`), contrastive divergence (``contrastive``: restarted
         at the data in each iteration; biased, no chains to diagnose), fast PCD (``fast_persistent``), PCD with
@@ -236,12 +239,12 @@ def fit(
     """
     model = _model(model, epochs)
     check_back_end(compile_kwargs)
-    told = any(x is not None for x in (epochs, method, optimizer, learning_rate, sweeps, resume))
-    epochs, chains = whole_number("epochs", EPOCHS if epochs is None else epochs), whole_number("chains", chains)
+    epochs = None if epochs is None else whole_number("epochs", epochs)
+    chains, checkpoint_every = whole_number("chains", chains), whole_number("checkpoint_every", checkpoint_every)
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
-    checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
     horizon = None if horizon is None else whole_number("horizon", horizon)
-    estimator = None if method is None else find_method(method)
+    if method is not None:
+        find_method(method)
     if max_gradient_norm is not None:
         finite_number("max_gradient_norm", max_gradient_norm, 0)
     for name, callback in (("on_iteration", on_iteration), ("on_epoch", on_epoch)):
@@ -258,31 +261,30 @@ def fit(
                     f"An RBM that is learned cannot be called {x.name!r}: that is an axis of what fit returns, as are "
                     f"{AXES}. Call the variable something else."
                 )
-        if not told and climbs_alone(model, observed, chains):
-            epochs, estimator, optimizer = MOST_ITERATIONS, exact, "lbfgs"
-        correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
-        estimator = estimator or default_method(correlations, observed, chains)
-        climbs = _climbs(optimizer, estimator, learning_rate)
-        if by_row and not shares_chains(estimator):
-            raise ValueError(
-                f"The biases of {by_row} differ by row, and each row needs a chain of its own: method must be 'pcd', "
-                f"'cd' or 'exact', got {name_of(estimator)!r}."
-            )
-        if sweeps is None:
-            waits = follows_chains(estimator) and not swaps_replicas(estimator)
-            sweeps = "auto" if chains > 1 and waits and not by_row else 1
-        number = None if sweeps == "auto" else whole_number("sweeps", sweeps)
-        incomplete = [x.name for x in observed if x.missing is not None]
-        if climbs and incomplete:
-            raise ValueError(f"optimizer='lbfgs' needs complete data; entries of {incomplete} are missing. Use pm.sgd.")
-        if learning_rate is None:  # an ascent has steps of its own
-            learning_rate = RATE if climbs else default_rate(correlations, swaps_replicas(estimator))
-        rate = learning_rate if callable(learning_rate) else hold_then_fall(learning_rate)
-        _check_resume(resume, name_of(estimator))
-        moves: Any = None if climbs else optimizer or pm.sgd  # the name of an optimiser means that it climbs
-        settings = Settings(estimator, chains, number, moves, max_gradient_norm, centred, compile_kwargs or {})
+        chosen = choose(
+            model,
+            observed,
+            epochs=epochs,
+            method=method,
+            batch_size=batch_size,
+            chains=chains,
+            sweeps=sweeps,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            resume=resume,
+            horizon=horizon,
+        )
+        settings = Settings(
+            chosen.estimator,
+            chains,
+            chosen.sweeps,
+            chosen.optimizer,
+            max_gradient_norm,
+            centred,
+            compile_kwargs or {},
+        )
         learner = Learner(model, observed, settings, start, serialisable(random_seed))
-        if number is None and (chains < 2 or not learner.persistent):
+        if chosen.sweeps is None and (chains < 2 or not learner.persistent):
             raise ValueError(
                 'sweeps="auto" measures persistent chains, at least two: not available here. Give a number.'
             )
@@ -293,62 +295,74 @@ def fit(
             compare(theirs, marks)
         history.persistent = learner.persistent
         before = 0 if resume is None else int(resume.attrs["epochs_done"])
-        ascent, starts = learner.ascent(model) if climbs else None, 1
+        ascent, starts = learner.ascent(model) if chosen.climbs else None, 1
         if ascent is not None and resume is None:
             starts = climb_from_the_best(ascent, model, observed, start, learner)
     run = Run(
         model=model,
         learner=learner,
         history=history,
-        rate=rate,
+        rate=chosen.rate,
         before=before,
-        epochs=epochs,
-        horizon=before + epochs if horizon is None else horizon,
-        batch_size=None if climbs else batch_size,
-        sweeps=number,
+        epochs=chosen.epochs,
+        horizon=before + chosen.epochs if horizon is None else horizon,
+        batch_size=None if chosen.climbs else batch_size,
+        sweeps=chosen.sweeps,
         on_iteration=on_iteration,
         on_epoch=on_epoch,
         checkpoint=file,
         checkpoint_every=checkpoint_every,
         attrs={
-            "epochs": epochs,
             "batch_size": size,
             "chains": chains,
-            "sweeps": sweeps,
-            "method": name_of(estimator),
+            "sweeps": "auto" if chosen.sweeps is None else chosen.sweeps,
+            "method": name_of(chosen.estimator),
         }
-        | ({"starts": starts} if climbs else {}),
+        | ({"starts": starts} if chosen.climbs else {}),
         within=within,
         marks=marks,
         ascent=ascent,
+        settling=Settling(learner, chosen.most_epochs) if chosen.most_epochs else None,
     )
     with DeferredInterrupt() as interrupt:
         done, interrupted = run.learn(progressbar)
         with interrupt.lifted():
             learned = run.gathered(done, interrupted)
+    _warn_of_the_end(run, done, interrupted, starts)
+    return learned
+
+
+def _warn_of_the_end(run: Run, done: int, interrupted: bool, starts: int) -> None:
+    """Say what ended learning where that was not its aim."""
     if interrupted:
-        message = (
-            f"Learning was interrupted in epoch {done + 1} of {before + epochs}; returning what was learned so far."
-        )
-        warnings.warn(message, stacklevel=2)
-    elif climbs and not (run.attrs["converged"] or run.stopped):
+        planned = run.before + run.epochs
+        message = f"Learning was interrupted in epoch {done + 1} of {planned}; returning what was learned so far."
+        warnings.warn(message, stacklevel=3)
+    elif run.ascent is not None and not (run.attrs["converged"] or run.stopped):
         warnings.warn(
-            f"L-BFGS did not reach the maximum in {epochs} iterations: an entry of the gradient is still "
+            f"L-BFGS did not reach the maximum in {run.epochs} iterations: an entry of the gradient is still "
             f"{run.attrs['largest_gradient']:.1e} nats a row. Raise epochs; if it stays so there may be no maximum, "
             "which a prior on the weights gives.",
-            stacklevel=2,
+            stacklevel=3,
         )
-    elif climbs and not run.stopped:
-        warn_of_independence(learner, starts)
-    for name, machine in learner.parameters()[1].items():
+    elif run.ascent is not None and not run.stopped:
+        warn_of_independence(run.learner, starts)
+    elif run.settling is not None and run.settling.rising and not run.stopped and run.settling.gain is not None:
+        gain, error = run.settling.gain
+        warnings.warn(
+            f"Learning ended after {done} epochs, the most that it goes on to by default, and may not be finished: in "
+            f"the last quarter of them with the full rate the log-likelihood rose by {gain:.2f} nats a row, with a "
+            f"standard error of {error:.2f}. Go on with pymc_rbm.fit({done}, resume=learned), or pass epochs.",
+            stacklevel=3,
+        )
+    for name, machine in run.learner.parameters()[1].items():
         if at_the_edge(machine):
             warnings.warn(
                 f"{name!r} was learned to the edge of what is known to be normalisable: steps further were shortened, "
                 "and this is no optimum. Give the visible units a larger σ, lower learning_rate, or choose binary "
                 "hidden units.",
-                stacklevel=2,
+                stacklevel=3,
             )
-    return learned
 
 
 def _model(model: Any, epochs: Any) -> pm.Model:
@@ -363,31 +377,3 @@ def _model(model: Any, epochs: Any) -> pm.Model:
     if model is not None and not isinstance(model, pm.Model):
         raise TypeError(f"model= must be a PyMC model, got {model!r}, a {type(model).__name__}.")
     return modelcontext(model)
-
-
-def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:
-    """Whether the exact objective is maximised, instead of following its gradient with a rate."""
-    if not isinstance(optimizer, str):
-        return False
-    if optimizer != "lbfgs" or estimator is not exact:
-        raise ValueError(
-            "optimizer must be one of PyMC's, such as pm.adam, or 'lbfgs' with method='exact'; got "
-            f"{optimizer!r} with {name_of(estimator)!r}."
-        )
-    if learning_rate is not None:
-        raise ValueError("optimizer='lbfgs' chooses its own steps: leave learning_rate out.")
-    return True
-
-
-def _check_resume(resume: xr.DataTree | None, method: str) -> None:
-    if resume is None:
-        return
-    if not isinstance(resume, xr.DataTree):
-        raise TypeError(
-            f"`resume` must be the DataTree that pymc_rbm.fit returned, got {type(resume).__name__}: {resume!r:.100}. "
-            "Read a file with xarray.open_datatree(path).load()."
-        )
-    if "state" not in resume or "learning" not in resume:
-        raise ValueError(f"`resume` must come from pymc_rbm.fit; this has the groups {sorted(resume.children)}.")
-    if resume.attrs.get("method") not in (None, method):
-        raise ValueError(f"`resume` learned with {resume.attrs['method']!r}, this call asks for {method!r}.")

@@ -25,6 +25,7 @@ from pymc_rbm.learning.keeping import Bounds, LastGood
 from pymc_rbm.learning.lbfgs import Ascent
 from pymc_rbm.learning.progress import LearningProgressBar
 from pymc_rbm.learning.result import Within, learned_tree
+from pymc_rbm.learning.settling import Settling
 from pymc_rbm.learning.sweeps import INTERVAL, paced
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.support.blas import OneBlasThread
@@ -64,6 +65,8 @@ class Run:
     within: Within | None = None
     marks: dict[str, str] = field(default_factory=dict)
     ascent: Ascent | None = None
+    settling: Settling | None = None
+    """Where given, the horizon is the first one only."""
 
     def __post_init__(self):
         self.counts = [len(x.rows) for x in self.learner.observed]
@@ -100,13 +103,15 @@ class Run:
         ):
             if self.ascent is not None:
                 return self._climb(self.ascent, bar, interrupt), interrupt.pending
-            for epoch in range(self.before, self.before + self.epochs):
-                if not self._epoch(epoch, interrupt):
-                    return epoch, interrupt.pending
-                self._after_epoch(epoch + 1, bar, interrupt)
+            done = self.before
+            while done < self.before + self.epochs:
+                if not self._epoch(done, interrupt):
+                    return done, interrupt.pending
+                done += 1
+                self._after_epoch(done, bar, interrupt)
                 if self.stopped or interrupt.pending:
-                    return epoch + 1, interrupt.pending
-        return self.before + self.epochs, False
+                    return done, interrupt.pending
+        return done, False
 
     def _climb(self, ascent: Ascent, bar: LearningProgressBar, interrupt: DeferredInterrupt) -> int:
         """Follow the ascent to the maximum; return the number of its iterations."""
@@ -129,6 +134,7 @@ class Run:
     def gathered(self, epochs_done: int, interrupted: bool = False, *, gradient: bool = True) -> xr.DataTree:
         """What `fit` returns."""
         now = {
+            "epochs": self.epochs,
             "epochs_done": epochs_done,
             "interrupted": int(interrupted),
             "stopped": int(self.stopped),
@@ -194,6 +200,9 @@ class Run:
         self._check(done)
         self._record(done)
         self.last_good.keep(done)
+        if self.settling is not None:
+            self.epochs = self.horizon = self.settling.horizon(done, self.horizon)
+        bar.total = self.epochs
         bar.update(done - self.before, **self.history.monitors(bar.visible))
         if self.checkpoint is not None and done % self.checkpoint_every == 0:
             self._check(done, at_the_end=True)

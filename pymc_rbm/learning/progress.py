@@ -25,7 +25,7 @@ class LearningProgressBar(ProgressBarManager):
 
     def __init__(self, epochs: int, progressbar: bool, *extra: str):
         super().__init__(n_bars=1, progressbar=progressbar)
-        self._epochs = epochs
+        self.total = epochs
         shown = self.columns | {key: self.optional[key] for key in extra}
         columns = [
             TextColumn(f"{{task.fields[{key}]:{style}}}", table_column=Column(title, min_width=len(title)))
@@ -47,6 +47,6 @@ class LearningProgressBar(ProgressBarManager):
                 advance=1,
                 failing=False,
                 stats={"epoch": epoch, **monitors},
-                is_last=epoch == self._epochs,
-                total=self._epochs,
+                is_last=epoch == self.total,
+                total=self.total,
             )

@@ -95,7 +95,7 @@ def warn_of_independence(learner: Learner, starts: int) -> None:
                 f"What was learned of {x.name!r} is no better than independent units: {found:.4f} against {alone:.4f} "
                 f"nats a row, from {starts} start{'s' * (starts > 1)}. Either these rows tell of no dependence, or the "
                 "climb ended at the saddle W = 0: give the weights a wider prior, or start= with larger ones.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
 

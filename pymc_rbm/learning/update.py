@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +10,12 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
-from pytensor.gradient import disconnected_grad
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.learning.data import Observed, learned_variables
-from pymc_rbm.learning.estimators.pcd import NegativePhase, shared_rows
-from pymc_rbm.learning.gradients import descent
+from pymc_rbm.learning.estimators.pcd import shared_rows
+from pymc_rbm.learning.iteration import Part, Settings, iteration
 from pymc_rbm.learning.lbfgs import Ascent
 from pymc_rbm.learning.objective import objective, parameter_variables
 from pymc_rbm.learning.start import start_values
@@ -28,32 +25,15 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import has_bounds
 from pymc_rbm.machine.rows import machine_of_rows
 from pymc_rbm.sampling.dispersal import spread
-from pymc_rbm.sampling.observables import names_of, symbolic_functionals
-from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.reentrant import compiled, value_of
 from pymc_rbm.support.repetition import Repeated
 
-__all__ = ["Learner", "Settings"]
+__all__ = ["Learner"]
 
 QUICK = 2**24
 """Products, of a row and a parameter each, that take milliseconds."""
 MONITORED_ROWS = 100, 1000  # at least and at most; a fifth of the data in between, to cost little beside an epoch
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to learn: the arguments of `fit` that shape the compiled update."""
-
-    method: Callable[..., NegativePhase]
-    chains: int
-    sweeps: int | None
-    """None: a number that may change while learning."""
-    optimizer: Callable | None
-    """None: updates advance the particles only, and leave the parameters to others."""
-    max_gradient_norm: float | None
-    centred: bool
-    compile_kwargs: dict
 
 
 class Learner:
@@ -245,67 +225,25 @@ class Learner:
         return shared_rows(np.where(x.missing, drawn, x.rows), f"{x.name}_data")
 
     def _compile_update(self, model: pm.Model):
-        settings = self._settings
-        rng = next_rng = pt.random.rng("rng")
-        updates: dict[Any, TensorVariable] = {}
-        monitors: dict[str, TensorVariable] = {}
-        phases, batches = [], []
-        sweeps = self._sweeps if settings.sweeps is None else settings.sweeps
-        for i, (x, machine) in enumerate(zip(self.observed, self._batch_machines, strict=True)):
-            batch, weights, next_rng = self._batch(i, next_rng, sweeps, updates)
-            batches.append((batch, weights))
-            biases = [0.0 * layer.bias for layer in machine.layers]
-            biases[VISIBLE] = x.bias.astype(pytensor.config.floatX)
-            base = machine.without_couplings(biases)
-            states = self._particles[i][self._rows[i]] if x.by_row else self._particles[i]
-            phase = settings.method(machine, base, batch, states, next_rng, sweeps)
-            next_rng = phase.rng
-            phases.append(phase)
-            updates |= phase.updates
-            for shared, start in phase.starts.items():
-                shared.set_value(_drawn(start, np.random.default_rng(self.rng.integers(2**31))))
-            if phase.states is not None:
-                own = self._particles[i]
-                updates[own] = own[self._rows[i]].set(phase.states) if x.by_row else phase.states
-            described = symbolic_functionals(machine, phase.particles)
-            monitors[f"{x.name}_free_energy_data"] = (weights * machine.free_energy(batch)).mean()
-            monitors |= {f"{x.name}_{key}": value for key, value in zip(names_of(machine), described, strict=True)}
-            monitors |= {f"{x.name}_{key}": pt.as_tensor(value) for key, value in phase.report.items()}
-        updates |= {p: p for p in self._parameters}
-        if settings.optimizer is not None:
-            goal = objective(model, self.observed, self._batch_machines, batches, [phase.log_z for phase in phases])
-            goal = graph_replace(goal, self._given, strict=False)
-            parts = zip(self.observed, self._batch_machines, batches, phases, strict=True)
-            gradients, offsets = descent(model, goal, self._given, list(parts), settings.centred)
-            updates |= offsets
-            if settings.max_gradient_norm is not None:
-                gradients = pm.total_norm_constraint(gradients, settings.max_gradient_norm)
-            # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
-            options = {} if isinstance(settings.optimizer, functools.partial) else {"learning_rate": self._rate}
-            updates |= settings.optimizer(gradients, self._parameters, **options)
-            for machine in filter(has_bounds, self._machines):
-                updates |= shortened(machine, updates, self._parameters)
+        rng = pt.random.rng("rng")
+        parts = [
+            Part(*x)
+            for x in zip(self.observed, self._batch_machines, self._data, self._rows, self._particles, strict=True)
+        ]
+        sweeps = self._sweeps if self._settings.sweeps is None else self._settings.sweeps
+        step = iteration(model, parts, self._given, self._settings, self._rate, sweeps, rng)
+        for shared, start in step.starts.items():
+            shared.set_value(_drawn(start, np.random.default_rng(self.rng.integers(2**31))))
+        updates = step.updates
+        for machine in filter(has_bounds, self._machines if self._settings.optimizer is not None else []):
+            updates |= shortened(machine, updates, self._parameters)
         for p, average in zip(self._parameters, self._averages, strict=True):
             updates[average] = (average + self._weight * (updates[p] - average)).astype(p.dtype)
-        self._state, self._monitor_names = list(updates), list(monitors)
+        self._state, self._monitor_names = list(updates), list(step.monitors)
         inputs = [In(rng, mutable=True), self._sweeps, self._rate, self._weight, *self._rows]
-        outputs = [Out(next_rng, borrow=True), *(Out(x, borrow=True) for x in monitors.values())]
-        options = {"updates": updates, "on_unused_input": "ignore", **settings.compile_kwargs}
+        outputs = [Out(step.rng, borrow=True), *(Out(x, borrow=True) for x in step.monitors.values())]
+        options = {"updates": updates, "on_unused_input": "ignore", **self._settings.compile_kwargs}
         return Repeated(compiled(inputs, outputs, by=pm.compile, **options).function)
-
-    def _batch(self, i: int, rng, sweeps, updates: dict):
-        """Rows and weights of a batch; what is missing in it is drawn anew given the rest, by clamped Gibbs."""
-        x, data, rows = self.observed[i], self._data[i], self._rows[i]
-        batch = data[rows]
-        uniform = (x.weights == 1).all()
-        weights = pt.ones(1) if uniform else pytensor.shared(x.weights.astype(pytensor.config.floatX))[rows]
-        if x.missing is not None:
-            known = pytensor.shared(~x.missing)[rows]
-            machine = self._batch_machines[i]
-            (batch, *_), rng = run_sweeps(machine, machine.at(batch), rng, sweeps, clamped=machine.at(known))
-            batch = disconnected_grad(batch)  # the derivative of the log-likelihood is E[-∂E | data]: rows are constant
-            updates[data] = data[rows].set(batch)
-        return batch, weights, rng
 
     def _compile_pseudo_log_likelihood(self):
         chosen = [pt.lvector() for _ in self.observed]

@@ -20,6 +20,7 @@ import scipy
 
 from pymc_rbm.partition.ais import PILOT, Effort, Prepared, unseen_reasons, unseen_weight
 from pymc_rbm.partition.annealing import adapted, anneal
+from pymc_rbm.partition.bennett import root
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.path import Path, States
 from pymc_rbm.support.interrupts import arviz
@@ -236,16 +237,6 @@ def _by_pair(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
 
 
-def _bridge(up: np.ndarray, down: np.ndarray) -> float:
-    """Solve Bennett's equation for Δ: its two sides are monotone, so that there is one root between the extremes."""
-    low, high = min((-up).min(), down.min()) - 1, max((-up).max(), down.max()) + 1
-
-    def difference(step):
-        return scipy.special.expit(-step - up).sum() - scipy.special.expit(step - down).sum()
-
-    return float(scipy.optimize.brentq(difference, low, high, xtol=1e-10))
-
-
 @dataclass(frozen=True)
 class Solution:
     """Bennett's steps, and what each draw of each ensemble says of their sum: (draws, ensembles), of mean zero."""
@@ -293,7 +284,7 @@ def _solution(up: np.ndarray, down: np.ndarray) -> Solution:
     jackknife over ensembles, which are independent. It carries the memory of the chains and what neighbouring steps
     share.
     """
-    steps = np.array([_bridge(*pair) for pair in zip(_by_pair(up), _by_pair(down), strict=True)])
+    steps = np.array([root(*pair) for pair in zip(_by_pair(up), _by_pair(down), strict=True)])
     forward = scipy.special.expit(-steps[:, None] - up)
     backward = scipy.special.expit(steps[:, None] - down)
     slope = (forward * (1 - forward) + backward * (1 - backward)).mean((0, 2))

@@ -18,6 +18,7 @@ from pymc_rbm.partition import ais as importance
 from pymc_rbm.partition import annealing
 from pymc_rbm.partition import tempering as bridging
 from pymc_rbm.partition.annealing import adapted, anneal
+from pymc_rbm.partition.bennett import log_ratio, root
 from pymc_rbm.partition.estimate import log_mean_exp, weight_diagnostics
 from pymc_rbm.partition.path import Path
 from pymc_rbm.partition.path_graphs import kept_layers, marginal_energy
@@ -183,14 +184,20 @@ def test_bridge_between_two_known_distributions():
     """Draws of two enumerated distributions; the step is the difference of their log Z."""
     rng = np.random.default_rng(6)
     low, high = rng.standard_normal(20), rng.standard_normal(20)
-    n, errors, wrong = 3000, [], []
+    n, errors, wrong, ratios, said = 3000, [], [], [], []
     for _ in range(60):
         x, y = (rng.choice(20, n, p=np.exp(-f) / np.exp(-f).sum()) for f in (low, high))
         step = np.log(np.exp(-high).sum() / np.exp(-low).sum())
-        errors.append(bridging._bridge((high - low)[x], (low - high)[y]) - step)
-        wrong.append(bridging._bridge((low - high)[x], (high - low)[y]) - step)
+        errors.append(root((high - low)[x], (low - high)[y]) - step)
+        wrong.append(root((low - high)[x], (high - low)[y]) - step)
+        ratio, error = log_ratio((low - high)[x], (low - high)[y])
+        ratios.append(ratio - step)
+        said.append(error)
     assert within(errors, 0)
     assert not within(wrong, 0)
+    np.testing.assert_array_equal(ratios, errors)
+    # A standard deviation of 60 values is known to 1 / sqrt(120) of itself.
+    assert abs(np.std(ratios) / np.mean(said) - 1) < 4 / np.sqrt(120)
 
 
 def test_rhat_where_nothing_moves():

@@ -1,0 +1,136 @@
+"""What `fit` does where it is told, and what it chooses where it is not; what cannot be done is refused here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pymc as pm
+import xarray as xr
+
+from pymc_rbm.learning.data import Observed
+from pymc_rbm.learning.defaults import RATE, Correlations, climbs_alone, default_method, default_rate
+from pymc_rbm.learning.estimators.names import find_method, follows_chains, name_of, shares_chains, swaps_replicas
+from pymc_rbm.learning.estimators.pcd import exact
+from pymc_rbm.learning.schedules import hold_then_fall
+from pymc_rbm.support.arguments import whole_number
+
+__all__ = ["BATCH_SIZE", "CHAINS", "Choices", "choose"]
+
+BATCH_SIZE, CHAINS = 100, 100
+EPOCHS, MOST_ITERATIONS = 50, 1000
+"""The least number of epochs of stochastic methods, and the most iterations of L-BFGS, which ends by itself."""
+UPDATES, MOST_UPDATES = 10_000, 40_000
+"""The least number of updates of stochastic methods, and the most that they go on to where they still rise."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a call of `fit` learns."""
+
+    estimator: Callable
+    optimizer: Any
+    """None where the exact objective is climbed by L-BFGS."""
+    rate: Callable[[float], float]
+    sweeps: int | None
+    """None: as many as the particles need."""
+    epochs: int
+    most_epochs: int
+    """More than ``epochs`` where learning goes on as long as the objective rises."""
+
+    @property
+    def climbs(self) -> bool:
+        """Whether L-BFGS climbs the exact objective."""
+        return self.optimizer is None
+
+
+def choose(
+    model: pm.Model,
+    observed: list[Observed],
+    *,
+    epochs: int | None,
+    method: Any,
+    batch_size: int | None,
+    chains: int,
+    sweeps: Any,
+    optimizer: Any,
+    learning_rate: Any,
+    resume: xr.DataTree | None,
+    horizon: int | None,
+) -> Choices:
+    """Decide what `fit` was not told; its docstring says how. ValueError where what it was told does not go together.
+
+    ``epochs`` bounds what is chosen, and changes nothing else: more of them must never give less.
+    """
+    _check_resume(resume)
+    estimator = None if method is None else find_method(method)
+    silent = all(x is None for x in (method, optimizer, learning_rate, sweeps, horizon))
+    if silent and (batch_size, chains) == (BATCH_SIZE, CHAINS):
+        climbed = climbs_alone(model, observed) if resume is None else "starts" in resume.attrs
+        estimator, optimizer = (exact, "lbfgs") if climbed else (None, None)
+    correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
+    estimator = estimator or default_method(correlations, observed, chains)
+    climbs = _climbs(optimizer, estimator, learning_rate)
+    if by_row and not shares_chains(estimator):
+        raise ValueError(
+            f"The biases of {by_row} differ by row, and each row needs a chain of its own: method must be 'pcd', "
+            f"'cd' or 'exact', got {name_of(estimator)!r}."
+        )
+    incomplete = [x.name for x in observed if x.missing is not None]
+    if climbs and incomplete:
+        raise ValueError(f"optimizer='lbfgs' needs complete data; entries of {incomplete} are missing. Use pm.sgd.")
+    if sweeps is None:
+        waits = follows_chains(estimator) and not swaps_replicas(estimator)
+        sweeps = "auto" if chains > 1 and waits and not by_row else 1
+    if learning_rate is None:  # an ascent has steps of its own
+        learning_rate = RATE if climbs else default_rate(correlations, swaps_replicas(estimator))
+    if resume is not None and resume.attrs.get("method") not in (None, name_of(estimator)):
+        raise ValueError(
+            f"`resume` learned with {resume.attrs['method']!r}, this call asks for {name_of(estimator)!r}."
+        )
+    least, most = _epochs(observed, batch_size)
+    goes_on = epochs is None and horizon is None and resume is None and not climbs and follows_chains(estimator)
+    least = MOST_ITERATIONS if climbs else least
+    return Choices(
+        estimator,
+        None if climbs else optimizer or pm.sgd,
+        learning_rate if callable(learning_rate) else hold_then_fall(learning_rate),
+        None if sweeps == "auto" else whole_number("sweeps", sweeps),
+        least if epochs is None else epochs,
+        most if goes_on and not by_row else 0,
+    )
+
+
+def _epochs(observed: list[Observed], batch_size: int | None) -> tuple[int, int]:
+    """The least and the most epochs of stochastic methods: few rows make few updates an epoch."""
+    updates = 1 if batch_size is None else max(-(-len(x.rows) // batch_size) for x in observed)
+    least = max(EPOCHS, -(-UPDATES // updates))
+    return least, max(least, -(-MOST_UPDATES // updates))
+
+
+def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:
+    """Whether the exact objective is maximised, instead of following its gradient with a rate."""
+    if not isinstance(optimizer, str):
+        return False
+    if optimizer != "lbfgs" or estimator is not exact:
+        raise ValueError(
+            "optimizer must be one of PyMC's, such as pm.adam, or 'lbfgs' with method='exact'; got "
+            f"{optimizer!r} with {name_of(estimator)!r}."
+        )
+    if learning_rate is not None:
+        raise ValueError("optimizer='lbfgs' chooses its own steps: leave learning_rate out.")
+    return True
+
+
+def _check_resume(resume: xr.DataTree | None) -> None:
+    """Refuse what `fit` cannot go on from."""
+    if resume is None:
+        return
+    if not isinstance(resume, xr.DataTree):
+        raise TypeError(
+            f"`resume` must be the DataTree that pymc_rbm.fit returned, got {type(resume).__name__}: {resume!r:.100}. "
+            "Read a file with xarray.open_datatree(path).load()."
+        )
+    if "state" not in resume or "learning" not in resume:
+        raise ValueError(f"`resume` must come from pymc_rbm.fit; this has the groups {sorted(resume.children)}.")

@@ -1,0 +1,153 @@
+"""One iteration of learning on one page: batch, negative phase, gradient, optimiser, record.
+
+`iteration` writes it down for all RBMs of a model, as a graph. `update.Learner` compiles that graph, and `loop.Run`
+runs it over batches in random order, many iterations in one call.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
+from pytensor.graph.replace import graph_replace
+from pytensor.tensor.variable import TensorVariable
+
+from pymc_rbm.learning.data import Observed
+from pymc_rbm.learning.estimators.pcd import NegativePhase
+from pymc_rbm.learning.gradients import descent
+from pymc_rbm.learning.objective import objective
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.sampling.observables import names_of, symbolic_functionals
+from pymc_rbm.sampling.sweep import sweeps as run_sweeps
+
+__all__ = ["Iteration", "Part", "Settings", "iteration"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to learn: the arguments of `fit` that shape the compiled update."""
+
+    method: Callable[..., NegativePhase]
+    chains: int
+    sweeps: int | None
+    """None: a number that may change while learning."""
+    optimizer: Callable | None
+    """None: updates advance the particles only, and leave the parameters to others."""
+    max_gradient_norm: float | None
+    centred: bool
+    compile_kwargs: dict
+
+
+@dataclass(frozen=True)
+class Part:
+    """What an iteration needs of one RBM."""
+
+    observed: Observed
+    machine: Machine
+    """At the shared parameters; where biases differ by row, those of the batch's rows."""
+    data: Any
+    """A shared variable: all rows, missing entries as they are imputed now."""
+    rows: TensorVariable
+    """Indices of the batch's rows."""
+    particles: Any
+    """A shared variable: the visible states of the persistent chains, or one chain a row."""
+
+
+@dataclass
+class Iteration:
+    """A graph of one iteration: new values of shared variables, what is recorded, and the generator afterwards."""
+
+    rng: Any
+    updates: dict[Any, TensorVariable] = field(default_factory=dict)
+    monitors: dict[str, TensorVariable] = field(default_factory=dict)
+    starts: dict[Any, Callable] = field(default_factory=dict)
+    """Where shared variables of the estimator start, as `NegativePhase.starts`."""
+
+
+def iteration(
+    model: pm.Model,
+    parts: list[Part],
+    given: dict[Any, Any],
+    settings: Settings,
+    rate: TensorVariable,
+    sweeps: Any,
+    rng: Any,
+) -> Iteration:
+    """Write down one iteration of learning; ``given`` maps the model's value variables to the shared parameters.
+
+    The parameters θ climb ``mean_batch(-F(v)) - log Z + log prior / N`` (`objective`). The derivative of -log Z is
+    estimated from particles, the negative phase; all the rest is differentiated as it stands, the positive phase.
+    """
+    step, batches, phases = Iteration(rng), [], []
+    for part in parts:
+        batch, weights = _batch(part, sweeps, step)
+        phase = settings.method(part.machine, _base(part), batch, _chains(part), step.rng, sweeps)
+        step.rng = phase.rng
+        step.starts |= phase.starts
+        step.updates |= phase.updates | _advanced(part, phase)
+        step.monitors |= _recorded(part, batch, weights, phase)
+        batches.append((batch, weights))
+        phases.append(phase)
+
+    parameters = list(given.values())
+    step.updates |= {p: p for p in parameters}
+    if settings.optimizer is None:
+        return step
+    observed, machines = [part.observed for part in parts], [part.machine for part in parts]
+    goal = objective(model, observed, machines, batches, [phase.log_z for phase in phases])
+    goal = graph_replace(goal, given, strict=False)
+    seen = list(zip(observed, machines, batches, phases, strict=True))
+    gradients, offsets = descent(model, goal, given, seen, settings.centred)
+    step.updates |= offsets
+    if settings.max_gradient_norm is not None:
+        gradients = pm.total_norm_constraint(gradients, settings.max_gradient_norm)
+    # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
+    options = {} if isinstance(settings.optimizer, functools.partial) else {"learning_rate": rate}
+    step.updates |= settings.optimizer(gradients, parameters, **options)
+    return step
+
+
+def _batch(part: Part, sweeps: Any, step: Iteration) -> tuple[TensorVariable, TensorVariable]:
+    """Rows and weights of a batch; what is missing in it is drawn anew given the rest, by clamped Gibbs."""
+    x, batch = part.observed, part.data[part.rows]
+    uniform = (x.weights == 1).all()
+    weights = pt.ones(1) if uniform else pytensor.shared(x.weights.astype(pytensor.config.floatX))[part.rows]
+    if x.missing is not None:
+        known = part.machine.at(pytensor.shared(~x.missing)[part.rows])
+        (batch, *_), step.rng = run_sweeps(part.machine, part.machine.at(batch), step.rng, sweeps, clamped=known)
+        batch = disconnected_grad(batch)  # the derivative of the log-likelihood is E[-∂E | data]: rows are constant
+        step.updates[part.data] = part.data[part.rows].set(batch)
+    return batch, weights
+
+
+def _base(part: Part) -> Machine:
+    """Independent units with the data's means."""
+    biases = [0.0 * layer.bias for layer in part.machine.layers]
+    biases[VISIBLE] = part.observed.bias.astype(pytensor.config.floatX)
+    return part.machine.without_couplings(biases)
+
+
+def _chains(part: Part) -> Any:
+    """The chains that the estimator advances: all of them, or those of the batch's rows."""
+    return part.particles[part.rows] if part.observed.by_row else part.particles
+
+
+def _advanced(part: Part, phase: NegativePhase) -> dict[Any, TensorVariable]:
+    if phase.states is None:
+        return {}
+    new = part.particles[part.rows].set(phase.states) if part.observed.by_row else phase.states
+    return {part.particles: new}
+
+
+def _recorded(part: Part, batch: Any, weights: Any, phase: NegativePhase) -> dict[str, TensorVariable]:
+    """What is kept of each iteration: free energies, other functionals of the particles, the estimator's report."""
+    name, values = part.observed.name, symbolic_functionals(part.machine, phase.particles)
+    found = {f"{name}_free_energy_data": (weights * part.machine.free_energy(batch)).mean()}
+    found |= {f"{name}_{key}": value for key, value in zip(names_of(part.machine), values, strict=True)}
+    return found | {f"{name}_{key}": pt.as_tensor(value) for key, value in phase.report.items()}

@@ -1,0 +1,146 @@
+"""The end of learning where nobody says how long: the measure that it rests on, and the rule."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pymc as pm
+import pytest
+import reference as ref
+from options import QUIET
+
+import pymc_rbm as pmr
+from pymc_rbm.learning.choices import MOST_UPDATES, UPDATES
+from pymc_rbm.learning.settling import Look, Settling, gain
+
+N, M = 6, 3
+STATES = np.array(list(np.ndindex(*(2,) * N)), dtype="int8")
+
+
+def enumerated(W, b, c):
+    """Log-probabilities of all visible states, by plain sums over both layers."""
+    scores = np.array([[-ref.energy(v, h, W, b, c) for h in np.ndindex(*(2,) * M)] for v in STATES])
+    scores = np.logaddexp.reduce(scores, axis=1)
+    return scores - np.logaddexp.reduce(scores)
+
+
+@pytest.mark.interpreted
+def test_gain_against_enumeration():
+    """The error is the spread of the estimates, and particles that stayed with the first machine are noticed."""
+    first, second = ref.machine(N, M, seed=1, scale=0.5), ref.machine(N, M, seed=2, scale=0.5)
+    logs = [enumerated(*x) for x in (first, second)]
+    rng = np.random.default_rng(3)
+    rows = rng.integers(0, len(STATES), 50)
+    weights = rng.uniform(0.5, 2, 50)
+    exact = np.average((logs[1] - logs[0])[rows], weights=weights)
+    machines = [pmr.restricted(*x) for x in (first, second)]
+    errors, said, lagging = [], [], []
+    for _ in range(200):
+        draws = [STATES[rng.choice(len(STATES), 100, p=np.exp(x))] for x in logs]
+        for found, order in ((errors, (0, 1)), (lagging, (0, 0))):
+            looks = [Look({"v": machine}, {"v": draws[i]}) for machine, i in zip(machines, order, strict=True)]
+            [(value, error)] = gain(*looks, {"v": STATES[rows]}, {"v": weights})
+            found.append(value - exact)
+            if order == (0, 1):
+                said.append(error)
+    spread = np.std(errors)
+    assert abs(np.mean(errors)) < 4 * spread / np.sqrt(200)
+    assert abs(spread / np.mean(said) - 1) < 4 / np.sqrt(400)  # a standard deviation of 200 values
+    assert abs(np.mean(lagging)) > 10 * np.std(lagging) / np.sqrt(200)
+
+
+class Climbing:
+    """What stands for a learner here: machines that rise until they are at their data's, with exact particles."""
+
+    def __init__(self, steps):
+        self.target, self.steps, self.done = ref.machine(N, M, seed=4, scale=1.0), steps, 0
+        self.rng = np.random.default_rng(5)
+        rows = STATES[self.rng.choice(len(STATES), 400, p=np.exp(enumerated(*self.target)))]
+        self.observed = [SimpleNamespace(name="v", weights=np.ones(400), kept=np.arange(400))]
+        self.some_rows = lambda: {"v": rows}
+
+    def _now(self):
+        share = min(1.0, self.done / self.steps)
+        return tuple(share * x for x in self.target)
+
+    def parameters(self):
+        return {}, {"v": pmr.restricted(*self._now())}
+
+    def particle_states(self):
+        p = np.exp(enumerated(*self._now()))
+        return {"v": STATES[self.rng.choice(len(STATES), 400, p=p)].astype("int8")}
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize(("steps", "expected"), [(1, 100), (50, 200), (10_000, 400)])
+def test_the_horizon_doubles_while_it_rises(steps, expected):
+    learner, horizon, done = Climbing(steps), 100, 0
+    settling = Settling(learner, 400)
+    while done < horizon:
+        done += 1
+        learner.done = done
+        before, horizon = horizon, settling.horizon(done, horizon)
+        assert horizon == before or done == before // 2  # only where the rate has not fallen yet
+    assert horizon == expected
+    assert settling.rising == (steps > 200)
+
+
+def model_of_table(rows, hidden, weights=pm.Normal, **kwargs):
+    n = np.shape(rows)[1]
+    with pm.Model() as model:
+        W = weights("W", shape=(n, hidden))
+        pmr.RBM("v", W, pm.Flat("b", shape=n), pm.Flat("c", shape=hidden), observed=rows, **kwargs)
+    return model
+
+
+def test_more_epochs_never_give_less():
+    """A number of epochs bounds the exact climb, and does not put another method in its place."""
+    rows = pmr.datasets.bars_and_stripes(3).values
+    model = model_of_table(np.repeat(rows, 5, axis=0), 3)
+    plain = pmr.fit(model=model, **QUIET)
+    bounded = pmr.fit(200, model=model, **QUIET)
+    assert plain.attrs["method"] == bounded.attrs["method"] == "exact"
+    np.testing.assert_array_equal(plain["parameters"]["W"], bounded["parameters"]["W"])
+    with pytest.warns(UserWarning, match="did not reach the maximum in 2 iterations"):
+        pmr.fit(2, model=model, **QUIET)
+
+
+def test_an_exact_climb_is_resumed_as_one():
+    """Nothing else is said the second time either: the method is that of the run."""
+    model = model_of_table(np.repeat(pmr.datasets.bars_and_stripes(3).values, 5, axis=0), 3)
+    first = pmr.fit(model=model, on_epoch=lambda status: status.epoch == 5, **QUIET)
+    again = pmr.fit(model=model, resume=first, **QUIET)
+    assert again.attrs["method"] == "exact"
+    assert again.attrs["converged"] == 1
+    assert again.attrs["epochs_done"] > first.attrs["epochs_done"] == 5
+
+
+@pytest.mark.slow
+def test_plain_learning_of_bars_and_stripes():
+    """30 rows of 16 pixels: 50 epochs of one batch, the default of old, ended at independent units, -11.09 nats."""
+    rows = pmr.datasets.bars_and_stripes(4).values
+    model = model_of_table(rows, 16, pm.Flat)
+    learned = pmr.fit(model=model, **QUIET)
+    assert UPDATES <= learned["learning"].sizes["iteration"] <= MOST_UPDATES
+    assert learned.attrs["epochs"] == learned.attrs["epochs_done"]
+    found = pmr.log_likelihood(rows, model, learned, **QUIET).mean()
+    assert -np.log(30) - 0.15 < found <= -np.log(30)  # no machine is better than the rows' own distribution
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Data in v contains missing values")
+def test_plain_learning_with_a_missing_entry():
+    """One missing entry of 3,600 must not cost what is learned of all others: within .15 nats of the exact climb."""
+    rng = np.random.default_rng(0)
+    trait = rng.normal(size=(300, 2)) @ (1.5 * rng.normal(size=(2, 12)))
+    rows = (rng.random((300, 12)) < 1 / (1 + np.exp(0.3 - trait))).astype("int8")
+    masked = np.ma.masked_array(rows, np.zeros(rows.shape, bool))
+    masked[0, 0] = np.ma.masked
+    whole, part = (model_of_table(x, 5) for x in (rows, masked))
+    best = pmr.log_likelihood(rows[1:], whole, pmr.fit(model=whole, **QUIET), **QUIET).mean()
+    learned = pmr.fit(model=part, **QUIET)
+    assert learned.attrs["method"] == "persistent"
+    found = pmr.log_likelihood(rows[1:], pmr.machine_of(part, learned), **QUIET).mean()
+    independent = np.mean(rows, axis=0)
+    alone = (independent * np.log(independent) + (1 - independent) * np.log(1 - independent)).sum()
+    assert best > alone + 0.5
+    assert abs(found - best) < 0.15
