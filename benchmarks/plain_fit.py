@@ -1,0 +1,75 @@
+"""What a user gets by asking plainly: nothing but the model and ``fit(random_seed=s)``, on data with exact likelihoods.
+
+``python benchmarks/plain_fit.py [seeds] [numbers of problems]`` prints a row a problem and seed: the exact mean
+log-likelihood of independent units and of what was learned, the best known (the exact climb by L-BFGS from where any of
+the runs ended), what `diagnose` says of the learning, and the time. A row is right where at most .1 nats are left, or
+where the verdict is that learning is not finished.
+"""
+
+import sys
+import time
+import warnings
+
+import numpy as np
+from learning_runs import DATA, Problem, bits
+
+import pymc_rbm as pmr
+
+CLOSE = 0.1
+"""Nats a row."""
+
+
+def problems():
+    """Twelve data sets; those of `../shared/data` are left out where it is not there."""
+    digits = pmr.datasets.digits().values.reshape(-1, 64)
+    lines = {n: pmr.datasets.bars_and_stripes(n).values for n in (2, 3, 4)}
+    found = [Problem(f"lines {n}x{n}, {m} hidden", lines[n], m, None, 0, {}) for n, m in ((2, 8), (3, 8), (4, 16))]
+    found.append(Problem("digits 8x8, 16 hidden", digits, 16, None, 0, {}))
+    if DATA.is_dir():
+        jonas, adhd = (np.load(DATA / f"{x}.npz")["x"] for x in ("psych_jonas10", "psych_adhd18"))
+        ground, spikes = bits("tfim1d_10.npz", "bits", 10), bits("spikes15.npz", "bits", 15)
+        torus = bits("ising2d_L7.npz", "b0.4", 49)
+        found += [
+            Problem("mushrooms, 16 hidden", bits("debd_mushrooms.npz"), 16, None, 0, {}),
+            Problem("dna, 16 hidden", bits("nade_dna.npz"), 16, None, 0, {}),
+            Problem("nltcs, 16 hidden", bits("debd_nltcs.npz"), 16, None, 0, {}),
+            Problem("ten items, 6 hidden, prior", jonas, 6, 1.0, 0, {}, spins=True),
+            Problem("ADHD, 12 hidden, prior", adhd, 12, 1.0, 0, {}),
+            Problem("ground state of ten spins, 12 hidden", ground, 12, None, 0, {}),
+            Problem("spikes of 15 neurons, 12 hidden", spikes, 12, None, 0, {}),
+            Problem("Ising torus 7x7, 14 hidden", torus, 14, None, 0, {}),
+        ]
+    return found
+
+
+def main(seeds=5, chosen=()):
+    """Print the table."""
+    print(f"{'':40}{'alone':>9}{'learned':>9}{'best':>9}{'left':>7}  method, updates, seconds, verdict on learning")
+    right = []
+    for i, problem in enumerate(problems()):
+        if chosen and i not in chosen:
+            continue
+        rows = [learned_plainly(problem, seed) for seed in range(1, seeds + 1)]
+        best = max(row[2] for row in rows)
+        for seed, (alone, here, _, method, updates, seconds, verdict) in enumerate(rows, 1):
+            right.append(best - here <= CLOSE or verdict == "not finished")
+            numbers = f"{alone:9.3f}{here:9.3f}{best:9.3f}{best - here:7.3f}"
+            said = f"{method}, {updates}, {seconds:.0f}, {verdict}" + "  WRONG" * (not right[-1])
+            print(f"{problem.name + f', seed {seed}':40}{numbers}  {said}", flush=True)
+    print(f"{sum(right)} of {len(right)} right")
+
+
+def learned_plainly(problem, seed):
+    """Learn, and return likelihoods, the method, updates, seconds and the verdict."""
+    began = time.perf_counter()
+    with problem.model(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        learned = pmr.fit(random_seed=seed, progressbar=False)
+    seconds = time.perf_counter() - began
+    found = pmr.diagnose(learned, random_seed=1, progressbar=False)
+    updates = learned["learning"].sizes["iteration"]
+    return *problem.truth(learned), learned.attrs["method"], updates, seconds, found.learning
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:2]), [int(x) for x in sys.argv[2:]])
