@@ -2,7 +2,6 @@
 
 import signal
 import warnings
-from itertools import product
 
 import arviz as az
 import cloudpickle
@@ -12,11 +11,13 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
+from exact_transition import transition_matrix
 from pymc.step_methods import STEP_METHODS
 
 import pymc_rbm as pmr
 from pymc_rbm.distributions.lookup import dependants
 from pymc_rbm.step_methods.block_gibbs import BlockGibbs, register
+from pymc_rbm.step_methods.transition import transition_graph
 
 pytestmark = pytest.mark.interpreted
 
@@ -47,54 +48,24 @@ def allow_imputation():
 # --------------------------------------------------------------------------------- exact transition matrices
 
 
-def transition_matrix(monkeypatch, parameters, observed=None, with_hidden=False):
-    """The exact transition matrix of BlockGibbs: force each outcome of its draws, multiply their probabilities.
+def matrix_of(parameters, with_hidden=False):
+    """The transition matrix of BlockGibbs."""
 
-    The units' ``sample`` is replaced, while the step is built, by one that returns a shared variable and notes the log
-    probability that p(x | field) gives to it. So the step's own graph is integrated over all of its random numbers.
-    """
-    sizes = np.shape(parameters[0])
-    forced, log_probabilities = [], []
+    def build(n):
+        with pm.Model() as model:
+            rvs = [pmr.RBM("v", *parameters, size=n)]
+            if with_hidden:
+                rvs.append(pmr.Hidden("h", *rvs))
+        _, (_, *ends), *_ = transition_graph(model, rvs, 1)
+        return [model.rvs_to_values[rv] for rv in rvs], ends[: len(rvs)]
 
-    def script(unit, field, rng):
-        x = pytensor.shared(np.zeros(sizes[1 if len(forced) % 2 == 0 else 0], dtype="int8"))
-        log_probabilities.append((x * field - pt.softplus(field)).sum())
-        forced.append(x)
-        return rng, x
-
-    with pm.Model() as model:
-        v = pmr.RBM("v", *parameters, observed=observed)
-        if with_hidden:
-            pmr.Hidden("h", v)
-        with monkeypatch.context() as patch:
-            patch.setattr(pmr.Bernoulli, "sample", script)
-            patch.setattr("pymc_rbm.sampling.sweep.is_binary_pair", lambda machine: False)
-            step = BlockGibbs(rng=1)
-    total = model.replace_rvs_by_values([sum(log_probabilities)])[0]
-    values = [value for value in model.value_vars if value.name in step._inputs]
-    log_probability = pytensor.function(values, total, on_unused_input="ignore")
-
-    def states(shared):
-        return ref.states(shared.get_value().size)
-
-    names = [x.name for x in step.vars]
-    starts = list(product(*(ref.states(sizes[0] if n == "v" else sizes[1]) for n in names)))
-    matrix = np.zeros((len(starts), len(starts)))
-    for i, start in enumerate(starts):
-        point = {n: np.array(s, dtype="int8") for n, s in zip(names, start, strict=True)}
-        for outcome in product(*map(states, forced)):
-            for shared, value in zip(forced, outcome, strict=True):
-                shared.set_value(np.array(value, dtype="int8"))
-            end, _ = step.step(dict(point))
-            j = starts.index(tuple(tuple(end[n].tolist()) for n in names))
-            matrix[i, j] += np.exp(log_probability(*(point[value.name] for value in values)))
-    return matrix
+    return transition_matrix(build, np.shape(parameters[0])[: 1 + with_hidden])[0]
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-def test_transition_matrix_of_v(monkeypatch, scale):
+def test_transition_matrix_of_v(scale):
     parameters = ref.machine(3, 2, scale=scale, seed=2)
-    matrix = transition_matrix(monkeypatch, parameters)
+    matrix = matrix_of(parameters)
     p = np.exp(ref.log_p(*parameters))
     np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-10)
     np.testing.assert_allclose(p @ matrix, p, atol=1e-10)
@@ -107,10 +78,10 @@ def test_transition_matrix_of_v(monkeypatch, scale):
     np.testing.assert_allclose(matrix, expected, atol=1e-10)
 
 
-def test_transition_matrix_of_v_and_h(monkeypatch):
+def test_transition_matrix_of_v_and_h():
     parameters = ref.machine(3, 2, seed=2)
     p = ref.joint(*parameters).ravel()
-    matrix = transition_matrix(monkeypatch, parameters, with_hidden=True)
+    matrix = matrix_of(parameters, with_hidden=True)
     np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-10)
     np.testing.assert_allclose(p @ matrix, p, atol=1e-10)
 
@@ -118,7 +89,7 @@ def test_transition_matrix_of_v_and_h(monkeypatch):
 def test_transition_matrix_shows_a_broken_kernel(monkeypatch):
     parameters = ref.machine(3, 2, seed=2)
     monkeypatch.setattr("pymc_rbm.machine.machine.Machine.field", broken_field("no bias"))
-    matrix = transition_matrix(monkeypatch, parameters)
+    matrix = matrix_of(parameters)
     p = np.exp(ref.log_p(*parameters))
     assert np.abs(p @ matrix - p).max() > 1e-2
 

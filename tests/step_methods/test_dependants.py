@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import arviz as az
@@ -14,6 +15,8 @@ import pytest
 import reference as ref
 import scipy
 import xarray as xr
+from exact_transition import decision_by, transition_matrix
+from pytensor.graph.replace import clone_replace
 
 import pymc_rbm as pmr
 from pymc_rbm.machine.targets import check_alone
@@ -23,6 +26,7 @@ from pymc_rbm.step_methods import metropolis as corrections
 from pymc_rbm.step_methods import transition as transitions
 from pymc_rbm.step_methods import wall_moves as reflections
 from pymc_rbm.step_methods.blocks import blocks_of
+from pymc_rbm.support.forced import forced
 
 pytestmark = pytest.mark.interpreted
 
@@ -290,70 +294,19 @@ def test_stationarity_shows_a_ratio_without_the_dependants(monkeypatch, case):
 # ------------------------------------------------------------------------------------- transition matrices
 
 
-def transition_matrices(monkeypatch, build, units, turns=(None,), theta=0.5, values=(0, 1)):
-    """The exact transition matrix of one move (of each turn) of the step's own graph, and the states.
+def transition_matrices(build, units, turns=(None,), theta=0.5, values=(0, 1)):
+    """The exact transition matrix of one move (of each turn) of the step's own graph, and the states."""
 
-    Whatever is random in it is replaced by an input, which takes all of its values, and the probability of that value
-    by the graph. Each row of the model is one start with one outcome.
-    """
-    states = list(product(*(product(values, repeat=n) for n in units.values())))
-    probabilities, forced, sizes = [], [], []
-
-    def force(size, dtype, probability):
-        forced.append(pt.tensor(dtype=dtype, shape=(None, size)))
-        sizes.append(size)
-        probabilities.append(probability(forced[-1]))
-        return forced[-1]
-
-    def sample(unit, field, rng):
-        def probability(x):
-            return (pt.exp(x * field) / sum(pt.exp(s * field) for s in unit.states)).prod(-1)
-
-        return rng, force(field.type.shape[-1], "int8", probability)
-
-    def chosen(unit, x, caution, rng):
-        p = pt.exp(-caution)
-        return rng, force(x.type.shape[-1], "bool", lambda mask: pt.where(mask, p, 1 - p).prod(-1))
-
-    def accepts(log_ratio, rng):
-        p = pt.minimum(pt.exp(log_ratio), 1.0)
-        return rng, force(1, "bool", lambda yes: pt.where(yes[:, 0], p, 1 - p))[:, 0]
-
-    def compiled(n, turn):
-        """For n rows."""
-        for each in (probabilities, forced, sizes):
-            each.clear()
-        with pm.Model() as model, monkeypatch.context() as patch:
+    def moved(n, turn):
+        with pm.Model() as model:
             build(n)
-            block = blocks_of(model, model.free_RVs)[0]
-            patch.setattr(type(block.machine.layers[-1].unit), "sample", sample)
-            patch.setattr(corrections, "_chosen", chosen)
-            patch.setattr(corrections, "accepts", accepts)
-            thetas = dict.fromkeys(block.proposals, pt.constant(np.float64(theta)))
-            end, *_ = transitions.one_move(block, block.state, pt.random.rng(), thetas, turn=turn)
-        inputs = [model.rvs_to_values[model[name]] for name in units]
-        outputs = [
-            *(x for x, start in zip(end, block.state, strict=True) if start is not None),
-            pt.prod(probabilities, 0),
-        ]
-        return pytensor.function([*inputs, *forced], outputs, mode="FAST_COMPILE", on_unused_input="ignore")
+        block = blocks_of(model, model.free_RVs)[0]
+        thetas = dict.fromkeys(block.proposals, pt.constant(np.float64(theta)))
+        end, *_ = transitions.one_move(block, block.state, pt.random.rng(), thetas, turn=turn)
+        return [model.rvs_to_values[model[name]] for name in units], end[: len(units)]
 
-    matrices = []
-    for turn in turns:
-        compiled(1, turn)
-        each = [values if x.dtype == "int8" else (0, 1) for x in forced]
-        outcomes = list(product(*(product(v, repeat=size) for v, size in zip(each, sizes, strict=True))))
-        pairs = list(product(states, outcomes))
-        function = compiled(len(pairs), turn)
-        columns = [*zip(*(start for start, _ in pairs), strict=True), *zip(*(o for _, o in pairs), strict=True)]
-        arguments = [np.array(c, dtype=x.variable.dtype) for c, x in zip(columns, function.maker.inputs, strict=True)]
-        *ends, p = function(*arguments)
-        where = {s: k for k, s in enumerate(states)}
-        matrix = np.zeros((len(states), len(states)))
-        for (start, _), *end, weight in zip(pairs, *(x.tolist() for x in ends), p, strict=True):
-            matrix[where[start], where[tuple(map(tuple, end))]] += weight
-        matrices.append(matrix)
-    return matrices, states
+    found = [transition_matrix(partial(moved, turn=turn), units.values(), values) for turn in turns]
+    return [matrix for matrix, _ in found], found[0][1]
 
 
 TINY = ref.machine(3, 2, seed=2)
@@ -397,9 +350,9 @@ KERNELS = {
 
 
 @pytest.mark.parametrize("build", KERNELS, ids=lambda build: build.__name__)
-def test_transition_matrix(monkeypatch, build):
+def test_transition_matrix(build):
     units, turns, values, log_density = KERNELS[build]
-    matrices, states = transition_matrices(monkeypatch, build, units, turns, values=values)
+    matrices, states = transition_matrices(build, units, turns, values=values)
     log_p = np.array([log_density(*state) for state in states])
     p = np.exp(log_p - ref.log_sum(log_p))
     for matrix in matrices:
@@ -427,7 +380,7 @@ def test_transition_matrix_shows_a_broken_correction(monkeypatch, build):
         return outputs
 
     monkeypatch.setattr(transitions, "partial", broken)
-    matrices, states = transition_matrices(monkeypatch, build, units, turns[:1], values=values)
+    matrices, states = transition_matrices(build, units, turns[:1], values=values)
     log_p = np.array([log_density(*state) for state in states])
     p = np.exp(log_p - ref.log_sum(log_p))
     assert np.abs(p @ matrices[0] - p).max() > 1e-3
@@ -561,7 +514,7 @@ def test_real_units(machine, dependant, caution):
 @pytest.mark.parametrize("machine, dependant", [(gaussian, outliers), (rectified, outliers), (gaussian, scattered)])
 def test_real_units_show_a_missing_correction(monkeypatch, machine, dependant):
     right = joint.accepts
-    monkeypatch.setattr(joint, "_hesitation", lambda shape, rng: (rng, pt.zeros(shape)))  # small moves hide it
+    monkeypatch.setattr(joint, "SLOWEST", 0.0)  # small moves hide it
     monkeypatch.setattr(joint, "accepts", lambda log_ratio, rng: right(0 * log_ratio, rng))
     assert errors_of_real_units(machine, dependant, 0)[0] > 1.5 * FLOORS
 
@@ -669,30 +622,21 @@ def numerically(machine, dependant, v, step):
         if (machine, dependant) != (rectified, regression)  # which has none
     ],
 )
-def test_acceptance_of_real_units(monkeypatch, machine, dependant):
+def test_acceptance_of_real_units(machine, dependant):
     """Proposal and ratio, from which detailed balance follows, at states on all sides of the likelihood's ridge."""
-    captured, theta, n = {}, 0.4, 25
-
-    def accepts(log_ratio, rng):
-        captured["log_ratio"] = log_ratio
-        return rng, pt.ones_like(log_ratio, dtype="bool")
-
-    def normal(size, dtype, rng, return_next_rng):
-        captured["z"] = pt.matrix()
-        return rng, captured["z"]
-
+    theta, n = 0.4, 25
     with pm.Model() as model:
         v = MACHINES[machine](n)
         pmr.Hidden("h", v, observed=np.tile(GIVEN, (n, 1)))
         dependant(v, n)
         block = blocks_of(model, [v])[0]
-    with monkeypatch.context() as patch:
-        patch.setattr(joint, "accepts", accepts)
-        patch.setattr(joint, "_hesitation", lambda shape, rng: (rng, pt.zeros(shape)))
-        patch.setattr(pt.random, "normal", normal)
-        (end, _), *_ = transitions.one_move(block, block.state, pt.random.rng(), {0: pt.constant(theta)})
-    inputs = [model.rvs_to_values[v], captured["z"]]
-    function = pytensor.function(inputs, [end, captured["log_ratio"]], mode="FAST_COMPILE")
+    (end, _), *_ = transitions.one_move(block, block.state, pt.random.rng(), {0: pt.constant(theta)})
+    [end], [*hesitation, normal, uniform] = forced([end])
+    accepted, _, log_ratio = decision_by(uniform, [end])
+    # No hesitation; accepted, whatever the ratio.
+    chosen = [(x, pt.zeros((n,))) for x in hesitation] + [(accepted, pt.ones((n,), dtype="bool"))]
+    outputs = clone_replace([end, log_ratio], chosen)
+    function = pytensor.function([model.rvs_to_values[v], normal], outputs, mode="FAST_COMPILE")
     near = {"rtol": 1e-4, "atol": 1e-4}  # what differences allow
     rng, step = np.random.default_rng(6), np.exp(-theta)
     x, z = rng.normal(size=(2, n, 2))

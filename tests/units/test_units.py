@@ -250,6 +250,16 @@ def test_units_are_values(unit):
             unit_of(text)
 
 
+def test_a_family_of_ones_own_hides_none():
+    """What was written before is read where somebody has derived a unit of another family's."""
+
+    class Own(pmr.Bernoulli):
+        pass
+
+    assert unit_of("Own()") == Own()
+    assert unit_of("Bernoulli()") == pmr.Bernoulli()
+
+
 @each
 def test_support(unit):
     inside = pytensor.function([x := pt.dvector()], unit.contains(x))
