@@ -8,13 +8,13 @@ import pytensor
 import pytest
 import reference as ref
 from cases import CASES
-from options import QUIET
+from options import MASKED, QUIET
 
 import pymc_rbm as pmr
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Data in v contains missing values")
+@MASKED
 @pytest.mark.parametrize("name", CASES)
 def test_all_that_can_be_done_with_a_machine(name, tmp_path):
     """Learn, keep, measure, sample, diagnose, inpaint. In PyTensor's quick mode, but for one: compiling costs most."""

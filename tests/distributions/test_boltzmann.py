@@ -63,7 +63,7 @@ N_CLASSES = [None, 3, 2, None, 2, None]
 machines = pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 
 
-def table(machine):
+def states_and_energies(machine):
     """States of a machine of one layer, and their energies by plain loops."""
     [own], [layer] = machine.couplings, machine.layers
     states = joint_states(layer.unit, len(layer.bias))
@@ -93,7 +93,7 @@ def test_classes():
 @pytest.mark.slow
 @machines
 def test_energies_and_log_z(machine):
-    states, energies = table(machine)
+    states, energies = states_and_energies(machine)
     x = pt.matrix(dtype=machine.layers[0].unit.dtype)
     outputs = [
         machine.free_energy(x),
@@ -130,7 +130,7 @@ N = 100_000
 @machines
 def test_sweeps_leave_the_exact_distribution_as_it_is(machine):
     """Sweeps forwards, backwards and with held units; couplings half as large again must not pass."""
-    states, energies = table(machine)
+    states, energies = states_and_energies(machine)
     p = np.exp(-energies - ref.log_sum(list(-energies)))
     start = states[np.random.default_rng(3).choice(len(states), N, p=p)].astype(machine.layers[0].unit.dtype)
     factor, x, rng = pt.dscalar(), pt.matrix(dtype=start.dtype), pt.random.rng()

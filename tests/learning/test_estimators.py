@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 import xarray as xr
+from models import model_of
 from pytensor.compile.io import In, Out
 
 import pymc_rbm as pmr
@@ -22,13 +23,6 @@ from pymc_rbm.machine.machine import Layer, Machine
 pytestmark = pytest.mark.interpreted
 
 BARS = pmr.datasets.bars_and_stripes(3).values
-
-
-def model_of(data, hidden, **kwargs):
-    with pm.Model() as model:
-        W = pm.Flat("W", shape=(data.shape[1], hidden))
-        pmr.RBM("v", W, pm.Flat("b", shape=data.shape[1]), pm.Flat("c", shape=hidden), observed=data, **kwargs)
-    return model
 
 
 class Compiled:
@@ -70,7 +64,7 @@ def exact_gradient(parameters):
     return np.concatenate([vh.ravel(), v, h])
 
 
-def z_scores(gradients, expected):
+def z_of_means(gradients, expected):
     gradients = np.array(gradients)
     error = gradients.std(0, ddof=1) / np.sqrt(len(gradients))
     return (gradients.mean(0) - expected) / error
@@ -96,11 +90,11 @@ def test_coupled_chains_are_unbiased(learned_bars, sweeps):
     expected = exact_gradient(learned_bars)
     estimate = Compiled(partial(unbiased, most_sweeps=20_000), learned_bars, BARS, chains=14, sweeps=sweeps)
     results = [estimate() for _ in range(2000)]
-    z = z_scores([gradient for gradient, _, _ in results], expected)
+    z = z_of_means([gradient for gradient, _, _ in results], expected)
     assert np.abs(z).max() < 4, z
     assert max(float(report["unmet"]) for _, _, report in results) == 0
     biased = Compiled(contrastive, learned_bars, BARS, sweeps=sweeps)
-    assert np.abs(z_scores([biased()[0] for _ in range(2000)], expected)).max() > 8
+    assert np.abs(z_of_means([biased()[0] for _ in range(2000)], expected)).max() > 8
 
 
 def test_meeting_times_are_those_of_the_chains(learned_bars):

@@ -13,6 +13,7 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 import xarray as xr
+from models import model_of
 
 import pymc_rbm as pmr
 from pymc_rbm.learning.batches import Batches
@@ -26,17 +27,7 @@ from pymc_rbm.support.interrupts import DeferredInterrupt
 pytestmark = pytest.mark.interpreted
 
 
-def model_of(data, hidden=4, prior=pm.Flat, **kwargs):
-    n = np.shape(data)[-1]
-    with pm.Model(coords={"pixel": np.arange(n), "unit": np.arange(hidden)}) as model:
-        W = prior("W", dims=("pixel", "unit"), **kwargs)
-        b = pm.Flat("b", dims="pixel")
-        c = pm.Flat("c", dims="unit")
-        pmr.RBM("v", W, b, c, observed=data)
-    return model
-
-
-def log_likelihood(model, learned, data):
+def likelihood_of(model, learned, data):
     machine = pmr.machine_of(model, learned)
     b, c, W = machine.parameters
     return float(-pmr.free_energy(np.asarray(data), W, b, c).mean() - pmr.log_partition(machine).estimate)
@@ -143,8 +134,8 @@ def test_bars_and_stripes():
         model = model_of(data, 16)
         with model:
             learned = pmr.fit(10_000, random_seed=seed, progressbar=False)
-        scores.append(log_likelihood(model, learned, data))
-        averages.append(log_likelihood(model, pmr.averaged(learned), data))
+        scores.append(likelihood_of(model, learned, data))
+        averages.append(likelihood_of(model, pmr.averaged(learned), data))
     bound = -np.log(14)
     assert sum(score > bound - 0.1 for score in scores) >= 2, scores
     assert min(averages) > bound - 0.05, averages
@@ -155,12 +146,12 @@ def test_bars_and_stripes():
 def test_digits_beat_independent_pixels():
     data = pmr.datasets.digits()
     train, test = data[:1400], data[1400:]
-    model = model_of(train, 8, pm.Normal, mu=0, sigma=1)
+    model = model_of(train, 8, 1.0)
     with model:
         learned = pmr.fit(100, random_seed=1, progressbar=False)
     means = learned["data"]["v_mean"].values
     independent = (test.values * np.log(means) + (1 - test.values) * np.log1p(-means)).sum(1).mean()
-    assert log_likelihood(model, learned, test) > independent + 2
+    assert likelihood_of(model, learned, test) > independent + 2
 
 
 @pytest.mark.slow
@@ -178,7 +169,7 @@ def test_hierarchical_scale_and_indirect_weights():
     np.testing.assert_allclose(estimate["W"], estimate["scale"] * estimate["raw"], rtol=1e-10)
     assert np.linalg.matrix_rank(estimate["W"].values, tol=1e-3) > 1
     independent = -4 * np.log(2)
-    assert log_likelihood(model, learned, data) > independent + 0.3
+    assert likelihood_of(model, learned, data) > independent + 0.3
 
 
 @pytest.mark.slow
@@ -263,7 +254,7 @@ def test_centred_learning_is_invariant_to_flipping_the_data():
                 200, method="exact", batch_size=None, chains=5000, centred=centred, start=start,
                 learning_rate=0.5, random_seed=1, progressbar=False,
             )  # fmt: skip
-        return learned["parameters"], log_likelihood(model, learned, data)
+        return learned["parameters"], likelihood_of(model, learned, data)
 
     flipped_start = {"W": -W, "b": -b, "c": c + W.sum(0)}
     results = {}
@@ -310,7 +301,7 @@ def test_contrastive_divergence_has_no_chains():
     with model:
         learned = pmr.fit(2000, method="cd", batch_size=5, random_seed=1, progressbar=False)
     assert "particles" not in learned
-    assert log_likelihood(model, learned, data) > -9 * np.log(2) + 1
+    assert likelihood_of(model, learned, data) > -9 * np.log(2) + 1
 
 
 def test_unknown_method_and_too_large_for_exact():
@@ -408,7 +399,7 @@ def test_a_failed_checkpoint_leaves_the_old_file(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def run():
     data = pmr.datasets.digits()[:300]
-    model = model_of(data, 5, pm.Normal, mu=0, sigma=1)
+    model = model_of(data, 5, 1.0)
     with model:
         return model, pmr.fit(20, chains=30, batch_size=100, sweeps=2, random_seed=3, progressbar=False), data
 
@@ -491,7 +482,7 @@ def test_netcdf(run, tmp_path):
     for group in learned.children:
         xr.testing.assert_equal(again[group].to_dataset(), learned[group].to_dataset())
     assert again.attrs["epochs"] == 20
-    assert log_likelihood(model, again, data) == pytest.approx(log_likelihood(model, learned, data), abs=1e-12)
+    assert likelihood_of(model, again, data) == pytest.approx(likelihood_of(model, learned, data), abs=1e-12)
 
 
 def test_generative(run):
@@ -632,7 +623,7 @@ def test_early_stopping_on_the_held_out_likelihood():
     best = int(np.argmax(stop.values))
     assert best == len(stop.values) - 4
     assert stop.best.attrs["epochs_done"] == stop.epochs[best]
-    assert log_likelihood(model, stop.best, test) == pytest.approx(stop.values[best], abs=1e-9)
+    assert likelihood_of(model, stop.best, test) == pytest.approx(stop.values[best], abs=1e-9)
     with model:
         gap = pmr.StopOnGap(test, largest=8.0, every=25)
         learned = pmr.fit(5000, method="exact", learning_rate=0.2, on_epoch=gap, random_seed=1, progressbar=False)

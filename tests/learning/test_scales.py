@@ -10,14 +10,14 @@ from sklearn.decomposition import FactorAnalysis
 import pymc_rbm as pmr
 
 
-def rows_of(n=300):
+def factor_rows(n=300):
     """Two factors, three visible units with standard deviations of their own beside them."""
     rng = np.random.default_rng(4)
     W, sigma = np.array([[2.0, 0.0], [-1.0, 1.5], [0.0, 1.0]]), np.array([0.5, 0.3, 0.8])
     return rng.integers(0, 2, (n, 2)) @ W.T + sigma * rng.standard_normal((n, 3))
 
 
-def learn(rows, sigma=None, **options):
+def learn_scales(rows, sigma=None, **options):
     n = rows.shape[1]
     with pm.Model() as model:
         W, b, c = pm.Flat("W", shape=(n, 2)), pm.Flat("b", shape=n), pm.Flat("c", shape=2)
@@ -34,24 +34,24 @@ def mean_log_likelihood(model, learned, rows):
 @pytest.fixture(scope="module")
 def noisy():
     """Default learning, by particles, of data in their own units."""
-    return learn(rows_of())
+    return learn_scales(factor_rows())
 
 
 def test_learning_does_not_depend_on_the_unit_of_measurement(noisy):
     """Metres or millimetres: with default rates the same machine, whatever the scale of each column."""
     scale = np.array([0.01, 1.0, 1000.0])
-    _, other = learn(rows_of() * scale)
+    _, other = learn_scales(factor_rows() * scale)
     at, scaled = noisy[1]["parameters"], other["parameters"]
     np.testing.assert_allclose(scaled["sigma"], at["sigma"] * scale, rtol=1e-5)
     np.testing.assert_allclose(scaled["c"], at["c"], rtol=1e-4, atol=1e-6)
-    assert float(abs(at["sigma"].values / rows_of().std(0) - 1).max()) > 0.05  # it has moved
+    assert float(abs(at["sigma"].values / factor_rows().std(0) - 1).max()) > 0.05  # it has moved
 
 
 @pytest.mark.interpreted
 def test_sigma_is_that_of_the_maximum():
     """At the exact maximum no other σ is better; the factors explain a part, so σ is below the data's deviations."""
-    rows = rows_of()
-    model, learned = learn(rows, epochs=1000, method="exact", optimizer="lbfgs")
+    rows = factor_rows()
+    model, learned = learn_scales(rows, epochs=1000, method="exact", optimizer="lbfgs")
     best, found = mean_log_likelihood(model, learned, rows), learned["parameters"]["sigma"].values
     assert (found < 0.9 * rows.std(0)).all()
     W, b, c = (learned["parameters"][x].values for x in "Wbc")
@@ -65,7 +65,7 @@ def test_sigma_is_that_of_the_maximum():
 
 
 def test_particles_come_near(noisy):
-    rows = rows_of()
+    rows = factor_rows()
     independent = -0.5 * np.log(2 * np.pi * np.e * rows.var(0)).sum()
     assert mean_log_likelihood(*noisy, rows) > independent
 

@@ -10,7 +10,8 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 import xarray as xr
-from layered import exact_draws, joint, triangle
+from layered import exact_draws, triangle, weighted_states
+from options import SILENT
 from scipy import stats
 
 import pymc_rbm as pmr
@@ -47,7 +48,7 @@ def within(samples, expected, sigmas=4):
 def test_marginal_energy_sums_the_first_block_out(machine):
     first = machine.blocks()[0]
     rest = {}
-    for parts, log_weight in joint(machine):
+    for parts, log_weight in weighted_states(machine):
         key = tuple(None if i in first else part for i, part in enumerate(parts))
         rest.setdefault(key, []).append(log_weight)
     for key, log_weights in list(rest.items())[:40]:
@@ -59,7 +60,7 @@ def test_marginal_energy_sums_the_first_block_out(machine):
 @pytest.mark.parametrize("machine", [pmr.restricted(*SMALL), triangle()], ids=["restricted", "three blocks"])
 def test_forward_is_unbiased_for_z(machine):
     path = Path(machine, tuple(np.linspace(-1, 1, len(layer.bias)) for layer in machine.layers))
-    log_z = ref.log_sum([t for _, t in joint(machine)])
+    log_z = ref.log_sum([t for _, t in weighted_states(machine)])
     with Work(False) as work:
         run = anneal(path, np.linspace(0, 1, 5), np.random.default_rng(1), work, 20_000)
         ratios = np.exp(path.log_z_base + run.increments - log_z)
@@ -101,7 +102,7 @@ def test_the_reverse_kernel_reverses():
 @pytest.mark.parametrize("machine", [pmr.restricted(*SMALL), triangle()], ids=["restricted", "three blocks"])
 def test_reverse_is_unbiased_for_one_over_z(machine):
     path = Path(machine, tuple(np.zeros(len(layer.bias)) for layer in machine.layers))
-    log_z = ref.log_sum([t for _, t in joint(machine)])
+    log_z = ref.log_sum([t for _, t in weighted_states(machine)])
     rng = np.random.default_rng(5)
     starts = exact_draws(machine, kept_layers(machine), 20_000, rng)
     with Work(False) as work:
@@ -217,7 +218,7 @@ def test_every_method_on_a_small_machine(method):
 def test_every_method_where_no_layer_can_be_enumerated(method):
     """Three layers, all coupled: given one layer the others do not sum out, so that "auto" compares."""
     machine = triangle()
-    expected = ref.log_sum([t for _, t in joint(machine)])
+    expected = ref.log_sum([t for _, t in weighted_states(machine)])
     result = pmr.log_partition(machine, method=method, budget=20_000, random_seed=2)
     quantile = stats.t.ppf(1 - 3e-5, result.degrees_of_freedom)
     assert abs(result.estimate - expected) < quantile * result.standard_error
@@ -529,8 +530,8 @@ def test_a_posterior_over_weights_feeds_loo_and_compare():
             W = pm.Normal("W", 0, 0.5, shape=(4, 2))
             b = pm.Normal("b", 0, 1, shape=4)
             pmr.RBM("v", scale * W, 2 * b, np.zeros(2), observed=rows)
-    model, quiet = models["coupled"], {"progressbar": False, "compute_convergence_checks": False}
-    idata = pm.sample(300, tune=200, chains=2, cores=1, random_seed=1, model=model, **quiet)
+    model = models["coupled"]
+    idata = pm.sample(300, tune=200, chains=2, cores=1, random_seed=1, model=model, **SILENT)
     tree = pmr.log_likelihood(rows, model, idata)
     draw = idata.posterior.isel(chain=1, draw=7)
     log_p = ref.log_p(draw.W.values, 2 * draw.b.values, np.zeros(2))

@@ -25,7 +25,7 @@ from benchmarks.rare_modes import (
 )
 
 
-def machine_of(parameters):
+def as_machine(parameters):
     return parameters if isinstance(parameters, pmr.Machine) else pmr.restricted(*parameters)
 
 
@@ -42,13 +42,13 @@ def test_log_z_of_the_machines_is_known_and_their_modes_are_as_rare_as_they_say(
         "side by side": side_by_side([equal(4, 4, 1.5, -3, 2, 0.05), equal(4, 4, 1.5, -3, 2, 0.1)]),
     }
     for name, (parameters, log_z) in small.items():
-        machine = machine_of(parameters)
+        machine = as_machine(parameters)
         assert pmr.log_partition(machine).estimate == pytest.approx(log_z, abs=1e-9), name
     (W, b, c), log_z = small["equal"]
     weights = log_weights_of_counts(8, 6, W[0, 0], b[0], c[0])
     assert np.exp(logsumexp(weights[5:]) - log_z) == pytest.approx(0.03, abs=1e-9)
     x = (np.arange(2**9)[:, None] >> np.arange(9)) & 1
-    p = np.exp(-pmr.free_energy(x.astype("int8"), machine_of(small["lattice"][0])) - small["lattice"][1])
+    p = np.exp(-pmr.free_energy(x.astype("int8"), as_machine(small["lattice"][0])) - small["lattice"][1])
     assert p[x.sum(1) > 4].sum() == pytest.approx(0.01, abs=1e-9)
 
 
@@ -141,7 +141,7 @@ def test_intervals_cover_where_a_mode_is_rare(method):
     for parameters, log_z in rare_modes().values():
         for seed in range(8):
             found = pmr.log_partition(
-                machine_of(parameters), random_seed=seed, progressbar=False, **LITTLE[method]
+                as_machine(parameters), random_seed=seed, progressbar=False, **LITTLE[method]
             )  # fmt: skip
             low, high = found.interval
             covered.append(low <= log_z <= high)

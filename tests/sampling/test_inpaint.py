@@ -8,7 +8,7 @@ import pymc as pm
 import pytest
 import reference as ref
 import xarray as xr
-from options import QUIET
+from options import MASKED, QUIET
 from pairs import UNITS
 
 import pymc_rbm as pmr
@@ -185,7 +185,7 @@ def test_part_of_a_unit_is_missing():
 # ----------------------------------------------------------------------------------------- masked data in pm.sample
 
 
-@pytest.mark.filterwarnings("ignore:Data in v contains missing values")
+@MASKED
 @pytest.mark.parametrize("missing", [1, 2])
 def test_the_machine_behind_masked_observations(missing):
     """PyMC joins what is missing and what is not in another graph where one entry is missing."""
@@ -198,7 +198,7 @@ def test_the_machine_behind_masked_observations(missing):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Data in v contains missing values")
+@MASKED
 @pytest.mark.parametrize("name", ["spin", "gaussian"])
 @pytest.mark.parametrize("whole", [True, False], ids=["rows", "entries"])
 def test_masked_observations_of_other_units(name, whole):

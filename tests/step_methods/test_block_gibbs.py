@@ -1,7 +1,6 @@
 """BlockGibbs: exact transition matrices, stationarity with exact starts, and what broken kernels look like."""
 
 import signal
-import warnings
 
 import arviz as az
 import cloudpickle
@@ -12,6 +11,7 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 from exact_transition import transition_matrix
+from options import MASKED, SILENT
 from pymc.step_methods import STEP_METHODS
 
 import pymc_rbm as pmr
@@ -19,7 +19,7 @@ from pymc_rbm.distributions.lookup import dependants
 from pymc_rbm.step_methods.block_gibbs import BlockGibbs, register
 from pymc_rbm.step_methods.transition import transition_graph
 
-pytestmark = pytest.mark.interpreted
+pytestmark = [pytest.mark.interpreted, MASKED]
 
 W, B, C = ref.machine(4, 3, seed=21)
 STATES = np.array(ref.states(4), dtype="int8")
@@ -30,19 +30,10 @@ STRONG = 2 * W
 MASK = np.array([True, False, True, False])
 """True where the unit is missing."""
 
-quiet = {"progressbar": False, "quiet": True, "compute_convergence_checks": False}
-
 
 def masked(rows, mask):
-    """A masked array, whose ImputationWarning is PyMC's normal notice."""
+    """A masked array."""
     return np.ma.MaskedArray(rows, np.broadcast_to(mask, np.shape(rows)))
-
-
-@pytest.fixture(autouse=True)
-def allow_imputation():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=pm.exceptions.ImputationWarning)
-        yield
 
 
 # --------------------------------------------------------------------------------- exact transition matrices
@@ -110,7 +101,7 @@ def broken_field(how):
     return field
 
 
-class Case:
+class Sampled:
     """A model, exact draws of its sampled variables, the exact distribution, and how to read the draws."""
 
     def __init__(self, build, start, p, read=None, fixed=None):
@@ -146,7 +137,7 @@ def free():
         return model
 
     rows = draw_states(p, 4)
-    return Case(build, lambda rng: {"v": rows(rng)}, p)
+    return Sampled(build, lambda rng: {"v": rows(rng)}, p)
 
 
 def missing():
@@ -162,7 +153,7 @@ def missing():
         return model
 
     rows = draw_states(p, 2)
-    return Case(
+    return Sampled(
         build,
         lambda rng: {"v_unobserved": rows(rng).ravel()},
         p,
@@ -184,7 +175,7 @@ def with_hidden():
         both = rows(rng)
         return {"v": both[:, :4], "h": both[:, 4:]}
 
-    return Case(build, start, joint, lambda point: ref.index(np.concatenate([point["v"], point["h"]], axis=1)))
+    return Sampled(build, start, joint, lambda point: ref.index(np.concatenate([point["v"], point["h"]], axis=1)))
 
 
 def masked_with_hidden():
@@ -207,7 +198,7 @@ def masked_with_hidden():
     def read(point):
         return ref.index(np.concatenate([point["v_unobserved"].reshape(-1, 2), point["h"]], axis=1))
 
-    return Case(build, start, p, read)
+    return Sampled(build, start, p, read)
 
 
 def two_machines():
@@ -226,7 +217,7 @@ def two_machines():
         both = rows(rng)
         return {"v": both[:, :4], "u": both[:, 4:]}
 
-    return Case(build, start, p, lambda point: ref.index(np.concatenate([point["v"], point["u"]], axis=1)))
+    return Sampled(build, start, p, lambda point: ref.index(np.concatenate([point["v"], point["u"]], axis=1)))
 
 
 def random_weights():
@@ -239,7 +230,7 @@ def random_weights():
         return model
 
     rows = draw_states(p, 4)
-    return Case(build, lambda rng: {"v": rows(rng)}, p, fixed={"scale_log__": np.array(np.log(scale))})
+    return Sampled(build, lambda rng: {"v": rows(rng)}, p, fixed={"scale_log__": np.array(np.log(scale))})
 
 
 def hidden_observed():
@@ -254,7 +245,7 @@ def hidden_observed():
         return model
 
     rows = draw_states(p, 4)
-    return Case(build, lambda rng: {"v": rows(rng)}, p)
+    return Sampled(build, lambda rng: {"v": rows(rng)}, p)
 
 
 def hidden_of_observed():
@@ -268,7 +259,7 @@ def hidden_of_observed():
         return model
 
     rows = draw_states(p, 3)
-    return Case(build, lambda rng: {"h": rows(rng)}, p, lambda point: ref.index(point["h"]))
+    return Sampled(build, lambda rng: {"h": rows(rng)}, p, lambda point: ref.index(point["h"]))
 
 
 CASES = [
@@ -376,7 +367,7 @@ def test_pm_sample_picks_the_step_for_its_variables_only():
 def test_pm_sample_frequencies():
     with pm.Model():
         pmr.Hidden("h", pmr.RBM("v", W, B, C))
-        idata = pm.sample(4000, tune=50, chains=4, cores=1, random_seed=1, block_gibbs={"sweeps": 4}, **quiet)
+        idata = pm.sample(4000, tune=50, chains=4, cores=1, random_seed=1, block_gibbs={"sweeps": 4}, **SILENT)
     both = np.concatenate([idata.posterior[x].values.reshape(16_000, -1) for x in "vh"], axis=1)
     joint = ref.joint(W, B, C).ravel()
     counts = np.bincount(ref.index(both), minlength=len(joint))
@@ -388,7 +379,7 @@ def test_pm_sample_frequencies():
 def test_statistics_and_start():
     with pm.Model():
         pmr.RBM("v", W, B, C)
-        idata = pm.sample(50, tune=0, chains=6, cores=1, random_seed=1, block_gibbs={"sweeps": 3}, **quiet)
+        idata = pm.sample(50, tune=0, chains=6, cores=1, random_seed=1, block_gibbs={"sweeps": 3}, **SILENT)
     stats = idata.sample_stats
     assert {"free_energy", "flipped", "visible_mean", "hidden_mean", "sweeps"} <= set(stats)
     assert stats["sweeps"].dtype == np.int64
@@ -406,7 +397,7 @@ def test_chains_start_apart():
     n, w = 20, 2.0
     with pm.Model():
         pmr.RBM("v", np.full((n, n), w), np.full(n, -n * w / 2), np.full(n, -n * w / 2))
-        idata = pm.sample(20, tune=0, chains=12, cores=1, random_seed=1, **quiet)
+        idata = pm.sample(20, tune=0, chains=12, cores=1, random_seed=1, **SILENT)
     level = idata.posterior["v"].values[:, -1].mean(-1)
     assert set(np.round(level)) == {0.0, 1.0}
 
@@ -417,7 +408,7 @@ def test_same_draws_on_any_number_of_cores():
         with pm.Model():
             scale = pm.HalfNormal("scale")
             pmr.Hidden("h", pmr.RBM("v", scale * W, B, C, observed=masked(STATES[3:7], MASK)))
-            return pm.sample(20, tune=20, chains=4, cores=cores, random_seed=5, **quiet, **kwargs).posterior
+            return pm.sample(20, tune=20, chains=4, cores=cores, random_seed=5, **SILENT, **kwargs).posterior
 
     first = sample(1)
     for other in (sample(4), sample(2, mp_ctx="spawn")):
@@ -452,7 +443,7 @@ def test_state_is_saved_and_restored():
 def test_sampling_in_both_precisions(floatX):
     with pytensor.config.change_flags(floatX=floatX), pm.Model():
         pmr.Hidden("h", pmr.RBM("v", W, B, C))
-        idata = pm.sample(10, tune=0, chains=2, cores=1, random_seed=1, **quiet)
+        idata = pm.sample(10, tune=0, chains=2, cores=1, random_seed=1, **SILENT)
     assert idata.posterior["h"].shape == (2, 10, 3)
 
 
@@ -464,7 +455,7 @@ def test_interrupt_keeps_the_draws():
             if draw.draw_idx == 50:
                 signal.raise_signal(signal.SIGINT)
 
-        idata = pm.sample(10_000, tune=0, chains=1, cores=1, random_seed=1, callback=interrupt, **quiet)
+        idata = pm.sample(10_000, tune=0, chains=1, cores=1, random_seed=1, callback=interrupt, **SILENT)
     assert 0 < idata.posterior.sizes["draw"] < 10_000
 
 
@@ -516,7 +507,7 @@ def test_hierarchical_scale_under_nuts_matches_a_grid():
     with pm.Model():
         scale = pm.HalfNormal("scale", 2)
         pmr.RBM("v", scale * pattern, B, C, observed=rows)
-        idata = pm.sample(1000, tune=500, chains=4, cores=2, random_seed=1, target_accept=0.9, **quiet)
+        idata = pm.sample(1000, tune=500, chains=4, cores=2, random_seed=1, target_accept=0.9, **SILENT)
 
     grid = np.linspace(1e-3, 8, 800)
     counts = np.bincount(ref.index(rows), minlength=16)
@@ -542,7 +533,7 @@ def test_compound_step_with_missing_units_matches_a_grid():
         scale = pm.HalfNormal("scale", 2)
         pmr.RBM("v", scale * pattern, B, C, observed=masked(rows, MASK))
         idata = pm.sample(
-            2000, tune=1000, chains=4, cores=2, random_seed=1, block_gibbs={"sweeps": 4}, target_accept=0.9, **quiet
+            2000, tune=1000, chains=4, cores=2, random_seed=1, block_gibbs={"sweeps": 4}, target_accept=0.9, **SILENT
         )
     grid = np.linspace(1e-3, 10, 600)
     pairs = rows[:, ~MASK]

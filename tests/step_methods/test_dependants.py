@@ -1,6 +1,5 @@
 """What depends on an RBM's units: transition matrices, stationarity from exact starts, and broken corrections."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ import reference as ref
 import scipy
 import xarray as xr
 from exact_transition import decision_by, transition_matrix
+from options import MASKED, SILENT
 from pytensor.graph.replace import clone_replace
 
 import pymc_rbm as pmr
@@ -28,7 +28,7 @@ from pymc_rbm.step_methods import wall_moves as reflections
 from pymc_rbm.step_methods.blocks import blocks_of
 from pymc_rbm.support.forced import forced
 
-pytestmark = pytest.mark.interpreted
+pytestmark = [pytest.mark.interpreted, MASKED]
 
 W, B, C = ref.machine(4, 3, seed=21)
 ROWS = 20_000
@@ -37,14 +37,6 @@ SEEN = np.array([0.3, 1.2, -0.4, 0.6])
 MASK = np.array([True, False, True, True])
 """True where the unit is missing; the other one is 1."""
 quick = {"compile_kwargs": {"mode": "FAST_COMPILE"}}
-
-
-@pytest.fixture(autouse=True)
-def allow_imputation():
-    """PyMC's normal notice of masked data."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=pm.exceptions.ImputationWarning)
-        yield
 
 
 def normal(y, mean, sigma):
@@ -64,7 +56,7 @@ def rows(x):
 
 
 @dataclass
-class Case:
+class Dependent:
     """A model of many rows, and the log of the joint density of one row's sampled units by plain Python."""
 
     build: Callable
@@ -103,7 +95,7 @@ LOG_P = dict(zip(ref.states(4), ref.log_p(W, B, C), strict=True))
 
 def of_v(dependant, log_density, corrected=0):
     """A case of v alone, its hidden units summed out."""
-    return Case(
+    return Dependent(
         lambda: dependant(pmr.RBM("v", W, B, C, size=ROWS)),
         lambda v: LOG_P[v] + log_density(v),
         {"v": 4},
@@ -118,7 +110,7 @@ def of_both(dependant, log_density, corrected=0):
         v = pmr.RBM("v", W, B, C, size=ROWS)
         dependant(v, pmr.Hidden("h", v))
 
-    return Case(build, lambda v, h: log_density(v, h) - ref.energy(v, h, W, B, C), {"v": 4, "h": 3}, corrected)
+    return Dependent(build, lambda v, h: log_density(v, h) - ref.energy(v, h, W, B, C), {"v": 4, "h": 3}, corrected)
 
 
 def of_masked(dependant, log_density, corrected=0):
@@ -130,7 +122,7 @@ def of_masked(dependant, log_density, corrected=0):
         v = (v[0], 1, *v[1:])
         return LOG_P[v] + log_density(v)
 
-    return Case(build, full, {"v_unobserved": 3}, corrected)
+    return Dependent(build, full, {"v_unobserved": 3}, corrected)
 
 
 def two_families(joined):
@@ -149,10 +141,10 @@ def two_families(joined):
         log_joint = ref.log_sum([-ref.energy(v, h, *weights) for h in ref.states(2)])
         return log_joint + sum(normal(y[i], dot(row, v), 0.7) for i, row in enumerate(through))
 
-    return Case(build, log_density, {"v": 5}, corrected=int(joined))
+    return Dependent(build, log_density, {"v": 5}, corrected=int(joined))
 
 
-def two_machines():
+def joined_machines():
     first, second = ref.machine(3, 2, seed=5), ref.machine(2, 2, seed=6)
 
     def build():
@@ -160,7 +152,7 @@ def two_machines():
         pm.Normal("y", v.sum(-1) + 2 * w.sum(-1), 0.8, observed=np.full(ROWS, 2.7))
 
     log_p = [dict(zip(ref.states(len(m[1])), ref.log_p(*m), strict=True)) for m in (first, second)]
-    return Case(
+    return Dependent(
         build,
         lambda v, w: log_p[0][v] + log_p[1][w] + normal(2.7, sum(v) + 2 * sum(w), 0.8),
         {"v": 3, "w": 2},
@@ -181,7 +173,7 @@ def two_hidden():
         log_joint = [-ref.energy(v, h, W, B, C) for h in ref.states(3)]
         return ref.log_sum(log_joint) + sum(-ref.energy(v, h, W, B, C) - ref.log_sum(log_joint) for h in seen)
 
-    return Case(build, log_density, {"v": 4}, corrected=1)
+    return Dependent(build, log_density, {"v": 4}, corrected=1)
 
 
 def masked_general():
@@ -197,7 +189,7 @@ def masked_general():
         x = (x[0], 1, *x[1:])
         return general(x, couplings, B) + normal(1.7, sum(x), 0.5)
 
-    return Case(build, log_density, {"x_unobserved": 3}, corrected=1)
+    return Dependent(build, log_density, {"x_unobserved": 3}, corrected=1)
 
 
 def general(x, U, b):
@@ -266,7 +258,7 @@ CASES = {
     "masked general machine": masked_general(),
     "two families": two_families(joined=False),
     "two families, joined": two_families(joined=True),
-    "two machines": two_machines(),
+    "two machines": joined_machines(),
     "two hidden layers": two_hidden(),
 }
 
@@ -330,7 +322,7 @@ def dense(n):
     pm.Potential("y", pt.switch(pt.eq(x.sum(-1) % 2, 0), 1.5, -1.0))
 
 
-def ring(n):
+def spins_in_a_ring(n):
     x = pmr.BoltzmannMachine("x", 0.8 * RING, B, unit=pmr.Spin(), size=n)
     pm.Normal("y", x.sum(-1), 0.9, observed=np.full(n, 1.0))
 
@@ -345,7 +337,7 @@ KERNELS = {
         lambda v, h: normal(0.3, sum(v) - 2 * sum(h), 0.9) - ref.energy(v, h, *PAIR),
     ),
     dense: ({"x": 3}, [0, 1, 2], (0, 1), lambda x: general(x, DENSE, TINY[1]) + (-1.0 if sum(x) % 2 else 1.5)),
-    ring: ({"x": 4}, [0, 1], (-1, 1), lambda x: general(x, 0.8 * RING, B) + normal(1.0, sum(x), 0.9)),
+    spins_in_a_ring: ({"x": 4}, [0, 1], (-1, 1), lambda x: general(x, 0.8 * RING, B) + normal(1.0, sum(x), 0.9)),
 }
 
 
@@ -430,11 +422,11 @@ MACHINES = {
 }
 
 
-def regression(v, n):
+def line(v, n):
     pm.Normal("y", v @ BETA, 0.3, observed=np.full(n, 0.8))
 
 
-def counts(v, n):
+def rates(v, n):
     pm.Poisson("y", pt.exp(v @ BETA), observed=np.full(n, 3))
 
 
@@ -452,15 +444,15 @@ def scattered(v, n):
 
 LIKELIHOODS = {
     scattered: lambda x, y: -1.5 * (np.log1p(((1.5 - x) / 0.4) ** 2 / 2) + np.log1p(((-0.8 - y) / 0.4) ** 2 / 2)),
-    regression: lambda x, y: normal(0.8, x + 0.7 * y, 0.3),
-    counts: lambda x, y: 3 * (x + 0.7 * y) - np.exp(x + 0.7 * y),
+    line: lambda x, y: normal(0.8, x + 0.7 * y, 0.3),
+    rates: lambda x, y: 3 * (x + 0.7 * y) - np.exp(x + 0.7 * y),
     outliers: lambda x, y: -1.5 * np.log1p(((0.8 - x - 0.7 * y) / 0.3) ** 2 / 2),
     each: lambda x, y: normal(SEEN[0], x, 0.5) + normal(SEEN[1], y, 0.5),
 }
 
 
 def errors_of_real_units(machine, dependant, caution):
-    """As `Case.errors`, counted in cells of a grid that the starts are drawn from, too; and the acceptance."""
+    """As `Dependent.errors`, counted in cells of a grid that the starts are drawn from, too; and the acceptance."""
     edges = np.linspace(-5, 5, CELLS * FINE + 1)
     middle, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
     log_p = machine(middle[:, None], middle) + LIKELIHOODS[dependant](middle[:, None], middle)
@@ -489,23 +481,23 @@ def errors_of_real_units(machine, dependant, caution):
 @pytest.mark.parametrize(
     "machine, dependant, caution",
     [
-        (gaussian, regression, 0),
-        (gaussian, regression, 0.7),
-        (gaussian, counts, 0),
+        (gaussian, line, 0),
+        (gaussian, line, 0.7),
+        (gaussian, rates, 0),
         (gaussian, outliers, 0.7),
-        (rectified, regression, 0),
-        (rectified, regression, 0.7),
+        (rectified, line, 0),
+        (rectified, line, 0.7),
         (two_sided, each, 0),
         (gaussian, scattered, 0),
         (rectified, scattered, 0.7),
-        (coupled, regression, 0),
+        (coupled, line, 0),
         (coupled, outliers, 0.7),
     ],
 )
 def test_real_units(machine, dependant, caution):
     error, accepted = errors_of_real_units(machine, dependant, caution)
     assert error < FLOORS
-    if dependant is regression:  # the conditional is Gaussian, or one that is cut off
+    if dependant is line:  # the conditional is Gaussian, or one that is cut off
         np.testing.assert_allclose(accepted, 1, atol=1e-9)
     else:
         assert 0.05 < accepted < 0.99
@@ -526,12 +518,12 @@ def test_rectified_units_show_a_wrong_reflection(monkeypatch):
         return pt.where(pt.eq(pt.arange(velocity.shape[1]), unit[:, None]), -velocity, velocity)
 
     monkeypatch.setattr(reflections, "reflected", alone)
-    assert errors_of_real_units(rectified, regression, 0)[0] > 1.5 * FLOORS
+    assert errors_of_real_units(rectified, line, 0)[0] > 1.5 * FLOORS
 
 
 def test_paths_that_meet_too_many_walls_are_refused(monkeypatch):
     monkeypatch.setattr(reflections, "most_walls", lambda n: 2)  # the second one is where the time must be over
-    error, accepted = errors_of_real_units(rectified, regression, 0)
+    error, accepted = errors_of_real_units(rectified, line, 0)
     assert error < FLOORS
     assert 0.3 < accepted < 0.9
 
@@ -618,8 +610,8 @@ def numerically(machine, dependant, v, step):
     "machine, dependant",
     [
         (machine, dependant)
-        for machine, dependant in product([gaussian, rectified, two_sided], [regression, counts, outliers])
-        if (machine, dependant) != (rectified, regression)  # which has none
+        for machine, dependant in product([gaussian, rectified, two_sided], [line, rates, outliers])
+        if (machine, dependant) != (rectified, line)  # which has none
     ],
 )
 def test_acceptance_of_real_units(machine, dependant):
@@ -710,7 +702,6 @@ def test_real_units_that_move_without_a_hessian_are_warned_of(monkeypatch):
 
 IMAGE = ref.machine(12, 3, scale=0.7, seed=40)
 NOISE = 0.8
-silent = {"progressbar": False, "quiet": True, "compute_convergence_checks": False}
 
 
 @pytest.fixture(scope="module")
@@ -737,7 +728,7 @@ def test_denoising(posterior):
     noisy, v, h, p = posterior
     with pm.Model(coords={"place": range(12)}):
         denoising(noisy, dims="place")
-        idata = pm.sample(2000, tune=100, chains=2, cores=1, random_seed=1, **silent)
+        idata = pm.sample(2000, tune=100, chains=2, cores=1, random_seed=1, **SILENT)
     assert float(idata.sample_stats["accepted"].mean()) == 1
     for name, exact in (("v", p.sum(1) @ v), ("h", p.sum(0) @ h)):
         draws = idata.posterior[name]
@@ -776,7 +767,7 @@ def test_free_parameters_of_dependants_beside_nuts():
         v = pmr.RBM("v", W, B, C)
         contrast, noise = pm.Normal("contrast", 1, 1), pm.HalfNormal("noise", 1)
         pm.Normal("y", contrast * v, noise, observed=copies)
-        idata = pm.sample(800, tune=400, chains=2, cores=1, random_seed=1, target_accept=0.9, **silent)
+        idata = pm.sample(800, tune=400, chains=2, cores=1, random_seed=1, target_accept=0.9, **SILENT)
     a, s = np.meshgrid(np.linspace(-3, 5, 300), np.linspace(0.02, 4, 300), indexing="ij")
     log_p = np.array(
         [
