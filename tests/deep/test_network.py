@@ -13,10 +13,12 @@ import pytest
 import reference as ref
 import xarray as xr
 from enumerated import Enumerated, down, log_bernoulli, up
+from limits import best_classes
 from options import MUTED
 
 import pymc_rbm as pmr
 from pymc_rbm.deep.bound import log_ratios
+from pymc_rbm.deep.fit_deep import ALMOST_NOTHING
 from pymc_rbm.deep.posterior import _advance_function
 
 pytestmark = pytest.mark.interpreted
@@ -351,7 +353,7 @@ def test_options_by_machine_and_machines_on_top(learned):
     below, tied, _ = more.machines
     np.testing.assert_array_equal(below.parameters[2], learned.machines[0].parameters[2])
     np.testing.assert_allclose(tied.parameters[2][:, :9], below.parameters[2].T, atol=1e-6)
-    assert 0 < abs(tied.parameters[2][:, 9:]).max() < 0.05
+    assert 0 < abs(tied.parameters[2][:, 9:]).max() < 5 * ALMOST_NOTHING
     np.testing.assert_allclose(tied.parameters[0], below.parameters[1], atol=1e-6)
     assert len(more.layers[1]["data"]["h1_rows"]) == 3 * len(BARS)
 
@@ -400,7 +402,7 @@ def test_a_second_machine_raises_the_bound_on_bars_and_stripes():
     likelihood = float(one.bound(BARS, **MUTED)["mean_bound"]["mean"])
     bounds = [exact_mean_bound(one.tied())]
     assert bounds[0] == pytest.approx(likelihood, abs=1e-9)
-    assert bounds[0] > -4  # something was learned
+    assert bounds[0] > best_classes(BARS.values, 8)  # something was learned
     for epochs in (30, 300):
         two = pmr.fit_deep(BARS, [9], below=one, tied=True, copies=200, epochs=epochs, learning_rate=0.3, **exactly)
         bounds.append(exact_mean_bound(two))

@@ -11,6 +11,7 @@ from scipy import special, stats
 
 import pymc_rbm as pmr
 from pymc_rbm.diagnostics import probes
+from pymc_rbm.diagnostics.thresholds import RENEWALS
 from pymc_rbm.support import convergence as measures
 from pymc_rbm.support.convergence import FALSE_ALARM
 
@@ -347,7 +348,7 @@ def test_what_fit_returns():
         found = diagnose(learned)
     assert found.verdict != "mixed"
     assert "20 particles" in found.subject
-    assert found.measures["renewals"] < 6
+    assert found.measures["renewals"] < RENEWALS
     assert np.isfinite(found.measures["particle_lag"]).all()
     assert found.measures.equals(diagnose(learned, model).measures)
 

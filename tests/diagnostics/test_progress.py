@@ -241,17 +241,18 @@ def near_optimum(distance):
 @pytest.mark.parametrize("distance", [0.0, 0.05, 0.3])
 def test_by_draws_as_exactly(distance):
     """The bounds by draws hold the exact rise, in twenty repetitions each; the exact climb finds all of it."""
-    goal, known = near_optimum(distance)
+    (goal, known), matters = near_optimum(distance), 0.05
     assert climbed(goal, 1e-4, np.inf, np.random.default_rng(1)).gain == pytest.approx(known, abs=1e-3)
     found = [
-        climbed_by_draws(sampled_of(goal, np.random.default_rng(s)), goal.machine, matters=0.05) for s in range(20)
+        climbed_by_draws(sampled_of(goal, np.random.default_rng(s)), goal.machine, matters=matters) for s in range(20)
     ]
     for rise in found:
-        assert rise.gain - 4 * rise.error <= known + 0.005
-    if known < 0.04:
-        assert np.mean([rise.most <= 0.05 for rise in found]) > 0.9
-    if known > 0.08:
-        assert all(rise.gain - 2 * rise.error > 0.05 for rise in found)
+        assert rise.gain - 4 * rise.error <= known + matters / 10
+    # All know on which side of what matters the rise is, but for one that errs by two errors, and where it is close.
+    if known < 0.8 * matters:
+        assert sum(rise.most > matters for rise in found) <= 1
+    if known > 1.6 * matters:
+        assert all(rise.gain - 2 * rise.error > matters for rise in found)
 
 
 def test_noise_is_not_taken_for_a_rise():
@@ -283,7 +284,7 @@ def test_a_saddle_is_left_by_draws(width):
     goal = goal_of(machine, LINES, penalty=penalty)
     assert abs(goal(goal.packed(machine.parameters))[1]).max() < 1e-12
     found = climbed_by_draws(sampled_of(goal, np.random.default_rng(1)), machine, matters=0.05)
-    assert found.gain - 4 * found.error > 0.1
+    assert found.gain - 4 * found.error > 0.1  # twice what matters
     known = climbed(goal, 0.05, np.inf, np.random.default_rng(1)).gain
     assert found.gain < known
 
@@ -390,7 +391,7 @@ def test_a_run_that_has_learned_nothing(by_draws, monkeypatch):
     assert not found and not found.mixed
     assert "independent units" in " ".join(found.reasons)
     assert str(found).startswith("chains: mixed; learning: not finished")
-    assert found.measures["rise"] > 0.1
+    assert found.measures["rise"] > 0.1  # of log 2⁹ - log 14 = 3.6 nats that there are
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import numpy as np
 import pymc as pm
 import pytest
 from options import MASKED
+from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
@@ -17,6 +18,8 @@ pytestmark = pytest.mark.interpreted
 QUICK = {"progressbar": False, "random_seed": 1, "compile_kwargs": {"mode": "FAST_COMPILE"}}
 WEIGHTS, SIGMA = np.array([0.5, 0.2, 0.3]), np.array([0.6, 0.9])
 MEANS = np.array([[-2.5, 0.5], [0.5, 1.5], [3.0, -2.0]])
+OVERFIT = 10 / (2 * 400)
+"""Nats a row that a maximum owes to noise: half a nat for each parameter, over 400 rows."""
 
 
 def test_density_is_that_of_pymcs_mixtures():
@@ -99,11 +102,12 @@ def test_the_exact_gradient_ends_where_em_ends(columns):
     # A tied standard deviation that is not learned is far off.
     b, c, W = (learned["parameters"][x].values for x in "bcW")
     other = pmr.restricted(W, b, c, pmr.Gaussian(v.std(0)), pmr.Categorical(3))
-    assert float(pmr.log_likelihood(v, other)["mean_log_likelihood"]["mean"]) < found - 0.1
+    other = float(pmr.log_likelihood(v, other)["mean_log_likelihood"]["mean"])
+    assert 2 * len(v) * (found - other) > stats.chi2.isf(1e-9, columns)  # the likelihood-ratio test
 
 
 def test_fit_with_nothing_said_ends_where_em_ends():
-    """No start, no method, no rate: at least what EM finds from the best of five starts, less 0.02 nats a row."""
+    """No start, no method, no rate: at least what EM finds from the best of five starts, less `OVERFIT`."""
     v, columns, components = mixture_rows(), 2, 3
     starts = [KMeans(components, n_init=1, random_state=k).fit(v).cluster_centers_ for k in range(5)]
     with pm.Model() as model:
@@ -115,7 +119,7 @@ def test_fit_with_nothing_said_ends_where_em_ends():
     # The exact gradient with a rate, too, without being told: particles would stay in their component.
     assert default_method([], observed_machines(model), 100) is exact
     found = float(pmr.log_likelihood(v, model, learned)["mean_log_likelihood"]["mean"])
-    assert found > max(em(v, start) for start in starts) - 0.02
+    assert found > max(em(v, start) for start in starts) - OVERFIT
 
 
 def scale_prior():
@@ -152,9 +156,9 @@ def test_when_the_exact_maximum_is_the_default(weights, hidden, rows, expected):
 
 @pytest.mark.slow
 def test_minibatches_end_near_em():
-    """By the exact gradient, σ learned, too: within 0.02 nats. (Particles stay in their component.)"""
+    """By the exact gradient, σ learned, too: within `OVERFIT`. (Particles stay in their component.)"""
     v = mixture_rows()
     start = KMeans(3, n_init=1, random_state=0).fit(v).cluster_centers_
     model, learned = learn_mixture(v, start, epochs=50, method="exact", learning_rate=0.01)
     likelihood = pmr.log_likelihood(v, model, pmr.averaged(learned))["mean_log_likelihood"]["mean"]
-    assert float(likelihood) > em(v, start) - 0.02
+    assert float(likelihood) > em(v, start) - OVERFIT

@@ -23,6 +23,8 @@ TRUE = {
     "A": np.array([[1.0, -0.8, 0.5], [0.0, 1.2, -0.4]]),
     "B": np.array([[-0.6, 0.4], [0.9, 0.0]]),
 }
+OVERFIT = sum(x.size for x in TRUE.values()) / (2 * N)
+"""Nats a row that the optimum owes to noise: half a nat for each parameter."""
 
 
 def biases(parameters, X):
@@ -81,9 +83,9 @@ def test_the_exact_optimum(learned, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "tolerance"), [("pcd", 0.01), ("cd", 0.05), ("exact", 0.01)])
+@pytest.mark.parametrize(("method", "tolerance"), [("pcd", OVERFIT / 20), ("cd", OVERFIT / 4), ("exact", OVERFIT / 20)])
 def test_minibatches_reach_the_optimum(learned, data, method, tolerance):
-    """Of the penalised likelihood, in nats a row; the coefficients are those of the optimum to 0.1 of their size.
+    """Of the penalised likelihood, to a twentieth of `OVERFIT`; CD, which is biased, to a quarter.
 
     With the covariates in another order than the data no estimator would come near: the optimum is 0.2 nats away.
     """
@@ -105,8 +107,8 @@ def test_particles_with_defaults_come_near_the_optimum(learned, data):
     with learned[0]:
         run = pmr.fit(1000, method="pcd", **QUIET)
     found = {k: run["averaged_parameters"][k].values for k in TRUE}
-    assert penalised(best, X, v) - penalised(found, X, v) < 0.01
-    assert penalised(best, X, v) - penalised({**best, "W": 0 * best["W"]}, X, v) > 0.05
+    assert penalised(best, X, v) - penalised(found, X, v) < OVERFIT / 20
+    assert penalised(best, X, v) - penalised({**best, "W": 0 * best["W"]}, X, v) > OVERFIT / 3
 
 
 def test_a_bias_with_other_terms_is_centred_as_a_bias_alone(data, monkeypatch):

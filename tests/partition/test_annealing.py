@@ -143,7 +143,8 @@ def test_the_schedule_evens_the_variance_out():
     assert new[0] == 0
     assert new[-1] == 1
     assert (np.diff(new) > 0).all()
-    assert 0.6 < ((new > 0.35) & (new < 0.55)).mean() < 1
+    # Smoothed by 5 steps to both sides; a tenth is spread evenly, of which a fifth is there: (1 + 0.1/5)/(1 + 0.1).
+    assert ((new > 0.35) & (new < 0.55)).mean() == pytest.approx(1.02 / 1.1, abs=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------- the errors
@@ -167,10 +168,11 @@ def test_weight_diagnostics_tell_even_from_heavy_weights():
     rng = np.random.default_rng(3)
     assert weight_diagnostics(0.3 * rng.standard_normal(1000))[1] == []
     found, reasons = weight_diagnostics(5 * rng.standard_normal(1000))
+    # With a deviation of 5 a few of a thousand particles have most of the weight.
     assert found["effective_sample_size"] < 30
     assert any("too few" in x for x in reasons)
     heavy = np.log(stats.pareto(0.8).rvs(2000, random_state=4))
-    assert weight_diagnostics(heavy)[0]["tail_index"] > 0.7
+    assert weight_diagnostics(heavy)[0]["tail_index"] > 0.7  # from where it is flagged; in truth 1/0.8
 
 
 @pytest.mark.parametrize("n", [2, 5, 29, 30])
@@ -197,7 +199,8 @@ def test_bridge_between_two_known_distributions():
 def test_rhat_where_nothing_moves():
     assert bridging._rhat(np.ones((10, 50))) == 1
     assert bridging._rhat(np.repeat(np.arange(10.0)[:, None], 50, 1)) == np.inf
-    assert bridging._rhat(np.random.default_rng(1).standard_normal((10, 500))) < 1.05
+    # R-hat of independent draws is about 1 + χ²/(2·500·9), χ² of 9 degrees of freedom.
+    assert bridging._rhat(np.random.default_rng(1).standard_normal((10, 500))) < 1 + stats.chi2.isf(1e-6, 9) / 9000
 
 
 @pytest.mark.parametrize("method", ["ais", "reverse_ais", "tempering", "compare"])
@@ -283,7 +286,7 @@ def test_patterns_behind_a_barrier_are_missed_and_flagged(method, monkeypatch):
     low, high = result.interval
     assert low <= exact <= high or not result.reliable
     if method == "ais":
-        assert abs(result.estimate - exact) > 0.5
+        assert abs(result.estimate - exact) > 0.5  # half of the mass or more is missed: log 2 or more
         monkeypatch.setattr(importance, "unseen_weight", lambda *arguments: 0.0)  # broken on purpose: nobody looks
         assert pmr.log_partition(machine, **options).reliable
 

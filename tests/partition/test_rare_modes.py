@@ -85,7 +85,8 @@ def test_draws_that_still_move_are_dropped_and_said_where_they_never_settle():
     assert len(found.influence) == 200
     assert not found.moves
     assert abs(found.steps.sum()) < 4 * found.standard_error
-    assert abs(_solution(moved.up, moved.down).steps.sum()) > 0.5  # with all of them it is wrong
+    # With all of them it is wrong: three steps are off by a half in half of the draws, by 0.75 together.
+    assert abs(_solution(moved.up, moved.down).steps.sum()) > 0.5
     slope = np.linspace(-3, 3, 400)[:, None, None]
     rising = Ladder(moved.up + slope, moved.down - slope, moved.top_energy, moved.rejection, moved.round_trips, 0.0)
     assert _settled(rising).moves
@@ -94,6 +95,7 @@ def test_draws_that_still_move_are_dropped_and_said_where_they_never_settle():
 
 def test_ensembles_that_disagree_on_log_z_are_seen_where_their_energies_agree():
     found = _settled(ladder(np.random.default_rng(3), 400, memory=1.0))
+    # Ensembles are as far apart as draws of one are: about √2.
     assert _rhat(found.influence.T) > 1.1
     assert _rhat(_settled(ladder(np.random.default_rng(3), 400)).influence.T) < 1.02
     assert _rhat(1e-12 * np.random.default_rng(3).standard_normal((ENSEMBLES, 50))) == 1  # rounding alone
