@@ -13,6 +13,7 @@ import pytest
 import reference as ref
 import scipy.sparse
 import xarray as xr
+from options import MUTED
 from pytensor.link.numba.linker import NumbaLinker
 
 import pymc_rbm as pmr
@@ -26,7 +27,6 @@ U = np.array([[0, 1, 0.0], [1, 0, 2], [0, 2, 0]])
 MASKED = np.ma.MaskedArray(V, V * 0 + np.eye(5, 4) == 1)
 NAMED = xr.DataArray(V, dims=("row", "pixel"), coords={"pixel": list("abcd")})
 W_NAMED = xr.DataArray(W, dims=("pixel", "unit"), coords={"pixel": list("abcd")})
-QUIET = {"progressbar": False}
 ONE_HOT = pmr.Categorical(3)
 
 
@@ -39,7 +39,7 @@ def of_labels():
     return pmr.restricted(np.zeros((6, 2)), np.zeros(6), np.zeros(2), ONE_HOT)
 
 
-def labelled():
+def with_labels():
     beside = pmr.Beside(pixel=(pmr.Bernoulli(), 4), label=(ONE_HOT, 3))
     return pmr.restricted(np.zeros((7, 2)), np.zeros(7), np.zeros(2), beside)
 
@@ -71,7 +71,7 @@ def learned(**attrs):
     return tree
 
 
-def run(**attrs):
+def record_of_run(**attrs):
     """A learning run, as far as `resume` looks at its attributes."""
     tree = xr.DataTree.from_dict({"state": xr.Dataset(), "learning": xr.Dataset()})
     tree.attrs = attrs
@@ -83,7 +83,7 @@ def draws():
     return xr.DataTree.from_dict({"posterior": xr.Dataset({"v": (("chain", "draw", "unit"), v)})})
 
 
-def network():
+def two_layers():
     return pmr.DeepBeliefNetwork.of(machine(), pmr.restricted(np.zeros((3, 2)), np.zeros(3), np.zeros(2)))
 
 
@@ -306,43 +306,43 @@ ROWS = [
     ("hidden_mean labels", lambda: pmr.hidden_mean([[0, 5]], of_labels()),
      V_ERR, "such as 5", "from 0 to 2", "exactly one 1"),
     ("classify part", lambda: pmr.classify(V, machine()), V_ERR, "['label']", "no part", "named ones are []"),
-    ("classify v", lambda: pmr.classify(V[:, :2], labelled()),
+    ("classify v", lambda: pmr.classify(V[:, :2], with_labels()),
      V_ERR, "(5, 2)", "(rows, 7)", "(rows, 4) without the part"),
-    ("classify masked", lambda: pmr.classify(MASKED, labelled()),
+    ("classify masked", lambda: pmr.classify(MASKED, with_labels()),
      V_ERR, "4 of 20", "missing entries", "log_likelihood"),
-    ("classify 3-D", lambda: pmr.classify(np.zeros((2, 2, 4)), labelled()),
+    ("classify 3-D", lambda: pmr.classify(np.zeros((2, 2, 4)), with_labels()),
      V_ERR, "(2, 2, 4)", "(rows, 7)", "(rows, 4)"),
-    ("marginal_free_energy", lambda: pmr.marginal_free_energy(V, labelled(), parts=[]),
+    ("marginal_free_energy", lambda: pmr.marginal_free_energy(V, with_labels(), parts=[]),
      V_ERR, "[]", "no part", "['pixel', 'label']"),
     # ------------------------------------------------------------------------------------------------- likelihoods
-    ("log_likelihood shape", lambda: pmr.log_likelihood(V[:, :3], machine(), **QUIET),
+    ("log_likelihood shape", lambda: pmr.log_likelihood(V[:, :3], machine(), **MUTED),
      V_ERR, "got (5, 3)", "(rows, 4)", "one entry for each"),
-    ("log_likelihood 3-D", lambda: pmr.log_likelihood(np.zeros((2, 3, 4)), machine(), **QUIET),
+    ("log_likelihood 3-D", lambda: pmr.log_likelihood(np.zeros((2, 3, 4)), machine(), **MUTED),
      V_ERR, "(2, 3, 4)", "(rows, 4)", "reshape(-1, 4)"),
-    ("log_likelihood of pictures", lambda: pmr.log_likelihood(np.zeros((3, 2, 2)), machine(), **QUIET),
+    ("log_likelihood of pictures", lambda: pmr.log_likelihood(np.zeros((3, 2, 2)), machine(), **MUTED),
      V_ERR, "(3, 2, 2)", "(rows, 4)", "reshape(len(data), -1)"),
-    ("log_likelihood of nothing", lambda: pmr.log_likelihood(np.zeros((0, 4)), machine(), **QUIET),
+    ("log_likelihood of nothing", lambda: pmr.log_likelihood(np.zeros((0, 4)), machine(), **MUTED),
      V_ERR, "(0, 4)", "(rows, 4)", "at least one row"),
-    ("log_likelihood NaN", lambda: pmr.log_likelihood(np.where(V, NAN, 0), machine(), **QUIET),
+    ("log_likelihood NaN", lambda: pmr.log_likelihood(np.where(V, NAN, 0), machine(), **MUTED),
      V_ERR, "data contains NaN", "missing", "masked_invalid"),
-    ("log_likelihood states", lambda: pmr.log_likelihood(V * 0.7, machine(), **QUIET),
+    ("log_likelihood states", lambda: pmr.log_likelihood(V * 0.7, machine(), **MUTED),
      V_ERR, "such as 0.7", "only 0 and 1", "Binarise"),
     ("log_likelihood names",
-     lambda: pmr.log_likelihood(frame(a=[1], b=[0], c=[1], e=[1]), pmr.restricted(W_NAMED, B, C), **QUIET),
+     lambda: pmr.log_likelihood(frame(a=[1], b=[0], c=[1], e=[1]), pmr.restricted(W_NAMED, B, C), **MUTED),
      V_ERR, "['e'] that are not there", "not those of the machine", "rename"),
-    ("log_likelihood log_z", lambda: pmr.log_likelihood(V, machine(), log_z="a", **QUIET),
+    ("log_likelihood log_z", lambda: pmr.log_likelihood(V, machine(), log_z="a", **MUTED),
      V_ERR, "got 'a'", "finite number", "pymc_rbm.log_partition"),
-    ("log_likelihood particles", lambda: pmr.log_likelihood(V, machine(), particles=1, **QUIET),
+    ("log_likelihood particles", lambda: pmr.log_likelihood(V, machine(), particles=1, **MUTED),
      V_ERR, "got 1", "particles must be a whole number", "at least 2"),
-    ("log_likelihood budget", lambda: pmr.log_likelihood(V, machine(), budget=1, **QUIET),
+    ("log_likelihood budget", lambda: pmr.log_likelihood(V, machine(), budget=1, **MUTED),
      V_ERR, "got 1", "budget must be a whole number", "at least 1000"),
-    ("log_likelihood seed", lambda: pmr.log_likelihood(V, machine(), random_seed="a", **QUIET),
+    ("log_likelihood seed", lambda: pmr.log_likelihood(V, machine(), random_seed="a", **MUTED),
      V_ERR, "got 'a'", "random_seed must be", "Generator"),
-    ("log_conditional units", lambda: pmr.log_conditional(V, machine(), units=[0, 1], **QUIET),
+    ("log_conditional units", lambda: pmr.log_conditional(V, machine(), units=[0, 1], **MUTED),
      V_ERR, "[0, 1]", "4 booleans", "one at least True"),
-    ("log_conditional unknown names", lambda: pmr.log_conditional(V, machine(), units=["q"], **QUIET),
+    ("log_conditional unknown names", lambda: pmr.log_conditional(V, machine(), units=["q"], **MUTED),
      V_ERR, "['q']", "no names", "4 booleans"),
-    ("log_conditional data", lambda: pmr.log_conditional(V.T, machine(), units=np.arange(4) > 1, **QUIET),
+    ("log_conditional data", lambda: pmr.log_conditional(V.T, machine(), units=np.arange(4) > 1, **MUTED),
      V_ERR, "(4, 5)", "(rows, 4)", "transposed"),
     ("pseudo method", lambda: pmr.pseudo_log_likelihood(V, machine(), method="guess"),
      V_ERR, "'guess'", "method must be", "'stochastic'"),
@@ -380,46 +380,46 @@ ROWS = [
     ("log_partition seed", lambda: pmr.log_partition(machine(), random_seed=-1),
      V_ERR, "got -1", "random_seed must be", "at least 0"),
     # ---------------------------------------------------------------------------------------------------- sampling
-    ("sample_gibbs draws", lambda: pmr.sample_gibbs(machine(), draws=0, **QUIET),
+    ("sample_gibbs draws", lambda: pmr.sample_gibbs(machine(), draws=0, **MUTED),
      V_ERR, "got 0", "draws must be a whole number", "at least 1"),
-    ("sample_gibbs chains", lambda: pmr.sample_gibbs(machine(), chains=1.5, **QUIET),
+    ("sample_gibbs chains", lambda: pmr.sample_gibbs(machine(), chains=1.5, **MUTED),
      V_ERR, "got 1.5", "chains must be a whole number", "at least 1"),
-    ("sample_gibbs tune", lambda: pmr.sample_gibbs(machine(), tune=-1, **QUIET),
+    ("sample_gibbs tune", lambda: pmr.sample_gibbs(machine(), tune=-1, **MUTED),
      V_ERR, "got -1", "tune must be a whole number", "at least 0"),
-    ("sample_gibbs sweeps", lambda: pmr.sample_gibbs(machine(), sweeps=0, **QUIET),
+    ("sample_gibbs sweeps", lambda: pmr.sample_gibbs(machine(), sweeps=0, **MUTED),
      V_ERR, "got 0", "sweeps must be a whole number", "at least 1"),
-    ("sample_gibbs start", lambda: pmr.sample_gibbs(machine(), start=V, **QUIET),
+    ("sample_gibbs start", lambda: pmr.sample_gibbs(machine(), start=V, **MUTED),
      V_ERR, "(5, 4)", "4 chains of 4 visible units", "(4,) to start all chains alike"),
-    ("sample_gibbs start states", lambda: pmr.sample_gibbs(machine(), start=[2, 0, 0, 0], **QUIET),
+    ("sample_gibbs start states", lambda: pmr.sample_gibbs(machine(), start=[2, 0, 0, 0], **MUTED),
      V_ERR, "such as 2", "only 0 and 1", "Binarise"),
-    ("sample_gibbs start NaN", lambda: pmr.sample_gibbs(machine(), start=[NAN, 0, 0, 0], **QUIET),
+    ("sample_gibbs start NaN", lambda: pmr.sample_gibbs(machine(), start=[NAN, 0, 0, 0], **MUTED),
      V_ERR, "start contains NaN", "missing", "mask"),
-    ("sample_gibbs seed", lambda: pmr.sample_gibbs(machine(), random_seed=1.5, **QUIET),
+    ("sample_gibbs seed", lambda: pmr.sample_gibbs(machine(), random_seed=1.5, **MUTED),
      V_ERR, "got 1.5", "random_seed must be", "Generator"),
-    ("sample_gibbs target", lambda: pmr.sample_gibbs(W, **QUIET),
+    ("sample_gibbs target", lambda: pmr.sample_gibbs(W, **MUTED),
      T_ERR, "got ndarray", "Expected a Machine", "PyMC model"),
-    ("sample_gibbs of a posterior", lambda: pmr.sample_gibbs(model(), draws(), **QUIET),
+    ("sample_gibbs of a posterior", lambda: pmr.sample_gibbs(model(), draws(), **MUTED),
      V_ERR, "a posterior over the", "one", "log_likelihood"),
-    ("inpaint of whole rows", lambda: pmr.inpaint(V, machine(), **QUIET),
+    ("inpaint of whole rows", lambda: pmr.inpaint(V, machine(), **MUTED),
      V_ERR, "0 missing entries", "some entries are missing", "masked, or NaN"),
-    ("inpaint infinity", lambda: pmr.inpaint(np.where(V, np.inf, NAN), machine(), **QUIET),
+    ("inpaint infinity", lambda: pmr.inpaint(np.where(V, np.inf, NAN), machine(), **MUTED),
      V_ERR, "such as inf", "only 0 and 1", "Binarise"),
-    ("inpaint shape", lambda: pmr.inpaint([NAN, 0, 1], machine(), **QUIET),
+    ("inpaint shape", lambda: pmr.inpaint([NAN, 0, 1], machine(), **MUTED),
      V_ERR, "(3,)", "(rows, 4)", "one entry for each"),
-    ("inpaint 3-D", lambda: pmr.inpaint(np.full((2, 2, 4), NAN), machine(), **QUIET),
+    ("inpaint 3-D", lambda: pmr.inpaint(np.full((2, 2, 4), NAN), machine(), **MUTED),
      V_ERR, "(2, 2, 4)", "(rows, 4)", "reshape(-1, 4)"),
     ("inpaint names",
-     lambda: pmr.inpaint(frame(a=[NAN], b=[0], c=[1], e=[1]), pmr.restricted(W_NAMED, B, C), **QUIET),
+     lambda: pmr.inpaint(frame(a=[NAN], b=[0], c=[1], e=[1]), pmr.restricted(W_NAMED, B, C), **MUTED),
      V_ERR, "['e'] that are not there", "not those of the machine", "rename"),
-    ("inpaint draws", lambda: pmr.inpaint(MASKED, machine(), draws=0, **QUIET),
+    ("inpaint draws", lambda: pmr.inpaint(MASKED, machine(), draws=0, **MUTED),
      V_ERR, "got 0", "draws must be", "at least 1"),
-    ("inpaint memory", lambda: pmr.inpaint(np.full((2000, 4), NAN), machine(), draws=10**6, **QUIET),
+    ("inpaint memory", lambda: pmr.inpaint(np.full((2000, 4), NAN), machine(), draws=10**6, **MUTED),
      MemoryError, "GiB", "(2000, 4)", "states=False"),
     ("generative, the other way round", lambda: pmr.generative({"W": 1}, machine()),
      TypeError, "got a dict", "takes the model first", "pymc_rbm.generative(model, learned)"),
     ("relabel of no posterior", lambda: pmr.relabel(xr.DataTree()),
      TypeError, "got DataTree", "posterior", "pm.sample"),
-    ("inpaint seed", lambda: pmr.inpaint(MASKED, machine(), random_seed="a", **QUIET),
+    ("inpaint seed", lambda: pmr.inpaint(MASKED, machine(), random_seed="a", **MUTED),
      V_ERR, "got 'a'", "random_seed must be", "Generator"),
     ("BlockGibbs of others", lambda: _block_gibbs_of_others(),
      V_ERR, "x is neither", "samples RBM and Hidden", "BlockGibbs"),
@@ -460,21 +460,21 @@ ROWS = [
     ("fit start text", lambda: fit(1, start="W"), V_ERR, "'W'", "start must be a dict", "by name"),
     ("fit resume path", lambda: fit(1, resume="file.nc"),
      T_ERR, "'file.nc'", "`resume` must be", "xarray.open_datatree"),
-    ("fit resume method", lambda: fit(1, method="cd", resume=run(method="persistent")),
+    ("fit resume method", lambda: fit(1, method="cd", resume=record_of_run(method="persistent")),
      V_ERR, "'persistent'", "`resume` learned with", "asks for 'contrastive'"),
     ("fit resume of a posterior", lambda: fit(1, method="pcd", resume=draws()),
      V_ERR, "['posterior']", "must come from pymc_rbm.fit", "resume"),
     ("fit without data", lambda: _fit_free(), V_ERR, "no observed RBM", "found", "observed="),
     ("fit of constants", lambda: _fit_constants(), V_ERR, "nothing to learn", "no free continuous variable", "pm.Flat"),
-    ("fit and set_data", lambda: changed(V * 0.7, lambda m: pmr.fit(1, model=m, **QUIET)),
+    ("fit and set_data", lambda: changed(V * 0.7, lambda m: pmr.fit(1, model=m, **MUTED)),
      V_ERR, "such as 0.7", "v must contain only 0 and 1", "Binarise"),
-    ("fit and set_data of two", lambda: changed(V * 2.0, lambda m: pmr.fit(1, model=m, **QUIET)),
+    ("fit and set_data of two", lambda: changed(V * 2.0, lambda m: pmr.fit(1, model=m, **MUTED)),
      V_ERR, "such as 2", "v must contain only 0 and 1", "Binarise"),
-    ("fit and set_data NaN", lambda: changed(np.where(V, NAN, 0), lambda m: pmr.fit(1, model=m, **QUIET)),
+    ("fit and set_data NaN", lambda: changed(np.where(V, NAN, 0), lambda m: pmr.fit(1, model=m, **MUTED)),
      V_ERR, "v contains NaN", "whole rows", "masked_invalid"),
     ("fit 3-D", lambda: _fit_3d(), V_ERR, "(2, 5, 4)", "(rows, visible)", "fit needs the data of v"),
     ("fit in JAX mode", lambda: fit(1, compile_kwargs={"mode": "JAX"}), V_ERR, "JAX", "NumPy's generators", "NUMBA"),
-    ("sample_gibbs in JAX mode", lambda: _in_jax(lambda: pmr.sample_gibbs(machine(), **QUIET)),
+    ("sample_gibbs in JAX mode", lambda: _in_jax(lambda: pmr.sample_gibbs(machine(), **MUTED)),
      V_ERR, "JAX", "NumPy's generators", "NUMBA"),
     ("schedule", lambda: pmr.schedules.robbins_monro(0.1, 0), V_ERR, "got 0", "halved_at must be", "positive"),
     ("StopOnLikelihood NaN", lambda: pmr.StopOnLikelihood(np.where(V, NAN, 0)),
@@ -492,24 +492,24 @@ ROWS = [
     ("averaged of a path", lambda: pmr.averaged("file.nc"), T_ERR, "'file.nc'", "DataTree", "xarray.open_datatree"),
     ("generative of another model", lambda: pmr.generative(_other_names(), learned()),
      V_ERR, "['V']", "no value for", "of another model"),
-    ("diagnose of an array", lambda: pmr.diagnose(V, **QUIET),
+    ("diagnose of an array", lambda: pmr.diagnose(V, **MUTED),
      T_ERR, "got ndarray", "Expected a DataTree", "sample_gibbs"),
-    ("diagnose of nothing", lambda: pmr.diagnose(xr.DataTree(), **QUIET),
+    ("diagnose of nothing", lambda: pmr.diagnose(xr.DataTree(), **MUTED),
      V_ERR, "groups []", "Expected draws", "what fit returned"),
     ("diagnose of other states",
-     lambda: pmr.diagnose(draws(), pmr.restricted(W, B, C, pmr.Spin()), **QUIET),
+     lambda: pmr.diagnose(draws(), pmr.restricted(W, B, C, pmr.Spin()), **MUTED),
      V_ERR, "such as", "only -1 and 1", "other entries"),
     # -------------------------------------------------------------------------------------------------------- deep
-    ("fit_deep data", lambda: pmr.fit_deep(V * 2, [3], **QUIET), V_ERR, "such as 2", "only 0 and 1", "Binarise"),
-    ("fit_deep masked", lambda: pmr.fit_deep(MASKED, [3], **QUIET), V_ERR, "4 of 20", "missing entries", "inpaint"),
-    ("fit_deep 1-D", lambda: pmr.fit_deep(V[0], [3], **QUIET), V_ERR, "(4,)", "(rows, visible)", "one row"),
-    ("fit_deep hidden", lambda: pmr.fit_deep(V, [], **QUIET), V_ERR, "hidden", "at least one machine", "[64, 32]"),
-    ("fit_deep hidden zero", lambda: pmr.fit_deep(V, [3, 0], **QUIET),
+    ("fit_deep data", lambda: pmr.fit_deep(V * 2, [3], **MUTED), V_ERR, "such as 2", "only 0 and 1", "Binarise"),
+    ("fit_deep masked", lambda: pmr.fit_deep(MASKED, [3], **MUTED), V_ERR, "4 of 20", "missing entries", "inpaint"),
+    ("fit_deep 1-D", lambda: pmr.fit_deep(V[0], [3], **MUTED), V_ERR, "(4,)", "(rows, visible)", "one row"),
+    ("fit_deep hidden", lambda: pmr.fit_deep(V, [], **MUTED), V_ERR, "hidden", "at least one machine", "[64, 32]"),
+    ("fit_deep hidden zero", lambda: pmr.fit_deep(V, [3, 0], **MUTED),
      V_ERR, "got 0", "hidden must be a whole number", "at least 1"),
-    ("fit_deep options", lambda: pmr.fit_deep(V, [3], resume=None, **QUIET), V_ERR, "['resume']", "takes no", "below"),
-    ("fit_deep visible", lambda: pmr.fit_deep(V, [3], visible="Spin", **QUIET),
+    ("fit_deep options", lambda: pmr.fit_deep(V, [3], resume=None, **MUTED), V_ERR, "['resume']", "takes no", "below"),
+    ("fit_deep visible", lambda: pmr.fit_deep(V, [3], visible="Spin", **MUTED),
      T_ERR, "'Spin'", "visible must be a unit", "pymc_rbm.Bernoulli()"),
-    ("fit_deep tied", lambda: pmr.fit_deep(V, [3], tied=True, **QUIET),
+    ("fit_deep tied", lambda: pmr.fit_deep(V, [3], tied=True, **MUTED),
      V_ERR, "Machine 1", "cannot be tied", "no machine below"),
     ("network of arrays", lambda: pmr.DeepBeliefNetwork.of(W), T_ERR, "ndarray", "Machine", "fit returned"),
     ("network of nothing", lambda: pmr.DeepBeliefNetwork.of(),
@@ -517,18 +517,18 @@ ROWS = [
     ("network of a tree", lambda: pmr.DeepBeliefNetwork(xr.DataTree()), V_ERR, "[]", "layer_1, layer_2", "fit_deep"),
     ("network sizes", lambda: pmr.DeepBeliefNetwork.of(machine(), machine()),
      V_ERR, "4 of Bernoulli", "Machine 2 must have", "3 of Bernoulli"),
-    ("network first", lambda: network().first(3), V_ERR, "fewer than 3", "network has 2", "machines"),
-    ("features layer", lambda: network().features(V, 3), V_ERR, "got 3", "at most 2", "number of machines"),
-    ("features data", lambda: network().features(V[:, :3]), V_ERR, "(5, 3)", "4 visible units", "length 4"),
-    ("features masked", lambda: network().features(MASKED), V_ERR, "4 of 20", "missing entries", "inpaint"),
-    ("features seed", lambda: network().features(V, sampled=True, random_seed="a"),
+    ("network first", lambda: two_layers().first(3), V_ERR, "fewer than 3", "network has 2", "machines"),
+    ("features layer", lambda: two_layers().features(V, 3), V_ERR, "got 3", "at most 2", "number of machines"),
+    ("features data", lambda: two_layers().features(V[:, :3]), V_ERR, "(5, 3)", "4 visible units", "length 4"),
+    ("features masked", lambda: two_layers().features(MASKED), V_ERR, "4 of 20", "missing entries", "inpaint"),
+    ("features seed", lambda: two_layers().features(V, sampled=True, random_seed="a"),
      V_ERR, "got 'a'", "random_seed must be", "Generator"),
-    ("bound masked", lambda: network().bound(MASKED, **QUIET), V_ERR, "4 of 20", "missing entries", "whole rows"),
-    ("bound log_z", lambda: network().bound(V, "a", **QUIET), V_ERR, "got 'a'", "log_z must be", "finite number"),
-    ("bound draws", lambda: network().bound(V, draws=1, **QUIET),
+    ("bound masked", lambda: two_layers().bound(MASKED, **MUTED), V_ERR, "4 of 20", "missing entries", "whole rows"),
+    ("bound log_z", lambda: two_layers().bound(V, "a", **MUTED), V_ERR, "got 'a'", "log_z must be", "finite number"),
+    ("bound draws", lambda: two_layers().bound(V, draws=1, **MUTED),
      V_ERR, "got 1", "draws must be a whole number", "at least 2"),
-    ("network model", lambda: network().model(V, size=3), V_ERR, "(5, 4)", "rows", "leave size out"),
-    ("network inpaint", lambda: network().inpaint(V * 2, **QUIET), V_ERR, "such as 2", "only 0 and 1", "Binarise"),
+    ("network model", lambda: two_layers().model(V, size=3), V_ERR, "(5, 4)", "rows", "leave size out"),
+    ("network inpaint", lambda: two_layers().inpaint(V * 2, **MUTED), V_ERR, "such as 2", "only 0 and 1", "Binarise"),
     # ------------------------------------------------------------------------------------------------------- plots
     ("plot_filters shape", lambda: pmr.plot_filters(learned(), shape=(3, 3)),
      V_ERR, "(3, 3)", "4 visible units", "shape"),
@@ -601,18 +601,18 @@ def _block_gibbs_of_others(**kwargs):
 def _fit_free():
     with pm.Model():
         pmr.RBM("v", pm.Normal("W", shape=(4, 3)), B, C)
-        return pmr.fit(1, **QUIET)
+        return pmr.fit(1, **MUTED)
 
 
 def _fit_constants():
     with pm.Model():
         pmr.RBM("v", W, B, C, observed=V)
-        return pmr.fit(1, **QUIET)
+        return pmr.fit(1, **MUTED)
 
 
 def _fit_3d():
     with model(np.stack([V, V])):
-        return pmr.fit(1, **QUIET)
+        return pmr.fit(1, **MUTED)
 
 
 def _other_names():

@@ -93,6 +93,11 @@ def test_importing_is_light():
     assert "arviz" in loaded_by("import pymc_rbm, arviz")
 
 
+def test_helpers_import_no_test():
+    for path in (ROOT / "tests" / "helpers").glob("*.py"):
+        assert not re.search(r"^\s*(from|import) (test_|conftest)", path.read_text(encoding="utf-8"), re.M), path.name
+
+
 def test_pymc_is_bounded_at_the_next_minor():
     [pymc] = [r for r in map(Requirement, requires("pymc-rbm")) if r.name == "pymc"]
     major, minor = map(int, version("pymc").split(".")[:2])

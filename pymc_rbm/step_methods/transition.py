@@ -26,7 +26,7 @@ from pymc_rbm.step_methods.metropolis import caution_range, corrected_update, mo
 from pymc_rbm.support.fast_calls import Quick
 from pymc_rbm.support.reentrant import compiled
 
-__all__ = ["compile_transition"]
+__all__ = ["compile_transition", "one_move", "transition_graph"]
 
 
 def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compile_kwargs: dict):
@@ -42,6 +42,16 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
         The most rows that one acceptance serves.
     function
     """
+    (rng, cautions), (next_rng, *outputs), ranges, together = transition_graph(model, rvs, n)
+    inputs = [x for x in explicit_graph_inputs(outputs) if x in model.value_vars]
+    arguments = [In(rng, mutable=True), cautions, *inputs]
+    outputs = [Out(next_rng, borrow=True), *outputs]
+    function = compiled(arguments, outputs, by=pm.compile, on_unused_input="ignore", **compile_kwargs).function
+    return [x.name for x in inputs], ranges, together, Quick(function)
+
+
+def transition_graph(model: pm.Model, rvs: list[TensorVariable], n: int):
+    """Return ``(rng, cautions)``, a graph of what `compile_transition` compiles, ``ranges`` and ``together``."""
     rng = next_rng = pt.random.rng("rng")
     cautions = pt.dvector("cautions")
     new: dict[Variable, TensorVariable] = {}
@@ -70,11 +80,7 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
 
     values = [model.rvs_to_values[rv] for rv in rvs]
     outputs = [*(new[x] for x in values), *_statistics(described, values, new), *acceptance]
-    inputs = [x for x in explicit_graph_inputs(outputs) if x in model.value_vars]
-    arguments = [In(rng, mutable=True), cautions, *inputs]
-    outputs = [Out(next_rng, borrow=True), *outputs]
-    function = compiled(arguments, outputs, by=pm.compile, on_unused_input="ignore", **compile_kwargs).function
-    return [x.name for x in inputs], ranges, together, Quick(function)
+    return (rng, cautions), [next_rng, *outputs], ranges, together
 
 
 def _statistics(described, values, new) -> list[TensorVariable]:

@@ -199,8 +199,7 @@ def _value_of(node: Any) -> Any:
 
 
 def _families(family: Any) -> list[Any]:
-    below = [x for child in family.__subclasses__() for x in _families(child)]
-    return below or [family]
+    return [family, *(x for child in family.__subclasses__() for x in _families(child))]
 
 
 def floating(p: Any) -> TensorVariable:

@@ -13,14 +13,15 @@ import pytest
 import reference as ref
 import xarray as xr
 from enumerated import Enumerated, down, log_bernoulli, up
+from limits import best_classes
+from options import MUTED
 
 import pymc_rbm as pmr
 from pymc_rbm.deep.bound import log_ratios
+from pymc_rbm.deep.fit_deep import ALMOST_NOTHING
 from pymc_rbm.deep.posterior import _advance_function
 
 pytestmark = pytest.mark.interpreted
-
-quiet = {"progressbar": False}
 
 
 def stack(*sizes, seed=3, scale=1.0):
@@ -118,7 +119,7 @@ def test_bound(case, exact):
     dbn, states = network(CASES[case]), np.array(exact[case].visible)
     log_p, expected = exact[case].log_likelihood(), exact[case].bound()
     assert (expected < log_p).all()
-    found = dbn.bound(states, draws=4000, random_seed=1, **quiet)
+    found = dbn.bound(states, draws=4000, random_seed=1, **MUTED)
     rows, mean = found["bound"], found["mean_bound"]
     assert (abs(rows["bound"] - expected) < 5 * rows["error"]).all()
     assert (rows["error"] < 0.1).all()
@@ -131,14 +132,14 @@ def test_bound(case, exact):
     assert (rows["importance_weighted"] > rows["bound"]).all()
     # The errors of log Z and of the rows are carried.
     given = pmr.LogPartitionEstimate(float(found["log_z"]["estimate"]), 0.3, "ais")
-    carried = dbn.bound(states, given, draws=2, **quiet)["mean_bound"]
+    carried = dbn.bound(states, given, draws=2, **MUTED)["mean_bound"]
     assert float(carried["error_of_log_z"]) == 0.3
     assert carried["standard_error"] == pytest.approx(np.hypot(0.3, carried["error_of_rows"]))
 
 
 def test_bound_of_one_machine_is_its_log_likelihood():
     W, b, c = CASES["6-4-3"][0]
-    found = network([(W, b, c)]).bound(ref.states(6), **quiet)["bound"]
+    found = network([(W, b, c)]).bound(ref.states(6), **MUTED)["bound"]
     np.testing.assert_allclose(found["bound"], ref.log_p(W, b, c), atol=1e-10)
     assert (found["error"] == 0).all()
 
@@ -154,7 +155,7 @@ def test_a_tied_machine_on_top_changes_nothing(depth):
     np.testing.assert_allclose(tied.log_likelihood(), Enumerated(layers).log_likelihood(), atol=1e-10)
     dbn = network(layers).tied()
     assert len(dbn) == depth + 1
-    found = dbn.bound(ref.states(4), draws=500, **quiet)["bound"]
+    found = dbn.bound(ref.states(4), draws=500, **MUTED)["bound"]
     if depth == 1:  # q is the exact posterior: every draw gives the same
         np.testing.assert_allclose(found["bound"], below, atol=1e-10)
         np.testing.assert_allclose(found["error"], 0, atol=1e-10)
@@ -184,12 +185,12 @@ def test_gaussian_visible_units():
     normal = np.exp(-((x[:, None] - centres) ** 2 / (2 * sigma**2)).sum(-1)) / (2 * np.pi * sigma.prod())
     q = np.array([[math.exp(log_bernoulli(s, c + (row / sigma**2) @ W)) for s in h] for row in x])
     expected = (q * (np.log(weights * normal) - np.log(q))).sum(1)
-    found = dbn.bound(x, draws=4000, random_seed=1, **quiet)["bound"]
+    found = dbn.bound(x, draws=4000, random_seed=1, **MUTED)["bound"]
     assert (abs(found["bound"] - expected) < 5 * found["error"]).all()
     assert (expected < np.log(normal @ weights)).all()
     alone = pm.logp(pmr.RBM.dist(W, b, c, visible=pmr.Gaussian(sigma)), x).eval()
     tied = pmr.DeepBeliefNetwork.of(first).tied()
-    np.testing.assert_allclose(tied.bound(x, draws=3, **quiet)["bound"]["bound"], alone, atol=1e-9)
+    np.testing.assert_allclose(tied.bound(x, draws=3, **MUTED)["bound"]["bound"], alone, atol=1e-9)
     masked = np.ma.MaskedArray(x, [[0, 1]] * 6)
     model = dbn.model(observed=masked)
     state = np.tile(h[5], (6, 1)).astype("int8")
@@ -258,7 +259,7 @@ def test_inpainting(exact):
     dbn = network(CASES["6-4-3"])
     rows = np.ma.MaskedArray(states[[5, 60, 33]], False)
     rows[0, :3], rows[1, 2:] = np.ma.masked, np.ma.masked
-    found = dbn.inpaint(rows, draws=2000, tune=50, chains=10, random_seed=1, **quiet)
+    found = dbn.inpaint(rows, draws=2000, tune=50, chains=10, random_seed=1, **MUTED)
     v = found["posterior"]["v"]
     assert v.dims == ("chain", "draw", "v_row", "v_unit")
     assert found["posterior"]["h1"].sizes["h1_unit"] == 4
@@ -271,10 +272,10 @@ def test_inpainting(exact):
         error = chains.std("chain", ddof=1) / np.sqrt(10) + 1e-12
         assert (abs(chains.mean("chain") - mean) < 6 * error).all()  # Student's t with nine degrees of freedom
     assert 0.02 < float(found["sample_stats"]["accepted"].mean()) < 1
-    same = dbn.inpaint(rows, draws=2000, tune=50, chains=10, random_seed=1, **quiet)
+    same = dbn.inpaint(rows, draws=2000, tune=50, chains=10, random_seed=1, **MUTED)
     assert same["posterior"].equals(found["posterior"])
     # One machine is a tied network of two: every proposal is accepted, block Gibbs.
-    alone = dbn.first(1).inpaint(rows[0], draws=50, tune=10, chains=3, random_seed=1, **quiet)
+    alone = dbn.first(1).inpaint(rows[0], draws=50, tune=10, chains=3, random_seed=1, **MUTED)
     assert alone["posterior"]["v"].dims == ("chain", "draw", "v_unit")
     assert (alone["sample_stats"]["accepted"] == 1).all()
 
@@ -283,7 +284,7 @@ def test_inpainting_says_when_chains_are_stuck():
     """The up-pass proposes any of 2¹² states, the top machine knows only one."""
     hard = network([(np.zeros((6, 12)), np.zeros(6), np.zeros(12)), (np.zeros((12, 2)), np.full(12, 9.0), np.zeros(2))])
     with pytest.warns(UserWarning, match="accepted less than 2% of their proposals"):
-        hard.inpaint(np.zeros((5, 6)), draws=2000, tune=10, random_seed=1, **quiet)
+        hard.inpaint(np.zeros((5, 6)), draws=2000, tune=10, random_seed=1, **MUTED)
 
 
 # ------------------------------------------------------------------------------------------- greedy learning
@@ -309,9 +310,9 @@ def test_what_comes_back(learned, tmp_path):
     learned.learned.to_netcdf(tmp_path / "network.nc")
     with xr.open_datatree(tmp_path / "network.nc") as file:
         read = pmr.DeepBeliefNetwork(file.load())
-    expected = learned.bound(BARS, random_seed=1, **quiet)
+    expected = learned.bound(BARS, random_seed=1, **MUTED)
     for other in (read, pickle.loads(pickle.dumps(learned))):
-        assert other.bound(BARS, random_seed=1, **quiet)["bound"].equals(expected["bound"])
+        assert other.bound(BARS, random_seed=1, **MUTED)["bound"].equals(expected["bound"])
         assert other.names == learned.names
         assert other.dims == learned.dims
     assert expected["bound"].sizes == {"image": 14}
@@ -345,14 +346,14 @@ def test_options_by_machine_and_machines_on_top(learned):
         chains=5,
         learning_rate=[1e-9, 0.1],
         random_seed=2,
-        **quiet,
+        **MUTED,
     )
     assert used == ["W2", "W3"]
     assert repr(more) == "<DeepBeliefNetwork 9-5-11-3: v, h1, h2>"
     below, tied, _ = more.machines
     np.testing.assert_array_equal(below.parameters[2], learned.machines[0].parameters[2])
     np.testing.assert_allclose(tied.parameters[2][:, :9], below.parameters[2].T, atol=1e-6)
-    assert 0 < abs(tied.parameters[2][:, 9:]).max() < 0.05
+    assert 0 < abs(tied.parameters[2][:, 9:]).max() < 5 * ALMOST_NOTHING
     np.testing.assert_allclose(tied.parameters[0], below.parameters[1], atol=1e-6)
     assert len(more.layers[1]["data"]["h1_rows"]) == 3 * len(BARS)
 
@@ -364,7 +365,7 @@ def test_interrupts(learned):
 
     with pytest.warns(UserWarning, match="Learning was interrupted in epoch 3 of 9"):
         two = pmr.fit_deep(
-            BARS, [4, 3], below=learned.first(1), epochs=9, on_epoch=interrupt, random_seed=1, batch_size=None, **quiet
+            BARS, [4, 3], below=learned.first(1), epochs=9, on_epoch=interrupt, random_seed=1, batch_size=None, **MUTED
         )
     assert len(two) == 2
     assert two.layers[1].attrs["interrupted"] == 1
@@ -373,10 +374,10 @@ def test_interrupts(learned):
         raise KeyboardInterrupt
 
     with pytest.warns(UserWarning, match="before machine 2 was learned"):
-        one = pmr.fit_deep(BARS, [4], below=learned.first(1), prior=impatient, **quiet)
+        one = pmr.fit_deep(BARS, [4], below=learned.first(1), prior=impatient, **MUTED)
     assert len(one) == 1
     with pytest.raises(KeyboardInterrupt):
-        pmr.fit_deep(BARS, [4], prior=impatient, **quiet)
+        pmr.fit_deep(BARS, [4], prior=impatient, **MUTED)
 
 
 def exact_mean_bound(dbn):
@@ -396,17 +397,17 @@ def exact_mean_bound(dbn):
 @pytest.mark.slow
 def test_a_second_machine_raises_the_bound_on_bars_and_stripes():
     """From a tied start, along the exact gradient: each stage of learning is above the last."""
-    exactly = {"method": "exact", "batch_size": None, "chains": 2, "prior": pm.Flat, "random_seed": 1, **quiet}
+    exactly = {"method": "exact", "batch_size": None, "chains": 2, "prior": pm.Flat, "random_seed": 1, **MUTED}
     one = pmr.fit_deep(BARS, [6], epochs=3000, learning_rate=0.5, **exactly)
-    likelihood = float(one.bound(BARS, **quiet)["mean_bound"]["mean"])
+    likelihood = float(one.bound(BARS, **MUTED)["mean_bound"]["mean"])
     bounds = [exact_mean_bound(one.tied())]
     assert bounds[0] == pytest.approx(likelihood, abs=1e-9)
-    assert bounds[0] > -4  # something was learned
+    assert bounds[0] > best_classes(BARS.values, 8)  # something was learned
     for epochs in (30, 300):
         two = pmr.fit_deep(BARS, [9], below=one, tied=True, copies=200, epochs=epochs, learning_rate=0.3, **exactly)
         bounds.append(exact_mean_bound(two))
     assert (np.diff(bounds) > 0).all(), bounds
-    found = two.bound(BARS, draws=2000, random_seed=1, **quiet)["mean_bound"]
+    found = two.bound(BARS, draws=2000, random_seed=1, **MUTED)["mean_bound"]
     assert abs(found["mean"] - bounds[-1]) < 5 * found["error_of_draws"]
     best = float(np.log(1 / len(BARS)))
     assert bounds[-1] < best
@@ -460,9 +461,9 @@ def test_what_is_no_network():
     with pytest.raises(ValueError, match="data contains NaN; it must be finite"):
         dbn.features(np.full(6, np.nan))
     with pytest.raises(ValueError, match="only 0 and 1"):
-        dbn.bound(np.full((2, 6), 0.5), **quiet)
+        dbn.bound(np.full((2, 6), 0.5), **MUTED)
     with pytest.raises(ValueError, match="whole rows"):
-        dbn.bound(np.ma.masked_equal(np.eye(6, dtype=int), 1), **quiet)
+        dbn.bound(np.ma.masked_equal(np.eye(6, dtype=int), 1), **MUTED)
     with pytest.raises(ValueError, match="leave size out"):
         dbn.model(np.eye(6), size=3)
     spins = pmr.restricted(*ref.machine(6, 4), pmr.Spin())
@@ -487,7 +488,7 @@ def test_pm_sample_of_a_network_with_observed_pixels(exact):
     start = dbn.features(masked.data, 1, sampled=True, random_seed=1).values
     with dbn.model(masked):
         h = pm.sample(
-            2000, tune=100, chains=4, cores=1, initvals={"h1": start}, random_seed=1, quiet=True, **quiet,
+            2000, tune=100, chains=4, cores=1, initvals={"h1": start}, random_seed=1, quiet=True, **MUTED,
             compute_convergence_checks=False,
         )["posterior"]["h1"]  # fmt: skip
     means = h.mean("draw")

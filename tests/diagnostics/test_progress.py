@@ -6,6 +6,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from options import MUTED
 from scipy import special
 from scipy.optimize import minimize
 
@@ -20,7 +21,6 @@ from pymc_rbm.learning.goal import Goal, Penalty, exact_log_z, free_energies_of
 from pymc_rbm.learning.penalties import recorded_penalty
 
 pytestmark = pytest.mark.interpreted
-quiet = {"progressbar": False}
 LINES = pmr.datasets.bars_and_stripes(3).values
 EVERY = {
     "binary": (pmr.Bernoulli(), pmr.Bernoulli(), 4),
@@ -37,7 +37,7 @@ def machine_with(visible, hidden, n, m=3, seed=1, scale=0.7):
     return pmr.restricted(W, b, c, visible, hidden).numeric()
 
 
-def flat(machine):
+def no_penalty(machine):
     slopes, curvatures = ([np.zeros_like(p) for p in machine.parameters] for _ in range(2))
     return Penalty(list(machine.parameters), slopes, curvatures)
 
@@ -51,7 +51,7 @@ def everything(machine):
 def goal_of(machine, rows, missing=None, penalty=None):
     rng = np.random.default_rng(1)
     data = data_sums(machine, rows, np.ones(len(rows)), missing, rng)
-    return Goal(machine, everything(machine), data, exact_log_z(machine), penalty or flat(machine))
+    return Goal(machine, everything(machine), data, exact_log_z(machine), penalty or no_penalty(machine))
 
 
 def learning_of(learned):
@@ -61,8 +61,8 @@ def learning_of(learned):
     return judge_learning(finishing.measured(learned, "v", machine, None, np.random.default_rng(1)), climb)
 
 
-def rows_of(machine, n, seed=1):
-    found = pmr.sample_gibbs(machine, draws=1, tune=50, chains=n, random_seed=seed, **quiet)
+def rows_from(machine, n, seed=1):
+    found = pmr.sample_gibbs(machine, draws=1, tune=50, chains=n, random_seed=seed, **MUTED)
     return found["last_states"]["v"].values
 
 
@@ -73,11 +73,11 @@ def rows_of(machine, n, seed=1):
 def test_the_goal_is_the_likelihood(kind):
     """Its value by `log_likelihood`, which enumerates on a way of its own; its gradient by differences."""
     machine = machine_with(*EVERY[kind])
-    rows = rows_of(machine, 7)
+    rows = rows_from(machine, 7)
     goal = goal_of(machine, rows)
     at = goal.packed(machine.parameters)
     value, slope = goal(at)
-    known = pmr.log_likelihood(rows, machine, **quiet)["mean_log_likelihood"]["mean"]
+    known = pmr.log_likelihood(rows, machine, **MUTED)["mean_log_likelihood"]["mean"]
     np.testing.assert_allclose(value, known, rtol=1e-9)
     direction = np.random.default_rng(2).standard_normal(at.size)
     h = 1e-5
@@ -87,11 +87,11 @@ def test_the_goal_is_the_likelihood(kind):
 
 def test_what_is_missing_is_summed_out():
     machine = machine_with(*EVERY["letters"])
-    rows = rows_of(machine, 9)
+    rows = rows_from(machine, 9)
     missing = np.repeat(np.random.default_rng(3).random((9, 2)) < 0.5, 3, axis=1)
     assert missing.any() and not missing.all()
     masked = np.ma.masked_array(rows, missing)
-    known = pmr.log_likelihood(masked, machine, **quiet)["mean_log_likelihood"]["mean"]
+    known = pmr.log_likelihood(masked, machine, **MUTED)["mean_log_likelihood"]["mean"]
     goal = goal_of(machine, np.where(missing, 0, rows).astype(rows.dtype), missing)
     value, slope = goal(at := goal.packed(machine.parameters))
     np.testing.assert_allclose(value, known, rtol=1e-9)
@@ -104,12 +104,12 @@ def test_missing_real_entries_are_drawn():
     """Differences of the drawn sum are differences of the likelihood, within Monte Carlo error."""
     machine = machine_with(pmr.Gaussian(1.0), pmr.Bernoulli(), 4)
     other = machine_with(pmr.Gaussian(1.0), pmr.Bernoulli(), 4, scale=0.6)
-    rows = rows_of(machine, 5)
+    rows = rows_from(machine, 5)
     missing = np.random.default_rng(3).random(rows.shape) < 0.4
     sums = data_sums(machine, rows, np.ones(5), missing, np.random.default_rng(1))
     masked = np.ma.masked_array(rows, missing)
     known = [
-        pmr.log_likelihood(masked, m, log_z=0.0, **quiet)["mean_log_likelihood"]["mean"].item()
+        pmr.log_likelihood(masked, m, log_z=0.0, **MUTED)["mean_log_likelihood"]["mean"].item()
         for m in (machine, other)
     ]
     n = len(sums.states) / 5
@@ -136,10 +136,10 @@ def test_a_general_machine():
     np.testing.assert_allclose(full, full.T, atol=1e-12)
     with pm.Model() as model:
         pmr.BoltzmannMachine("v", pm.Flat("U", shape=(5, 5)), pm.Flat("b", shape=5), unit=pmr.Spin(), observed=rows)
-        learned = pmr.fit(500, method="exact", optimizer="lbfgs", random_seed=1, **quiet)
+        learned = pmr.fit(500, method="exact", optimizer="lbfgs", random_seed=1, **MUTED)
         assert learning_of(learned)[0].verdict == "finished"
-        best = pmr.log_likelihood(rows, model, learned, **quiet)["mean_log_likelihood"]["mean"]
-    before = pmr.log_likelihood(rows, machine, **quiet)["mean_log_likelihood"]["mean"]
+        best = pmr.log_likelihood(rows, model, learned, **MUTED)["mean_log_likelihood"]["mean"]
+    before = pmr.log_likelihood(rows, machine, **MUTED)["mean_log_likelihood"]["mean"]
     np.testing.assert_allclose(rise.gain, float(best - before), atol=1e-5)
 
 
@@ -164,7 +164,7 @@ PRIORS = {
 @pytest.mark.parametrize("kind", PRIORS)
 def test_priors_are_kept_to_second_order(kind):
     with lines_model(PRIORS[kind]) as model:
-        learned = pmr.fit(2, chains=5, random_seed=1, **quiet)
+        learned = pmr.fit(2, chains=5, random_seed=1, **MUTED)
     machine = pmr.machine_of(learned).numeric()
     penalty = recorded_penalty(learned, "v", machine)
     values = {key: learned["parameters"][key].values for key in ("W", "b")}
@@ -194,7 +194,7 @@ def test_all_rows_count_not_only_those_kept(monkeypatch):
     rows[:1000, 1] = rows[:1000, 0]
     with pm.Model() as model:
         pmr.RBM("v", pm.Flat("W", shape=(4, 2)), pm.Flat("b", shape=4), pm.Flat("c", shape=2), observed=rows)
-        learned = pmr.fit(1, chains=5, method="pcd", random_seed=1, **quiet)
+        learned = pmr.fit(1, chains=5, method="pcd", random_seed=1, **MUTED)
     machine = pmr.machine_of(model, learned).numeric()
     _, slope = goal_of(machine, rows)(at := goal_of(machine, rows).packed(machine.parameters))
     kept = learned["data"]["v_rows"].values
@@ -211,7 +211,7 @@ def test_all_rows_count_not_only_those_kept(monkeypatch):
 # ------------------------------------------------------------------------------------------------------ by draws
 
 
-def exact_draws(machine, n, rng):
+def exact_visible(machine, n, rng):
     """Independent visible states, by enumeration."""
     states = (np.arange(2 ** len(machine.parameters[0]))[:, None] >> np.arange(len(machine.parameters[0]))) & 1
     a = -free_energies_of(machine, states.astype("int8"))
@@ -220,7 +220,7 @@ def exact_draws(machine, n, rng):
 
 
 def sampled_of(goal, rng):
-    return Sampled(lambda m: goal.data, lambda m, n: exact_draws(m, n, rng), goal.masks, goal.penalty)
+    return Sampled(lambda m: goal.data, lambda m, n: exact_visible(m, n, rng), goal.masks, goal.penalty)
 
 
 def near_optimum(distance):
@@ -241,17 +241,18 @@ def near_optimum(distance):
 @pytest.mark.parametrize("distance", [0.0, 0.05, 0.3])
 def test_by_draws_as_exactly(distance):
     """The bounds by draws hold the exact rise, in twenty repetitions each; the exact climb finds all of it."""
-    goal, known = near_optimum(distance)
+    (goal, known), matters = near_optimum(distance), 0.05
     assert climbed(goal, 1e-4, np.inf, np.random.default_rng(1)).gain == pytest.approx(known, abs=1e-3)
     found = [
-        climbed_by_draws(sampled_of(goal, np.random.default_rng(s)), goal.machine, matters=0.05) for s in range(20)
+        climbed_by_draws(sampled_of(goal, np.random.default_rng(s)), goal.machine, matters=matters) for s in range(20)
     ]
     for rise in found:
-        assert rise.gain - 4 * rise.error <= known + 0.005
-    if known < 0.04:
-        assert np.mean([rise.most <= 0.05 for rise in found]) > 0.9
-    if known > 0.08:
-        assert all(rise.gain - 2 * rise.error > 0.05 for rise in found)
+        assert rise.gain - 4 * rise.error <= known + matters / 10
+    # All know on which side of what matters the rise is, but for one that errs by two errors, and where it is close.
+    if known < 0.8 * matters:
+        assert sum(rise.most > matters for rise in found) <= 1
+    if known > 1.6 * matters:
+        assert all(rise.gain - 2 * rise.error > matters for rise in found)
 
 
 def test_noise_is_not_taken_for_a_rise():
@@ -277,13 +278,13 @@ def test_noise_is_not_taken_for_a_rise():
 def test_a_saddle_is_left_by_draws(width):
     """At W = 0 the gradient is zero and, with a prior, nearby too: pairs of units show that there is more to learn."""
     machine = pmr.restricted(np.zeros((9, 8)), np.zeros(9), np.zeros(8)).numeric()
-    penalty = flat(machine)
+    penalty = no_penalty(machine)
     if width is not None:
         penalty.curvatures[2] = np.full((9, 8), -1 / (width**2 * len(LINES)))
     goal = goal_of(machine, LINES, penalty=penalty)
     assert abs(goal(goal.packed(machine.parameters))[1]).max() < 1e-12
     found = climbed_by_draws(sampled_of(goal, np.random.default_rng(1)), machine, matters=0.05)
-    assert found.gain - 4 * found.error > 0.1
+    assert found.gain - 4 * found.error > 0.1  # twice what matters
     known = climbed(goal, 0.05, np.inf, np.random.default_rng(1)).gain
     assert found.gain < known
 
@@ -311,12 +312,8 @@ def xor_model(hidden=4):
 
 def diagnosed(model, *arguments, seed=1, **options):
     with model:
-        learned = pmr.fit(*arguments, random_seed=seed, **quiet, **options)
-    return pmr.diagnose(learned, random_seed=1, **quiet), learned
-
-
-def reasons(found):
-    return " ".join(found.reasons)
+        learned = pmr.fit(*arguments, random_seed=seed, **MUTED, **options)
+    return pmr.diagnose(learned, random_seed=1, **MUTED), learned
 
 
 def paired_rows():
@@ -339,7 +336,7 @@ def test_a_converged_climb_has_finished():
     found, learned = diagnosed(paired_model(), 500, method="exact", optimizer="lbfgs")
     assert learned.attrs["converged"]
     assert found.learning == "finished", str(found)
-    assert "particles" not in reasons(found)
+    assert "particles" not in " ".join(found.reasons)
     assert float(found.measures["rise"]) < 1e-4
 
 
@@ -348,9 +345,9 @@ def test_few_hidden_units_are_no_lack_of_learning():
     with pm.Model():
         W = pm.Normal("W", 0, 3, shape=(9, 2))
         pmr.RBM("v", W, pm.Normal("b", 0, 3, shape=9), pm.Normal("c", 0, 3, shape=2), observed=LINES)
-        learned = pmr.fit(500, method="exact", optimizer="lbfgs", random_seed=1, **quiet)
+        learned = pmr.fit(500, method="exact", optimizer="lbfgs", random_seed=1, **MUTED)
         with pytest.warns(UserWarning, match="did not reach"):
-            early = pmr.fit(3, method="exact", optimizer="lbfgs", random_seed=1, **quiet)
+            early = pmr.fit(3, method="exact", optimizer="lbfgs", random_seed=1, **MUTED)
     assert learning_of(learned)[0].verdict == "finished"
     assert learning_of(early)[0].verdict == "not finished"
     [reach] = judge_reach(["projection 1"], "finished")
@@ -363,7 +360,7 @@ def test_a_climb_that_ends_at_the_saddle():
     """Of parity the pairs say nothing, and the prior makes W = 0 a maximum: other starts tell."""
     with xor_model():
         start = {"W": 0.01 * np.random.default_rng(1).standard_normal((3, 4))}
-        learned = pmr.fit(30, method="exact", optimizer="lbfgs", start=start, random_seed=1, **quiet)
+        learned = pmr.fit(30, method="exact", optimizer="lbfgs", start=start, random_seed=1, **MUTED)
     assert learned.attrs["converged"]
     [found] = learning_of(learned)
     assert found.verdict == "not finished"
@@ -375,7 +372,7 @@ def test_weights_that_would_grow_for_ever():
     with pm.Model():
         pmr.RBM("v", pm.Flat("W", shape=(4, 2)), pm.Flat("b", shape=4), pm.Flat("c", shape=2), observed=rows)
         with pytest.warns(UserWarning, match="did not reach"):
-            learned = pmr.fit(12, method="exact", optimizer="lbfgs", random_seed=1, **quiet)
+            learned = pmr.fit(12, method="exact", optimizer="lbfgs", random_seed=1, **MUTED)
     first, second, *_ = learning_of(learned)
     assert "may have no maximum" in second.reason
     assert "prior on W" in second.advice
@@ -392,9 +389,9 @@ def test_a_run_that_has_learned_nothing(by_draws, monkeypatch):
     found, _ = diagnosed(model, 50)
     assert (found.chains, found.learning, found.verdict) == ("mixed", "not finished", "not finished")
     assert not found and not found.mixed
-    assert "independent units" in reasons(found)
+    assert "independent units" in " ".join(found.reasons)
     assert str(found).startswith("chains: mixed; learning: not finished")
-    assert found.measures["rise"] > 0.1
+    assert found.measures["rise"] > 0.1  # of log 2⁹ - log 14 = 3.6 nats that there are
 
 
 @pytest.mark.slow
@@ -415,7 +412,7 @@ def test_bars_and_stripes_with_defaults(epochs, least):
     with pm.Model() as model:
         pmr.RBM("v", pm.Flat("W", shape=(16, 16)), pm.Flat("b", shape=16), pm.Flat("c", shape=16), observed=data)
     found, learned = diagnosed(model, epochs)
-    known = float(pmr.log_likelihood(data, model, learned, **quiet)["mean_log_likelihood"]["mean"])
+    known = float(pmr.log_likelihood(data, model, learned, **MUTED)["mean_log_likelihood"]["mean"])
     assert (found.chains, found.learning, found.verdict) == ("mixed", "not finished", "not finished")
     assert least < float(found.measures["rise"]) < -np.log(30) - known + 1e-6
     assert float(found.measures["gradient_ratio"]) < 2
@@ -442,7 +439,7 @@ def test_a_prior_with_a_kink():
         W = pm.Laplace("W", 0, 0.2, shape=(5, 3))
         pmr.RBM("v", W, pm.Flat("b", shape=5), pm.Flat("c", shape=3), observed=rows)
         start = {"W": np.random.default_rng(1).standard_normal((5, 3))}
-        learned = pmr.fit(3, chains=5, method="pcd", start=start, random_seed=1, **quiet)
+        learned = pmr.fit(3, chains=5, method="pcd", start=start, random_seed=1, **MUTED)
     assert not learned["objective"]["v_is_quadratic"]
     machine = pmr.machine_of(learned).numeric()
     goal = goal_of(machine, rows, penalty=finishing._penalty(learned, "v", machine)[0])
@@ -461,7 +458,7 @@ def test_weights_that_are_functions_of_what_is_learned():
     with pm.Model():
         W = pm.Deterministic("W", 0.5 * pm.Normal("half", 0, 10, shape=(5, 3)))
         pmr.RBM("v", W, pm.Flat("b", shape=5), pm.Flat("c", shape=3), observed=paired_rows())
-        learned = pmr.fit(3, chains=5, method="pcd", random_seed=1, **quiet)
+        learned = pmr.fit(3, chains=5, method="pcd", random_seed=1, **MUTED)
     assert learned["objective"]["v_is_free"].values.tolist() == [1, 1, 2]
     learned.attrs |= {"converged": 0, "largest_gradient": 1.0}
     assert learning_of(learned)[0].verdict == "cannot tell"
@@ -469,7 +466,7 @@ def test_weights_that_are_functions_of_what_is_learned():
 
 def test_draws_have_no_learning():
     machine = machine_with(*EVERY["binary"])
-    found = pmr.diagnose(pmr.sample_gibbs(machine, random_seed=1, **quiet), random_seed=1, **quiet)
+    found = pmr.diagnose(pmr.sample_gibbs(machine, random_seed=1, **MUTED), random_seed=1, **MUTED)
     assert found.learning is None
     assert found.chains == found.verdict == found.summary
     assert bool(found) == found.mixed == (found.verdict == "mixed")

@@ -5,6 +5,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from models import model_of
 from scipy.stats import ortho_group
 
 import pymc_rbm as pmr
@@ -41,7 +42,7 @@ def rotated(W, b, c, rng):
     return W @ Q.T, b, Q @ c
 
 
-def one_hot(W, b, c, rng):
+def categories(W, b, c, rng):
     order = np.concatenate([3 * unit + rng.permutation(3) for unit in rng.permutation(len(c) // 3)])
     return W[:, order], b, c[order]
 
@@ -58,22 +59,18 @@ CASES = {
     "binary turned": (pmr.Bernoulli(), 4, turned(1), None),
     "binomial turned": (pmr.Binomial(3), 3, turned(3), True),
     "gaussian": (pmr.Gaussian(0.4), 3, rotated, None),
-    "one-hot": (pmr.Categorical(3), 6, one_hot, None),
+    "one-hot": (pmr.Categorical(3), 6, categories, None),
     "rectified": (pmr.Rectified(1.0), 3, permuted, None),
     "two-sided": (pmr.DReLU(), 3, signed, None),
     "beside": (pmr.Beside((pmr.Bernoulli(), 2), (pmr.Categorical(3), 3)), 5, within_parts, None),
 }
 
 
-def model_of(hidden, n):
-    with pm.Model(coords={"pixel": range(V), "unit": range(n)}) as model:
-        W = pm.Normal("W", 0, 1, dims=("pixel", "unit"))
-        b, c = pm.Normal("b", 0, 1, dims="pixel"), pm.Normal("c", 0, 1, dims="unit")
-        pmr.RBM("v", W, b, c, hidden=hidden, observed=np.eye(2, V, dtype=int))
-    return model
+def model_with(unit, n):
+    return model_of(np.eye(2, V, dtype=int), n, 1.0, 1.0, hidden=unit)
 
 
-def posterior(n, change, per_chain=True, seed=1):
+def scrambled_draws(n, change, per_chain=True, seed=1):
     """Draws around one machine, scrambled by chain or by draw, with a label of each unit that belongs to it."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(0, 1.5, (V, n)), rng.normal(size=V), rng.normal(size=n)
@@ -108,8 +105,9 @@ def relative_probabilities(tree, hidden, chain, draw):
 @pytest.mark.parametrize("case", CASES)
 def test_a_scrambled_posterior_comes_back(case):
     hidden, n, change, flips = CASES[case]
-    model, scrambled = model_of(hidden, n), posterior(n, change)
-    assert rhat(scrambled) > 1.4
+    model, scrambled = model_with(hidden, n), scrambled_draws(n, change)
+    # Chains as far apart as the draws of each give √2.
+    assert rhat(scrambled) > np.sqrt(2)
     found = pmr.relabel(scrambled, model, flips=flips)
     assert rhat(found) < 1.03  # of up to 78 entries, each of independent draws
     for i, j in ((0, 0), (2, 30), (3, 199)):
@@ -133,7 +131,7 @@ def test_a_scrambled_posterior_comes_back(case):
 def test_each_draw_of_its_own_order(case):
     """The spread within is that of the posterior before it was scrambled: a draw in a wrong order would stand out."""
     hidden, n, change, flips = CASES[case]
-    found = pmr.relabel(posterior(n, change, per_chain=False), model_of(hidden, n), flips=flips)
+    found = pmr.relabel(scrambled_draws(n, change, per_chain=False), model_with(hidden, n), flips=flips)
     spread = found["posterior"]["W"].std(("chain", "draw")).values
     # Known to 2.5 % each; one draw in a wrong order adds a quarter. A rotation that is fitted to noise adds some, too.
     assert spread.min() > 0.8 * NOISE
@@ -141,17 +139,17 @@ def test_each_draw_of_its_own_order(case):
 
 
 def test_without_turning_binary_units_stay():
-    scrambled = posterior(4, turned(1))
-    found = pmr.relabel(scrambled, model_of(pmr.Bernoulli(), 4), flips=False)
-    assert rhat(found) > 1.4
+    scrambled = scrambled_draws(4, turned(1))
+    found = pmr.relabel(scrambled, model_with(pmr.Bernoulli(), 4), flips=False)
+    assert rhat(found) > np.sqrt(2)
     xr.testing.assert_identical(found["posterior"]["b"], scrambled["posterior"]["b"])
     assert (found["relabelling"]["transformation"] >= 0).all()
-    assert rhat(pmr.relabel(posterior(3, signed), model_of(pmr.Spin(), 3), flips=False)) > 1.4
+    assert rhat(pmr.relabel(scrambled_draws(3, signed), model_with(pmr.Spin(), 3), flips=False)) > np.sqrt(2)
 
 
 def test_units_that_differ_stay_apart():
     """With constant hidden biases, or σ, only units with the same ones can change places."""
-    scrambled = posterior(3, permuted)
+    scrambled = scrambled_draws(3, permuted)
     with pm.Model() as model:
         W = pm.Normal("W", 0, 1, shape=(V, 3))
         pmr.RBM("v", W, np.zeros(V), np.array([0.0, 0.0, 1.0]), observed=np.eye(2, V, dtype=int))
@@ -168,11 +166,11 @@ def test_units_that_differ_stay_apart():
 
 
 def test_sampled_hidden_units_go_along():
-    scrambled = posterior(2, turned(1))
+    scrambled = scrambled_draws(2, turned(1))
     rng = np.random.default_rng(3)
     h = rng.integers(0, 2, (CHAINS, DRAWS, 5, 2))
     scrambled["posterior"] = scrambled["posterior"].dataset.assign(h=(("chain", "draw", "row", "unit"), h))
-    model = model_of(pmr.Bernoulli(), 2)
+    model = model_with(pmr.Bernoulli(), 2)
     with model:
         pmr.Hidden("h", model["v"])
     found = pmr.relabel(scrambled, model, flips=True)["posterior"].dataset
@@ -190,7 +188,7 @@ def test_sampled_hidden_units_go_along():
 
 
 def test_what_is_refused():
-    scrambled, model = posterior(2, permuted), model_of(pmr.Bernoulli(), 2)
+    scrambled, model = scrambled_draws(2, permuted), model_with(pmr.Bernoulli(), 2)
     with pytest.raises(TypeError, match="Expected a DataTree with draws"):
         pmr.relabel(xr.DataTree(), model)
     with pytest.raises(TypeError, match="within `with model`"):

@@ -4,7 +4,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
-from options import QUIET
+from options import MASKED, QUIET
 
 import pymc_rbm as pmr
 from pymc_rbm.distributions.lookup import held_entries, model_of
@@ -15,11 +15,10 @@ RNG = np.random.default_rng(1)
 W, B, C = 0.7 * RNG.standard_normal((6, 4)), 0.3 * RNG.standard_normal(6), 0.3 * RNG.standard_normal(4)
 DATA, MASK = RNG.integers(0, 2, (80, 6)), RNG.random((80, 6)) < 0.1
 MACHINE = pmr.restricted(W, B, C)
-IGNORED = pytest.mark.filterwarnings("ignore:Data in t contains missing values")
 FEW = {"draws": 300, "tune": 10, "chains": 2, "cores": 1, "quiet": True, "compute_convergence_checks": False}
 
 
-def masked_model(data, mask):
+def model_with_gaps(data, mask):
     with pm.Model() as model:
         pmr.RBM("t", W, B, C, observed=np.ma.MaskedArray(data, mask))
     return model
@@ -44,10 +43,10 @@ def completed():
     return drawn, rows
 
 
-@IGNORED
+@MASKED
 def test_rows_that_hold_different_values_are_compared_by_row(completed):
     drawn, rows = completed
-    draws, model = as_pymc(drawn["posterior"]["v"].values, MASK[rows]), masked_model(DATA[rows], MASK[rows])
+    draws, model = as_pymc(drawn["posterior"]["v"].values, MASK[rows]), model_with_gaps(DATA[rows], MASK[rows])
     found = pmr.diagnose(draws, model, **QUIET)
     assert found.verdict == "mixed", str(found)
     assert "within each of 3 rows" in found.reasons[0]
@@ -63,35 +62,35 @@ def test_rows_that_hold_different_values_are_compared_by_row(completed):
     assert pmr.diagnose(draws, **QUIET).verdict == "cannot tell"
 
 
-@IGNORED
+@MASKED
 def test_a_single_row(completed):
     drawn, rows = completed
     row = drawn["posterior"]["v"].values[:, :, 0]
-    draws, model = as_pymc(row, MASK[rows[0]]), masked_model(DATA[rows[0]], MASK[rows[0]])
+    draws, model = as_pymc(row, MASK[rows[0]]), model_with_gaps(DATA[rows[0]], MASK[rows[0]])
     for target in (model, MACHINE):
         found = pmr.diagnose(draws, target, **QUIET)
         assert found.verdict == "mixed", str(found)
 
 
-@IGNORED
+@MASKED
 def test_one_stuck_row_is_found(completed):
     """In one of three rows a unit stays what it was in each chain; then all chains agree on what is not likely."""
     drawn, rows = completed
     states, (row, unit) = drawn["posterior"]["v"].values.copy(), np.argwhere(MASK[rows])[0]
     states[:2, :, row, unit], states[2:, :, row, unit] = 0, 1
-    found = pmr.diagnose(as_pymc(states, MASK[rows]), masked_model(DATA[rows], MASK[rows]), **QUIET)
+    found = pmr.diagnose(as_pymc(states, MASK[rows]), model_with_gaps(DATA[rows], MASK[rows]), **QUIET)
     assert found.verdict == "not mixed"
     assert f"In 1 of 3 rows, compared within a row; t, row {row}" in found.reasons[0]
     assert found.measures["verdict_by_row"].values.tolist().count("not mixed") == 1
     states[:, :, row, unit] = 0
     with pytest.raises(ValueError, match=r"the draws alone do not say which\. Pass the model"):
         pmr.diagnose(as_pymc(states, MASK[rows]), MACHINE, **QUIET)
-    found = pmr.diagnose(as_pymc(states, MASK[rows]), masked_model(DATA[rows], MASK[rows]), **QUIET)
+    found = pmr.diagnose(as_pymc(states, MASK[rows]), model_with_gaps(DATA[rows], MASK[rows]), **QUIET)
     assert found.verdict == "not mixed"
     assert "1 visible units never change, though the machine would" in found.reasons[0]
 
 
-@IGNORED
+@MASKED
 def test_all_chains_of_a_row_in_one_mode():
     """Two patterns that no chain leaves; one unit is known and fits both: only probes within the row see the other."""
     patterns = np.array([[1, 1, 1, 0, 0, 0, 1], [0, 0, 0, 1, 1, 1, 1]])
@@ -107,12 +106,12 @@ def test_all_chains_of_a_row_in_one_mode():
     assert found.verdict == "not mixed", str(found)
 
 
-@IGNORED
+@MASKED
 @pytest.mark.parametrize("whole", [True, False])
 def test_which_entries_pymc_holds(whole):
     mask = np.zeros((5, 6), bool)
     mask[[1, 3] if whole else [0, 0, 1, 2, 3, 4], slice(None) if whole else [0, 1, 2, 3, 4, 5]] = True
-    model = masked_model(DATA[:5], mask)
+    model = model_with_gaps(DATA[:5], mask)
     if not whole:  # as many as a row has units: not to be taken for one
         np.testing.assert_array_equal(held_entries(model, "t", mask.sum()), ~mask)
         np.testing.assert_array_equal(held_entries(model["t"], "t", mask.sum()), ~mask)
@@ -173,11 +172,11 @@ def test_a_variable_finds_its_model():
     assert model_of(MACHINE) is None
 
 
-@IGNORED
+@MASKED
 @pytest.mark.slow
 def test_eighty_rows_sampled_by_pymc():
     """Perfect draws, R-hat of every unit at most 1.0013, were "not mixed: 320 chains …, do not use"."""
-    model = masked_model(DATA, MASK)
+    model = model_with_gaps(DATA, MASK)
     trace = pm.sample(model=model, **(FEW | {"chains": 4, "draws": 2000}), **QUIET)
     for target in (model, model["t"], MACHINE):
         assert pmr.diagnose(trace, target, **QUIET).verdict == "mixed"

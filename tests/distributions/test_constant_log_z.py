@@ -10,9 +10,10 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
+import reference as ref
 import xarray as xr
 from pytensor.conditional.op import ifelse
-from scipy.special import gammaln, logsumexp
+from scipy.special import logsumexp
 
 import pymc_rbm as pmr
 from pymc_rbm.distributions import constant_log_z
@@ -27,13 +28,6 @@ UNIFORM = np.zeros((N, N)), np.zeros(N), np.zeros(N)
 ALSO_UNIFORM = np.zeros((N, N)), np.zeros(N), np.full(N, 5.0)  # hidden units that are nearly always on
 LOG_P = -N * np.log(2)
 ROWS = np.random.default_rng(0).integers(0, 2, (10, N)).astype("int8")
-
-
-def curie_weiss(w, n=N):
-    """The machine and log Z = log Σ_k C(n, k) exp(bk) (1 + exp(c + wk))ⁿ, b = c = -nw/2."""
-    k, b = np.arange(n + 1), -n * w / 2
-    log_z = logsumexp(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1) + b * k + n * np.logaddexp(0, b + w * k))
-    return (np.full((n, n), w), np.full(n, b), np.full(n, b)), log_z
 
 
 @pytest.fixture
@@ -81,7 +75,7 @@ def test_the_posterior_weight_that_is_drawn():
 
 @pytest.mark.compiled
 def test_an_estimate_is_made_once_and_is_right(estimates):
-    parameters, log_z = curie_weiss(0.1)
+    parameters, log_z = ref.curie_weiss(N, 0.1), ref.curie_weiss_log_z(N, 0.1)
     x = np.ones(N, dtype="int8")
     expected = pmr.free_energy(x, *parameters)
     for _ in range(2):
@@ -204,7 +198,7 @@ def test_single_precision():
 
 def test_nothing_is_estimated_for_a_factor(estimates):
     """A free, a masked and an observed machine beside a variable for NUTS, none of which reads them."""
-    coupled, _ = curie_weiss(0.1)
+    coupled = ref.curie_weiss(N, 0.1)
     masked = np.ma.MaskedArray(ROWS, np.arange(ROWS.size).reshape(ROWS.shape) % 7 == 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pm.exceptions.ImputationWarning)
@@ -230,7 +224,7 @@ def test_nothing_is_estimated_for_a_factor(estimates):
 
 @pytest.mark.slow
 def test_sampling_estimates_nothing(estimates):
-    parameters, _ = curie_weiss(0.1)
+    parameters = ref.curie_weiss(N, 0.1)
     with pm.Model():
         v = pmr.RBM("v", *parameters, observed=ROWS)
         pmr.Hidden("h", v)
@@ -260,7 +254,7 @@ def test_large_models_build_at_once(estimates):
 
 
 def test_what_is_not_reliable_is_said(monkeypatch):
-    parameters, _ = curie_weiss(0.1)
+    parameters = ref.curie_weiss(N, 0.1)
     monkeypatch.setattr(constant_log_z, "_known", type(constant_log_z._known)())
     found = LogPartitionEstimate(3.0, 0.5, "compare", reasons=("the ensembles disagree",))
     monkeypatch.setattr(constant_log_z, "log_partition", lambda *args, **kwargs: found)
@@ -275,7 +269,7 @@ def test_what_is_not_reliable_is_said(monkeypatch):
 
 
 def test_an_interrupted_estimate_is_not_kept(monkeypatch):
-    parameters, _ = curie_weiss(0.1)
+    parameters = ref.curie_weiss(N, 0.1)
     monkeypatch.setattr(constant_log_z, "_known", type(constant_log_z._known)())
     found = LogPartitionEstimate(3.0, 0.5, "compare", made={"interrupted": True})
     monkeypatch.setattr(constant_log_z, "log_partition", lambda *args, **kwargs: found)
@@ -285,7 +279,7 @@ def test_an_interrupted_estimate_is_not_kept(monkeypatch):
 
 
 def test_many_machines_that_differ_by_row_are_refused(monkeypatch):
-    parameters, _ = curie_weiss(0.1)
+    parameters = ref.curie_weiss(N, 0.1)
     monkeypatch.setattr(constant_log_z, "_known", type(constant_log_z._known)())
     monkeypatch.setattr(
         constant_log_z, "log_partition", lambda x, **kwargs: LogPartitionEstimate(x.layers[0].bias[0], 0.1, "compare")
@@ -354,7 +348,7 @@ def test_parts_of_several_families_and_of_one_layer():
 
 
 def test_a_coupled_machine_is_one_part():
-    parameters, _ = curie_weiss(0.1)
+    parameters = ref.curie_weiss(N, 0.1)
     assert len(separate(pmr.restricted(*parameters).numeric())) == 1
     node = constant_log_partition(pmr.restricted(*UNIFORM))
     assert node.owner.op == constant_log_partition(pmr.restricted(*ALSO_UNIFORM)).owner.op

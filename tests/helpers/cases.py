@@ -24,7 +24,7 @@ def flipped(x, rng, share):
     return np.where(rng.random(x.shape) < share, 1 - x, x)
 
 
-def rows_of(unit, n, rng, share=0.2):
+def grouped(unit, n, rng, share=0.2):
     """N rows of n entries that go together."""
     on = np.repeat((WHICH > 0)[:, None], n, axis=1).astype(int)
     labels = np.where(rng.random((N, n)) < 0.3, rng.integers(3, size=(N, n)), WHICH[:, None])
@@ -46,7 +46,7 @@ class Case:
 
     def __init__(self, visible, hidden, n_hidden, data=None, missing=(0,), n=3, share=0.2, forward=1000, thin=5):
         rng = np.random.default_rng(4)
-        self.data = rows_of(visible, n, rng, share) if data is None else data
+        self.data = grouped(visible, n, rng, share) if data is None else data
         self.missing, self.real, self.forward, self.thin = list(missing), not visible.finite, forward, thin
         with pm.Model() as self.model:
             W = pm.Normal("W", 0, 0.7, shape=(self.data.shape[1], n_hidden))
@@ -127,7 +127,7 @@ class General(Case):
 
     def __init__(self):
         rng = np.random.default_rng(4)
-        self.data = hidden_entries(rows_of(pmr.Spin(), 4, rng), 1)
+        self.data = hidden_entries(grouped(pmr.Spin(), 4, rng), 1)
         self.missing, self.real = [0, 4], False
         pattern = abs(np.subtract.outer(np.arange(5), np.arange(5))) % 3 == 1
         with pm.Model() as self.model:
@@ -147,7 +147,7 @@ class DeepBoltzmann(Case):
     epochs, rate = 600, 0.3
 
     def __init__(self):
-        rows = rows_of(pmr.Bernoulli(), 3, np.random.default_rng(4), 0.05)
+        rows = grouped(pmr.Bernoulli(), 3, np.random.default_rng(4), 0.05)
         self.data, self.missing, self.real = hidden_entries(rows, 2), [0, 3, 4], False
         with pm.Model() as self.model:
             weights = [pm.Normal(f"W{i}", 0, 1, shape=shape) for i, shape in enumerate([(3, 2), (2, 2)])]
@@ -163,7 +163,7 @@ class Conditional(Case):
     def __init__(self):
         rng = np.random.default_rng(4)
         self.missing, self.real, X = [2], False, np.resize([[-1.0], [1.0]], (N, 1))
-        self.data = rows_of(pmr.Bernoulli(), 3, rng)
+        self.data = grouped(pmr.Bernoulli(), 3, rng)
         self.data[:, 2] = X[:, 0] > 0
         with pm.Model() as self.model:
             W, A = pm.Normal("W", 0, 1, shape=(3, 2)), pm.Normal("A", 0, 1, shape=(1, 3))
@@ -191,7 +191,7 @@ class DeepBelief(Case):
     """Layers of 4, 3 and 2 units. What is asked of one machine is asked of the top."""
 
     def __init__(self):
-        self.data, self.missing, self.real = rows_of(pmr.Bernoulli(), 4, np.random.default_rng(4), 0.05), [0, 3], False
+        self.data, self.missing, self.real = grouped(pmr.Bernoulli(), 4, np.random.default_rng(4), 0.05), [0, 3], False
 
     def learn(self):
         options = {"method": "pcd", "learning_rate": 0.3, "sweeps": 1}
@@ -244,7 +244,7 @@ def labelled():
     """Real and binary columns and a label, all in the visible layer."""
     unit = pmr.Beside((pmr.Gaussian(0.9), 1), (pmr.Bernoulli(), 1), label=(pmr.Categorical(3), 3))
     rng = np.random.default_rng(4)
-    columns = [rows_of(x, n, rng) for x, n in ((pmr.Gaussian(), 1), (pmr.Bernoulli(), 1), (pmr.Categorical(3), 3))]
+    columns = [grouped(x, n, rng) for x, n in ((pmr.Gaussian(), 1), (pmr.Bernoulli(), 1), (pmr.Categorical(3), 3))]
     case = Case(unit, pmr.Bernoulli(), 2, np.concatenate(columns, axis=1), [1, 2, 3, 4])
     case.real = False  # what is missing is not
     case.states_of = lambda machine: None
@@ -254,7 +254,7 @@ def labelled():
 def with_holes():
     """Binary rows of which a fifth of the entries is unknown."""
     rng = np.random.default_rng(4)
-    rows = rows_of(pmr.Bernoulli(), 3, rng, 0.05)
+    rows = grouped(pmr.Bernoulli(), 3, rng, 0.05)
     case = Case(pmr.Bernoulli(), pmr.Bernoulli(), 2, np.ma.MaskedArray(rows, rng.random(rows.shape) < 0.2))
     case.rate = 0.5
     return case

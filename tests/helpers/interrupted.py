@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pymc as pm
 import reference as ref
+from models import model_of
 from options import QUIET
 
 import pymc_rbm as pmr
@@ -25,13 +26,6 @@ MASKED = np.ma.MaskedArray(ROWS, RNG.random(ROWS.shape) < 0.6)
 LONG = 10**8
 STUCK = 120
 """Seconds after which a call that nothing ends says where it is, and the process ends."""
-
-
-def model_of(rows, hidden=6):
-    with pm.Model() as model:
-        W = pm.Normal("W", shape=(rows.shape[1], hidden))
-        pmr.RBM("v", W, pm.Flat("b", shape=rows.shape[1]), pm.Flat("c", shape=hidden), observed=rows)
-    return model
 
 
 def log_partition(method):
@@ -50,7 +44,7 @@ def sample():
 
 
 def fit():
-    return pmr.fit(LONG, model=model_of(ROWS), method="pcd", learning_rate=0.01, on_epoch=under_way, **QUIET)
+    return pmr.fit(LONG, model=model_of(ROWS, 6, 1.0), method="pcd", learning_rate=0.01, on_epoch=under_way, **QUIET)
 
 
 def deep():

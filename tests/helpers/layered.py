@@ -15,7 +15,7 @@ def triangle(seed=3, scale=1.2):
     return Machine(layers, tuple(Coupling(i, j, scale * rng.standard_normal((sizes[i], sizes[j]))) for i, j in pairs))
 
 
-def joint(machine):
+def weighted_states(machine):
     """States of all layers and their log-weights, by plain loops."""
     sizes = [len(layer.bias) for layer in machine.layers]
     found = []
@@ -39,7 +39,7 @@ def joint(machine):
 
 def exact_draws(machine, kept, n, rng):
     """Independent draws of the kept layers, from the enumerated distribution."""
-    states = joint(machine)
+    states = weighted_states(machine)
     log_p = np.array([t for _, t in states])
     chosen = rng.choice(len(states), n, p=np.exp(log_p - ref.log_sum(list(log_p))))
     return [np.array([states[k][0][layer] for k in chosen], dtype="int8") for layer in kept]

@@ -34,7 +34,7 @@ def rows_of(name, n=30):
     }[name]()
 
 
-def case(pair):
+def pair_case(pair):
     """A machine, the reference's states of both sides, and its log joint weights."""
     (visible, left, n), (hidden, right, m) = (UNITS[name] for name in pair)
     rng = np.random.default_rng(sum(map(ord, "".join(pair))))

@@ -8,6 +8,19 @@ from itertools import product
 import numpy as np
 
 
+def curie_weiss(n, w, tilt=0.0):
+    """Parameters of n by n units that are all coupled alike: the energy depends on how many are on."""
+    return np.full((n, n), w), np.full(n, tilt - n * w / 2), np.full(n, tilt - n * w / 2)
+
+
+def curie_weiss_log_z(n, w):
+    """Z = Σ_(k,m) C(n,k)·C(n,m)·exp(w·k·m - n·w·(k + m)/2)."""
+    every = product(range(n + 1), repeat=2)
+    return math.log(
+        math.fsum(math.comb(n, k) * math.comb(n, m) * math.exp(w * k * m - n * w * (k + m) / 2) for k, m in every)
+    )
+
+
 def states(n):
     """All joint states of n binary units, as tuples."""
     return list(product((0, 1), repeat=n))
@@ -25,6 +38,7 @@ def energy(v, h, W, b, c):
 
 
 def log_sum(terms):
+    terms = np.ravel(terms).tolist()
     top = max(terms)
     return top + math.log(math.fsum(math.exp(t - top) for t in terms))
 

@@ -7,6 +7,8 @@ import reference as ref
 import scipy.sparse
 import scipy.stats
 import xarray as xr
+from models import model_of
+from options import MASKED
 from scipy.special import expit
 
 import pymc_rbm as pmr
@@ -16,18 +18,10 @@ from pymc_rbm.learning.update import Learner
 from pymc_rbm.units.states import unit_data
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:Data in v contains missing values"),  # PyMC says so, as it should
+    MASKED,
     pytest.mark.interpreted,
 ]
 DATA = pmr.datasets.bars_and_stripes(2).values
-
-
-def model_of(data, hidden=3, n=None):
-    n = n or np.shape(data)[-1]
-    with pm.Model() as model:
-        W = pm.Flat("W", shape=(n, hidden))
-        pmr.RBM("v", W, pm.Flat("b", shape=n), pm.Flat("c", shape=hidden), observed=data)
-    return model
 
 
 # --------------------------------------------------------------------------------------------- missing entries
@@ -142,7 +136,7 @@ def test_masked_data_in_fit_and_after(kind, tmp_path):
 
 
 def test_dependants_of_missing_entries_are_refused():
-    with model_of(np.ma.masked_array(DATA, DATA * 0 + np.eye(6, 4) == 1)) as model:
+    with model_of(np.ma.masked_array(DATA, DATA * 0 + np.eye(6, 4) == 1), 3) as model:
         pm.Potential("p", model["v"].sum())
         with pytest.raises(ValueError, match=r"free units v_unobserved out.*\['p'\]"):
             pmr.fit(1, progressbar=False)
@@ -175,7 +169,7 @@ def test_weighted_batches_are_unbiased():
     parameters = dict(zip("Wbc", ref.machine(4, 3, seed=4), strict=True))
     moved = {}
     for size in (None, 2):
-        with model_of(DATA):
+        with model_of(DATA, 3):
             options = {"method": "exact", "centred": False, "chains": 2, "progressbar": False, "random_seed": 1}
             options |= {"row_weights": {"v": weights}, "start": parameters, "learning_rate": lambda done: 1e-9}
             learned = pmr.fit(50, batch_size=size, **options)
@@ -187,7 +181,7 @@ def test_weighted_batches_are_unbiased():
 
 @pytest.mark.parametrize("bad", [np.ones(5), -np.ones(6), np.zeros(6), np.full(6, np.nan), {"u": np.ones(6)}])
 def test_bad_weights(bad):
-    with model_of(DATA), pytest.raises(ValueError, match="row_weights"):
+    with model_of(DATA, 3), pytest.raises(ValueError, match="row_weights"):
         pmr.fit(1, row_weights=bad, progressbar=False)
 
 
@@ -198,18 +192,18 @@ def test_bad_weights(bad):
 def test_sparse_data(kind):
     results = []
     for data in (DATA, kind(DATA.astype(float))):
-        with model_of(data, n=4):
+        with model_of(data, 3):
             results.append(pmr.fit(5, method="pcd", random_seed=1, progressbar=False)["parameters"].to_dataset())
     xr.testing.assert_equal(*(x.drop_attrs() for x in results))
     with pytest.raises(ValueError, match=r"got 2 other entries of 6 \(such as 2, 3\)"):
-        model_of(kind(np.array([[2, 0, 1], [0, 3, 0]])), n=3)
+        model_of(kind(np.array([[2, 0, 1], [0, 3, 0]])), 3)
 
 
 def test_data_are_not_copied():
     """What PyMC holds is what learning reads, and binary int8 arrays pass the checks as they are."""
     data = np.random.default_rng(0).integers(0, 2, (300, 5)).astype("int8")
     assert unit_data(data, pmr.Bernoulli()) is data
-    model = model_of(data)
+    model = model_of(data, 3)
     settings = Settings(pmr.estimators.persistent, 5, 1, pm.sgd, None, True, {})
     learner = Learner(model, observed_machines(model), settings, None, np.random.default_rng(1))
     held = model.rvs_to_values[model["v"]].data

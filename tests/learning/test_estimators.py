@@ -9,6 +9,8 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 import xarray as xr
+from limits import best_classes
+from models import model_of
 from pytensor.compile.io import In, Out
 
 import pymc_rbm as pmr
@@ -22,13 +24,8 @@ from pymc_rbm.machine.machine import Layer, Machine
 pytestmark = pytest.mark.interpreted
 
 BARS = pmr.datasets.bars_and_stripes(3).values
-
-
-def model_of(data, hidden, **kwargs):
-    with pm.Model() as model:
-        W = pm.Flat("W", shape=(data.shape[1], hidden))
-        pmr.RBM("v", W, pm.Flat("b", shape=data.shape[1]), pm.Flat("c", shape=hidden), observed=data, **kwargs)
-    return model
+MOST = 4
+"""In standard errors, or Monte Carlo floors: what is right stays below, what is broken is beyond twice as many."""
 
 
 class Compiled:
@@ -70,7 +67,7 @@ def exact_gradient(parameters):
     return np.concatenate([vh.ravel(), v, h])
 
 
-def z_scores(gradients, expected):
+def z_of_means(gradients, expected):
     gradients = np.array(gradients)
     error = gradients.std(0, ddof=1) / np.sqrt(len(gradients))
     return (gradients.mean(0) - expected) / error
@@ -96,11 +93,11 @@ def test_coupled_chains_are_unbiased(learned_bars, sweeps):
     expected = exact_gradient(learned_bars)
     estimate = Compiled(partial(unbiased, most_sweeps=20_000), learned_bars, BARS, chains=14, sweeps=sweeps)
     results = [estimate() for _ in range(2000)]
-    z = z_scores([gradient for gradient, _, _ in results], expected)
-    assert np.abs(z).max() < 4, z
+    z = z_of_means([gradient for gradient, _, _ in results], expected)
+    assert np.abs(z).max() < MOST, z
     assert max(float(report["unmet"]) for _, _, report in results) == 0
     biased = Compiled(contrastive, learned_bars, BARS, sweeps=sweeps)
-    assert np.abs(z_scores([biased()[0] for _ in range(2000)], expected)).max() > 8
+    assert np.abs(z_of_means([biased()[0] for _ in range(2000)], expected)).max() > 2 * MOST
 
 
 def test_meeting_times_are_those_of_the_chains(learned_bars):
@@ -127,14 +124,15 @@ def test_tempered_particles_visit_both_modes_and_plain_ones_do_not():
             _, particles, report = step()
         share[name] = particles.mean()
         if name == "tempered":
+            # The temperatures have adapted: rates are alike, to 4 of the errors, 0.05, that shares of 100 chains have.
             assert (report["swap_rate"] > 0.2).all()
-            assert np.ptp(report["swap_rate"]) < 0.2  # the temperatures have adapted
+            assert np.ptp(report["swap_rate"]) < 0.2
             assert report["inverse_temperature"][[0, -1]].tolist() == [0, 1]
             assert (np.diff(report["inverse_temperature"]) > 0).all()
-            assert report["round_trips"] > 100
+            assert report["round_trips"] > 100  # more than one a chain
     # The machine is symmetric under v -> 1 - v: half of the particles in each mode, give or take 5 binomial errors.
     assert abs(share["tempered"] - 0.5) < 5 * 0.5 / np.sqrt(100)
-    assert share["plain"] > 0.8
+    assert share["plain"] > 0.8  # 3 of 100 are expected to have left
 
 
 def distance_after_swaps():
@@ -165,7 +163,7 @@ def distance_after_swaps():
 
 
 def test_tempering_leaves_the_machine_invariant():
-    assert distance_after_swaps() < 4
+    assert distance_after_swaps() < MOST
 
 
 def test_swaps_that_ignore_the_energies_are_caught(monkeypatch):
@@ -178,7 +176,7 @@ def test_swaps_that_ignore_the_energies_are_caught(monkeypatch):
         return x, pt.zeros_like(gain), rng
 
     monkeypatch.setattr(parallel_tempering, "_sweep_all", always)
-    assert distance_after_swaps() > 8
+    assert distance_after_swaps() > 2 * MOST
 
 
 def test_tempered_needs_three_temperatures():
@@ -197,6 +195,7 @@ def test_fast_weights_push_particles_out_of_a_mode():
         step = Compiled(estimator, TWO_MODES, data, chains=100)
         step.start(np.ones((100, 8), "int8"))
         crossed[name] = 1 - np.mean([step()[1].mean() for _ in range(100)])
+    # Of plain ones 1 % cross in 100 updates; a mean of 0.3 over all updates is all particles across for 30 of them.
     assert crossed["fast"] > crossed["plain"] + 0.3
 
 
@@ -219,7 +218,7 @@ COMPILED = [pytest.param(method, marks=pytest.mark.compiled) for method in ("fpc
 
 @pytest.mark.parametrize("method", ["pcd", "cd", "exact", *COMPILED])
 def test_every_method_learns_and_resumes(method, tmp_path):
-    """Bars and stripes, 600 updates: better than independent units; 300 + 300 of them through a file are the same."""
+    """Bars and stripes, 600 updates: better than four classes; 300 + 300 of them through a file are the same."""
     model = model_of(BARS, 6)
     options = {
         "method": method,
@@ -240,7 +239,7 @@ def test_every_method_learns_and_resumes(method, tmp_path):
         xr.testing.assert_equal(again[group].to_dataset(), whole[group].to_dataset())
     b, c, W = pmr.machine_of(whole).parameters
     score = -pmr.free_energy(BARS, W, b, c).mean() - pmr.log_partition(whole).estimate
-    assert score > -9 * np.log(2) + 1
+    assert score > best_classes(BARS, 4)
     assert ("particles" in whole) == (method not in ("cd", "ucd"))
     reports = {"pt": {"v_swap_rate", "v_inverse_temperature", "v_round_trips"}, "ucd": {"v_meeting_time", "v_unmet"}}
     assert reports.get(method, set()) <= set(whole["learning"])

@@ -7,6 +7,9 @@ import numpy as np
 import pymc as pm
 import pytest
 import reference as ref
+from cases import one_hot
+from limits import latent_classes
+from models import model_of
 from options import QUIET
 from sklearn.cluster import KMeans
 
@@ -25,13 +28,9 @@ PARITY = np.array([v for v in itertools.product([0, 1], repeat=3) if sum(v) % 2 
 BOUND, INDEPENDENT = -np.log(4), -3 * np.log(2)
 
 
-def model_of(rows, m=2, prior=3.0, **options):
-    n = rows.shape[1]
-    with pm.Model() as model:
-        W = pm.Normal("W", 0, prior, shape=(n, m))
-        b, c = pm.Normal("b", 0, 10, shape=n), pm.Normal("c", 0, 10, shape=m)
-        pmr.RBM("v", W, b, c, observed=rows, **options)
-    return model
+def with_priors(rows, m=2, scale=3.0, **options):
+    """Priors on biases, too: every maximum is finite."""
+    return model_of(rows, m, scale, 10.0, **options)
 
 
 def score(model, learned, rows):
@@ -49,7 +48,7 @@ def score(model, learned, rows):
 def test_parity_is_learned(seed):
     """From small weights alone the climb ends at W = 0 and is content."""
     rows = np.tile(PARITY, (50, 1))
-    model = model_of(rows, 4)
+    model = with_priors(rows, 4)
     learned = pmr.fit(model=model, **QUIET | {"random_seed": seed})
     assert learned.attrs["method"] == "exact"
     assert learned.attrs["converged"] == 1
@@ -61,7 +60,7 @@ def test_the_start_that_is_given_is_kept():
     """And where it is a saddle, the answer is, with a warning and not with silence."""
     rows = np.tile(PARITY, (50, 1))
     small = {"W": 1e-2 * np.random.default_rng(1).normal(size=(3, 2)), "b": np.zeros(3), "c": np.zeros(2)}
-    model = model_of(rows)
+    model = with_priors(rows)
     with pytest.warns(UserWarning, match=r"independent units: -2\.0794 against -2\.0794.*from 1 start\."):
         learned = pmr.fit(model=model, start=small, **QUIET)
     assert learned.attrs["starts"] == 1
@@ -71,7 +70,7 @@ def test_the_start_that_is_given_is_kept():
 def test_a_tight_prior_is_told_of():
     """Four rows and weights near zero by prior: independent units are the best there is."""
     with pytest.warns(UserWarning, match="no better than independent units.*a wider prior"):
-        learned = pmr.fit(model=model_of(PARITY, 2, 1.0), **QUIET)
+        learned = pmr.fit(model=with_priors(PARITY, 2, 1.0), **QUIET)
     assert learned.attrs["converged"] == 1
 
 
@@ -79,16 +78,16 @@ def test_what_needs_no_other_start_is_what_it_was():
     """The first start is kept where no other ends higher, and other starts take nothing from the generator."""
     rng = np.random.default_rng(3)
     rows = (rng.random((60, 3)) < 0.2 + 0.6 * rng.integers(0, 2, (60, 1))).astype(int)
-    learned = pmr.fit(model=model_of(rows, 2), **QUIET)
-    first = pmr.fit(model=model_of(rows, 2), start=started(rows, 2), **QUIET)
+    learned = pmr.fit(model=with_priors(rows, 2), **QUIET)
+    first = pmr.fit(model=with_priors(rows, 2), start=start_of(rows, 2), **QUIET)
     assert (learned.attrs["starts"] > 1, first.attrs["starts"]) == (True, 1)
     for x in "Wbc":
         np.testing.assert_array_equal(learned["parameters"][x], first["parameters"][x])
 
 
-def started(rows, m):
+def start_of(rows, m):
     """Where fit starts, with these seeds: an update of no size leaves it there."""
-    still = pmr.fit(1, method="exact", optimizer=pm.sgd(learning_rate=0.0), model=model_of(rows, m), **QUIET)
+    still = pmr.fit(1, method="exact", optimizer=pm.sgd(learning_rate=0.0), model=with_priors(rows, m), **QUIET)
     return {x: still["parameters"][x].values for x in "Wbc"}
 
 
@@ -116,7 +115,7 @@ def test_hidden_columns_that_start_alike_are_parted():
     rng = np.random.default_rng(2)
     which = rng.integers(0, 3, 90)
     rows = (rng.random((90, 6)) < 0.1 + 0.8 * np.eye(3)[which].repeat(2, 1)).astype(int)
-    model = model_of(rows)
+    model = with_priors(rows)
     with model, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         alike, apart = (pm.find_MAP(progressbar=False, jitter=jitter, seed=1)["W"] for jitter in (False, True))
@@ -143,20 +142,11 @@ def test_one_hidden_unit_is_learned(hidden):
     rng = np.random.default_rng(5)
     which = rng.integers(0, 2, (150, 1))
     rows = (rng.random((150, 4)) < 0.15 + 0.7 * which).astype(int)
-    model = model_of(rows, hidden.width, 30.0, hidden=hidden)
+    model = with_priors(rows, hidden.width, 30.0, hidden=hidden)
     learned = pmr.fit(model=model, **QUIET)
     assert learned.attrs["converged"] == 1
+    # What is climbed has the prior of W, too, Normal(0, 30): ΣW²/(2·30²·150), 0.002 for four weights of 11.
     assert score(model, learned, rows) > latent_classes(rows, which[:, 0]) - 0.002
-
-
-def latent_classes(rows, which, iterations=300):
-    """The mean log-likelihood that EM for two classes ends at."""
-    r = np.eye(2)[which]
-    for _ in range(iterations):
-        shares, p = r.mean(0), np.clip((r.T @ rows) / r.sum(0)[:, None], 1e-9, 1 - 1e-9)
-        log_p = np.log(shares) + rows @ np.log(p).T + (1 - rows) @ np.log(1 - p).T
-        r = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1)[:, None])
-    return np.logaddexp.reduce(log_p, axis=1).mean()
 
 
 @pytest.mark.parametrize("hidden", [pmr.Bernoulli(), pmr.Spin(), pmr.Categorical(2)], ids=repr)
@@ -200,14 +190,10 @@ def test_a_side_without_units_is_refused(make):
 
 def test_a_model_without_hidden_units_is_refused():
     with pytest.raises(ValueError, match=r"W has shape \(3, 0\)"):
-        model_of(PARITY, 0)
+        with_priors(PARITY, 0)
 
 
 # ------------------------------------------------------------------------------------------------------- many units
-
-
-def one_hot(sites, q, rng):
-    return np.eye(q, dtype="int8")[rng.integers(0, q, (8, sites))].reshape(8, -1)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +221,7 @@ def test_a_layer_beyond_all_floats_is_learned_and_drawn(m):
     """2¹¹⁰⁰ states on one side: beside few units, which are enumerated, and beside more."""
     rng = np.random.default_rng(1)
     rows = rng.integers(0, 2, (8, 1100))
-    model = model_of(rows, m)
+    model = with_priors(rows, m)
     learned = pmr.fit(1, method="pcd", chains=4, learning_rate=0.01, sweeps=1, model=model, **QUIET)
     machine = pmr.machine_of(model, learned).numeric()
     v = pmr.RBM.dist(*(machine.parameters[i] for i in (2, 0, 1)), sweeps=2)
@@ -260,8 +246,8 @@ def test_lattices_and_letters_beyond_all_floats():
         U, b = pm.Normal("U", 0, 0.1, shape=(1024, 1024)), pm.Normal("b", 0, 1, shape=1024)
         spins = 2 * rng.integers(0, 2, (8, 1024)) - 1
         pmr.BoltzmannMachine("x", U, b, unit=pmr.Spin(), pattern=pattern | pattern.T, observed=spins)
-    letters = model_of(one_hot(240, 21, rng), 20, visible=pmr.Categorical(21))
-    stars = model_of(one_hot(450, 5, rng), 20, visible=pmr.Categorical(5))
+    letters = with_priors(one_hot(rng.integers(0, 21, (8, 240)), 21), 20, visible=pmr.Categorical(21))
+    stars = with_priors(one_hot(rng.integers(0, 5, (8, 450)), 5), 20, visible=pmr.Categorical(5))
     for model in (lattice, letters, stars):
         learned = pmr.fit(2, chains=4, method="pcd", learning_rate=0.01, sweeps=1, model=model, **QUIET)
         with pmr.generative(model, learned):
@@ -286,7 +272,7 @@ def correlated(rows, columns, strong):
 def test_many_columns_are_measured_by_products(strong, monkeypatch):
     """The eigenvalue, and the shape along its vector, are those of the matrix."""
     rows = correlated(60, MOST_COLUMNS + 50, strong)
-    [x] = observed_machines(model_of(rows, 1))
+    [x] = observed_machines(with_priors(rows, 1))
     by_products = correlation(x)
     monkeypatch.setattr("pymc_rbm.learning.defaults.MOST_COLUMNS", 10**6)
     by_matrix = correlation(x)
@@ -296,7 +282,7 @@ def test_many_columns_are_measured_by_products(strong, monkeypatch):
 
 
 def test_constant_columns_have_no_correlation():
-    [x] = observed_machines(model_of(np.ones((5, MOST_COLUMNS + 1), "int8"), 1))
+    [x] = observed_machines(with_priors(np.ones((5, MOST_COLUMNS + 1), "int8"), 1))
     assert correlation(x).strength == 0
 
 
@@ -305,7 +291,7 @@ def test_nothing_is_measured_that_is_not_needed(monkeypatch):
         raise AssertionError("measured")
 
     monkeypatch.setattr("pymc_rbm.learning.defaults.correlation", refuse)
-    model = model_of(PARITY)
+    model = with_priors(PARITY)
     pmr.fit(1, method="pcd", learning_rate=0.1, model=model, **QUIET)
     with pytest.raises(AssertionError, match="measured"):
         pmr.fit(1, method="pcd", model=model, **QUIET)
@@ -333,17 +319,17 @@ ONE = {"epochs": 1, "method": "pcd", "learning_rate": 1e-3, "sweeps": 1, "chains
 )
 def test_noise_above_the_deviation_of_the_data_is_named(visible, which):
     with pytest.warns(UserWarning, match=f"sigma of {which}.*Standardise the data"):
-        pmr.fit(model=model_of(real_rows(0.2), visible=visible), **ONE)
+        pmr.fit(model=with_priors(real_rows(0.2), visible=visible), **ONE)
 
 
 def test_noise_below_it_or_learned_is_not():
-    pmr.fit(model=model_of(real_rows(1.0), visible=pmr.Gaussian(0.8)), **ONE)
+    pmr.fit(model=with_priors(real_rows(1.0), visible=pmr.Gaussian(0.8)), **ONE)
     standard = real_rows(1.0)
     standard = (standard - standard.mean(0)) / standard.std(0)
-    pmr.fit(model=model_of(standard, visible=pmr.Gaussian(1.0)), **ONE)
+    pmr.fit(model=with_priors(standard, visible=pmr.Gaussian(1.0)), **ONE)
     with pm.Model() as model:
         sigma = pm.HalfNormal("sigma", 5, initval=3.0)
         pmr.RBM("v", pm.Normal("W", shape=(3, 2)), pm.Flat("b", shape=3), np.zeros(2), visible=pmr.Gaussian(sigma),
                 observed=real_rows(0.2))  # fmt: skip
     pmr.fit(model=model, **ONE)
-    pmr.fit(model=model_of(PARITY), **ONE)
+    pmr.fit(model=with_priors(PARITY), **ONE)

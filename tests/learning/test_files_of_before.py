@@ -26,7 +26,8 @@ def files(tmp_path_factory):
     return found
 
 
-def model_of():
+def learned_model():
+    """The model of which the files are."""
     with pm.Model() as model:
         W = pm.Normal("W", 0, 2, shape=(4, 3))
         rows = pmr.datasets.bars_and_stripes(2).values
@@ -38,7 +39,7 @@ def model_of():
 def test_they_are_read(files):
     machine, learned = pmr.machine_of(files["learned"]), files["learned"]
     np.testing.assert_array_equal(machine.couplings[0].weights, learned["parameters"]["W"])
-    assert pmr.machine_of(model_of(), files["checkpoint"]).couplings[0].weights.shape == (4, 3)
+    assert pmr.machine_of(learned_model(), files["checkpoint"]).couplings[0].weights.shape == (4, 3)
     assert pmr.averaged(learned)["parameters"]["W"].shape == (4, 3)
     assert pmr.diagnose(learned, probes=False, **QUIET).learning
     assert pmr.diagnose(files["draws"], machine, **QUIET).chains in ("mixed", "cannot tell")  # 240 draws are few
@@ -47,7 +48,7 @@ def test_they_are_read(files):
 @pytest.mark.slow
 def test_they_are_learned_on_from(files):
     options = {"method": "pcd", "sweeps": 1, "batch_size": 3, "chains": 20, "learning_rate": 0.1, "horizon": 8}
-    with model_of():
+    with learned_model():
         again = pmr.fit(4, resume=files["checkpoint"], progressbar=False, **options)
     assert again.attrs["epochs_done"] == 8
     for name, expected in files["learned"]["parameters"].data_vars.items():
@@ -56,5 +57,5 @@ def test_they_are_learned_on_from(files):
 
 @pytest.mark.slow
 def test_the_draws_are_the_same(files):
-    found = pmr.sample_gibbs(model_of(), files["learned"], draws=60, tune=20, random_seed=5, progressbar=False)
+    found = pmr.sample_gibbs(learned_model(), files["learned"], draws=60, tune=20, random_seed=5, progressbar=False)
     np.testing.assert_array_equal(found["posterior"]["v"], files["draws"]["posterior"]["v"])

@@ -4,6 +4,8 @@ import numpy as np
 import pymc as pm
 import pytest
 import reference as ref
+from models import model_of
+from options import MASKED
 from pairs import PAIRS, UNITS, rows_of
 
 import pymc_rbm as pmr
@@ -17,7 +19,7 @@ ASCENT = {"epochs": 500, "method": "exact", "optimizer": "lbfgs", **QUICK}
 N, SPREAD = 30, 1.5
 
 
-def moments(pair, parameters, rows=None):
+def moments_of_pair(pair, parameters, rows=None):
     """Means of v, h and v hᵀ, by the reference: of the machine or, given rows of v, with h from the conditional."""
     (_, left, n), (_, right, m) = (UNITS[x] for x in pair)
     if rows is None:
@@ -76,13 +78,13 @@ def test_moments_match_at_the_optimum(visible, monkeypatch):
         parameters = {x: learned["parameters"][f"{'-'.join(pair)}_{x}"].values for x in "Wbc"}
         scales = [1 / (ref.sigma_of(UNITS[x][1]) or 1) ** 2 for x in pair]  # units with a σ enter as x/σ²
         scales = {"W": scales[0] * scales[1], "b": scales[0], "c": scales[1]}
-        data, model = (moments(pair, parameters.values(), x) for x in (rows, None))
+        data, model = (moments_of_pair(pair, parameters.values(), x) for x in (rows, None))
         for x in "Wbc":
             pull = parameters[x] / (SPREAD**2 * N)
             np.testing.assert_allclose(scales[x] * (data[x] - model[x]), pull, rtol=0, atol=1e-8)
         # The test sees a gradient of 1e-6: where the parameters are that far off, moments do not match.
         beside = {x: p + 1e-5 for x, p in parameters.items()}
-        data, model = (moments(pair, beside.values(), x) for x in (rows, None))
+        data, model = (moments_of_pair(pair, beside.values(), x) for x in (rows, None))
         gap = [abs(scales[x] * (data[x] - model[x]) - beside[x] / (SPREAD**2 * N)).max() for x in "Wbc"]
         assert max(gap) > 1e-8
 
@@ -96,17 +98,9 @@ def test_pairs_without_a_formula_for_log_z_are_refused(pair):
         pmr.fit(1, method="exact", **QUICK)
 
 
-def model_of(rows, prior=2.0, hidden=2):
-    n = rows.shape[1]
-    with pm.Model() as model:
-        W = pm.Normal("W", 0, prior, shape=(n, hidden)) if prior else pm.Flat("W", shape=(n, hidden))
-        pmr.RBM("v", W, pm.Flat("b", shape=n), pm.Flat("c", shape=hidden), observed=rows)
-    return model
-
-
 @pytest.fixture(scope="module")
 def learned():
-    with model_of(rows_of("bernoulli")):
+    with model_of(rows_of("bernoulli"), 2, 2.0):
         return pmr.fit(**ASCENT)
 
 
@@ -120,7 +114,7 @@ def test_what_comes_back(learned):
 
 
 def test_few_iterations_warn_and_can_be_resumed(learned):
-    with model_of(rows_of("bernoulli")):
+    with model_of(rows_of("bernoulli"), 2, 2.0):
         with pytest.warns(UserWarning, match="did not reach the maximum in 2 iterations.*Raise epochs"):
             half = pmr.fit(**ASCENT | {"epochs": 2})
         whole = pmr.fit(**ASCENT | {"resume": half})
@@ -130,7 +124,7 @@ def test_few_iterations_warn_and_can_be_resumed(learned):
 
 
 def test_it_can_be_stopped():
-    with model_of(rows_of("bernoulli")):
+    with model_of(rows_of("bernoulli"), 2, 2.0):
         stopped = pmr.fit(**ASCENT, on_epoch=lambda status: status.epoch >= 3)
     assert (stopped.attrs["stopped"], stopped.attrs["epochs_done"]) == (1, 3)
 
@@ -144,12 +138,12 @@ def test_it_can_be_stopped():
     ],
 )
 def test_refusals(options, message):
-    with model_of(rows_of("bernoulli")), pytest.raises(ValueError, match=message):
+    with model_of(rows_of("bernoulli"), 2, 2.0), pytest.raises(ValueError, match=message):
         pmr.fit(**ASCENT | options)
 
 
-@pytest.mark.filterwarnings("ignore:Data in v contains missing values")
+@MASKED
 def test_missing_entries_are_refused():
     rows = rows_of("bernoulli")
-    with model_of(np.ma.masked_array(rows, np.eye(N, 2))), pytest.raises(ValueError, match=r"\['v'\] are missing"):
+    with model_of(np.ma.masked_array(rows, np.eye(N, 2)), 2), pytest.raises(ValueError, match=r"\['v'\] are missing"):
         pmr.fit(**ASCENT)

@@ -3,21 +3,23 @@
 import numpy as np
 import pymc as pm
 import pytest
+from limits import in_errors
 from options import QUIET
+from scipy.stats import norm
 from sklearn.datasets import load_digits
 from sklearn.decomposition import FactorAnalysis
 
 import pymc_rbm as pmr
 
 
-def rows_of(n=300):
+def factor_rows(n=300):
     """Two factors, three visible units with standard deviations of their own beside them."""
     rng = np.random.default_rng(4)
     W, sigma = np.array([[2.0, 0.0], [-1.0, 1.5], [0.0, 1.0]]), np.array([0.5, 0.3, 0.8])
     return rng.integers(0, 2, (n, 2)) @ W.T + sigma * rng.standard_normal((n, 3))
 
 
-def learn(rows, sigma=None, **options):
+def learn_scales(rows, sigma=None, **options):
     n = rows.shape[1]
     with pm.Model() as model:
         W, b, c = pm.Flat("W", shape=(n, 2)), pm.Flat("b", shape=n), pm.Flat("c", shape=2)
@@ -34,45 +36,46 @@ def mean_log_likelihood(model, learned, rows):
 @pytest.fixture(scope="module")
 def noisy():
     """Default learning, by particles, of data in their own units."""
-    return learn(rows_of())
+    return learn_scales(factor_rows())
 
 
 def test_learning_does_not_depend_on_the_unit_of_measurement(noisy):
     """Metres or millimetres: with default rates the same machine, whatever the scale of each column."""
     scale = np.array([0.01, 1.0, 1000.0])
-    _, other = learn(rows_of() * scale)
+    _, other = learn_scales(factor_rows() * scale)
     at, scaled = noisy[1]["parameters"], other["parameters"]
     np.testing.assert_allclose(scaled["sigma"], at["sigma"] * scale, rtol=1e-5)
     np.testing.assert_allclose(scaled["c"], at["c"], rtol=1e-4, atol=1e-6)
-    assert float(abs(at["sigma"].values / rows_of().std(0) - 1).max()) > 0.05  # it has moved
+    # It has moved by more than the error of a standard deviation, 1/√600 = 0.04.
+    assert float(abs(at["sigma"].values / factor_rows().std(0) - 1).max()) > 0.05
 
 
 @pytest.mark.interpreted
 def test_sigma_is_that_of_the_maximum():
     """At the exact maximum no other σ is better; the factors explain a part, so σ is below the data's deviations."""
-    rows = rows_of()
-    model, learned = learn(rows, epochs=1000, method="exact", optimizer="lbfgs")
+    rows = factor_rows()
+    model, learned = learn_scales(rows, epochs=1000, method="exact", optimizer="lbfgs")
     best, found = mean_log_likelihood(model, learned, rows), learned["parameters"]["sigma"].values
-    assert (found < 0.9 * rows.std(0)).all()
+    assert (found < 0.9 * rows.std(0)).all()  # in truth 0.45, 0.32 and 0.85 of them
     W, b, c = (learned["parameters"][x].values for x in "Wbc")
     for i in range(3):
         for factor in (0.97, 1.03):
             sigma = found * np.where(np.arange(3) == i, factor, 1)
             other = pmr.restricted(W, b, c, pmr.Gaussian(sigma))
             assert mean_log_likelihood(other, None, rows) < best
-    independent = -0.5 * np.log(2 * np.pi * np.e * rows.var(0)).sum()
-    assert best > independent + 0.3
+    gained = pmr.log_likelihood(rows, model, learned)["log_likelihood/v"].values[0, 0]
+    assert in_errors(gained - norm.logpdf(rows, rows.mean(0), rows.std(0)).sum(1)) > 5
 
 
 def test_particles_come_near(noisy):
-    rows = rows_of()
+    rows = factor_rows()
     independent = -0.5 * np.log(2 * np.pi * np.e * rows.var(0)).sum()
     assert mean_log_likelihood(*noisy, rows) > independent
 
 
 @pytest.mark.slow
 def test_standardised_digits():
-    """32 binary hidden units, σ learned: beyond factor analysis with 16 factors, and far beyond independent normals.
+    """32 binary hidden units, σ learned: beyond factor analysis with 16 factors.
 
     After 400 epochs it is beyond that with 32, too (-53.3 against -54.3 nats an image; 02_machines.ipynb).
     """
@@ -93,6 +96,3 @@ def test_standardised_digits():
     found = pmr.log_likelihood(test, model, learned, log_z=log_z)["mean_log_likelihood"]
     margin = 5 * float(found["error_of_log_z"])
     assert float(found["mean"]) - margin > FactorAnalysis(16).fit(train).score(test)
-    mean, std = train.mean(0), train.std(0)
-    independent = -(((test - mean) / std) ** 2 / 2 + np.log(std * np.sqrt(2 * np.pi))).sum(1).mean()
-    assert float(found["mean"]) - margin > independent + 15

@@ -13,6 +13,7 @@ import pymc as pm
 import pytensor
 import pytest
 import xarray as xr
+from models import model_of
 
 import pymc_rbm as pmr
 from pymc_rbm.learning.checkpoints import Checkpoint
@@ -29,15 +30,8 @@ OPTIONS = {"method": "pcd", "chains": 3, "batch_size": 2, "sweeps": 1, "learning
 DIVERGES = pytest.mark.filterwarnings("ignore::RuntimeWarning:pytensor|numpy|pymc_rbm")
 
 
-def model_of(data=DATA, scale=1.0, name="v", n_hidden=3):
-    with pm.Model(coords={"pixel": range(data.shape[1]), "unit": range(n_hidden)}) as model:
-        W = pm.Normal("W", 0, scale, dims=("pixel", "unit"))
-        pmr.RBM(name, W, pm.Flat("b", dims="pixel"), pm.Flat("c", dims="unit"), observed=data)
-    return model
-
-
-def fit(epochs, data=DATA, scale=1.0, **kwargs):
-    with model_of(data, scale):
+def fitted(epochs, data=DATA, scale=1.0, **kwargs):
+    with model_of(data, 3, scale):
         return pmr.fit(epochs, **{**OPTIONS, "random_seed": 1, **kwargs})
 
 
@@ -49,7 +43,7 @@ def assert_same(one, other, but=()):
 
 @pytest.fixture(scope="module")
 def whole():
-    return fit(6, horizon=6)
+    return fitted(6, horizon=6)
 
 
 # ---------------------------------------------------------------------------------------------- early ends
@@ -65,8 +59,8 @@ def test_what_was_finite_last_is_in_the_error(after):
     rate = then_infinite(after)
     good = 5 if after > 0.9 else 3
     with pytest.raises(FloatingPointError, match=rf"Lower learning_rate.*`learned`.*: {good} epochs") as caught:
-        fit(6, horizon=6, learning_rate=rate)
-    assert_same(caught.value.learned, fit(good, horizon=6, learning_rate=rate))
+        fitted(6, horizon=6, learning_rate=rate)
+    assert_same(caught.value.learned, fitted(good, horizon=6, learning_rate=rate))
     assert caught.value.learned.attrs["epochs_done"] == good
 
 
@@ -74,7 +68,7 @@ def test_what_was_finite_last_is_in_the_error(after):
 def test_a_checkpoint_is_not_overwritten_by_what_is_not_finite(tmp_path):
     path = tmp_path / "learned.nc"
     with pytest.raises(FloatingPointError) as caught:
-        fit(6, horizon=6, learning_rate=then_infinite(0.5), checkpoint=path, checkpoint_every=1)
+        fitted(6, horizon=6, learning_rate=then_infinite(0.5), checkpoint=path, checkpoint_every=1)
     with xr.open_datatree(path) as file:
         assert file.attrs["epochs_done"] == 3
         assert_same(file.load(), caught.value.learned)
@@ -84,7 +78,7 @@ def test_a_checkpoint_is_not_overwritten_by_what_is_not_finite(tmp_path):
 @pytest.mark.parametrize("rate", [1e10])
 def test_absurd_parameters_are_refused(rate, tmp_path):
     with pytest.raises(FloatingPointError, match="learning has diverged"):
-        fit(2, learning_rate=rate, batch_size=None, checkpoint=tmp_path / "learned.nc", checkpoint_every=1)
+        fitted(2, learning_rate=rate, batch_size=None, checkpoint=tmp_path / "learned.nc", checkpoint_every=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -94,10 +88,10 @@ def test_an_error_of_a_callback_carries_what_was_learned(whole):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError) as caught:
-        fit(6, horizon=6, on_epoch=fail)
+        fitted(6, horizon=6, on_epoch=fail)
     done = caught.value.learned.attrs["epochs_done"]
     assert 1 <= done <= 4
-    again = fit(6 - done, horizon=6, resume=caught.value.learned)
+    again = fitted(6 - done, horizon=6, resume=caught.value.learned)
     assert_same(again, whole)
 
 
@@ -152,7 +146,7 @@ def test_steps_are_shortened_by_halves(families):
 
 def test_machines_without_bounds_are_left_alone(monkeypatch):
     monkeypatch.setattr("pymc_rbm.learning.update.shortened", None)
-    fit(1)
+    fitted(1)
 
 
 # -------------------------------------------------------------------------------------------------- resume
@@ -168,17 +162,17 @@ def test_resume_goes_on_within_an_epoch(whole, iterations, how, tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if how == "callback":
-            part = fit(6, horizon=6, on_iteration=stop)
+            part = fitted(6, horizon=6, on_iteration=stop)
         else:
             with pytest.warns(UserWarning, match="interrupted in epoch"):
-                part = fit(6, horizon=6, on_iteration=stop)
+                part = fitted(6, horizon=6, on_iteration=stop)
     finally:
         signal.signal(signal.SIGINT, before)
     assert part["learning"].sizes["iteration"] == iterations
     part.to_netcdf(tmp_path / "part.nc")
     with xr.open_datatree(tmp_path / "part.nc") as file:
         part = file.load()
-    again = fit(6 - part.attrs["epochs_done"], horizon=6, resume=part, random_seed=None)
+    again = fitted(6 - part.attrs["epochs_done"], horizon=6, resume=part, random_seed=None)
     assert again["learning"].sizes["iteration"] == 18
     assert_same(again, whole)
 
@@ -196,7 +190,7 @@ def test_resume_goes_on_within_an_epoch(whole, iterations, how, tmp_path):
 )
 def test_resume_says_what_differs(whole, changed, named):
     with pytest.warns(UserWarning, match=named):
-        fit(1, resume=whole, **changed)
+        fitted(1, resume=whole, **changed)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +205,7 @@ def test_resume_says_what_differs(whole, changed, named):
 )
 def test_resume_refuses_what_does_not_belong_together(whole, changed, error, message):
     with pytest.raises(error, match=message):
-        fit(1, **{"resume": whole, **changed})
+        fitted(1, **{"resume": whole, **changed})
 
 
 @pytest.fixture
@@ -228,20 +222,20 @@ LATER = [0.03300344, 0.013084, -0.04803079]
 
 
 def test_old_files_are_read(old):
-    model = model_of()
+    model = model_of(DATA, 3, 1.0)
     assert pmr.machine_of(old).couplings[0].weights.shape == (4, 3)
     with pmr.generative(model, old):
         assert pm.draw(pm.modelcontext(None)["v"], random_seed=1).shape == (4,)
     assert np.isfinite(pmr.log_partition(model, old, progressbar=False).estimate)
     with pytest.warns(UserWarning, match="earlier version.*cannot be checked"):
-        again = fit(4, resume=old, horizon=8)
+        again = fitted(4, resume=old, horizon=8)
     assert again.attrs["epochs_done"] == 8
 
 
 @pytest.mark.slow
 def test_old_files_are_learned_on_from_and_diagnosed(old):
     with pytest.warns(UserWarning, match="earlier version"):
-        again = fit(4, resume=old, horizon=8)
+        again = fitted(4, resume=old, horizon=8)
     np.testing.assert_allclose(again["parameters"]["W"].values[0], LATER, atol=1e-7)
     assert pmr.diagnose(old, random_seed=1).verdict
 
@@ -260,22 +254,22 @@ def test_checkpoints_hold_what_would_be_returned(tmp_path, whole):
         seen.append(tree)
 
     options = {"checkpoint": path, "checkpoint_every": 1, "horizon": 6}
-    assert_same(fit(4, on_epoch=look, **options), seen[-1])
+    assert_same(fitted(4, on_epoch=look, **options), seen[-1])
     assert len(seen) == 4
-    assert_same(fit(2, resume=seen[-1], horizon=6), whole)
+    assert_same(fitted(2, resume=seen[-1], horizon=6), whole)
     assert [x.name for x in tmp_path.iterdir()] == ["learned.nc"]
 
 
 def test_only_the_first_checkpoint_is_written_by_xarray(tmp_path, monkeypatch):
     written, to_netcdf = [], xr.DataTree.to_netcdf
     monkeypatch.setattr(xr.DataTree, "to_netcdf", lambda *a, **k: written.append(1) or to_netcdf(*a, **k))
-    fit(20, checkpoint=tmp_path / "learned.nc", checkpoint_every=1, horizon=8)
+    fitted(20, checkpoint=tmp_path / "learned.nc", checkpoint_every=1, horizon=8)
     assert len(written) == 1
 
 
 def test_a_checkpoint_of_another_shape_begins_anew(tmp_path, whole):
     file = Checkpoint(tmp_path / "x.nc")
-    for tree in (fit(1, horizon=6), whole, fit(1, chains=4)):
+    for tree in (fitted(1, horizon=6), whole, fitted(1, chains=4)):
         assert file.write(tree)
         with xr.open_datatree(tmp_path / "x.nc") as found:
             assert_same(found.load(), tree)
@@ -292,7 +286,7 @@ def test_a_failed_checkpoint_warns_and_learning_goes_on(tmp_path, monkeypatch, w
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.warns(UserWarning, match=r"learned\.nc' was not written: .*No space left.*Learning goes on") as warned:
-        learned = fit(6, horizon=6, checkpoint=path, checkpoint_every=1)
+        learned = fitted(6, horizon=6, checkpoint=path, checkpoint_every=1)
     assert len(warned) == 2
     assert_same(learned, whole)
     with xr.open_datatree(path) as file:
@@ -314,13 +308,13 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_loses_nothing(small_disk, whole):
     path = small_disk / "learned.nc"
-    fit(2, horizon=6, checkpoint=path, checkpoint_every=2)
+    fitted(2, horizon=6, checkpoint=path, checkpoint_every=2)
     before = path.read_bytes()
     with (small_disk / "filling").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
         while True:
             file.write(bytes(1024))
     with pytest.warns(UserWarning, match="was not written"):
-        learned = fit(6, horizon=6, checkpoint=path, checkpoint_every=2)
+        learned = fitted(6, horizon=6, checkpoint=path, checkpoint_every=2)
     assert_same(learned, whole)
     assert path.read_bytes() == before
     assert {x.name for x in small_disk.iterdir()} == {"learned.nc", "filling"}
@@ -352,7 +346,7 @@ def test_bad_places_are_refused_before_any_work(kind, tmp_path, monkeypatch):
     }[kind]
     monkeypatch.setattr("pymc_rbm.learning.fit.Learner", None)  # the work
     with pytest.raises(error, match=message):
-        fit(1, checkpoint=path)
+        fitted(1, checkpoint=path)
     assert Path("/dev/null").is_char_device()
 
 
@@ -369,7 +363,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(tmp_path,
     with pytest.raises(
         PermissionError, match=r"checkpoint=.*nothing can be written to.*Permission denied.*another folder"
     ):
-        fit(1, checkpoint=tmp_path / "learned.nc")
+        fitted(1, checkpoint=tmp_path / "learned.nc")
     tmp_path.chmod(0o700)
 
 
@@ -412,7 +406,7 @@ def test_names_of_generators_come_from_a_list(whole, name):
     bad = whole.copy()
     bad["state"] = xr.DataTree(state)
     with pytest.raises(ValueError, match=r"generator in the file is damaged.*\['PCG64'\]"):
-        fit(1, resume=bad)
+        fitted(1, resume=bad)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"bit_generator": "PCG64"}', "9" * 5000, "[" * 100_000, "null"])
@@ -537,7 +531,8 @@ def test_names_that_are_axes_are_refused(whole):
     for name in ("chain", "draw"):
         with pytest.raises(ValueError, match=f"cannot be called '{name}'.*Pass another name="):
             pmr.sample_gibbs(machine, draws=3, tune=0, name=name, progressbar=False)
-        with model_of(name=name), pytest.raises(ValueError, match=f"'{name}'.*Call the variable something else"):
+        model = model_of(DATA, 3, 1.0, name=name)
+        with model, pytest.raises(ValueError, match=f"'{name}'.*Call the variable something else"):
             pmr.fit(1, **OPTIONS)
 
 
@@ -547,11 +542,11 @@ def test_generative_refuses_another_model(whole):
     with pytest.raises(ValueError, match=r"another model: its RBMs are \['v'\], those of this model \[\]"):
         pmr.generative(other, whole)
     with pytest.raises(ValueError, match=r"its RBMs are \['v'\], those of this model \['w'\]"):
-        pmr.generative(model_of(name="w"), whole)
+        pmr.generative(model_of(DATA, 3, 1.0, name="w"), whole)
     with pytest.raises(ValueError, match=r"shapes differ \(W: \(4, 3\) there, \(4, 2\) here"):
-        pmr.generative(model_of(n_hidden=2), whole)
+        pmr.generative(model_of(DATA, 2, 1.0), whole)
     with pytest.raises(ValueError, match=r"Expected what pymc_rbm\.fit returned, got a DataTree with \[\]"):
-        pmr.generative(model_of(), xr.DataTree())
+        pmr.generative(model_of(DATA, 3, 1.0), xr.DataTree())
 
 
 @pytest.mark.parametrize("method", ["auto", "exact"])
@@ -563,6 +558,6 @@ def test_a_bad_base_mean_is_refused_where_it_is_not_needed(whole, method, mean):
 
 def test_figures_of_a_run_that_was_stopped_in_its_first_epoch():
 
-    learned = fit(3, on_iteration=lambda status: True)
+    learned = fitted(3, on_iteration=lambda status: True)
     assert learned["learning"].sizes == {"iteration": 1, "epoch": 0}
     pmr.plot_learning(learned)

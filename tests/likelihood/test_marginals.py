@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import reference as ref
-from layered import joint, triangle
-from pairs import case, log_sums
+from layered import triangle, weighted_states
+from pairs import log_sums, pair_case
 from scipy import stats
 
 import pymc_rbm as pmr
@@ -111,7 +111,7 @@ def test_real_units(annealed, monkeypatch):
 @pytest.mark.parametrize("hidden", ["gaussian", "categorical"])
 def test_hidden_units_with_energies_of_their_own(hidden):
     """A hidden bias that moves with what is known must not move the unit's offset."""
-    machine, left, _, table = case(("spin", hidden))
+    machine, left, _, table = pair_case(("spin", hidden))
     log_w = log_sums(table, 1)
     for first in (-1, 1):
         want = ref.log_sum([w for (v, _), w in zip(left, log_w, strict=True) if v[0] == first])
@@ -124,7 +124,7 @@ def test_layers_that_are_coupled_among_themselves(annealed, monkeypatch):
     """A deep machine has no free energy; with v held it is one more machine."""
     monkeypatch.setattr(marginals, "ENUMERABLE", -1 if annealed else 16)
     machine = triangle()
-    table = joint(machine)
+    table = weighted_states(machine)
     log_z = ref.log_sum([t for _, t in table])
     rows = np.ma.MaskedArray([[0, 1, 1], [1, 1, 0], [1, 0, 0]], [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
     want = [

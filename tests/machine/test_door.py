@@ -7,7 +7,7 @@ import pytest
 import reference as ref
 import scipy.sparse
 import xarray as xr
-from options import QUIET
+from options import MASKED, QUIET
 
 import pymc_rbm as pmr
 from pymc_rbm.learning.data import observed_machines
@@ -15,7 +15,7 @@ from pymc_rbm.learning.start import start_values
 from pymc_rbm.support.received import receive
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:Data in v contains missing values"),  # PyMC says so, as it should
+    MASKED,
     pytest.mark.interpreted,
 ]
 NAMES = list("abcd")
@@ -85,7 +85,7 @@ SHUFFLED = {
 }
 
 
-def values_of(x, units=None):
+def numbers(x, units=None):
     """Numbers in a fixed order of the axes, whatever they are called."""
     if isinstance(x, xr.DataArray) and "pixel" in x.dims and "pixel" in x.coords:
         x = x.sel(pixel=NAMES).transpose(..., "pixel")
@@ -98,7 +98,7 @@ def test_names_rule(kind):
     """Whatever the order of entries and axes: the result is that of a plain array in the machine's order."""
     data = SHUFFLED[kind]
     for name, call in {**WHOLE, **INCOMPLETE}.items():
-        found, expected = values_of(call(data, MACHINE)), np.asarray(call(V, PLAIN))
+        found, expected = numbers(call(data, MACHINE)), np.asarray(call(V, PLAIN))
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12, err_msg=name)
     wrong = pmr.free_energy(V[:, ORDER], PLAIN)
     assert (np.abs(wrong - pmr.free_energy(V, PLAIN)) > 1e-3).any()  # by position it would be another number
@@ -118,7 +118,7 @@ def test_missing_is_missing_everywhere(kind):
         "mask": masked,
     }[kind]
     for name, call in {**INCOMPLETE, **MASKED_ONLY}.items():
-        found, expected = values_of(call(data, MACHINE)), np.asarray(call(masked, PLAIN))
+        found, expected = numbers(call(data, MACHINE)), np.asarray(call(masked, PLAIN))
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12, err_msg=name)
     for name, call in WHOLE.items():
         with pytest.raises(ValueError, match="missing entries"):
@@ -364,7 +364,7 @@ def masked_model():
     return made, masked
 
 
-def posterior(made, draws=3):
+def few_draws(made, draws=3):
     rng = np.random.default_rng(1)
     shapes = {"W": (4, 3), "v_unobserved": (int(MISSING.sum()),)}
     values = {"W": rng.normal(size=(1, draws, 4, 3)), "v_unobserved": np.zeros((1, draws, 4), "int8")}
@@ -375,7 +375,7 @@ def posterior(made, draws=3):
 
 def test_imputed_entries_are_in_no_reported_likelihood():
     made, masked = masked_model()
-    idata = posterior(made)
+    idata = few_draws(made)
     with made, pytest.raises(ValueError, match=r"imputed entries.*pymc_rbm\.log_likelihood"):
         pm.compute_log_likelihood(idata, progressbar=False)
     found = pmr.log_likelihood(masked, made, idata, **QUIET)["log_likelihood"]["v"]

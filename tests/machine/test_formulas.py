@@ -7,7 +7,7 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 import xarray as xr
-from layered import joint, triangle
+from layered import triangle, weighted_states
 from pairs import UNITS, rows_of
 
 import pymc_rbm as pmr
@@ -23,7 +23,7 @@ def test_functions_of_any_units(pair):
     units = {"visible": visible, "hidden": hidden}
     states = ref.layer_states(right, m)
     h, weights = np.array([x for x, _ in states], float), np.array([w for _, w in states])
-    base = counts(left, v)[:, None] + (counts(right, h) if pair[1] == "binomial" else 0)
+    base = log_base_of_counts(left, v)[:, None] + (log_base_of_counts(right, h) if pair[1] == "binomial" else 0)
     joint = np.array([[ref.pair_energy(left, right, row, x, W, b, c) for x in h] for row in v]) - base
     log_sums = np.array([ref.log_sum(list(row)) for row in weights * (pair[1] != "binomial") - joint])
     p = np.exp(weights * (pair[1] != "binomial") - joint - log_sums[:, None])
@@ -43,7 +43,7 @@ def test_functions_of_any_units(pair):
         np.testing.assert_allclose(symbolic.eval(), -log_sums, rtol=1e-9)
 
 
-def counts(family, x):
+def log_base_of_counts(family, x):
     """log base of counts, which the reference has among the weights of states."""
     table = dict(ref.values(family)) if family[0] == "binomial" else {}
     return np.array([sum(table[entry,] for entry in row) if table else 0.0 for row in x])
@@ -119,7 +119,7 @@ def test_a_star_of_three_layers():
     star = pmr.Machine(machine.layers, machine.couplings[:2])
     v = rng.integers(0, 2, (4, 3))
     table = {}
-    for (first, *_), weight in joint(star):
+    for (first, *_), weight in weighted_states(star):
         table.setdefault(tuple(first), []).append(weight)
     np.testing.assert_allclose(pmr.free_energy(v, star), [-ref.log_sum(table[tuple(x)]) for x in v])
     for call in (

@@ -38,12 +38,12 @@ FORMS = {
 }
 
 
-def machine(chain, draw):
+def machine_of_draw(chain, draw):
     return pmr.restricted(*(DRAWS[x][chain, draw] for x in "Wbc")).numeric()
 
 
-def each(function):
-    return np.array([[function(machine(i, j)) for j in range(3)] for i in range(2)])
+def by_draw(function):
+    return np.array([[function(machine_of_draw(i, j)) for j in range(3)] for i in range(2)])
 
 
 def hidden_means(m):
@@ -57,14 +57,14 @@ def test_a_posterior_is_taken_draw_by_draw(model, form):
     found = pmr.hidden_mean(v, model, given)
     assert found.dims == ("chain", "draw", "case", "hidden")
     assert list(found["case"].values) == list("abcde")
-    np.testing.assert_allclose(found, each(hidden_means))
+    np.testing.assert_allclose(found, by_draw(hidden_means))
     found = pmr.free_energy(ROWS, model, given)
     assert found.dims[:2] == ("chain", "draw")
-    np.testing.assert_allclose(found, each(lambda m: [-ref.log_weight(m, v) for v in ROWS]))
+    np.testing.assert_allclose(found, by_draw(lambda m: [-ref.log_weight(m, v) for v in ROWS]))
     np.testing.assert_array_equal(pmr.free_energy(ROWS, model, learned=given), found)
     log_z = pmr.log_partition(model, given, progressbar=False)
     states = np.array(ref.states(3))
-    expected = each(lambda m: np.logaddexp.reduce([ref.log_weight(m, v) for v in states]))
+    expected = by_draw(lambda m: np.logaddexp.reduce([ref.log_weight(m, v) for v in states]))
     assert log_z.dims == ("chain", "draw")
     np.testing.assert_allclose(log_z, expected)
     rows = pmr.log_likelihood(ROWS, model, given, progressbar=False)["log_likelihood"]["v"]
@@ -94,7 +94,7 @@ def test_a_dict_or_a_draw_stands_for_what_fit_returned(model, name):
 
 def test_the_values_of_a_draw_are_its_machine(model):
     found = pmr.machine_of(model, posterior().isel(chain=1, draw=2)).numeric()
-    for x, y in zip(found.parameters, machine(1, 2).parameters, strict=True):
+    for x, y in zip(found.parameters, machine_of_draw(1, 2).parameters, strict=True):
         np.testing.assert_array_equal(x, y)
     alone = posterior().isel(chain=[1], draw=[2])  # what find_MAP is to return
     np.testing.assert_array_equal(pmr.machine_of(model, alone).couplings[0].weights, DRAWS["W"][1, 2])

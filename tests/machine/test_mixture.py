@@ -3,6 +3,8 @@
 import numpy as np
 import pymc as pm
 import pytest
+from options import MASKED
+from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
@@ -16,6 +18,8 @@ pytestmark = pytest.mark.interpreted
 QUICK = {"progressbar": False, "random_seed": 1, "compile_kwargs": {"mode": "FAST_COMPILE"}}
 WEIGHTS, SIGMA = np.array([0.5, 0.2, 0.3]), np.array([0.6, 0.9])
 MEANS = np.array([[-2.5, 0.5], [0.5, 1.5], [3.0, -2.0]])
+OVERFIT = 10 / (2 * 400)
+"""Nats a row that a maximum owes to noise: half a nat for each parameter, over 400 rows."""
 
 
 def test_density_is_that_of_pymcs_mixtures():
@@ -45,12 +49,12 @@ def test_refusals():
         pmr.mixture_machine([0.5, 0.5], MEANS, 1.0)
 
 
-def rows_of(n=400):
+def mixture_rows(n=400):
     rng = np.random.default_rng(2)
     return MEANS[rng.choice(3, n, p=WEIGHTS)] + SIGMA * rng.standard_normal((n, 2))
 
 
-def within(v, means):
+def deviations(v, means):
     """Standard deviations around the nearest of the means."""
     nearest = ((v[:, None] - means) ** 2).sum(-1).argmin(1)
     return np.sqrt(((v - means[nearest]) ** 2).mean(0))
@@ -58,7 +62,7 @@ def within(v, means):
 
 def em(v, means, iterations=500):
     """EM with one diagonal covariance for all components: the mean log-likelihood that it ends at."""
-    weights, variance = np.full(len(means), 1 / len(means)), within(v, means) ** 2
+    weights, variance = np.full(len(means), 1 / len(means)), deviations(v, means) ** 2
     for _ in range(iterations):
         log_p = np.log(weights) - ((v[:, None] - means) ** 2 / (2 * variance) + np.log(2 * np.pi * variance) / 2).sum(
             -1
@@ -72,22 +76,22 @@ def em(v, means, iterations=500):
     return likelihood
 
 
-def learn(v, start, **options):
-    machine = pmr.mixture_machine(np.full(3, 1 / 3), start, within(v, start))
+def learn_mixture(v, start, **options):
+    machine = pmr.mixture_machine(np.full(3, 1 / 3), start, deviations(v, start))
     b, c, W = machine.parameters[:3]
     with pm.Model() as model:
         at = {"W": pm.Flat("W", shape=W.shape), "b": pm.Flat("b", shape=b.shape), "c": pm.Flat("c", shape=3)}
         sigma = pm.HalfFlat("sigma", shape=b.shape)
         pmr.RBM("v", **at, visible=pmr.Gaussian(sigma), hidden=pmr.Categorical(3), observed=v)
-        learned = pmr.fit(start={"W": W, "b": b, "c": c, "sigma": within(v, start)}, **{**QUICK, **options})
+        learned = pmr.fit(start={"W": W, "b": b, "c": c, "sigma": deviations(v, start)}, **{**QUICK, **options})
     return model, learned
 
 
 @pytest.mark.parametrize("columns", [1, 2])
 def test_the_exact_gradient_ends_where_em_ends(columns):
-    v = rows_of()[:, :columns]
+    v = mixture_rows()[:, :columns]
     start = KMeans(3, n_init=1, random_state=0).fit(v).cluster_centers_
-    model, learned = learn(v, start, epochs=500, method="exact", optimizer="lbfgs")
+    model, learned = learn_mixture(v, start, epochs=500, method="exact", optimizer="lbfgs")
     found = float(pmr.log_likelihood(v, model, learned)["mean_log_likelihood"]["mean"])
     assert found == pytest.approx(em(v, start), abs=1e-6)
     if columns == 1:  # where scikit-learn has the same model
@@ -98,12 +102,13 @@ def test_the_exact_gradient_ends_where_em_ends(columns):
     # A tied standard deviation that is not learned is far off.
     b, c, W = (learned["parameters"][x].values for x in "bcW")
     other = pmr.restricted(W, b, c, pmr.Gaussian(v.std(0)), pmr.Categorical(3))
-    assert float(pmr.log_likelihood(v, other)["mean_log_likelihood"]["mean"]) < found - 0.1
+    other = float(pmr.log_likelihood(v, other)["mean_log_likelihood"]["mean"])
+    assert 2 * len(v) * (found - other) > stats.chi2.isf(1e-9, columns)  # the likelihood-ratio test
 
 
 def test_fit_with_nothing_said_ends_where_em_ends():
-    """No start, no method, no rate: at least what EM finds from the best of five starts, less 0.02 nats a row."""
-    v, columns, components = rows_of(), 2, 3
+    """No start, no method, no rate: at least what EM finds from the best of five starts, less `OVERFIT`."""
+    v, columns, components = mixture_rows(), 2, 3
     starts = [KMeans(components, n_init=1, random_state=k).fit(v).cluster_centers_ for k in range(5)]
     with pm.Model() as model:
         W, b, c = pm.Flat("W", shape=(columns, components)), pm.Flat("b", shape=columns), pm.Flat("c", shape=components)
@@ -114,7 +119,7 @@ def test_fit_with_nothing_said_ends_where_em_ends():
     # The exact gradient with a rate, too, without being told: particles would stay in their component.
     assert default_method([], observed_machines(model), 100) is exact
     found = float(pmr.log_likelihood(v, model, learned)["mean_log_likelihood"]["mean"])
-    assert found > max(em(v, start) for start in starts) - 0.02
+    assert found > max(em(v, start) for start in starts) - OVERFIT
 
 
 def scale_prior():
@@ -139,7 +144,7 @@ def scale_prior():
         ),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Data in v contains missing values")
+@MASKED
 def test_when_the_exact_maximum_is_the_default(weights, hidden, rows, expected):
     """A sum over at most 1,024 states, complete data, no hierarchy."""
     n = np.shape(rows)[1]
@@ -152,9 +157,9 @@ def test_when_the_exact_maximum_is_the_default(weights, hidden, rows, expected):
 
 @pytest.mark.slow
 def test_minibatches_end_near_em():
-    """By the exact gradient, σ learned, too: within 0.02 nats. (Particles stay in their component.)"""
-    v = rows_of()
+    """By the exact gradient, σ learned, too: within `OVERFIT`. (Particles stay in their component.)"""
+    v = mixture_rows()
     start = KMeans(3, n_init=1, random_state=0).fit(v).cluster_centers_
-    model, learned = learn(v, start, epochs=50, method="exact", learning_rate=0.01)
+    model, learned = learn_mixture(v, start, epochs=50, method="exact", learning_rate=0.01)
     likelihood = pmr.log_likelihood(v, model, pmr.averaged(learned))["mean_log_likelihood"]["mean"]
-    assert float(likelihood) > em(v, start) - 0.02
+    assert float(likelihood) > em(v, start) - OVERFIT

@@ -6,7 +6,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
-from options import QUIET
+from options import MASKED, QUIET
 from pytensor.tensor.subtensor import AdvancedIncSubtensor
 
 import pymc_rbm as pmr
@@ -23,6 +23,8 @@ TRUE = {
     "A": np.array([[1.0, -0.8, 0.5], [0.0, 1.2, -0.4]]),
     "B": np.array([[-0.6, 0.4], [0.9, 0.0]]),
 }
+OVERFIT = sum(x.size for x in TRUE.values()) / (2 * N)
+"""Nats a row that the optimum owes to noise: half a nat for each parameter."""
 
 
 def biases(parameters, X):
@@ -38,7 +40,7 @@ def data():
     return X, np.array([states[rng.choice(len(states), p=x)] for x in p])
 
 
-def model_of(X, v, prior=pm.Normal, **kwargs):
+def with_covariates(X, v, prior=pm.Normal, **kwargs):
     with pm.Model(coords={"row": range(len(X)), "unit": range(VISIBLE)}) as model:
         at = {x: prior(x, shape=value.shape) for x, value in TRUE.items()}
         covariates = pm.Data("X", X)
@@ -47,13 +49,13 @@ def model_of(X, v, prior=pm.Normal, **kwargs):
     return model
 
 
-def log_likelihood(parameters, X, v):
+def likelihoods(parameters, X, v):
     rows = zip(v, *biases(parameters, X), strict=True)
     return np.array([ref.log_p(parameters["W"], b, c)[ref.index(row)] for row, b, c in rows])
 
 
 def penalised(parameters, X, v):
-    return log_likelihood(parameters, X, v).mean() - sum((p**2).sum() for p in parameters.values()) / (2 * len(v))
+    return likelihoods(parameters, X, v).mean() - sum((p**2).sum() for p in parameters.values()) / (2 * len(v))
 
 
 def slopes(parameters, X, v, eps=1e-5):
@@ -68,7 +70,7 @@ def slopes(parameters, X, v, eps=1e-5):
 
 @pytest.fixture(scope="module")
 def learned(data):
-    model = model_of(*data)
+    model = with_covariates(*data)
     with model:
         return model, pmr.fit(500, method="exact", optimizer="lbfgs", **QUICK)
 
@@ -81,9 +83,9 @@ def test_the_exact_optimum(learned, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "tolerance"), [("pcd", 0.01), ("cd", 0.05), ("exact", 0.01)])
+@pytest.mark.parametrize(("method", "tolerance"), [("pcd", OVERFIT / 20), ("cd", OVERFIT / 4), ("exact", OVERFIT / 20)])
 def test_minibatches_reach_the_optimum(learned, data, method, tolerance):
-    """Of the penalised likelihood, in nats a row; the coefficients are those of the optimum to 0.1 of their size.
+    """Of the penalised likelihood, to a twentieth of `OVERFIT`; CD, which is biased, to a quarter.
 
     With the covariates in another order than the data no estimator would come near: the optimum is 0.2 nats away.
     """
@@ -105,8 +107,8 @@ def test_particles_with_defaults_come_near_the_optimum(learned, data):
     with learned[0]:
         run = pmr.fit(1000, method="pcd", **QUIET)
     found = {k: run["averaged_parameters"][k].values for k in TRUE}
-    assert penalised(best, X, v) - penalised(found, X, v) < 0.01
-    assert penalised(best, X, v) - penalised({**best, "W": 0 * best["W"]}, X, v) > 0.05
+    assert penalised(best, X, v) - penalised(found, X, v) < OVERFIT / 20
+    assert penalised(best, X, v) - penalised({**best, "W": 0 * best["W"]}, X, v) > OVERFIT / 3
 
 
 def test_a_bias_with_other_terms_is_centred_as_a_bias_alone(data, monkeypatch):
@@ -171,7 +173,7 @@ def test_rows_are_scored_and_sampled(learned, data):
     X, v = data
     found = {k: run["parameters"][k].values for k in TRUE}
     scored = pmr.log_likelihood(v, model, run)
-    exact = log_likelihood(found, X, v)
+    exact = likelihoods(found, X, v)
     np.testing.assert_allclose(scored["log_likelihood"]["v"].values.ravel(), exact, rtol=1e-9)
     assert run["machines"]["v_visible_bias"].shape == (N, VISIBLE)
     again = pmr.log_likelihood(v, run)
@@ -204,11 +206,11 @@ def test_new_covariates(learned, data):
     np.testing.assert_allclose(machine.layers[1].bias, c, rtol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:Data in v contains missing values")
+@MASKED
 def test_missing_entries_and_a_file(data, tmp_path):
     X, v = data
     mask = np.random.default_rng(0).random(v.shape) < 0.2
-    with model_of(X, np.ma.masked_array(v, mask)):
+    with with_covariates(X, np.ma.masked_array(v, mask)):
         whole = pmr.fit(4, horizon=4, **QUICK)
         half = pmr.fit(2, horizon=4, checkpoint=tmp_path / "half.nc", checkpoint_every=2, **QUICK)
         again = pmr.fit(2, horizon=4, resume=half, **QUICK)
@@ -222,7 +224,7 @@ def test_missing_entries_and_a_file(data, tmp_path):
 
 @pytest.mark.parametrize("method", ["pt", "fpcd", "ucd"])
 def test_methods_that_share_chains(data, method):
-    with model_of(*data), pytest.raises(ValueError, match=r"\['v'\] differ by row.*'pcd', 'cd' or 'exact'"):
+    with with_covariates(*data), pytest.raises(ValueError, match=r"\['v'\] differ by row.*'pcd', 'cd' or 'exact'"):
         pmr.fit(1, method=method, **QUIET)
 
 

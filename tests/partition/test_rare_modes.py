@@ -25,7 +25,7 @@ from benchmarks.rare_modes import (
 )
 
 
-def machine_of(parameters):
+def as_machine(parameters):
     return parameters if isinstance(parameters, pmr.Machine) else pmr.restricted(*parameters)
 
 
@@ -42,13 +42,13 @@ def test_log_z_of_the_machines_is_known_and_their_modes_are_as_rare_as_they_say(
         "side by side": side_by_side([equal(4, 4, 1.5, -3, 2, 0.05), equal(4, 4, 1.5, -3, 2, 0.1)]),
     }
     for name, (parameters, log_z) in small.items():
-        machine = machine_of(parameters)
+        machine = as_machine(parameters)
         assert pmr.log_partition(machine).estimate == pytest.approx(log_z, abs=1e-9), name
     (W, b, c), log_z = small["equal"]
     weights = log_weights_of_counts(8, 6, W[0, 0], b[0], c[0])
     assert np.exp(logsumexp(weights[5:]) - log_z) == pytest.approx(0.03, abs=1e-9)
     x = (np.arange(2**9)[:, None] >> np.arange(9)) & 1
-    p = np.exp(-pmr.free_energy(x.astype("int8"), machine_of(small["lattice"][0])) - small["lattice"][1])
+    p = np.exp(-pmr.free_energy(x.astype("int8"), as_machine(small["lattice"][0])) - small["lattice"][1])
     assert p[x.sum(1) > 4].sum() == pytest.approx(0.01, abs=1e-9)
 
 
@@ -85,7 +85,8 @@ def test_draws_that_still_move_are_dropped_and_said_where_they_never_settle():
     assert len(found.influence) == 200
     assert not found.moves
     assert abs(found.steps.sum()) < 4 * found.standard_error
-    assert abs(_solution(moved.up, moved.down).steps.sum()) > 0.5  # with all of them it is wrong
+    # With all of them it is wrong: three steps are off by a half in half of the draws, by 0.75 together.
+    assert abs(_solution(moved.up, moved.down).steps.sum()) > 0.5
     slope = np.linspace(-3, 3, 400)[:, None, None]
     rising = Ladder(moved.up + slope, moved.down - slope, moved.top_energy, moved.rejection, moved.round_trips, 0.0)
     assert _settled(rising).moves
@@ -94,6 +95,7 @@ def test_draws_that_still_move_are_dropped_and_said_where_they_never_settle():
 
 def test_ensembles_that_disagree_on_log_z_are_seen_where_their_energies_agree():
     found = _settled(ladder(np.random.default_rng(3), 400, memory=1.0))
+    # Ensembles are as far apart as draws of one are: about √2.
     assert _rhat(found.influence.T) > 1.1
     assert _rhat(_settled(ladder(np.random.default_rng(3), 400)).influence.T) < 1.02
     assert _rhat(1e-12 * np.random.default_rng(3).standard_normal((ENSEMBLES, 50))) == 1  # rounding alone
@@ -141,7 +143,7 @@ def test_intervals_cover_where_a_mode_is_rare(method):
     for parameters, log_z in rare_modes().values():
         for seed in range(8):
             found = pmr.log_partition(
-                machine_of(parameters), random_seed=seed, progressbar=False, **LITTLE[method]
+                as_machine(parameters), random_seed=seed, progressbar=False, **LITTLE[method]
             )  # fmt: skip
             low, high = found.interval
             covered.append(low <= log_z <= high)

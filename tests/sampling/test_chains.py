@@ -8,6 +8,7 @@ import pymc as pm
 import pytest
 import reference as ref
 import xarray as xr
+from options import MUTED
 
 import pymc_rbm as pmr
 from pymc_rbm.diagnostics.examine import activity
@@ -19,16 +20,16 @@ W, B, C = ref.machine(4, 3, 1.5, seed=2)
 MACHINE = pmr.restricted(W, B, C)
 P = np.exp(ref.log_p(W, B, C))
 STATES = np.array(ref.states(4))
-quiet = {"progressbar": False}
 
 
-def exact(n, seed):
+def exact_rows(n, seed):
     return STATES[np.random.default_rng(seed).choice(len(P), n, p=P)]
 
 
 def variation(machine, sweeps, n=20_000):
     """Total variation from p, over its Monte Carlo floor, of chains that started in p."""
-    run = pmr.sample_gibbs(machine, chains=n, draws=1, tune=0, sweeps=sweeps, start=exact(n, 1), random_seed=2, **quiet)
+    start = exact_rows(n, 1)
+    run = pmr.sample_gibbs(machine, chains=n, draws=1, tune=0, sweeps=sweeps, start=start, random_seed=2, **MUTED)
     counts = np.bincount(ref.index(run["posterior"]["v"].values[:, 0]), minlength=len(P))
     return ref.total_variation(counts, P) / ref.total_variation_floor(P, n)
 
@@ -50,7 +51,7 @@ def test_neighbouring_draws(dtype):
     machine = pmr.restricted(*(x.astype(dtype) for x in (W, B, C)))
     for thin, other in ((1, 2), (2, 1)):
         run = pmr.sample_gibbs(
-            machine, chains=n, draws=3, tune=0, sweeps=thin, start=exact(n, 1), random_seed=2, **quiet
+            machine, chains=n, draws=3, tune=0, sweeps=thin, start=exact_rows(n, 1), random_seed=2, **MUTED
         )
         v = ref.index(run["posterior"]["v"].values)
         for first, second in ((0, 1), (1, 2)):
@@ -65,17 +66,17 @@ def test_neighbouring_draws(dtype):
 def test_precision_is_that_of_the_machine():
     """All parameters float32: functionals, too; a single float64 one: nothing is rounded."""
     parameters = [x.astype("float32") for x in (W, B, C)]
-    run = pmr.sample_gibbs(pmr.restricted(*parameters), draws=3, tune=0, random_seed=1, **quiet)
+    run = pmr.sample_gibbs(pmr.restricted(*parameters), draws=3, tune=0, random_seed=1, **MUTED)
     assert run["posterior"]["v_free_energy"].dtype == run["machines"]["v_weights"].dtype == np.float32
     expected = pmr.free_energy(run["posterior"]["v"].values, *(x.astype("float64") for x in parameters))
     np.testing.assert_allclose(run["posterior"]["v_free_energy"], expected, rtol=1e-5)
-    mixed = pmr.sample_gibbs(pmr.restricted(*parameters[:2], C), draws=3, tune=0, random_seed=1, **quiet)
+    mixed = pmr.sample_gibbs(pmr.restricted(*parameters[:2], C), draws=3, tune=0, random_seed=1, **MUTED)
     assert mixed["posterior"]["v_free_energy"].dtype == np.float64
 
 
 @pytest.mark.parametrize("chains", [2, 50])
 def test_thinning_leaves_out_draws(chains):
-    common = {"chains": chains, "tune": 0, "start": np.zeros(4), "random_seed": 1} | quiet
+    common = {"chains": chains, "tune": 0, "start": np.zeros(4), "random_seed": 1} | MUTED
     every = pmr.sample_gibbs(MACHINE, draws=60, **common)["posterior"]["v"].values
     assert len(np.unique(every.reshape(-1, 4), axis=0)) > 10
     np.testing.assert_array_equal(
@@ -93,7 +94,7 @@ def test_draws_do_not_depend_on_the_number_of_threads(chains, monkeypatch):
     for number in (1, 2, 3):
         monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", number)
         common = {"draws": 2, "tune": 0, "sweeps": 20_000 // chains, "start": np.zeros(64), "random_seed": 1}
-        runs.append(pmr.sample_gibbs(machine, chains=chains, **common, **quiet)["posterior"]["v"].values)
+        runs.append(pmr.sample_gibbs(machine, chains=chains, **common, **MUTED)["posterior"]["v"].values)
     assert [len(x) for x in pieces] == [1, 2, 3]
     assert len(np.unique(runs[0].reshape(2 * chains, 64), axis=0)) == 2 * chains
     for run in runs[1:]:
@@ -101,7 +102,7 @@ def test_draws_do_not_depend_on_the_number_of_threads(chains, monkeypatch):
 
 
 def test_functionals_and_groups():
-    run = pmr.sample_gibbs(MACHINE, draws=7, tune=3, chains=5, sweeps=2, name="x", random_seed=1, **quiet)
+    run = pmr.sample_gibbs(MACHINE, draws=7, tune=3, chains=5, sweeps=2, name="x", random_seed=1, **MUTED)
     draws = run["posterior"].dataset
     v = draws["x"].values
     assert v.shape == (5, 7, 4)
@@ -122,13 +123,13 @@ def test_functionals_and_groups():
 def test_directions():
     assert leading_directions(pmr.restricted(np.zeros((4, 3)), B, C)).shape == (4, 0)
     assert leading_directions(pmr.restricted(np.ones((4, 3)), B, C)) == pytest.approx(np.full((4, 1), 0.5))
-    run = pmr.sample_gibbs(pmr.restricted(np.zeros((4, 3)), B, C), draws=2, tune=0, random_seed=1, **quiet)
+    run = pmr.sample_gibbs(pmr.restricted(np.zeros((4, 3)), B, C), draws=2, tune=0, random_seed=1, **MUTED)
     assert run["posterior"]["v_projection"].shape == (4, 2, 0)
 
 
 def test_activity():
     """The conditional mean of each unit is its mean under p if the states are draws from p; ranges and shares exact."""
-    v = exact(8000, 3).reshape(4, 2000, 4).astype("int8")
+    v = exact_rows(8000, 3).reshape(4, 2000, 4).astype("int8")
     found = activity(MACHINE, v, np.random.default_rng(4))
     mean = P @ STATES
     error = np.sqrt(mean * (1 - mean) / 8000)  # more than that of a conditional mean
@@ -140,21 +141,21 @@ def test_activity():
 
 
 def test_seeds_states_and_starts():
-    runs = [pmr.sample_gibbs(MACHINE, draws=5, tune=2, random_seed=s, **quiet)["posterior"]["v"] for s in (1, 1, 2)]
+    runs = [pmr.sample_gibbs(MACHINE, draws=5, tune=2, random_seed=s, **MUTED)["posterior"]["v"] for s in (1, 1, 2)]
     assert runs[0].equals(runs[1])
     assert not runs[0].equals(runs[2])
-    bare = pmr.sample_gibbs(MACHINE, draws=5, tune=2, random_seed=1, states=False, **quiet)
+    bare = pmr.sample_gibbs(MACHINE, draws=5, tune=2, random_seed=1, states=False, **MUTED)
     assert "v" not in bare["posterior"]
     np.testing.assert_array_equal(bare["last_states"]["v"], runs[0].values[:, -1])
     frozen = pmr.restricted(np.zeros((4, 3)), np.full(4, -800.0), C)
-    begun = pmr.sample_gibbs(frozen, draws=1, tune=0, start=np.ones(4), chains=2, random_seed=1, **quiet)
+    begun = pmr.sample_gibbs(frozen, draws=1, tune=0, start=np.ones(4), chains=2, random_seed=1, **MUTED)
     assert (begun["posterior"]["v"] == 0).all()
 
 
 def test_dispersed_starts_reach_both_modes():
     """A machine that never leaves its mode: 64 chains from one mode each with probability 1/2."""
     frozen = pmr.restricted(np.full((20, 20), 2.0), np.full(20, -20.0), np.full(20, -20.0))
-    run = pmr.sample_gibbs(frozen, draws=1, tune=10, chains=64, random_seed=1, **quiet)
+    run = pmr.sample_gibbs(frozen, draws=1, tune=10, chains=64, random_seed=1, **MUTED)
     high = int((run["posterior"]["v_visible_mean"] > 0.5).sum())
     assert abs(high - 32) < 5 * 4
 
@@ -163,7 +164,7 @@ def test_targets():
     """Draws have the name, the dims and the coords of the RBM, wherever they are known."""
     with pm.Model(coords={"pixel": list("abcd")}) as model:
         v = pmr.RBM("image", W, B, C, dims="pixel")
-    common = {"draws": 3, "tune": 0, "random_seed": 1, **quiet}
+    common = {"draws": 3, "tune": 0, "random_seed": 1, **MUTED}
     of_model = pmr.sample_gibbs(model, **common)
     for target, learned, coords in (
         (model, None, list("abcd")),
@@ -196,7 +197,7 @@ def test_targets():
 def test_bad_input(options, message, monkeypatch):
     monkeypatch.setattr(sampling, "run_chains", None)  # nothing may start
     with pytest.raises(ValueError, match=message):
-        pmr.sample_gibbs(**({"target": MACHINE} | quiet | options))
+        pmr.sample_gibbs(**({"target": MACHINE} | MUTED | options))
 
 
 def test_interrupt(monkeypatch):
@@ -217,13 +218,13 @@ def test_interrupt(monkeypatch):
 
     monkeypatch.setattr(sampling, "_advance_function", interrupting)
     with pytest.warns(UserWarning, match="Interrupted after 3 of 50 draws"):
-        run = pmr.sample_gibbs(MACHINE, draws=50, tune=5, random_seed=1, **quiet)
+        run = pmr.sample_gibbs(MACHINE, draws=50, tune=5, random_seed=1, **MUTED)
     assert run.attrs["interrupted"] == 1
     assert run["posterior"]["v"].shape == (4, 3, 4)
     with pytest.raises(KeyboardInterrupt):  # before the first draw
-        pmr.sample_gibbs(MACHINE, draws=50, tune=1000, random_seed=1, **quiet)
+        pmr.sample_gibbs(MACHINE, draws=50, tune=1000, random_seed=1, **MUTED)
     monkeypatch.setattr(sampling, "_advance_function", original)
-    enough = pmr.sample_gibbs(MACHINE, draws=50, tune=5, random_seed=1, **quiet)
+    enough = pmr.sample_gibbs(MACHINE, draws=50, tune=5, random_seed=1, **MUTED)
     monkeypatch.setattr(sampling, "_advance_function", interrupting)
     with pytest.raises(KeyboardInterrupt):  # half a probe says nothing
-        pmr.diagnose(enough, random_seed=1, **quiet)
+        pmr.diagnose(enough, random_seed=1, **MUTED)

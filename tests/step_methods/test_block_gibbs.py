@@ -1,8 +1,6 @@
 """BlockGibbs: exact transition matrices, stationarity with exact starts, and what broken kernels look like."""
 
 import signal
-import warnings
-from itertools import product
 
 import arviz as az
 import cloudpickle
@@ -12,13 +10,16 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
+from exact_transition import transition_matrix
+from options import MASKED, SILENT
 from pymc.step_methods import STEP_METHODS
 
 import pymc_rbm as pmr
 from pymc_rbm.distributions.lookup import dependants
 from pymc_rbm.step_methods.block_gibbs import BlockGibbs, register
+from pymc_rbm.step_methods.transition import transition_graph
 
-pytestmark = pytest.mark.interpreted
+pytestmark = [pytest.mark.interpreted, MASKED]
 
 W, B, C = ref.machine(4, 3, seed=21)
 STATES = np.array(ref.states(4), dtype="int8")
@@ -29,72 +30,33 @@ STRONG = 2 * W
 MASK = np.array([True, False, True, False])
 """True where the unit is missing."""
 
-quiet = {"progressbar": False, "quiet": True, "compute_convergence_checks": False}
-
 
 def masked(rows, mask):
-    """A masked array, whose ImputationWarning is PyMC's normal notice."""
+    """A masked array."""
     return np.ma.MaskedArray(rows, np.broadcast_to(mask, np.shape(rows)))
-
-
-@pytest.fixture(autouse=True)
-def allow_imputation():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=pm.exceptions.ImputationWarning)
-        yield
 
 
 # --------------------------------------------------------------------------------- exact transition matrices
 
 
-def transition_matrix(monkeypatch, parameters, observed=None, with_hidden=False):
-    """The exact transition matrix of BlockGibbs: force each outcome of its draws, multiply their probabilities.
+def matrix_of(parameters, with_hidden=False):
+    """The transition matrix of BlockGibbs."""
 
-    The units' ``sample`` is replaced, while the step is built, by one that returns a shared variable and notes the log
-    probability that p(x | field) gives to it. So the step's own graph is integrated over all of its random numbers.
-    """
-    sizes = np.shape(parameters[0])
-    forced, log_probabilities = [], []
+    def build(n):
+        with pm.Model() as model:
+            rvs = [pmr.RBM("v", *parameters, size=n)]
+            if with_hidden:
+                rvs.append(pmr.Hidden("h", *rvs))
+        _, (_, *ends), *_ = transition_graph(model, rvs, 1)
+        return [model.rvs_to_values[rv] for rv in rvs], ends[: len(rvs)]
 
-    def script(unit, field, rng):
-        x = pytensor.shared(np.zeros(sizes[1 if len(forced) % 2 == 0 else 0], dtype="int8"))
-        log_probabilities.append((x * field - pt.softplus(field)).sum())
-        forced.append(x)
-        return rng, x
-
-    with pm.Model() as model:
-        v = pmr.RBM("v", *parameters, observed=observed)
-        if with_hidden:
-            pmr.Hidden("h", v)
-        with monkeypatch.context() as patch:
-            patch.setattr(pmr.Bernoulli, "sample", script)
-            patch.setattr("pymc_rbm.sampling.sweep.is_binary_pair", lambda machine: False)
-            step = BlockGibbs(rng=1)
-    total = model.replace_rvs_by_values([sum(log_probabilities)])[0]
-    values = [value for value in model.value_vars if value.name in step._inputs]
-    log_probability = pytensor.function(values, total, on_unused_input="ignore")
-
-    def states(shared):
-        return ref.states(shared.get_value().size)
-
-    names = [x.name for x in step.vars]
-    starts = list(product(*(ref.states(sizes[0] if n == "v" else sizes[1]) for n in names)))
-    matrix = np.zeros((len(starts), len(starts)))
-    for i, start in enumerate(starts):
-        point = {n: np.array(s, dtype="int8") for n, s in zip(names, start, strict=True)}
-        for outcome in product(*map(states, forced)):
-            for shared, value in zip(forced, outcome, strict=True):
-                shared.set_value(np.array(value, dtype="int8"))
-            end, _ = step.step(dict(point))
-            j = starts.index(tuple(tuple(end[n].tolist()) for n in names))
-            matrix[i, j] += np.exp(log_probability(*(point[value.name] for value in values)))
-    return matrix
+    return transition_matrix(build, np.shape(parameters[0])[: 1 + with_hidden])[0]
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-def test_transition_matrix_of_v(monkeypatch, scale):
+def test_transition_matrix_of_v(scale):
     parameters = ref.machine(3, 2, scale=scale, seed=2)
-    matrix = transition_matrix(monkeypatch, parameters)
+    matrix = matrix_of(parameters)
     p = np.exp(ref.log_p(*parameters))
     np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-10)
     np.testing.assert_allclose(p @ matrix, p, atol=1e-10)
@@ -107,10 +69,10 @@ def test_transition_matrix_of_v(monkeypatch, scale):
     np.testing.assert_allclose(matrix, expected, atol=1e-10)
 
 
-def test_transition_matrix_of_v_and_h(monkeypatch):
+def test_transition_matrix_of_v_and_h():
     parameters = ref.machine(3, 2, seed=2)
     p = ref.joint(*parameters).ravel()
-    matrix = transition_matrix(monkeypatch, parameters, with_hidden=True)
+    matrix = matrix_of(parameters, with_hidden=True)
     np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-10)
     np.testing.assert_allclose(p @ matrix, p, atol=1e-10)
 
@@ -118,7 +80,7 @@ def test_transition_matrix_of_v_and_h(monkeypatch):
 def test_transition_matrix_shows_a_broken_kernel(monkeypatch):
     parameters = ref.machine(3, 2, seed=2)
     monkeypatch.setattr("pymc_rbm.machine.machine.Machine.field", broken_field("no bias"))
-    matrix = transition_matrix(monkeypatch, parameters)
+    matrix = matrix_of(parameters)
     p = np.exp(ref.log_p(*parameters))
     assert np.abs(p @ matrix - p).max() > 1e-2
 
@@ -139,7 +101,7 @@ def broken_field(how):
     return field
 
 
-class Case:
+class Sampled:
     """A model, exact draws of its sampled variables, the exact distribution, and how to read the draws."""
 
     def __init__(self, build, start, p, read=None, fixed=None):
@@ -175,7 +137,7 @@ def free():
         return model
 
     rows = draw_states(p, 4)
-    return Case(build, lambda rng: {"v": rows(rng)}, p)
+    return Sampled(build, lambda rng: {"v": rows(rng)}, p)
 
 
 def missing():
@@ -191,7 +153,7 @@ def missing():
         return model
 
     rows = draw_states(p, 2)
-    return Case(
+    return Sampled(
         build,
         lambda rng: {"v_unobserved": rows(rng).ravel()},
         p,
@@ -213,7 +175,7 @@ def with_hidden():
         both = rows(rng)
         return {"v": both[:, :4], "h": both[:, 4:]}
 
-    return Case(build, start, joint, lambda point: ref.index(np.concatenate([point["v"], point["h"]], axis=1)))
+    return Sampled(build, start, joint, lambda point: ref.index(np.concatenate([point["v"], point["h"]], axis=1)))
 
 
 def masked_with_hidden():
@@ -236,7 +198,7 @@ def masked_with_hidden():
     def read(point):
         return ref.index(np.concatenate([point["v_unobserved"].reshape(-1, 2), point["h"]], axis=1))
 
-    return Case(build, start, p, read)
+    return Sampled(build, start, p, read)
 
 
 def two_machines():
@@ -255,7 +217,7 @@ def two_machines():
         both = rows(rng)
         return {"v": both[:, :4], "u": both[:, 4:]}
 
-    return Case(build, start, p, lambda point: ref.index(np.concatenate([point["v"], point["u"]], axis=1)))
+    return Sampled(build, start, p, lambda point: ref.index(np.concatenate([point["v"], point["u"]], axis=1)))
 
 
 def random_weights():
@@ -268,7 +230,7 @@ def random_weights():
         return model
 
     rows = draw_states(p, 4)
-    return Case(build, lambda rng: {"v": rows(rng)}, p, fixed={"scale_log__": np.array(np.log(scale))})
+    return Sampled(build, lambda rng: {"v": rows(rng)}, p, fixed={"scale_log__": np.array(np.log(scale))})
 
 
 def hidden_observed():
@@ -283,7 +245,7 @@ def hidden_observed():
         return model
 
     rows = draw_states(p, 4)
-    return Case(build, lambda rng: {"v": rows(rng)}, p)
+    return Sampled(build, lambda rng: {"v": rows(rng)}, p)
 
 
 def hidden_of_observed():
@@ -297,7 +259,7 @@ def hidden_of_observed():
         return model
 
     rows = draw_states(p, 3)
-    return Case(build, lambda rng: {"h": rows(rng)}, p, lambda point: ref.index(point["h"]))
+    return Sampled(build, lambda rng: {"h": rows(rng)}, p, lambda point: ref.index(point["h"]))
 
 
 CASES = [
@@ -405,7 +367,7 @@ def test_pm_sample_picks_the_step_for_its_variables_only():
 def test_pm_sample_frequencies():
     with pm.Model():
         pmr.Hidden("h", pmr.RBM("v", W, B, C))
-        idata = pm.sample(4000, tune=50, chains=4, cores=1, random_seed=1, block_gibbs={"sweeps": 4}, **quiet)
+        idata = pm.sample(4000, tune=50, chains=4, cores=1, random_seed=1, block_gibbs={"sweeps": 4}, **SILENT)
     both = np.concatenate([idata.posterior[x].values.reshape(16_000, -1) for x in "vh"], axis=1)
     joint = ref.joint(W, B, C).ravel()
     counts = np.bincount(ref.index(both), minlength=len(joint))
@@ -417,7 +379,7 @@ def test_pm_sample_frequencies():
 def test_statistics_and_start():
     with pm.Model():
         pmr.RBM("v", W, B, C)
-        idata = pm.sample(50, tune=0, chains=6, cores=1, random_seed=1, block_gibbs={"sweeps": 3}, **quiet)
+        idata = pm.sample(50, tune=0, chains=6, cores=1, random_seed=1, block_gibbs={"sweeps": 3}, **SILENT)
     stats = idata.sample_stats
     assert {"free_energy", "flipped", "visible_mean", "hidden_mean", "sweeps"} <= set(stats)
     assert stats["sweeps"].dtype == np.int64
@@ -435,7 +397,7 @@ def test_chains_start_apart():
     n, w = 20, 2.0
     with pm.Model():
         pmr.RBM("v", np.full((n, n), w), np.full(n, -n * w / 2), np.full(n, -n * w / 2))
-        idata = pm.sample(20, tune=0, chains=12, cores=1, random_seed=1, **quiet)
+        idata = pm.sample(20, tune=0, chains=12, cores=1, random_seed=1, **SILENT)
     level = idata.posterior["v"].values[:, -1].mean(-1)
     assert set(np.round(level)) == {0.0, 1.0}
 
@@ -446,7 +408,7 @@ def test_same_draws_on_any_number_of_cores():
         with pm.Model():
             scale = pm.HalfNormal("scale")
             pmr.Hidden("h", pmr.RBM("v", scale * W, B, C, observed=masked(STATES[3:7], MASK)))
-            return pm.sample(20, tune=20, chains=4, cores=cores, random_seed=5, **quiet, **kwargs).posterior
+            return pm.sample(20, tune=20, chains=4, cores=cores, random_seed=5, **SILENT, **kwargs).posterior
 
     first = sample(1)
     for other in (sample(4), sample(2, mp_ctx="spawn")):
@@ -481,7 +443,7 @@ def test_state_is_saved_and_restored():
 def test_sampling_in_both_precisions(floatX):
     with pytensor.config.change_flags(floatX=floatX), pm.Model():
         pmr.Hidden("h", pmr.RBM("v", W, B, C))
-        idata = pm.sample(10, tune=0, chains=2, cores=1, random_seed=1, **quiet)
+        idata = pm.sample(10, tune=0, chains=2, cores=1, random_seed=1, **SILENT)
     assert idata.posterior["h"].shape == (2, 10, 3)
 
 
@@ -493,7 +455,7 @@ def test_interrupt_keeps_the_draws():
             if draw.draw_idx == 50:
                 signal.raise_signal(signal.SIGINT)
 
-        idata = pm.sample(10_000, tune=0, chains=1, cores=1, random_seed=1, callback=interrupt, **quiet)
+        idata = pm.sample(10_000, tune=0, chains=1, cores=1, random_seed=1, callback=interrupt, **SILENT)
     assert 0 < idata.posterior.sizes["draw"] < 10_000
 
 
@@ -545,7 +507,7 @@ def test_hierarchical_scale_under_nuts_matches_a_grid():
     with pm.Model():
         scale = pm.HalfNormal("scale", 2)
         pmr.RBM("v", scale * pattern, B, C, observed=rows)
-        idata = pm.sample(1000, tune=500, chains=4, cores=2, random_seed=1, target_accept=0.9, **quiet)
+        idata = pm.sample(1000, tune=500, chains=4, cores=2, random_seed=1, target_accept=0.9, **SILENT)
 
     grid = np.linspace(1e-3, 8, 800)
     counts = np.bincount(ref.index(rows), minlength=16)
@@ -571,7 +533,7 @@ def test_compound_step_with_missing_units_matches_a_grid():
         scale = pm.HalfNormal("scale", 2)
         pmr.RBM("v", scale * pattern, B, C, observed=masked(rows, MASK))
         idata = pm.sample(
-            2000, tune=1000, chains=4, cores=2, random_seed=1, block_gibbs={"sweeps": 4}, target_accept=0.9, **quiet
+            2000, tune=1000, chains=4, cores=2, random_seed=1, block_gibbs={"sweeps": 4}, target_accept=0.9, **SILENT
         )
     grid = np.linspace(1e-3, 10, 600)
     pairs = rows[:, ~MASK]

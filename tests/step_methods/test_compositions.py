@@ -1,28 +1,20 @@
 """Compositions that an outside reader tried: what must be refused, and what must be right."""
 
-import warnings
-
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import reference as ref
 import xarray as xr
+from options import MASKED, SILENT
 
 import pymc_rbm as pmr
 
-pytestmark = pytest.mark.interpreted
+pytestmark = [pytest.mark.interpreted, MASKED]
 
 W, B, C = ref.machine(3, 2, seed=41)
 STATES = np.array(ref.states(3))
-quiet = {"progressbar": False, "quiet": True, "compute_convergence_checks": False, "cores": 1, "random_seed": 1}
-
-
-@pytest.fixture(autouse=True)
-def allow_imputation():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=pm.exceptions.ImputationWarning)
-        yield
+ONE_CORE = SILENT | {"cores": 1, "random_seed": 1}
 
 
 def rows_masked(data, *rows):
@@ -38,7 +30,7 @@ def test_whole_masked_rows_with_hidden_units():
     hidden = np.array(ref.states(2))
     with pm.Model() as model:
         pmr.Hidden("h", pmr.RBM("v", W, B, C, observed=rows_masked(STATES[[3, 0, 6]], 1)))
-        draws = pm.sample(4000, tune=10, chains=2, block_gibbs={"sweeps": 4}, **quiet)["posterior"]["h"]
+        draws = pm.sample(4000, tune=10, chains=2, block_gibbs={"sweeps": 4}, **ONE_CORE)["posterior"]["h"]
     expected = [joint[3] @ hidden / joint[3].sum(), joint.sum(0) @ hidden, joint[6] @ hidden / joint[6].sum()]
     np.testing.assert_allclose(draws.mean(("chain", "draw")), expected, atol=5 * 0.5 / np.sqrt(8000))
     assert pmr.log_partition(model).estimate == pytest.approx(ref.log_z(W, B, C), abs=1e-10)
@@ -57,7 +49,7 @@ def test_whole_masked_rows_with_observed_hidden_units_are_refused():
         v = pmr.RBM("v", W, B, C, observed=rows_masked(STATES[:3], 1))
         pmr.Hidden("h", v, observed=np.zeros((3, 2)))
         with pytest.raises(ValueError, match="masked rows of a variable with observed hidden units"):
-            pm.sample(10, **quiet)
+            pm.sample(10, **ONE_CORE)
 
 
 def test_functions_of_units_are_no_rbm():
@@ -82,7 +74,7 @@ def test_do_on_the_visible_units_leaves_the_hidden_conditional():
         pmr.Hidden("h", pmr.RBM("v", W, B, C))
     state = STATES[5].astype("int8")
     with pm.do(model, {"v": state}):
-        draws = pm.sample(4000, tune=0, chains=2, **quiet)["posterior"]["h"]
+        draws = pm.sample(4000, tune=0, chains=2, **ONE_CORE)["posterior"]["h"]
     expected = pmr.conditional_hidden(state, W, C)
     np.testing.assert_allclose(draws.mean(("chain", "draw")), expected, atol=5 * 0.5 / np.sqrt(8000))
 
@@ -165,7 +157,7 @@ def test_generative_stands_alone():
     assert [x.name for x in new.free_RVs] == ["v"]
     np.testing.assert_allclose(pmr.machine_of(new).parameters[2], 2 * learned["parameters"]["W"], rtol=1e-12)
     with new:
-        assert pm.sample(5, tune=0, chains=1, **quiet)["posterior"]["v"].shape == (1, 5, 3)
+        assert pm.sample(5, tune=0, chains=1, **ONE_CORE)["posterior"]["v"].shape == (1, 5, 3)
 
 
 def test_shared_weights_are_centred_once():
@@ -193,7 +185,7 @@ def test_two_hidden_variables_count_their_machine_once():
         v = pmr.RBM("v", W, B, C, observed=STATES[3])
         pmr.Hidden("h", v)
         pmr.Hidden("g", v)
-        stats = pm.sample(5, tune=0, chains=1, **quiet)["sample_stats"]
+        stats = pm.sample(5, tune=0, chains=1, **ONE_CORE)["sample_stats"]
     np.testing.assert_allclose(stats["free_energy"], pmr.free_energy(STATES[3], W, B, C), rtol=1e-10)
 
 

@@ -6,20 +6,20 @@ what a failing one is made of.
 """
 
 import os
-import warnings
 
 import numpy as np
 import pymc as pm
 import pytensor
 import pytest
 from compositions import Composition
+from options import MASKED
 from scipy import stats
 
 import pymc_rbm as pmr
 from pymc_rbm.step_methods import metropolis as corrections
 from pymc_rbm.support.modes import INTERPRETED
 
-pytestmark = pytest.mark.interpreted
+pytestmark = [pytest.mark.interpreted, MASKED, pytest.mark.filterwarnings("ignore:The real units of")]
 
 FAST = 20
 NIGHTLY = int(os.environ.get("PYMC_RBM_FUZZ_CASES", "60"))
@@ -29,14 +29,6 @@ FOUND = [44, 1189]
 FAMILY = 1e-3
 """The probability that any of 200 nights' figures is beyond its limit by chance: some 40 figures a composition."""
 LIMIT = stats.norm.isf(FAMILY / (200 * 40) / 2)
-
-
-@pytest.fixture(autouse=True)
-def allow_imputation():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=pm.exceptions.ImputationWarning)
-        warnings.filterwarnings("ignore", message="The real units of")
-        yield
 
 
 def starts(composition, rng):

@@ -11,7 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
-from pairs import PAIRS, UNITS, case, log_sums
+from pairs import PAIRS, UNITS, log_sums, pair_case
 from scipy import stats
 
 import pymc_rbm as pmr
@@ -26,7 +26,7 @@ pairs = pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 @lru_cache
 @pairs
 def test_energies_conditionals_and_log_z(pair):
-    machine, left, right, table = case(pair)
+    machine, left, right, table = pair_case(pair)
     v = np.array([x for x, _ in left], float)
     # Of the quadrature; the weight of a count is its base, and in the free energy.
     log_weight = np.array([w for _, w in left]) if machine.layers[0].unit.states is None else 0.0
@@ -100,7 +100,7 @@ def test_sweeps_leave_the_exact_distribution_as_it_is(pair):
 
     A kernel whose weights are half as large again must not pass.
     """
-    machine, left, _, table = case(pair)
+    machine, left, _, table = pair_case(pair)
     n, rng = 40_000, np.random.default_rng(3)
     p, ends = bins(pair, left, table)
     fine = rng.choice(len(left), n, p=p)
@@ -145,7 +145,7 @@ def test_sweeps_leave_the_exact_distribution_as_it_is(pair):
 )
 def test_sampled_log_z(pair, method):
     """Each family once, by the methods that sample, against the plain sum or the quadrature."""
-    machine, _, _, table = case(pair)
+    machine, _, _, table = pair_case(pair)
     found = pmr.log_partition(machine, method=method, budget=20_000, random_seed=1, progressbar=False)
     error = stats.t.ppf(1 - 3e-5, found.degrees_of_freedom) * found.standard_error
     assert abs(found.estimate - ref.log_sum(list(table.ravel()))) < error < 1

@@ -211,7 +211,7 @@ def test_a_log_likelihood_without_its_log_z_is_nothing(monkeypatch):
         pmr.log_likelihood(ROWS, MACHINE, **QUIET)
 
 
-def learn(callback):
+def learn_with(callback):
     with pm.Model():
         pmr.RBM("v", pm.Normal("W", shape=(8, 3)), np.zeros(8), np.zeros(3), observed=ROWS)
         return pmr.fit(50, method="pcd", learning_rate=0.1, on_epoch=callback, **QUIET)
@@ -230,7 +230,7 @@ def test_learning_ends_after_an_interrupt_in_what_a_callback_calls():
                 inner.append(pmr.sample_gibbs(MACHINE, draws=30, tune=0, **QUIET))
 
     with pytest.warns(UserWarning, match="Learning was interrupted"):
-        learned = learn(callback)
+        learned = learn_with(callback)
     assert learned.attrs["epochs_done"] == 2
     assert 0 < inner[0]["posterior"].sizes["draw"] < 30
 
@@ -242,7 +242,7 @@ def test_the_second_interrupt_ends_a_callback():
         raise AssertionError
 
     with pytest.raises(KeyboardInterrupt):
-        learn(callback)
+        learn_with(callback)
 
 
 def test_newtons_method_hears_it(monkeypatch):

@@ -33,24 +33,24 @@ ROWS = [(RNG.random((40, len(x.layers[0].bias))) < 0.5).astype("int8") for x in 
 MASKED = [np.ma.MaskedArray(v, RNG.random(v.shape) < 0.2) for v in ROWS]
 
 
-def flat(found):
+def as_bytes(found):
     """What a function returned, as bytes."""
     if isinstance(found, xr.DataTree):
-        return b"".join(flat(node.dataset) for node in found.subtree)
+        return b"".join(as_bytes(node.dataset) for node in found.subtree)
     if isinstance(found, xr.Dataset):
-        return b"".join(flat(found[key].values) for key in sorted(found.data_vars))
+        return b"".join(as_bytes(found[key].values) for key in sorted(found.data_vars))
     if isinstance(found, pmr.LogPartitionEstimate):
         weights = () if found.log_weights is None else found.log_weights
-        return flat([found.estimate, found.standard_error, weights])
+        return as_bytes([found.estimate, found.standard_error, weights])
     if isinstance(found, pmr.Machine):
-        return flat(list(found.numeric().parameters))
+        return as_bytes(list(found.numeric().parameters))
     if isinstance(found, pmr.DeepBeliefNetwork):
-        return flat(found.machines)
+        return as_bytes(found.machines)
     if isinstance(found, plt.Figure):
         found.canvas.draw()
         return np.asarray(found.canvas.buffer_rgba()).tobytes()
     if isinstance(found, list | tuple):
-        return b"".join(map(flat, found))
+        return b"".join(map(as_bytes, found))
     if isinstance(found, str | pmr.Diagnosis):
         return str(found).encode()
     return np.asarray(found).tobytes()
@@ -131,7 +131,7 @@ def of_models():
 
 def hammered(jobs, seconds, least=1, threads=THREADS, alike=lambda name, found, expected: found == expected):
     """Run jobs in threads until the time is over and each has run; return the wrong ones and how many there were."""
-    expected = {name: flat(job()) for name, job in jobs.items()}
+    expected = {name: as_bytes(job()) for name, job in jobs.items()}
     names, wrong, count = list(jobs), [], [0] * threads
     end, interval = time.monotonic() + seconds, sys.getswitchinterval()
 
@@ -140,7 +140,7 @@ def hammered(jobs, seconds, least=1, threads=THREADS, alike=lambda name, found, 
         while time.monotonic() < end or count[k] < least:
             for name in rng.permutation(names):
                 try:
-                    found = flat(jobs[name]())
+                    found = as_bytes(jobs[name]())
                 except BaseException as error:
                     wrong.append((name, repr(error)))
                 else:

@@ -36,7 +36,7 @@ def layer_of(unit, fields):
     return np.outer(fields, weights).ravel()
 
 
-def log_weight(unit, x, field):
+def unit_log_weight(unit, x, field):
     """log base(x) + field·x of one unit, in plain arithmetic."""
     product = sum(a * b for a, b in zip(np.atleast_1d(x), np.atleast_1d(field), strict=True))
     if isinstance(unit, pmr.Binomial):
@@ -53,13 +53,13 @@ def density(unit, field):
         return two_sided_density(unit, field)
     top = max(unit.sigma**2 * field, 0.0 if isinstance(unit, pmr.Rectified) else -np.inf)
     low = max(top - 12 * unit.sigma, 0) if isinstance(unit, pmr.Rectified) else top - 12 * unit.sigma
-    peak = log_weight(unit, top, field)
+    peak = unit_log_weight(unit, top, field)
     # Cut off far below zero, the density falls as exp(field·x).
     width = 40 / -field if field < -3 and isinstance(unit, pmr.Rectified) else 12 * unit.sigma
 
     def moment(power):
         return integrate.quad(
-            lambda x: (x - low) ** power * math.exp(log_weight(unit, x, field) - peak),
+            lambda x: (x - low) ** power * math.exp(unit_log_weight(unit, x, field) - peak),
             low,
             max(top, low) + width,
             epsabs=0,
@@ -110,7 +110,7 @@ def test_the_second_derivative_is_the_variance(unit):
             variance = density(unit, f[0])[2]
         else:
             states = np.array(unit.states).reshape(-1, unit.width)
-            p = np.array([math.exp(log_weight(unit, x if len(x) > 1 else x[0], f)) for x in states])
+            p = np.array([math.exp(unit_log_weight(unit, x if len(x) > 1 else x[0], f)) for x in states])
             first = (p / p.sum()) @ states[:, 0]
             variance = (p / p.sum()) @ (states[:, 0] - first) ** 2
         assert slope[i * unit.width] == pytest.approx(variance, rel=1e-8)
@@ -121,7 +121,7 @@ def test_log_normaliser_is_the_sum_over_states(unit):
     field = np.array([-30.0, -2.0, 0.0, 0.7, 25.0])
     layer = layer_of(unit, field)
     groups = layer.reshape(len(field), -1)
-    direct = [math.log(math.fsum(math.exp(log_weight(unit, x, f)) for x in unit.states)) for f in groups]
+    direct = [math.log(math.fsum(math.exp(unit_log_weight(unit, x, f)) for x in unit.states)) for f in groups]
     # The naive logarithm rounds 1 + x to about 1e-16.
     np.testing.assert_allclose(unit.log_normaliser(pt.as_tensor(layer)).eval(), direct, rtol=1e-12, atol=1e-15)
 
@@ -248,6 +248,16 @@ def test_units_are_values(unit):
     for text in ("Unknown()", "__import__('os')", "Bernoulli(1, 2)", ""):
         with pytest.raises(ValueError, match="no unit"):
             unit_of(text)
+
+
+def test_a_family_of_ones_own_hides_none():
+    """What was written before is read where somebody has derived a unit of another family's."""
+
+    class Own(pmr.Bernoulli):
+        pass
+
+    assert unit_of("Own()") == Own()
+    assert unit_of("Bernoulli()") == pmr.Bernoulli()
 
 
 @each

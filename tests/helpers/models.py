@@ -1,0 +1,17 @@
+"""Models that most tests of learning learn."""
+
+import pymc as pm
+
+import pymc_rbm as pmr
+
+
+def model_of(rows, n_hidden=4, scale=None, bias_scale=None, name="v", **options):
+    """One machine, weights and biases with normal priors of these scales: flat where it is None."""
+
+    def parameter(key, scale, *dims):
+        return pm.Flat(key, dims=dims) if scale is None else pm.Normal(key, 0, scale, dims=dims)
+
+    with pm.Model(coords={"pixel": range(rows.shape[-1]), "unit": range(n_hidden)}) as model:
+        W, b = parameter("W", scale, "pixel", "unit"), parameter("b", bias_scale, "pixel")
+        pmr.RBM(name, W, b, parameter("c", bias_scale, "unit"), observed=rows, **options)
+    return model
