@@ -155,7 +155,7 @@ ROWS = [
      T_ERR, "'Spin'", "unit must be a unit", "pymc_rbm.Bernoulli()"),
     ("Machine of arrays that do not fit",
      lambda: pmr.Machine(machine().layers, pmr.restricted(W[:, :2], B, C[:2]).couplings),
-     V_ERR, "(4, 2)", "layer 1 has shape (3,)", "biases (units,)"),
+     V_ERR, "W (4, 2)", "c (3,)", "c is (hidden,)"),
     ("machine_of a number", lambda: pmr.machine_of(3), T_ERR, "got int", "Machine", "PyMC model"),
     ("machine_of_row", lambda: pmr.machine_of_row(machine(), row=0),
      V_ERR, "All rows", "share their parameters", "use the machine itself"),

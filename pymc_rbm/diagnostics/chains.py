@@ -14,7 +14,7 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_machine
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.machine.targets import check_alone, machine_of
-from pymc_rbm.machine.validation import numeric
+from pymc_rbm.machine.validation import check_pair, normalisable_machine, normalisable_rows
 from pymc_rbm.sampling.observables import FUNCTIONALS, functionals
 from pymc_rbm.support.reentrant import value_of
 
@@ -58,12 +58,14 @@ class Watched:
 def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:
     """The machine of ``target``, else the one recorded in ``idata``, else that of the model on the context stack.
 
-    As `numeric` returns it, but where biases differ by row: then it is one machine a row.
+    As `normalisable_machine` returns it, but where biases differ by row: then it is one machine a row.
     """
     machine = _machine_behind(idata, target, learned, name)
     if machine is not None:
         _check_of_machine(idata)
-    return machine if machine is None or has_rows(machine) else numeric(machine)
+    if machine is None or has_rows(machine):
+        return machine and normalisable_rows(check_pair(machine))
+    return normalisable_machine(check_pair(machine))
 
 
 def _machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:

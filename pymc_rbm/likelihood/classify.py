@@ -23,6 +23,7 @@ from pymc_rbm.machine.door import Data, data_of, named_units_last, units_in_orde
 from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, in_powers, joint_states
 from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
 from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.machine.validation import one_machine
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.received import receive
@@ -90,7 +91,7 @@ def marginal_free_energy(v: Any, target: Any = None, learned: Any = None, *, par
 
 def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tuple[np.ndarray, Data]:
     """``-F`` of each row with each joint state of the parts, and the rows."""
-    machine = machine_of(target, learned).numeric()
+    machine = one_machine(machine_of(target, learned))
     unit, size = machine.layers[VISIBLE].unit, np.size(machine.layers[VISIBLE].bias)
     named = unit.named_parts() if isinstance(unit, Beside) else {}
     unknown = [part for part in parts if part not in named]

@@ -13,7 +13,7 @@ from pymc_rbm.machine.door import data_of, whole
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import labels_of, machine_of
-from pymc_rbm.machine.validation import finite
+from pymc_rbm.machine.validation import normalisable_machine
 from pymc_rbm.support.arguments import generator
 from pymc_rbm.support.compiled import remembered
 
@@ -57,7 +57,7 @@ def pseudo_log_likelihood(
     """
     if method not in ("exact", "stochastic"):
         raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}.")
-    machine = finite(machine_of(target, learned))
+    machine = normalisable_machine(machine_of(target, learned))
     unit = machine.layers[VISIBLE].unit
     if not unit.finite:
         raise ValueError(

@@ -14,8 +14,9 @@ from pytensor.graph.basic import Variable
 from pymc_rbm.machine.door import Data, data_of, whole
 from pymc_rbm.machine.given import by_draw, is_given, posterior_of
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
-from pymc_rbm.machine.parameters import restricted_sizes
+from pymc_rbm.machine.parameters import check_numbers, restricted_sizes
 from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.machine.validation import check_pair, one_machine
 from pymc_rbm.support.arguments import shape_of
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.labels import SIDES, Labels
@@ -75,7 +76,8 @@ def energy(
     if posterior is not None:
         return by_draw(lambda machine: energy(v, h, machine), W, posterior)
     machine, labels = _machine(W, {"b": b, "c": c}, learned, visible, hidden)
-    _at_most_two(machine)
+    if len(machine.layers) > 2:
+        check_pair(machine)
     if len(machine.layers) > 1:
         return _evaluate(_energy, machine, labels, v=v, h=h)
     if h is not None:
@@ -122,7 +124,7 @@ def conditional_hidden(
     if posterior is not None:
         return by_draw(lambda machine: conditional_hidden(v, machine), W, posterior)
     machine, labels = _machine(W, {"c": c}, learned, visible, hidden)
-    return _evaluate(_hidden, _of_two_layers(machine), labels, HIDDEN, v=v)
+    return _evaluate(_hidden, _with_hidden(machine, HIDDEN), labels, HIDDEN, v=v)
 
 
 def conditional_visible(
@@ -143,7 +145,7 @@ def conditional_visible(
     if posterior is not None:
         return by_draw(lambda machine: conditional_visible(h, machine), W, posterior)
     machine, labels = _machine(W, {"b": b}, learned, visible, hidden)
-    return _evaluate(_visible, _of_two_layers(machine), labels, VISIBLE, h=h)
+    return _evaluate(_visible, _with_hidden(machine, VISIBLE), labels, VISIBLE, h=h)
 
 
 def hidden_mean(v: Any, target: Any = None, learned: Any = None, *, dim: str = "hidden") -> xr.DataArray:
@@ -168,7 +170,7 @@ def hidden_mean(v: Any, target: Any = None, learned: Any = None, *, dim: str = "
     posterior = posterior_of(learned)
     if posterior is not None:
         return by_draw(lambda machine: hidden_mean(v, machine, dim=dim), target, posterior)
-    machine = _finite(_of_two_layers(machine_of(target, learned)).numeric())
+    machine = one_machine(_with_hidden(machine_of(target, learned), HIDDEN))
     data = data_of(v, machine.layers[VISIBLE], labels_of(target, learned), "v", ndim=None, states=False)
     if data.named and dim in data.rows:
         data.keep_free(dim)
@@ -221,7 +223,9 @@ def _machine(
             raise ValueError("A machine has biases and units of its own: give none beside it.")
         learned = first if learned is None else learned
         machine = machine_of(W, learned)
-        return _finite(machine.numeric(machine.dtype)), labels_of(W, learned)
+        machine = machine.numeric(machine.dtype)
+        check_numbers(machine)
+        return machine, labels_of(W, learned)
     missing = [name for name, x in biases.items() if x is None]
     if missing:
         raise TypeError(f"Give {' and '.join(['W', *biases])}: {' and '.join(missing)} is missing.")
@@ -230,26 +234,11 @@ def _machine(
     return machine, machine.labels or Labels()
 
 
-def _finite(machine: Machine) -> Machine:
-    if not all(np.isfinite(p).all() for p in machine.parameters):
-        raise ValueError("The machine contains NaN or infinity; the parameters of a machine must be finite numbers.")
-    return machine
-
-
-def _of_two_layers(machine: Machine) -> Machine:
+def _with_hidden(machine: Machine, layer: int) -> Machine:
+    """Return the machine, which must have two layers, ``layer`` without couplings inside, so that it has means."""
     if len(machine.layers) < 2:
         raise ValueError("This machine has no hidden layer: its hidden units are the masked entries of its own layer.")
-    _at_most_two(machine)
-    return machine
-
-
-def _at_most_two(machine: Machine) -> None:
-    n = len(machine.layers)
-    if n > 2:
-        raise ValueError(
-            f"This machine has {n} layers, and this formula is of a visible and a hidden one. Put the layers of each "
-            "side together, as pymc_rbm.Beside and pymc_rbm.DeepBoltzmannMachine do."
-        )
+    return machine if len(machine.layers) == 2 and machine.own_coupling(layer) is None else check_pair(machine)
 
 
 def _coords_of_side(labels: Labels, side: int) -> Any:

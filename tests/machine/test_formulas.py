@@ -128,5 +128,5 @@ def test_a_star_of_three_layers():
         lambda: pmr.conditional_hidden(v, star),
         lambda: pmr.conditional_visible(v[:, :2], star),
     ):
-        with pytest.raises(ValueError, match=r"3 layers.*a visible and a hidden one.*Beside"):
+        with pytest.raises(ValueError, match=r"a visible and a hidden layer.*3 layers.*Beside"):
             call()
