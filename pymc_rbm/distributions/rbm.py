@@ -270,12 +270,13 @@ class Hidden(Distribution):
     @classmethod
     def dist(cls, v, **kwargs):
         """Create the variable outside of a model."""
-        node = _with_hidden(v).owner
-        W, _, c, *own = node.inputs[2 : len(node.inputs) - node.op.knows_log_z]
+        rv = _with_hidden(v)
+        given, layers = rv.owner.op.given(rv), rv.owner.op.template.layers
+        [W], (_, c) = given.weights, given.biases
         if kwargs.get("shape") is not None:
             same_rows(v, lengths_of(kwargs["shape"]))
-        parameters = [core_of(W, None, None), *(core_of(p, None) for p in (c, *own))]
-        return super().dist([v, *parameters], units=tuple(layer.unit for layer in node.op.template.layers), **kwargs)
+        parameters = [core_of(W, None, None), *(core_of(p, None) for p in (c, *given.own))]
+        return super().dist([v, *parameters], units=tuple(layer.unit for layer in layers), **kwargs)
 
     def support_point(rv, rng, size, v, *parameters):  # noqa: N805  PyMC calls it with the variable
         """Return a random state given v."""

@@ -65,7 +65,7 @@ def pseudo_log_likelihood(
             "units: take log_likelihood."
         )
     given = data_of(data, machine.layers[VISIBLE], labels_of(target, learned))
-    rows = whole(given, "data", "Conditionals of single units need all others: log_likelihood takes such rows.")
+    rows = whole(given)
     n = machine.layers[VISIBLE].unit.count(rows.shape[1])
     conditional = _conditional_function(machine.template)
     if method == "stochastic":

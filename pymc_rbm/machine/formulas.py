@@ -14,12 +14,13 @@ from pytensor.graph.basic import Variable
 from pymc_rbm.machine.door import Data, data_of, whole
 from pymc_rbm.machine.given import by_draw, is_given, posterior_of
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
-from pymc_rbm.machine.parameters import check_numbers, restricted_sizes
+from pymc_rbm.machine.parameters import restricted_sizes
 from pymc_rbm.machine.targets import labels_of, machine_of
-from pymc_rbm.machine.validation import check_pair, one_machine
+from pymc_rbm.machine.validation import check_pair, one_machine, with_numbers
 from pymc_rbm.support.arguments import shape_of
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.labels import SIDES, Labels
+from pymc_rbm.units.states import check_last_axis
 from pymc_rbm.units.unit import Unit
 
 __all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]
@@ -214,7 +215,7 @@ def _machine(
     """The machine of W and biases, or the one that is given in the place of all of them, and its names."""
     first, *rest = biases.values()
     if first is None or is_given(first):
-        if not isinstance(W, Variable) and machine_of.dispatch(type(W)) is machine_of.dispatch(object):
+        if not isinstance(W, Variable) and machine_of.dispatch(type(W)) is machine_of.dispatch(object) and np.ndim(W):
             raise TypeError(
                 f"Give {' and '.join(['W', *biases])}, or in their place a machine, an RBM variable, a PyMC model with "
                 f"one RBM or what pymc_rbm.fit returned; got a {type(W).__name__} alone."
@@ -223,9 +224,7 @@ def _machine(
             raise ValueError("A machine has biases and units of its own: give none beside it.")
         learned = first if learned is None else learned
         machine = machine_of(W, learned)
-        machine = machine.numeric(machine.dtype)
-        check_numbers(machine)
-        return machine, labels_of(W, learned)
+        return with_numbers(machine, machine.dtype), labels_of(W, learned)
     missing = [name for name, x in biases.items() if x is None]
     if missing:
         raise TypeError(f"Give {' and '.join(['W', *biases])}: {' and '.join(missing)} is missing.")
@@ -250,12 +249,7 @@ def _taken(machine: Machine, labels: Labels, name: str, x: Any) -> Data | None:
     side = VISIBLE if name == "v" else HIDDEN
     size = shape_of(machine.couplings[0].weights)[side - 2]
     if isinstance(x, Variable):
-        shape = shape_of(x)
-        if not shape or (None not in (shape[-1], size) and shape[-1] != size):
-            raise ValueError(
-                f"{name} has shape {shape}, but the machine has {size} {SIDES[side]} units: the last axis of {name} "
-                f"must have length {size}. W is (visible, hidden)."
-            )
+        check_last_axis(shape_of(x), machine.layers[side].unit, size, name, SIDES[side])
         return None
     own = labels if side == VISIBLE else Labels(f"{labels.name}_h", labels.hidden, labels.visible, labels.coords)
     layer = Layer(machine.layers[side].unit, np.empty(shape_of(x)[-1] if size is None else size))

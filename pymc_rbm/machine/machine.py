@@ -257,7 +257,8 @@ class Machine:
         """The `inflow` of every layer but ``layer``, whose state is ``x``."""
         if not self.others_sum_out(layer):
             raise ValueError(
-                "The free energy has a closed form only where the summed-out layers are not coupled to each other."
+                "The free energy has a closed form only where the summed-out layers are not coupled to each other, nor "
+                "inside. log_likelihood and log_conditional go through their states."
             )
         return [None if i == layer else self.inflow(i, self.at(x, layer)) for i in range(len(self.layers))]
 

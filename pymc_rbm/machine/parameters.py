@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 ASYMMETRY = 1e-6
-NOT_FINITE = "contains NaN, infinity or missing entries; the parameters of a machine must be finite numbers."
+NOT_FINITE = "contains NaN or infinity, or has missing entries; the parameters of a machine must be finite numbers."
 Shape = tuple[int | None, ...]
 Shapes = list[Shape | None]
 Pairs = list[tuple[int, int]]
@@ -159,7 +159,7 @@ def of_boltzmann(U: Any, b: Any) -> tuple[Any, Any, Labels | None]:
     if U is None or isinstance(U, Variable) or isinstance(b, Variable):
         return U, b, None
     U, b, labels = general_together(named(U, "U"), named(b, "b"))
-    general_size(U, b)
+    sizes_that_fit([None if b is None else b.shape], [U.shape], [(0, 0)])
     return np.asarray(U), b, labels if labels != Labels() else None
 
 
@@ -209,12 +209,17 @@ def names_of(machine: Any) -> Parameters:
 def sizes_that_fit(biases: Shapes, weights: Shapes, pairs: Pairs) -> list[int | None]:
     """Return the sizes of the layers, or raise ValueError where shapes do not fit. What is None fits."""
     sizes = _sizes(biases, weights, pairs)
-    if sizes is not None:
+    rows = [*(x[:-1] for x in biases if x), *(x[:-2] for x in weights if x)]
+    rows_fit = not any(rows) or _are_broadcast(rows)
+    if sizes is not None and rows_fit:
         return sizes
     names, needed = words_for(len(biases), pairs)
     named = [(name, shape, 2) for name, shape in zip(names.weights, weights, strict=True)]
     named += [(name, shape, 1) for name, shape in zip(names.biases, biases, strict=True)]
     given = [(name, shape, ndim) for name, shape, ndim in named if shape is not None]
+    shown = ", ".join(f"{name} {shape}" for name, shape, _ in given)
+    if sizes is not None:
+        raise ValueError(f"The batch axes do not fit: {shown}. {needed} Axes before these are as long for all, or one.")
     for name, shape, ndim in given:
         if len(shape) < ndim:
             raise ValueError(f"{name} must have at least {ndim} axes, got shape {shape}. {needed}")
@@ -223,7 +228,6 @@ def sizes_that_fit(biases: Shapes, weights: Shapes, pairs: Pairs) -> list[int | 
     hint = "Check which of them has the wrong size."
     if pairs == [(0, 1)] and _sizes(biases, [weights[0] and (*weights[0][:-2], *weights[0][:-3:-1])], pairs):
         hint = "W looks transposed: pass W.T. (scikit-learn's components_ are (hidden, visible).)"
-    shown = ", ".join(f"{name} {shape}" for name, shape, _ in given)
     raise ValueError(f"The shapes do not fit: {shown}. {needed} {hint}")
 
 
@@ -242,6 +246,15 @@ def _sizes(biases: Shapes, weights: Shapes, pairs: Pairs) -> list[int | None] | 
                 return None
             sizes[i] = n if sizes[i] is None else sizes[i]
     return sizes
+
+
+def _are_broadcast(shapes: list[Any]) -> bool:
+    """Whether axes of these lengths, as far as they are known, broadcast."""
+    try:
+        np.broadcast_shapes(*(tuple(1 if n is None else n for n in shape) for shape in shapes))
+    except ValueError:
+        return False
+    return True
 
 
 def general_size(U: Any, b: Any) -> int | None:

@@ -14,11 +14,11 @@ from pymc_rbm.machine.rows import machine_of_rows
 from pymc_rbm.support.arguments import known_values
 from pymc_rbm.support.labels import Labels
 
-__all__ = ["check_pair", "normalisable_machine", "normalisable_rows", "one_machine", "visible_rows"]
+__all__ = ["check_pair", "normalisable_machine", "normalisable_rows", "one_machine", "visible_rows", "with_numbers"]
 
 
-def one_machine(machine: Machine, dtype: str = "float64") -> Machine:
-    """Return the machine with arrays for parameters; ValueError where they are not finite, or have batch axes."""
+def with_numbers(machine: Machine, dtype: str = "float64") -> Machine:
+    """Return the machine with arrays for parameters; ValueError where there are none, or they are not sound."""
     names = names_of(machine).flat()
     lacking = [name for name, p in zip(names, machine.parameters, strict=False) if p is None or known_values(p) is None]
     if lacking:
@@ -29,6 +29,12 @@ def one_machine(machine: Machine, dtype: str = "float64") -> Machine:
         )
     machine = machine.numeric(dtype)
     check_numbers(machine)
+    return machine
+
+
+def one_machine(machine: Machine, dtype: str = "float64") -> Machine:
+    """Return the machine `with_numbers`, or raise ValueError where these have batch axes."""
+    machine = with_numbers(machine, dtype)
     ndims = machine.by_kind.core_ndims.flat()
     if any(p.ndim != n for p, n in zip(machine.parameters, ndims, strict=True)):
         raise ValueError(
@@ -47,7 +53,7 @@ def normalisable_machine(machine: Machine, dtype: str = "float64") -> Machine:
 
 def normalisable_rows(machine: Machine) -> Machine:
     """Return a machine whose biases may differ by row; ValueError where a row's is not a `normalisable_machine`."""
-    check_numbers(machine)
+    with_numbers(machine)
     normalisable_machine(machine_of_rows(machine, 0))
     return machine
 

@@ -205,7 +205,7 @@ def _of_draws(target: Any, posterior: Any, method: str, progressbar: bool) -> An
 
 def _learned_rows(machine: Machine, learned: Any) -> np.ndarray | None:
     found = _of_learned(learned, "_rows")
-    return None if found is None else visible_rows(machine, found, name="the rows in `learned`")
+    return None if found is None else visible_rows(machine, found, name="the array of rows in `learned`")
 
 
 def _of_learned(learned: Any, ending: str) -> Any:

@@ -229,7 +229,7 @@ def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) ->
 def _checked_start(machine: Machine, start: Any, chains: int, labels: Labels) -> np.ndarray:
     layer = machine.layers[VISIBLE]
     size = len(layer.bias)
-    states = whole(data_of(start, layer, labels, "start", ndim=None), "start", "Chains start from whole states.")
+    states = whole(data_of(start, layer, labels, "start", ndim=None), "start")
     if states.shape not in ((chains, size), (size,)):
         raise ValueError(
             f"start has shape {states.shape}; {chains} chains of {size} visible units need ({chains}, {size}), or "
