@@ -190,7 +190,8 @@ class Plan:
         size = self._widths[k]
         start = {}
         if tied:
-            b, c, W = network.tied().machines[-1].parameters[:3]
+            top = network.tied().machines[-1].by_kind
+            [W], (b, c) = top.weights, top.biases
             further = rng.normal(0, ALMOST_NOTHING, (len(b), size - len(c)))
             start = {f"b{k}": b, f"c{k}": np.r_[c, np.zeros(size - len(c))], f"W{k}": np.c_[W, further]}
         above = f"h{k}_unit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,11 @@ def network_model(
 
 def _named_parameters(i: int, machine: Machine, dims: Sequence[str], top: bool) -> Machine:
     """The machine with the model's data variables W1, b1, … for weights and biases; below the top, c has no use."""
-    b, c, W, *own = machine.numeric().parameters
+    given = machine.numeric().by_kind
+    [W], (b, c) = given.weights, given.biases
     b, W = pm.Data(f"b{i}", b, dims=dims[:1]), pm.Data(f"W{i}", W, dims=dims)
-    return machine.with_parameters([b, pm.Data(f"c{i}", c, dims=dims[1:]) if top else c, W, *own])
+    c = pm.Data(f"c{i}", c, dims=dims[1:]) if top else c
+    return machine.with_parameters(replace(given, biases=(b, c), weights=(W,)))
 
 
 def _directed_layer(name: str, dims: tuple[str, ...], unit: Unit, field: Any, observed: Any) -> Any:

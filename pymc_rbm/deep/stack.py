@@ -13,7 +13,7 @@ from pymc_rbm.deep.passes import check_stack, transposed
 from pymc_rbm.machine.door import Data, data_of, whole
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_machine, recorded_names, recorded_parameters, recorded_units
-from pymc_rbm.machine.validation import finite
+from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.support.arguments import whole_number
 from pymc_rbm.support.labels import Labels, without_made_up
 
@@ -32,7 +32,7 @@ class Stack:
             )
         self.learned = learned
         self.layers = layers = tuple(learned.children[key] for key in keys)
-        self.machines = tuple(finite(recorded_machine(layer)) for layer in layers)
+        self.machines = tuple(normalisable_machine(recorded_machine(layer)) for layer in layers)
         check_stack(self.machines)
         self.names = tuple(recorded_names(layer)[0] for layer in layers)
         weights = [layer["machines"][f"{name}_weights"] for layer, name in zip(layers, self.names, strict=True)]
@@ -67,7 +67,7 @@ class Stack:
                     "of arrays by pymc_rbm.restricted(W, b, c)."
                 )
             if not isinstance(layer, xr.DataTree):
-                layer = _recorded(names[i], finite(layer), (dims[i], dims[i + 1]))
+                layer = _recorded(names[i], normalisable_machine(check_pair(layer)), (dims[i], dims[i + 1]))
             trees[f"layer_{i + 1}"] = layer.copy()
         return cls(xr.DataTree(children=trees))
 

@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor.tensor as pt
 import xarray as xr
 
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_machine
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.machine.targets import check_alone, machine_of
-from pymc_rbm.machine.validation import numeric
+from pymc_rbm.machine.validation import check_pair, normalisable_machine, normalisable_rows
 from pymc_rbm.sampling.observables import FUNCTIONALS, functionals
-from pymc_rbm.support.reentrant import value_of
+from pymc_rbm.units.states import unit_data
 
 __all__ = [
     "Watched",
@@ -58,12 +57,14 @@ class Watched:
 def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:
     """The machine of ``target``, else the one recorded in ``idata``, else that of the model on the context stack.
 
-    As `numeric` returns it, but where biases differ by row: then it is one machine a row.
+    As `normalisable_machine` returns it, but where biases differ by row: then it is one machine a row.
     """
     machine = _machine_behind(idata, target, learned, name)
     if machine is not None:
         _check_of_machine(idata)
-    return machine if machine is None or has_rows(machine) else numeric(machine)
+    if machine is None or has_rows(machine):
+        return machine and normalisable_rows(check_pair(machine))
+    return normalisable_machine(check_pair(machine))
 
 
 def _machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:
@@ -136,7 +137,7 @@ def states_among(idata: xr.DataTree, machine: Machine | None, name: str | None) 
         return name, None
     states = posterior[name].transpose("chain", "draw", ...)
     if machine is not None:
-        _check_states(machine, name, states.values)
+        unit_data(states.values, machine.layers[VISIBLE].unit, name=name)
     return name, states
 
 
@@ -176,14 +177,6 @@ def watch_states(
 
 def _are_states(x: xr.DataArray, size: int | None, kinds: str) -> bool:
     return {"chain", "draw"} <= set(x.dims) and x.dtype.kind in kinds and x.ndim > 2 and size in (None, x.shape[-1])
-
-
-def _check_states(machine: Machine, name: str, states: np.ndarray) -> None:
-    unit = machine.layers[VISIBLE].unit
-    inside = value_of(unit.contains(pt.as_tensor(states)))
-    if not inside.all():
-        shown = np.unique(states[~inside])[:3]
-        raise ValueError(f"{name} must contain only {unit.support}, got other entries, such as {shown}.")
 
 
 def _name_of_records(posterior: xr.Dataset, size: int | None) -> str:

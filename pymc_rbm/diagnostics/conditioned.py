@@ -18,7 +18,7 @@ from pymc_rbm.distributions.lookup import held_entries
 from pymc_rbm.likelihood.clamping import clamped
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.machine.rows import has_rows, machine_of_rows
-from pymc_rbm.machine.validation import numeric
+from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.sampling.observables import functionals
 from pymc_rbm.support.convergence import RHAT, convergence
 
@@ -83,8 +83,9 @@ def _watched(
 
 def _left(machine: Machine, row: np.ndarray, free: np.ndarray, index: int) -> Machine:
     """The machine of what is free in a row."""
-    machine = numeric(machine_of_rows(machine, index) if has_rows(machine) else machine)
-    return machine if free.all() else numeric(machine_of_rows(clamped(machine, row[None], free).machine, 0))
+    machine = normalisable_machine(machine_of_rows(machine, index) if has_rows(machine) else machine)
+    left = machine if free.all() else machine_of_rows(clamped(machine, row[None], free).machine, 0)
+    return normalisable_machine(check_pair(left))
 
 
 def _held(idata: xr.DataTree, name: str, x: xr.DataArray, target: Any) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from pytensor.tensor.random.op import RandomVariable
 from pymc_rbm.diagnostics.symmetries import Exchangeable, alignments
 from pymc_rbm.distributions.lookup import dependants, model_of, named_machines, plain, rbm_behind, rbm_of
 from pymc_rbm.distributions.operations import HiddenRV
-from pymc_rbm.machine.machine import HIDDEN
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE
 from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.units.unit import Unit
 
@@ -135,9 +135,9 @@ def _model_and_machine(target: Any, name: str | None) -> tuple[pm.Model | None, 
 
 
 def _found(rv: Any, posterior: xr.Dataset) -> _Found:
-    W, b, c, *own = rv.owner.inputs[2:]  # in the order of `MachineRV`
-    visible, hidden = (layer.unit.parameters for layer in rv.owner.op.template.layers)
-    W, b, c, *own = (_among(x, posterior) for x in (W, b, c, *own[len(visible) : len(visible) + len(hidden)]))
+    given, visible = rv.owner.op.given(rv), rv.owner.op.template.layers[VISIBLE].unit
+    of_hidden = given.own[len(visible.parameter_names) :]
+    W, b, c, *own = (_among(x, posterior) for x in (*given.weights, *given.biases, *of_hidden))
     if not isinstance(W, xr.DataArray):
         raise ValueError(
             f"W is none of the variables among the draws, {list(posterior.data_vars)}. Where it is random, but made of "

@@ -74,8 +74,7 @@ def constant_log_partition(machine: Machine) -> TensorVariable:
 
 def _log_z_of_rows(template: Machine, ndim: int, parameters: list[np.ndarray]) -> np.ndarray:
     """The log Z of every combination of batch axes; ValueError, or IntractableError, where one cannot be found."""
-    n, m = len(template.layers), len(template.layers) + len(template.couplings)
-    core = [2 if n <= i < m else 1 for i in range(len(parameters))]
+    core = template.by_kind.core_ndims.flat()
     shapes = [p.shape[: max(0, p.ndim - k)] for p, k in zip(parameters, core, strict=True)]
     shape = np.broadcast_shapes(*shapes)
     wide = [np.broadcast_to(p, (*shape, *p.shape[len(s) :])) for p, s in zip(parameters, shapes, strict=True)]

@@ -44,7 +44,7 @@ def log_z_where_it_matters(
         return constant_log_partition(machine), False
     if is_constant([value]):
         return constant_log_partition(machine), True
-    return pt.zeros((), dtype=pt.as_tensor(machine.parameters[0]).dtype), False
+    return pt.zeros((), dtype=pt.as_tensor(machine.layers[0].bias).dtype), False
 
 
 @node_rewriter([ValuedRV, PartialObservedRV])

@@ -27,6 +27,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.distributions.operations import HiddenRV, MachineRV
 from pymc_rbm.machine.given import machines_of_draws, values_of
 from pymc_rbm.machine.machine import Machine
+from pymc_rbm.machine.parameters import check_numbers
 from pymc_rbm.machine.records import recorded_names
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.support.labels import Labels
@@ -202,7 +203,9 @@ def held_entries(target: Any, name: str, free: int) -> np.ndarray | None:
 def _(target: TensorVariable, learned: Any = None) -> Machine:
     values = values_of(learned)
     machine, names, parameters = _parameters_function(target, values)
-    return machine.with_parameters(parameters(*(np.asarray(values[x]) for x in names)))
+    machine = machine.with_parameters(parameters(*(np.asarray(values[x]) for x in names)))
+    check_numbers(machine)
+    return machine
 
 
 @machines_of_draws.register
@@ -277,13 +280,12 @@ def labels_in(model: pm.Model, name: str) -> Labels:
     Of hidden units only weights and biases know.
     """
     rv = named_machines(model)[name]
-    layers, pairs = rv.owner.op.template.layers, rv.owner.op.template.couplings
-    own = [model.named_vars_to_dims.get(getattr(plain(p), "name", None)) or () for p in rv.owner.inputs[2:]]
-    weights, biases = own[0], own[len(pairs) : len(pairs) + len(layers)]
-    of_v = model.named_vars_to_dims.get(name) or ()
+    dims_of = model.named_vars_to_dims
+    dims = rv.owner.op.given(rv).map(lambda p: dims_of.get(getattr(plain(p), "name", None)) or ())
+    [weights], biases, of_v = dims.weights, dims.biases, dims_of.get(name) or ()
     sides = [[of_v[-1:], weights[-2:-1], biases[0][-1:]], [weights[-1:], *(b[-1:] for b in biases[1:])]]
-    visible, hidden = (next((d[0] for d in dims if d and d[0]), "") for dims in sides)
-    hidden = hidden if len(layers) > 1 else ""
+    visible, hidden = (next((d[0] for d in found if d and d[0]), "") for found in sides)
+    hidden = hidden if len(biases) > 1 else ""
     coords = {dim: np.asarray(model.coords[dim]) for dim in (visible, hidden) if model.coords.get(dim) is not None}
     return Labels(name, visible, hidden, coords)
 

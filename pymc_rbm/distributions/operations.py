@@ -16,6 +16,7 @@ from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
+from pymc_rbm.machine.positions import Parameters
 from pymc_rbm.sampling.forward import draw_visible
 
 __all__ = ["DRAW_SWEEPS", "RBMRV", "BoltzmannMachineRV", "HiddenRV", "MachineRV", "core_of"]
@@ -52,17 +53,18 @@ class MachineRV(RandomVariable):
         given = [
             core_of(x, *(self.sizes[i] for i in axes)) for x, axes in zip(inputs, self._axes, strict=False)
         ]  # fmt: skip
-        return self.template.with_parameters(self._reordered(given))
+        return self._with(given)
 
     def arguments(self, machine: Machine) -> list[Any]:
         """The parameters of ``machine`` in the order of the inputs."""
-        n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
-        return [*machine.parameters[n:m], *machine.parameters[:n], *machine.parameters[m:]]
+        return machine.by_kind.weights_first()
 
-    def _reordered(self, given) -> list[Any]:
-        """The inputs in the order of the machine's parameters."""
-        n, m = len(self.template.couplings), len(self.template.couplings) + len(self.template.layers)
-        return [*given[n:m], *given[:n], *given[m:]]
+    def given(self, rv: TensorVariable) -> Parameters:
+        """The parameters among the inputs of a variable, as they are there."""
+        return self.template.by_kind.at_weights_first(rv.owner.inputs[2 : 2 + len(self._axes)])
+
+    def _with(self, parameters) -> Machine:
+        return self.template.with_parameters(self.template.by_kind.at_weights_first(parameters))
 
     def log_z(self, *parameters) -> TensorVariable | None:
         """The log Z that was given, if it was."""
@@ -77,17 +79,14 @@ class MachineRV(RandomVariable):
         batch = tuple(size or np.broadcast_shapes(*batches, *log_z_shapes))
         if all(n == 1 for shape in batches for n in shape):
             shared = [p.reshape(p.shape[p.ndim - n :]) for p, n in zip(given, core_ndims, strict=True)]
-            rows = draw_visible(rng, int(np.prod(batch)), self.sweeps, self._numeric(shared))
+            rows = draw_visible(rng, int(np.prod(batch)), self.sweeps, self._with(shared))
             return rows.reshape((*batch, rows.shape[-1]))
         given = [np.broadcast_to(p, (*batch, *p.shape[p.ndim - n :])) for p, n in zip(given, core_ndims, strict=True)]
         size = given[self._axes.index((VISIBLE,))].shape[-1]
         out = np.empty((*batch, size), dtype=self.dtype)
         for i in np.ndindex(*batch):
-            out[i] = draw_visible(rng, 1, self.sweeps, self._numeric([p[i] for p in given]))[0]
+            out[i] = draw_visible(rng, 1, self.sweeps, self._with([p[i] for p in given]))[0]
         return out
-
-    def _numeric(self, parameters) -> Machine:
-        return self.template.with_parameters(self._reordered(parameters))
 
 
 class RBMRV(MachineRV):
@@ -129,14 +128,14 @@ class HiddenRV(SymbolicRandomVariable):
 
     def machine(self, W, c, *own) -> Machine:
         """The machine without visible biases, which p(h | v) does not need."""
-        return restricted(None, None, None, *self.units).with_parameters([None, c, W, *own])
+        return restricted(None, None, None, *self.units).with_parameters(Parameters((None, c), (W,), own))
 
     @classmethod
     def rv_op(cls, v, W, c, *own, units, size=None, rng=None):
         """Draw h from its conditional."""
         rng = pt.random.shared_rng(seed=None) if rng is None else rng
         size = normalize_size_param(size)
-        machine = restricted(None, None, None, *units).with_parameters([None, c, W, *own])
+        machine = restricted(None, None, None, *units).with_parameters(Parameters((None, c), (W,), own))
         field = machine.field(HIDDEN, [v, None])
         if not isinstance(size.type, NoneTypeT):
             field = pt.broadcast_to(field, (*size, field.shape[-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,12 +24,12 @@ from pymc_rbm.distributions.imputed import of_rows
 from pymc_rbm.distributions.lookup import labels_in, named_machines, rbm_of
 from pymc_rbm.distributions.operations import DRAW_SWEEPS, RBMRV, HiddenRV, MachineRV, core_of
 from pymc_rbm.distributions.readings import uncast
-from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
 from pymc_rbm.machine.normalisable import check_normalisable
-from pymc_rbm.machine.parameters import check_unit, restricted_sizes, together
+from pymc_rbm.machine.parameters import check_layer, check_unit, restricted_sizes, together
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.support.arguments import known_values, shape_of, whole_number
-from pymc_rbm.support.labels import Labels
+from pymc_rbm.support.labels import SIDES, Labels
 from pymc_rbm.units.beside import Beside
 from pymc_rbm.units.binary import Bernoulli
 from pymc_rbm.units.states import unit_data
@@ -89,10 +90,9 @@ class MachineDistribution(Distribution):
                     f"The shape {lengths} does not fit {'UW'[len(sizes) - 1]} {shape_of(coupling.weights)}: shape, or "
                     f"dims, must end with the visible axis, of length {sizes[VISIBLE]}."
                 )
-        own = [_one_each(p, layer.bias) for layer in machine.layers for p in layer.unit.parameters]
-        _check_numbers(machine)
-        n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
-        given = [*machine.parameters[n:m], *machine.parameters[:n], *own, *(() if log_z is None else (log_z,))]
+        own = [p for x, n, side in zip(machine.layers, sizes, SIDES, strict=False) for p in _one_each(x, n, side)]
+        _check_normalisable(machine)
+        given = [*replace(machine.by_kind, own=tuple(own)).weights_first(), *(() if log_z is None else (log_z,))]
         known = {"template": machine.template, "sizes": tuple(sizes), "sweeps": whole_number("sweeps", sweeps)}
         return super().dist(
             [_as_float(p) for p in given], shape=shape, knows_log_z=log_z is not None, **known, **kwargs
@@ -270,12 +270,13 @@ class Hidden(Distribution):
     @classmethod
     def dist(cls, v, **kwargs):
         """Create the variable outside of a model."""
-        node = _with_hidden(v).owner
-        W, _, c, *own = node.inputs[2 : len(node.inputs) - node.op.knows_log_z]
+        rv = _with_hidden(v)
+        given, layers = rv.owner.op.given(rv), rv.owner.op.template.layers
+        [W], (_, c) = given.weights, given.biases
         if kwargs.get("shape") is not None:
             same_rows(v, lengths_of(kwargs["shape"]))
-        parameters = [core_of(W, None, None), *(core_of(p, None) for p in (c, *own))]
-        return super().dist([v, *parameters], units=tuple(layer.unit for layer in node.op.template.layers), **kwargs)
+        parameters = [core_of(W, None, None), *(core_of(p, None) for p in (c, *given.own))]
+        return super().dist([v, *parameters], units=tuple(layer.unit for layer in layers), **kwargs)
 
     def support_point(rv, rng, size, v, *parameters):  # noqa: N805  PyMC calls it with the variable
         """Return a random state given v."""
@@ -314,23 +315,21 @@ def _with_hidden(v: Any) -> TensorVariable:
     return rv
 
 
-def _one_each(p: Any, bias: Any) -> TensorVariable:
-    """A unit's parameter with one entry for each of the layer's."""
-    p = pt.as_tensor(p.values if isinstance(p, xr.DataArray) else p)
-    n, wanted = shape_of(p)[-1] if p.ndim else 1, shape_of(bias)[-1]
-    if None not in (n, wanted) and n not in (1, wanted):
-        raise ValueError(f"A parameter of the units has shape {shape_of(p)}, but there are {wanted} units.")
-    bias = pt.as_tensor(bias.values if isinstance(bias, xr.DataArray) else bias)
-    return p if n == wanted and p.ndim else p * pt.ones(bias.shape[-1], dtype=pytensor.config.floatX)
+def _one_each(layer: Layer, size: int | None, side: str) -> list[TensorVariable]:
+    """The parameters of a layer's units with one entry for each; ValueError where they have another number."""
+    check_layer(layer.unit, size, side, shape_of)
+    bias = pt.as_tensor(layer.bias)
+    each = [pt.as_tensor(p.values if isinstance(p, xr.DataArray) else p) for p in layer.unit.parameters]
+    return [
+        p if p.ndim and shape_of(p)[-1] == size else p * pt.ones(bias.shape[-1], dtype=pytensor.config.floatX)
+        for p in each
+    ]
 
 
-def _check_numbers(machine: Machine) -> None:
-    """Refuse sizes that are no whole number of units and, where all parameters are numbers, what cannot normalise."""
-    for layer, side in zip(machine.layers, ("visible", "hidden"), strict=False):
-        layer.unit.check_size(shape_of(layer.bias)[-1], side)
-    values = [known_values(p) for p in machine.parameters]
-    n, m = len(machine.layers), len(machine.layers) + len(machine.couplings)
-    if all(p is not None and (p.ndim <= (2 if n <= i < m else 1)) for i, p in enumerate(values)):
+def _check_normalisable(machine: Machine) -> None:
+    """Refuse, where all parameters are numbers of one machine, what cannot be normalised."""
+    values = machine.by_kind.map(known_values)
+    if all(p is not None and p.ndim <= n for p, n in zip(values.flat(), values.core_ndims.flat(), strict=True)):
         check_normalisable(machine.with_parameters(values).numeric())
 
 

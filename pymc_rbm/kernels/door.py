@@ -25,7 +25,7 @@ def is_binary_pair(machine: Machine) -> bool:
         and [(c.first, c.second) for c in machine.couplings] == [(0, 1)]
         and all(type(layer.unit) in (Bernoulli, Spin) for layer in machine.layers)
         and all(p is not None for p in machine.parameters)
-        and [pt.as_tensor(p).ndim for p in machine.parameters] == [1, 1, 2]
+        and machine.by_kind.map(lambda p: pt.as_tensor(p).ndim) == machine.by_kind.core_ndims
     )
 
 

@@ -152,16 +152,15 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> O
 
 def _check_batch_axes(name: str, machine: Machine, rows: int) -> None:
     """Biases may differ by row, one for each row of the data; nothing else may have batch axes."""
-    n = len(machine.layers)
-    biases, others = machine.parameters[:n], machine.parameters[n:]
-    core = [2] * len(machine.couplings) + [1] * (len(others) - len(machine.couplings))
-    if any(pt.as_tensor(p).ndim != k for p, k in zip(others, core, strict=True)):
-        shapes = [shape_of(p) for p in others]
+    given = machine.by_kind
+    has_rows = given.map(lambda p, n: pt.as_tensor(p).ndim != n, given.core_ndims)
+    if any((*has_rows.weights, *has_rows.own)):
+        shapes = [shape_of(p) for p in (*given.weights, *given.own)]
         raise ValueError(
             f"The weights and the units' own parameters of {name} have shapes {shapes}. fit learns machines whose rows "
             "share them; only the biases may differ by row, as in b = b0 + X @ A."
         )
-    shapes = [shape_of(p) for p in biases]
+    shapes = [shape_of(p) for p in given.biases]
     if any(len(s) > 2 or (len(s) == 2 and s[0] not in (None, rows)) for s in shapes):
         raise ValueError(f"The biases of {name} have shapes {shapes}; its data have {rows} rows.")
 

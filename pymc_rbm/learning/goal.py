@@ -130,6 +130,11 @@ class Goal:
         """The entries that may move, as one vector."""
         return np.concatenate([p[m] for p, m in zip(parameters, self.masks, strict=True)])
 
+    @property
+    def moves_weights(self) -> bool:
+        """Whether some weights may move."""
+        return any(mask.any() for mask in self.machine.by_kind.at(self.masks).weights)
+
     def machine_at(self, x: np.ndarray) -> Machine:
         """The machine with these entries."""
         parameters, used = [np.array(p) for p in self.machine.parameters], 0

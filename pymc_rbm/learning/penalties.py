@@ -95,9 +95,8 @@ def moved(learned: xr.DataTree, machines: dict[str, tuple[Machine, Machine]]) ->
 
 def _own(model: pm.Model, x: Observed) -> list[TensorVariable | None]:
     """The free variable that each parameter of the machine is, if it is one."""
-    weights, *biases = direct_parameters(model, x)
-    biases = biases[: len(x.machine.layers)]
-    return [*biases, weights, *[None] * (len(x.machine.parameters) - len(biases) - 1)]
+    own = x.machine.by_kind.own
+    return x.machine.by_kind.at_weights_first([*direct_parameters(model, x), *[None] * len(own)]).flat()
 
 
 def _how_free(model: pm.Model, x: Observed, free: list[TensorVariable | None]) -> list[int]:

@@ -49,7 +49,7 @@ def start_values(
     direct: set[str] = set()
     for x in observed:
         groups = _groups(model, x, seed)
-        starts = (None, x.bias, 0.0) if groups is None else (groups.couplings[0].weights, *groups.parameters[:2])
+        starts = [None, x.bias, 0.0] if groups is None else groups.by_kind.weights_first()
         for rv, value in zip(intercepts(model, x), starts, strict=False):
             if rv is not None:
                 old = point[rv.name]

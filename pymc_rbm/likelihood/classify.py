@@ -23,11 +23,13 @@ from pymc_rbm.machine.door import Data, data_of, named_units_last, units_in_orde
 from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, in_powers, joint_states
 from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
 from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.machine.validation import one_machine
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.received import receive
 from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.units.beside import Beside
+from pymc_rbm.units.states import check_last_axis
 
 __all__ = ["classify", "marginal_free_energy"]
 
@@ -90,7 +92,7 @@ def marginal_free_energy(v: Any, target: Any = None, learned: Any = None, *, par
 
 def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tuple[np.ndarray, Data]:
     """``-F`` of each row with each joint state of the parts, and the rows."""
-    machine = machine_of(target, learned).numeric()
+    machine = one_machine(machine_of(target, learned))
     unit, size = machine.layers[VISIBLE].unit, np.size(machine.layers[VISIBLE].bias)
     named = unit.named_parts() if isinstance(unit, Beside) else {}
     unknown = [part for part in parts if part not in named]
@@ -107,7 +109,7 @@ def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tup
     rest = np.setdiff1d(np.arange(size), entries)
     given = _rest_of(v, unit, size, rest, labels_of(target, learned))
     rows = np.zeros((len(given.values), size), dtype=unit.dtype)
-    rows[:, rest] = whole(given, "v", "Missing entries are summed out by log_likelihood; inpaint draws them.")
+    rows[:, rest] = whole(given, "v")
     evaluate = _function(machine.template, tuple(entries.tolist()))
     chunk = max(1, CHUNK_ENTRIES // (size * len(states)))
     found = [evaluate(rows[i : i + chunk], states, *machine.parameters) for i in range(0, len(rows), chunk)]
@@ -125,10 +127,8 @@ def _rest_of(v: Any, unit: Any, size: int, rest: np.ndarray, labels: Labels) -> 
     own = Labels(labels.name, labels.visible, labels.hidden)
     if labels.visible in labels.coords:
         own = replace(own, coords={labels.visible: np.asarray(labels.coords[labels.visible])[rest]})
-    if got.values.ndim != 2 or got.values.shape[-1] not in (len(rest), family.count(len(rest))):
-        raise ValueError(
-            f"v has shape {got.values.shape}; expected (rows, {size}), or (rows, {len(rest)}) without the part."
-        )
+    if not got.values.ndim or got.values.shape[-1] not in (len(rest), family.count(len(rest))):
+        check_last_axis(got.values.shape, unit, size, "v", hint=f" Or {len(rest)}, without the part.")
     return data_of(got, Layer(family, np.zeros(len(rest))), own, "v")
 
 

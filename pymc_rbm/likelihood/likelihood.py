@@ -19,7 +19,7 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows, row_count
 from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import labels_of, machine_of
-from pymc_rbm.machine.validation import finite
+from pymc_rbm.machine.validation import normalisable_machine, normalisable_rows
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.log_partition import log_partition
 from pymc_rbm.support.arguments import finite_number, generator, whole_number
@@ -120,10 +120,11 @@ def log_likelihood(
         return log_likelihood_of_draws(target, posterior, data, log_z, labels, progressbar)
     machine = machine_of(target, learned)
     if has_rows(machine):
+        normalisable_rows(machine)
         rows = data_of(data, machine.layers[VISIBLE], labels)
         values, log_z_by_row = log_likelihood_by_row(machine, rows, log_z)
         return _tree(values, 0.0, name, rows, xr.Dataset({"estimate": ("row", log_z_by_row)}))
-    machine = finite(machine)
+    machine = normalisable_machine(machine)
     rows = data_of(data, machine.layers[VISIBLE], labels)  # bad data are refused before the long work
     rows.keep_free("chain", "draw")
     particles, budget = whole_number("particles", particles, 2), whole_number("budget", budget, 1000)
@@ -208,7 +209,7 @@ def log_conditional(
     ValueError
         If data or ``units`` do not fit the machine.
     """
-    machine = finite(machine_of(target, learned))
+    machine = normalisable_machine(machine_of(target, learned))
     labels = labels_of(target, learned)
     rows = data_of(data, machine.layers[VISIBLE], labels)
     values = np.ma.MaskedArray(rows.values, rows.mask)

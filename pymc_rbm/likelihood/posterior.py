@@ -13,7 +13,7 @@ from pymc_rbm.machine.enumeration import cheapest_layer
 from pymc_rbm.machine.given import machines_of_draws
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows
-from pymc_rbm.machine.validation import finite
+from pymc_rbm.machine.validation import normalisable_machine
 from pymc_rbm.partition.exact import QUICKLY_ENUMERATED_STATES, enumerated
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.memory import check_memory
@@ -76,7 +76,7 @@ def _summed_out(machine: Machine, rows: Data, work: Work) -> np.ndarray:
 def _checked(machine: Machine, exact: bool) -> Machine:
     if has_rows(machine):
         raise ValueError("Biases that differ by row under a posterior: use pm.compute_log_likelihood.")
-    machine = finite(machine)
+    machine = normalisable_machine(machine)
     if exact and cheapest_layer(machine)[1] > QUICKLY_ENUMERATED_STATES:
         raise ValueError(
             "Every draw has a log Z of its own, and no side is small enough (at most 20 binary units) to find them "

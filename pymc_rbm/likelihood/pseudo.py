@@ -13,7 +13,7 @@ from pymc_rbm.machine.door import data_of, whole
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import labels_of, machine_of
-from pymc_rbm.machine.validation import finite
+from pymc_rbm.machine.validation import normalisable_machine
 from pymc_rbm.support.arguments import generator
 from pymc_rbm.support.compiled import remembered
 
@@ -57,7 +57,7 @@ def pseudo_log_likelihood(
     """
     if method not in ("exact", "stochastic"):
         raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}.")
-    machine = finite(machine_of(target, learned))
+    machine = normalisable_machine(machine_of(target, learned))
     unit = machine.layers[VISIBLE].unit
     if not unit.finite:
         raise ValueError(
@@ -65,7 +65,7 @@ def pseudo_log_likelihood(
             "units: take log_likelihood."
         )
     given = data_of(data, machine.layers[VISIBLE], labels_of(target, learned))
-    rows = whole(given, "data", "Conditionals of single units need all others: log_likelihood takes such rows.")
+    rows = whole(given)
     n = machine.layers[VISIBLE].unit.count(rows.shape[1])
     conditional = _conditional_function(machine.template)
     if method == "stochastic":

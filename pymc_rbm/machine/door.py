@@ -18,7 +18,7 @@ import xarray as xr
 from pymc_rbm.machine.machine import Layer
 from pymc_rbm.support.labels import SIDES, Labels, positions
 from pymc_rbm.support.received import Received, receive
-from pymc_rbm.units.states import shape_hint, unit_data
+from pymc_rbm.units.states import check_last_axis, unit_data
 from pymc_rbm.units.unit import Unit
 
 __all__ = ["Data", "aligned", "data_of", "named_units_last", "one_hot", "units_in_order", "whole"]
@@ -104,8 +104,8 @@ def data_of(
     """
     size, unit = int(np.shape(layer.bias)[-1]), layer.unit
     got = one_hot(aligned(receive(data, name), labels, name, unit.count(size)), unit, size, name)
-    values = _of_shape(got.values, unit, size, name, ndim)
-    values = unit_data(values, unit, size, name, side) if states else _real(values, size, name, side)
+    values = _of_shape(got.values, unit, size, name, ndim, side)
+    values = unit_data(values, unit, size, name, side, means=not states)
     return Data(values, *_names(got, values.ndim, labels), got.named)
 
 
@@ -200,36 +200,16 @@ def _check_categories(got: Received, unit: Unit, size: int, name: str) -> None:
             )
 
 
-def _of_shape(values: np.ndarray, unit: Unit, size: int, name: str, ndim: int | None) -> np.ndarray:
-    """The values with ``ndim`` axes; ValueError where there is no clear way."""
-    if ndim is None or not values.ndim:
-        return values
-    rows = values[None] if values.ndim == ndim - 1 else values
-    if rows.ndim == ndim and len(rows) and rows.shape[-1] == size:
+def _of_shape(values: np.ndarray, unit: Unit, size: int, name: str, ndim: int | None, side: str) -> np.ndarray:
+    """The values with ``ndim`` axes, a single row as rows of one; ValueError where there is no clear way."""
+    check_last_axis(values.shape, unit, size, name, side)
+    rows = values[None] if ndim is not None and values.ndim == ndim - 1 else values
+    if ndim is None or (rows.ndim == ndim and len(rows)):
         return rows
+    remedy = f"Make one axis of those before the last: {name}.reshape(-1, {size})."
     if not len(values):
         remedy = "There must be at least one row."
-    elif rows.ndim > ndim and values.shape[-1] == size:
-        remedy = f"Make one axis of those before the last: {name}.reshape(-1, {size})."
-    elif not (remedy := shape_hint(values.shape, size, name).strip()):
-        count = unit.count(size)
-        remedy = f"Each row has one entry for each of {size} visible units."
-        if count != size:
-            remedy = f"Or (rows, {count}): one number a unit, as labels. {unit.remedy}"
     raise ValueError(f"{name} must have shape (rows, {size}), got {values.shape}. {remedy}")
-
-
-def _real(values: np.ndarray, size: int, name: str, side: str) -> np.ndarray:
-    """Numbers that need not be states: the last axis, and that they are finite."""
-    if not values.ndim or values.shape[-1] != size:
-        raise ValueError(
-            f"{name} has shape {values.shape}, but the machine has {size} {side} units: the last axis of {name} must "
-            f"have length {size}.{shape_hint(values.shape, size, name)}"
-        )
-    if values.dtype.kind == "f" and not np.isfinite(np.ma.filled(values, 0)).all():
-        what = "NaN" if np.isnan(np.ma.filled(values, 0)).any() else "infinity"
-        raise ValueError(f"{name} contains {what}; it must be finite numbers. Leave such rows out, or clip them.")
-    return values
 
 
 def _names(got: Received, ndim: int, labels: Labels) -> tuple[tuple[str, ...], dict[str, Any]]:

@@ -112,12 +112,9 @@ def joint_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
 def log_weights_of_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
     """``-F(x)`` for the indexed joint states of ``layer``; parameters' batch axes come first."""
     states = joint_states(machine, layer, indices)
-    core = np.ones(len(machine.parameters), dtype=int)
-    core[len(machine.layers) :][: len(machine.couplings)] = 2
-    batched = [
-        pt.expand_dims(p, -1 - n) if pt.as_tensor(p).ndim > n else p
-        for p, n in zip(machine.parameters, core, strict=True)
-    ]
+    batched = machine.by_kind.map(
+        lambda p, n: pt.expand_dims(p, -1 - n) if pt.as_tensor(p).ndim > n else p, machine.by_kind.core_ndims
+    )
     return -machine.with_parameters(batched).free_energy(states, layer)
 
 

@@ -16,9 +16,11 @@ from pymc_rbm.machine.given import by_draw, is_given, posterior_of
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
 from pymc_rbm.machine.parameters import restricted_sizes
 from pymc_rbm.machine.targets import labels_of, machine_of
+from pymc_rbm.machine.validation import check_pair, one_machine, with_numbers
 from pymc_rbm.support.arguments import shape_of
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.labels import SIDES, Labels
+from pymc_rbm.units.states import check_last_axis
 from pymc_rbm.units.unit import Unit
 
 __all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]
@@ -75,7 +77,8 @@ def energy(
     if posterior is not None:
         return by_draw(lambda machine: energy(v, h, machine), W, posterior)
     machine, labels = _machine(W, {"b": b, "c": c}, learned, visible, hidden)
-    _at_most_two(machine)
+    if len(machine.layers) > 2:
+        check_pair(machine)
     if len(machine.layers) > 1:
         return _evaluate(_energy, machine, labels, v=v, h=h)
     if h is not None:
@@ -122,7 +125,7 @@ def conditional_hidden(
     if posterior is not None:
         return by_draw(lambda machine: conditional_hidden(v, machine), W, posterior)
     machine, labels = _machine(W, {"c": c}, learned, visible, hidden)
-    return _evaluate(_hidden, _of_two_layers(machine), labels, HIDDEN, v=v)
+    return _evaluate(_hidden, _with_hidden(machine, HIDDEN), labels, HIDDEN, v=v)
 
 
 def conditional_visible(
@@ -143,7 +146,7 @@ def conditional_visible(
     if posterior is not None:
         return by_draw(lambda machine: conditional_visible(h, machine), W, posterior)
     machine, labels = _machine(W, {"b": b}, learned, visible, hidden)
-    return _evaluate(_visible, _of_two_layers(machine), labels, VISIBLE, h=h)
+    return _evaluate(_visible, _with_hidden(machine, VISIBLE), labels, VISIBLE, h=h)
 
 
 def hidden_mean(v: Any, target: Any = None, learned: Any = None, *, dim: str = "hidden") -> xr.DataArray:
@@ -168,7 +171,7 @@ def hidden_mean(v: Any, target: Any = None, learned: Any = None, *, dim: str = "
     posterior = posterior_of(learned)
     if posterior is not None:
         return by_draw(lambda machine: hidden_mean(v, machine, dim=dim), target, posterior)
-    machine = _finite(_of_two_layers(machine_of(target, learned)).numeric())
+    machine = one_machine(_with_hidden(machine_of(target, learned), HIDDEN))
     data = data_of(v, machine.layers[VISIBLE], labels_of(target, learned), "v", ndim=None, states=False)
     if data.named and dim in data.rows:
         data.keep_free(dim)
@@ -212,7 +215,7 @@ def _machine(
     """The machine of W and biases, or the one that is given in the place of all of them, and its names."""
     first, *rest = biases.values()
     if first is None or is_given(first):
-        if not isinstance(W, Variable) and machine_of.dispatch(type(W)) is machine_of.dispatch(object):
+        if not isinstance(W, Variable) and machine_of.dispatch(type(W)) is machine_of.dispatch(object) and np.ndim(W):
             raise TypeError(
                 f"Give {' and '.join(['W', *biases])}, or in their place a machine, an RBM variable, a PyMC model with "
                 f"one RBM or what pymc_rbm.fit returned; got a {type(W).__name__} alone."
@@ -221,7 +224,7 @@ def _machine(
             raise ValueError("A machine has biases and units of its own: give none beside it.")
         learned = first if learned is None else learned
         machine = machine_of(W, learned)
-        return _finite(machine.numeric(machine.dtype)), labels_of(W, learned)
+        return with_numbers(machine, machine.dtype), labels_of(W, learned)
     missing = [name for name, x in biases.items() if x is None]
     if missing:
         raise TypeError(f"Give {' and '.join(['W', *biases])}: {' and '.join(missing)} is missing.")
@@ -230,26 +233,11 @@ def _machine(
     return machine, machine.labels or Labels()
 
 
-def _finite(machine: Machine) -> Machine:
-    if not all(np.isfinite(p).all() for p in machine.parameters):
-        raise ValueError("The machine contains NaN or infinity; the parameters of a machine must be finite numbers.")
-    return machine
-
-
-def _of_two_layers(machine: Machine) -> Machine:
+def _with_hidden(machine: Machine, layer: int) -> Machine:
+    """Return the machine, which must have two layers, ``layer`` without couplings inside, so that it has means."""
     if len(machine.layers) < 2:
         raise ValueError("This machine has no hidden layer: its hidden units are the masked entries of its own layer.")
-    _at_most_two(machine)
-    return machine
-
-
-def _at_most_two(machine: Machine) -> None:
-    n = len(machine.layers)
-    if n > 2:
-        raise ValueError(
-            f"This machine has {n} layers, and this formula is of a visible and a hidden one. Put the layers of each "
-            "side together, as pymc_rbm.Beside and pymc_rbm.DeepBoltzmannMachine do."
-        )
+    return machine if len(machine.layers) == 2 and machine.own_coupling(layer) is None else check_pair(machine)
 
 
 def _coords_of_side(labels: Labels, side: int) -> Any:
@@ -261,12 +249,7 @@ def _taken(machine: Machine, labels: Labels, name: str, x: Any) -> Data | None:
     side = VISIBLE if name == "v" else HIDDEN
     size = shape_of(machine.couplings[0].weights)[side - 2]
     if isinstance(x, Variable):
-        shape = shape_of(x)
-        if not shape or (None not in (shape[-1], size) and shape[-1] != size):
-            raise ValueError(
-                f"{name} has shape {shape}, but the machine has {size} {SIDES[side]} units: the last axis of {name} "
-                f"must have length {size}. W is (visible, hidden)."
-            )
+        check_last_axis(shape_of(x), machine.layers[side].unit, size, name, SIDES[side])
         return None
     own = labels if side == VISIBLE else Labels(f"{labels.name}_h", labels.hidden, labels.visible, labels.coords)
     layer = Layer(machine.layers[side].unit, np.empty(shape_of(x)[-1] if size is None else size))

@@ -22,8 +22,18 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine.colouring import classes_of
-from pymc_rbm.machine.parameters import of_boltzmann, of_restricted
-from pymc_rbm.support.labels import Labels
+from pymc_rbm.machine.parameters import (
+    check_layer,
+    check_numbers,
+    check_unit,
+    named,
+    of_boltzmann,
+    of_restricted,
+    sizes_that_fit,
+    words_for,
+)
+from pymc_rbm.machine.positions import Parameters
+from pymc_rbm.support.labels import SIDES, Labels
 from pymc_rbm.units.binary import Bernoulli
 from pymc_rbm.units.unit import Unit, logsumexp
 
@@ -83,35 +93,52 @@ class Machine:
     """What the units are called, where the parameters came with names. Machines made of this one have none."""
 
     def __post_init__(self):
-        for c in self.couplings:
-            for i, axis in ((c.first, -2), (c.second, -1)):
-                weights, bias = c.weights, self.layers[i].bias
-                if not (isinstance(weights, np.ndarray) and isinstance(bias, np.ndarray)):
-                    continue
-                if weights.ndim < 2 or not bias.ndim or weights.shape[axis] != bias.shape[-1]:
-                    raise ValueError(
-                        f"The shapes do not fit: weights {weights.shape} between layers {c.first} and {c.second}, but "
-                        f"the bias of layer {i} has shape {bias.shape}. Weights are (units of the first layer, units "
-                        "of the second), biases (units,)."
-                    )
+        """Refuse what is not one machine: whoever has a Machine has one whose numbers fit and are finite."""
+        self._set(*_structure(self.layers, self.couplings), self.labels)
+        self._check_sizes()
+        check_numbers(self)
+
+    def _set(self, layers: tuple[Layer, ...], couplings: tuple[Coupling, ...], labels: Labels | None = None) -> Machine:
+        self.__dict__.update(layers=layers, couplings=couplings, labels=labels)
+        return self
+
+    def _check_sizes(self) -> None:
+        """Refuse arrays whose shapes do not fit each other, or the units."""
+        biases = [x.bias.shape if isinstance(x.bias, np.ndarray) else None for x in self.layers]
+        weights = [c.weights.shape if isinstance(c.weights, np.ndarray) else None for c in self.couplings]
+        sizes = sizes_that_fit(biases, weights, [(c.first, c.second) for c in self.couplings])
+        for i, (layer, size) in enumerate(zip(self.layers, sizes, strict=True)):
+            if size is not None:
+                check_layer(layer.unit, size, _side(i, len(sizes)))
+
+    @property
+    def by_kind(self) -> Parameters:
+        """Biases of the layers, weights of the couplings, then the parameters of the layers' units."""
+        own = tuple(p for layer in self.layers for p in layer.unit.parameters)
+        return Parameters(tuple(x.bias for x in self.layers), tuple(c.weights for c in self.couplings), own)
 
     @property
     def parameters(self) -> list[Any]:
-        """Biases of the layers, weights of the couplings, then the parameters of the layers' units."""
-        own = [p for layer in self.layers for p in layer.unit.parameters]
-        return [layer.bias for layer in self.layers] + [c.weights for c in self.couplings] + own
+        """All parameters as one list: `by_kind`, flat."""
+        return self.by_kind.flat()
 
-    def with_parameters(self, parameters: Sequence[Any]) -> Machine:
-        """Return the same machine with other parameters, in the order of `parameters`."""
-        given = iter(parameters)
-        biases, weights = [next(given) for _ in self.layers], [next(given) for _ in self.couplings]
-        units = [layer.unit.with_parameters([next(given) for _ in layer.unit.parameters]) for layer in self.layers]
-        if next(given, self) is not self:
-            raise ValueError(f"Expected {len(self.parameters)} parameters, got {len(parameters)}.")
-        return Machine(
-            tuple(Layer(unit, b) for unit, b in zip(units, biases, strict=True)),
-            tuple(replace(c, weights=w) for c, w in zip(self.couplings, weights, strict=True)),
-        )
+    def with_parameters(self, parameters: Sequence[Any] | Parameters) -> Machine:
+        """Return the same machine with other parameters, in the order of `parameters`.
+
+        Sizes are checked, numbers are not (`check_numbers` does): learning may leave them NaN, and says so itself.
+        """
+        flat = parameters.flat() if isinstance(parameters, Parameters) else parameters
+        names = [layer.unit.parameter_names for layer in self.layers]
+        needed = len(self.layers) + len(self.couplings) + sum(map(len, names))
+        if len(flat) != needed:
+            raise ValueError(f"Expected {needed} parameters, got {len(flat)}.")
+        given = iter(flat)
+        biases = [next(given) for _ in self.layers]
+        couplings = tuple([Coupling(c.first, c.second, next(given), c.classes) for c in self.couplings])
+        units = [x.unit.with_parameters([next(given) for _ in n]) for x, n in zip(self.layers, names, strict=True)]
+        machine = object.__new__(Machine)._set(tuple(map(Layer, units, biases)), couplings)
+        machine._check_sizes()
+        return machine
 
     @property
     def template(self) -> Machine:
@@ -123,12 +150,11 @@ class Machine:
 
         With ``rows``, each row of a state has biases of its own.
         """
-        n, m = len(self.layers), len(self.layers) + len(self.couplings)
-        inputs = [
-            pt.matrix(dtype=dtype) if i in range(0 if rows else n, m) else pt.vector(dtype=dtype)
-            for i in range(len(self.parameters))
-        ]
-        return self.with_parameters(inputs), inputs
+        ndims = self.by_kind.core_ndims
+        if rows:
+            ndims = replace(ndims, biases=(2,) * len(ndims.biases))
+        inputs = ndims.map(lambda ndim: pt.tensor(dtype=dtype, shape=(None,) * ndim))
+        return self.with_parameters(inputs), inputs.flat()
 
     @property
     def dtype(self) -> str:
@@ -137,11 +163,10 @@ class Machine:
 
     def numeric(self, dtype: str = "float64") -> Machine:
         """The machine with arrays for parameters, those of units with one entry for each of the layer's."""
-        n = len(self.layers) + len(self.couplings)
-        parameters = [np.ascontiguousarray(p, dtype=dtype) for p in self.parameters]
-        sizes = [np.shape(layer.bias) for layer in self.layers for _ in layer.unit.parameters]
-        own = [np.array(np.broadcast_to(p, size)) for p, size in zip(parameters[n:], sizes, strict=True)]
-        return self.with_parameters(parameters[:n] + own)
+        new = self.by_kind.map(lambda p: np.ascontiguousarray(p, dtype=dtype))
+        shapes = [np.shape(layer.bias) for layer in self.layers for _ in layer.unit.parameters]
+        own = tuple(np.array(np.broadcast_to(p, shape)) for p, shape in zip(new.own, shapes, strict=True))
+        return self.with_parameters(replace(new, own=own))
 
     def without_couplings(self, biases: Sequence[Any]) -> Machine:
         """Independent units of the same families with the given biases, one entry a layer."""
@@ -232,7 +257,8 @@ class Machine:
         """The `inflow` of every layer but ``layer``, whose state is ``x``."""
         if not self.others_sum_out(layer):
             raise ValueError(
-                "The free energy has a closed form only where the summed-out layers are not coupled to each other."
+                "The free energy has a closed form only where the summed-out layers are not coupled to each other, nor "
+                "inside. log_likelihood and log_conditional go through their states."
             )
         return [None if i == layer else self.inflow(i, self.at(x, layer)) for i in range(len(self.layers))]
 
@@ -298,11 +324,10 @@ class Machine:
 
         ``base`` has the same layers and no couplings. (Units' offsets are those of the biases at β: a constant.)
         """
-        biases = [
-            (1 - beta) * start.bias + beta * layer.bias for layer, start in zip(self.layers, base.layers, strict=True)
-        ]
-        own = [p for layer in self.layers for p in layer.unit.parameters]
-        return self.with_parameters(biases + [beta * c.weights for c in self.couplings] + own)
+        ends = zip(base.layers, self.layers, strict=True)
+        biases = tuple((1 - beta) * start.bias + beta * layer.bias for start, layer in ends)
+        weights = tuple(beta * c.weights for c in self.couplings)
+        return self.with_parameters(replace(self.by_kind, biases=biases, weights=weights))
 
 
 def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit | None = None) -> Machine:
@@ -324,12 +349,9 @@ def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit
     TypeError
         If a unit is none.
     """
-    W, b, c, labels = of_restricted(W, b, c, visible, hidden)
-    return Machine(
-        (Layer(visible or Bernoulli(), b), Layer(hidden or Bernoulli(), c)),
-        (Coupling(VISIBLE, HIDDEN, W),),
-        labels,
-    )
+    units = [Bernoulli() if unit is None else unit for unit in (visible, hidden)]
+    W, b, c, labels = of_restricted(W, b, c)
+    return Machine((Layer(units[0], b), Layer(units[1], c)), (Coupling(VISIBLE, HIDDEN, W),), labels)
 
 
 def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> Machine:
@@ -339,11 +361,52 @@ def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> 
     are those of `Coupling`; by default they follow from the zeros of U where U is an array (`colouring.classes_of`),
     and are single units otherwise. DataArrays are put together by name, as in `restricted`.
     """
+    check_unit(unit, "unit")
     unit = unit or Bernoulli()
-    U, b, labels = of_boltzmann(U, b, unit)
+    U, b, labels = of_boltzmann(U, b)
     if classes is None and isinstance(U, np.ndarray):
         classes = classes_of(U, unit)
     return Machine((Layer(unit, b),), (Coupling(VISIBLE, VISIBLE, U, classes),), labels)
+
+
+def _structure(layers: Any, couplings: Any) -> tuple[tuple[Layer, ...], tuple[Coupling, ...]]:
+    """Layers and couplings with arrays for lists and DataArrays; refuse what does not make one machine."""
+    for x, kind in [*((x, Layer) for x in layers), *((x, Coupling) for x in couplings)]:
+        if not isinstance(x, kind):
+            raise TypeError(
+                f"A Machine takes a tuple of Layers and one of Couplings, got {x!r} for a {kind.__name__}. Make a "
+                "machine of arrays by pymc_rbm.restricted(W, b, c)."
+            )
+    known = range(len(layers))
+    for c in couplings:
+        if not all(isinstance(i, int | np.integer) and i in known for i in (c.first, c.second)):
+            raise ValueError(
+                f"A coupling joins layers {c.first!r} and {c.second!r}, but the machine has {len(layers)}: layers are "
+                f"numbered from 0 to {len(layers) - 1}."
+            )
+        if c.classes is not None and c.first != c.second:
+            raise ValueError("A coupling of two layers takes no classes: a layer that is coupled to itself has them.")
+    pairs = [(c.first, c.second) for c in couplings]
+    twice = [pair for pair in pairs if sum(set(pair) == set(other) for other in pairs) > 1]
+    if twice:
+        raise ValueError(
+            f"Layers {twice[0][0]} and {twice[0][1]} are coupled by {len(twice)} couplings: give one, with the sum of "
+            "the weights (transposed where first and second change places)."
+        )
+    for i, layer in enumerate(layers):
+        check_unit(layer.unit, _side(i, len(layers)), default=False)
+    names, _ = words_for(len(layers), pairs)
+    biases = [named(x.bias, name).value for x, name in zip(layers, names.biases, strict=True)]
+    weights = [named(c.weights, name).value for c, name in zip(couplings, names.weights, strict=True)]
+    return (
+        tuple(Layer(x.unit, b) for x, b in zip(layers, biases, strict=True)),
+        tuple(replace(c, weights=w) for c, w in zip(couplings, weights, strict=True)),
+    )
+
+
+def _side(layer: int, layers: int) -> str:
+    """What a layer is called in messages."""
+    return f"layer_{layer}" if layers > 2 else SIDES[layer]
 
 
 def _times(x: Any, weights: TensorVariable) -> TensorVariable:

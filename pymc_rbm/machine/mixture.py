@@ -21,7 +21,7 @@ import xarray as xr
 from pymc_rbm.machine.enumeration import sizes_of
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
 from pymc_rbm.machine.targets import machine_of
-from pymc_rbm.machine.validation import numeric
+from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.units.discrete import Categorical
 from pymc_rbm.units.real import Gaussian
@@ -63,7 +63,7 @@ def mixture_parameters(target: Any, learned: Any = None) -> xr.Dataset:
     ValueError
         If the hidden layer is not a single unit that takes all of its entries.
     """
-    machine = numeric(machine_of(target, learned))
+    machine = normalisable_machine(check_pair(machine_of(target, learned)))
     hidden, visible = machine.layers[HIDDEN], machine.layers[VISIBLE].unit
     if hidden.unit.width != len(hidden.bias):
         raise ValueError(

@@ -10,6 +10,7 @@ integral is
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,9 @@ __all__ = [
 
 def is_gaussian(machine: Machine) -> bool:
     """Whether all units are Gaussian and no parameter has batch axes, so that `gaussian_log_partition` holds."""
-    n = len(machine.layers)
-    flat = all(pt.as_tensor(layer.bias).ndim == 1 for layer in machine.layers) and all(
-        pt.as_tensor(p).ndim <= (2 if i < len(machine.couplings) else 1) for i, p in enumerate(machine.parameters[n:])
-    )
-    return flat and all(layer.unit.integrable for layer in machine.layers)
+    given = machine.by_kind
+    flat = given.map(lambda p, n: pt.as_tensor(p).ndim <= n, given.core_ndims).flat()
+    return all(flat) and all(layer.unit.integrable for layer in machine.layers)
 
 
 def gaussian_log_partition(machine: Machine) -> TensorVariable:
@@ -79,9 +78,10 @@ def smallest_eigenvalue(machine: Machine) -> float:
     """That of P, scaled to a unit diagonal, without inhibition between units that cannot be negative; else 1."""
     if not has_bounds(machine):
         return 1.0
-    n, sizes = len(machine.layers), [np.shape(layer.bias)[-1] for layer in machine.layers]
-    biases = [np.reshape(layer.bias, (-1, size))[0] for layer, size in zip(machine.layers, sizes, strict=True)]
-    matrix = _precision_function(machine.template, _real(machine))(*biases, *machine.parameters[n:])
+    sizes = [np.shape(layer.bias)[-1] for layer in machine.layers]
+    biases = tuple(np.reshape(layer.bias, (-1, size))[0] for layer, size in zip(machine.layers, sizes, strict=True))
+    parameters = replace(machine.by_kind, biases=biases).flat()
+    matrix = _precision_function(machine.template, _real(machine))(*parameters)
     return float(np.linalg.eigvalsh(_certain(np, matrix, *_of_real_units(machine, sizes)))[0])
 
 
@@ -93,8 +93,8 @@ def has_bounds(machine: Machine) -> bool:
 
 def certain_precision(machine: Machine, sizes: list[int]) -> TensorVariable:
     """The matrix of `smallest_eigenvalue` as a graph, of layers of known sizes."""
-    biases = [bias if bias.ndim < 2 else bias[0] for bias in (pt.as_tensor(x.bias) for x in machine.layers)]
-    flat = machine.with_parameters([*biases, *machine.parameters[len(biases) :]])
+    biases = tuple(bias if bias.ndim < 2 else bias[0] for bias in (pt.as_tensor(x.bias) for x in machine.layers))
+    flat = machine.with_parameters(replace(machine.by_kind, biases=biases))
     matrix = _precision(flat, list(_real(machine))).astype("float64")
     return _certain(pt, matrix, *_of_real_units(machine, sizes))
 

@@ -1,17 +1,19 @@
-"""The numbers of a machine where users give them: shapes, finiteness, symmetry, and the names of their axes.
+"""The numbers of a machine where they are given: names of axes, sizes, finiteness, symmetry. One fault has one message.
 
 What is symbolic has no numbers yet and passes; internal code that makes machines of None or of graphs costs nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pytensor.graph.basic import Variable
 
-from pymc_rbm.machine.colouring import own_entries
+from pymc_rbm.machine.colouring import own_entries, unit_numbers
+from pymc_rbm.machine.positions import Parameters
 from pymc_rbm.support.arguments import check_not_empty, known_values, shape_of
 from pymc_rbm.support.labels import SIDES, Labels, positions
 from pymc_rbm.support.received import receive
@@ -20,16 +22,38 @@ from pymc_rbm.units.unit import Unit
 __all__ = [
     "Named",
     "check_couplings",
+    "check_layer",
+    "check_numbers",
+    "check_unit",
     "general_size",
     "general_together",
     "named",
+    "names_of",
     "of_boltzmann",
     "of_restricted",
     "restricted_sizes",
+    "sizes_that_fit",
     "together",
+    "words_for",
 ]
 
 ASYMMETRY = 1e-6
+NOT_FINITE = "contains NaN or infinity, or has missing entries; the parameters of a machine must be finite numbers."
+Shape = tuple[int | None, ...]
+Shapes = list[Shape | None]
+Pairs = list[tuple[int, int]]
+WORDS: dict[tuple[int, Any], tuple[Parameters, str]] = {
+    (2, ((0, 1),)): (
+        Parameters(("b", "c"), ("W",)),
+        "W is (visible, hidden), b is (visible,) and c is (hidden,).",
+    ),
+    (1, ((0, 0),)): (
+        Parameters(("b",), ("U",)),
+        "U is (units, units) and b is (units,). (A machine with W of shape (visible, hidden) is pymc_rbm.restricted, "
+        "or pymc_rbm.RBM.)",
+    ),
+}
+"""What the parameters of a machine of so many layers and these couplings are called, and what shapes they have."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +94,7 @@ def named(x: Any, name: str) -> Named:
         return Named(x)
     got = receive(x, name)
     if np.ma.is_masked(got.values):
-        raise ValueError(f"{name} contains NaN or missing entries; the parameters of a machine must be finite numbers.")
+        raise ValueError(f"{name} {NOT_FINITE}")
     values = np.ma.getdata(got.values)
     return Named(values.astype("float64") if values.dtype == bool else values, got.dims or (), got.labels)
 
@@ -122,38 +146,26 @@ def general_together(U: Named, b: Named) -> tuple[Any, Any, Labels]:
     return matrix, b.value, Labels(visible=dim, coords={} if found is None else {dim: found})
 
 
-def of_restricted(
-    W: Any, b: Any, c: Any, visible: Unit | None, hidden: Unit | None
-) -> tuple[Any, Any, Any, Labels | None]:
-    """The parameters of a restricted machine, checked as far as they are numbers; names where they came with any."""
-    for unit, side in ((visible, "visible"), (hidden, "hidden")):
-        check_unit(unit, side)
+def of_restricted(W: Any, b: Any, c: Any) -> tuple[Any, Any, Any, Labels | None]:
+    """The parameters of a restricted machine, put together by name; names where they came with any."""
     if W is None and b is None and c is None:
         return W, b, c, None
     W, b, c, labels = together(named(W, "W"), named(b, "b"), named(c, "c"))
-    if W is not None and not any(isinstance(x, Variable) for x in (W, b, c)):
-        for unit, size, side in zip((visible, hidden), restricted_sizes(W, b, c), ("visible", "hidden"), strict=True):
-            check_layer(unit, size, side)
     return W, b, c, labels if labels != Labels() else None
 
 
-def of_boltzmann(U: Any, b: Any, unit: Unit | None) -> tuple[Any, Any, Labels | None]:
-    """The parameters of a general machine, checked as far as they are numbers; names where they came with any."""
-    check_unit(unit, "unit")
+def of_boltzmann(U: Any, b: Any) -> tuple[Any, Any, Labels | None]:
+    """The parameters of a general machine, put together by name; names where they came with any."""
     if U is None or isinstance(U, Variable) or isinstance(b, Variable):
         return U, b, None
     U, b, labels = general_together(named(U, "U"), named(b, "b"))
-    size = general_size(U, b)
-    check_layer(unit, size, "visible")
-    if size is not None and unit is not None:
-        inside = own_entries(unit, size)
-        check_couplings(np.asarray(U), ~inside, False, inside)
+    sizes_that_fit([None if b is None else b.shape], [U.shape], [(0, 0)])
     return np.asarray(U), b, labels if labels != Labels() else None
 
 
-def check_unit(unit: Any, name: str) -> None:
-    """Refuse what is no unit, such as its name or its class."""
-    if unit is None or isinstance(unit, Unit):
+def check_unit(unit: Any, name: str, default: bool = True) -> None:
+    """Refuse what is not a unit, such as its name or its class. None stands for the default, where there is one."""
+    if isinstance(unit, Unit) or (unit is None and default):
         return
     if isinstance(unit, type) and issubclass(unit, Unit):
         raise TypeError(f"{name} must be a unit, got the class {unit.__name__}. Call it: pymc_rbm.{unit.__name__}(…).")
@@ -163,82 +175,157 @@ def check_unit(unit: Any, name: str) -> None:
     )
 
 
-def check_layer(unit: Unit | None, size: int | None, side: str) -> None:
-    """Refuse a layer that is no whole number of units, or whose units' own parameters have another length."""
+def check_layer(unit: Unit | None, size: int | None, side: str, shape_of: Callable = np.shape) -> None:
+    """Refuse a layer that is not a whole number of units, or whose units' own parameters have another length."""
     if unit is None or size is None:
         return
     unit.check_size(size, side)
     for key, p in zip(unit.parameter_names, unit.parameters, strict=True):
-        n = None if p is None or isinstance(p, Variable) or not np.ndim(p) else np.shape(p)[-1]
-        if n not in (None, 1, size):
+        shape = () if p is None or (shape_of is np.shape and isinstance(p, Variable)) else shape_of(p)
+        if shape and shape[-1] not in (None, 1, size):
             raise ValueError(
-                f"{key} of {type(unit).__name__} has shape {np.shape(p)}, but there are {size} units on the {side} "
+                f"{key} of {type(unit).__name__} has shape {shape}, but there are {size} units on the {side} "
                 f"side. Give one number for all, or {size}."
             )
 
 
+def words_for(layers: int, pairs: Pairs) -> tuple[Parameters, str]:
+    """What the weights and biases of a machine are called, and what shapes they have."""
+    known = WORDS.get((layers, tuple(pairs)))
+    if known is not None:
+        return known
+    names = Parameters(
+        tuple(f"the bias of layer {i}" for i in range(layers)),
+        tuple(f"the weights between layers {i} and {j}" for i, j in pairs),
+    )
+    return names, "Weights are (units of the first layer, units of the second), biases are (units,)."
+
+
+def names_of(machine: Any) -> Parameters:
+    """What the weights and biases of ``machine`` are called."""
+    return words_for(len(machine.layers), [(c.first, c.second) for c in machine.couplings])[0]
+
+
+def sizes_that_fit(biases: Shapes, weights: Shapes, pairs: Pairs) -> list[int | None]:
+    """Return the sizes of the layers, or raise ValueError where shapes do not fit. What is None fits."""
+    sizes = _sizes(biases, weights, pairs)
+    rows = [*(x[:-1] for x in biases if x), *(x[:-2] for x in weights if x)]
+    rows_fit = not any(rows) or _are_broadcast(rows)
+    if sizes is not None and rows_fit:
+        return sizes
+    names, needed = words_for(len(biases), pairs)
+    named = [(name, shape, 2) for name, shape in zip(names.weights, weights, strict=True)]
+    named += [(name, shape, 1) for name, shape in zip(names.biases, biases, strict=True)]
+    given = [(name, shape, ndim) for name, shape, ndim in named if shape is not None]
+    shown = ", ".join(f"{name} {shape}" for name, shape, _ in given)
+    if sizes is not None:
+        raise ValueError(f"The batch axes do not fit: {shown}. {needed} Axes before these are as long for all, or one.")
+    for name, shape, ndim in given:
+        if len(shape) < ndim:
+            raise ValueError(f"{name} must have at least {ndim} axes, got shape {shape}. {needed}")
+        if ndim == 2:
+            check_not_empty(name, shape)
+    hint = "Check which of them has the wrong size."
+    if pairs == [(0, 1)] and _sizes(biases, [weights[0] and (*weights[0][:-2], *weights[0][:-3:-1])], pairs):
+        hint = "W looks transposed: pass W.T. (scikit-learn's components_ are (hidden, visible).)"
+    raise ValueError(f"The shapes do not fit: {shown}. {needed} {hint}")
+
+
+def _sizes(biases: Shapes, weights: Shapes, pairs: Pairs) -> list[int | None] | None:
+    """The sizes of the layers as far as shapes say them; None where shapes do not fit."""
+    if () in biases:
+        return None
+    sizes = [None if shape is None else shape[-1] for shape in biases]
+    for pair, shape in zip(pairs, weights, strict=True):
+        if shape is None:
+            continue
+        if len(shape) < 2 or 0 in shape[-2:]:
+            return None
+        for i, n in zip(pair, shape[-2:], strict=True):
+            if None not in (n, sizes[i]) and n != sizes[i]:
+                return None
+            sizes[i] = n if sizes[i] is None else sizes[i]
+    return sizes
+
+
+def _are_broadcast(shapes: list[Any]) -> bool:
+    """Whether axes of these lengths, as far as they are known, broadcast."""
+    try:
+        np.broadcast_shapes(*(tuple(1 if n is None else n for n in shape) for shape in shapes))
+    except ValueError:
+        return False
+    return True
+
+
 def general_size(U: Any, b: Any) -> int | None:
     """The number of entries, or ValueError where the shapes of U and b do not fit or numbers are not finite."""
-    shapes = {"U": shape_of(U), "b": shape_of(b)}
-    lengths = {n for n in (*shapes["U"][-2:], *shapes["b"][-1:]) if n is not None}
-    if len(shapes["U"]) < 2 or len(shapes["b"]) < 1 or len(lengths) > 1:
+    return _checked_sizes(Parameters((b,), (U,)), [(0, 0)])[0]
+
+
+def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
+    """Return (visible, hidden) sizes, or raise ValueError where shapes do not fit or numbers are not finite.
+
+    A bias that is None fits.
+    """
+    visible, hidden = _checked_sizes(Parameters((b, c), (W,)), [(0, 1)])
+    return visible, hidden
+
+
+def _checked_sizes(parameters: Parameters, pairs: Pairs) -> list[int | None]:
+    """The sizes of the layers, whatever the parameters are: those of variables are inferred."""
+    shapes = parameters.map(lambda x: None if x is None else shape_of(x))
+    sizes = sizes_that_fit(list(shapes.biases), list(shapes.weights), pairs)
+    names, _ = words_for(len(sizes), pairs)
+    check_finite(names, parameters.map(lambda x: None if x is None else known_values(x)))
+    return sizes
+
+
+def check_finite(names: Parameters, parameters: Parameters) -> None:
+    """Refuse biases and weights that are NaN, infinite or masked, where they are arrays."""
+    for name, x in zip(names.weights_first(), (*parameters.weights, *parameters.biases), strict=True):
+        if isinstance(x, np.ndarray) and not np.isfinite(np.ma.filled(x, np.nan) if np.ma.is_masked(x) else x).all():
+            raise ValueError(f"{name} {NOT_FINITE}")
+
+
+def check_numbers(machine: Any) -> None:
+    """Refuse arrays that are not finite, and couplings in a layer that are not symmetric and zero inside units."""
+    names = names_of(machine)
+    check_finite(names, machine.by_kind)
+    for name, c in zip(names.weights, machine.couplings, strict=True):
+        if c.first == c.second and isinstance(c.weights, np.ndarray):
+            unit, size = machine.layers[c.first].unit, c.weights.shape[-1]
+            inside = own_entries(unit, size)
+            check_couplings(c.weights, ~inside, False, inside, name)
+            _check_classes(c.classes, c.weights, unit_numbers(unit, size))
+
+
+def _check_classes(classes: Any, U: np.ndarray, number: np.ndarray) -> None:
+    """Refuse classes that are not whole units, each once, or that hold units which are coupled."""
+    if classes is None:
+        return
+    whole = sorted(i for group in classes for i in group) == list(range(len(number))) and all(
+        set(np.flatnonzero(np.isin(number, number[list(group)]))) == set(group) for group in classes
+    )
+    if not whole or any(np.any(U[..., list(group), :][..., list(group)] != 0) for group in classes):
         raise ValueError(
-            f"The shapes do not fit: U {shapes['U']}, b {shapes['b']}. U is (units, units) and b is (units,). (A "
-            "machine with W of shape (visible, hidden) is pymc_rbm.restricted, or pymc_rbm.RBM.)"
+            f"classes must hold each of the {len(number)} entries once, those of a unit together, and no two units "
+            f"that are coupled, since the units of a class are updated at once; got {classes}. Leave them out: "
+            "pymc_rbm.boltzmann finds them."
         )
-    check_not_empty("U", shapes["U"])
-    for name, x in (("U", U), ("b", b)):
-        values = known_values(x)
-        if values is not None and not np.isfinite(values).all():
-            raise ValueError(f"{name} contains NaN or infinity; the parameters of a machine must be finite numbers.")
-    return lengths.pop() if lengths else None
 
 
-def check_couplings(U: np.ndarray, allowed: np.ndarray, given: bool, inside: np.ndarray) -> None:
+def check_couplings(U: np.ndarray, allowed: np.ndarray, given: bool, inside: np.ndarray, name: str = "U") -> None:
     """Refuse a matrix that is not symmetric, or not zero inside units and where ``given`` says that it must be."""
     asymmetry = np.abs(U - np.swapaxes(U, -1, -2)).max(initial=0)
     if asymmetry > ASYMMETRY * np.abs(U).max(initial=0):
         raise ValueError(
-            f"U must be symmetric, but U and its transpose differ by up to {asymmetry:.3g}. Pass (U + U.T) / 2; or, if "
-            "your energy counts each pair in one triangle of U only, U + U.T."
+            f"{name} must be symmetric, but {name} and its transpose differ by up to {asymmetry:.3g}. Pass "
+            "(U + U.T) / 2; or, if your energy counts each pair in one triangle of U only, U + U.T."
         )
     if np.any(U[..., inside] != 0):
         raise ValueError(
-            "U must be zero between a unit and itself (on the diagonal, in blocks where a unit has several entries). "
-            "For 0/1 units x² = x: add half of the diagonal to b. For ±1 units it is a constant."
+            f"{name} must be zero between a unit and itself (on the diagonal, in blocks where a unit has several "
+            "entries). For 0/1 units x² = x: add half of the diagonal to b. For ±1 units it is a constant."
         )
     if given and np.any(U[..., ~allowed] != 0):
-        raise ValueError("U has couplings that are not zero where pattern says that there are none.")
-
-
-def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
-    """Return (visible, hidden) sizes, or raise ValueError where the shapes of W, b and c do not fit.
-
-    A bias that is None fits.
-    """
-    shapes = {name: (None,) if x is None else shape_of(x) for name, x in (("W", W), ("b", b), ("c", c))}
-    for name, ndim in (("W", 2), ("b", 1), ("c", 1)):
-        if len(shapes[name]) < ndim:
-            raise ValueError(
-                f"{name} must have at least {ndim} axes, got shape {shapes[name]}. An RBM takes W of shape "
-                "(visible, hidden), b of shape (visible,) and c of shape (hidden,)."
-            )
-    check_not_empty("W", shapes["W"])
-    (rows, columns), n_b, n_c = shapes["W"][-2:], shapes["b"][-1], shapes["c"][-1]
-
-    def same(m: int | None, n: int | None) -> bool:
-        return m is None or n is None or m == n
-
-    if not (same(rows, n_b) and same(columns, n_c)):
-        transposed = same(rows, n_c) and same(columns, n_b)
-        raise ValueError(
-            f"The shapes do not fit: W {shapes['W']}, b {shapes['b']}, c {shapes['c']}. W is (visible, hidden), b is "
-            "(visible,) and c is (hidden,). "
-            + ("W looks transposed: pass W.T." if transposed else "Check which of the three has the wrong size.")
-            + (" (scikit-learn's components_ are (hidden, visible).)" if transposed else "")
-        )
-    for name, x in (("W", W), ("b", b), ("c", c)):
-        values = None if x is None else known_values(x, name)
-        if values is not None and not np.isfinite(np.ma.filled(values, np.nan)).all():
-            raise ValueError(f"{name} contains NaN or infinity; the parameters of an RBM must be finite numbers.")
-    return rows if rows is not None else n_b, columns if columns is not None else n_c
+        raise ValueError(f"{name} has couplings that are not zero where pattern says that there are none.")

@@ -10,6 +10,7 @@ so that the negative phase needs a particle under the covariates of each row of 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,8 @@ def machine_of_rows(machine: Machine, rows: Any) -> Machine:
     The index is pushed into the graphs of the biases, so that neither they nor their gradients are ever computed for
     all rows: ``(b₀ + XA)[rows]`` becomes ``b₀ + X[rows] A``.
     """
-    biases = [x if x is None or _ndim(x) < 2 else _indexed(x, rows) for x in _biases(machine)]
-    return machine.with_parameters([*biases, *machine.parameters[len(biases) :]])
+    biases = tuple(x if x is None or _ndim(x) < 2 else _indexed(x, rows) for x in _biases(machine))
+    return machine.with_parameters(replace(machine.by_kind, biases=biases))
 
 
 def _indexed(x: Any, rows: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pymc_rbm.machine.given import is_given
 from pymc_rbm.machine.machine import Machine
+from pymc_rbm.machine.parameters import check_numbers
 from pymc_rbm.support.labels import Labels
 
 __all__ = ["Labels", "check_alone", "labels_of", "machine_of"]
@@ -30,6 +31,7 @@ def machine_of(target: Any, learned: Any = None) -> Machine:
 
 @machine_of.register
 def _(target: Machine, learned: Any = None) -> Machine:
+    check_numbers(target)
     return target
 
 

@@ -1,4 +1,4 @@
-"""Whether something is one machine, with numbers for parameters, that can be normalised."""
+"""Whether a machine is what a function needs: its numbers sound, one machine, one that can be normalised."""
 
 from __future__ import annotations
 
@@ -9,47 +9,64 @@ import numpy as np
 from pymc_rbm.machine.door import data_of, whole
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.machine.normalisable import check_normalisable
+from pymc_rbm.machine.parameters import check_numbers, names_of
+from pymc_rbm.machine.rows import machine_of_rows
+from pymc_rbm.support.arguments import known_values
 from pymc_rbm.support.labels import Labels
 
-__all__ = ["finite", "numeric", "visible_rows"]
+__all__ = ["check_pair", "normalisable_machine", "normalisable_rows", "one_machine", "visible_rows", "with_numbers"]
 
 
-def numeric(machine: Machine, dtype: str = "float64") -> Machine:
-    """Return the machine with arrays for parameters, or raise ValueError where it is not one or two coupled layers."""
-    if len(machine.layers) not in (1, 2) or len(machine.couplings) != 1:
+def with_numbers(machine: Machine, dtype: str = "float64") -> Machine:
+    """Return the machine with arrays for parameters; ValueError where there are none, or they are not sound."""
+    names = names_of(machine).flat()
+    lacking = [name for name, p in zip(names, machine.parameters, strict=False) if p is None or known_values(p) is None]
+    if lacking:
         raise ValueError(
-            f"Expected a machine of a visible and a hidden layer, or of one layer coupled to itself, got "
-            f"{len(machine.layers)} layers and {len(machine.couplings)} couplings."
-        )
-    [coupling], biases = machine.couplings, [np.shape(layer.bias) for layer in machine.layers]
-    if any(len(shape) > 1 for shape in biases):
-        raise ValueError(
-            f"The biases of this machine differ by row, their shapes are {biases}: it is one machine a row. Take one: "
-            "pymc_rbm.machine_of_row(target, learned, row=0)."
-        )
-    if np.shape(coupling.weights) != (*biases[coupling.first], *biases[coupling.second]):
-        raise ValueError(
-            f"The shapes do not fit: weights {np.shape(coupling.weights)}, biases {biases}, or they have batch axes."
+            f"Numbers are needed, but {' and '.join(lacking)} of this machine {'are' if len(lacking) > 1 else 'is'} "
+            "symbolic or missing. Make the machine of arrays, by pymc_rbm.restricted(W, b, c); or pass the model as "
+            "target and values by name as learned."
         )
     machine = machine.numeric(dtype)
-    if not all(np.isfinite(p).all() for p in machine.parameters):
-        raise ValueError("The machine's parameters contain NaN or infinity.")
+    check_numbers(machine)
+    return machine
+
+
+def one_machine(machine: Machine, dtype: str = "float64") -> Machine:
+    """Return the machine `with_numbers`, or raise ValueError where these have batch axes."""
+    machine = with_numbers(machine, dtype)
+    ndims = machine.by_kind.core_ndims.flat()
+    if any(p.ndim != n for p, n in zip(machine.parameters, ndims, strict=True)):
+        raise ValueError(
+            f"Expected one machine, got parameters with batch axes: {[p.shape for p in machine.parameters]}. Take one: "
+            "pymc_rbm.machine_of_row(target, learned, row=0)."
+        )
+    return machine
+
+
+def normalisable_machine(machine: Machine, dtype: str = "float64") -> Machine:
+    """Return `one_machine`, or raise ValueError where it cannot be normalised either: what draws and log Z need."""
+    machine = one_machine(machine, dtype)
     check_normalisable(machine)
     return machine
 
 
-def finite(machine: Machine) -> Machine:
-    """Return the machine with float64 arrays for parameters; ValueError where they are not finite, or batched."""
-    if not all(np.isfinite(np.asarray(p, dtype="float64")).all() for p in machine.parameters):
-        raise ValueError("The machine's parameters contain NaN or infinity; log Z is not defined.")
-    if any(np.ndim(x.bias) != 1 for x in machine.layers) or any(np.ndim(c.weights) != 2 for c in machine.couplings):
-        shapes = [np.shape(p) for p in machine.parameters]
+def normalisable_rows(machine: Machine) -> Machine:
+    """Return a machine whose biases may differ by row; ValueError where a row's is not a `normalisable_machine`."""
+    with_numbers(machine)
+    normalisable_machine(machine_of_rows(machine, 0))
+    return machine
+
+
+def check_pair(machine: Machine) -> Machine:
+    """Return the machine; ValueError where it is not a visible and a hidden layer, or one layer, with one coupling."""
+    layers, couplings = len(machine.layers), machine.couplings
+    if layers > 2 or len(couplings) != 1 or len({couplings[0].first, couplings[0].second}) != layers:
         raise ValueError(
-            f"Expected one machine, got parameters with batch axes: {shapes}. Pass one row's: "
-            "pymc_rbm.machine_of_row(target, learned, row=0)."
+            f"Expected a machine of a visible and a hidden layer, or of one layer coupled to itself, got {layers} "
+            f"layers and {len(couplings)} couplings. Put the layers of each side together, as pymc_rbm.Beside and "
+            "pymc_rbm.DeepBoltzmannMachine do."
         )
-    machine = machine.numeric()
-    check_normalisable(machine)
     return machine
 
 

@@ -13,7 +13,7 @@ from pymc_rbm.machine.enumeration import (
 from pymc_rbm.machine.given import by_draw, posterior_of
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.machine.targets import labels_of, machine_of
-from pymc_rbm.machine.validation import finite, visible_rows
+from pymc_rbm.machine.validation import normalisable_machine, visible_rows
 from pymc_rbm.partition.ais import Effort, ais, prepared, reverse_ais
 from pymc_rbm.partition.compare import compared
 from pymc_rbm.partition.estimate import LogPartitionEstimate
@@ -154,7 +154,7 @@ def log_partition(
     if posterior_of(learned) is not None:
         return _of_draws(target, posterior_of(learned), method, progressbar)
     given = machine_of(target, learned)
-    machine = finite(given)
+    machine = normalisable_machine(given)
     given_rows = None if data is None else visible_rows(machine, data, labels_of(target, learned))
     if learned is None and isinstance(target, xr.DataTree):
         learned = target
@@ -189,7 +189,7 @@ def _of_draws(target: Any, posterior: Any, method: str, progressbar: bool) -> An
     """Log Z of every draw of a posterior, where it is quick to enumerate."""
 
     def exact(machine: Machine) -> float:
-        parts = _known_parts(finite(machine), "auto") if method in ("auto", "exact") else []
+        parts = _known_parts(normalisable_machine(machine), "auto") if method in ("auto", "exact") else []
         if not parts:
             raise ValueError(
                 "Of a posterior log Z is found exactly, for every draw, where one side has at most 20 binary units. "
@@ -205,7 +205,7 @@ def _of_draws(target: Any, posterior: Any, method: str, progressbar: bool) -> An
 
 def _learned_rows(machine: Machine, learned: Any) -> np.ndarray | None:
     found = _of_learned(learned, "_rows")
-    return None if found is None else visible_rows(machine, found, name="the rows in `learned`")
+    return None if found is None else visible_rows(machine, found, name="the array of rows in `learned`")
 
 
 def _of_learned(learned: Any, ending: str) -> Any:

@@ -93,11 +93,11 @@ def walkable(machine: Machine) -> Machine:
 
 def _symbols(
     template: Machine, own_biases: bool = False, dtype: str = "float64"
-) -> tuple[Machine, Machine, list[TensorVariable]]:
-    """Symbolic target and base, and the inputs that they are made of."""
+) -> tuple[Machine, Machine, list[TensorVariable], list[TensorVariable]]:
+    """Symbolic target and base, and the biases and parameters that these are made of."""
     machine, parameters = template.symbolic(own_biases, dtype)
     base = [layer.bias.type() for layer in machine.layers]
-    return machine, machine.without_couplings(base), [*base, *parameters]
+    return machine, machine.without_couplings(base), base, parameters
 
 
 def _state_symbols(template: Machine, ndim: int) -> list[TensorVariable]:
@@ -129,24 +129,24 @@ def _mode_of_walks() -> Any:
 @remembered(64)
 def base_function(template: Machine, own_biases: bool):
     """(base, parameters) -> log Z of the base."""
-    _, base, inputs = _symbols(template, own_biases)
+    _, base, biases, parameters = _symbols(template, own_biases)
     log_z = sum(layer.log_z for layer in base.layers)
-    return pytensor.function(inputs, log_z, on_unused_input="ignore", mode=INTERPRETED)
+    return pytensor.function([*biases, *parameters], log_z, on_unused_input="ignore", mode=INTERPRETED)
 
 
 @remembered(64)
 def energy_function(template: Machine):
     """(states, parameters) -> F of the machine, by row."""
-    machine, _, inputs = _symbols(template)
+    machine, parameters = template.symbolic()
     states = _state_symbols(template, 2)
     energy = marginal_energy(machine, _whole(template, states))
-    return pytensor.function([*states, *inputs[len(template.layers) :]], energy, on_unused_input="ignore")
+    return pytensor.function([*states, *parameters], energy, on_unused_input="ignore")
 
 
 @remembered(64)
 def draws_function(template: Machine, own_biases: bool):
     """(rng, rows, base, parameters) -> rng, draws of the base."""
-    _, base, inputs = _symbols(template, own_biases)
+    _, base, biases, parameters = _symbols(template, own_biases)
     rng, rows = pt.random.rng("rng"), pt.lscalar("rows")
     next_rng, states = rng, []
     for i in kept_layers(template):
@@ -154,13 +154,13 @@ def draws_function(template: Machine, own_biases: bool):
         field = layer.unit.scaled(layer.bias)
         next_rng, x = layer.unit.sample(pt.broadcast_to(field, (rows, field.shape[-1])), next_rng)
         states.append(x)
-    return _compile(rng, [rows, *inputs], next_rng, states)
+    return _compile(rng, [rows, *biases, *parameters], next_rng, states)
 
 
 @remembered(64)
 def dispersed_function(template: Machine, own_biases: bool):
     """(rng, rows, parameters) -> rng, dispersed states."""
-    machine, _, inputs = _symbols(template, own_biases)
+    machine, parameters = template.symbolic(own_biases)
     rng, rows = pt.random.rng("rng"), pt.lscalar("rows")
     next_rng, start = rng, []
     for layer in machine.layers:
@@ -169,13 +169,13 @@ def dispersed_function(template: Machine, own_biases: bool):
     kept = kept_layers(template)
     drawn, next_rng = sweep(machine, start, next_rng, [None if i in kept else True for i in range(len(start))])
     states = [pt.concatenate([start[i][: rows // 2], drawn[i][rows // 2 :]]) for i in kept]
-    return _compile(rng, [rows, *inputs[len(template.layers) :]], next_rng, states)
+    return _compile(rng, [rows, *parameters], next_rng, states)
 
 
 @remembered(64)
 def means_function(template: Machine):
     """(rng, states, parameters) -> rng, shrunk means of all layers."""
-    machine, _, inputs = _symbols(template)
+    machine, parameters = template.symbolic()
     rng, states = pt.random.rng("rng"), _state_symbols(template, 2)
     state, next_rng = sweep(machine, _whole(template, states), rng)
     means, rows = [], states[0].shape[0] if states else 1
@@ -186,27 +186,28 @@ def means_function(template: Machine):
         noise = 4 * each.var(0) / rows
         kept = 1 - noise / pt.maximum(difference**2, noise + 1e-300)
         means.append(neutral + kept * difference * rows / (rows + 1))
-    return _compile(rng, [*states, *inputs[len(template.layers) :]], next_rng, means)
+    return _compile(rng, [*states, *parameters], next_rng, means)
 
 
 @remembered(128)
 def walk_function(template: Machine, own_biases: bool, reverse: bool, dtype: str):
     """(rng, temperatures, states, base, parameters) -> rng, increments, states; see `Path.walk`."""
-    machine, base, inputs = _symbols(template, own_biases, dtype)
+    machine, _, base, parameters = _symbols(template, own_biases, dtype)
     rng, betas, states = pt.random.rng("rng"), pt.vector("betas", dtype=dtype), _state_symbols(template, 2)
-    arguments = (machine, [layer.bias for layer in base.layers], betas, states, rng, reverse)
+    arguments = (machine, base, betas, states, rng, reverse)
     increments, new, next_rng = walk_as_node(_walk, *arguments) if is_binary_pair(machine) else _walk(*arguments)
-    return _compile(rng, [betas, *states, *inputs], next_rng, [increments, *new], _mode_of_walks())
+    return _compile(rng, [betas, *states, *base, *parameters], next_rng, [increments, *new], _mode_of_walks())
 
 
 def _walk(machine: Machine, base: Any, betas: Any, states: Any, rng: Any, reverse: bool) -> tuple[Any, list[Any], Any]:
     """What `Path.walk` says, as a graph: increments, states, rng."""
-    kept, n = kept_layers(machine), len(machine.layers)
+    kept = kept_layers(machine)
 
     def step(beta, next_beta, *args):
-        old, rng, parameters = _whole(machine, args[: len(kept)]), args[len(kept)], args[len(kept) + 1 :]
-        inner = machine.with_parameters(parameters[n:])
-        inner_base = inner.without_couplings(parameters[:n])
+        rest = iter(args)
+        old, rng = _whole(machine, [next(rest) for _ in kept]), next(rest)
+        inner_biases, inner = [next(rest) for _ in base], machine.with_parameters(list(rest))
+        inner_base = inner.without_couplings(inner_biases)
         here, there = inner.interpolate(inner_base, beta), inner.interpolate(inner_base, next_beta)
         if reverse:
             new, rng = reverse_sweep(here, old, rng)
@@ -229,23 +230,24 @@ def _walk(machine: Machine, base: Any, betas: Any, states: Any, rng: Any, revers
 @remembered(64)
 def levels_function(template: Machine, dtype: str):
     """(rng, levels below, own, above, states, base, parameters) -> rng, steps, states; see `Path.sweep_levels`."""
-    machine, base, inputs = _symbols(template, dtype=dtype)
+    machine, _, base, parameters = _symbols(template, dtype=dtype)
     rng, betas = pt.random.rng("rng"), [pt.vector(dtype=dtype) for _ in range(3)]
     states = _state_symbols(template, 3)
-    arguments = (machine, [layer.bias for layer in base.layers], betas, states, rng)
+    arguments = (machine, base, betas, states, rng)
     steps, new, next_rng = levels_as_node(_levels, *arguments) if is_binary_pair(machine) else _levels(*arguments)
-    return _compile(rng, [*betas, *states, *inputs], next_rng, [*steps, *new], _mode_of_walks())
+    return _compile(rng, [*betas, *states, *base, *parameters], next_rng, [*steps, *new], _mode_of_walks())
 
 
 def _levels(machine: Machine, base: Any, betas: Any, states: Any, rng: Any) -> tuple[list[Any], list[Any], Any]:
     """What `Path.sweep_levels` says, as a graph: steps, states, rng."""
-    kept, n = kept_layers(machine), len(machine.layers)
+    kept = kept_layers(machine)
 
     def step(*args):
-        levels, old, rng = args[:3], _whole(machine, args[3 : 3 + len(kept)]), args[3 + len(kept)]
-        parameters = args[4 + len(kept) :]
-        inner = machine.with_parameters(parameters[n:])
-        inner_base = inner.without_couplings(parameters[:n])
+        rest = iter(args)
+        levels = [next(rest) for _ in betas]
+        old, rng = _whole(machine, [next(rest) for _ in kept]), next(rest)
+        inner_biases, inner = [next(rest) for _ in base], machine.with_parameters(list(rest))
+        inner_base = inner.without_couplings(inner_biases)
         below, own, above = (inner.interpolate(inner_base, beta) for beta in levels)
         new, rng = sweep(own, old, rng)
         energy = marginal_energy(own, new)

@@ -8,11 +8,10 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.diagnostics.chains import machine_behind, name_of_run, watch_draws
-from pymc_rbm.machine.door import data_of
 from pymc_rbm.machine.given import values_of
-from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.machine.spellings import renamed
 from pymc_rbm.machine.targets import labels_of
+from pymc_rbm.machine.validation import visible_rows
 from pymc_rbm.sampling.observables import leading_directions
 from pymc_rbm.support.interrupts import arviz
 from pymc_rbm.support.labels import Labels
@@ -235,7 +234,7 @@ def plot_projections(
             "The directions are those of a machine's weights: pass the machine, or the model, as `target`."
         )
     if data is not None:
-        data = np.ma.getdata(data_of(data, machine.layers[VISIBLE], _labels(idata, target, learned)).values)
+        data = visible_rows(machine, data, _labels(idata, target, learned))
     U = leading_directions(machine, 2)
     if not U.shape[1]:
         raise ValueError("The machine's weights are all zero: there are no directions to project on.")

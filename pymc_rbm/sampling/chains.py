@@ -17,7 +17,7 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_parameters, recorded_units
 from pymc_rbm.machine.spellings import renamed
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
-from pymc_rbm.machine.validation import numeric
+from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.observables import leading_directions, names_of, symbolic_functionals
 from pymc_rbm.sampling.sweep import sweeps_of_a_piece, visits
@@ -114,7 +114,7 @@ def sample_gibbs(
     check_back_end()
     check_alone(target, "sample_gibbs")
     machine = machine_of(target, learned)
-    machine = numeric(machine, machine.dtype)
+    machine = normalisable_machine(check_pair(machine), machine.dtype)
     rng = generator(random_seed)
     labels = labels_of(target, learned) if name is None else Labels(name)
     _check_name(labels)
@@ -229,7 +229,7 @@ def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) ->
 def _checked_start(machine: Machine, start: Any, chains: int, labels: Labels) -> np.ndarray:
     layer = machine.layers[VISIBLE]
     size = len(layer.bias)
-    states = whole(data_of(start, layer, labels, "start", ndim=None), "start", "Chains start from whole states.")
+    states = whole(data_of(start, layer, labels, "start", ndim=None), "start")
     if states.shape not in ((chains, size), (size,)):
         raise ValueError(
             f"start has shape {states.shape}; {chains} chains of {size} visible units need ({chains}, {size}), or "

@@ -15,7 +15,7 @@ from pytensor.compile.io import In, Out
 
 from pymc_rbm.machine.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.machine.normalisable import check_normalisable
+from pymc_rbm.machine.validation import normalisable_machine
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.sweep import sweep, sweeps, sweeps_of_a_piece
 from pymc_rbm.support.compiled import remembered
@@ -33,10 +33,7 @@ def draw_visible(rng: np.random.Generator, rows: int, n_sweeps: int, machine: Ma
     Exact if one side can be enumerated; otherwise each row is the end of a chain of ``n_sweeps`` sweeps that started
     from a dispersed state of its own.
     """
-    if not all(np.isfinite(p).all() for p in machine.parameters):
-        raise ValueError("The parameters of an RBM must be finite numbers; got NaN or infinity while drawing.")
-    machine = machine.numeric()
-    check_normalisable(machine)
+    machine = normalisable_machine(machine)
     template, parameters = machine.template, machine.parameters
     shapes = tuple(p.shape for p in parameters)
     if is_enumerable(machine):

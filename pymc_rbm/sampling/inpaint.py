@@ -15,10 +15,9 @@ from rich.progress import track
 
 from pymc_rbm.machine.door import Data, data_of
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.machine.normalisable import check_normalisable
-from pymc_rbm.machine.rows import has_rows, machine_of_row
 from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
+from pymc_rbm.machine.validation import normalisable_rows
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.sampling.sweep import sweeps_of_a_piece
@@ -130,7 +129,7 @@ def inpaint(
     tune = whole_number("tune", tune, 0)
     check_back_end()
     check_alone(target, "inpaint")
-    machine = machine_of(target, learned)
+    machine = normalisable_rows(machine_of(target, learned))
     labels = labels_of(target, learned)
     name = name or labels.name
     given = _checked(machine, data, replace(labels, name=name), draws * chains, states)
@@ -196,10 +195,6 @@ def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bo
         f"Keeping {draws:,} draws of {values.shape} states",
         "Keep the mean only (states=False), or take fewer rows or draws, with more sweeps each.",
     )
-    one = machine_of_row(machine, row=0) if has_rows(machine) else machine
-    if not all(np.isfinite(p).all() for p in machine.parameters):
-        raise ValueError("The machine's parameters contain NaN or infinity.")
-    check_normalisable(one.numeric())
     return given
 
 

@@ -118,11 +118,10 @@ def _transition(block: Block, n: int, rng: TensorVariable, theta: dict[int, Tens
     if block.proposals or depends:
         return _repeated(block, n, rng, theta)
     machine = block.machine
-    parameters = list(machine.parameters)
-    for layer, effect in block.offsets.items():  # as biases that send the same field
-        one = machine.layers[layer].unit.scaled(pt.as_tensor(1.0))
-        parameters[layer] = parameters[layer] + effect.outputs[0] / one
-    shifted = machine.with_parameters(parameters)
+    biases = [layer.bias for layer in machine.layers]
+    for i, effect in block.offsets.items():  # as biases that send the same field
+        biases[i] = biases[i] + effect.outputs[0] / machine.layers[i].unit.scaled(pt.as_tensor(1.0))
+    shifted = machine.with_parameters(replace(machine.by_kind, biases=tuple(biases)))
     if alone:
         state, rng = sweep(shifted, block.state, rng, block.held)
     else:

@@ -13,48 +13,62 @@ from pymc_rbm.support.arguments import known_values, shape_of
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.modes import INTERPRETED
 
-__all__ = ["shape_hint", "unit_data"]
+__all__ = ["check_last_axis", "unit_data"]
 
 PIECE = 2**22
 
 
-def unit_data(data: Any, unit: Any, size: int | None = None, name: str = "observed", side: str = "visible") -> Any:
+def unit_data(
+    data: Any,
+    unit: Any,
+    size: int | None = None,
+    name: str = "observed",
+    side: str = "visible",
+    *,
+    means: bool = False,
+) -> Any:
     """Return ``data`` as a (masked) array of the type of ``unit``'s states, or a symbolic variable unchanged.
+
+    With ``means`` entries may be any finite numbers, and their type stays.
 
     Raises
     ------
     ValueError
-        If an unmasked entry is no state of the unit, or the last axis is not ``size`` long.
+        If an unmasked entry is not a state of the unit, or the last axis is not ``size`` long.
     """
     values = known_values(data, name)
-    shape = shape_of(data if values is None else values)
-    if not shape or (size is not None and shape[-1] is not None and shape[-1] != size):
-        hint = shape_hint(shape, size, name)
-        if unit.count(size or 0) != (size or 0):
-            hint += f" (One number a unit, as labels, needs length {unit.count(size or 0)}.) {unit.remedy}"
-        raise ValueError(
-            f"{name} has shape {shape}, but the machine has {size} {side} units: the last axis of {name} must "
-            f"have length {size}.{hint}"
-        )
+    check_last_axis(shape_of(data if values is None else values), unit, size, name, side)
     if values is None:
         return data
-    _check_states(values, unit, name)
-    if isinstance(data, Variable):
-        return data
+    _check_states(values, unit, name, means)
+    if isinstance(data, Variable) or means:
+        return values if means else data
     if np.ma.isMaskedArray(values):
         return np.ma.MaskedArray(values.filled(0).astype(unit.dtype), np.ma.getmaskarray(values))
     return values.astype(unit.dtype, copy=False)
 
 
-def shape_hint(shape: Any, size: int | None, name: str) -> str:
+def check_last_axis(shape: Any, unit: Any, size: int | None, name: str, side: str = "visible", hint: str = "") -> None:
+    """Refuse an array of units whose last axis is not ``size`` long; ``hint`` says which other length would do."""
+    if shape and (None in (size, shape[-1]) or shape[-1] == size):
+        return
+    if unit.count(size or 0) != (size or 0):
+        hint += f" (One number a unit, as labels, needs length {unit.count(size or 0)}.) {unit.remedy}"
+    raise ValueError(
+        f"{name} has shape {shape}, but the machine has {size} {side} units: the last axis of {name} must have length "
+        f"{size}.{_shape_hint(shape, size, name)}{hint}"
+    )
+
+
+def _shape_hint(shape: Any, size: int | None, name: str) -> str:
     """What to do with an array whose last axis is not ``size`` long, where that can be seen."""
     if len(shape) > 2 and None not in shape and size == int(np.prod(shape[1:])):
         return f" Make rows of it: {name}.reshape(len({name}), -1)."
     return " It looks transposed: rows are cases, columns are units." if size in shape[:-1] else ""
 
 
-def _check_states(values: np.ndarray, unit: Any, name: str) -> None:
-    """Refuse unmasked entries that are no states; piece by piece, so that large data need little more memory."""
+def _check_states(values: np.ndarray, unit: Any, name: str, means: bool) -> None:
+    """Refuse unmasked entries that are not states; piece by piece, so that large data need little more memory."""
     wrong, examples = 0, np.empty(0)
     unit.check_size(values.shape[-1], name)
     if _are_counts(values, unit):
@@ -65,16 +79,18 @@ def _check_states(values: np.ndarray, unit: Any, name: str) -> None:
         known = np.ma.getdata(piece)
         if (np.isnan(known) & ~mask).any():
             raise ValueError(
-                f"{name} contains NaN. To have missing entries sampled, mask them: numpy.ma.masked_invalid(data)."
+                f"{name} contains NaN. Where entries may be missing, mask them: numpy.ma.masked_invalid({name}); else "
+                "leave such rows out."
             )
-        other = known[~(_contains(unit.family, known) | mask)]
+        inside = np.isfinite(known) if means else _contains(unit.family, known)
+        other = known[~(inside | mask)]
         wrong, examples = wrong + other.size, np.unique(np.concatenate([examples, other]))[:3]
     if wrong:
         shown = ", ".join(f"{x:g}" for x in examples)
         total = values.count() if np.ma.isMaskedArray(values) else values.size
         raise ValueError(
-            f"{name} must contain only {unit.support}, got {wrong} other entries of {total} (such as {shown}). "
-            f"{unit.remedy}"
+            f"{name} must contain only {'finite numbers' if means else unit.support}, got {wrong} other entries of "
+            f"{total} (such as {shown}). {'Leave such rows out, or clip them.' if means else unit.remedy}"
         )
 
 

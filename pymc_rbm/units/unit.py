@@ -85,7 +85,7 @@ class Unit(ABC):
     @property
     def remedy(self) -> str:
         """What to do with data that have other values."""
-        return ""
+        return "Leave such rows out, or clip them."
 
     @property
     def parameters(self) -> tuple[Any, ...]:

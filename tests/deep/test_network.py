@@ -433,7 +433,7 @@ def test_a_second_machine_raises_the_bound_on_bars_and_stripes():
         ({"epochs": [1, 2, 3]}, "epochs is a list of 3, but there are 2 machines"),
         ({"resume": None}, r"takes no \['resume'\]"),
         ({"copies": 0}, "copies must be"),
-        ({"below": network(CASES["6-4-3"])}, "data must have shape .rows, 6., got .14, 9."),
+        ({"below": network(CASES["6-4-3"])}, "data has shape .14, 9., but the machine has 6 visible units"),
     ],
 )
 def test_fit_deep_refuses(arguments, message):

@@ -8,6 +8,7 @@ import pytest
 import reference as ref
 import xarray as xr
 from layered import triangle, weighted_states
+from options import QUIET
 from pairs import UNITS, rows_of
 
 import pymc_rbm as pmr
@@ -113,20 +114,54 @@ def test_refusals(model, learned, call, error, message):
         call(model, learned)
 
 
-def test_a_star_of_three_layers():
-    """Hidden layers that are not coupled sum out; formulas of two sides say that they are of two."""
-    machine, rng = triangle(), np.random.default_rng(1)
-    star = pmr.Machine(machine.layers, machine.couplings[:2])
-    v = rng.integers(0, 2, (4, 3))
+STAR, CHAIN = (
+    pmr.Machine(triangle().layers, [c for c in triangle().couplings if (c.first, c.second) in pairs])
+    for pairs in ({(0, 1), (0, 2)}, {(0, 1), (1, 2)})
+)
+
+
+def log_sums(machine):
+    """By visible state the log of the sum over the states of all other layers, by plain loops."""
     table = {}
-    for (first, *_), weight in weighted_states(star):
+    for (first, *_), weight in weighted_states(machine):
         table.setdefault(tuple(first), []).append(weight)
-    np.testing.assert_allclose(pmr.free_energy(v, star), [-ref.log_sum(table[tuple(x)]) for x in v])
-    for call in (
-        lambda: pmr.energy(v, v[:, :2], star),
-        lambda: pmr.hidden_mean(v, star),
-        lambda: pmr.conditional_hidden(v, star),
-        lambda: pmr.conditional_visible(v[:, :2], star),
-    ):
-        with pytest.raises(ValueError, match=r"3 layers.*a visible and a hidden one.*Beside"):
-            call()
+    return {v: ref.log_sum(weights) for v, weights in table.items()}
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("machine", [STAR, CHAIN], ids=["star", "chain"])
+def test_likelihoods_of_three_layers_against_loops(machine):
+    sums, v = log_sums(machine), np.array(ref.states(3))
+    log_z = ref.log_sum(list(sums.values()))
+    assert pmr.log_partition(machine).estimate == pytest.approx(log_z, abs=1e-10)
+    log_p = np.array([sums[tuple(x)] for x in v]) - log_z
+    np.testing.assert_allclose(pmr.log_likelihood(v, machine, **QUIET)["log_likelihood"]["v"][0, 0], log_p, rtol=1e-9)
+    other = np.array([sums[tuple(x)] for x in v ^ [1, 0, 0]]) - log_z
+    found = pmr.log_conditional(v, machine, units=[True, False, False], **QUIET)["log_conditional"]
+    np.testing.assert_allclose(found, log_p - np.logaddexp(log_p, other), rtol=1e-9)
+
+
+@pytest.mark.interpreted
+def test_a_star_of_three_layers():
+    """Hidden layers that are not coupled sum out. What needs two sides says so (tests/test_one_message.py)."""
+    sums, v = log_sums(STAR), np.array(ref.states(3))
+    log_p = np.array([sums[tuple(x)] for x in v])
+    np.testing.assert_allclose(pmr.free_energy(v, STAR), -log_p)
+    flipped = [[sums[tuple(x)] for x in v ^ np.eye(3, dtype=int)[i]] for i in range(3)]
+    expected = (log_p - np.logaddexp(log_p, flipped)).sum(0)
+    np.testing.assert_allclose(pmr.pseudo_log_likelihood(v, STAR), expected, rtol=1e-9)
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("machine", [STAR, CHAIN], ids=["star", "chain"])
+def test_units_of_three_layers_are_drawn_given_others(machine):
+    sums, row = log_sums(machine), np.ma.masked_array([[1, 0, 1]], [[True, True, False]])
+    log_p = np.array([sums[i, j, 1] for i, j in ref.states(2)])
+    p = np.exp(log_p - ref.log_sum(list(log_p)))
+    found = pmr.inpaint(row, machine, draws=500, tune=50, **QUIET)
+    v = found["posterior"]["v"].values.reshape(-1, 3)
+    assert (v[:, 2] == 1).all()
+    drawn = np.bincount([list(ref.states(2)).index((i, j)) for i, j, _ in v.tolist()], minlength=4)
+    n = float(found["convergence"]["ess"].min())
+    assert ref.total_variation(drawn, p) < 4 * ref.total_variation_floor(p, n)
+    assert ref.total_variation(drawn, np.roll(p, 1)) > 4 * ref.total_variation_floor(p, n)

@@ -168,7 +168,7 @@ def test_interrupted(monkeypatch):
     [
         ([1, 0, 1], "0 missing entries"),
         ([NAN, 2, 1], "only 0 and 1, got 1 other"),
-        ([NAN, 0], r"must have shape \(rows, 3\), got \(2,\)"),
+        ([NAN, 0], r"data has shape \(2,\), but the machine has 3 visible units"),
         (np.ma.masked_array([[[1, 0, 1]]], [[[1, 0, 0]]]), r"shape \(rows, 3\), got \(1, 1, 3\)"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -123,16 +123,17 @@ def matters(gained: float, floor: float) -> float:
 
 def _masks(learned: xr.DataTree, name: str, machine: Machine) -> tuple[list[np.ndarray], bool, bool]:
     """Which entries of biases and weights learning moves; whether that is all it moves; whether as they stand."""
-    n = len(machine.parameters)
-    biases_and_weights = [i < len(machine.layers) + len(machine.couplings) for i in range(n)]
+    given = machine.by_kind
     recorded = "objective" in learned and f"{name}_is_free" in learned["objective"]
-    free = np.asarray(learned["objective"][f"{name}_is_free"]) if recorded else np.array(biases_and_weights, int)
-    free = free * biases_and_weights
-    masks = [np.full(np.shape(p), bool(f)) for p, f in zip(machine.parameters, free, strict=True)]
-    own = machine.own_coupling(VISIBLE)
-    if own is not None:
-        masks[len(machine.layers)] &= ~_same_unit(machine)
-    return masks, not recorded or bool(learned["objective"][f"{name}_is_whole"]), 2 not in free
+    free = (
+        given.at(np.asarray(learned["objective"][f"{name}_is_free"]).tolist()) if recorded else given.map(lambda p: 1)
+    )
+    free = replace(free, own=(0,) * len(given.own))
+    masks = given.map(lambda p, f: np.full(np.shape(p), bool(f)), free)
+    if machine.own_coupling(VISIBLE) is not None:
+        masks = replace(masks, weights=tuple(x & ~_same_unit(machine) for x in masks.weights))
+    whole = not recorded or bool(learned["objective"][f"{name}_is_whole"])
+    return masks.flat(), whole, 2 not in free.flat()
 
 
 def _same_unit(machine: Machine) -> np.ndarray:
@@ -155,11 +156,9 @@ def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> tuple[Penalty
 
 def _independent(machine: Machine, kept: xr.Dataset, name: str) -> Machine:
     """Independent units with the data's means."""
-    parameters, n = list(machine.parameters), len(machine.layers)
-    parameters[:n] = [np.zeros_like(p) for p in parameters[:n]]
-    parameters[VISIBLE] = machine.layers[VISIBLE].unit.bias_of_mean(np.asarray(kept[f"{name}_mean"], "float64"))
-    parameters[n] = np.zeros_like(parameters[n])
-    return machine.with_parameters(parameters)
+    visible = machine.layers[VISIBLE].unit.bias_of_mean(np.asarray(kept[f"{name}_mean"], "float64"))
+    zeros = machine.by_kind.map(np.zeros_like)
+    return machine.with_parameters(replace(zeros, biases=(visible, *zeros.biases[1:]), own=machine.by_kind.own))
 
 
 def _pseudo_gain(learned: xr.DataTree, name: str, machine: Machine, data: LogSums) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,9 +69,7 @@ def perturbed(machine: Machine, rng: np.random.Generator) -> Machine:
 
 def with_weights(machine: Machine, weights: np.ndarray) -> Machine:
     """The machine with another W (or U)."""
-    parameters = list(machine.parameters)
-    parameters[len(machine.layers)] = weights
-    return machine.with_parameters(parameters)
+    return machine.with_parameters(replace(machine.by_kind, weights=(weights,)))
 
 
 def climbed(goal: Goal, matters: float, gained: float, rng: np.random.Generator) -> Rise:
@@ -89,7 +87,7 @@ def climbed(goal: Goal, matters: float, gained: float, rng: np.random.Generator)
     rng : Generator
     """
     before, _ = goal(goal.packed(goal.machine.parameters))
-    moves = goal.masks[len(goal.machine.layers)].any()
+    moves = goal.moves_weights
     start = perturbed(goal.machine, rng) if moves else goal.machine
     best, end, sure, settled = _climb(goal, goal.packed(start.parameters), matters)
     for _ in range(KICKS):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from pymc_rbm.learning.goal import Goal
-from pymc_rbm.machine.machine import HIDDEN, VISIBLE
+from pymc_rbm.machine.machine import HIDDEN
 from pymc_rbm.support.reentrant import value_of
 
 __all__ = ["steps_by_pairs"]
@@ -31,7 +31,7 @@ def steps_by_pairs(goal: Goal, draws: np.ndarray) -> list[np.ndarray]:
         Of its machine.
     """
     machine = goal.machine
-    if len(machine.layers) == 1 or not goal.masks[len(machine.layers)].any():
+    if len(machine.layers) == 1 or not goal.moves_weights:
         return []
     states, shares = goal.data.states.astype("float64"), goal.data.shares(machine)
     mean, deviation = shares @ states, draws.std(0) + 1e-12
@@ -56,11 +56,10 @@ def _covariance(states: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _with(goal: Goal, along: np.ndarray, mean: np.ndarray, resting: np.ndarray) -> np.ndarray:
     """The point where the least units have weights ``along``; biases such that no mean moves to first order."""
-    machine, n = goal.machine, len(goal.machine.layers)
-    parameters = [np.array(p, "float64") for p in machine.parameters]
-    b, c, W = parameters[VISIBLE], parameters[HIDDEN], parameters[n]
+    parameters = goal.machine.by_kind.map(lambda p: np.array(p, "float64"))
+    [W], (b, c) = parameters.weights, parameters.biases
     least = np.argsort(np.linalg.norm(W, axis=0))[: along.shape[1]]
     on = resting[least]
     b += (W[:, least] - along) @ on
     W[:, least], c[least] = along, -mean @ along
-    return goal.packed(parameters)
+    return goal.packed(parameters.flat())

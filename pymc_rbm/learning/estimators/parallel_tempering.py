@@ -49,7 +49,7 @@ def tempered(
     if temperatures < 3:
         raise ValueError(f"tempered needs at least 3 temperatures, both ends included, got {temperatures}.")
     chains = states.get_value(borrow=True).shape[0]
-    float_type = pt.as_tensor(machine.parameters[0]).dtype
+    float_type = pt.as_tensor(machine.layers[0].bias).dtype
 
     def own(name, value):
         return pytensor.shared(value, name=f"{states.name}_{name}")
