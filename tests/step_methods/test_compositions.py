@@ -149,7 +149,7 @@ def test_generative_stands_alone():
         gain = pm.Normal("gain", observed=2.0)
         weights = pm.Normal("W", shape=(3, 2))
         pmr.RBM("v", weights * gain, B, C, observed=STATES, dims=("row", "unit"))
-        learned = pmr.fit(2, random_seed=1, progressbar=False)
+        learned = pmr.fit(2, method="pcd", random_seed=1, progressbar=False)
         new = pmr.generative(model, learned)
     with pm.Model() as other:
         pmr.generative(model, learned)
@@ -166,7 +166,7 @@ def test_shared_weights_are_centred_once():
         for name in "uv":
             b, c = pm.Normal(f"b{name}", shape=3), pm.Normal(f"c{name}", shape=2)
             pmr.RBM(name, weights, b, c, observed=STATES)
-        learned = pmr.fit(5, random_seed=1, progressbar=False)
+        learned = pmr.fit(5, method="pcd", random_seed=1, progressbar=False)
     assert sum("offset" in name for name in eval(learned["state"].attrs["names"])) == 2
     assert model is not None
 
