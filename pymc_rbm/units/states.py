@@ -52,8 +52,9 @@ def check_last_axis(shape: Any, unit: Any, size: int | None, name: str, side: st
     """Refuse an array of units whose last axis is not ``size`` long; ``hint`` says which other length would do."""
     if shape and (None in (size, shape[-1]) or shape[-1] == size):
         return
-    if unit.count(size or 0) != (size or 0):
-        hint += f" (One number a unit, as labels, needs length {unit.count(size or 0)}.) {unit.remedy}"
+    wide = dict.fromkeys(part.remedy for part, _ in unit.parts(size or 0) if part.width > 1)
+    if wide:
+        hint += f" (One number a unit, as labels, needs length {unit.count(size or 0)}.) {' '.join(wide)}"
     raise ValueError(
         f"{name} has shape {shape}, but the machine has {size} {side} units: the last axis of {name} must have length "
         f"{size}.{_shape_hint(shape, size, name)}{hint}"
