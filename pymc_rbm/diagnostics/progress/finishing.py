@@ -14,6 +14,7 @@ from pymc_rbm.diagnostics.progress.sampled_rise import DRAWS, Draw, Sampled, cli
 from pymc_rbm.diagnostics.thresholds import SHARE_OF_ERROR, SHARE_OF_GAIN
 from pymc_rbm.learning.goal import Goal, LogSums, Penalty, exact_log_z, independent_log_z
 from pymc_rbm.learning.penalties import recorded_penalty
+from pymc_rbm.machine.colouring import own_entries
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_machine
 
@@ -129,18 +130,10 @@ def _masks(learned: xr.DataTree, name: str, machine: Machine) -> tuple[list[np.n
     free = np.asarray(learned["objective"][f"{name}_is_free"]) if recorded else np.array(biases_and_weights, int)
     free = free * biases_and_weights
     masks = [np.full(np.shape(p), bool(f)) for p, f in zip(machine.parameters, free, strict=True)]
-    own = machine.own_coupling(VISIBLE)
-    if own is not None:
-        masks[len(machine.layers)] &= ~_same_unit(machine)
+    if machine.own_coupling(VISIBLE) is not None:
+        visible = machine.layers[VISIBLE]
+        masks[len(machine.layers)] &= ~own_entries(visible.unit, np.size(visible.bias))
     return masks, not recorded or bool(learned["objective"][f"{name}_is_whole"]), 2 not in free
-
-
-def _same_unit(machine: Machine) -> np.ndarray:
-    """Pairs of entries of one unit: these are not coupled."""
-    parts = machine.layers[VISIBLE].unit.parts(np.size(machine.layers[VISIBLE].bias))
-    widths = [family.width for family, n in parts for _ in range(n // family.width)]
-    unit = np.repeat(np.arange(len(widths)), widths)
-    return unit[:, None] == unit
 
 
 def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> tuple[Penalty, list[np.ndarray] | None]:
