@@ -27,7 +27,8 @@ JOB, SMOKE = Job("epoch", 784, 500, 60_000), Job("epoch", 12, 7, 600)
 @numba.njit
 def _statistics(v, fields, sums, unit_sums, gradient):
     """The sums over rows of ``v`` times the hidden means, and of these, which take the place of the fields."""
-    means_and_sums(fields, fields, sums, sums, unit_sums)
+    means_and_sums(fields, fields, sums, sums)
+    unit_sums[:] = fields.sum(0)
     binary_dot(0, v.shape[1], v, fields, unit_sums[:0], gradient, True)
 
 

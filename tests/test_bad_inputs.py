@@ -18,7 +18,7 @@ from pytensor.link.numba.linker import NumbaLinker
 
 import pymc_rbm as pmr
 from pymc_rbm.__main__ import parse
-from pymc_rbm.machine.records import recorded_parameters, recorded_units
+from pymc_rbm.machine.records import recorded
 
 W, B, C = ref.machine(4, 3, seed=4)
 V = np.array([[1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 0, 0], [1, 1, 0, 0]])
@@ -63,8 +63,7 @@ def rbm(observed, **kwargs):
 
 def learned(**attrs):
     """As `fit` returns it, as far as refusals look."""
-    found = recorded_parameters("v", machine(), ("v_unit", "v_hidden"))
-    machines = xr.Dataset(found, attrs=recorded_units("v", machine()))
+    machines = recorded({"v": machine()}, {"v": ("v_unit", "v_hidden")})
     parameters = xr.Dataset({"W": (("i", "j"), W), "b": ("i", B), "c": ("j", C)})
     tree = xr.DataTree.from_dict({"machines": machines, "parameters": parameters})
     tree.attrs = attrs

@@ -11,16 +11,17 @@ import xarray as xr
 
 from pymc_rbm.deep.bound import bound_tree, log_ratios, summary
 from pymc_rbm.deep.model import DIRECTED, network_model
-from pymc_rbm.deep.passes import mean_down, mean_up, states_up
+from pymc_rbm.deep.passes import states_up
 from pymc_rbm.deep.posterior import posterior_states, posterior_tree
 from pymc_rbm.deep.stack import Stack
 from pymc_rbm.distributions.operations import DRAW_SWEEPS
 from pymc_rbm.machine.door import whole
-from pymc_rbm.machine.machine import VISIBLE
+from pymc_rbm.machine.formulas import means_given
+from pymc_rbm.machine.machine import HIDDEN, VISIBLE
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.log_partition import log_partition
 from pymc_rbm.sampling.chains import dispersed_states
-from pymc_rbm.support.arguments import finite_number, generator, whole_number
+from pymc_rbm.support.arguments import finite_number, generator, whole_number, whole_numbers
 
 __all__ = ["DeepBeliefNetwork"]
 
@@ -108,7 +109,7 @@ class DeepBeliefNetwork(Stack):
         given, rng = self._states(data) if sampled else self._means(data), generator(random_seed)
         x = whole(given, remedy="See DeepBeliefNetwork.inpaint.")
         for machine in self.machines[:layer]:
-            x = states_up(machine, x, rng) if sampled else mean_up(machine, x)
+            x = states_up(machine, x, rng) if sampled else means_given(machine, HIDDEN, x)
         return self._array(given, x, layer)
 
     def reconstruct(self, data: Any, layer: int | None = None) -> xr.DataArray:
@@ -119,9 +120,9 @@ class DeepBeliefNetwork(Stack):
         layer, given = self._checked_layer(layer), self._means(data)
         x = given.values
         for machine in self.machines[:layer]:
-            x = mean_up(machine, x)
+            x = means_given(machine, HIDDEN, x)
         for machine in reversed(self.machines[:layer]):
-            x = mean_down(machine, x)
+            x = means_given(machine, VISIBLE, x)
         return self._array(given, x, 0)
 
     # ------------------------------------------------------------------------------------------- likelihood
@@ -275,11 +276,8 @@ class DeepBeliefNetwork(Stack):
         -----
         Exact in the limit, with any number of layers: see `pymc_rbm.deep.posterior`. Rows and chains run side by side.
         """
-        draws, chains, tune = (
-            whole_number("draws", draws),
-            whole_number("chains", chains),
-            whole_number("tune", tune, 0),
-        )
+        draws, chains = whole_numbers(draws=draws, chains=chains)
+        tune = whole_number("tune", tune, 0)
         if len(self) == 1:
             return self.tied().inpaint(
                 data, draws=draws, tune=tune, chains=chains, random_seed=random_seed, progressbar=progressbar

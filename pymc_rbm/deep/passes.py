@@ -17,22 +17,12 @@ import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.machine.formulas import by_chunks
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.units.unit import Unit
 
-__all__ = [
-    "check_stack",
-    "draw_up",
-    "log_density",
-    "mean_down",
-    "mean_up",
-    "states_up",
-    "symbolic_stack",
-    "transposed",
-]
-
-CHUNK_ROWS = 2**14
+__all__ = ["check_stack", "draw_up", "log_density", "states_up", "symbolic_stack", "transposed"]
 
 
 def log_density(unit: Unit, x: Any, field: Any) -> TensorVariable:
@@ -77,16 +67,6 @@ def draw_up(machines: Sequence[Machine], v: Any, rng: TensorVariable) -> tuple[l
     return states, rng
 
 
-def mean_up(machine: Machine, v: np.ndarray) -> np.ndarray:
-    """Return the means of the hidden units given visible states or means, shape (rows, hidden)."""
-    return _by_chunks(lambda part: _mean_function(machine.template, HIDDEN)(part, *machine.parameters), v)
-
-
-def mean_down(machine: Machine, h: np.ndarray) -> np.ndarray:
-    """Return the means of the visible units given hidden states or means, shape (rows, visible)."""
-    return _by_chunks(lambda part: _mean_function(machine.template, VISIBLE)(part, *machine.parameters), h)
-
-
 def states_up(machine: Machine, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw the hidden units given visible states, shape (rows, hidden); ``rng`` advances."""
     own = np.random.Generator(np.random.PCG64(rng.integers(2**63)))
@@ -96,23 +76,7 @@ def states_up(machine: Machine, v: np.ndarray, rng: np.random.Generator) -> np.n
         own, h = _draw_function(machine.template)(own, part, *machine.parameters)
         return h
 
-    return _by_chunks(draw, v)
-
-
-def _by_chunks(function: Any, rows: np.ndarray) -> np.ndarray:
-    rows = np.asarray(rows, dtype="float64")
-    flat = rows.reshape(-1, rows.shape[-1])
-    parts = [function(flat[i : i + CHUNK_ROWS]) for i in range(0, max(len(flat), 1), CHUNK_ROWS)]
-    return np.concatenate(parts).reshape(*rows.shape[:-1], -1)
-
-
-@remembered(128)
-def _mean_function(template: Machine, layer: int):
-    """(states of the other layer, parameters…) -> means of ``layer``."""
-    machine, inputs = template.symbolic()
-    x = pt.dmatrix("x")
-    state = [None, x] if layer == VISIBLE else [x, None]
-    return pytensor.function([x, *inputs], machine.mean(layer, state), on_unused_input="ignore")
+    return by_chunks(draw, v)
 
 
 @remembered(64)

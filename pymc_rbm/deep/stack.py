@@ -12,7 +12,7 @@ import xarray as xr
 from pymc_rbm.deep.passes import check_stack, transposed
 from pymc_rbm.machine.door import Data, data_of, whole
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.machine.records import recorded_machine, recorded_names, recorded_parameters, recorded_units
+from pymc_rbm.machine.records import recorded, recorded_machine, recorded_names
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.support.arguments import whole_number
 from pymc_rbm.support.labels import Labels, without_made_up
@@ -121,9 +121,4 @@ class Stack:
 
 def _recorded(name: str, machine: Machine, dims: tuple[str, str]) -> xr.DataTree:
     """A layer's tree with the group ``machines`` alone."""
-    from arviz_base import dict_to_dataset
-
-    found = recorded_parameters(name, machine, dims)
-    arrays, own = ({key: x[i] for key, x in found.items()} for i in (1, 0))
-    machines = dict_to_dataset(arrays, dims={k: list(d) for k, d in own.items()}, sample_dims=[])
-    return xr.DataTree.from_dict({"machines": machines.assign_attrs(recorded_units(name, machine))})
+    return xr.DataTree.from_dict({"machines": recorded({name: machine}, {name: dims})})

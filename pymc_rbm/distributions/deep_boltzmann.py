@@ -6,15 +6,13 @@ import warnings
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
-import xarray as xr
 from pymc.exceptions import ImputationWarning
 from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.arguments import named_in_model
-from pymc_rbm.distributions.rbm import RBM
+from pymc_rbm.distributions.rbm import RBM, as_float
 from pymc_rbm.machine.door import aligned, one_hot
 from pymc_rbm.machine.parameters import Named, check_unit, together
 from pymc_rbm.support.arguments import check_not_empty, known_values, shape_of
@@ -105,7 +103,7 @@ def DeepBoltzmannMachine(  # noqa: N802  it stands where a distribution stands
         pt.concatenate([_block(weights, sizes, i, j) for j in odd], axis=-1) for i in even
     ]  # fmt: skip
     W = pt.concatenate(rows, axis=-2)
-    b, c = (pt.concatenate([_tensor(biases[i]) for i in side], axis=-1) for side in (even, odd))
+    b, c = (pt.concatenate([as_float(biases[i]) for i in side], axis=-1) for side in (even, odd))
     visible, hidden = (
         Beside(**{f"layer_{i}": (families[i], sizes[i]) for i in side}) if len(side) > 1 else families[side[0]]
         for side in (even, odd)
@@ -138,16 +136,11 @@ def _sizes(weights: Any, biases: Any) -> list[int]:
     return [int(n) for n in known if n is not None]
 
 
-def _tensor(x: Any) -> TensorVariable:
-    x = pt.as_tensor(x.values if isinstance(x, xr.DataArray) else x)
-    return x if x.dtype == pytensor.config.floatX else x.astype(pytensor.config.floatX)
-
-
 def _block(weights: Any, sizes: list[int], i: int, j: int) -> TensorVariable:
     """The weights between layers i and j: zero unless they are neighbours."""
     if abs(i - j) > 1:
         return pt.zeros((sizes[i], sizes[j]))
-    return _tensor(weights[i]) if i < j else _tensor(weights[j]).mT
+    return as_float(weights[i]) if i < j else as_float(weights[j]).mT
 
 
 def _padded(observed: Any, families: list[Unit], sizes: list[int], even: Any, labels: Labels) -> np.ma.MaskedArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -319,21 +320,9 @@ def _model_here() -> pm.Model:
     return model
 
 
-@machine_of.register(type(None))
-def _(target: None, learned: Any = None) -> Machine:
-    return machine_of(_model_here(), learned)
+def _by_context(resolve: Any, target: None, *arguments: Any, **named: Any) -> Any:
+    return resolve(_model_here(), *arguments, **named)
 
 
-@labels_of.register(type(None))
-def _(target: None, learned: Any = None) -> Labels:
-    return labels_of(_model_here(), learned)
-
-
-@check_alone.register(type(None))
-def _(target: None, what: str) -> None:
-    check_alone(_model_here(), what)
-
-
-@machines_of_draws.register(type(None))
-def _(target: None, posterior: Any) -> Iterator[Machine]:
-    return machines_of_draws(_model_here(), posterior)
+for resolve in (machine_of, labels_of, check_alone, machines_of_draws):
+    resolve.register(type(None), partial(_by_context, resolve))

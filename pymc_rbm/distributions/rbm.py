@@ -35,7 +35,7 @@ from pymc_rbm.units.binary import Bernoulli
 from pymc_rbm.units.states import unit_data
 from pymc_rbm.units.unit import Unit
 
-__all__ = ["RBM", "Hidden", "MachineDistribution", "add_named_parts", "drawn"]
+__all__ = ["RBM", "Hidden", "MachineDistribution", "add_named_parts", "as_float", "drawn"]
 
 
 @_logprob.register(MachineRV)
@@ -94,9 +94,7 @@ class MachineDistribution(Distribution):
         _check_normalisable(machine)
         given = [*replace(machine.by_kind, own=tuple(own)).weights_first(), *(() if log_z is None else (log_z,))]
         known = {"template": machine.template, "sizes": tuple(sizes), "sweeps": whole_number("sweeps", sweeps)}
-        return super().dist(
-            [_as_float(p) for p in given], shape=shape, knows_log_z=log_z is not None, **known, **kwargs
-        )
+        return super().dist([as_float(p) for p in given], shape=shape, knows_log_z=log_z is not None, **known, **kwargs)
 
 
 def drawn(
@@ -333,6 +331,7 @@ def _check_normalisable(machine: Machine) -> None:
         check_normalisable(machine.with_parameters(values).numeric())
 
 
-def _as_float(x: Any) -> TensorVariable:
+def as_float(x: Any) -> TensorVariable:
+    """A parameter as a tensor of PyTensor's floating type."""
     x = pt.as_tensor(x.values if isinstance(x, xr.DataArray) else x)
     return x if x.dtype == pytensor.config.floatX else x.astype(pytensor.config.floatX)

@@ -244,7 +244,7 @@ def _softplus_sums(op, node, **kwargs):
 def _means(op, node, **kwargs):
     dtype = node.inputs[0].dtype
     fields, sums = _array(dtype, 2), _array(dtype, 1)
-    run = through_pointer(means_and_sums, types.void(fields, fields, sums, sums, sums))
+    run = through_pointer(means_and_sums, types.void(fields, fields, sums, sums))
 
     inplace = op.inplace
 
@@ -253,8 +253,7 @@ def _means(op, node, **kwargs):
         fields = np.ascontiguousarray(fields)
         out = fields if inplace else np.empty(fields.shape, fields.dtype)
         softplus_sums, mean_sums = np.empty(len(fields), fields.dtype), np.empty(len(fields), fields.dtype)
-        unit_sums = np.empty(fields.shape[1], fields.dtype)
-        run(fields, out, softplus_sums, mean_sums, unit_sums)
-        return out, softplus_sums, mean_sums, unit_sums
+        run(fields, out, softplus_sums, mean_sums)
+        return out, softplus_sums, mean_sums
 
     return means, VERSION + (dtype == "float32")

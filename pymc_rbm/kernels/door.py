@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from pymc_rbm.kernels.nodes import BinaryLevels, BinarySweeps, BinaryWalk, Form
 from pymc_rbm.machine.machine import HIDDEN, Machine, State
 from pymc_rbm.units.binary import Bernoulli, Spin
 
-__all__ = ["as_node", "is_binary_pair", "levels_as_node", "walk_as_node"]
+__all__ = ["BinaryLevels", "BinaryWalk", "along_path", "as_node", "is_binary_pair"]
 
 
 def is_binary_pair(machine: Machine) -> bool:
@@ -71,56 +70,29 @@ def as_node(
     return [None if x is None else next(found) for x in new], next_rng
 
 
-def walk_as_node(
+def along_path(
+    kind: type[BinaryWalk] | type[BinaryLevels],
     definition: Callable,
     machine: Machine,
     base: Sequence[Any],
-    betas: TensorVariable,
     states: Sequence[Any],
     rng: TensorVariable,
-    reverse: bool,
-) -> tuple[TensorVariable, list[TensorVariable], TensorVariable]:
-    """Return what ``definition`` returns for the same arguments, as outputs of one `BinaryWalk` node.
-
-    ``base`` are the biases of the base, ``states`` those of the one layer that a sweep reads.
-    """
-
-    def inner(inside, inner_base, inner_states, inner_rng, inner_betas):
-        increments, new, next_rng = definition(inside, inner_base, inner_betas, inner_states, inner_rng, reverse)
-        return [increments, *new, next_rng]
-
-    increments, v, next_rng = _along(
-        partial(BinaryWalk, name="Walk", reverse=reverse), inner, machine, base, states, rng, [betas]
-    )
-    return increments, [v], next_rng
-
-
-def levels_as_node(
-    definition: Callable,
-    machine: Machine,
-    base: Sequence[Any],
     betas: Sequence[TensorVariable],
-    states: Sequence[Any],
-    rng: TensorVariable,
-) -> tuple[list[TensorVariable], list[TensorVariable], TensorVariable]:
-    """Return what ``definition`` returns for the same arguments, as outputs of one `BinaryLevels` node."""
+    **options: Any,
+) -> list[TensorVariable]:
+    """Return what ``definition(machine, base, states, rng, *betas)`` returns, of two binary layers as one node.
 
-    def inner(inside, inner_base, inner_states, inner_rng, *inner_betas):
-        steps, new, next_rng = definition(inside, inner_base, inner_betas, inner_states, inner_rng)
-        return [*steps, *new, next_rng]
-
-    *steps, v, next_rng = _along(partial(BinaryLevels, name="Levels"), inner, machine, base, states, rng, betas)
-    return steps, [v], next_rng
-
-
-def _along(node, definition, machine, base, states, rng, betas):
-    """Outputs of a ``node`` with a copy of the definition inside."""
+    ``kind`` says which; ``base`` are the biases of the base, ``states`` those of the layers that a sweep
+    reads, ``options`` the node's.
+    """
+    if not is_binary_pair(machine):
+        return definition(machine, base, states, rng, *betas)
     arguments = [rng, *betas, *states, *base, *map(pt.as_tensor, machine.parameters)]
     dummies = [x.type() for x in arguments]
     inner_rng, inner_betas = dummies[0], dummies[1 : 1 + len(betas)]
     v, base_b, base_c, *parameters = dummies[1 + len(betas) :]
     outputs = definition(machine.with_parameters(parameters), (base_b, base_c), [v], inner_rng, *inner_betas)
-    return node(dummies, outputs, template=machine.template)(*arguments, return_list=True)
+    return kind(dummies, outputs, template=machine.template, **options)(*arguments, return_list=True)
 
 
 def _present(entries: Sequence[Any]) -> list[Any]:

@@ -146,7 +146,7 @@ def use_means(fgraph, node):
     fields = node.inputs[0]
     if not isinstance(node.op.scalar_op, Sigmoid) or fields.ndim != 2 or not _is_field(fields):
         return None
-    means, softplus_sums, sigmoid_sums, _ = Means()(fields)
+    means, softplus_sums, sigmoid_sums = Means()(fields)
     found = {node.outputs[0]: means}
     for client, _ in fgraph.clients[fields]:
         if isinstance(client.op, RowSums):
@@ -170,21 +170,6 @@ def use_softplus_sums(fgraph, node):
     out = SoftplusSums()(*dot.inputs)
     copy_stack_trace(node.outputs, out)
     return [pt.specify_shape(out, node.outputs[0].type.shape)]
-
-
-@node_rewriter([Sum])
-def use_unit_sums(fgraph, node):
-    """What `Means` has found for the sum of its means over rows."""
-    inner = node.inputs[0].owner
-    if (
-        node.op.axis != (0,)
-        or inner is None
-        or not isinstance(inner.op, Means)
-        or node.inputs[0] is not inner.outputs[0]
-    ):
-        return None
-    out = inner.outputs[3]
-    return [out] if out.dtype == node.outputs[0].dtype else None
 
 
 def _unshaped(x):
@@ -250,4 +235,3 @@ optdb.register("rbm_means", dfs_rewriter(use_means), *TAGS, position=1.57)
 optdb.register("rbm_softplus_sums", dfs_rewriter(use_softplus_sums), *TAGS, position=1.58)
 # After factors are taken out of sums, before what is left is fused.
 optdb.register("rbm_state_sums", dfs_rewriter(use_state_sums), *TAGS, position=2.5)
-optdb.register("rbm_unit_sums", dfs_rewriter(use_unit_sums), *TAGS, position=2.6)

@@ -98,17 +98,11 @@ def state_sums(states, weights, dots, row_sums, unit_sums):
             row_sums[r] += states[r, j]
             some[j] += states[r, j]
         if r % TOGETHER == TOGETHER - 1 or r == rows - 1:
-            _moved_to(totals, some)
+            for j in range(units):
+                totals[j] += some[j]
+                some[j] = 0
     for j in range(units):
         unit_sums[j] = totals[j]
-
-
-@inlined
-def _moved_to(totals, some):
-    """Add the sums of some rows to those of all, and begin anew."""
-    for j in range(len(totals)):
-        totals[j] += some[j]
-        some[j] = 0
 
 
 @inlined
@@ -134,15 +128,14 @@ def _settled(sums):
 
 
 @kernel
-def means_and_sums(fields, means, softplus_sums, mean_sums, unit_sums):
-    """Write ``1 / (1 + exp(-field))`` to ``means``, what `sum_softplus` and `sum_sigmoid` write, and sums over rows.
+def means_and_sums(fields, means, softplus_sums, mean_sums):
+    """Write ``1 / (1 + exp(-field))`` to ``means``, and what `sum_softplus` and `sum_sigmoid` write.
 
     All are contiguous; ``means`` may be the ``fields``.
     """
     rows, units = fields.shape
     end = units // LANES * LANES
     rest, none = np.empty(LANES, fields.dtype), np.full(LANES, -np.inf, fields.dtype)
-    some, totals = np.zeros(end + LANES, fields.dtype), np.zeros(end + LANES)
     for r in range(rows):
         sums = _none(fields)
         if end < units:
@@ -152,22 +145,16 @@ def means_and_sums(fields, means, softplus_sums, mean_sums, unit_sums):
             z = load(rest, 0)
             sums = _settled(_added(sums, z))
             store(rest, 0, sigmoid(z))
-            store(some, end, load(some, end) + sigmoid(z))
             for j in range(end, units):
                 means[r, j] = rest[j - end]
         for j in range(0, end, LANES):
             z = load(fields, r * units + j)
             store(means, r * units + j, sigmoid(z))
-            store(some, j, load(some, j) + sigmoid(z))
             sums = _added(sums, z)
             if j // LANES % FACTORS == FACTORS - 1:
                 sums = _settled(sums)
         tops, _, means_of_row = _settled(sums)
         softplus_sums[r], mean_sums[r] = total(tops), total(means_of_row)
-        if r % TOGETHER == TOGETHER - 1 or r == rows - 1:
-            _moved_to(totals, some)
-    for j in range(units):
-        unit_sums[j] = totals[j]
 
 
 @kernel

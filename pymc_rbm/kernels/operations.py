@@ -8,7 +8,6 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
-from pytensor.tensor.random.utils import custom_rng_deepcopy
 from pytensor.tensor.type import TensorType
 
 __all__ = ["BinaryDot", "LevelsKernel", "Means", "RowSums", "StateSums", "SweepKernel", "WalkKernel"]
@@ -21,6 +20,10 @@ class KernelOp(Op):
 
     def __reduce__(self):
         return _restored, (type(self), self._props_dict())
+
+    def perform(self, node, inputs, output_storage):
+        """Only what PyTensor may find of constants, once, is ever run from Python."""
+        raise NotImplementedError("This kernel runs on PyTensor's numba back end only.")
 
 
 def _restored(kind: type[KernelOp], options: dict) -> KernelOp:
@@ -70,22 +73,6 @@ class SweepKernel(KernelOp):
         """States keep their shapes."""
         return [(node.inputs[1], *shapes[3]), shapes[4], shapes[4] if self.has_fields else (0, shapes[4][1]), None]
 
-    def perform(self, node, inputs, output_storage):
-        """Run the same kernel from Python."""
-        from pymc_rbm.kernels.sweep import group_of
-        from pymc_rbm.kernels.threads import sweep_in_threads
-        from pymc_rbm.kernels.uniforms import seeded
-
-        rng, draws, n, *arrays = inputs
-        rng = rng if self.inplace else custom_rng_deepcopy(rng)
-        v, h, *rest = (np.array(x, order="C") for x in arrays)
-        trace = np.empty((int(draws), *v.shape), "int8")
-        fields = np.empty((len(h) if self.has_fields else 0, h.shape[1]), rest[0].dtype)
-        states, options = (v, h, trace, fields), (self.spins, self.held, self.hidden_last)
-        sweep_in_threads(seeded(rng, len(v), group_of(len(v))), int(n), *states, *rest, *options)
-        for storage, x in zip(output_storage, (trace, h, fields, rng), strict=True):
-            storage[0] = x
-
 
 class WalkKernel(KernelOp):
     """A walk of two binary layers along temperatures, with the increments of its log-weights.
@@ -113,23 +100,6 @@ class WalkKernel(KernelOp):
         inputs = [rng, *map(pt.as_tensor, (betas, v, weights, b, c, base_b, base_c))]
         return Apply(self, inputs, [pt.dmatrix(), inputs[2].type(), rng.type()])
 
-    def infer_shape(self, node, shapes):
-        """A row of increments a step; states keep their shape."""
-        return [(shapes[1][0] - 1, shapes[2][0]), shapes[2], None]
-
-    def perform(self, node, inputs, output_storage):
-        """Run the same kernel from Python."""
-        from pymc_rbm.kernels.uniforms import seeded
-        from pymc_rbm.kernels.walk import walk_rows
-
-        rng, *arrays = inputs
-        rng = rng if self.inplace else custom_rng_deepcopy(rng)
-        betas, v, *rest = (np.array(x, order="C") for x in arrays)
-        increments = np.empty((len(betas) - 1, len(v)))
-        walk_rows(seeded(rng, 1, 1), betas, v, increments, *rest, self.spins, self.reverse)
-        for storage, x in zip(output_storage, (increments, v, rng), strict=True):
-            storage[0] = x
-
 
 class LevelsKernel(KernelOp):
     """One sweep of two binary layers, each row at a temperature of its own, and free energies at two others.
@@ -149,23 +119,6 @@ class LevelsKernel(KernelOp):
         """Return the node; see the class for the inputs."""
         inputs = [rng, *map(pt.as_tensor, (below, own, above, v, weights, b, c, base_b, base_c))]
         return Apply(self, inputs, [pt.dvector(), pt.dvector(), inputs[4].type(), rng.type()])
-
-    def infer_shape(self, node, shapes):
-        """A number a row; states keep their shape."""
-        return [(shapes[4][0],), (shapes[4][0],), shapes[4], None]
-
-    def perform(self, node, inputs, output_storage):
-        """Run the same kernel from Python."""
-        from pymc_rbm.kernels.uniforms import seeded
-        from pymc_rbm.kernels.walk import sweep_levels
-
-        rng, *arrays = inputs
-        rng = rng if self.inplace else custom_rng_deepcopy(rng)
-        below, own, above, v, *rest = (np.array(x, order="C") for x in arrays)
-        steps = np.empty((2, len(v)))
-        sweep_levels(seeded(rng, 1, 1), below, own, above, v, *steps, *rest, self.spins)
-        for storage, x in zip(output_storage, (*steps, v, rng), strict=True):
-            storage[0] = x
 
 
 def _fields(states, weights, bias):
@@ -269,7 +222,7 @@ class SoftplusSums(KernelOp):
 
 
 class Means(KernelOp):
-    """Sigmoid of a matrix of fields, what `RowSums` has for "softplus" and "sigmoid" of it, and its sum over rows.
+    """Sigmoid of a matrix of fields, and what `RowSums` has for "softplus" and "sigmoid" of it.
 
     Parameters
     ----------
@@ -286,17 +239,16 @@ class Means(KernelOp):
 
     def make_node(self, x):
         """Return the node."""
-        sums = (TensorType(x.dtype, (x.type.shape[axis],))() for axis in (0, 0, 1))
-        return Apply(self, [x], [x.type(), *sums])
+        return Apply(self, [x], [x.type(), *(TensorType(x.dtype, x.type.shape[:1])() for _ in range(2))])
 
     def infer_shape(self, node, shapes):
-        """A number for each, one a row, twice, and one a unit."""
-        [(rows, units)] = shapes
-        return [(rows, units), (rows,), (rows,), (units,)]
+        """A number for each, and one a row, twice."""
+        [shape] = shapes
+        return [shape, shape[:1], shape[:1]]
 
     def perform(self, node, inputs, output_storage):
         """In NumPy."""
         [x] = inputs
         means, softplus = np.exp(-np.logaddexp(0, -x)), np.logaddexp(0, x)
-        for storage, value in zip(output_storage, (means, softplus.sum(1), means.sum(1), means.sum(0)), strict=True):
+        for storage, value in zip(output_storage, (means, softplus.sum(1), means.sum(1)), strict=True):
             storage[0] = value.astype(x.dtype)

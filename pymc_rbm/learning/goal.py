@@ -22,7 +22,7 @@ from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.scalar.math import Softplus
 from pytensor.tensor.elemwise import Elemwise
 
-from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, joint_states
+from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, joint_states, sized
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
 from pymc_rbm.support.compiled import remembered
@@ -172,7 +172,7 @@ class Goal:
 def exact_log_z(machine: Machine) -> Callable[[Machine], tuple[float, Gradient]] | None:
     """Log Z and its gradient for machines like this one, or None where that is no sum that can be made."""
     if is_gaussian(machine):
-        closed = _gaussian_function(machine.template, tuple(np.shape(p)[-1] for p in machine.parameters))
+        closed = _gaussian_function(machine.template, tuple(map(np.shape, machine.parameters)))
 
         def of(other: Machine) -> tuple[float, Gradient]:
             value, *slopes = closed(*other.parameters)
@@ -242,11 +242,8 @@ def _slope_function(template: Machine, layer: int):
 
 
 @remembered(64)
-def _gaussian_function(template: Machine, sizes: tuple[int, ...]):
-    _, symbols = template.symbolic()
-    inputs = [
-        pt.tensor(dtype="float64", shape=(*[None] * (x.ndim - 1), n)) for x, n in zip(symbols, sizes, strict=True)
-    ]
-    value = gaussian_log_partition(template.with_parameters(inputs))
+def _gaussian_function(template: Machine, shapes: tuple[tuple[int, ...], ...]):
+    machine, inputs = sized(template, shapes)
+    value = gaussian_log_partition(machine)
     slopes = pt.grad(value, inputs, disconnected_inputs="ignore")
     return pytensor.function(inputs, [value, *slopes], on_unused_input="ignore", mode=INTERPRETED)

@@ -22,6 +22,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import NormalRV
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.distributions.lookup import plain
 from pymc_rbm.learning.data import Observed, evenly, learned_variables
 from pymc_rbm.learning.goal import Penalty, slopes_of
 from pymc_rbm.learning.objective import direct_parameters, rest_of_model
@@ -152,13 +153,8 @@ def _are_simple(model: pm.Model, variables: list[TensorVariable]) -> bool:
 
 
 def _parameters(rv: TensorVariable) -> list[Any]:
-    """A parameter of a prior, without the dims that PyMC adds."""
-    found = []
-    for p in rv.owner.op.dist_params(rv.owner):
-        while p.owner is not None and isinstance(p.owner.op, pt.elemwise.DimShuffle):
-            p = p.owner.inputs[0]
-        found.append(p)
-    return found
+    """The parameters of a prior, without the dims that PyMC adds."""
+    return [plain(p) for p in rv.owner.op.dist_params(rv.owner)]
 
 
 def _curvature(rv: TensorVariable | None) -> Any:

@@ -15,7 +15,7 @@ from pymc_rbm.learning.history import History
 from pymc_rbm.learning.objective import direct_parameters
 from pymc_rbm.learning.penalties import moved, recorded_objective
 from pymc_rbm.learning.update import Learner
-from pymc_rbm.machine.records import recorded_machine, recorded_names, recorded_parameters, recorded_units
+from pymc_rbm.machine.records import recorded, recorded_machine, recorded_names
 from pymc_rbm.support.generators import as_text, generator_of
 
 __all__ = ["averaged", "learned_tree", "restore"]
@@ -45,13 +45,8 @@ def learned_tree(
     groups: dict[str, xr.Dataset | None] = {}
     for prefix, use_average in (("", False), ("averaged_", True)):
         parameters, machines = learner.parameters(use_average)
-        named = {name: recorded_parameters(name, machine, units[name]) for name, machine in machines.items()}
-        families = {key: x for name, machine in machines.items() for key, x in recorded_units(name, machine).items()}
         groups[f"{prefix}parameters"] = dataset(parameters, dims)
-        groups[f"{prefix}machines"] = dataset(
-            {key: value for part in named.values() for key, (_, value) in part.items()},
-            {key: list(d) for part in named.values() for key, (d, _) in part.items()},
-        ).assign_attrs(families)
+        groups[f"{prefix}machines"] = recorded(machines, units, coords)
         if gradient and not use_average:
             groups["objective"] = recorded_objective(model, learner, machines)
             if learner.persistent:

@@ -17,6 +17,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
+from pymc_rbm.machine.separate import part_of
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.modes import INTERPRETED
 
@@ -44,14 +45,14 @@ def clamped(machine: Machine, rows: np.ndarray, missing: np.ndarray) -> Clamped:
         Whole units, the same for all rows.
     """
     known, visible = ~missing, machine.layers[VISIBLE]
-    part = _part(visible, missing) if missing.any() else None
+    part = part_of(visible, missing) if missing.any() else None
     left = ([] if part is None else [part]) + list(machine.layers[1:])
     shift = len(left) - len(machine.layers)  # of layers' indices: -1 where no visible unit is left
     biases, couplings = [layer.bias for layer in left], []
     energy = np.zeros(len(rows))
     sent = np.zeros((len(rows), 0))
     if known.any():
-        own = _part(visible, known)
+        own = part_of(visible, known)
         held = rows[:, known].astype(own.unit.dtype)
         sent = _sent_function(own.unit.family)(held, *own.unit.parameters)
         energy = _energy_function(own.unit.family)(held, own.bias, *own.unit.parameters)
@@ -86,11 +87,6 @@ def _classes(classes: tuple[tuple[int, ...], ...] | None, missing: np.ndarray) -
     number = np.cumsum(missing) - 1
     left = [tuple(int(number[i]) for i in group if missing[i]) for group in classes]
     return tuple(group for group in left if group)
-
-
-def _part(layer: Layer, chosen: np.ndarray) -> Layer:
-    """The chosen units of a layer."""
-    return Layer(layer.unit.at(np.flatnonzero(chosen)), layer.bias[chosen])
 
 
 @remembered(64)

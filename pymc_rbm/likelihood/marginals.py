@@ -8,7 +8,7 @@ most 2¹⁶, and otherwise an estimate by annealed importance sampling, with par
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ import pytensor
 import pytensor.tensor as pt
 
 from pymc_rbm.likelihood.clamping import clamped
-from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, log_weights_of_states
-from pymc_rbm.machine.machine import Layer, Machine, logsumexp
-from pymc_rbm.partition.annealing import Run, adapted
+from pymc_rbm.machine.enumeration import is_enumerable
+from pymc_rbm.machine.machine import Layer, Machine
+from pymc_rbm.partition.annealing import Run, adapted, anneal, explored
 from pymc_rbm.partition.estimate import FEW_EFFECTIVE, log_mean_exp
+from pymc_rbm.partition.exact import enumerated
 from pymc_rbm.partition.path import Path, States
 from pymc_rbm.partition.path_graphs import kept_layers
 from pymc_rbm.sampling.sweep import sweep
@@ -111,17 +112,7 @@ def _exact(machine: Machine, work: Work) -> Any:
     """Log Z of each row's machine, or None where it takes too many states."""
     if not machine.couplings:
         return _independent(machine)
-    layer, count = cheapest_layer(machine)
-    if count > 2**ENUMERABLE or not machine.others_sum_out(layer):
-        return None
-    rows, widest = len(machine.layers[0].bias), max(np.shape(x.bias)[-1] for x in machine.layers)
-    log_sum = _enumeration_function(machine.template, tuple(np.shape(p)[-1] for p in machine.parameters), layer)
-    size = max(1, 4 * CHUNK_ENTRIES // (rows * widest))
-    parts = []
-    for i in range(0, int(count), size):
-        _heed(work)
-        parts.append(log_sum(np.arange(i, min(i + size, int(count))), *machine.parameters))
-    return np.logaddexp.reduce(parts)
+    return enumerated(machine, work) if is_enumerable(machine) else None
 
 
 def _independent(machine: Machine) -> Any:
@@ -136,39 +127,26 @@ def _annealed(
     rows = len(machine.layers[0].bias)
     layers = tuple(Layer(x.unit, np.repeat(x.bias, particles, 0)) for x in machine.layers)
     path = Path(Machine(layers, machine.couplings), tuple(x.bias for x in layers))
-    states = path.dispersed_states(rng, rows * particles)
     work.begin("summing out", rows * particles * (SWEEPS + PILOT))
-    states, _ = _walked(path, np.ones(SWEEPS + 1), states, rng, work)
+    states = explored(path, rows * particles, SWEEPS, rng, work)
     path = _fitted(path, states, particles, rng)
     betas = np.linspace(0, 1, PILOT + 1)
-    total, variance = _walked(path, betas, path.base_states(rng, rows * particles), rng, work)[1]
-    spread = total.reshape(rows, particles).var(1, ddof=1).max()
+    pilot = _run(path, betas, rows * particles, rng, work)
+    spread = pilot.increments.reshape(rows, particles).var(1, ddof=1).max()
     n = int(np.clip(PILOT * spread / VARIANCE, PILOT, max(PILOT, most)))
-    run = Run(total, [], variance, variance, rows * particles)
-    betas = adapted(betas, run, n)
+    betas = adapted(betas, replace(pilot, drift=pilot.variance), n)
     work.begin("summing out", rows * particles * n)
-    total, _ = _walked(path, betas, path.base_states(rng, rows * particles), rng, work)[1]
+    total = _run(path, betas, rows * particles, rng, work).increments
     log_weights = (path.log_z_base + total).reshape(rows, particles)
     estimates = np.array([log_mean_exp(x) for x in log_weights])
     w = np.exp(log_weights - log_weights.max(1, keepdims=True))
     return estimates[:, 0], estimates[:, 1], w.sum(1) ** 2 / (w**2).sum(1)
 
 
-def _walked(
-    path: Path, betas: np.ndarray, states: States, rng: np.random.Generator, work: Work
-) -> tuple[States, tuple[np.ndarray, np.ndarray]]:
-    """Walk along ``betas``; return states, the sums of the increments and their variance by temperature."""
-    length = max(1, 20 * CHUNK_ENTRIES // (path.units * len(states[0])))
-    total, variance = np.zeros(len(states[0])), []
-    for begin in range(0, len(betas) - 1, length):
-        _heed(work)
-        states, increments = path.walk(rng, betas[begin : begin + length + 1], states, False)
-        total += increments.sum(0)
-        variance.append(increments.var(1))
-        work.advance(increments.size)
-    if not np.isfinite(total).all():
-        raise ValueError("Annealing over what is missing met an energy difference that is not finite.")
-    return states, (total, np.concatenate(variance))
+def _run(path: Path, betas: np.ndarray, particles: int, rng: np.random.Generator, work: Work) -> Run:
+    run = anneal(path, betas, rng, work, particles, needed=False)
+    _heed(work)
+    return run
 
 
 def _fitted(path: Path, states: States, particles: int, rng: np.random.Generator) -> Path:
@@ -186,17 +164,6 @@ def _fitted(path: Path, states: States, particles: int, rng: np.random.Generator
 def _closed_function(template: Machine):
     machine, inputs = template.symbolic(rows=True)
     return pytensor.function(inputs, sum(layer.log_z for layer in machine.layers), mode=INTERPRETED)
-
-
-@remembered(64)
-def _enumeration_function(template: Machine, sizes: tuple[int, ...], layer: int):
-    _, symbols = template.symbolic(rows=True)
-    inputs = [
-        pt.tensor(dtype="float64", shape=(*[None] * (x.ndim - 1), n)) for x, n in zip(symbols, sizes, strict=True)
-    ]
-    indices = pt.lvector("indices")
-    log_weights = log_weights_of_states(template.with_parameters(inputs), layer, indices)
-    return pytensor.function([indices, *inputs], logsumexp(log_weights))
 
 
 @remembered(64)

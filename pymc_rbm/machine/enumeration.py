@@ -7,7 +7,7 @@ other layers sum out in closed form and ``log Z = log Σ_x exp(-F(x))`` over tha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -39,6 +39,7 @@ __all__ = [
     "is_tractable",
     "joint_states",
     "log_weights_of_states",
+    "sized",
     "sizes_of",
     "symbolic_log_partition",
 ]
@@ -116,6 +117,12 @@ def log_weights_of_states(machine: Machine, layer: int, indices: Any) -> TensorV
         lambda p, n: pt.expand_dims(p, -1 - n) if pt.as_tensor(p).ndim > n else p, machine.by_kind.core_ndims
     )
     return -machine.with_parameters(batched).free_energy(states, layer)
+
+
+def sized(template: Machine, shapes: Sequence[tuple[int | None, ...]]) -> tuple[Machine, list[TensorVariable]]:
+    """The machine with inputs of a compiled function, of known shapes, for parameters, and these inputs."""
+    inputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
+    return template.with_parameters(inputs), inputs
 
 
 class EnumeratedLogPartition(OpFromGraph):

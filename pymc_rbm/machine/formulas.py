@@ -23,7 +23,17 @@ from pymc_rbm.support.labels import SIDES, Labels
 from pymc_rbm.units.states import check_last_axis
 from pymc_rbm.units.unit import Unit
 
-__all__ = ["conditional_hidden", "conditional_visible", "energy", "free_energy", "hidden_mean"]
+__all__ = [
+    "by_chunks",
+    "conditional_hidden",
+    "conditional_visible",
+    "energy",
+    "free_energy",
+    "hidden_mean",
+    "means_given",
+]
+
+CHUNK_ROWS = 2**14
 
 
 def energy(
@@ -83,7 +93,7 @@ def energy(
         return _evaluate(_energy, machine, labels, v=v, h=h)
     if h is not None:
         raise ValueError("This machine has one layer, whose hidden units are entries of v: pass None for h.")
-    return _evaluate(_free_energy, machine, labels, v=v)
+    return _evaluate(Machine.free_energy, machine, labels, v=v)
 
 
 def free_energy(
@@ -104,7 +114,7 @@ def free_energy(
     posterior = posterior_of(b if learned is None else learned)
     if posterior is not None:
         return by_draw(lambda machine: free_energy(v, machine), W, posterior)
-    return _evaluate(_free_energy, *_machine(W, {"b": b, "c": c}, learned, visible, hidden), v=v)
+    return _evaluate(Machine.free_energy, *_machine(W, {"b": b, "c": c}, learned, visible, hidden), v=v)
 
 
 def conditional_hidden(
@@ -175,30 +185,37 @@ def hidden_mean(v: Any, target: Any = None, learned: Any = None, *, dim: str = "
     data = data_of(v, machine.layers[VISIBLE], labels_of(target, learned), "v", ndim=None, states=False)
     if data.named and dim in data.rows:
         data.keep_free(dim)
-    values = _hidden_mean(machine, whole(data, "v"))
+    values = means_given(machine, HIDDEN, whole(data, "v"))
     if data.named:
         return data.by_row(values, {dim: _coords_of_side(labels_of(target, learned), HIDDEN)})
     return xr.DataArray(values, dims=[*(f"row_{i}" for i in range(values.ndim - 1)), dim])
 
 
-def _hidden_mean(machine: Machine, v: np.ndarray) -> np.ndarray:
-    mean = _hidden_mean_function(machine.template)
-    return mean(v.astype("float64").reshape(-1, v.shape[-1]), *machine.parameters).reshape(*v.shape[:-1], -1)
+def means_given(machine: Machine, layer: int, x: np.ndarray) -> np.ndarray:
+    """Return the means of the units of ``layer`` given states or means of the other one, shape (…, size)."""
+    function = _means_function(machine.template, layer)
+    return by_chunks(lambda part: function(part, *machine.parameters), x)
 
 
-@remembered(64)
-def _hidden_mean_function(template: Machine):
+def by_chunks(function: Callable, rows: np.ndarray) -> np.ndarray:
+    """What ``function`` makes of rows, asked for some of them at a time."""
+    rows = np.asarray(rows, dtype="float64")
+    flat = rows.reshape(-1, rows.shape[-1])
+    parts = [function(flat[i : i + CHUNK_ROWS]) for i in range(0, max(len(flat), 1), CHUNK_ROWS)]
+    return np.concatenate(parts).reshape(*rows.shape[:-1], -1)
+
+
+@remembered(128)
+def _means_function(template: Machine, layer: int):
+    """(states of the other layer, parameters…) -> means of ``layer``."""
     machine, inputs = template.symbolic()
-    v = pt.dmatrix("v")
-    return pytensor.function([v, *inputs], machine.mean(HIDDEN, [v, None]), on_unused_input="ignore")
+    x = pt.dmatrix("x")
+    mean = machine.mean(layer, machine.at(x, 1 - layer))
+    return pytensor.function([x, *inputs], mean, on_unused_input="ignore")
 
 
 def _energy(machine: Machine, v: Any, h: Any) -> Any:
     return machine.energy([v, h])
-
-
-def _free_energy(machine: Machine, v: Any) -> Any:
-    return machine.free_energy(v)
 
 
 def _hidden(machine: Machine, v: Any) -> Any:

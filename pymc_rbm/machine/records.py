@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,16 +17,28 @@ from pymc_rbm.support.labels import Labels, without_made_up
 from pymc_rbm.units.binary import Bernoulli
 from pymc_rbm.units.unit import Unit, unit_of
 
-__all__ = ["recorded_machine", "recorded_names", "recorded_parameters", "recorded_units"]
+__all__ = ["recorded", "recorded_machine", "recorded_names"]
 
 SIDES = "visible", "hidden"
 LONGEST, MOST_STATES = 10_000, 2**20
 """The most that is read of units from a file, which may come from anybody: characters, and states of one unit."""
 
 
-def recorded_parameters(
-    name: str, machine: Machine, dims: tuple[str, str]
-) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+def recorded(machines: Mapping[str, Machine], dims: Mapping[str, tuple[str, str]], coords: Any = None) -> xr.Dataset:
+    """The group ``machines``: weights, biases and what the units are, by name and the dims of both sides of each."""
+    from arviz_base import dict_to_dataset
+
+    found, units = dict[Any, Any](), dict[str, str]()
+    for name, machine in machines.items():
+        found |= _parameters(name, machine, dims[name])
+        layers = zip(SIDES, machine.template.layers, strict=False)
+        units |= {f"{name}_{side}_units": repr(layer.unit) for side, layer in layers}
+    arrays, own = ({key: x[i] for key, x in found.items()} for i in (1, 0))
+    table = dict_to_dataset(arrays, coords=coords, dims=own, sample_dims=[], check_conventions=False)
+    return table.assign_attrs(units)
+
+
+def _parameters(name: str, machine: Machine, dims: tuple[str, str]) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Dims and values, by name of variable: weights, biases and the parameters of the units, one for each of them."""
     [coupling] = machine.couplings
     pair = dims if len(machine.layers) > 1 else (dims[0], f"{dims[0]}_other")
@@ -36,14 +49,6 @@ def recorded_parameters(
         for key, value in zip(layer.unit.parameter_names, layer.unit.parameters, strict=True):
             out[f"{name}_{side}_{key}"] = ((dim,), np.array(np.broadcast_to(value, np.shape(layer.bias)[-1:])))
     return out
-
-
-def recorded_units(name: str, machine: Machine) -> dict[str, str]:
-    """The attributes that say which units the machine has."""
-    return {
-        f"{name}_{side}_units": repr(layer.unit)
-        for side, layer in zip(SIDES, machine.template.layers, strict=False)
-    }  # fmt: skip
 
 
 def recorded_names(tree: xr.DataTree) -> list[str]:

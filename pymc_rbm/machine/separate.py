@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from pymc_rbm.machine.colouring import unit_numbers
 from pymc_rbm.machine.machine import Layer, Machine
 
-__all__ = ["separate"]
+__all__ = ["part_of", "separate"]
 
 
 def separate(machine: Machine) -> list[Machine]:
@@ -37,9 +37,7 @@ def separate(machine: Machine) -> list[Machine]:
 def _part(machine: Machine, chosen: list[np.ndarray]) -> Machine:
     """The machine of the chosen entries of each layer; layers of which none is chosen are left out."""
     kept = [i for i, x in enumerate(chosen) if x.any()]
-    layers = [
-        Layer(machine.layers[i].unit.at(np.flatnonzero(chosen[i])), machine.layers[i].bias[chosen[i]]) for i in kept
-    ]
+    layers = [part_of(machine.layers[i], chosen[i]) for i in kept]
     couplings = []
     for c in machine.couplings:
         weights = c.weights[np.ix_(chosen[c.first], chosen[c.second])]
@@ -47,3 +45,8 @@ def _part(machine: Machine, chosen: list[np.ndarray]) -> Machine:
             first, second = kept.index(c.first), kept.index(c.second)
             couplings.append(replace(c, first=first, second=second, weights=weights, classes=None))
     return Machine(tuple(layers), tuple(couplings))
+
+
+def part_of(layer: Layer, chosen: np.ndarray) -> Layer:
+    """The chosen entries of a layer, whole units, with numbers for biases."""
+    return Layer(layer.unit.at(np.flatnonzero(chosen)), layer.bias[chosen])

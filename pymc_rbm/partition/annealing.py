@@ -73,7 +73,8 @@ def anneal(
     in a hurry: weights keep their mean with any temperatures, and their spread tells what the hurry cost. Otherwise
     what is under way is lost. Raises ValueError if a weight is not finite.
     """
-    batch = max(1, min(particles, max(16, BATCH_ENTRIES // path.units)))
+    # Rows with biases of their own stay together.
+    batch = particles if path.rows else max(1, min(particles, max(16, BATCH_ENTRIES // path.units)))
     reverse = starts is not None
     pieces: list[tuple[np.ndarray, States]] = []
     moments: list[np.ndarray] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -12,10 +14,12 @@ from pymc_rbm.machine.enumeration import (
     cheapest_layer,
     in_powers,
     log_weights_of_states,
+    sized,
     sizes_of,
 )
 from pymc_rbm.machine.machine import Machine, logsumexp
 from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
+from pymc_rbm.machine.rows import has_rows, row_count
 from pymc_rbm.machine.separate import separate
 from pymc_rbm.partition.path import Path
 from pymc_rbm.support.compiled import remembered
@@ -46,7 +50,7 @@ def _known_parts(machine: Machine, method: str) -> list[Machine]:
 
 def _states(machine: Machine) -> float:
     """How many states have to be summed over: none where all units are Gaussian, or not coupled."""
-    return 0 if not machine.couplings or is_gaussian(machine) else _enumerable_layer(machine)[1]
+    return 0 if not machine.couplings or is_gaussian(machine) else cheapest_layer(machine)[1]
 
 
 def _exact(machine: Machine, work: Work, is_part: bool) -> float:
@@ -54,30 +58,25 @@ def _exact(machine: Machine, work: Work, is_part: bool) -> float:
         return float(Path(machine, tuple(layer.bias for layer in machine.layers)).log_z_base)
     if is_gaussian(machine):
         return float(_gaussian_function(machine.template)(*machine.parameters))
-    return enumerated(machine, work, interpreted=is_part and _states(machine) <= 2**ENUMERABLE)
+    return float(enumerated(machine, work, interpreted=is_part and _states(machine) <= 2**ENUMERABLE))
 
 
-def _enumerable_layer(machine: Machine) -> tuple[int, float]:
-    """The cheapest layer and its number of states; infinite where the others would not sum out given it."""
-    layer, count = cheapest_layer(machine)
-    closed = all(layer in (c.first, c.second) for c in machine.couplings)
-    return layer, count if closed else np.inf
-
-
-def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> float:
-    """Sum over the cheapest layer in chunks of at most 2²² entries: 32 MiB an array.
+def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> Any:
+    """Sum over the cheapest layer in chunks of at most 2²² entries, 32 MiB an array; one sum a row where biases differ.
 
     ``interpreted`` is for machines of many shapes that are summed once each.
     """
-    layer, count = _enumerable_layer(machine)
+    layer, count = cheapest_layer(machine)
     if count > MAX_ENUMERATED_STATES:
         raise IntractableError(
             f"Layers of sizes {sizes_of(machine)} have at least {in_powers(count)} joint states; enumeration stops at "
             f"{MAX_ENUMERATED_STATES:.3g}. Use method='compare' or 'ais'."
         )
-    template = machine.template
-    log_sum = _enumeration_function(template, tuple(p.shape for p in machine.parameters), layer, interpreted)
-    chunk = max(1, CHUNK_ENTRIES // max(n or 1 for n in sizes_of(machine)))
+    rows = row_count(machine) if has_rows(machine) else 1
+    shapes = [(None, x.shape[-1]) for x in machine.parameters[: len(machine.layers) * (rows > 1)]]
+    shapes += [x.shape for x in machine.parameters[len(shapes) :]]
+    log_sum = _enumeration_function(machine.template, tuple(shapes), layer, interpreted)
+    chunk = max(1, CHUNK_ENTRIES // (rows * max(n or 1 for n in sizes_of(machine))))
     work.begin("enumerating", int(count))
     parts = []
     for start in range(0, int(count), chunk):
@@ -85,8 +84,8 @@ def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> float
             raise KeyboardInterrupt
         parts.append(log_sum(np.arange(start, min(start + chunk, int(count))), *machine.parameters))
         work.advance(min(chunk, int(count) - start))
-    total = float(np.logaddexp.reduce(parts))
-    if not np.isfinite(total):
+    total = np.logaddexp.reduce(parts)
+    if not np.isfinite(total).all():
         raise ValueError("The sum over states is not finite: the machine cannot be normalised.")
     return total
 
@@ -98,9 +97,8 @@ def _gaussian_function(template: Machine):
 
 
 @remembered(64)
-def _enumeration_function(template: Machine, shapes: tuple[tuple[int, ...], ...], layer: int, interpreted: bool):
-    inputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
-    machine = template.with_parameters(inputs)
+def _enumeration_function(template: Machine, shapes: tuple[tuple[int | None, ...], ...], layer: int, interpreted: bool):
+    machine, inputs = sized(template, shapes)
     indices = pt.lvector("indices")
     log_sum, mode = logsumexp(log_weights_of_states(machine, layer, indices)), INTERPRETED if interpreted else None
     return pytensor.function([indices, *inputs], log_sum, mode=mode)

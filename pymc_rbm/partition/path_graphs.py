@@ -11,6 +11,7 @@ the numbers.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytensor
@@ -18,7 +19,7 @@ import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.kernels.door import is_binary_pair, levels_as_node, walk_as_node
+from pymc_rbm.kernels.door import BinaryLevels, BinaryWalk, along_path, is_binary_pair
 from pymc_rbm.machine.machine import Machine, State
 from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.support.compiled import remembered
@@ -194,12 +195,12 @@ def walk_function(template: Machine, own_biases: bool, reverse: bool, dtype: str
     """(rng, temperatures, states, base, parameters) -> rng, increments, states; see `Path.walk`."""
     machine, _, base, parameters = _symbols(template, own_biases, dtype)
     rng, betas, states = pt.random.rng("rng"), pt.vector("betas", dtype=dtype), _state_symbols(template, 2)
-    arguments = (machine, base, betas, states, rng, reverse)
-    increments, new, next_rng = walk_as_node(_walk, *arguments) if is_binary_pair(machine) else _walk(*arguments)
-    return _compile(rng, [betas, *states, *base, *parameters], next_rng, [increments, *new], _mode_of_walks())
+    walk = partial(_walk, reverse)
+    *outputs, next_rng = along_path(BinaryWalk, walk, machine, base, states, rng, [betas], name="Walk", reverse=reverse)
+    return _compile(rng, [betas, *states, *base, *parameters], next_rng, outputs, _mode_of_walks())
 
 
-def _walk(machine: Machine, base: Any, betas: Any, states: Any, rng: Any, reverse: bool) -> tuple[Any, list[Any], Any]:
+def _walk(reverse: bool, machine: Machine, base: Any, states: Any, rng: Any, betas: Any) -> list[Any]:
     """What `Path.walk` says, as a graph: increments, states, rng."""
     kept = kept_layers(machine)
 
@@ -224,7 +225,7 @@ def _walk(machine: Machine, base: Any, betas: Any, states: Any, rng: Any, revers
         non_sequences=[*base, *map(pt.as_tensor, machine.parameters)],
         return_updates=False,
     )
-    return increments, [x[-1] for x in traces], next_rng
+    return [increments, *(x[-1] for x in traces), next_rng]
 
 
 @remembered(64)
@@ -233,12 +234,11 @@ def levels_function(template: Machine, dtype: str):
     machine, _, base, parameters = _symbols(template, dtype=dtype)
     rng, betas = pt.random.rng("rng"), [pt.vector(dtype=dtype) for _ in range(3)]
     states = _state_symbols(template, 3)
-    arguments = (machine, base, betas, states, rng)
-    steps, new, next_rng = levels_as_node(_levels, *arguments) if is_binary_pair(machine) else _levels(*arguments)
-    return _compile(rng, [*betas, *states, *base, *parameters], next_rng, [*steps, *new], _mode_of_walks())
+    *outputs, next_rng = along_path(BinaryLevels, _levels, machine, base, states, rng, betas, name="Levels")
+    return _compile(rng, [*betas, *states, *base, *parameters], next_rng, outputs, _mode_of_walks())
 
 
-def _levels(machine: Machine, base: Any, betas: Any, states: Any, rng: Any) -> tuple[list[Any], list[Any], Any]:
+def _levels(machine: Machine, base: Any, states: Any, rng: Any, *betas: Any) -> list[Any]:
     """What `Path.sweep_levels` says, as a graph: steps, states, rng."""
     kept = kept_layers(machine)
 
@@ -261,4 +261,4 @@ def _levels(machine: Machine, base: Any, betas: Any, states: Any, rng: Any) -> t
         non_sequences=[*base, *map(pt.as_tensor, machine.parameters)],
         return_updates=False,
     )
-    return [down, up], new, next_rng
+    return [down, up, *new, next_rng]

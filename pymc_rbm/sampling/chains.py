@@ -14,14 +14,14 @@ from rich.progress import track
 
 from pymc_rbm.machine.door import data_of, whole
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.machine.records import recorded_parameters, recorded_units
+from pymc_rbm.machine.records import recorded
 from pymc_rbm.machine.spellings import renamed
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.observables import leading_directions, names_of, symbolic_functionals
 from pymc_rbm.sampling.sweep import sweeps_of_a_piece, visits
-from pymc_rbm.support.arguments import check_back_end, generator, whole_number
+from pymc_rbm.support.arguments import check_back_end, generator, whole_number, whole_numbers
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.interrupts import DeferredInterrupt
 from pymc_rbm.support.labels import Labels
@@ -107,9 +107,7 @@ def sample_gibbs(
     KeyboardInterrupt
         Ctrl-C before the first draw.
     """
-    draws, chains, sweeps = (
-        whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("sweeps", sweeps))
-    )
+    draws, chains, sweeps = whole_numbers(draws=draws, chains=chains, sweeps=sweeps)
     tune = whole_number("tune", tune, 0)
     check_back_end()
     check_alone(target, "sample_gibbs")
@@ -243,12 +241,10 @@ def _tree(
 ) -> xr.DataTree:
     from arviz_base import dict_to_dataset
 
-    name, (visible, hidden) = labels.name, labels.dims
+    name = labels.name
     posterior = {name if key == "states" else f"{name}_{key}": x for key, x in kept.items()}
-    parameters = recorded_parameters(name, machine, (visible, hidden))
     coords = dict(labels.coords)
-    dims: dict[Any, Any] = {name: [visible], f"{name}_projection": [f"{name}_direction"]}
-    dims |= {key: own for key, (own, _) in parameters.items()}
+    dims: dict[Any, Any] = {name: [labels.dims[0]], f"{name}_projection": [f"{name}_direction"]}
 
     def dataset(data, sample_dims):
         # ArviZ would warn about more chains than draws, which is normal here.
@@ -256,9 +252,7 @@ def _tree(
 
     groups = {
         "posterior": dataset(posterior, ["chain", "draw"]),
-        "machines": dataset({key: x for key, (_, x) in parameters.items()}, []).assign_attrs(
-            recorded_units(name, machine)
-        ),
+        "machines": recorded({name: machine}, {name: labels.dims}, coords),
         "last_states": dataset({name: last}, ["chain"]),
     }
     tree = xr.DataTree.from_dict(groups)

@@ -13,7 +13,7 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 
-from pymc_rbm.machine.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states
+from pymc_rbm.machine.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states, sized
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.machine.validation import normalisable_machine
 from pymc_rbm.sampling.dispersal import spread
@@ -60,7 +60,7 @@ def _enumerated_cdf(template: Machine, shapes: Shapes, *parameters: bytes) -> tu
 
 @remembered(64)
 def _log_weights_function(template: Machine, shapes: Shapes):
-    machine, inputs = _sized(template, shapes)
+    machine, inputs = sized(template, shapes)
     layer, count = cheapest_layer(machine)
     log_weights = log_weights_of_states(machine, layer, np.arange(int(count)))
     return layer, pytensor.function(inputs, log_weights, on_unused_input="ignore")
@@ -69,7 +69,7 @@ def _log_weights_function(template: Machine, shapes: Shapes):
 @remembered(64)
 def _visible_of_index_function(template: Machine, shapes: Shapes, layer: int):
     """(rng, indices, parameters…) -> (rng, v): the indexed states of ``layer``, and v given them."""
-    machine, inputs = _sized(template, shapes)
+    machine, inputs = sized(template, shapes)
     rng, indices = pt.random.rng("rng"), pt.lvector("indices")
     states, next_rng = joint_states(machine, layer, indices), rng
     if layer == HIDDEN:
@@ -97,8 +97,3 @@ def _further_function(template: Machine):
     v = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
     (new, *_), next_rng = sweeps(machine, machine.at(v), rng, n)
     return pytensor.function([In(rng, mutable=True), v, n, *inputs], [Out(next_rng, borrow=True), new])
-
-
-def _sized(template: Machine, shapes: Shapes):
-    inputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
-    return template.with_parameters(inputs), inputs

@@ -21,7 +21,7 @@ from pymc_rbm.machine.validation import normalisable_rows
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.sampling.sweep import sweeps_of_a_piece
-from pymc_rbm.support.arguments import check_back_end, generator, whole_number
+from pymc_rbm.support.arguments import check_back_end, generator, whole_number, whole_numbers
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.convergence import FEW_DRAWS, RHAT, convergence, ess_asked
 from pymc_rbm.support.interrupts import DeferredInterrupt
@@ -123,9 +123,7 @@ def inpaint(
     >>> found["posterior"]["v"].shape
     (4, 1000, 1, 2)
     """
-    draws, chains, sweeps = (
-        whole_number(key, value) for key, value in (("draws", draws), ("chains", chains), ("sweeps", sweeps))
-    )
+    draws, chains, sweeps = whole_numbers(draws=draws, chains=chains, sweeps=sweeps)
     tune = whole_number("tune", tune, 0)
     check_back_end()
     check_alone(target, "inpaint")

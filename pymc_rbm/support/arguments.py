@@ -24,6 +24,7 @@ __all__ = [
     "positive_parameter",
     "shape_of",
     "whole_number",
+    "whole_numbers",
 ]
 
 Shape = tuple[int | None, ...]
@@ -34,6 +35,11 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
     return int(value)
+
+
+def whole_numbers(**given: Any) -> list[int]:
+    """Return the values as ints, or raise ValueError unless each is a whole number of at least 1."""
+    return [whole_number(name, value) for name, value in given.items()]
 
 
 def at_most(name: str, value: int, most: int, remedy: str) -> int:

@@ -13,28 +13,51 @@ from pymc_rbm.units.unit import Unit, zeros_like
 __all__ = ["Bernoulli", "Spin"]
 
 
-@dataclass(frozen=True)
-class Bernoulli(Unit):
-    """Binary unit, 0 or 1: ``p(x = 1 | f) = 1 / (1 + exp(-f))``."""
+class _Binary(Unit):
+    """What units with two values share."""
 
     dtype: ClassVar[str] = "int8"
-    counts: ClassVar[bool] = True
-    middle: ClassVar[float] = 0.5
-    support: ClassVar[str] = "0 and 1"
-    remedy: ClassVar[str] = "Binarise first, for example (data > threshold).astype(int)."
+    values: ClassVar[tuple[int, int]]
 
     @property
     def states(self):
-        """The values 0 and 1."""
-        return (0.0, 1.0)
+        """The two values."""
+        return tuple(map(float, self.values))
 
     def contains(self, x):
-        """Whether each entry is 0 or 1."""
-        return pt.eq(x, 0) | pt.eq(x, 1)
+        """Whether each entry is one of the two values."""
+        low, high = self.values
+        return pt.eq(x, low) | pt.eq(x, high)
 
     def log_base(self, x):
         """Return 0: both values weigh the same."""
         return zeros_like(x)
+
+    def dispersed(self, shape, rng):
+        """Draw each row with its own probability of the greater value, uniform between 0 and 1."""
+        rng, level = pt.random.uniform(size=(*shape[:-1], 1), dtype="float64", rng=rng, return_next_rng=True)
+        return self._drawn(level, shape, rng)
+
+    def _drawn(self, p, shape, rng):
+        """Draw the greater value with probability ``p``, by comparing with one uniform number.
+
+        The uniform number is float64 even for a float32 field: rounded to float32 it could be 1.0, and a
+        saturated unit would then be off once in 2²⁵ draws.
+        """
+        low, high = self.values
+        rng, u = pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
+        return rng, pt.where(pt.lt(u, p), high, low).astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Bernoulli(_Binary):
+    """Binary unit, 0 or 1: ``p(x = 1 | f) = 1 / (1 + exp(-f))``."""
+
+    values: ClassVar[tuple[int, int]] = (0, 1)
+    counts: ClassVar[bool] = True
+    middle: ClassVar[float] = 0.5
+    support: ClassVar[str] = "0 and 1"
+    remedy: ClassVar[str] = "Binarise first, for example (data > threshold).astype(int)."
 
     def log_normaliser(self, field):
         """Return ``log(1 + exp(field))``."""
@@ -45,19 +68,8 @@ class Bernoulli(Unit):
         return pt.sigmoid(field)
 
     def sample(self, field, rng):
-        """Draw 0 or 1 by comparing one uniform number with the mean.
-
-        The uniform number is float64 even for a float32 field: rounded to float32 it could be 1.0, and a
-        saturated unit would then be off once in 2²⁵ draws.
-        """
-        rng, u = pt.random.uniform(size=field.shape, dtype="float64", rng=rng, return_next_rng=True)
-        return rng, pt.lt(u, self.mean(field)).astype(self.dtype)
-
-    def dispersed(self, shape, rng):
-        """Draw each row with its own probability of being on, uniform between 0 and 1."""
-        rng, level = pt.random.uniform(size=(*shape[:-1], 1), dtype="float64", rng=rng, return_next_rng=True)
-        rng, u = pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
-        return rng, pt.lt(u, level).astype(self.dtype)
+        """Draw 1 with the mean for its probability."""
+        return self._drawn(self.mean(field), field.shape, rng)
 
     def bias_of_mean(self, mean):
         """Return the log-odds."""
@@ -65,30 +77,17 @@ class Bernoulli(Unit):
 
 
 @dataclass(frozen=True)
-class Spin(Unit):
+class Spin(_Binary):
     """Ising spin, -1 or 1: ``p(x = 1 | f) = 1 / (1 + exp(-2f))``.
 
     The factor 2 is the distance of the two values. A spin is ``2·Bernoulli - 1``: with W for 0/1 units on both sides,
     spins have W/4 and biases of half the 0/1 ones plus a quarter of the sums of W's rows or columns.
     """
 
-    dtype: ClassVar[str] = "int8"
+    values: ClassVar[tuple[int, int]] = (-1, 1)
     middle: ClassVar[float] = 0.0
     support: ClassVar[str] = "-1 and 1"
     remedy: ClassVar[str] = "Data of 0 and 1 become spins as 2 * data - 1."
-
-    @property
-    def states(self):
-        """The values -1 and 1."""
-        return (-1.0, 1.0)
-
-    def contains(self, x):
-        """Whether each entry is -1 or 1."""
-        return pt.eq(x, -1) | pt.eq(x, 1)
-
-    def log_base(self, x):
-        """Return 0: both values weigh the same."""
-        return zeros_like(x)
 
     def log_normaliser(self, field):
         """Return ``log(2 cosh(field))``, as ``log(1 + exp(2 field)) - field``."""
@@ -99,15 +98,8 @@ class Spin(Unit):
         return pt.tanh(field)
 
     def sample(self, field, rng):
-        """Draw by comparing one uniform number, float64 as for `Bernoulli`, with the probability of 1."""
-        rng, u = pt.random.uniform(size=field.shape, dtype="float64", rng=rng, return_next_rng=True)
-        return rng, pt.where(pt.lt(u, pt.sigmoid(2 * field)), 1, -1).astype(self.dtype)
-
-    def dispersed(self, shape, rng):
-        """Draw each row with its own probability of 1, uniform between 0 and 1."""
-        rng, level = pt.random.uniform(size=(*shape[:-1], 1), dtype="float64", rng=rng, return_next_rng=True)
-        rng, u = pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
-        return rng, pt.where(pt.lt(u, level), 1, -1).astype(self.dtype)
+        """Draw 1 with the logistic function of twice the field for its probability."""
+        return self._drawn(pt.sigmoid(2 * field), field.shape, rng)
 
     def bias_of_mean(self, mean):
         """Return the inverse hyperbolic tangent."""

@@ -16,20 +16,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import scipy
 from pytensor.graph.basic import Variable
 
 from pymc_rbm.support.arguments import positive_parameter
-from pymc_rbm.units.real import Rectified, numeric_cut_mean
-from pymc_rbm.units.unit import Unit, floating
+from pymc_rbm.units.real import Real, Rectified, numeric_cut_mean
+from pymc_rbm.units.unit import floating
 
 __all__ = ["DReLU"]
 
 
 @dataclass(frozen=True)
-class DReLU(Unit):
+class DReLU(Real):
     r"""Two-sided rectified unit: ``log base(x) = -γ₊x²/2 - θ|x|`` for x > 0 and ``-γ₋x²/2 - θ|x|`` for x < 0.
 
     Its mean follows the field with a slope that differs between the sides. θ > 0 makes it sparse (a soft threshold),
@@ -53,9 +52,6 @@ class DReLU(Unit):
     theta: Any = 0.0
 
     parameter_names: ClassVar[tuple[str, ...]] = ("gamma_plus", "gamma_minus", "theta")
-    quadratic: ClassVar[bool] = True
-    middle: ClassVar[float] = 0.0
-    support: ClassVar[str] = "finite numbers"
 
     def __post_init__(self):
         for name, positive in (("gamma_plus", True), ("gamma_minus", True), ("theta", False)):
@@ -67,20 +63,6 @@ class DReLU(Unit):
     def parameters_of_deviation(self, deviation):
         """Return its precision as both curvatures."""
         return dict.fromkeys(("gamma_plus", "gamma_minus"), 1 / deviation**2)
-
-    @property
-    def dtype(self):
-        """The floating type that PyTensor is set to."""
-        return pytensor.config.floatX
-
-    @property
-    def states(self):
-        """None: there are infinitely many."""
-        return None
-
-    def contains(self, x):
-        """Whether each entry is a finite number."""
-        return ~(pt.isnan(x) | pt.isinf(x))
 
     def log_base(self, x):
         """Return ``-γ₊x₊²/2 - γ₋x₋²/2 - θ|x|``."""

@@ -23,27 +23,18 @@ from pytensor.graph.basic import Variable
 from pymc_rbm.support.arguments import positive_parameter
 from pymc_rbm.units.unit import Unit, floating, zeros_like
 
-__all__ = ["Gaussian", "Rectified", "numeric_cut_mean"]
+__all__ = ["Gaussian", "Real", "Rectified", "numeric_cut_mean"]
 
 FAR = 30.0
 """Standard deviations beyond which a tail is computed by its continued fraction."""
 
 
-class _Quadratic(Unit):
-    """What units with ``base(x) = exp(-x²/2σ²)`` share."""
+class Real(Unit):
+    """What units with real values share."""
 
-    parameter_names: ClassVar[tuple[str, ...]] = ("sigma",)
     quadratic: ClassVar[bool] = True
-    absorbing: ClassVar[bool] = True
-    sigma: Any
-
-    def __post_init__(self):
-        if self.sigma is not None and not isinstance(self.sigma, Variable):
-            positive_parameter("sigma", self.sigma)
-
-    def parameters_of_deviation(self, deviation):
-        """Return the deviation as σ."""
-        return {"sigma": deviation}
+    middle: ClassVar[float] = 0.0
+    support: ClassVar[str] = "finite numbers"
 
     @property
     def dtype(self):
@@ -54,6 +45,26 @@ class _Quadratic(Unit):
     def states(self):
         """None: there are infinitely many."""
         return None
+
+    def contains(self, x):
+        """Whether each entry is a finite number."""
+        return ~(pt.isnan(x) | pt.isinf(x))
+
+
+class _Quadratic(Real):
+    """What units with ``base(x) = exp(-x²/2σ²)`` share."""
+
+    parameter_names: ClassVar[tuple[str, ...]] = ("sigma",)
+    absorbing: ClassVar[bool] = True
+    sigma: Any
+
+    def __post_init__(self):
+        if self.sigma is not None and not isinstance(self.sigma, Variable):
+            positive_parameter("sigma", self.sigma)
+
+    def parameters_of_deviation(self, deviation):
+        """Return the deviation as σ."""
+        return {"sigma": deviation}
 
     def log_base(self, x):
         """Return ``-x²/2σ²``."""
@@ -95,13 +106,7 @@ class Gaussian(_Quadratic):
 
     sigma: Any = 1.0
 
-    middle: ClassVar[float] = 0.0
-    support: ClassVar[str] = "finite numbers"
     integrable: ClassVar[bool] = True
-
-    def contains(self, x):
-        """Whether each entry is a finite number."""
-        return ~(pt.isnan(x) | pt.isinf(x))
 
     def log_normaliser(self, field):
         """Return ``σ² field²/2 + log σ + log(2π)/2``."""

@@ -9,7 +9,6 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 from pytensor.compile.io import In, Out
-from pytensor.tensor.math import Sum
 from scipy import special, stats
 
 import pymc_rbm as pmr
@@ -413,8 +412,7 @@ def test_who_gets_the_kernel():
 
 
 def test_same_seed_same_draws_and_the_generator_moves_on(kernel):
-    """In Python, too."""
-    dtype, units, function = kernel
+    dtype, _, function = kernel
     parameters = [x.astype(dtype) for x in ref.machine(20, 10, 0.1, seed=1)]
     states = np.zeros((9, 20), "int8"), np.zeros((9, 10), "int8")
     rng = np.random.default_rng(1)
@@ -424,12 +422,6 @@ def test_same_seed_same_draws_and_the_generator_moves_on(kernel):
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
     assert (states[0] == 0).all()  # what goes in is not written to
-    op, out = SweepKernel(tuple(x == "spin" for x in units), (False, False)), [[None] for _ in range(4)]
-    W, b, c = parameters
-    masks = np.zeros((0, 20), bool), np.zeros((0, 10), bool)
-    inputs = [np.random.default_rng(1), np.int64(1), np.int64(3), *states, W, b, c, *masks]
-    op.perform(None, inputs, out)
-    np.testing.assert_array_equal(out[0][0], first[None])
 
 
 # ----------------------------------------------------------------------------- products and sums in other graphs
@@ -454,7 +446,6 @@ def test_free_energy_and_gradient_by_kernels(dtype):
     assert [ops.count(Means) for ops in kinds] == [0, 0, 1]  # the gradient needs the means themselves
     assert [ops.count(BinaryDot) for ops in kinds] == [0, 1, 2]  # the field, once, and the gradient
     assert [ops.count(StateSums) for ops in kinds] == [1, 1, 1]  # b'v, and the sums of v
-    assert not any(isinstance(node.op, Sum) and node.inputs[0].ndim == 2 for node in function.maker.fgraph.apply_nodes)
     for rows, shape, low, top in (
         (40, (37, 21), 0, 2),
         (40, (37, 21), 0, 4),
@@ -488,17 +479,15 @@ def test_free_energy_and_gradient_by_kernels(dtype):
 def test_sums_over_many_units(dtype, units):
     """The product of ``1 + exp(-|z|)`` over all of them would be 2^5000."""
     fields, sums, of_means = np.zeros((3, units), dtype), np.empty(3, dtype), np.empty(3, dtype)
-    of_units = np.empty(units, dtype)
     fields[1], fields[2] = np.linspace(-30, 30, units), np.linspace(-1, 1, units)
     exact = np.logaddexp(0, fields.astype("float64")).sum(1)
     of_rows.sum_softplus(fields, sums)
     np.testing.assert_allclose(sums, exact, rtol=100 * np.finfo(dtype).eps)
     means = np.empty_like(fields)
-    of_rows.means_and_sums(fields, means, sums, of_means, of_units)
+    of_rows.means_and_sums(fields, means, sums, of_means)
     np.testing.assert_allclose(sums, exact, rtol=100 * np.finfo(dtype).eps)
     exact_means = special.expit(fields.astype("float64"))
     np.testing.assert_allclose(of_means, exact_means.sum(1), rtol=100 * np.finfo(dtype).eps)
-    np.testing.assert_allclose(of_units, exact_means.sum(0), rtol=100 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

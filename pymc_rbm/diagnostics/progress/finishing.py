@@ -14,6 +14,7 @@ from pymc_rbm.diagnostics.progress.sampled_rise import DRAWS, Draw, Sampled, cli
 from pymc_rbm.diagnostics.thresholds import SHARE_OF_ERROR, SHARE_OF_GAIN
 from pymc_rbm.learning.goal import Goal, LogSums, Penalty, exact_log_z, independent_log_z
 from pymc_rbm.learning.penalties import recorded_penalty
+from pymc_rbm.machine.colouring import own_entries
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_machine
 
@@ -131,17 +132,11 @@ def _masks(learned: xr.DataTree, name: str, machine: Machine) -> tuple[list[np.n
     free = replace(free, own=(0,) * len(given.own))
     masks = given.map(lambda p, f: np.full(np.shape(p), bool(f)), free)
     if machine.own_coupling(VISIBLE) is not None:
-        masks = replace(masks, weights=tuple(x & ~_same_unit(machine) for x in masks.weights))
+        visible = machine.layers[VISIBLE]
+        apart = ~own_entries(visible.unit, np.size(visible.bias))
+        masks = replace(masks, weights=tuple(x & apart for x in masks.weights))
     whole = not recorded or bool(learned["objective"][f"{name}_is_whole"])
     return masks.flat(), whole, 2 not in free.flat()
-
-
-def _same_unit(machine: Machine) -> np.ndarray:
-    """Pairs of entries of one unit: these are not coupled."""
-    parts = machine.layers[VISIBLE].unit.parts(np.size(machine.layers[VISIBLE].bias))
-    widths = [family.width for family, n in parts for _ in range(n // family.width)]
-    unit = np.repeat(np.arange(len(widths)), widths)
-    return unit[:, None] == unit
 
 
 def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> tuple[Penalty, list[np.ndarray] | None]:
