@@ -129,9 +129,9 @@ def test_resume_refuses_parameters_in_another_order():
             pmr.RBM("v", weights, variables["b"], variables["c"], observed=np.eye(2))
         return model
 
-    first = pmr.fit(2, model=model("bc"), random_seed=1, progressbar=False)
+    first = pmr.fit(2, model=model("bc"), method="pcd", random_seed=1, progressbar=False)
     with pytest.raises(ValueError, match=r"of another run.*the order is"):
-        pmr.fit(2, model=model("cb"), resume=first, progressbar=False)
+        pmr.fit(2, model=model("cb"), method="pcd", resume=first, progressbar=False)
     with pytest.raises(ValueError, match=r"learned with 'persistent'.*'contrastive'"):
         pmr.fit(2, model=model("bc"), resume=first, method="cd", progressbar=False)
 
@@ -139,8 +139,8 @@ def test_resume_refuses_parameters_in_another_order():
 def test_any_generator_can_be_resumed():
     with pm.Model() as model:
         pmr.RBM("v", pm.Normal("W", shape=(3, 2)), B, C, observed=STATES)
-    learned = pmr.fit(2, model=model, random_seed=np.random.Generator(np.random.MT19937(1)), progressbar=False)
-    assert pmr.fit(1, model=model, resume=learned, progressbar=False).attrs["epochs_done"] == 3
+    learned = pmr.fit(2, method="pcd", model=model, random_seed=np.random.Generator(np.random.MT19937(1)), progressbar=False)
+    assert pmr.fit(1, method="pcd", model=model, resume=learned, progressbar=False).attrs["epochs_done"] == 3
 
 
 def test_generative_stands_alone():
