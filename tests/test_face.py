@@ -108,7 +108,7 @@ def test_old_spellings_work_and_warn(name):
 
 
 def test_old_names_beside_new_ones():
-    with pytest.raises(TypeError, match="thin= and sweeps=, which are one argument"):
+    with pytest.raises(TypeError, match="thin= and sweeps=, which are the same argument"):
         pmr.sample_gibbs(MACHINE, thin=2, sweeps=3)
 
 

@@ -1,4 +1,4 @@
-"""The one door to the kernels: what sweeps and paths call."""
+"""The one door to the kernels, which sweeps and paths call."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def as_node(
 ) -> tuple[list[TensorVariable], TensorVariable]:
     """Return what ``definition(machine, state, rng, n, clamped, last)`` returns, as outputs of one `BinarySweeps` node.
 
-    With ``draws`` that is its last argument, and the definition returns the visible states of all draws.
+    With ``draws``, which is then the last argument, the definition returns the visible states of all draws.
     """
     clamped = list(clamped or (None, None))
     masks = [None if x is None or x is True else pt.as_tensor(x) for x in clamped]
@@ -114,7 +114,7 @@ def levels_as_node(
 
 
 def _along(node, definition, machine, base, states, rng, betas):
-    """Outputs of a ``node`` with a copy of the definition inside."""
+    """Return the outputs of a ``node`` with a copy of the definition inside."""
     arguments = [rng, *betas, *states, *base, *map(pt.as_tensor, machine.parameters)]
     dummies = [x.type() for x in arguments]
     inner_rng, inner_betas = dummies[0], dummies[1 : 1 + len(betas)]

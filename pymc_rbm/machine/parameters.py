@@ -1,6 +1,7 @@
-"""The numbers of a machine where users give them: shapes, finiteness, symmetry, and the names of their axes.
+"""Checks of the parameters that users give: shapes, finiteness, symmetry, and the names of their axes.
 
-What is symbolic has no numbers yet and passes; internal code that makes machines of None or of graphs costs nothing.
+Symbolic parameters have no numbers yet and pass, and so does None: machines that the package makes of these cost
+nothing.
 """
 
 from __future__ import annotations
@@ -38,21 +39,21 @@ class Named:
 
     value: Any
     dims: tuple[str, ...] = ()
-    """Empty where the axes have no names at all; an empty string for one of a frame that has none."""
+    """The names of the axes: empty where no axis has a name; an empty string for an axis of a frame without one."""
     labels: tuple[Any, ...] = ()
-    """By axis of ``dims``, None where there are none."""
+    """The labels of each axis, None where an axis has none."""
 
     @property
     def symbolic(self) -> bool:
-        """Whether it has no numbers that could be moved."""
+        """Whether the value is symbolic, so that its entries cannot be put into another order."""
         return isinstance(self.value, Variable)
 
     def dim(self, axis: int) -> str:
-        """The name of an axis, counted from the end; empty if it has none."""
+        """Return the name of an axis, counted from the end; an empty string if it has none."""
         return self.dims[axis] if len(self.dims) >= -axis else ""
 
     def labels_along(self, axis: int, dim: str) -> Any:
-        """The labels of an axis, if it is called ``dim`` or nothing."""
+        """Return the labels of an axis if its name is ``dim`` or it has no name, else None."""
         return self.labels[axis] if len(self.labels) >= -axis and self.dim(axis) in ("", dim) else None
 
     @property
@@ -63,7 +64,7 @@ class Named:
 
 
 def named(x: Any, name: str) -> Named:
-    """A parameter as it was given: arrays of DataArrays, frames and lists; None and variables as they are."""
+    """Return a parameter with its names: DataArrays, frames and lists become arrays; None and variables stay."""
     if x is None or isinstance(x, Variable):
         return Named(x)
     if isinstance(x, np.ndarray) and x.dtype.kind in "iuf" and not np.ma.isMaskedArray(x):
@@ -76,7 +77,7 @@ def named(x: Any, name: str) -> Named:
 
 
 def together(W: Named, b: Named, c: Named) -> tuple[Any, Any, Any, Labels]:
-    """W, b and c with axes in the same order, by name, and what the units are called.
+    """Return W, b and c with axes and entries in the same order, by name, and what the units are called.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def together(W: Named, b: Named, c: Named) -> tuple[Any, Any, Any, Labels]:
     dims = [W.dim(-2) or b.dim(-1), W.dim(-1) or c.dim(-1)]
     for side, members in enumerate((((W, -2, "W"), (b, -1, "b")), ((W, -1, "W"), (c, -1, "c")))):
         found = None
-        # What is symbolic cannot be put in another order: its names lead.
+        # A symbolic parameter cannot be put in another order, so the others follow its names.
         for x, axis, name in sorted(members, key=lambda member: not member[0].symbolic):
             its = x.labels_along(axis, dims[side])
             if its is None:
@@ -110,7 +111,7 @@ def together(W: Named, b: Named, c: Named) -> tuple[Any, Any, Any, Labels]:
 
 
 def general_together(U: Named, b: Named) -> tuple[Any, Any, Labels]:
-    """U and b with entries in the same order, by name, as far as both are numbers, and what the units are called."""
+    """Return U and b with entries in the same order, by name, if both are numbers, and what the units are called."""
     dim, matrix, found = b.dim(-1) or U.dim(-1), U.value, b.labels_along(-1, b.dim(-1))
     for axis in (-2, -1):
         its = U.labels_along(axis, U.dim(axis))
@@ -125,7 +126,7 @@ def general_together(U: Named, b: Named) -> tuple[Any, Any, Labels]:
 def of_restricted(
     W: Any, b: Any, c: Any, visible: Unit | None, hidden: Unit | None
 ) -> tuple[Any, Any, Any, Labels | None]:
-    """The parameters of a restricted machine, checked as far as they are numbers; names where they came with any."""
+    """Return the parameters of a restricted machine, checked if they are numbers, and their names, if any."""
     for unit, side in ((visible, "visible"), (hidden, "hidden")):
         check_unit(unit, side)
     if W is None and b is None and c is None:
@@ -138,7 +139,7 @@ def of_restricted(
 
 
 def of_boltzmann(U: Any, b: Any, unit: Unit | None) -> tuple[Any, Any, Labels | None]:
-    """The parameters of a general machine, checked as far as they are numbers; names where they came with any."""
+    """Return the parameters of a general machine, checked if they are numbers, and their names, if any."""
     check_unit(unit, "unit")
     if U is None or isinstance(U, Variable) or isinstance(b, Variable):
         return U, b, None
@@ -152,7 +153,7 @@ def of_boltzmann(U: Any, b: Any, unit: Unit | None) -> tuple[Any, Any, Labels | 
 
 
 def check_unit(unit: Any, name: str) -> None:
-    """Refuse what is no unit, such as its name or its class."""
+    """Refuse anything but a unit, such as the name or the class of one."""
     if unit is None or isinstance(unit, Unit):
         return
     if isinstance(unit, type) and issubclass(unit, Unit):
@@ -164,7 +165,7 @@ def check_unit(unit: Any, name: str) -> None:
 
 
 def check_layer(unit: Unit | None, size: int | None, side: str) -> None:
-    """Refuse a layer that is no whole number of units, or whose units' own parameters have another length."""
+    """Refuse a layer that is not a whole number of units, or whose units' own parameters have another length."""
     if unit is None or size is None:
         return
     unit.check_size(size, side)
@@ -178,7 +179,7 @@ def check_layer(unit: Unit | None, size: int | None, side: str) -> None:
 
 
 def general_size(U: Any, b: Any) -> int | None:
-    """The number of entries, or ValueError where the shapes of U and b do not fit or numbers are not finite."""
+    """Return the number of entries; ValueError where the shapes of U and b do not fit or numbers are not finite."""
     shapes = {"U": shape_of(U), "b": shape_of(b)}
     lengths = {n for n in (*shapes["U"][-2:], *shapes["b"][-1:]) if n is not None}
     if len(shapes["U"]) < 2 or len(shapes["b"]) < 1 or len(lengths) > 1:
@@ -195,7 +196,7 @@ def general_size(U: Any, b: Any) -> int | None:
 
 
 def check_couplings(U: np.ndarray, allowed: np.ndarray, given: bool, inside: np.ndarray) -> None:
-    """Refuse a matrix that is not symmetric, or not zero inside units and where ``given`` says that it must be."""
+    """Refuse a matrix that is not symmetric, not zero inside units or, if ``given``, not zero where not ``allowed``."""
     asymmetry = np.abs(U - np.swapaxes(U, -1, -2)).max(initial=0)
     if asymmetry > ASYMMETRY * np.abs(U).max(initial=0):
         raise ValueError(
@@ -208,13 +209,15 @@ def check_couplings(U: np.ndarray, allowed: np.ndarray, given: bool, inside: np.
             "For 0/1 units x² = x: add half of the diagonal to b. For ±1 units it is a constant."
         )
     if given and np.any(U[..., ~allowed] != 0):
-        raise ValueError("U has couplings that are not zero where pattern says that there are none.")
+        raise ValueError(
+            "U has couplings that are not zero where pattern is zero. Set them to zero, or leave pattern out."
+        )
 
 
 def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
     """Return (visible, hidden) sizes, or raise ValueError where the shapes of W, b and c do not fit.
 
-    A bias that is None fits.
+    A bias that is None fits any size.
     """
     shapes = {name: (None,) if x is None else shape_of(x) for name, x in (("W", W), ("b", b), ("c", c))}
     for name, ndim in (("W", 2), ("b", 1), ("c", 1)):

@@ -1,4 +1,4 @@
-"""Whether something is one machine, with numbers for parameters, that can be normalised."""
+"""Checks that a target is one machine, has finite numbers for parameters, and can be normalised."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ def numeric(machine: Machine, dtype: str = "float64") -> Machine:
     [coupling], biases = machine.couplings, [np.shape(layer.bias) for layer in machine.layers]
     if any(len(shape) > 1 for shape in biases):
         raise ValueError(
-            f"The biases of this machine differ by row, their shapes are {biases}: it is one machine a row. Take one: "
+            f"Expected one machine, got biases that differ by row, of shapes {biases}. Take the machine of one row: "
             "pymc_rbm.machine_of_row(target, learned, row=0)."
         )
     if np.shape(coupling.weights) != (*biases[coupling.first], *biases[coupling.second]):
         raise ValueError(
-            f"The shapes do not fit: weights {np.shape(coupling.weights)}, biases {biases}, or they have batch axes."
+            f"The shapes do not fit: weights {np.shape(coupling.weights)} need biases of the same lengths, got "
+            f"{biases} (or there are batch axes). Give the parameters of one machine."
         )
     machine = machine.numeric(dtype)
     if not all(np.isfinite(p).all() for p in machine.parameters):
-        raise ValueError("The machine's parameters contain NaN or infinity.")
+        raise ValueError("The machine's parameters contain NaN or infinity; they must be finite numbers.")
     check_normalisable(machine)
     return machine
 
@@ -41,11 +42,13 @@ def numeric(machine: Machine, dtype: str = "float64") -> Machine:
 def finite(machine: Machine) -> Machine:
     """Return the machine with float64 arrays for parameters; ValueError where they are not finite, or batched."""
     if not all(np.isfinite(np.asarray(p, dtype="float64")).all() for p in machine.parameters):
-        raise ValueError("The machine's parameters contain NaN or infinity; log Z is not defined.")
+        raise ValueError(
+            "The machine's parameters contain NaN or infinity; they must be finite numbers for log Z to be defined."
+        )
     if any(np.ndim(x.bias) != 1 for x in machine.layers) or any(np.ndim(c.weights) != 2 for c in machine.couplings):
         shapes = [np.shape(p) for p in machine.parameters]
         raise ValueError(
-            f"Expected one machine, got parameters with batch axes: {shapes}. Pass one row's: "
+            f"Expected one machine, got parameters with batch axes: {shapes}. Take the machine of one row: "
             "pymc_rbm.machine_of_row(target, learned, row=0)."
         )
     machine = machine.numeric()
@@ -54,5 +57,5 @@ def finite(machine: Machine) -> Machine:
 
 
 def visible_rows(machine: Machine, data: Any, labels: Labels | None = None, name: str = "data") -> np.ndarray:
-    """Return whole data rows as an array of the visible units' type; ValueError where they cannot be the machine's."""
+    """Return whole data rows as an array of the visible units' type; ValueError where they do not fit."""
     return whole(data_of(data, machine.layers[0], labels or Labels(), name), name)

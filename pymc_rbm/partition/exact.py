@@ -1,4 +1,4 @@
-"""log Z by enumeration, in chunks of states, where a machine or each of its parts is small enough."""
+"""log Z by enumeration, in chunks of states, where a machine, or each that it falls apart into, is small enough."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ CHUNK_ENTRIES = 2**22
 
 
 def _known_parts(machine: Machine, method: str) -> list[Machine]:
-    """The parts of the machine if log Z of each is to be computed exactly; itself if it is the only one.
+    """Return the machine, or those that it falls apart into, where log Z is to be computed exactly; otherwise nothing.
 
-    None where it is to be estimated: "auto" enumerates up to 2²⁰ states, "exact" what it can and raises otherwise.
+    The method "auto" enumerates up to 2²⁰ states; "exact" enumerates what it can, and a later step raises otherwise.
     """
     if method not in ("auto", "exact"):
         return []
@@ -45,7 +45,7 @@ def _known_parts(machine: Machine, method: str) -> list[Machine]:
 
 
 def _states(machine: Machine) -> float:
-    """How many states have to be summed over: none where all units are Gaussian, or not coupled."""
+    """Return how many states have to be summed over: none where all units are Gaussian, or not coupled."""
     return 0 if not machine.couplings or is_gaussian(machine) else _enumerable_layer(machine)[1]
 
 
@@ -58,16 +58,16 @@ def _exact(machine: Machine, work: Work, is_part: bool) -> float:
 
 
 def _enumerable_layer(machine: Machine) -> tuple[int, float]:
-    """The cheapest layer and its number of states; infinite where the others would not sum out given it."""
+    """Return the cheapest layer and its number of states, which is infinite where the others do not sum out."""
     layer, count = cheapest_layer(machine)
     closed = all(layer in (c.first, c.second) for c in machine.couplings)
     return layer, count if closed else np.inf
 
 
 def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> float:
-    """Sum over the cheapest layer in chunks of at most 2²² entries: 32 MiB an array.
+    """Return log Z as a sum over the cheapest layer's states, in chunks of at most 2²² entries, 32 MiB an array.
 
-    ``interpreted`` is for machines of many shapes that are summed once each.
+    ``interpreted`` avoids compilation, for machines of many shapes that are summed once each.
     """
     layer, count = _enumerable_layer(machine)
     if count > MAX_ENUMERATED_STATES:
@@ -87,7 +87,9 @@ def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> float
         work.advance(min(chunk, int(count) - start))
     total = float(np.logaddexp.reduce(parts))
     if not np.isfinite(total):
-        raise ValueError("The sum over states is not finite: the machine cannot be normalised.")
+        raise ValueError(
+            "The sum over states is not finite: the machine cannot be normalised. Make its weights smaller."
+        )
     return total
 
 

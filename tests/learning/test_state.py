@@ -428,11 +428,11 @@ def test_damaged_states_are_refused(text):
         ("Categorical(q=10000000000)", "units of 10,000,000,000 states"),
         ("Beside((Binomial(n=99999999), 3))", "units of 99,999,999 states"),
         ("Categorical(q=2)", "whole number of"),
-        ("__import__('os').system('true')", "is no unit"),
-        ("Gaussian(sigma=open('x'))", "is no unit"),
-        ("(" * 500 + ")" * 500, "is no unit"),
-        ("Bernoulli()" + " " * 20_000, "is no unit"),
-        ("-" * 9_000 + "1", "is no unit"),
+        ("__import__('os').system('true')", "is not a unit"),
+        ("Gaussian(sigma=open('x'))", "is not a unit"),
+        ("(" * 500 + ")" * 500, "is not a unit"),
+        ("Bernoulli()" + " " * 20_000, "is not a unit"),
+        ("-" * 9_000 + "1", "is not a unit"),
     ],
 )
 def test_units_of_files_are_within_bounds(whole, units, message):
