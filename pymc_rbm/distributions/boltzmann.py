@@ -116,7 +116,7 @@ def _checked_pattern(pattern: Any, size: int) -> np.ndarray:
     pattern = np.asarray(pattern) != 0
     if pattern.shape != (size, size) or (pattern != pattern.T).any():
         raise ValueError(
-            f"pattern must be a symmetric matrix of shape ({size}, {size}), got one of shape {pattern.shape} "
-            "that is not. Pass pattern | pattern.T."
+            f"pattern must be a symmetric matrix of shape ({size}, {size}), got {pattern.shape}, or one "
+            "that is not symmetric. Pass pattern | pattern.T."
         )
     return pattern

@@ -67,8 +67,8 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
     missing = [name for name in free if name not in values]
     if missing:
         raise ValueError(
-            f"`learned` has no value for {missing}; its parameters are {sorted(values)}. Pass the result of the model "
-            "that was fitted."
+            f"`learned` has no value for {missing}; its parameters are {sorted(values)}, those of another model. Pass "
+            "what fit returned for this model."
         )
     estimates = {name: np.asarray(values[name]).astype(model[name].dtype) for name in free}
     # A machine's parameters may depend on observed variables, which are fixed at their data.
