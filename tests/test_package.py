@@ -187,7 +187,7 @@ def test_figures(run, tmp_path):
         figure.savefig(tmp_path / f"{i}.png")
         assert (tmp_path / f"{i}.png").stat().st_size > 2000
     assert len(figures[0].axes) >= 5
-    with pytest.raises(ValueError, match="Which variable"):
+    with pytest.raises(ValueError, match="Pass name=, the variable of states"):
         pmr.plot_fantasies(xr.DataTree.from_dict({"posterior": xr.Dataset({"x": ("chain", [0.5])})}))
 
 

@@ -41,6 +41,6 @@ SHARE_OF_GAIN = 0.01
 units. This is a choice."""
 
 SHARE_OF_ERROR = 0.1
-"""A run has also finished where the objective rises by no more than this share of the statistical error, which is p/(2N)
-nats a row for p parameters and N rows: by so much the likelihood of a maximum exceeds that of the truth (Akaike 1974,
-IEEE Trans. Autom. Control 19, 716-723), and at most half a nat. What matters is the larger of the two."""
+"""A run has also finished where the objective rises by no more than this share of the statistical error, which is
+p/(2N) nats a row for p parameters and N rows: by so much the likelihood of a maximum exceeds that of the truth (Akaike
+1974, IEEE Trans. Autom. Control 19, 716-723), and at most half a nat. What matters is the larger of the two."""
