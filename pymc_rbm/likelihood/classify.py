@@ -43,7 +43,7 @@ def classify(v: Any, target: Any = None, learned: Any = None, *, part: str = "la
     Parameters
     ----------
     v : array_like or DataArray, shape (rows, visible) or (rows, visible without the part)
-        States of the visible units; whatever the part holds is ignored.
+        States of the visible units; values of the part are ignored.
     target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned, optional
         Default: the model on the context stack.
     learned : DataTree, optional

@@ -453,7 +453,7 @@ def test_what_is_no_network():
     dbn = network(CASES["6-4-3"])
     with pytest.raises(ValueError, match="layer must be at most 2"):
         dbn.features(np.zeros(6), 3)
-    with pytest.raises(ValueError, match="n must be at most 2, .*got 3"):
+    with pytest.raises(ValueError, match=r"n must be at most 2, .*got 3"):
         dbn.first(3)
     with pytest.raises(ValueError, match=r"shape \(2, 5\), but the machine has 6 visible"):
         dbn.features(np.zeros((2, 5)))
