@@ -518,7 +518,7 @@ ROWS = [
     ("network of a tree", lambda: pmr.DeepBeliefNetwork(xr.DataTree()), V_ERR, "[]", "layer_1, layer_2", "fit_deep"),
     ("network sizes", lambda: pmr.DeepBeliefNetwork.of(machine(), machine()),
      V_ERR, "4 of Bernoulli", "Machine 2 must have", "3 of Bernoulli"),
-    ("network first", lambda: network().first(3), V_ERR, "fewer than 3", "network has 2", "machines"),
+    ("network first", lambda: network().first(3), V_ERR, "n must be at most 2", "number of machines", "got 3"),
     ("features layer", lambda: network().features(V, 3), V_ERR, "got 3", "at most 2", "number of machines"),
     ("features data", lambda: network().features(V[:, :3]), V_ERR, "(5, 3)", "4 visible units", "length 4"),
     ("features masked", lambda: network().features(MASKED), V_ERR, "4 of 20", "missing entries", "inpaint"),

@@ -145,7 +145,7 @@ def test_files(tmp_path):
     for name in ("plain", "packed"):
         np.testing.assert_array_equal(pmr.datasets.from_npz(tmp_path / f"{name}.npz"), rows)
     np.savez(tmp_path / "two.npz", a=rows, b=rows)
-    with pytest.raises(ValueError, match=r"two\.npz holds.*'a': \(7, 9\)"):
+    with pytest.raises(ValueError, match=r"two\.npz has the arrays.*'a': \(7, 9\)"):
         pmr.datasets.from_npz(tmp_path / "two.npz")
     np.savez(tmp_path / "grey.npz", data=rows * 7)
     with pytest.raises(ValueError, match=r"grey\.npz must contain only 0 and 1"):

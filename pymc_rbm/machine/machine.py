@@ -345,8 +345,9 @@ def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> 
     """Return the general machine ``E(x) = -½ xᵀUx - bᵀx``, Bernoulli units by default.
 
     ``U`` is symmetric, with zeros between the entries of one unit; ValueError where its numbers are not. ``classes``
-    are those of `Coupling`; by default they follow from the zeros of U where U is an array (`colouring.classes_of`),
-    and are single units otherwise. DataArrays are put together by name, as in `restricted`.
+    are groups of entries that are not coupled inside, which a sweep updates one after the other; by default they follow
+    from the zeros of U where U is an array, and are single units otherwise. DataArrays are put together by name, as in
+    `restricted`.
     """
     unit = unit or Bernoulli()
     U, b, labels = of_boltzmann(U, b, unit)

@@ -21,8 +21,8 @@ def machine_of(target: Any, learned: Any = None) -> Machine:
     target : Machine, RBM variable or PyMC model
         A model must contain exactly one machine. Other types that stand for a machine are registered here.
     learned : DataTree or dict, optional
-        What `fit` returned, or values by name (`given.values_of`); needed where the parameters of ``target`` are random
-        variables.
+        What `fit` returned, or values by name, as ``pm.find_MAP`` returns them; needed where the parameters of
+        ``target`` are random variables.
     """
     hint = " Values of parameters need their model: target=model, learned=values." * is_given(target)
     raise TypeError(f"Expected a Machine, an RBM variable or a PyMC model with one, got {type(target).__name__}.{hint}")

@@ -234,7 +234,8 @@ def plot_projections(
     machine = machine_behind(idata, target, learned, name)
     if machine is None:
         raise ValueError(
-            "plot_projections needs a machine, whose weights give the directions: pass it, or the model, as `target`."
+            "The directions come from a machine's weights, and no machine is known: pass the machine, or the model, as "
+            "`target`."
         )
     if data is not None:
         data = np.ma.getdata(data_of(data, machine.layers[VISIBLE], _labels(idata, target, learned)).values)
