@@ -115,7 +115,7 @@ class Diagnosis:
         if self.learning is None or "rise_that_matters" not in self.measures:
             return f"{needs}."
         matters = float(self.measures["rise_that_matters"])
-        return f'{needs}; "finished" an objective that rises by no more than {matters:.2g} nats a row.'
+        return f'{needs}; "finished" needs an objective that rises by no more than {matters:.2g} nats a row.'
 
     def __str__(self) -> str:
         rows = self._rows()
@@ -145,7 +145,7 @@ def _gravest(findings: Sequence[Finding]) -> str:
 def _of_rise(measures: xr.Dataset) -> str:
     rate, rise = (float(measures.get(key, np.nan)) for key in ("rate", "rise"))
     by = f"rises by {rise:.2g} nats a row or more" if rise > 0 else "rises"
-    return by + (f" (of late by {rate:.2g} a thousand updates)" if rate > 0 else "")
+    return by + (f" (lately by {rate:.2g} a thousand updates)" if rate > 0 else "")
 
 
 def judge_chains(table: xr.Dataset, chains: int, draws: int) -> list[Finding]:
@@ -237,7 +237,7 @@ def judge_particles(lagging: list[str], failed: bool, renewals: float) -> list[F
         )
         found.append(Finding(NOT_MIXED, "The gradients of learning came from chains like these.", advice))
     if lagging:
-        reason = f"The particles lag behind the machine: when they run on, these change: {', '.join(lagging)}."
+        reason = f"The particles lag behind the machine: as they run on, some functionals change: {', '.join(lagging)}."
         found.append(Finding(NOT_MIXED, reason, "Lower the learning rate at the end, or run more sweeps an iteration."))
     if renewals < RENEWALS:
         reason = (

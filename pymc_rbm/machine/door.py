@@ -23,7 +23,7 @@ from pymc_rbm.units.unit import Unit
 
 __all__ = ["Data", "aligned", "data_of", "named_units_last", "one_hot", "units_in_order", "whole"]
 
-WHOLE = "log_likelihood sums missing entries out and inpaint draws them; or leave the rows out that have some."
+WHOLE = "log_likelihood sums missing entries out and inpaint draws them; or leave out rows with missing entries."
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def log_partition(
         Before any work, if so many particles need more memory than there is.
     KeyboardInterrupt
         If Ctrl-C comes before any particle has started, or in a computation without particles. Later, the result holds
-        the particles finished so far, or all of them after few last steps, and says so.
+        the particles finished so far, or all of them after a few last steps, and says so.
 
     Notes
     -----

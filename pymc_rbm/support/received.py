@@ -102,7 +102,7 @@ def receive(data: Any, name: str = "data") -> Received:
 
 
 def name_of(data: Any) -> str | None:
-    """Return the name of a DataArray; None of other data (a frame's ``.name`` may be a column)."""
+    """Return the name of the data, as a DataArray may have one, or None (a frame's ``.name`` may be a column)."""
     name = getattr(data, "name", None)
     return name if isinstance(name, str) and name else None
 

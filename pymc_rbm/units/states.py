@@ -50,7 +50,7 @@ def shape_hint(shape: Any, size: int | None, name: str) -> str:
     """Return what to do with an array whose last axis is not ``size`` long, where its shape shows that."""
     if len(shape) > 2 and None not in shape and size == int(np.prod(shape[1:])):
         return f" Make rows of it: {name}.reshape(len({name}), -1)."
-    return " It looks transposed: rows are cases, columns are units." if size in shape[:-1] else ""
+    return " It looks transposed: rows are observations, columns are units." if size in shape[:-1] else ""
 
 
 def _check_states(values: np.ndarray, unit: Any, name: str) -> None:

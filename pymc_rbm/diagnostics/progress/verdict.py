@@ -10,8 +10,8 @@ from pymc_rbm.diagnostics.verdict import FINISHED, NOT_FINISHED, UNKNOWN, Findin
 
 __all__ = ["judge_learning", "judge_reach"]
 
-LONGER = "Learn longer: pmr.fit(resume=learned), with a horizon that covers all of it, or a higher rate."
-START = "Give other start values of W, some times as large (start={'W': …}), and keep the best."
+LONGER = "Learn longer: pmr.fit(resume=learned), with a horizon that covers both runs, or a higher rate."
+START = "Start several times from other, larger values of W (start={'W': …}), and keep the best result."
 
 
 def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Finding]:
@@ -96,7 +96,9 @@ def judge_reach(data_away: list[str], verdict: str) -> list[Finding]:
     if verdict == FINISHED:
         return [
             Finding(
-                FINISHED, reason, "The objective is at its maximum nevertheless: more hidden units, or a wider prior."
+                FINISHED,
+                reason,
+                "The objective is at its maximum nevertheless: add hidden units, or widen the prior.",
             )
         ]
     advice = "Learn longer or with more hidden units; if the chains did not mix, with more sweeps or a lower rate."

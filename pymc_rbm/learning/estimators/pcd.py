@@ -73,7 +73,7 @@ class NegativePhase:
 
 
 def shared_rows(rows: np.ndarray, name: str) -> Any:
-    """Return a shared variable of rows whose type says that it has one column, if so, as that of its updates does."""
+    """Return a shared variable of rows, whose type knows of a single column, so that updates of that type fit."""
     return pytensor.shared(rows, name=name, shape=(None, 1 if rows.shape[1] == 1 else None))
 
 
