@@ -7,7 +7,7 @@ from pymc_rbm.support.convergence import ESS_PER_CHAIN
 BURN_IN = 20
 """How many autocorrelation times a probe runs before it is compared, and again while it is. An integrated
 autocorrelation time is about two relaxation times, so what a start leaves in the mean is e⁻⁴⁰ of its distance, if the
-draws' own autocorrelation is that of the whole machine. Where it is not, probes tell."""
+draws' own autocorrelation is that of the whole machine. Where it is not, the probes disagree with the draws."""
 
 LEAST_PROBE_DRAWS = 100
 """The least number of draws of burn-in and of comparison, since autocorrelation times are only estimated."""

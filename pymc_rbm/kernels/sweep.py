@@ -121,7 +121,7 @@ def sweep_few(
     weights, b, c : float32 or float64, contiguous, all of one type
     held_v, held_h : bool, shapes (rows, units), or (0, units) where none is held
     spins, clamped : pairs of bool
-        By layer: whether units are -1 and 1, whether all of them are held.
+        By layer: whether units are -1 and 1, whether all of them are clamped.
     hidden_last : bool
         Whether a sweep ends with the hidden layer, instead of the visible one.
     """

@@ -89,13 +89,13 @@ def data_of(
     labels : Labels
         What the machine calls the units of this layer (``visible``) and of the other.
     name : str
-        Of the argument, for messages.
+        Name of the argument, for messages.
     ndim : int or None
         How many axes there must be; a single row counts as rows of one. None: any.
     states : bool
         Whether entries must be states of the units, in their type. (Means of units are not.)
     side : str
-        Of the machine, for messages.
+        Side of the machine, for messages.
 
     Raises
     ------
