@@ -115,7 +115,7 @@ def _limited_to_most(x):
 def bernoulli(z, s):
     """Draw which lanes are on, each with probability ``σ(z)``; return them and the next state of the generators.
 
-    Of the two values the less probable one has probability ``1 / (1 + exp(|z|))``; it is drawn if
+    The less probable of the two values has probability ``1 / (1 + exp(|z|))``; it is drawn if
     ``u·(1 + exp(|z|)) < 1``, so that the tail of either value is compared with small u, which are fine. A probability
     is off by at most 2⁻³³ (float32; 2⁻⁶⁵ in float64) and by rounding, 10⁻⁷ (10⁻¹⁵) of the smaller one.
     """

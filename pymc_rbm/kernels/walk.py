@@ -1,6 +1,6 @@
 """Sweeps at several temperatures, for annealing and tempering: one product gives states and free energies.
 
-Of a layer that interpolates between a base and a machine, the argument of the logistic function is affine in β, too
+In a layer that interpolates between a base and a machine, the argument of the logistic function is affine in β, too
 (`lines`): ``z_j(β) = base_j + β·(slope_j + factor·Σ_i s_i W_ij)``, with units s of 0 or 1 as in `sweep`. One product
 therefore gives the hidden layer's draw at one temperature and the free energies of the visible one at two. What in
 these is linear in the visible units is the field of one more column of W (`linear_part`).
