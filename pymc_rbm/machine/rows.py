@@ -89,7 +89,7 @@ def machine_of_row(target: Any, learned: Any = None, *, row: int) -> Machine:
         raise ValueError("All rows of this machine share their parameters: use the machine itself.")
     rows = row_count(machine)
     if row >= rows:
-        raise ValueError(f"row must be at least 0 and below {rows}, the number of rows, got {row}.")
+        raise ValueError(f"row must be below {rows}, the number of rows, got {row}.")
     return machine_of_rows(machine, row)
 
 

@@ -535,7 +535,7 @@ def test_random_names_of_a_file_reach_no_attribute():
 def test_names_that_are_axes_are_refused(whole):
     machine = pmr.machine_of(whole)
     for name in ("chain", "draw"):
-        with pytest.raises(ValueError, match=f"cannot be called '{name}'.*Pass another name="):
+        with pytest.raises(ValueError, match=f"cannot have the name '{name}'.*Pass another name="):
             pmr.sample_gibbs(machine, draws=3, tune=0, name=name, progressbar=False)
         with model_of(name=name), pytest.raises(ValueError, match=f"'{name}'.*Call the variable something else"):
             pmr.fit(1, **OPTIONS)
@@ -544,9 +544,9 @@ def test_names_that_are_axes_are_refused(whole):
 def test_generative_refuses_another_model(whole):
     with pm.Model() as other:
         pm.Normal("W", shape=(4, 3)), pm.Flat("b", shape=4), pm.Flat("c", shape=3)
-    with pytest.raises(ValueError, match=r"another model: its RBMs are \['v'\], those of this model \[\]"):
+    with pytest.raises(ValueError, match=r"another model: its RBMs are \['v'\], those of this model are \[\]"):
         pmr.generative(other, whole)
-    with pytest.raises(ValueError, match=r"its RBMs are \['v'\], those of this model \['w'\]"):
+    with pytest.raises(ValueError, match=r"its RBMs are \['v'\], those of this model are \['w'\]"):
         pmr.generative(model_of(name="w"), whole)
     with pytest.raises(ValueError, match=r"shapes differ \(W: \(4, 3\) there, \(4, 2\) here"):
         pmr.generative(model_of(n_hidden=2), whole)
