@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machines as PyMC distributions: block Gibbs sampling, stochastic maximum likelihood."""
+"""Restricted Boltzmann machines as PyMC distributions, with block Gibbs sampling and stochastic maximum likelihood."""
 
 import warnings
 from importlib.metadata import version
@@ -99,14 +99,15 @@ __all__ = [
 ]
 
 _MOVED = {"coupling": "unbiased", "tempering": "tempered"}
-"""Modules of version 0.1 that held one estimator each."""
+"""Modules of version 0.1 that had one estimator each."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(
-        f"pymc_rbm.{name}.{_MOVED[name]} is now pymc_rbm.estimators.{_MOVED[name]}; pymc_rbm.{name} will go.",
+        f"pymc_rbm.{name}.{_MOVED[name]} is now pymc_rbm.estimators.{_MOVED[name]}; the old name works in this "
+        "release and not in the next.",
         DeprecationWarning,
         stacklevel=2,
     )

@@ -1,4 +1,4 @@
-"""The main job: learn an RBM of handwritten digits, sample from it, and say whether to believe the result."""
+"""The main job learns an RBM of handwritten digits, samples from it, and says whether to trust the result."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ CHAINS, TUNE, DRAWS, SWEEPS = 4, 500, 1000, 50
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the job with command-line arguments. Ctrl-C ends it with the exit code 130; what was learned is kept."""
+    """Run the job with command-line arguments; Ctrl-C ends it with exit code 130 and keeps what was learned."""
     with Leaving() as leaving:
         try:
             run(parse(arguments), leaving)
             leaving.check()
-        except (Exception, KeyboardInterrupt) as error:  # pm.sample raises others where Ctrl-C left it without draws
+        except (Exception, KeyboardInterrupt) as error:  # pm.sample raises other errors if Ctrl-C left it without draws
             if not (leaving.asked or isinstance(error, KeyboardInterrupt)):
                 raise
             Console(stderr=True).print("Interrupted.")
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace, leaving: Leaving) -> None:
-    """Learn, write what was learned, and only then sample and draw."""
+    """Learn, write the result, and only then sample and draw figures."""
     matplotlib.use("Agg")
     began = time.perf_counter()
     data, file = options.rows, options.out / "learned.nc"
@@ -74,9 +74,9 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
             cores=2,
             random_seed=options.seed,
             block_gibbs={"sweeps": SWEEPS},
-            compute_convergence_checks=False,  # the table says it, for what can be diagnosed
+            compute_convergence_checks=False,  # the table has them
         )
-    leaving.check()  # pm.sample goes on with the draws so far
+    leaving.check()  # after Ctrl-C pm.sample returns the draws so far
     found = pmr.diagnose(fantasies, model, learned=learned, random_seed=options.seed)
     log_z = pmr.log_partition(model, learned, random_seed=options.seed)
     leaving.check()
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line, with the data; what cannot be read or written is said at once, with the exit code 2."""
+    """Read the command line and the data; exit at once, with code 2, if something cannot be read or written."""
     parser = argparse.ArgumentParser(prog="python -m pymc_rbm", description=__doc__)
     parser.add_argument(
         "--out", type=Path, default=Path("rbm_digits"), help="folder for the results (default: %(default)s)"
@@ -111,7 +111,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         options.out.mkdir(parents=True, exist_ok=True)
         writable(options.out / "learned.nc", "the file to be written")
     except FileExistsError:
-        parser.error(f"argument --out: {str(options.out)!r} is a file; a folder is needed, or a name that is free")
+        parser.error(f"argument --out: {str(options.out)!r} is a file, but must be a folder or a new name")
     except (OSError, ValueError) as error:
         parser.error(str(error))
     return options
@@ -119,7 +119,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _file(text: str) -> Path:
     if not Path(text).is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
+        raise argparse.ArgumentTypeError(f"there is no file {text!r}; give the path of an .npz file")
     return Path(text)
 
 
@@ -146,7 +146,7 @@ def report(
     test: xr.DataArray,
     seconds: float,
 ) -> Table:
-    """The one table of the main job."""
+    """Return the table that the main job prints."""
     machine = pmr.machine_of(model, learned)
     [weights], visible, hidden = machine.couplings, machine.layers[0].bias, machine.layers[1].bias
     free_energy = pmr.free_energy(test.values, weights.weights, visible, hidden)
@@ -169,12 +169,12 @@ def report(
     spread = log_likelihood.std(ddof=1) / np.sqrt(len(test)) if len(test) > 1 else np.nan
     error = np.hypot(spread, log_z.standard_error)
     table.add_row("test log-likelihood per row", f"{log_likelihood.mean():.2f} ± {error:.2f}", f"nats; {z}")
-    table.add_row("the same, independent units", f"{independent.mean():.2f}", "nats; the baseline to beat")
+    table.add_row("the same, independent units", f"{independent.mean():.2f}", "nats; a machine should be above it")
     worst = float(found.measures["rhat"].max())
     table.add_row("did the chains mix?", found.verdict, found.reasons[0])
     table.add_row("largest R-hat", f"{worst:.3f}", f"{CHAINS} chains, {DRAWS} draws, {SWEEPS} sweeps a draw")
     table.add_row("ESS of the free energy", f"{ess:.0f}", f"of {CHAINS * DRAWS} draws")
-    table.add_row("sweeps per second", f"{sweeps:,.0f}", "pm.sample, all chains together; compiling counts")
+    table.add_row("sweeps per second", f"{sweeps:,.0f}", "pm.sample, all chains together, compilation included")
     table.add_row("seconds", f"{seconds:.1f}", f"in all, {learned.attrs['seconds']:.1f} of them learning")
     return table
 

@@ -22,7 +22,7 @@ def digits() -> xr.DataArray:
     Returns
     -------
     DataArray, dims ("image", "pixel"), int8
-        1 where the grey value exceeds 8 of 16. The coordinate ``label`` holds the digit; ``attrs["shape"]`` is (8, 8).
+        1 where the grey value exceeds 8 of 16. The coordinate ``label`` is the digit; ``attrs["shape"]`` is (8, 8).
     """
     from sklearn.datasets import load_digits
 
@@ -38,8 +38,8 @@ def bars_and_stripes(n: int = 3, *, duplicates: bool = False) -> xr.DataArray:
     ----------
     n : int, default 3
     duplicates : bool, default False
-        Whether the empty and the full picture, which are both bars and stripes, stand twice: 2·2ⁿ pictures instead
-        of 2·2ⁿ - 2. MacKay (2003), section 43, has them twice; much of the literature once.
+        Whether the empty and the full picture, which are both bars and stripes, are there twice: 2·2ⁿ pictures instead
+        of 2·2ⁿ - 2. MacKay (2003), section 43, has them twice; much of the literature has them once.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def from_npz(path: str | Path) -> xr.DataArray:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no .npz file, there is no such array, or it is not binary; the message lists what is there.
+        If it is not an .npz file, has no such array, or is not binary; the message lists what is there.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
@@ -82,7 +82,7 @@ def from_npz(path: str | Path) -> xr.DataArray:
         )
     if not zipfile.is_zipfile(path):
         raise ValueError(
-            f"{path} is no .npz file, which is what numpy.savez writes. Make one: of a table of text by "
+            f"{path} is not an .npz file, as numpy.savez writes it. Make one: of a table of text by "
             "np.savez('data.npz', data=np.loadtxt('data.csv', delimiter=',')), of an array by np.savez('data.npz', "
             "data=array)."
         )
@@ -97,7 +97,7 @@ def _rows_of(path: str | Path) -> np.ndarray:
             arrays = {name: file[name] for name in file.files}
     except (EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path} cannot be read: {error} Expected arrays of numbers, as numpy.savez writes them; those of Python "
+            f"{path} cannot be read: {error} Expected arrays of numbers, as numpy.savez writes them; arrays of Python "
             "objects are not read, because reading them may run any code."
         ) from error
     if "train_bits" in arrays and "d" in arrays:
@@ -106,7 +106,7 @@ def _rows_of(path: str | Path) -> np.ndarray:
     names = [name for name in ("data", "x", "train") if name in tables] or tables
     if len(names) != 1 and not {"data", "x", "train"} & set(names):
         contents = {name: x.shape for name, x in arrays.items()}
-        raise ValueError(f"{path} holds {contents}; expected one two-dimensional array, or one called 'data'.")
+        raise ValueError(f"{path} has the arrays {contents}; expected one two-dimensional array, or one called 'data'.")
     return arrays[names[0]]
 
 

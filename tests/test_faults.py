@@ -205,9 +205,9 @@ def test_the_main_job_refuses_at_once(tmp_path, capsys):
     (tmp_path / "rows.csv").write_text("0,1\n1,0\n")
     np.savez(tmp_path / "objects.npz", data=np.array([[None, 1]], dtype=object))
     for arguments, words in [
-        (["--out", str(tmp_path / "file")], "is a file; a folder is needed"),
+        (["--out", str(tmp_path / "file")], "is a file, but must be a folder"),
         (["--out", str(tmp_path / "file" / "x")], "Not a directory"),
-        (["--data", str(tmp_path / "rows.csv")], "no .npz file"),
+        (["--data", str(tmp_path / "rows.csv")], "not an .npz file"),
         (["--data", str(tmp_path / "objects.npz")], "arrays of numbers"),
     ]:
         with pytest.raises(SystemExit) as caught:

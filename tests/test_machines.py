@@ -139,7 +139,7 @@ def test_data_that_are_no_states(unit, data, message):
 
 
 def test_sizes_that_are_no_whole_number_of_units():
-    with pytest.raises(ValueError, match="4 hidden entries are no whole number of Categorical"):
+    with pytest.raises(ValueError, match="4 hidden entries are not a whole number of Categorical"):
         pmr.RBM.dist(np.zeros((3, 4)), np.zeros(3), np.zeros(4), hidden=pmr.Categorical(3))
     with pytest.raises(ValueError, match=r"shape \(2,\), but there are 3 units"):
         pmr.RBM.dist(np.zeros((3, 4)), np.zeros(3), np.zeros(4), visible=pmr.Gaussian([1.0, 2.0]))

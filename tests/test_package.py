@@ -150,7 +150,7 @@ def test_files(tmp_path):
     for name in ("plain", "packed"):
         np.testing.assert_array_equal(pmr.datasets.from_npz(tmp_path / f"{name}.npz"), rows)
     np.savez(tmp_path / "two.npz", a=rows, b=rows)
-    with pytest.raises(ValueError, match=r"two\.npz holds.*'a': \(7, 9\)"):
+    with pytest.raises(ValueError, match=r"two\.npz has the arrays.*'a': \(7, 9\)"):
         pmr.datasets.from_npz(tmp_path / "two.npz")
     np.savez(tmp_path / "grey.npz", data=rows * 7)
     with pytest.raises(ValueError, match=r"grey\.npz must contain only 0 and 1"):
@@ -192,7 +192,7 @@ def test_figures(run, tmp_path):
         figure.savefig(tmp_path / f"{i}.png")
         assert (tmp_path / f"{i}.png").stat().st_size > 2000
     assert len(figures[0].axes) >= 5
-    with pytest.raises(ValueError, match="Which variable"):
+    with pytest.raises(ValueError, match="Pass name=, the variable of states"):
         pmr.plot_fantasies(xr.DataTree.from_dict({"posterior": xr.Dataset({"x": ("chain", [0.5])})}))
 
 

@@ -49,8 +49,8 @@ def log_ratio(machines: Sequence[Machine], states: Sequence[Any]) -> TensorVaria
 def log_ratios(
     machines: Sequence[Machine], v: np.ndarray, draws: int, rng: np.random.Generator, progressbar: bool = False
 ) -> np.ndarray:
-    """Return log w for ``draws`` draws of the up-pass from each row of ``v``, shape (draws, rows); Ctrl-C raises."""
-    draws = draws if len(machines) > 1 else 1  # nothing is drawn
+    """Return log w for ``draws`` draws of the up-pass from each row of ``v``, shape (draws, rows)."""
+    draws = draws if len(machines) > 1 else 1  # with one machine nothing is drawn
     function = _log_ratio_function(tuple(machine.template for machine in machines))
     parameters = [p for machine in machines for p in machine.parameters]
     size = max(1, CHUNK_ENTRIES // max(np.size(layer.bias) for machine in machines for layer in machine.layers))
@@ -68,7 +68,7 @@ def log_ratios(
 
 @remembered(64)
 def _log_ratio_function(templates: tuple[Machine, ...]):
-    """(rng, v, parameters…) -> rng, log w by row."""
+    """Compile (rng, v, parameters…) -> rng, log w by row."""
     machines, inputs = symbolic_stack(templates)
     rng, v = pt.random.rng("rng"), pt.tensor("v", dtype=templates[0].layers[VISIBLE].unit.dtype, shape=(None, None))
     states, next_rng = draw_up(machines[:-1], v, rng)
@@ -77,7 +77,7 @@ def _log_ratio_function(templates: tuple[Machine, ...]):
 
 
 def summary(log_w: np.ndarray, log_z: float, error_of_log_z: float) -> dict[str, Any]:
-    """Bounds by row and their mean over rows with its errors.
+    """Return bounds by row and their mean over rows with its errors.
 
     ``row_bound`` is the mean over draws, ``row_error`` its Monte Carlo error; ``row_importance_weighted`` the log of
     the mean of w (Burda, Grosse & Salakhutdinov 2016), between the bound and the log-likelihood in expectation.
@@ -101,7 +101,7 @@ def summary(log_w: np.ndarray, log_z: float, error_of_log_z: float) -> dict[str,
 
 
 def bound_tree(found: dict[str, Any], rows: xr.DataArray, log_z: xr.Dataset, draws: int) -> xr.DataTree:
-    """A `summary` as `DeepBeliefNetwork.bound` returns it; ``rows`` has the dims and coords of the data's rows."""
+    """Return a `summary` as `DeepBeliefNetwork.bound` does; ``rows`` has the dims and coords of the data's rows."""
     per_row = {key[4:]: (rows.dims, x) for key, x in found.items() if key.startswith("row_")}
     mean = {key: x for key, x in found.items() if not key.startswith("row_")}
     groups = {"bound": xr.Dataset(per_row, coords=rows.coords), "mean_bound": xr.Dataset(mean), "log_z": log_z}

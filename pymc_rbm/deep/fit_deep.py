@@ -1,4 +1,4 @@
-"""Greedy learning of deep belief networks, machine by machine from the bottom up."""
+"""Greedy learning of deep belief networks: machine by machine, from the bottom up."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def fit_deep(
     r"""Learn a deep belief network greedily: each machine by `fit`, on draws of the hidden units of the one below.
 
     Machine 1 learns the data. Machine k + 1 learns rows h^k ~ q(h^k | h^{k-1}), one draw of the up-pass from each row
-    of the data (states, not means). Its log-likelihood of such rows is, but for a constant, the variational bound on
+    of the data (states, not means). Its log-likelihood of such rows is, up to a constant, the variational bound on
     log p(v) as a function of its parameters: see `DeepBeliefNetwork.bound`.
 
     Parameters
@@ -70,15 +70,16 @@ def fit_deep(
         Draws of the up-pass from each row; each counts 1/copies. More of them come closer to the expectation that the
         bound has, where rows are few. An epoch goes through all of them.
     name : str, optional
-        Of the visible variable. Default: that of ``data`` if it has one, else "v".
+        Name of the visible variable. Default: that of ``data`` if it has one, else "v".
     below : DeepBeliefNetwork, optional
-        Machines that are there already; ``hidden`` are those on top of it.
+        A network of machines that are learned already; ``hidden`` are those on top of it.
     random_seed : int or Generator, optional
         The same seed gives the same network.
     progressbar : bool, default True
         One bar a machine, that of `fit`.
     **options
-        Of `fit`: ``epochs``, ``learning_rate``, ``method``, … A list has one entry a machine, anything else is for all.
+        Options of `fit`: ``epochs``, ``learning_rate``, ``method``, … A list has one entry a machine, anything else is
+        for all.
 
     Returns
     -------
@@ -89,8 +90,8 @@ def fit_deep(
     Raises
     ------
     ValueError
-        Before any work, if sizes do not fit, data are no states of the visible units or have missing entries, or a list
-        has not one entry a machine.
+        Before any work, if sizes do not fit, data are not states of the visible units or have missing entries, or a
+        list does not have one entry a machine.
 
     References
     ----------
@@ -107,7 +108,10 @@ def fit_deep(
     """
     refused = {"model", "resume", "start", "row_weights", "checkpoint"} & set(options)
     if refused:
-        raise ValueError(f"fit_deep takes no {sorted(refused)}: see `below`, `tied` and `copies`, or stack with of().")
+        raise ValueError(
+            f"fit_deep got {sorted(refused)}, which single machines take. See below=, tied= and copies=, or learn "
+            "each machine by fit and stack them by pymc_rbm.DeepBeliefNetwork.of."
+        )
     check_unit(visible, "visible")
     plan = Plan(data, hidden, visible or Bernoulli(), name, whole_number("copies", copies), below)
     options = {"prior": prior, "tied": tied, "progressbar": progressbar, **options}
@@ -117,11 +121,11 @@ def fit_deep(
     for own in each:
         try:
             layer = plan.learn(network, rng, **own)
-        except KeyboardInterrupt:  # while compiling: `fit` itself returns what it has
+        except KeyboardInterrupt:  # it came during compilation; `fit` itself returns what it has
             if network is None:
                 raise
             warnings.warn(
-                f"Interrupted before machine {len(network) + 1} was learned: returning those below it.", stacklevel=2
+                f"Interrupted before machine {len(network) + 1} was learned; those below it are returned.", stacklevel=2
             )
             return network
         network = DeepBeliefNetwork.of(*(network.layers if network is not None else ()), layer)
@@ -132,20 +136,20 @@ def fit_deep(
 
 
 class Plan:
-    """What `fit_deep` is to learn: the data, the sizes and the names of the layers."""
+    """Plan of what `fit_deep` learns: the data, and the sizes and names of the layers."""
 
     def __init__(self, data, hidden, visible: Unit, name: str | None, copies: int, below: DeepBeliefNetwork | None):
         sizes = list(hidden) if np.iterable(hidden) else [hidden]
         if not sizes:
-            raise ValueError("hidden must name the number of hidden units of at least one machine, as in [64, 32].")
+            raise ValueError("hidden must have the number of units of at least one machine, as in [64, 32], got none.")
         self.sizes, self.copies = [whole_number("hidden", n) for n in sizes], copies
         if np.ndim(data) == 1 and not hasattr(data, "toarray"):
-            raise ValueError(f"data must have shape (rows, visible), got {np.shape(data)}: one row says nothing.")
+            raise ValueError(f"data must have shape (rows, visible), got {np.shape(data)}, one row: give more.")
         name = name or name_of(data) or "v"
         got, labels = receive(data), Labels(name)
         if below is not None:
             visible, labels = below.machines[0].layers[VISIBLE].unit, below.visible_labels
-        # Without a network below, the data say how many units there are: entries, or labels of whole units.
+        # Without a network below, the data have one column for each entry, or one label for each whole unit.
         n = (got.values.shape[-1] if got.values.ndim else 0) if below is None else len(below.labels[0])
         if below is None and visible.width > 1 and not np.isin(np.ma.getdata(got.values), (0, 1)).all():
             n *= visible.width
@@ -158,15 +162,17 @@ class Plan:
         self._widths, self._before = [*below_widths, *self.sizes], 0 if below is None else len(below)
 
     def check_tied(self, tied: list[bool]) -> None:
-        """Refuse to start a machine as another upside down where there is none, or it has not the units for it."""
+        """Refuse to tie a machine to the one below where there is none, or where it does not have the units for it."""
         for k, wanted in enumerate(tied, start=self._before + 1):
             if wanted and k == 1:
-                raise ValueError("Machine 1 cannot be tied: there is no machine below it.")
+                raise ValueError("Machine 1 cannot be tied: there is no machine below it. Begin the list with False.")
             if wanted and self._widths[k] < self._widths[k - 2]:
                 n, least = self._widths[k], self._widths[k - 2]
                 raise ValueError(f"Machine {k} has {n} hidden units; to be tied it needs {least}, as two layers below.")
             if wanted and k == 2 and not isinstance(self._unit, Bernoulli):
-                raise ValueError(f"Machine 2 has binary hidden units and cannot be tied to {self._unit!r} ones.")
+                raise ValueError(
+                    f"Machine 2 has binary hidden units and cannot be tied to {self._unit!r}: give tied=False."
+                )
 
     def learn(self, network, rng: np.random.Generator, prior, tied: bool, **options: Any) -> xr.DataTree:
         """Learn the next machine on top of ``network``."""
@@ -179,7 +185,7 @@ class Plan:
     def _model(
         self, network, k: int, rng: np.random.Generator, prior, tied: bool
     ) -> tuple[pm.Model, np.ndarray, dict[str, np.ndarray]]:
-        """The model of machine ``k``, its rows, and where it starts."""
+        """Return the model of machine ``k``, its rows, and its start values."""
         if network is None:
             rows, unit, (name, dim, labels) = self.rows, self._unit, self._visible
         else:
@@ -203,11 +209,11 @@ class Plan:
 
 
 def _lists(options: dict[str, Any], n: int) -> list[list[Any]]:
-    """Each option with one entry a machine."""
+    """Return each option as a list with one entry a machine."""
     lists = []
     for key, value in options.items():
         values = value if isinstance(value, list) else [value] * n
         if len(values) != n:
-            raise ValueError(f"{key} is a list of {len(values)}, but there are {n} machines to learn.")
+            raise ValueError(f"{key} is a list of {len(values)}, but there are {n} machines to learn: give as many.")
         lists.append(values)
     return lists

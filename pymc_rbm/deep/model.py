@@ -24,7 +24,7 @@ DIRECTED: dict[type[Unit], Callable[[Any, Any], tuple[Any, dict[str, Any]]]] = {
     Binomial: lambda unit, field: (pm.Binomial, {"n": unit.n, "logit_p": field}),
     Gaussian: lambda unit, field: (pm.Normal, {"mu": unit.mean(field), "sigma": unit.sigma}),
 }
-"""By family of units: PyMC's distribution of a unit in a field, and its parameters."""
+"""PyMC's distribution of a unit in a field, and its parameters, by family of units."""
 
 
 def network_model(
@@ -37,12 +37,12 @@ def network_model(
     rows: tuple[str, Any] | None,
     sweeps: int,
 ) -> pm.Model:
-    """Return the model.
+    """Return a deep belief network as a PyMC model.
 
     Parameters
     ----------
     names, dims : sequence of str
-        Of the layers, the visible one first; ``dims`` has one more, of the top machine's hidden units.
+        Names and dims of the layers, the visible one first; ``dims`` has one more, of the top machine's hidden units.
     observed : array or masked array, or None
         States of the visible layer, with the axis of ``rows`` if there is one.
     rows : tuple or None
@@ -71,7 +71,7 @@ def network_model(
 
 
 def _named_parameters(i: int, machine: Machine, dims: Sequence[str], top: bool) -> Machine:
-    """The machine with the model's data variables W1, b1, … for weights and biases; below the top, c has no use."""
+    """Return the machine with data variables W1, b1, … of the model as parameters; c is needed in the top one only."""
     given = machine.numeric().by_kind
     [W], (b, c) = given.weights, given.biases
     b, W = pm.Data(f"b{i}", b, dims=dims[:1]), pm.Data(f"W{i}", W, dims=dims)
@@ -80,7 +80,7 @@ def _named_parameters(i: int, machine: Machine, dims: Sequence[str], top: bool) 
 
 
 def _directed_layer(name: str, dims: tuple[str, ...], unit: Unit, field: Any, observed: Any) -> Any:
-    """A layer given the one above; missing entries of ``observed`` are summed out by leaving them out."""
+    """Add a layer given the one above; missing entries of ``observed`` are left out, which sums them out."""
     pm.Deterministic(f"{name}_mean", unit.mean(field), dims=dims)
     distribution, parameters = DIRECTED[type(unit)](unit, field)
     if not np.ma.is_masked(observed):

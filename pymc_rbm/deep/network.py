@@ -1,4 +1,4 @@
-"""Deep belief networks: a stack of restricted machines, read as one directed model with a machine on top."""
+"""Deep belief networks: stacks of restricted machines, of which all but the top one are directed layers."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class DeepBeliefNetwork(Stack):
     Attributes
     ----------
     machines : tuple of Machine
-        From the bottom up; the last is the restricted machine on top.
+        The machines from the bottom up; the last is the restricted machine on top.
     names, dims : tuple of str
-        Of the layers 0 to L - 1 as variables, and of the units of layers 0 to L.
+        Names of the layers 0 to L - 1 as variables, and dims of the units of layers 0 to L.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class DeepBeliefNetwork(Stack):
     def features(
         self, data: Any, layer: int | None = None, *, sampled: bool = False, random_seed: Any = None
     ) -> xr.DataArray:
-        """Return what a hidden layer makes of the data, by the up-pass.
+        """Return the units of a hidden layer given the data, by the up-pass.
 
         Parameters
         ----------
@@ -113,7 +113,7 @@ class DeepBeliefNetwork(Stack):
         return self._array(given, x, layer)
 
     def reconstruct(self, data: Any, layer: int | None = None) -> xr.DataArray:
-        """Return the visible means that come back from a layer's `features`: up and down by means.
+        """Return the visible means given a layer's `features`, which are passed down again.
 
         Parameters and shapes as in `features`; the result has the visible layer's units.
         """
@@ -128,7 +128,7 @@ class DeepBeliefNetwork(Stack):
     # ------------------------------------------------------------------------------------------- likelihood
 
     def log_partition(self, **kwargs: Any) -> LogPartitionEstimate:
-        """Return log Z of the top machine; arguments as in `pymc_rbm.log_partition`."""
+        """Return log Z of the top machine; arguments are those of `pymc_rbm.log_partition`."""
         return log_partition(self.layers[-1], **kwargs)
 
     def bound(
@@ -154,7 +154,7 @@ class DeepBeliefNetwork(Stack):
         ----------
         data : array_like or DataArray, shape (rows, visible)
         log_z : LogPartitionEstimate or float, optional
-            Of the top machine. Default: `log_partition`.
+            log Z of the top machine. Default: what `log_partition` returns.
         draws : int, default 100
             Draws of the up-pass for each row, at least 2.
         random_seed : int or Generator, optional
@@ -209,7 +209,7 @@ class DeepBeliefNetwork(Stack):
         Returns
         -------
         Model
-            Free variables are the layers ``names`` but the observed one; weights and biases are ``pm.Data``. A
+            Free variables are the layers ``names`` except the observed one; weights and biases are ``pm.Data``. A
             Deterministic ``{name}_mean`` for each directed layer holds its means.
 
         Raises
@@ -221,15 +221,15 @@ class DeepBeliefNetwork(Stack):
             unit = machine.layers[VISIBLE].unit
             if type(unit) not in DIRECTED:
                 raise ValueError(
-                    f"A directed layer of {unit!r} units has no counterpart in PyMC here; there is one for "
-                    f"{[family.__name__ for family in DIRECTED]}."
+                    f"A directed layer of {unit!r} units cannot be a PyMC distribution: use one of "
+                    f"{[family.__name__ for family in DIRECTED]}, or inpaint, which needs no model."
                 )
         rows, states = None, None
         if observed is not None:
             given = self._states(observed, "observed")
             states, dims = given.values, given.rows
             if size is not None or states.ndim > 2:
-                raise ValueError(f"observed, of shape {states.shape}, has its own rows, on one axis: leave size out.")
+                raise ValueError(f"observed has shape {states.shape}, whose rows are the networks: leave size out.")
             if states.ndim == 2:
                 labels = given.row_coords.get(dims[0])
                 rows = dims[0], np.arange(len(states)) if labels is None else np.asarray(labels)
@@ -248,7 +248,7 @@ class DeepBeliefNetwork(Stack):
         random_seed: int | np.random.Generator | None = None,
         progressbar: bool = True,
     ) -> xr.DataTree:
-        """Draw the masked visible units, and the layers below the top's hidden one, given the units that are known.
+        """Draw the masked visible units, and all layers below the top machine's hidden one, given the known units.
 
         Parameters
         ----------
@@ -265,7 +265,7 @@ class DeepBeliefNetwork(Stack):
         -------
         DataTree
             ``posterior``: the layers ``names``, dims (chain, draw, rows, units), the visible one completed.
-            ``sample_stats``: ``accepted``, whether the hidden layers' proposal was, by row.
+            ``sample_stats``: ``accepted``, whether the proposal of hidden layers was accepted, by row.
 
         Warns
         -----
@@ -274,7 +274,8 @@ class DeepBeliefNetwork(Stack):
 
         Notes
         -----
-        Exact in the limit, with any number of layers: see `pymc_rbm.deep.posterior`. Rows and chains run side by side.
+        The up-pass proposes hidden layers, and a Metropolis-Hastings test corrects it, so that draws are exact in the
+        limit, with any number of layers. Rows and chains run side by side.
         """
         draws, chains = whole_numbers(draws=draws, chains=chains)
         tune = whole_number("tune", tune, 0)

@@ -1,4 +1,4 @@
-r"""Passes through a stack of restricted machines: up by p(h | v), down by p(v | h).
+r"""Passes through a stack of restricted machines go up by p(h | v) and down by p(v | h).
 
 In a stack, the hidden units of a machine are the visible units of the next. Layer 0 is the visible layer of the first
 machine, layer k the hidden layer of the k-th. A pass hands on means (mean field: deterministic, and an approximation
@@ -31,10 +31,12 @@ def log_density(unit: Unit, x: Any, field: Any) -> TensorVariable:
 
 
 def check_stack(machines: Sequence[Machine]) -> None:
-    """Refuse machines that do not stand on each other."""
+    """Refuse machines of which one's visible units are not the hidden units of the one below."""
     for i, machine in enumerate(machines):
         if len(machine.layers) != 2 or [(c.first, c.second) for c in machine.couplings] != [(VISIBLE, HIDDEN)]:
-            raise ValueError(f"Machine {i + 1} of {len(machines)} is no restricted machine.")
+            raise ValueError(
+                f"Machine {i + 1} of {len(machines)} is not a restricted machine: use pymc_rbm.restricted."
+            )
     for i, (below, above) in enumerate(pairwise(machines), start=1):
         lower, upper = below.layers[HIDDEN], above.layers[VISIBLE]
         if np.shape(lower.bias) != np.shape(upper.bias) or lower.unit.family != upper.unit.family:
@@ -53,13 +55,13 @@ def transposed(machine: Machine) -> Machine:
 
 
 def symbolic_stack(templates: Sequence[Machine]) -> tuple[list[Machine], list[TensorVariable]]:
-    """The machines with inputs of a compiled function for parameters, and these inputs."""
+    """Return the machines with symbolic inputs for parameters, and these inputs."""
     pairs = [template.symbolic() for template in templates]
     return [machine for machine, _ in pairs], [x for _, inputs in pairs for x in inputs]
 
 
 def draw_up(machines: Sequence[Machine], v: Any, rng: TensorVariable) -> tuple[list[Any], TensorVariable]:
-    """Draw the up-pass ``q(h¹ | v) q(h² | h¹) …``; return the states, ``v`` first, and the next rng. Symbolic."""
+    """Draw the up-pass ``q(h¹ | v) q(h² | h¹) …``; return symbolic states, ``v`` first, and the next rng."""
     states = [v]
     for machine in machines:
         rng, h = machine.layers[HIDDEN].unit.sample(machine.field(HIDDEN, [states[-1], None]), rng)
@@ -81,7 +83,7 @@ def states_up(machine: Machine, v: np.ndarray, rng: np.random.Generator) -> np.n
 
 @remembered(64)
 def _draw_function(template: Machine):
-    """(rng, visible states, parameters…) -> rng, hidden states."""
+    """Compile (rng, visible states, parameters…) -> rng, hidden states."""
     [machine], inputs = symbolic_stack([template])
     rng, v = pt.random.rng("rng"), pt.dmatrix("v")
     [_, h], next_rng = draw_up([machine], v, rng)

@@ -1,4 +1,4 @@
-r"""Missing units and hidden layers of a deep belief network, drawn given the units that are known.
+r"""Missing units and hidden layers of a deep belief network are drawn given the known units.
 
 The up-pass q(h¹, …, h^{L-1} | v) of `bound` proposes, and a Metropolis-Hastings test corrects it. One sweep:
 
@@ -43,7 +43,7 @@ def posterior_states(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Run a chain from each row of ``v``; return states of layers 0 to L - 1 and acceptances, (draw, rows, …).
 
-    The first half of ``tune`` sweeps accepts everything: without the correction chains leave a bad start sooner.
+    In the first half of ``tune`` sweeps all proposals are accepted, because chains then leave a bad start sooner.
     Ctrl-C returns the draws so far, or raises KeyboardInterrupt if there are none.
     """
     templates = tuple(machine.template for machine in machines)
@@ -74,7 +74,7 @@ def posterior_states(
 
 @remembered(64)
 def _start_function(templates: tuple[Machine, ...]):
-    """(rng, v, parameters…) -> rng, states of an up-pass."""
+    """Compile (rng, v, parameters…) -> rng, states of an up-pass."""
     machines, inputs = symbolic_stack(templates)
     rng, v = pt.random.rng("rng"), _state(templates[0])
     states, next_rng = draw_up(machines[:-1], v, rng)
@@ -84,7 +84,7 @@ def _start_function(templates: tuple[Machine, ...]):
 
 @remembered(64)
 def _advance_function(templates: tuple[Machine, ...]):
-    """(rng, corrected, known, states…, parameters…) -> rng, accepted, states…: one sweep of every row."""
+    """Compile one sweep of every row: (rng, corrected, known, states…, parameters…) -> rng, accepted, states…."""
     machines, inputs = symbolic_stack(templates)
     rng, corrected, known = pt.random.rng("rng"), pt.bscalar("corrected"), pt.bmatrix("known")
     states = [_state(template) for template in templates]
@@ -108,18 +108,18 @@ def _state(template: Machine):
 def posterior_tree(
     layers: dict[str, np.ndarray], accepted: np.ndarray, chains: int, rows: xr.DataArray, units: dict[str, Any]
 ) -> xr.DataTree:
-    """Draws as `DeepBeliefNetwork.inpaint` returns them.
+    """Return draws as `DeepBeliefNetwork.inpaint` does.
 
     Parameters
     ----------
     layers : dict of array, shape (draws, chains · rows, units)
-        By name, from the visible one up.
+        States of the layers by name, from the visible one up.
     accepted : array, shape (draws, chains · rows)
     chains : int
     rows : DataArray
-        With the dims and coords of the data's rows.
+        An array with the dims and coords of the data's rows.
     units : dict
-        Labels of the units by dim, one of each layer.
+        Labels of the units by dim, one dim for each layer.
     """
     n = len(accepted)
 

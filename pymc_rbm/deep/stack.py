@@ -1,4 +1,4 @@
-"""A stack of restricted machines in a DataTree: what a deep belief network is made of, and how it is kept."""
+"""A deep belief network is a stack of restricted machines, whose numbers are all in a DataTree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Stack"]
 
 
 class Stack:
-    """Machines from the bottom up, with the names of their layers; all of it read from a DataTree."""
+    """Stack of machines from the bottom up, with the names of their layers, read from a DataTree."""
 
     def __init__(self, learned: xr.DataTree):
         keys = [f"layer_{i}" for i in range(1, len(learned.children) + 1)]
@@ -40,7 +40,7 @@ class Stack:
         self.labels = [W.coords[W.dims[0]].values for W in weights] + [weights[-1].coords[weights[-1].dims[1]].values]
         for what, given in (("names", self.names), ("dims", self.dims)):
             if len(set(given)) < len(given):
-                raise ValueError(f"The layers of a network need {what} of their own, got {given}. Rename them.")
+                raise ValueError(f"The layers of a network need different {what}, got {given}. Rename them.")
 
     @classmethod
     def of(cls, *layers: Machine | xr.DataTree, names: Sequence[str] | None = None) -> Self:
@@ -54,17 +54,17 @@ class Stack:
             For layers that are machines: names of the variables, the visible one first. Default: v, h1, h2, …
         """
         if not layers:
-            raise ValueError("A deep belief network needs at least one machine.")
+            raise ValueError("A deep belief network needs at least one machine, got none: pass some.")
         names = ["v", *(f"h{i}" for i in range(1, len(layers)))] if names is None else list(names)
         if len(set(names)) != len(layers):
-            raise ValueError(f"{len(layers)} layers need as many different names, got {names}.")
+            raise ValueError(f"{len(layers)} machines need as many different names, got {names}.")
         dims = [f"{name}_unit" for name in names] + [f"h{len(layers)}_unit"]
         trees = {}
         for i, layer in enumerate(layers):
             if not isinstance(layer, xr.DataTree | Machine):
                 raise TypeError(
-                    f"A layer is a Machine or what pymc_rbm.fit returned, got {type(layer).__name__}. Make a machine "
-                    "of arrays by pymc_rbm.restricted(W, b, c)."
+                    f"A layer must be a Machine or what pymc_rbm.fit returned, got {type(layer).__name__}. Make a "
+                    "machine of arrays by pymc_rbm.restricted(W, b, c)."
                 )
             if not isinstance(layer, xr.DataTree):
                 layer = _recorded(names[i], normalisable_machine(check_pair(layer)), (dims[i], dims[i + 1]))
@@ -80,15 +80,15 @@ class Stack:
         return f"<DeepBeliefNetwork {'-'.join(map(str, sizes))}: {', '.join(self.names)}>"
 
     def first(self, n: int) -> Self:
-        """Return the network of the lowest ``n`` machines: what it was before the others were put on top."""
+        """Return the network of the lowest ``n`` machines, without those on top of them."""
         if whole_number("n", n) > len(self):
-            raise ValueError(f"The network has {len(self)} machines, fewer than {n}.")
+            raise ValueError(f"n must be at most {len(self)}, the number of machines, got {n}.")
         return type(self).of(*self.layers[:n])
 
     def tied(self) -> Self:
-        """Return the network with one machine more, the top one upside down: the same distribution of v.
+        """Return the network with one more machine, the top one upside down, which has the same distribution of v.
 
-        There learning a further layer can start, and from there its exact likelihood gradient can only raise the bound
+        Learning of a further layer can start there, and its exact likelihood gradient can then only raise the bound
         (Hinton, Osindero & Teh 2006).
         """
         n = len(self)
@@ -102,23 +102,23 @@ class Stack:
 
     @property
     def visible_labels(self) -> Labels:
-        """What the visible units are called."""
+        """The name, dims and coords of the visible units."""
         return without_made_up(Labels(self.names[0], self.dims[0], self.dims[1], {self.dims[0]: self.labels[0]}))
 
     def _states(self, data: Any, name: str = "data", ndim: int | None = None) -> Data:
-        """The data as (masked) states of the visible units, or ValueError."""
+        """Return the data as (masked) states of the visible units; ValueError where they do not fit."""
         return data_of(data, self.machines[0].layers[VISIBLE], self.visible_labels, name, ndim=ndim)
 
     def _means(self, data: Any) -> Data:
-        """The data as states or means of the visible units, or ValueError."""
+        """Return the data as states or means of the visible units; ValueError where they do not fit."""
         found = data_of(data, self.machines[0].layers[VISIBLE], self.visible_labels, ndim=None, states=False)
-        return replace(found, values=whole(found, remedy="See DeepBeliefNetwork.inpaint.").astype("float64"))
+        return replace(found, values=whole(found, remedy="DeepBeliefNetwork.inpaint draws them.").astype("float64"))
 
     def _array(self, data: Data, values: np.ndarray, layer: int) -> xr.DataArray:
-        """``values`` of the units of a layer with the dims and coords of the rows of ``data``."""
+        """Return ``values`` of the units of a layer with the dims and coords of the rows of ``data``."""
         return data.by_row(values, {self.dims[layer]: self.labels[layer]})
 
 
 def _recorded(name: str, machine: Machine, dims: tuple[str, str]) -> xr.DataTree:
-    """A layer's tree with the group ``machines`` alone."""
+    """Return a layer's tree, with the group ``machines`` only."""
     return xr.DataTree.from_dict({"machines": recorded({name: machine}, {name: dims})})

@@ -1,1 +1,1 @@
-"""Mixed, not mixed, or cannot tell."""
+"""Diagnostics of chains and of learning: mixed or not, finished or not, or cannot tell."""

@@ -1,4 +1,4 @@
-"""What `diagnose` looks at: chains of one machine, from draws or from a learning run."""
+"""The chains of one machine that `diagnose` examines, from draws or from a learning run."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Watched:
-    """Chains of one machine.
+    """Chains of one machine, as they are examined.
 
     Attributes
     ----------
     name : str
-        Of the visible variable.
+        Name of the visible variable.
     machine : Machine or None
     functionals : dict
-        (chain, draw) or (chain, draw, direction), as many as could be had.
+        The available functionals, of shape (chain, draw) or (chain, draw, direction), by name.
     states : ndarray or None, shape (chain, draw, visible)
     last : ndarray or None, shape (chain, visible)
     sweeps : int or None
-        Per draw.
+        Sweeps per draw.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Watched:
 
 
 def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:
-    """The machine of ``target``, else the one recorded in ``idata``, else that of the model on the context stack.
+    """Return the machine of ``target``, else the one recorded in ``idata``, else that of the model on the stack.
 
     As `normalisable_machine` returns it, but where biases differ by row: then it is one machine a row.
     """
@@ -85,17 +85,17 @@ def _machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | N
     check_alone(model, "diagnose")
     try:
         return machine_of(model if name is None else model[name], learned)
-    except (ValueError, KeyError):  # an unrelated model may be on the stack: then there is none
+    except (ValueError, KeyError):  # the model on the stack may be unrelated
         return None
 
 
 def _check_of_machine(idata: xr.DataTree) -> None:
-    """Refuse draws of a model in which more depended on the units, by whatever the machine was given."""
+    """Refuse draws of a model in which other terms depended on the units, however the machine was given."""
     statistics = idata["sample_stats"].dataset if "sample_stats" in idata else {}
     if "dependants" in statistics and (statistics["dependants"] > 0).any():
         raise ValueError(
             f"diagnose compares draws with a machine, but in the model of these draws "
-            f"{int(statistics['dependants'].max())} terms depended on the units: they are draws of a posterior. Look "
+            f"{int(statistics['dependants'].max())} terms depended on the units: these are draws of a posterior. Look "
             "at ArviZ's R-hat and ESS of runs from different starts, or at `diagnose(draws)` without a machine."
         )
 
@@ -104,31 +104,31 @@ def _only(names: list[str], name: str | None) -> str:
     if name is None and len(names) == 1:
         return names[0]
     if name not in names:
-        raise ValueError(f"Which machine? name must be one of {names}, got {name!r}.")
+        raise ValueError(f"Several machines, or none of this name: name must be one of {names}, got {name!r}.")
     return name
 
 
 def name_of_run(learned: xr.DataTree, name: str | None) -> str:
-    """The name of the RBM in what `fit` returned."""
+    """Return the name of the RBM in what `fit` returned."""
     return _only([str(x).removesuffix("_mean") for x in learned["data"].data_vars if str(x).endswith("_mean")], name)
 
 
 def states_among(idata: xr.DataTree, machine: Machine | None, name: str | None) -> tuple[str, xr.DataArray | None]:
-    """The name of the visible variable, and its draws, dims (chain, draw, …, unit), or None where there are none.
+    """Return the name of the visible variable, and its draws, dims (chain, draw, …, unit), or None without draws.
 
     Raises
     ------
     ValueError
-        If there are neither draws nor records of one variable, or entries are no states of the machine.
+        If there are neither draws nor records of one variable, or entries are not states of the machine.
     """
     posterior = idata["posterior"].dataset
     size = None if machine is None else np.shape(machine.layers[VISIBLE].bias)[-1]
     kinds = "iu" if machine is None else np.dtype(machine.layers[VISIBLE].unit.dtype).kind
     names = [str(key) for key, x in posterior.items() if _are_states(x, size, kinds)]
     others = {x for key in names for x in (f"{key}_projection", joined_or_part(posterior, key))}
-    names = [x for x in names if x not in others]  # two real units look like their projections
+    names = [x for x in names if x not in others]  # draws of two real units look like their projections
     if name is None and len(names) > 1:
-        raise ValueError(f"Which variable holds the visible states? name must be one of {names}.")
+        raise ValueError(f"Several variables may hold the visible states: pass name=, one of {names}.")
     if name is None:
         name = names[0] if names else _name_of_records(posterior, size)
     if name not in names:
@@ -142,10 +142,10 @@ def states_among(idata: xr.DataTree, machine: Machine | None, name: str | None) 
 
 
 def joined_or_part(posterior: xr.Dataset, name: str) -> str:
-    """Which of the two variables that PyMC makes of a masked one holds no rows of units of its own.
+    """Return which of the two variables that PyMC makes of a masked one does not have rows of a machine's units.
 
-    Of whole rows that are masked ``{name}_unobserved`` are rows, and these are the machine's. Of single entries it is a
-    list of them, and the rows are those of ``name``, which joins what is observed and what is not.
+    Where whole rows are masked, ``{name}_unobserved`` has these rows. Where single entries are masked, it is a list of
+    them, and the rows are those of ``name``, which joins observed and unobserved entries.
     """
     part = f"{name}_unobserved"
     if part not in posterior:
@@ -155,12 +155,12 @@ def joined_or_part(posterior: xr.Dataset, name: str) -> str:
 
 
 def watch_draws(idata: xr.DataTree, machine: Machine | None, name: str | None) -> Watched:
-    """Find the draws of a machine's visible units, or what was recorded of them."""
+    """Return the draws of a machine's visible units, or recorded functionals of them, as chains to examine."""
     name, found = states_among(idata, machine, name)
     sweeps = sweeps_of(idata)
     if found is not None:
         x = found.values
-        states = np.moveaxis(x, 1, -2).reshape(-1, x.shape[1], x.shape[-1])  # rows of a batch are chains, too
+        states = np.moveaxis(x, 1, -2).reshape(-1, x.shape[1], x.shape[-1])  # each row of a batch is a chain, too
         return watch_states(name, machine, states, sweeps, _recorded_functionals(idata, name))
     recorded = _recorded_functionals(idata, name)
     last = np.asarray(idata["last_states"][name]) if "last_states" in idata else None
@@ -170,7 +170,7 @@ def watch_draws(idata: xr.DataTree, machine: Machine | None, name: str | None) -
 def watch_states(
     name: str, machine: Machine | None, states: np.ndarray, sweeps: int | None, recorded: dict[str, np.ndarray]
 ) -> Watched:
-    """Watch states of shape (chain, draw, visible); without a machine by what was recorded of them."""
+    """Return states of shape (chain, draw, visible) as chains to examine; without a machine, recorded functionals."""
     found = recorded if machine is None else functionals(machine, states)
     return Watched(name, machine, found or {"visible_mean": states.mean(-1)}, states, states[:, -1], sweeps)
 
@@ -187,14 +187,14 @@ def _name_of_records(posterior: xr.Dataset, size: int | None) -> str:
     units = "" if size is None else f" of {size} units"
     raise ValueError(
         f"There are no visible states{units} among the draws: expected an integer variable with dims (chain, draw, "
-        f"unit), got {shapes}. Of a masked variable keep the whole one, which joins what is observed and what is not: "
+        f"unit), got {shapes}. Of a masked variable keep the one that joins observed and unobserved entries: "
         "its rows are diagnosed one by one. A posterior over the weights has no states: relabel its hidden units "
         "(pymc_rbm.relabel) and look at ArviZ's R-hat of the weights."
     )
 
 
 def _recorded_functionals(idata: xr.DataTree, name: str) -> dict[str, np.ndarray]:
-    """Functionals that `sample_gibbs`, `generative` or BlockGibbs recorded."""
+    """Return the functionals that `sample_gibbs`, `generative` or BlockGibbs recorded."""
     posterior = idata["posterior"].dataset
     found = {key: posterior[f"{name}_{key}"].values for key in FUNCTIONALS if f"{name}_{key}" in posterior}
     statistics = idata["sample_stats"].dataset if "sample_stats" in idata else {}
@@ -205,7 +205,7 @@ def _recorded_functionals(idata: xr.DataTree, name: str) -> dict[str, np.ndarray
 
 
 def sweeps_of(idata: xr.DataTree) -> int | None:
-    """Sweeps a draw, where they were recorded."""
+    """Return the sweeps a draw, where they were recorded."""
     if "sample_stats" in idata and "sweeps" in idata["sample_stats"].data_vars:
         return int(np.ravel(idata["sample_stats"]["sweeps"])[0])
     return int(idata.attrs["sweeps"]) if "sweeps" in idata.attrs else None

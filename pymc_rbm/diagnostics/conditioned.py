@@ -1,8 +1,8 @@
-"""Draws that are not the free machine's, but each row's those of a machine of its own.
+"""Draws of which each row is that of a machine of its own, because units are observed or biases differ by row.
 
 Rows of a masked variable condition on the units that are observed, and where biases differ by row each has its own.
-Given what is held, the rest of a row is drawn from a machine again (`clamping`), which the chains of the rows that
-hold the same share: these can be compared, chains of different rows cannot.
+Given its clamped units, the rest of a row is drawn from a machine again (`clamping`), which is the same for rows with
+the same clamped values: their chains can be compared, chains of other rows cannot.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from pymc_rbm.support.convergence import RHAT, convergence
 __all__ = ["rows_apart", "watch_rows"]
 
 ENOUGH_CHAINS = 4
-"""Draws of each row: so many that they are hardly all in one mode by chance, and in other rows all in others."""
+"""The number of chains of a row from which they are hardly all in one mode by chance, and in another in other rows."""
 
 
 def watch_rows(idata: xr.DataTree, machine: Machine | None, name: str | None, target: Any) -> list[Watched] | None:
-    """What there is to watch in draws of rows that are machines of their own; None where all are of one free machine.
+    """Return chains to examine, by rows that are machines of their own; None where all rows are of one free machine.
 
     Raises
     ------
     ValueError
-        If it cannot be seen which units are held, or none is free, or the biases are those of other rows.
+        If it cannot be seen which units are clamped, or none is free, or the biases are those of other rows.
     """
     name, x = states_among(idata, machine, name)
     if x is None:
@@ -47,10 +47,13 @@ def watch_rows(idata: xr.DataTree, machine: Machine | None, name: str | None, ta
         return None
     held = np.zeros(states.shape[2:], bool) if held is None else held.reshape(states.shape[2:])
     if own not in (0, 1, len(held)):
-        raise ValueError(f"The biases of {name} differ by row, for {own} rows; the draws have {len(held)}.")
+        raise ValueError(
+            f"The biases of {name} differ by row, for {own} rows, but the draws have {len(held)}. Pass the "
+            "model that was sampled."
+        )
     found = list(_watched(name, machine, states, held, own, sweeps_of(idata)))
     if not found:
-        raise ValueError(f"All units of {name} are observed: there is nothing that was drawn.")
+        raise ValueError(f"All units of {name} are observed, so that nothing was drawn: diagnose other variables.")
     return found
 
 
@@ -68,7 +71,7 @@ def rows_apart(idata: xr.DataTree, machine: Machine | None, name: str | None) ->
 def _watched(
     name: str, machine: Machine | None, states: np.ndarray, held: np.ndarray, own: int, sweeps: int | None
 ) -> Iterator[Watched]:
-    """The draws of rows that hold the same, as chains of the machine that is left."""
+    """Yield the draws of rows with the same clamped values, as chains of the machine of their free units."""
     groups: dict[Any, list[int]] = {}
     for i in np.flatnonzero(~held.all(1)):
         values = states[0, 0, i][held[i]]
@@ -82,17 +85,17 @@ def _watched(
 
 
 def _left(machine: Machine, row: np.ndarray, free: np.ndarray, index: int) -> Machine:
-    """The machine of what is free in a row."""
+    """Return the machine of the free units of a row."""
     machine = normalisable_machine(machine_of_rows(machine, index) if has_rows(machine) else machine)
     left = machine if free.all() else machine_of_rows(clamped(machine, row[None], free).machine, 0)
     return normalisable_machine(check_pair(left))
 
 
 def _held(idata: xr.DataTree, name: str, x: xr.DataArray, target: Any) -> np.ndarray | None:
-    """Which entries of each row are observed, or None where all are drawn.
+    """Return which entries of each row are observed, or None where all are drawn.
 
-    The draws say whether: PyMC's of a masked variable have its free entries in a variable of their own, and `inpaint`
-    records what was missing. Where the model is at hand it says which, otherwise those that never change.
+    PyMC's draws of a masked variable have its free entries in a variable of their own, and `inpaint` records what was
+    missing. The model says which entries are observed; without it they are those that never change.
     """
     posterior, part = idata["posterior"].dataset, f"{name}_unobserved"
     if "mean" in idata and f"{name}_missing" in idata["mean"].dataset:

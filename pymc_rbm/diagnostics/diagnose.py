@@ -1,4 +1,4 @@
-"""Diagnose draws or a learning run: mixed, not mixed, or cannot tell."""
+"""The public function that diagnoses draws or a learning run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pymc_rbm.support.convergence import ESS_PER_CHAIN, RHAT, columns, convergen
 __all__ = ["diagnose"]
 
 RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
-RUN_ON_SWEEPS = 1, 4, 16, 64  # per draw, tried in turn until the chains agree
+RUN_ON_SWEEPS = 1, 4, 16, 64  # sweeps per draw, tried in turn until the chains agree
 DATA_PROBES = 8
-EXACT, CLIMB = "exact", ("converged", "largest_gradient")  # the method without chance; what L-BFGS records
+EXACT, CLIMB = "exact", ("converged", "largest_gradient")  # the method without chance, and what it records
 ROWS_APART = Finding(
     UNKNOWN,
-    "The chains of each row agree, those of different rows do not: rows are machines of their own (covariates, "
-    "observed units), or each is in a mode of its own.",
+    "The chains of each row agree, but those of different rows do not: rows are machines of their own (covariates, "
+    "observed units), or each row is in a mode of its own.",
     "Pass the model that was sampled as `target`, or the draws of one row with its machine.",
 )
 
@@ -48,7 +48,7 @@ def diagnose(
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
 ) -> Diagnosis:
-    r"""Say whether chains mixed, and whether learning has finished: whether draws, or a learning run, can be believed.
+    r"""Say whether chains mixed and, for a learning run, whether learning has finished.
 
     Chains are compared in continuous functionals of the visible state: the free energy, the mean activations of visible
     and hidden units, and the projections of v on the leading left singular vectors of W, by ArviZ's rank-normalised
@@ -57,13 +57,13 @@ def diagnose(
     (complements and reflections of the draws, extreme, dispersed and tempered states, hidden units at values that the
     draws hardly have, rows of the data where ``learned`` has them), 20 autocorrelation times of burn-in and 20 of
     comparison. Where probes stay away from the draws, the draws are "not mixed", unless annealing in both directions
-    bounds the probability of where they are by 1 %.
+    shows that the probability of where the probes are is at most 1 %.
 
     Rows of a masked variable, draws by `inpaint` and rows whose biases differ are not draws of one machine. They are
-    compared within a row, with what is left of the machine given what the row holds, and the verdict is that of the
-    worst row. Draws of a model in which more depends on free units than hidden ones are refused.
+    compared within a row, with the machine of its free units given the observed ones, and the verdict is that of the
+    worst row. Draws of a model in which anything but hidden units depends on free units are refused.
 
-    This is about states. Of weights under NUTS R-hat is large although nothing is wrong, because hidden units can
+    This is about states. For weights under NUTS R-hat is large although nothing is wrong, because hidden units can
     change places: `relabel` first.
 
     Parameters
@@ -77,7 +77,7 @@ def diagnose(
     learned : DataTree, optional
         What `fit` returned, if the parameters of ``target`` are random variables.
     name : str, optional
-        Of the visible variable, where there are several.
+        Name of the visible variable, where there are several.
     probes : bool, default True
         Whether to run probes. Without them the verdict is at best "cannot tell".
     random_seed : int or Generator, optional
@@ -90,8 +90,7 @@ def diagnose(
         ``.verdict``, ``.reasons``, ``.advice`` and all figures in ``.measures``; prints as a report, and is true where
         the verdict is "mixed". Chains (``.chains``) are "mixed" with R-hat up to 1.01, a bulk ESS of 400 [1]_ and
         probes that agree; "not mixed" with a disagreement beyond chance; all else is "cannot tell". Learning
-        (``.learning``, None for draws) is "finished", "not finished" or "cannot tell". The report says from which
-        figures on.
+        (``.learning``, None for draws) is "finished", "not finished" or "cannot tell". The report names the limits.
 
     Raises
     ------
@@ -126,7 +125,9 @@ def diagnose(
        localization: an improved R-hat for assessing convergence of MCMC. Bayesian Analysis 16, 667-718.
     """
     if not isinstance(idata, xr.DataTree):
-        raise TypeError(f"Expected a DataTree from pm.sample, sample_gibbs or fit, got {type(idata).__name__}.")
+        raise TypeError(
+            f"Expected a DataTree from pm.sample, sample_gibbs or fit, got {type(idata).__name__}: pass that."
+        )
     is_run = "learning" in idata and "data" in idata
     if not is_run and "posterior" not in idata:
         raise ValueError(
@@ -154,7 +155,7 @@ def diagnose(
 
 
 def _data_starts(learned: xr.DataTree | None, watched: Watched, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Rows of the data that the machine was learned from, as starts of probes."""
+    """Return rows of the data that the machine was learned from, as starts of probes."""
     rows = None if learned is None or "data" not in learned else learned["data"].dataset.get(f"{watched.name}_rows")
     if rows is None or watched.last is None or rows.shape[-1] != watched.last.shape[-1]:
         return {}
@@ -164,9 +165,9 @@ def _data_starts(learned: xr.DataTree | None, watched: Watched, rng: np.random.G
 def _diagnose_run(
     learned: xr.DataTree, machine: Machine | None, name: str, probes: bool, rng: np.random.Generator, progressbar: bool
 ) -> Diagnosis:
-    """Run the particles on at the last parameters, look at these chains and the data; and at what is left to learn."""
+    """Diagnose a learning run by chains from its particles at the last parameters, and by what is left to learn."""
     if machine is None:
-        raise ValueError("The parameters of the machine are not in this learning run: pass the model as `target`.")
+        raise ValueError("This learning run does not have the parameters of the machine: pass the model as `target`.")
     rows, method = learned["data"].dataset.get(f"{name}_rows"), learned.attrs.get("method", "")
     scalars, data_away = _gradient(learned, name), list[str]()
     if "particle_states" not in learned:
@@ -184,7 +185,7 @@ def _diagnose_run(
         after = _independent(watched, measures)
         lagging, figures = _compare(before, after, "particle_lag")
         scalars["renewals"] = _renewals(learned, measures)
-        if method != EXACT:  # there the particles drove nothing
+        if method != EXACT:  # there the gradient does not come from particles
             findings += judge_particles(lagging, failed, scalars["renewals"])
         if rows is not None:
             data_away, more = _data_distance(machine, rows.values, after)
@@ -210,10 +211,10 @@ def _examine_learning(
     scalars: dict[str, float],
     rng: np.random.Generator,
 ) -> tuple[list[Finding], dict[str, float]]:
-    """Findings about what is left to learn, and the figures behind them."""
+    """Return findings about what is left to learn, and the figures behind them."""
     climb: dict[str, float] = {key: float(learned.attrs[key]) for key in CLIMB if key in learned.attrs}
     if f"{name}_rows" not in learned["data"]:
-        return [Finding(UNKNOWN, "No rows of the data were recorded to compare the machine with.")], climb
+        return [Finding(UNKNOWN, "No rows of the data were recorded, with which the machine could be compared.")], climb
     progress = measured(learned, name, machine, draw, rng)
     found = judge_learning(progress, climb)
     if progress.rise is None:
@@ -224,9 +225,9 @@ def _examine_learning(
 def _drawing_from(
     machine: Machine, name: str, rows: np.ndarray, rng: np.random.Generator, progressbar: bool
 ) -> Draw | None:
-    """Independent draws of machines like this one, by chains that start at rows of the data; None if they disagree."""
+    """Return a function that draws from machines like this one, by chains from data; None if these disagree."""
     if is_tractable(machine):
-        return None  # not needed
+        return None  # draws are not needed
     watched, _ = _run_on(machine, name, rows[rng.integers(len(rows), size=RUN_ON_CHAINS)], rng, progressbar)
     return drawing(watched, convergence(watched.functionals), rng)
 
@@ -234,7 +235,7 @@ def _drawing_from(
 def _data_distance(
     machine: Machine, rows: np.ndarray, draws: dict[str, np.ndarray]
 ) -> tuple[list[str], dict[str, Any]]:
-    """Where draws and data differ, in projections, and all figures."""
+    """Return the projections in which draws and data differ, and all figures."""
     projections = columns({"projection": (rows @ leading_directions(machine))[None]})
     return _compare({key: x[0] for key, x in projections.items()}, draws, "data_distance", DATA_DISTANCE)
 
@@ -242,7 +243,7 @@ def _data_distance(
 def _run_on(
     machine: Machine, name: str, particles: np.ndarray, rng: np.random.Generator, progressbar: bool
 ) -> tuple[Watched, dict[str, np.ndarray]]:
-    """Run particles on, with more and more sweeps a draw until they agree; return them, and functionals before."""
+    """Continue the particles as chains, with more and more sweeps a draw until they agree; return functionals, too."""
     before = {key: x[0] for key, x in columns(functionals(machine, particles[None])).items()}
     v = particles[rng.permutation(len(particles))[:RUN_ON_CHAINS]]
     for sweeps in RUN_ON_SWEEPS:
@@ -255,7 +256,7 @@ def _run_on(
 
 
 def _independent(watched: Watched, table: xr.Dataset) -> dict[str, np.ndarray]:
-    """The functionals at draws that are so far apart that they are all but independent."""
+    """Return the functionals at draws that are so far apart that they are nearly independent."""
     steps = np.ceil(table["autocorrelation"].fillna(1.0).values)
     return {
         key: x[:, :: int(min(step, RUN_ON_DRAWS))].ravel()
@@ -266,7 +267,7 @@ def _independent(watched: Watched, table: xr.Dataset) -> dict[str, np.ndarray]:
 def _compare(
     a: dict[str, np.ndarray], b: dict[str, np.ndarray], key: str, tolerated: float = 0.0
 ) -> tuple[list[str], dict[str, Any]]:
-    """Two-sample distances by functional of ``a``; the names of those beyond chance and tolerance, and all figures."""
+    """Compare two samples by functional; return the names that differ beyond chance and tolerance, and figures."""
     found = {name: two_sample(a[name], b[name], len(a)) for name in a}
     beyond = [name for name, (distance, by_chance) in found.items() if distance > max(by_chance, tolerated)]
     dim = f"{key}_functional"
@@ -276,7 +277,7 @@ def _compare(
 
 
 def _gradient(learned: xr.DataTree, name: str) -> dict[str, float]:
-    """The gradient's size against its Monte Carlo error, where `fit` recorded them."""
+    """Return the gradient's size, its Monte Carlo error and their ratio, where `fit` recorded them."""
     if "gradient" not in learned:
         return {}
     norm, error = (float(learned["gradient"][f"{name}_gradient_{x}"]) for x in ("norm", "standard_error"))
@@ -284,7 +285,7 @@ def _gradient(learned: xr.DataTree, name: str) -> dict[str, float]:
 
 
 def _renewals(learned: xr.DataTree, measures: xr.Dataset) -> float:
-    """How many autocorrelation times of the last machine learning took, in sweeps of each chain."""
+    """Return how many autocorrelation times of the last machine learning took, in sweeps of each chain."""
     history = learned["learning"].dataset
     taken = history["sweeps"].sum() if "sweeps" in history else history.sizes["iteration"] * learned.attrs["sweeps"]
     return float(taken / np.fmax(1.0, measures["autocorrelation_sweeps"].max()))

@@ -1,4 +1,4 @@
-"""Examine chains: measures of the functionals, units that never change, probes; what each allows to say."""
+"""Examination of chains: measures of the functionals, units that never change and probes, with findings."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def examine(
     ----------
     watched : Watched
     probes : bool
-        Whether to run them.
+        Whether to run probes.
     rng : Generator
     progressbar : bool
     extra : dict, optional
         Further starts of probes, by kind.
     among : int
-        How many machines are examined: what chance explains is shared among them.
+        How many machines are examined, among which the chance of a false alarm is shared.
     """
     table = convergence(watched.functionals, among)
     if watched.sweeps is not None:
@@ -98,7 +98,7 @@ def _probe_measures(result: ProbeResult) -> dict[str, Any]:
 
 
 def _units(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> tuple[dict[str, float], int]:
-    """Counts of units that never change, what the machine says about them, and the number of chains that never move."""
+    """Return counts of units that never change, whether the machine explains them, and the number of still chains."""
     still = np.all([np.ptp(x, axis=1) == 0 for x in columns(watched.functionals).values()], axis=0)
     if watched.states is not None:
         still = np.ptp(watched.states, axis=1).max(-1) == 0
@@ -115,8 +115,8 @@ def _units(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> tup
             hidden = count_units(own["hidden_low"], own["hidden_high"], SATURATED)
             found |= {f"hidden_{key}": n for key, n in hidden.items()}
             found["hidden_saturated_share"] = float(own["saturated"])
-        # The machine's own probability that a unit is not what it always was (exact for two values, a lower bound for
-        # more), times the effective number of draws.
+        # This is the machine's own probability that a unit has another value than it always had (exact for two values,
+        # a lower bound for more), times the effective number of draws.
         other = np.abs(unit.level(own["visible_expected"]) - unit.level(low.min(0)))
         constant = np.ptp(np.concatenate([low, high]), axis=0) == 0
         effective = table["ess_bulk"].min().fillna(low.shape[0] * watched.states.shape[1]).item()
@@ -125,7 +125,7 @@ def _units(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> tup
 
 
 def activity(machine: Machine, v: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return what the machine says about its units in states of shape (chain, draw, visible).
+    """Return expected values and ranges of the units, by the machine, over states of shape (chain, draw, visible).
 
     Returns
     -------
@@ -159,7 +159,7 @@ def activity(machine: Machine, v: np.ndarray, rng: np.random.Generator) -> dict[
 
 @remembered(64)
 def _activity_function(template: Machine):
-    """(rng, v, parameters…) -> rng, sum of p(v | h), least and most p(h | v) over rows, number of saturated."""
+    """Compile (rng, v, parameters…) -> rng, sum of p(v | h), least and most p(h | v) over rows, number saturated."""
     machine, inputs = template.symbolic()
     rng, v = pt.random.rng("rng"), pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
     if len(machine.layers) == 1:

@@ -1,4 +1,4 @@
-"""Where probes start: states that were chosen to lead elsewhere, if there is an elsewhere."""
+"""Probes start from states that were chosen to lead to other modes, if there are any."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from pymc_rbm.units.unit import Unit
 
 __all__ = ["annealed", "base_path", "bias_of", "nearest", "starts"]
 
-EACH = 4  # probes of a kind
+EACH = 4  # the number of probes of a kind
 TEMPERATURES = 200
 HOT_SWEEPS = 20
 MOST_STATES = 1000
-"""The most draws from which hidden units are judged."""
+"""The most draws from which means of hidden units are taken."""
 
 
 def starts(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Visible states to start probes from, by kind, given states of the draws, shape (rows, visible).
+    """Return visible states to start probes from, by kind, given states of the draws, shape (rows, visible).
 
-    Of finite visible units, ``complement``: every unit of a drawn state turned to its other extreme. ``reflection``: a
+    For finite visible units: ``complement``, every unit of a drawn state turned to its other extreme. ``reflection``: a
     drawn state mirrored, about the middle of the units' range, across a leading singular direction of W, and rounded.
     ``extreme``: the states with the largest and the smallest projection on such a direction. ``tempered``: annealed
     from independent uniform units to the machine.
@@ -65,7 +65,7 @@ def _of_finite_units(machine: Machine, states: np.ndarray, rng: np.random.Genera
     found = {"complement": nearest(unit, low + high - chosen)}
     mirrored = [x - 2 * ((x - middle) @ u) * u for u in directions for x in chosen[:2]]
     found["reflection"] = nearest(unit, np.reshape(mirrored, (-1, size)))
-    far = np.max(high - low) / np.finfo(float).eps  # beyond the units' range, whatever the size of u's entries
+    far = np.max(high - low) / np.finfo(float).eps  # far beyond the units' range, however small the entries of u are
     found["extreme"] = nearest(unit, np.reshape([far * s * u for u in directions for s in (1, -1)], (-1, size)))
     path = base_path(machine, np.zeros(size))
     found["tempered"] = annealed(path, path.base_states(rng, EACH)[0], rng, TEMPERATURES)[0]
@@ -75,7 +75,7 @@ def _of_finite_units(machine: Machine, states: np.ndarray, rng: np.random.Genera
 def _of_hidden_states(
     machine: Machine, states: np.ndarray, rng: np.random.Generator, complement_and_extreme: bool
 ) -> dict[str, np.ndarray]:
-    """Visible units drawn given hidden states that were chosen to lead elsewhere."""
+    """Draw visible units given hidden states that were chosen to lead to other modes."""
     unit, (means_of, draw) = machine.layers[HIDDEN].unit, _hidden_functions(machine.template)
     means = means_of(states, *machine.parameters)
     hidden = {"rare": _rare(unit, means)}
@@ -91,10 +91,10 @@ def _of_hidden_states(
 
 
 def _rare(unit: Unit, means: np.ndarray) -> np.ndarray:
-    """Hidden states of drawn ones in which one unit has the value that the draws have least, the rarest values first.
+    """Return hidden states of draws with one unit at the value that the draws have least, the rarest values first.
 
-    A value's share among draws is that of its indicator for one-hot units, else how near the mean is to the value's
-    end. Values with a share of a tenth or more need no probe.
+    A value's share among draws is its frequency for one-hot units, else how near the mean is to the value's end. Values
+    with a share of a tenth or more need no probe.
     """
     candidates, start = [], 0
     for family, n in unit.parts(means.shape[1]):
@@ -116,7 +116,7 @@ def _rare(unit: Unit, means: np.ndarray) -> np.ndarray:
 
 
 def _melted(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Chains of real units at rising β, from a heat at which the way between two states costs a nat, to the machine."""
+    """Run chains of real units at rising β, from one at which the way between two states costs a nat, to β = 1."""
     others = states[rng.permutation(len(states))]
     own, other, between = (
         functionals(machine, x.astype(states.dtype))["free_energy"] for x in (states, others, (states + others) / 2)
@@ -130,7 +130,7 @@ def _melted(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> n
 
 
 def _drawn(function: Callable[..., Any], rng: np.random.Generator, *arguments: Any) -> np.ndarray:
-    """What a compiled function that advances a generator draws."""
+    """Draw by a compiled function, and advance the generator."""
     next_rng, x = function(rng, *arguments)
     rng.bit_generator.state = next_rng.bit_generator.state
     return x
@@ -138,7 +138,7 @@ def _drawn(function: Callable[..., Any], rng: np.random.Generator, *arguments: A
 
 @remembered(64)
 def _heated_function(template: Machine):
-    """(rng, v, beta, parameters…) -> rng, v after a sweep of the machine at β."""
+    """Compile (rng, v, beta, parameters…) -> rng, v after a sweep of the machine at β."""
     machine, inputs = template.symbolic()
     rng, beta = pt.random.rng("rng"), pt.dscalar("beta")
     v = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
@@ -150,7 +150,7 @@ def _heated_function(template: Machine):
 
 @remembered(64)
 def _hidden_functions(template: Machine):
-    """(v, parameters…) -> means of the hidden units; (rng, h, parameters…) -> rng, visible units."""
+    """Compile (v, parameters…) -> means of the hidden units, and (rng, h, parameters…) -> rng, visible units."""
     machine, inputs = template.symbolic()
     units = [layer.unit for layer in machine.layers]
     rng, v, h = pt.random.rng("rng"), pt.matrix(dtype=units[VISIBLE].dtype), pt.matrix(dtype=units[HIDDEN].dtype)
@@ -162,12 +162,12 @@ def _hidden_functions(template: Machine):
 
 
 def nearest(unit: Unit, x: np.ndarray) -> np.ndarray:
-    """The states nearest to rows of real numbers, unit by unit; the first state of those equally near."""
+    """Return the states nearest to rows of real numbers, unit by unit; the first state of those equally near."""
     found, start = [], 0
     for family, n in unit.parts(x.shape[-1]):
         states = np.reshape(np.array(family.states), (-1, family.width))
         own = x[..., start : start + n]
-        # Nearest to x is what maximises the product with x less half the square.
+        # The state nearest to x maximises its product with x minus half its square.
         score = np.reshape(own, (-1, family.width)) @ states.T - (states**2).sum(1) / 2
         found.append(states[score.argmax(1)].reshape(own.shape))
         start += n
@@ -175,12 +175,12 @@ def nearest(unit: Unit, x: np.ndarray) -> np.ndarray:
 
 
 def base_path(machine: Machine, bias: np.ndarray) -> Path:
-    """The path from independent units, the visible ones with the given biases, to the machine."""
+    """Return the path from independent units, the visible ones with the given biases, to the machine."""
     return Path(machine, (bias, *(np.zeros_like(layer.bias) for layer in machine.layers[HIDDEN:])))
 
 
 def bias_of(machine: Machine, states: np.ndarray) -> np.ndarray:
-    """Biases of independent visible units with the means of ``states``, shrunk by a row in the middle if finite."""
+    """Return biases of independent visible units with the means of ``states``; those of finite units are shrunk."""
     unit = machine.layers[VISIBLE].unit
     finite = np.concatenate([np.full(n, family.finite) for family, n in unit.parts(states.shape[-1])])
     shrunk = (states.sum(0) + unit.middle) / (len(states) + 1)
@@ -190,13 +190,13 @@ def bias_of(machine: Machine, states: np.ndarray) -> np.ndarray:
 def annealed(
     path: Path, states: np.ndarray, rng: np.random.Generator, temperatures: int, backwards: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Anneal visible states along a path, up or down.
+    """Anneal visible states along a path, up or down; return the ends and the log-weights.
 
-    Returns the ends and the log-weights, whose exponential (backwards, its inverse) has the mean Z (or 1/Z).
+    The exponential of the log-weights (backwards, its inverse) has the mean Z (or 1/Z).
     """
     betas = np.linspace(0, 1, temperatures)[:: -1 if backwards else 1]
     total, length = np.zeros(len(states)), max(1, SEGMENT_ENTRIES // (path.units * len(states)))
-    for begin in range(0, temperatures - 1, length):  # Ctrl-C is heard after each
+    for begin in range(0, temperatures - 1, length):  # Ctrl-C is raised after each piece
         [states], increments = path.walk(rng, betas[begin : begin + length + 1], [states], backwards)
         total += increments.sum(0)
     return states, path.log_z_base + (-total if backwards else total)

@@ -1,8 +1,8 @@
-"""Probes: what draws alone cannot show, the machine can.
+"""Probes, chains of the same machine from other starts, show what draws alone cannot.
 
-Chains that agree may share a mode. Probes are chains of the same machine from starts that were chosen to end up
-elsewhere, if there is an elsewhere: where they stay away from the draws, the draws did not mix. Whether that elsewhere
-has any weight is then a question of free energies, which annealing in both directions bounds.
+Chains that agree may share a mode. Probes start from states that were chosen to lead to other modes, if there are any:
+where they stay away from the draws, the draws did not mix. Whether such a mode has any weight is then a question of
+free energies, which annealing in both directions bounds.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from pymc_rbm.support.convergence import FALSE_ALARM, columns, rhat, rhat_by_cha
 __all__ = ["ProbeResult", "mode_weight_bound", "run_probes"]
 
 BOUND_TEMPERATURES, BOUND_PARTICLES, BACKWARD_PARTICLES = 1000, 100, 10
-SAME_MODE = 5  # standard errors between means of probes in one mode at most
+SAME_MODE = 5  # the most standard errors between means of probes in one mode
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Probes against draws.
+    """Results of the comparison of probes with draws.
 
     Attributes
     ----------
     kinds : list of str
-        Of each probe's start.
+        The kind of each probe's start.
     away : ndarray of bool, shape (probes,)
         Whether the probe's mean of some functional is further from the draws' than chance allows.
     rhat, rhat_by_chance : dict
-        By functional: R-hat of draws and probes together (negligible ones left out), and what chance allows.
+        R-hat of draws and probes together (without negligible probes) by functional, and what chance allows.
     draws, sweeps : int
         Length of a probe, burn-in included.
     weight : float
@@ -53,12 +53,12 @@ class ProbeResult:
 
     @property
     def negligible(self) -> bool:
-        """Whether the probes that are away sit where the machine hardly ever is."""
+        """Whether the probes that are away are where the machine hardly ever is."""
         return self.weight <= NEGLIGIBLE_WEIGHT
 
     @property
     def disagreeing(self) -> list[str]:
-        """Functionals whose R-hat over draws and probes is more than chance allows."""
+        """The functionals whose R-hat over draws and probes is more than chance allows."""
         return [key for key, x in self.rhat.items() if x > self.rhat_by_chance[key]]
 
 
@@ -73,20 +73,20 @@ def run_probes(
     progressbar: bool = False,
     among: int = 1,
 ) -> ProbeResult:
-    """Run probes for as many sweeps a draw as the draws had, and compare.
+    """Run probes with as many sweeps a draw as the draws had, and compare them with the draws.
 
     Parameters
     ----------
     machine : Machine
     functionals : dict
-        Of the draws, (chain, draw, …).
+        Functionals of the draws, (chain, draw, …), by name.
     states : ndarray, shape (rows, visible)
         Some states of the draws.
     sweeps : int
-        Per draw.
+        Sweeps per draw.
     autocorrelation : dict
-        Integrated, in draws, by functional: how long a probe must be and what its mean may deviate by. 1 where a
-        functional of the draws never changes.
+        Integrated autocorrelation times in draws, by functional, from which follow the length of a probe and the
+        deviation that its mean may have; 1 where a functional of the draws never changes.
     rng : Generator
     extra : dict, optional
         Further starts by kind, such as rows of the data.
@@ -127,10 +127,11 @@ def run_probes(
 
 
 def _scores(probes: np.ndarray, draws: np.ndarray, autocorrelation: float) -> np.ndarray:
-    """How far each probe is from the draws, in location and in spread, as two rows of standard normal numbers.
+    """Return how far each probe is from the draws, in location and in spread, as two rows of standard normal numbers.
 
-    By the mean over a probe of its ranks among the draws, between 0 and 1: with a mean of 1/2 and a variance of 1/12
-    times the autocorrelation over the length if it is where the draws are. Ranks do not mind how skewed a value is.
+    They come from the mean over a probe of its ranks among the draws, between 0 and 1, with a mean of 1/2 and a
+    variance of 1/12 times the autocorrelation over the length if the probe is where the draws are. Ranks do not depend
+    on how skewed values are.
     """
     error = np.sqrt(autocorrelation / 12 * (1 / probes.shape[1] + 1 / draws.size))
     margin, middle, out = rounding(draws), np.median(draws), []
@@ -142,7 +143,7 @@ def _scores(probes: np.ndarray, draws: np.ndarray, autocorrelation: float) -> np
 
 
 def _distinct(visited: np.ndarray, autocorrelation: float) -> list[int]:
-    """Probes of which no two sit in one mode, as far as the means of their units can tell them apart."""
+    """Return indices of probes of which no two are in the same mode, by the means of their units."""
     found: list[int] = []
     if not len(visited):
         return found
@@ -158,13 +159,13 @@ def _distinct(visited: np.ndarray, autocorrelation: float) -> list[int]:
 
 
 def _together(draws: np.ndarray, probes: np.ndarray) -> np.ndarray:
-    """Draws and probes as chains of one length; longer ones are cut into pieces, so that each weighs the same."""
+    """Return draws and probes as chains of one length, longer ones cut into pieces, so that all weigh the same."""
     length = min(draws.shape[1], probes.shape[1])
     return np.concatenate([x[:, : x.shape[1] // length * length].reshape(-1, length) for x in (draws, probes)])
 
 
 def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray, rng: np.random.Generator) -> float:
-    r"""Bound the probability of the modes in which probes sit, from above.
+    r"""Return an upper bound on the probability of the modes in which probes are.
 
     Annealing from independent units to the machine gives weights with mean Z, so the log of their mean exceeds log Z by
     ``t`` with a probability of at most e⁻ᵗ. Annealing backwards from a draw of the machine restricted to a mode ``B``
@@ -201,7 +202,7 @@ def mode_weight_bound(machine: Machine, visited: np.ndarray, states: np.ndarray,
 
 
 def _log_z_at_least(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> float:
-    """A number that log Z is not below, but for a probability of e^-`MARGIN`.
+    """Return a lower bound of log Z, which fails with a probability of e^-`MARGIN`.
 
     The base has the means of the draws. Where units are real these may lie between narrow modes, where no draw is, so
     there two further bases lie at single draws, one of them the likeliest. Weights from any base have the mean Z, and

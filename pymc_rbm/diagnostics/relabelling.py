@@ -1,4 +1,4 @@
-"""Hidden units of all draws of a posterior in one order: relabel."""
+"""The hidden units of all draws of a posterior are brought into one order."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def relabel(
     target : PyMC model or RBM variable, optional
         Default: the model on the context stack.
     name : str, optional
-        Of the RBM, where the model has several.
+        Name of the RBM, where the model has several.
     flips : bool, optional
         Whether units may be turned: those whose sign changes nothing else (`Spin`, `Gaussian`, `DReLU` with two equal
         sides), and binary and binomial ones, ``h -> low + high - h``, with the visible biases moved by
-        ``(low + high) W_j``. Default: the latter only where b is among the draws. True raises where it is not. False:
-        none.
+        ``(low + high) W_j``. By default the latter are turned only where b is among the draws; True raises where it is
+        not. With False none is turned.
 
     Returns
     -------
@@ -60,18 +60,18 @@ def relabel(
     Raises
     ------
     ValueError, TypeError
-        Before any work, if the model has no restricted machine (or several), W is no variable among the draws, hidden
-        units have random parameters that are not among the draws, or ``flips`` would move biases that are not there.
+        Before any work, if the model has no restricted machine (or several), W is not a variable among the draws,
+        hidden units have random parameters that are not among the draws, or ``flips`` would move biases that are not.
 
     Notes
     -----
-    The symmetries of p(v): permutations of units of one family with equal constant parameters, permutations of the
+    The symmetries of p(v) are permutations of units of one family with equal constant parameters, permutations of the
     values of one-hot units, signs, and rotations of Gaussian units that share σ. They are
     symmetries of the *posterior* if the prior has them, too: independent priors that are alike for all hidden units
     have permutations, and signs where they are symmetric about 0. Turning binary units keeps p(v), but not the prior
     of b; chains end up in either form, with whatever weight the prior gives it, and here both are one. Draws are
-    aligned by least squares to their own mean [1]_; a posterior in which two units are alike has no one order. Terms of
-    the model that depend on hidden units other than by variables with their dim are not looked at.
+    aligned by least squares to their own mean [1]_; where two units are alike in the posterior, their order is not
+    defined. Terms of the model that depend on hidden units other than by variables with their dim are ignored.
 
     References
     ----------
@@ -86,7 +86,10 @@ def relabel(
     model, rv = _model_and_machine(target, name)
     machine, posterior = rv.owner.op.template, idata["posterior"].dataset
     if len(machine.layers) != 2 or len(machine.couplings) != 1:
-        raise ValueError("relabel needs a machine of a visible and a hidden layer: others have no units to exchange.")
+        raise ValueError(
+            f"relabel needs a machine of a visible and a hidden layer, got {len(machine.layers)} layers, and units "
+            "cannot change places between layers."
+        )
     found = _found(rv, posterior)
     parts, ends = _parts(machine.layers[HIDDEN].unit, found, flips)
     T, unit = _transformations(found, parts), found.W.dims[-1]
@@ -109,7 +112,7 @@ def relabel(
 
 @dataclass(frozen=True)
 class _Found:
-    """Parameters of the machine: (chain, draw, …) where they are among the draws, otherwise numbers, or None."""
+    """Parameters of the machine, with dims (chain, draw, …) if they are among the draws, else numbers or None."""
 
     W: xr.DataArray
     b: xr.DataArray | None
@@ -130,7 +133,7 @@ def _model_and_machine(target: Any, name: str | None) -> tuple[pm.Model | None, 
     if name is None and len(machines) == 1:
         [name] = machines
     if name not in machines:
-        raise ValueError(f"Which RBM? name must be one of {list(machines)}, got {name!r}.")
+        raise ValueError(f"Several RBMs, or none of this name: name must be one of {list(machines)}, got {name!r}.")
     return model, machines[name]
 
 
@@ -140,8 +143,8 @@ def _found(rv: Any, posterior: xr.Dataset) -> _Found:
     W, b, c, *own = (_among(x, posterior) for x in (*given.weights, *given.biases, *of_hidden))
     if not isinstance(W, xr.DataArray):
         raise ValueError(
-            f"W is none of the variables among the draws, {list(posterior.data_vars)}. Where it is random, but made of "
-            "others, name it in the model: W = pymc.Deterministic('W', …)."
+            f"W is not a variable among the draws, {list(posterior.data_vars)}. Where it is made of random variables, "
+            "name it in the model: W = pymc.Deterministic('W', …)."
         )
     if c is None or any(x is None for x in own):
         raise ValueError(
@@ -152,7 +155,7 @@ def _found(rv: Any, posterior: xr.Dataset) -> _Found:
 
 
 def _among(x: Any, posterior: xr.Dataset) -> Any:
-    """The draws of a parameter, or its number if it is constant or one for all units; None if it is anything else."""
+    """Return the draws of a parameter, its value if it is constant, 1 if all units share it; otherwise None."""
     x = plain(x)
     if x.name in posterior.data_vars:
         return posterior[x.name].transpose("chain", "draw", ...)
@@ -173,7 +176,7 @@ def _among(x: Any, posterior: xr.Dataset) -> Any:
 
 
 def _parts(unit: Unit, found: _Found, flips: bool | None) -> tuple[list[Exchangeable], np.ndarray]:
-    """Which entries of the hidden layer can change places, and the sum of the ends of those that can be turned."""
+    """Return which entries of the hidden layer can change places, and the sum of the ends of those that can turn."""
     hidden, parts, start = found.W.sizes[found.W.dims[-1]], [], 0
     ends = np.zeros(hidden)
     centred = np.full(hidden, True) if isinstance(found.c, xr.DataArray) else np.broadcast_to(found.c == 0, hidden)
@@ -188,12 +191,12 @@ def _parts(unit: Unit, found: _Found, flips: bool | None) -> tuple[list[Exchange
 
 
 def _signs(family: Unit, found: _Found, flips: bool | None) -> tuple[Any, float]:
-    """Whether units of a family can be turned, and the sum of their ends."""
+    """Return whether units of a family can be turned, and the sum of their ends."""
     if family.finite:
         ends = float(np.sum(family.ends))
         if flips and ends and found.b is None:
             raise ValueError(
-                f"Turning {family!r} units moves the visible biases, which are none of the variables among the draws: "
+                f"Turning {family!r} units moves the visible biases, which are not among the draws: "
                 "name them in the model, b = pymc.Deterministic('b', …), or leave flips out."
             )
         return ends == 0 or found.b is not None, ends
@@ -201,7 +204,7 @@ def _signs(family: Unit, found: _Found, flips: bool | None) -> tuple[Any, float]
         return True, 0.0
     if family.one_sided:
         return False, 0.0
-    sides = found.own[:2] if len(found.own) == 3 else []  # beside others they are not looked at
+    sides = found.own[:2] if len(found.own) == 3 else []  # beside other families they are not turned
     constant = [x for x in sides if isinstance(x, np.ndarray)]
     return len(constant) == 2 and bool((constant[0] == constant[1]).all()), 0.0
 
@@ -226,7 +229,7 @@ def _transformations(found: _Found, parts: list[Exchangeable]) -> np.ndarray:
 
 
 def _changed(found: _Found, T: np.ndarray, ends: np.ndarray) -> dict[Any, xr.DataArray]:
-    """W and c, and b where units were turned."""
+    """Return W and c after the transformation, and b where units were turned."""
     changed = {found.W.name: found.W.copy(data=found.W.values @ T.mT)}
     if isinstance(found.c, xr.DataArray):
         changed[found.c.name] = found.c.copy(data=_times(T, found.c.values))
@@ -238,24 +241,24 @@ def _changed(found: _Found, T: np.ndarray, ends: np.ndarray) -> dict[Any, xr.Dat
 
 
 def _times(T: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """``T x`` by draw, along the last axis of ``x``."""
+    """Return ``T x`` by draw, along the last axis of ``x``."""
     return np.einsum("cdij,cd...j->cd...i", T, x)
 
 
 def _spread(x: np.ndarray, ndim: int) -> np.ndarray:
-    """``x`` by draw, with axes of length one before its last."""
+    """Return ``x`` by draw, with axes of length one before its last."""
     return x.reshape(*x.shape[:2], *[1] * (ndim - x.ndim), x.shape[-1])
 
 
 def _carried(x: xr.DataArray, unit: Any, places: np.ndarray) -> xr.DataArray:
-    """A variable by hidden unit, each entry at the place of its unit."""
+    """Return a variable with the dim of the hidden units, each entry at the new place of its unit."""
     unit = unit if unit in x.dims else x.dims[-1]
     last = x.transpose("chain", "draw", ..., unit)
     return last.copy(data=_times(places, last.values).astype(x.dtype))
 
 
 def _hidden_units(model: pm.Model | None, rv: Any, posterior: xr.Dataset) -> list[str]:
-    """The names of sampled hidden units of this machine."""
+    """Return the names of sampled hidden units of this machine."""
     if model is None:
         return []
     below = [x for v in model.basic_RVs if rbm_behind(v) is rv for x in dependants(model, v)]

@@ -1,4 +1,4 @@
-"""Examine rows that are machines of their own, each by itself, and say of all of them what holds of each."""
+"""Examination of rows that are machines of their own, each by itself, with findings about all of them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _gravest(findings: list[Finding]) -> str:
 
 
 def _of_some(concerned: list[tuple[Watched, list[Finding]]], rows: int, verdict: str) -> list[Finding]:
-    """What was found in some rows: the first of them in its own words, and their number."""
+    """Return the findings of the first of some rows, with the number of rows that they concern."""
     row, own = concerned[0]
     if rows == 1:
         return own
@@ -84,13 +84,13 @@ def _of_all(table: xr.Dataset, results: list, rows: int, probed: int) -> list[Fi
 
 
 def _table(measures: list[xr.Dataset]) -> xr.Dataset:
-    """By functional the worst of all rows, and by row the worst of all functionals."""
+    """Return measures by functional, of the worst row, and by row, of the worst functional."""
     names = list(dict.fromkeys(str(key) for m in measures for key in m.functional.values))
     own = [m[[key for key, x in m.data_vars.items() if x.dims == ("functional",)]] for m in measures]
     rows = xr.concat([m.reindex(functional=names) for m in own], "row", data_vars="all")
     table = xr.Dataset({key: x.min("row") if key in LEAST else x.max("row") for key, x in rows.items()})
     for key, limit in LIMITED:
-        if key in rows:  # of the row that exceeds its limit by most
+        if key in rows:  # they are those of the row that exceeds its limit by most
             worst = (rows[key] - np.fmax(RHAT, rows[limit])).fillna(-np.inf).argmax("row")
             table = table.assign({key: rows[key].isel(row=worst), limit: rows[limit].isel(row=worst)})
     return table.assign(rhat_by_row=rows["rhat"].max("functional"), ess_by_row=rows["ess_bulk"].min("functional"))

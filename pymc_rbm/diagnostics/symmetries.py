@@ -1,4 +1,4 @@
-"""Hidden units that can change places: transformations of W and c that leave p(v) as it is, and how draws are aligned.
+"""Transformations of W and c that leave p(v) as it is, since hidden units can change places, and alignment of draws.
 
 With ``h' = T h + e``, T a permutation with signs, the machine with ``W' = W Tᵀ``, ``c' = T c`` has the same p(v):
 
@@ -38,7 +38,7 @@ class Exchangeable:
     ----------
     entries : slice
     width : int
-        Entries of a unit.
+        The number of entries of a unit.
     signs : ndarray of bool, one an entry
         Which units may be turned.
     rotates : bool
@@ -57,7 +57,7 @@ def alignments(features: np.ndarray, same: np.ndarray, parts: list[Exchangeable]
     Parameters
     ----------
     features : ndarray, shape (draws, hidden, features)
-        What is to be alike: the units' weights and bias, all of which change sign with the unit.
+        What is aligned: the units' weights and bias, all of which change sign with the unit.
     same : ndarray of bool, shape (hidden, hidden)
         Which units have the same constant parameters.
     parts : list of Exchangeable
@@ -71,22 +71,22 @@ def alignments(features: np.ndarray, same: np.ndarray, parts: list[Exchangeable]
 
 
 def _aligned(x: np.ndarray, same: np.ndarray, part: Exchangeable) -> np.ndarray:
-    """The best of some alignments, each from another draw as the first reference, then by the spread that is left."""
+    """Return the best of several alignments, from different draws as the first reference, by the remaining spread."""
     scale = np.sqrt((x**2).mean((0, 1)))
     x = x / np.where(scale > 0, scale, 1)
-    if part.width > 1:  # the same number for all values of a one-hot unit changes nothing
+    if part.width > 1:  # adding a number to all values of a one-hot unit changes nothing
         units = x.reshape(len(x), -1, part.width, x.shape[-1])
         x = (units - units.mean(2, keepdims=True)).reshape(x.shape)
     results = [_from(x, x[i], same, part) for i in np.linspace(len(x) - 1, 0, STARTS).astype(int)]
     transformed = min(results, key=lambda result: result[0])[1] @ x
     reference = transformed.mean(0)
     spread = np.sqrt(((transformed - reference) ** 2).mean((0, 1)))
-    weights = 1 / np.where(spread > 0, spread, 1)  # entries count by how well they are known
+    weights = 1 / np.where(spread > 0, spread, 1)  # entries count the more, the better they are known
     return _from(x * weights, reference * weights, same, part)[1]
 
 
 def _from(x: np.ndarray, reference: np.ndarray, same: np.ndarray, part: Exchangeable) -> tuple[float, np.ndarray]:
-    """The sum of squared distances from the mean, and T of each draw, from the given reference on."""
+    """Return the sum of squared distances from the mean, and T of each draw, starting at a reference."""
     loss, transformed = np.inf, x
     for _ in range(MOST_TURNS):
         T = _nearest(x, reference, same, part)
@@ -99,13 +99,13 @@ def _from(x: np.ndarray, reference: np.ndarray, same: np.ndarray, part: Exchange
 
 
 def _nearest(x: np.ndarray, reference: np.ndarray, same: np.ndarray, part: Exchangeable) -> np.ndarray:
-    """T of each draw for which ``T x`` is nearest to the reference."""
+    """Return T of each draw for which ``T x`` is nearest to the reference."""
     products = reference @ x.mT
     if part.rotates:
         U, _, V = np.linalg.svd(products)
         return U @ V
     gains = np.where(part.signs, np.abs(products), products)
-    never = -1 - 2 * np.abs(products).sum((1, 2), keepdims=True)  # below what any assignment gains
+    never = -1 - 2 * np.abs(products).sum((1, 2), keepdims=True)  # less than any assignment gains
     gains = np.where(same, gains, never)
     T = np.zeros_like(products)
     for t, gain, product in zip(T, gains, products, strict=True):
@@ -116,14 +116,14 @@ def _nearest(x: np.ndarray, reference: np.ndarray, same: np.ndarray, part: Excha
 
 
 def _assignment(gain: np.ndarray) -> np.ndarray:
-    """Which column each row takes, for the largest sum."""
+    """Return which column each row takes, for the largest sum."""
     from scipy.optimize import linear_sum_assignment
 
     return linear_sum_assignment(gain, maximize=True)[1]
 
 
 def _assignment_of_groups(gain: np.ndarray, width: int) -> np.ndarray:
-    """The same where units are groups of entries: values within each pair of units, then units."""
+    """Return the same where units are groups of entries: values are assigned within pairs of units, then units."""
     n = len(gain) // width
     blocks = gain.reshape(n, width, n, width).transpose(0, 2, 1, 3)
     inner = np.array([[_assignment(blocks[i, j]) for j in range(n)] for i in range(n)])

@@ -1,4 +1,4 @@
-"""The verdict on chains: rules from measures to findings, and the report that all findings end in."""
+"""The verdict on chains: rules that make findings of measures, and the report of all findings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SLOW = (
 
 
 class Finding(NamedTuple):
-    """One observation: the best verdict that it allows, in words, and what to do about it."""
+    """One observation: the best verdict that it allows, the reason in words, and what to do about it."""
 
     verdict: str
     reason: str
@@ -37,28 +37,28 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found. It is true where the verdict is "mixed": where draws, or a learning run, can be believed.
+    """The result of `diagnose`, which is true where the verdict is "mixed", so that draws or a run can be trusted.
 
     Attributes
     ----------
     subject : str
-        What was looked at.
+        What was diagnosed.
     verdict : {"mixed", "not finished", "not mixed", "cannot tell"}
-        The gravest of the two that follow. A learning run is "mixed" only if it has finished, too.
+        The gravest of ``chains`` and ``learning``. A learning run is "mixed" only if it has finished, too.
     reasons : list of str
-        Why, the gravest first.
+        The reasons for the verdict, the gravest first.
     advice : list of str
         What to do.
     measures : Dataset
-        Every figure. By ``functional``: ``rhat``, ``rhat_by_chance``, ``ess_bulk``, ``ess_tail``, ``autocorrelation``
+        All figures. By ``functional``: ``rhat``, ``rhat_by_chance``, ``ess_bulk``, ``ess_tail``, ``autocorrelation``
         (draws), ``autocorrelation_sweeps``, ``probe_rhat``, ``probe_rhat_by_chance``; scalars for units, probes and
-        learning, as far as they could be had.
+        learning, as far as they are available.
     chains : {"mixed", "not mixed", "cannot tell"}
         Whether the chains mixed; of a learning run, those of the machine that was learned, and the particles with them.
     learning : {"finished", "not finished", "cannot tell"} or None
-        Whether learning is done: whether its objective still rises. None where there was none to judge.
+        Whether learning is done, that is, its objective no longer rises. None for draws.
     summary : str
-        The verdicts in a line.
+        The verdicts in one line.
     """
 
     subject: str
@@ -74,7 +74,7 @@ class Diagnosis:
     def of(
         cls, subject: str, findings: Sequence[Finding], measures: xr.Dataset, learning: Sequence[Finding] = ()
     ) -> Diagnosis:
-        """The verdict that all findings allow: the gravest of them; on chains, and on learning."""
+        """Return the diagnosis with the gravest verdicts of all findings, on chains and on learning."""
         ranked = sorted([*learning, *findings], key=lambda finding: GRAVEST_FIRST.index(finding.verdict))
         advice = dict.fromkeys(finding.advice for finding in ranked if finding.advice)
         chains, learned = _gravest(findings), _gravest(learning) if learning else None
@@ -95,7 +95,7 @@ class Diagnosis:
         return self.mixed
 
     def _rows(self) -> list[list[str]]:
-        """The table by functional, header first."""
+        """Return the table by functional, header first."""
         m = self.measures
         in_sweeps = "autocorrelation_sweeps" in m
         tau = m["autocorrelation_sweeps" if in_sweeps else "autocorrelation"]
@@ -115,7 +115,7 @@ class Diagnosis:
         if self.learning is None or "rise_that_matters" not in self.measures:
             return f"{needs}."
         matters = float(self.measures["rise_that_matters"])
-        return f'{needs}; "finished" an objective that rises by no more than {matters:.2g} nats a row.'
+        return f'{needs}; "finished" needs an objective that rises by no more than {matters:.2g} nats a row.'
 
     def __str__(self) -> str:
         rows = self._rows()
@@ -145,13 +145,13 @@ def _gravest(findings: Sequence[Finding]) -> str:
 def _of_rise(measures: xr.Dataset) -> str:
     rate, rise = (float(measures.get(key, np.nan)) for key in ("rate", "rise"))
     by = f"rises by {rise:.2g} nats a row or more" if rise > 0 else "rises"
-    return by + (f" (of late by {rate:.2g} a thousand updates)" if rate > 0 else "")
+    return by + (f" (lately by {rate:.2g} a thousand updates)" if rate > 0 else "")
 
 
 def judge_chains(table: xr.Dataset, chains: int, draws: int) -> list[Finding]:
-    """What R-hat and ESS of the functionals allow to say."""
+    """Return what follows from R-hat and ESS of the functionals."""
     if draws < FEW_DRAWS:
-        return [Finding(UNKNOWN, f"{draws} draws a chain are too few to say anything (at least {FEW_DRAWS}).", LONGER)]
+        return [Finding(UNKNOWN, f"{draws} draws a chain are too few for a verdict (at least {FEW_DRAWS}).", LONGER)]
     rhats, limits, sizes = (table[key].values for key in ("rhat", "rhat_by_chance", "ess_bulk"))
     if np.isnan(rhats).all():
         return [Finding(UNKNOWN, "All chains are constant at the same values: there is nothing to compare.", LONGER)]
@@ -175,7 +175,7 @@ def judge_chains(table: xr.Dataset, chains: int, draws: int) -> list[Finding]:
 
 
 def judge_units(measures: dict[str, float], still_chains: int, draws: int) -> list[Finding]:
-    """What constant chains and units allow to say: stuck ones are failures, dead and rare ones need not be."""
+    """Return what follows from constant chains and units: stuck ones are failures, dead and rare ones need not be."""
     found = []
     stuck = {side: int(measures.get(f"{side}_stuck", 0)) for side in ("visible", "hidden")}
     if draws >= FEW_DRAWS and still_chains:
@@ -195,11 +195,11 @@ def judge_units(measures: dict[str, float], still_chains: int, draws: int) -> li
         )
         return [*found, Finding(NOT_MIXED, reason, "Check that the draws and the machine belong together.")]
     known = "which the machine explains" if np.isfinite(expected) else "which only the machine could explain"
-    return [*found, Finding(MIXED, f"{constant} visible units never change, {known}; no error in itself.")]
+    return [*found, Finding(MIXED, f"{constant} visible units never change, {known}; this is not an error in itself.")]
 
 
 def judge_probes(result: ProbeResult) -> list[Finding]:
-    """What probes allow to say."""
+    """Return what follows from probes."""
     n, length = len(result.kinds), f"{result.sweeps:,} sweeps"
     away = int(result.away.sum())
     if away and not result.negligible:
@@ -210,8 +210,8 @@ def judge_probes(result: ProbeResult) -> list[Finding]:
             else f"of a probability of at most {result.weight:.2g}"
         )
         reason = (
-            f"{away} of {n} probes ({kinds}) stay away from the draws for {length}, in a mode {weight}: chains that "
-            "agree share a mode."
+            f"{away} of {n} probes ({kinds}) stay away from the draws for {length}, in a mode {weight}: the chains "
+            "agree because they share a mode."
         )
         return [Finding(NOT_MIXED, reason, SLOW)]
     if result.disagreeing:
@@ -225,7 +225,10 @@ def judge_probes(result: ProbeResult) -> list[Finding]:
 
 
 def judge_particles(lagging: list[str], failed: bool, renewals: float) -> list[Finding]:
-    """What allows to say that the particles of a learning run followed its parameters, of chains that failed or not."""
+    """Return what follows from a learning run's particles, which must have followed its parameters.
+
+    ``failed`` says whether the chains that continue them did not mix.
+    """
     found = []
     if failed:
         advice = (
@@ -234,7 +237,7 @@ def judge_particles(lagging: list[str], failed: bool, renewals: float) -> list[F
         )
         found.append(Finding(NOT_MIXED, "The gradients of learning came from chains like these.", advice))
     if lagging:
-        reason = f"The particles lag behind the machine: when they run on, these change: {', '.join(lagging)}."
+        reason = f"The particles lag behind the machine: as they run on, some functionals change: {', '.join(lagging)}."
         found.append(Finding(NOT_MIXED, reason, "Lower the learning rate at the end, or run more sweeps an iteration."))
     if renewals < RENEWALS:
         reason = (

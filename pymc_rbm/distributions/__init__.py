@@ -1,1 +1,1 @@
-"""RBM, Hidden, BoltzmannMachine and their kin as PyMC variables."""
+"""RBM, Hidden, BoltzmannMachine and other machines as PyMC variables."""

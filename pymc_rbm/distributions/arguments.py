@@ -1,4 +1,4 @@
-"""What users say of a variable besides its parameters: shapes, dims and coords."""
+"""Arguments of a variable besides its parameters: shapes, dims and coords."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["lengths_of", "named_in_model", "same_rows", "start_by_name", "with_d
 
 
 def lengths_of(shape: Any) -> list[int | None]:
-    """The entries of a ``shape`` argument as ints where they are known."""
+    """Return the entries of a ``shape`` argument, as ints where they are known, otherwise None."""
     entries = list(shape) if np.iterable(shape) and not isinstance(shape, Variable) else [shape]
     lengths = []
     for entry in entries:
@@ -34,17 +34,17 @@ def lengths_of(shape: Any) -> list[int | None]:
 
 
 def same_rows(v: Any, shape: Any) -> None:
-    """Refuse hidden units whose rows are not those of v."""
+    """Refuse hidden units that do not have as many rows as v."""
     rows, wanted = tuple(shape[:-1]), shape_of(v)[:-1]
     if len(rows) != len(wanted) or any(None not in (m, n) and m != n for m, n in zip(rows, wanted, strict=True)):
         raise ValueError(
-            f"Hidden units of shape {tuple(shape)} do not fit {v}, of shape {shape_of(v)}: each row of v has one row "
+            f"Hidden units of shape {tuple(shape)} do not fit {v}, of shape {shape_of(v)}: each row of v needs one row "
             "of hidden units."
         )
 
 
 def named_in_model(x: Any, name: str) -> Named:
-    """A parameter with its names: those of an array, or those that the model gives a variable."""
+    """Return a parameter with its names, which are an array's own or those that the model gives a variable."""
     model = pm.Model.get_context(error_if_none=False)
     if model is None:
         return named(x, name)
@@ -55,7 +55,7 @@ def named_in_model(x: Any, name: str) -> Named:
 
 
 def _in_model_order(model: pm.Model, got: Named, name: str) -> Named:
-    """An array with its entries in the order of the model's coords."""
+    """Return an array with its entries in the order of the model's coords."""
     value, labels = got.value, list(got.labels)
     for axis, dim in enumerate(got.dims):
         known = model.coords.get(dim)
@@ -66,20 +66,20 @@ def _in_model_order(model: pm.Model, got: Named, name: str) -> Named:
 
 
 def start_by_name(model: pm.Model, name: str, value: Any) -> Any:
-    """A start value of a variable: a DataArray in the order of the variable's dims and of the model's coords."""
+    """Return a variable's start value; a DataArray is put in the order of the model's dims and coords."""
     dims = tuple(model.named_vars_to_dims.get(name) or ())
     if not isinstance(value, xr.DataArray) or not dims:
         return value
     if set(value.dims) != set(dims):
-        raise ValueError(f"start[{name!r}] has dims {value.dims}, the variable {dims}. Rename them.")
+        raise ValueError(f"start[{name!r}] has dims {value.dims}, but the variable has dims {dims}. Rename them.")
     return _in_model_order(model, named(value.transpose(*dims), f"start[{name!r}]"), f"start[{name!r}]").value
 
 
 def with_dims(name: str, data: Any, dims: Any, labels: Labels, unit: Unit, size: int | None) -> tuple[Any, Any]:
-    """Observed data and dims as PyMC takes them: numbers in the order of the model's names, and its coords.
+    """Return observed data and dims as PyMC takes them: numbers in the order of the model's names.
 
-    A DataArray comes in the order of ``dims`` (by default its own, the machine's visible units last). Its coords, and a
-    frame's columns, are added to the model, or the data are put into the model's order.
+    A DataArray is put in the order of ``dims`` (by default its own, with the machine's visible units last). Its coords,
+    and a frame's columns, are added to the model, or the data are put into the model's order.
     """
     names = None if dims is None else (dims,) if isinstance(dims, str) else tuple(dims)
     _check_units_last("dims", names, labels)
@@ -108,7 +108,7 @@ def _check_units_last(what: str, names: Any, labels: Labels) -> None:
 
 
 def _made_up(name: str, got: Received, labels: Labels) -> tuple[Any, ...] | None:
-    """The dims of data that brought names: their own, and made ones for what is labelled but has no name."""
+    """Return the dims of data that came with names, with made-up names for axes that have labels only."""
     if not any(got.dims or ()) and all(x is None for x in got.labels) and not labels.visible:
         return None
     made = (f"{name}_row",) * (got.values.ndim - 1) + (labels.visible or f"{name}_unit",)
@@ -116,13 +116,16 @@ def _made_up(name: str, got: Received, labels: Labels) -> tuple[Any, ...] | None
 
 
 def _in_order(got: Received, names: tuple[str, ...]) -> Received:
-    """A DataArray's axes in the order of ``names``, or with these names for its own."""
+    """Return a DataArray with its axes in the order of ``names``; if no name is its own, they rename its axes."""
     own = got.dims or ()
     shared = set(names) & set(own)
     if shared == set(names) == set(own):
         return got.transposed(tuple(own.index(name) for name in names))
     if shared or len(names) != len(own):
-        raise ValueError(f"The data have dims {own}, which dims={names} neither reorders nor renames as a whole.")
+        raise ValueError(
+            f"The data have dims {own}, and dims={names} neither reorders nor renames as a whole. Give "
+            "the same names in any order, or new names for all."
+        )
     return got
 
 
@@ -135,12 +138,12 @@ def _with_coords(
     unit: Unit,
     made_up: str,
 ) -> tuple[Received, tuple[Any, ...]]:
-    """The data in the order of the model's coords; coords that the model lacks are added to it."""
+    """Return the data in the order of the model's coords; coords that the model lacks are added to it."""
     is_frame = not got.coords and any(not d for d in got.dims or ())
     for axis, (dim, own) in enumerate(zip(names, got.dims or (), strict=True)):
         n, known = got.values.shape[axis], got.labels[axis]
         last = axis == len(names) - 1
-        # One number a unit has no names for the unit's entries.
+        # Data with one number a unit have no names for the entries of units that take several.
         if last and size is not None and n != size and n == unit.count(size):
             dim, known, n = labels.visible or (made_up if own == dim else dim), None, size
             names = (*names[:-1], dim)

@@ -1,4 +1,4 @@
-"""The general Boltzmann machine as a random variable: one layer, coupled to itself."""
+"""The general Boltzmann machine, one layer coupled to itself, as a random variable."""
 
 from __future__ import annotations
 
@@ -41,22 +41,23 @@ class BoltzmannMachine(MachineDistribution):
         Name of the variable. (`BoltzmannMachine.dist` takes none.)
     U : tensor_like, shape (units, units)
         Couplings. Numbers must be symmetric, with zeros on the diagonal (in blocks, where a unit has several entries).
-        Of a random variable (U + Uᵀ)/2 is taken, with such zeros: its prior may be on all entries.
+        A random U may have a prior on all entries: (U + Uᵀ)/2 is used, with these zeros.
     b : tensor_like, shape (units,)
         Biases.
     unit : Unit, default Bernoulli()
     pattern : array_like of bool, shape (units, units), optional
         Which couplings there are; all others are zero. Units that are not coupled are updated at once, in as many
-        blocks as a greedy colouring has colours (two on a square lattice), so that it pays to say so. Default: where U
-        is numbers, its entries that are not zero; else all. With more than 6 colours units are updated one by one.
-        The statistic ``blocks`` of `BlockGibbs` says how many blocks there are.
+        blocks as a greedy colouring has colours (two on a square lattice), which is faster. Default: where U is
+        numbers, its entries that are not zero; else all. With more than 6 colours units are updated one by one. The
+        statistic ``blocks`` of `BlockGibbs` says how many blocks there are.
     log_z, sweeps, observed, **kwargs
         As in `RBM`. log Z is exact up to 16 binary units; draws of larger machines are ends of Markov chains.
 
     Raises
     ------
     ValueError
-        If sizes do not fit, U is no such matrix, data are no states of the units, or the machine cannot be normalised.
+        If sizes do not fit, U is not such a matrix, data are not states of the units, or the machine cannot be
+        normalised.
 
     References
     ----------
@@ -87,12 +88,12 @@ class BoltzmannMachine(MachineDistribution):
 
     @classmethod
     def dist(cls, U, b, *, unit=None, pattern=None, log_z=None, sweeps=DRAW_SWEEPS, **kwargs):
-        """Create the variable outside of a model. Parameters are those of the class, without a name."""
+        """Create the variable outside a model; parameters are those of the class, without a name."""
         check_unit(unit, "unit")
         U, b, _ = general_together(named(U, "U"), named(b, "b"))
         unit, size = unit or Bernoulli(), general_size(U, b)
         if size is None:
-            raise ValueError("The number of units must be known: give U, b or dims a fixed length.")
+            raise ValueError("The number of units must be known, but U and b have none. Give U or b a fixed length.")
         check_layer(unit, size, "visible")
         coupling = Coupling(0, 0, *_couplings(U, unit, size, pattern))
         machine = Machine((Layer(unit, b),), (coupling,))
@@ -100,7 +101,7 @@ class BoltzmannMachine(MachineDistribution):
 
 
 def _couplings(U: Any, unit: Unit, size: int, pattern: Any) -> tuple[Any, Any]:
-    """U as the energy has it, and its classes: the one place where it is checked or made symmetric."""
+    """Return U, checked or made symmetric, and the classes of units that a sweep updates at once."""
     inside, numbers = own_entries(unit, size), known_values(U)
     allowed = ~inside if pattern is None else _checked_pattern(pattern, size) & ~inside
     if numbers is not None:
@@ -114,5 +115,8 @@ def _couplings(U: Any, unit: Unit, size: int, pattern: Any) -> tuple[Any, Any]:
 def _checked_pattern(pattern: Any, size: int) -> np.ndarray:
     pattern = np.asarray(pattern) != 0
     if pattern.shape != (size, size) or (pattern != pattern.T).any():
-        raise ValueError(f"pattern must be a symmetric matrix of shape ({size}, {size}), got {pattern.shape}.")
+        raise ValueError(
+            f"pattern must be a symmetric matrix of shape ({size}, {size}), got {pattern.shape}, or one "
+            "that is not symmetric. Pass pattern | pattern.T."
+        )
     return pattern

@@ -1,7 +1,7 @@
-"""log Z of machines whose parameters are constants or data, as a node of a graph: found when it is needed, and once.
+"""log Z of machines whose parameters are constants or data is a node of a graph, found once, when it is needed.
 
-What cannot be enumerated inside a graph may still be known outside of it: exactly, where a machine is large but its
-parts are not, or as an estimate with an error. The node costs nothing until a function that needs it is compiled.
+A log Z that cannot be enumerated inside a graph may still be found outside it: exactly, where a machine falls apart
+into small ones, or as an estimate with an error. The node costs nothing until a function that needs it is compiled.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["constant_log_partition"]
 
 SEED = 0
 MOST_ESTIMATED = 8
-"""Machines that differ by row, of which one node estimates log Z: each may take a minute."""
+"""For how many machines that differ by row one node estimates log Z: each may take a minute."""
 REMEMBERED = 256
 
 _known: OrderedDict[Any, LogPartitionEstimate] = OrderedDict()
@@ -38,7 +38,7 @@ _lock = RLock()
 
 
 class ConstantLogPartition(Op):
-    """log Z of a machine, by `log_partition`, of parameters that do not change from one evaluation to the next."""
+    """log Z of a machine by `log_partition`, for parameters that stay the same from one evaluation to the next."""
 
     __props__ = ("template", "batch_ndim")
 
@@ -46,11 +46,11 @@ class ConstantLogPartition(Op):
         self.template, self.batch_ndim = template, batch_ndim
 
     def make_node(self, *parameters):
-        """Parameters as in `Machine.parameters`, batch axes first."""
+        """Return the node; parameters are in the order of `Machine.parameters`, batch axes first."""
         return Apply(self, list(parameters), [pt.tensor(dtype=parameters[0].dtype, shape=(None,) * self.batch_ndim)])
 
     def do_constant_folding(self, fgraph, node):
-        """Not by PyTensor, which folds before it is known what a function needs; see `_folded`."""
+        """Return False: PyTensor would fold before it is known what a function needs; a later rewrite does it."""
         return False
 
     def perform(self, node, inputs, output_storage):
@@ -59,21 +59,21 @@ class ConstantLogPartition(Op):
         output_storage[0][0] = np.asarray(found, dtype=node.outputs[0].dtype)
 
     def pullback(self, inputs, outputs, output_gradients):
-        """Refuse: a number that was estimated has no derivative."""
+        """Raise IntractableError: a number that was estimated has no derivative."""
         raise IntractableError(
-            "The derivative of log Z in parameters that are constants or data was asked for, of a machine too large to "
-            "enumerate. Make them random variables and learn them with pymc_rbm.fit, which needs no log Z."
+            "The derivative of log Z in parameters that are constants or data is not known, because the machine is too "
+            "large to enumerate. Make them random variables and learn them with pymc_rbm.fit, which needs no log Z."
         )
 
 
 def constant_log_partition(machine: Machine) -> TensorVariable:
-    """Log Z of a machine whose parameters are constants or data, as a node."""
+    """Return log Z of a machine whose parameters are constants or data, as a node of a graph."""
     parameters = [floating(p) if isinstance(p, float | int) else pt.as_tensor(p) for p in machine.parameters]
     return ConstantLogPartition(machine.template, batch_ndim(machine))(*parameters)
 
 
 def _log_z_of_rows(template: Machine, ndim: int, parameters: list[np.ndarray]) -> np.ndarray:
-    """The log Z of every combination of batch axes; ValueError, or IntractableError, where one cannot be found."""
+    """Return log Z for every index of the batch axes; ValueError or IntractableError where one cannot be found."""
     core = template.by_kind.core_ndims.flat()
     shapes = [p.shape[: max(0, p.ndim - k)] for p, k in zip(parameters, core, strict=True)]
     shape = np.broadcast_shapes(*shapes)
@@ -87,14 +87,14 @@ def _log_z_of_rows(template: Machine, ndim: int, parameters: list[np.ndarray]) -
         if len(estimated) > MOST_ESTIMATED:
             raise IntractableError(
                 f"The log-density needs log Z of {int(np.prod(shape))} machines that differ by row and cannot be "
-                f"enumerated; at most {MOST_ESTIMATED} are estimated. Pass log_z=, one a row, each from "
+                f"enumerated; at most {MOST_ESTIMATED} are estimated. Pass log_z=, one number a row, each from "
                 "pymc_rbm.log_partition(pymc_rbm.machine_of_row(target, row=i)), or make one side smaller."
             )
     return found.reshape((1,) * (ndim - found.ndim) + found.shape)
 
 
 def _estimate(machine: Machine) -> LogPartitionEstimate:
-    """What `log_partition` says with its defaults and a fixed seed; remembered by the parameters' values."""
+    """Return what `log_partition` finds with its defaults and a fixed seed, remembered by the parameters' values."""
     values = [np.ascontiguousarray(p) for p in machine.parameters]
     key = (machine.template, *((p.shape, p.dtype.str, blake2b(p).digest()) for p in values))
     with _lock:
@@ -114,11 +114,13 @@ def _warn(machine: Machine, found: LogPartitionEstimate) -> None:
     shape = "x".join(str(len(layer.bias)) for layer in machine.layers)
     known = f"A log-density needs log Z of a {shape} machine, which was estimated as {found.estimate:.3f} ± "
     known += f"{found.standard_error:.3f}"
-    remedy = "Look at pymc_rbm.log_partition(machine, random_seed=0), give it a larger budget, and pass log_z=."
+    remedy = "Run pymc_rbm.log_partition(machine, random_seed=0) with a larger budget, and pass the result as log_z=."
     if not found.reliable:
         warnings.warn(f"{known}, and is not reliable: {found.reasons[0]}. {remedy}", stacklevel=2)
     elif found.made.get("target_met") is False:
-        warnings.warn(f"{known}, more than the {found.made['target_error']:g} aimed at. {remedy}", stacklevel=2)
+        warnings.warn(
+            f"{known}: the error is above the target of {found.made['target_error']:g}. {remedy}", stacklevel=2
+        )
 
 
 @node_rewriter([ConstantLogPartition])
@@ -133,7 +135,7 @@ def _folded(fgraph, node):
 
 @node_rewriter([ConstantLogPartition])
 def _run_by_numba(fgraph, node):
-    """Shared data: log Z is found when the function is called, and again when they change."""
+    """Run the node in Python: with shared data log Z is found at a call, and again when they have changed."""
     from pymc_rbm.distributions.numba_draws import Performed
 
     return Performed(node.op).make_node(*node.inputs).outputs

@@ -1,4 +1,4 @@
-"""Deep Boltzmann machines: layers of even index against layers of odd index are one restricted machine."""
+"""Deep Boltzmann machines as restricted ones: even layers are on the visible side, odd layers on the hidden side."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pymc_rbm.units.unit import Unit
 __all__ = ["DeepBoltzmannMachine"]
 
 
-def DeepBoltzmannMachine(  # noqa: N802  it stands where a distribution stands
+def DeepBoltzmannMachine(  # noqa: N802  it is used as a distribution is
     name: str,
     weights: Any,
     biases: Any,
@@ -52,7 +52,8 @@ def DeepBoltzmannMachine(  # noqa: N802  it stands where a distribution stands
     Parameters
     ----------
     name : str
-        Of the `RBM` variable of all even layers. Free ones (draws) also have ``{name}_layer_0``, ``{name}_layer_2``, …
+        Name of the `RBM` variable of all even layers. Free ones (draws) also have ``{name}_layer_0``,
+        ``{name}_layer_2``, …
     weights : sequence of tensor_like
         ``weights[l]`` has the shape (units of layer l, units of layer l + 1). At least two.
     biases : sequence of tensor_like
@@ -62,7 +63,7 @@ def DeepBoltzmannMachine(  # noqa: N802  it stands where a distribution stands
     observed : array_like, DataArray or masked array, shape (rows, units of layer 0), optional
         States of layer 0.
     dims : sequence of str, optional
-        Of the variable, whose last axis are the units of *all* even layers.
+        Dims of the variable, whose last axis is that of the units of *all* even layers.
     **kwargs
         As in `RBM`.
 
@@ -74,7 +75,7 @@ def DeepBoltzmannMachine(  # noqa: N802  it stands where a distribution stands
     Raises
     ------
     ValueError
-        If there are less than two weights, sizes do not fit, or data are no states of layer 0.
+        If there are fewer than two weights, sizes do not fit, or data are not states of layer 0.
 
     Notes
     -----
@@ -90,7 +91,7 @@ def DeepBoltzmannMachine(  # noqa: N802  it stands where a distribution stands
     sizes = _sizes(weights, biases)
     families = list(units) if isinstance(units, list | tuple) else [units] * len(sizes)
     if len(families) != len(sizes):
-        raise ValueError(f"units must be one for all layers or one for each of {len(sizes)}, got {len(families)}.")
+        raise ValueError(f"units must be one unit for all layers or one for each of {len(sizes)}, got {len(families)}.")
     for i, unit in enumerate(families):
         check_unit(unit, f"units[{i}]")
     families = [unit or Bernoulli() for unit in families]
@@ -108,24 +109,25 @@ def DeepBoltzmannMachine(  # noqa: N802  it stands where a distribution stands
         Beside(**{f"layer_{i}": (families[i], sizes[i]) for i in side}) if len(side) > 1 else families[side[0]]
         for side in (even, odd)
     )
-    with warnings.catch_warnings():  # that entries are missing is meant here
+    with warnings.catch_warnings():  # the missing entries are intended here
         warnings.simplefilter("ignore", ImputationWarning)
         return RBM(name, W, b, c, visible=visible, hidden=hidden, observed=observed, dims=dims, **kwargs)
 
 
 def _sizes(weights: Any, biases: Any) -> list[int]:
-    """Units of the layers, or ValueError where the shapes do not fit."""
+    """Return the sizes of the layers; ValueError where the shapes do not fit."""
     shapes, lengths = [shape_of(w) for w in weights], [shape_of(b) for b in biases]
     if len(shapes) < 2 or len(lengths) != len(shapes) + 1:
         raise ValueError(
             f"A deep machine needs at least two weights and one more bias than weights, got {len(shapes)} weights and "
-            f"{len(lengths)} biases."
+            f"{len(lengths)} biases. (With one weight use pymc_rbm.RBM.)"
         )
     sizes = [x[-1] if x else None for x in lengths]
     for i, shape in enumerate(shapes):
         if len(shape) != 2 or any(None not in (m, n) and m != n for m, n in zip(shape, sizes[i : i + 2], strict=True)):
             raise ValueError(
-                f"weights[{i}] has shape {shape}, but layers {i} and {i + 1} have {sizes[i]} and {sizes[i + 1]} units."
+                f"weights[{i}] has shape {shape}, but layers {i} and {i + 1} have {sizes[i]} and {sizes[i + 1]} units "
+                "by their biases. Weights are (units of a layer, units of the next)."
             )
         check_not_empty(f"weights[{i}]", shape)
     known = [
@@ -137,16 +139,19 @@ def _sizes(weights: Any, biases: Any) -> list[int]:
 
 
 def _block(weights: Any, sizes: list[int], i: int, j: int) -> TensorVariable:
-    """The weights between layers i and j: zero unless they are neighbours."""
+    """Return the weights between layers i and j, which are zero unless these are neighbours."""
     if abs(i - j) > 1:
         return pt.zeros((sizes[i], sizes[j]))
     return as_float(weights[i]) if i < j else as_float(weights[j]).mT
 
 
 def _padded(observed: Any, families: list[Unit], sizes: list[int], even: Any, labels: Labels) -> np.ma.MaskedArray:
-    """The data of layer 0 and masked entries for the other even layers."""
+    """Return the data of layer 0 beside masked entries for the other even layers."""
     if isinstance(observed, Variable) and known_values(observed) is None:
-        raise ValueError("observed must be numbers: the other even layers are masked beside them.")
+        raise ValueError(
+            "observed must be numbers, got a symbolic variable: masked entries for the other even layers are put "
+            "beside them. Pass an array."
+        )
     got = receive(observed if not isinstance(observed, Variable) else known_values(observed), "observed")
     got = aligned(got, labels, "observed", families[0].count(sizes[0]))
     values = unit_data(one_hot(got, families[0], sizes[0], "observed").values, families[0], sizes[0])

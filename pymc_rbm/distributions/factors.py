@@ -1,4 +1,4 @@
-"""Where log Z matters: what is a factor of a model's log-density, and what is not.
+"""log Z is left out of a log-density where it does not matter: where the machine is a factor of the model's own.
 
 A model's own machine is a factor of ``model.logp()``. With constant parameters its log Z is an additive constant of the
 target, which no sampler needs: it is left out, and nothing is estimated. Everywhere else, in a mixture, a switch, a
@@ -34,7 +34,7 @@ __all__ = ["less_log_z", "log_z_where_it_matters", "without_log_z"]
 def log_z_where_it_matters(
     op: MachineRV, value: TensorVariable, machine: Machine, *parameters: TensorVariable
 ) -> tuple[TensorVariable, bool]:
-    """Return log Z, or zero where it does not matter, and whether only single rows need it (`less_log_z`)."""
+    """Return log Z, or zero where it does not matter, and whether only the densities of single rows need it."""
     given = op.log_z(*parameters)
     if given is not None:
         return given, False
@@ -49,9 +49,9 @@ def log_z_where_it_matters(
 
 @node_rewriter([ValuedRV, PartialObservedRV])
 def _mark_factors(fgraph, node):
-    """Mark machines to which a model gives values themselves, masked ones included: their logp is that of a factor.
+    """Mark machines that have values of their own in a model, masked ones included, as factors of its log-density.
 
-    Components of mixtures, branches of switches and the like are not given values: what they are parts of is.
+    Components of mixtures, branches of switches and the like have no values of their own: only the mixture has.
     """
     rv, *rest = node.inputs
     if rv.owner is None or not isinstance(rv.owner.op, MachineRV) or rv.owner.op.factor:
@@ -66,21 +66,21 @@ early_measurable_ir_rewrites_db.register("mark_machines_that_are_factors", _mark
 
 
 class OfRows(Op):
-    """Log-densities of rows less log Z, a number or one a row, which is left out of their sum."""
+    """Log-densities of rows minus log Z, a number or one a row, which is left out of their sum."""
 
     __props__ = ()
 
     def make_node(self, log_p, log_z):
-        """The first has all axes."""
+        """Return the node; the first input has all axes."""
         return Apply(self, [log_p, log_z], [(log_p - log_z).type()])
 
     def perform(self, node, inputs, output_storage):
-        """Subtract."""
+        """Subtract log Z."""
         log_p, log_z = inputs
         output_storage[0][0] = np.asarray(log_p - log_z, dtype=node.outputs[0].dtype)
 
     def pullback(self, inputs, outputs, output_gradients):
-        """As that of the difference."""
+        """Return the gradient of the difference."""
         log_p, log_z = inputs
         return pt.Lop(log_p - log_z, [log_p, log_z], output_gradients[0])
 
@@ -89,7 +89,7 @@ less_log_z = OfRows()
 
 
 def without_log_z(log_p: TensorVariable) -> TensorVariable:
-    """A term of a joint log-density, without what `less_log_z` takes off."""
+    """Return a term of a joint log-density without the log Z that `less_log_z` subtracted."""
     return log_p.owner.inputs[0] if log_p.owner is not None and isinstance(log_p.owner.op, OfRows) else log_p
 
 

@@ -1,4 +1,4 @@
-"""The generative model: parameters fixed at the estimate, data no longer observed."""
+"""The generative model has its parameters fixed at the estimate, and its data are no longer observed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
     Parameters
     ----------
     model : Model
-        The one that was fitted.
+        The model that was fitted.
     learned : DataTree or dict
-        What `fit` returned, or values by name, as ``pm.find_MAP`` returns them. Of a posterior over the weights take
+        What `fit` returned, or values by name, as ``pm.find_MAP`` returns them. From a posterior over the weights take
         one draw: ``idata["posterior"].dataset.isel(chain=0, draw=0)``.
     size : int or tuple, optional
         Batch shape of the RBM variables. Default: none, one draw is one row of the data; where biases differ by
@@ -51,7 +51,7 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
     Raises
     ------
     TypeError
-        If ``model`` is no model.
+        If ``model`` is not a PyMC model.
     ValueError
         If ``learned`` lacks a parameter of the model, or is a posterior.
     """
@@ -67,10 +67,11 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
     missing = [name for name in free if name not in values]
     if missing:
         raise ValueError(
-            f"`learned` has no value for {missing}; its parameters are {sorted(values)}. Is it of another model?"
+            f"`learned` has no value for {missing}; its parameters are {sorted(values)}, those of another model. Pass "
+            "what fit returned for this model."
         )
     estimates = {name: np.asarray(values[name]).astype(model[name].dtype) for name in free}
-    # A machine's parameters may depend on observed variables: these stay at their data.
+    # A machine's parameters may depend on observed variables, which are fixed at their data.
     parameters = [p for rv in machines.values() for p in rv.owner.inputs[2:]]
     given = [rv for rv in model.observed_RVs if rv not in units and rv in ancestors(parameters)]
     data = value_of([model.rvs_to_values[rv] for rv in given])
@@ -93,19 +94,19 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
 
 
 def _without_initial_values(model: pm.Model) -> pm.Model:
-    """The same model as far as PyMC copies it, which refuses where a prior was given an ``initval``."""
+    """Return the model without initial values: PyMC refuses to copy a model in which a prior has one."""
     other = object.__new__(type(model))
     other.__dict__.update(model.__dict__, rvs_to_initial_values=dict.fromkeys(model.rvs_to_initial_values))
     return other
 
 
 def _check_learned(model: pm.Model, machines: dict[str, Any], learned: Any, values: Mapping[Any, Any]) -> None:
-    """Refuse what was learned of another model."""
+    """Refuse results of another model."""
     theirs = recorded_names(learned) if isinstance(learned, xr.DataTree) else list(machines)
     if not machines or not set(theirs) <= set(machines):
         raise ValueError(
-            f"`learned` is of another model: its RBMs are {theirs}, those of this model {sorted(machines)}. Pass the "
-            "model that was fitted."
+            f"`learned` is of another model: its RBMs are {theirs}, those of this model are {sorted(machines)}. Pass "
+            "the model that was fitted."
         )
     shapes = model.eval_rv_shapes()
     wrong = [
@@ -114,14 +115,16 @@ def _check_learned(model: pm.Model, machines: dict[str, Any], learned: Any, valu
         if rv.name in values and np.shape(values[rv.name]) != tuple(shapes[rv.name])
     ]
     if wrong:
-        raise ValueError(f"`learned` is of another model: shapes differ ({'; '.join(wrong)}).")
+        raise ValueError(
+            f"`learned` is of another model: shapes differ ({'; '.join(wrong)}). Pass the model that was fitted."
+        )
 
 
 def _add_machine(fixed: pm.Model, name: str, rv: Any, size: int | tuple[int, ...] | None) -> None:
     op, parameters = rv.owner.op, rv.owner.inputs[2:]
     machine = machine_of_rv(rv)
     dims = fixed.named_vars_to_dims.get(name)
-    rows = has_rows(machine)  # of biases that differ by row: they stay
+    rows = has_rows(machine)  # biases that differ by row keep their rows
     if dims is not None and not (rows and size is None):
         dims = dims[-1:] if size is None else None
     known = [op.log_z(*parameters)] if op.knows_log_z else []

@@ -1,4 +1,4 @@
-"""Which RBM stands behind a variable or a model, and what depends on a variable."""
+"""Find the RBM that a variable or a model contains, and the variables that depend on its units."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def rbm_of(v: Variable) -> TensorVariable:
     if not all(_same_machine(first, rv) for rv in others):
         raise ValueError(
             f"{v!r} joins RBM variables with different parameters: it is a function of two machines, or whole rows "
-            "are masked while parameters differ by row, which is not supported."
+            "are masked while parameters differ by row. Pass one RBM variable, or mask entries of rows only."
         )
     return first
 
@@ -82,14 +82,14 @@ def _same_machine(a: TensorVariable, b: TensorVariable) -> bool:
 
 
 def _unviewed(v: Any) -> Any:
-    """``v`` without views; PyMC also states the shape of a masked part of a single entry."""
+    """Return ``v`` without views and the shape that PyMC specifies for a masked part of a single entry."""
     while getattr(v, "owner", None) is not None and isinstance(v.owner.op, ViewOp | SpecifyShape):
         v = v.owner.inputs[0]
     return v
 
 
 def rbm_behind(v: Any) -> TensorVariable | None:
-    """The RBM variable that ``v`` is, or whose entries PyMC split by a mask."""
+    """Return the RBM variable that ``v`` is, or that ``v`` is a masked or observed part of; otherwise None."""
     node = getattr(v, "owner", None)
     if node is not None and isinstance(node.op, PartialObservedRV):
         return rbm_behind(node.inputs[0])
@@ -97,7 +97,7 @@ def rbm_behind(v: Any) -> TensorVariable | None:
 
 
 def _masked_parts(v: Any) -> list[Any]:
-    """The two variables that PyMC joins into a masked one: both set into an empty array. Otherwise an empty list."""
+    """Return the two variables that PyMC joins into a masked one, by setting both into an empty array; else none."""
     parts = []
     while getattr(v, "owner", None) is not None and isinstance(v.owner.op, IncSubtensor | AdvancedIncSubtensor):
         if not v.owner.op.set_instead_of_inc:
@@ -109,12 +109,12 @@ def _masked_parts(v: Any) -> list[Any]:
 
 
 def is_joined(value: Any) -> bool:
-    """Whether PyMC joined the value of a masked variable of observed and imputed entries."""
+    """Whether ``value`` is that of a masked variable, which PyMC joined from observed and imputed entries."""
     return len(_masked_parts(_unviewed(value))) == 2
 
 
 def plain(p: Any) -> Any:
-    """A parameter without casts and the axes that PyTensor prepends; with its batch axes, if it has real ones."""
+    """Return a parameter without casts and without axes that PyTensor prepended; its own batch axes stay."""
     while p.owner is not None:
         op = p.owner.op
         is_cast = isinstance(op, Elemwise) and isinstance(op.scalar_op, Cast)
@@ -125,20 +125,20 @@ def plain(p: Any) -> Any:
 
 
 def machine_of_rv(rv: TensorVariable) -> Machine:
-    """The machine of an RBM random variable, with the graphs of its parameters."""
+    """Return the machine of an RBM random variable, with the graphs of its parameters."""
     return rv.owner.op.machine(*rv.owner.inputs[2:])
 
 
 def dependants(model: pm.Model, rv: Variable) -> list[TensorVariable]:
-    """Random variables and Potentials of ``model`` that depend on ``rv`` directly, not through other variables."""
+    """Return random variables and Potentials of ``model`` that depend on ``rv`` directly, not through others."""
     terms = [term for term in (*model.basic_RVs, *model.potentials) if term is not rv]
     return [term for term in terms if rv in ancestors([term], blockers=set(model.basic_RVs) - {term, rv})]
 
 
 def dependants_of_units(model: pm.Model, machine: TensorVariable | None = None) -> dict[str, str]:
-    """What depends on free units, of one machine or of all, other than hidden units: its name, and that of the units.
+    """Return what depends on free units, except hidden units, by name, with the name of the units.
 
-    ``machine`` is an RBM variable as `rbm_behind` returns it.
+    The units are those of ``machine``, an RBM variable as `rbm_behind` returns it, or of all machines.
     """
     visible = [rv for rv in model.basic_RVs if (behind := rbm_behind(rv)) is not None and machine in (None, behind)]
     hidden = [rv for rv in model.free_RVs if rv.owner and isinstance(rv.owner.op, HiddenRV)]
@@ -162,16 +162,16 @@ def _(target: TensorVariable, what: str) -> None:
 def _refuse(found: dict[str, str], what: str) -> None:
     if found:
         raise ValueError(
-            f"{what} looks at the machine alone, but in this model {list(found)} depend on "
+            f"{what} takes only the machine into account, but in this model {list(found)} depend on "
             f"{sorted(set(found.values()))}. Draw from the posterior by pm.sample, which accounts for them (mask what "
             "is missing in `observed`), or pass the machine itself, pmr.machine_of(model[...]), to leave them out."
         )
 
 
 def model_of(target: Any) -> pm.Model | None:
-    """The model that ``target`` is, or that has it as a variable, or the one on the context stack.
+    """Return the model that ``target`` is, or that has it as a variable, or the one on the context stack.
 
-    A variable does not know its model. If it is none of the context's, the models that are alive are asked.
+    A variable does not know its model. If it is not in that on the context stack, it is sought in all models in memory.
     """
     if isinstance(target, pm.Model):
         return target
@@ -189,7 +189,7 @@ def _has(models: list[pm.Model], variable: Variable) -> bool:
 
 
 def held_entries(target: Any, name: str, free: int) -> np.ndarray | None:
-    """Which entries of a masked variable are observed, of which ``free`` are not; None where no model is at hand."""
+    """Return which entries of a masked variable are observed; ``free`` are not. None where no model is known."""
     model = model_of(target)
     parts = [f"{name}_observed", f"{name}_unobserved"]
     if model is None or not {name, *parts} <= set(model.named_vars):
@@ -226,7 +226,7 @@ def _(target: pm.Model, posterior: Any) -> Iterator[Machine]:
 
 
 def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, list[str], Any]:
-    """The machine of an RBM, and its parameters as a function of the random variables, of those in ``values``."""
+    """Return the machine of an RBM, names of random variables, and a function from their values to its parameters."""
     machine = machine_of_rv(rbm_of(target))
     graphs = [pt.as_tensor(p) for p in machine.parameters]
     random = [
@@ -247,7 +247,7 @@ def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, 
 
 
 def named_machines(model: pm.Model) -> dict[str, TensorVariable]:
-    """The RBM variables of ``model`` by the name that its user gave; the parts of a masked one count once."""
+    """Return the RBM variables of ``model`` by the user's names; the two parts of a masked one count once."""
     found: dict[str, TensorVariable] = {}
     for rv in model.basic_RVs:
         behind = rbm_behind(rv)
@@ -276,9 +276,9 @@ def _(target: pm.Model, learned: Any = None) -> Labels:
 
 
 def labels_in(model: pm.Model, name: str) -> Labels:
-    """What ``model`` calls the units of its RBM variable ``name``: by its dims, else by those of weights and biases.
+    """Return the names of the units of an RBM variable, from its dims, or else from those of weights and biases.
 
-    Of hidden units only weights and biases know.
+    Names of hidden units come from weights and biases only.
     """
     rv = named_machines(model)[name]
     dims_of = model.named_vars_to_dims
@@ -310,12 +310,12 @@ def _only_machine(target: pm.Model) -> TensorVariable:
 
 
 def _model_here() -> pm.Model:
-    """The model on the context stack, which is meant where no target is given."""
+    """Return the model on the context stack, which is the target where none is given."""
     model = pm.Model.get_context(error_if_none=False)
     if model is None:
         raise TypeError(
-            "No machine: give target, a Machine, an RBM variable, a PyMC model with one RBM or what pymc_rbm.fit "
-            "returned; or call this inside `with model:`."
+            "No machine was given, and no model is on the context stack: give target, a Machine, an RBM variable, a "
+            "PyMC model with one RBM or what pymc_rbm.fit returned; or call this inside `with model:`."
         )
     return model
 

@@ -1,4 +1,4 @@
-"""Ops that numba runs as they are, in Python. Imported when something is compiled for it: numba takes half a second."""
+"""Ops that numba calls as Python code; the module is imported only when needed, because numba's import is slow."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Performed"]
 
 
 class Performed(Op):
-    """Runs the ``perform`` of another Op as a whole: of an RBM's random variable, so that rows are drawn together.
+    """Op that runs the ``perform`` of another, such as an RBM's random variable, so that rows are drawn together.
 
-    PyTensor's own lowering of random variables would call a core function once a row; Ops that it does not know it
-    would run in the same way, but not without a warning.
+    PyTensor's own implementation of random variables would call a function once a row; Ops without an implementation
+    it would run in the same way, but with a warning.
     """
 
     __props__ = ("of",)
@@ -25,11 +25,11 @@ class Performed(Op):
             self.destroy_map = {0: [0]}
 
     def make_node(self, *inputs):
-        """As that of the other."""
+        """Return the node, with outputs as those of the other Op."""
         return Apply(self, inputs, [out.type() for out in self.of.make_node(*inputs).outputs])
 
     def perform(self, node, inputs, output_storage):
-        """Run the other."""
+        """Run the other Op."""
         self.of.perform(node, inputs, output_storage)
 
 

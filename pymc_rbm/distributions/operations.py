@@ -1,4 +1,4 @@
-"""The Ops behind the distributions: how an RBM and its hidden units appear in PyTensor graphs."""
+"""The Ops by which an RBM and its hidden units appear in PyTensor graphs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DRAW_SWEEPS = 1000
 
 
 class MachineRV(RandomVariable):
-    """``v ~ p(v) ∝ exp(-F(v))``, v the visible layer of a machine: the Op behind the distributions.
+    """Op of ``v ~ p(v) ∝ exp(-F(v))``, where v is the visible layer of a machine.
 
     Inputs are rng, size, the weights of the couplings, the biases of the layers, the parameters of the units (one entry
     a unit) and, if known, log Z.
@@ -35,7 +35,7 @@ class MachineRV(RandomVariable):
     template: Machine
     sizes: tuple[int | None, ...]
     factor: bool
-    """Whether its log-density is a factor of a joint one (`factors`); never in a user's graph."""
+    """Whether the log-density is a factor of a model's; a rewrite of `factors` sets it, never the user."""
 
     def __init__(self, *args, template=None, sizes=None, sweeps=DRAW_SWEEPS, knows_log_z=False, factor=False, **kwargs):
         self.factor = factor
@@ -49,14 +49,14 @@ class MachineRV(RandomVariable):
         super().__init__(*args, **({"signature": signature, "dtype": layers[VISIBLE].unit.dtype} | kwargs))
 
     def machine(self, *inputs) -> Machine:
-        """The machine of these parameters, in the order of the inputs, with static sizes where they are known."""
+        """Return the machine of these parameters, in the order of the inputs, with static sizes where known."""
         given = [
             core_of(x, *(self.sizes[i] for i in axes)) for x, axes in zip(inputs, self._axes, strict=False)
         ]  # fmt: skip
         return self._with(given)
 
     def arguments(self, machine: Machine) -> list[Any]:
-        """The parameters of ``machine`` in the order of the inputs."""
+        """Return the parameters of ``machine`` in the order of the inputs."""
         return machine.by_kind.weights_first()
 
     def given(self, rv: TensorVariable) -> Parameters:
@@ -67,11 +67,11 @@ class MachineRV(RandomVariable):
         return self.template.with_parameters(self.template.by_kind.at_weights_first(parameters))
 
     def log_z(self, *parameters) -> TensorVariable | None:
-        """The log Z that was given, if it was."""
+        """Return the log Z that the user gave, or None."""
         return core_of(parameters[-1]) if self.knows_log_z else None
 
     def rng_fn(self, rng, *arguments):
-        """Draw: all rows at once where they share their parameters."""
+        """Draw states, all rows at once where they share their parameters."""
         *given, size = arguments
         log_z_shapes = [np.shape(given.pop())] if self.knows_log_z else []
         core_ndims = [len(axes) for axes in self._axes]
@@ -90,14 +90,14 @@ class MachineRV(RandomVariable):
 
 
 class RBMRV(MachineRV):
-    """A visible and a hidden layer: the Op behind `RBM`. Inputs are rng, size, W, b, c and the rest."""
+    """Op of `RBM`, with a visible and a hidden layer; inputs are rng, size, W, b, c and the rest."""
 
     name = "RBM"
     _print_name = ("RBM", r"\operatorname{RBM}")
 
 
 class BoltzmannMachineRV(MachineRV):
-    """One layer, coupled to itself: the Op behind `BoltzmannMachine`. Inputs are rng, size, U, b and the rest."""
+    """Op of `BoltzmannMachine`, with one layer coupled to itself; inputs are rng, size, U, b and the rest."""
 
     name = "BoltzmannMachine"
     _print_name = ("BoltzmannMachine", r"\operatorname{BoltzmannMachine}")
@@ -114,7 +114,7 @@ optdb.register("draw_rbm_rows_together", dfs_rewriter(_draw_rows_together), "num
 
 
 class HiddenRV(SymbolicRandomVariable):
-    """``h ~ p(h | v)``: the Op behind `Hidden`. Inputs are rng, size, v, W, c and the parameters of the units."""
+    """Op of `Hidden`, ``h ~ p(h | v)``; inputs are rng, size, v, W, c and the parameters of the units."""
 
     name = "hidden"
     _print_name = ("Hidden", r"\operatorname{Hidden}")
@@ -122,17 +122,17 @@ class HiddenRV(SymbolicRandomVariable):
 
     def __init__(self, *args, units, **kwargs):
         self.units = units
-        # What PyMC calls to resize a variable: the method of the class, for these units.
-        self.rv_op = partial(type(self).rv_op, units=units)  # type: ignore[method-assign]  # hidden on purpose
+        # PyMC calls this to resize a variable; it is the method of the class, for these units.
+        self.rv_op = partial(type(self).rv_op, units=units)  # type: ignore[method-assign]  # hides the class's
         super().__init__(*args, **kwargs)
 
     def machine(self, W, c, *own) -> Machine:
-        """The machine without visible biases, which p(h | v) does not need."""
+        """Return the machine without visible biases, which p(h | v) does not need."""
         return restricted(None, None, None, *self.units).with_parameters(Parameters((None, c), (W,), own))
 
     @classmethod
     def rv_op(cls, v, W, c, *own, units, size=None, rng=None):
-        """Draw h from its conditional."""
+        """Return a node that draws h given v."""
         rng = pt.random.shared_rng(seed=None) if rng is None else rng
         size = normalize_size_param(size)
         machine = restricted(None, None, None, *units).with_parameters(Parameters((None, c), (W,), own))
@@ -147,7 +147,7 @@ class HiddenRV(SymbolicRandomVariable):
 
 
 def core_of(x: Any, *lengths: int | None) -> TensorVariable:
-    """``x`` without the length-one batch axes that PyTensor prepends, its core axes of the given lengths."""
+    """Return ``x`` without batch axes of length one that PyTensor prepended, with core axes of the given lengths."""
     x = pt.as_tensor(x)
     extra = x.ndim - len(lengths)
     for _ in range(extra if lengths else 0):

@@ -1,4 +1,4 @@
-"""The PyMC face: a restricted Boltzmann machine and its hidden units as random variables."""
+"""A restricted Boltzmann machine and its hidden units as PyMC's random variables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = ["RBM", "Hidden", "MachineDistribution", "add_named_parts", "as_float"
 
 @_logprob.register(MachineRV)
 def _machine_logp(op, values, rng, size, *parameters, **kwargs):
-    """``-F(v) - log Z`` on the support, -inf off it."""
+    """Return ``-F(v) - log Z`` of states of the units, -inf of other values."""
     [value] = values
     machine = op.machine(*parameters)
     log_z, by_row = log_z_where_it_matters(op, value, machine, *parameters)
@@ -53,24 +53,27 @@ def _machine_logp(op, values, rng, size, *parameters, **kwargs):
 
 @_support_point.register(MachineRV)
 def _dispersed_state(op, rv, rng, size, *parameters):
-    """Return a random, dispersed state: the start of a chain."""
+    """Return a random, dispersed state, from which a chain starts."""
     shape = [rv.shape[i] for i in range(rv.ndim)]
     return spread(op.machine(*parameters), shape, pt.random.shared_rng(seed=None))[0]
 
 
 class MachineDistribution(Distribution):
-    """What the distributions of a machine's visible layer share."""
+    """Base of the distributions of a machine's visible layer."""
 
     @classmethod
     def checked(
         cls, name: str, unit: Unit, size: int | None, observed: Any, dims: Any, labels: Labels, kwargs: dict
     ) -> tuple[Any, Any]:
-        """Refuse arguments that make no sense for a machine; return observed and dims as PyMC takes them."""
+        """Check the arguments that all machines have; return observed and dims as PyMC takes them."""
         if kwargs.get("transform") is not None:
-            raise ValueError(f"{cls.__name__} takes no transform: its values are the states of its units.")
+            raise ValueError(
+                f"{cls.__name__} got transform=, but its values are the states of its units: leave it out."
+            )
         if kwargs.get("total_size") is not None:
             raise ValueError(
-                f"{cls.__name__} takes no total_size: pymc_rbm.fit makes minibatches itself, see its batch_size."
+                f"{cls.__name__} got total_size=, but pymc_rbm.fit makes minibatches itself: leave it out, and pass "
+                "batch_size= to fit."
             )
         if observed is not None:
             observed, dims = with_dims(name, observed, dims, labels, unit, size)
@@ -81,7 +84,7 @@ class MachineDistribution(Distribution):
 
     @classmethod
     def of_machine(cls, machine: Machine, sizes: Any, *, log_z=None, sweeps=DRAW_SWEEPS, shape=None, **kwargs):
-        """Create the variable of a machine whose parameters are whatever the user gave."""
+        """Create the variable of a machine with the parameters that the user gave."""
         if shape is not None:
             lengths = lengths_of(shape)
             if lengths and None not in (lengths[-1], sizes[VISIBLE]) and lengths[-1] != sizes[VISIBLE]:
@@ -100,7 +103,7 @@ class MachineDistribution(Distribution):
 def drawn(
     rv_type: type[MachineRV], *parameters: Any, size: Any = None, rng: Any = None, **known: Any
 ) -> TensorVariable:
-    """Apply the Op: the ``rv_op`` of a distribution, once its first argument is given."""
+    """Apply the Op ``rv_type``; with this argument filled in, it is the ``rv_op`` of a distribution."""
     rng = pt.random.shared_rng(seed=None) if rng is None else rng
     return rv_type(**known)(*parameters, size=size, rng=rng, return_next_rng=True)[1]
 
@@ -138,7 +141,7 @@ class RBM(MachineDistribution):
         The families of the units, as in ``visible=pmr.Gaussian(sigma), hidden=pmr.Categorical(5)``. A standard
         deviation may be a random variable.
     log_z : float or tensor_like, optional
-        log Z, where you know it. It is believed. By default log Z is
+        log Z, where you know it; it is not checked. By default log Z is
 
         - the exact, differentiable sum where one side has at most 16 binary units (2¹⁶ states), or the integral where
           all units are Gaussian, so that NUTS can sample the weights;
@@ -166,7 +169,7 @@ class RBM(MachineDistribution):
     Raises
     ------
     ValueError
-        If sizes do not fit, parameters are not finite, data are no states of the units, or the machine cannot be
+        If sizes do not fit, parameters are not finite, data are not states of the units, or the machine cannot be
         normalised (real units on both sides with large weights between them).
 
     Warns
@@ -177,9 +180,9 @@ class RBM(MachineDistribution):
 
     Notes
     -----
-    The log-density is -inf off the support. ``pm.sample`` starts each chain from a random state of its own whose level
-    of activation is random, too (uniform between 0 and 1 for binary units; real units start where random hidden ones
-    put them), so that chains can be seen to disagree.
+    The log-density is -inf where a value is not a state of its unit. ``pm.sample`` starts each chain from a random
+    state of its own whose level of activation is random, too (uniform between 0 and 1 for binary units; real units
+    start where random hidden ones put them), so that chains can be seen to disagree.
 
     Hidden units that start alike stay alike: their gradients are the same. ``pm.find_MAP`` starts at the priors' means,
     where all columns of W are: give it ``jitter=True``, or use `fit`, which starts at small random weights and compares
@@ -220,7 +223,7 @@ class RBM(MachineDistribution):
 
     @classmethod
     def dist(cls, W, b, c, *, visible=None, hidden=None, log_z=None, sweeps=DRAW_SWEEPS, **kwargs):
-        """Create the variable outside of a model. Parameters are those of the class, without a name."""
+        """Create the variable outside a model; parameters are those of the class, without a name."""
         machine = restricted(W, b, c, visible, hidden)
         (b, c), W = (layer.bias for layer in machine.layers), machine.couplings[0].weights
         return cls.of_machine(machine, restricted_sizes(W, b, c), log_z=log_z, sweeps=sweeps, **kwargs)
@@ -249,7 +252,7 @@ class Hidden(Distribution):
     Raises
     ------
     ValueError
-        If ``v`` is not an RBM variable, or the observed data are no states of its hidden units.
+        If ``v`` is not an RBM variable, or the observed data are not states of its hidden units.
     """
 
     rv_type = HiddenRV
@@ -267,7 +270,7 @@ class Hidden(Distribution):
 
     @classmethod
     def dist(cls, v, **kwargs):
-        """Create the variable outside of a model."""
+        """Create the variable outside a model."""
         rv = _with_hidden(v)
         given, layers = rv.owner.op.given(rv), rv.owner.op.template.layers
         [W], (_, c) = given.weights, given.biases
@@ -285,7 +288,7 @@ class Hidden(Distribution):
 
 @_logprob.register(HiddenRV)
 def _hidden_logp(op, values, rng, size, v, *parameters, **kwargs):
-    """Log p(h | v), -inf off the support."""
+    """Return log p(h | v) of states of the hidden units, -inf of other values."""
     [value] = values
     machine = op.machine(*parameters)
     unit, field = machine.layers[HIDDEN].unit, machine.field(HIDDEN, [v, None])
@@ -297,7 +300,7 @@ def _hidden_logp(op, values, rng, size, v, *parameters, **kwargs):
 
 
 def _hidden_labels(v: Any) -> Labels:
-    """What the model calls the hidden units of ``v``, in the place of visible ones."""
+    """Return the names of the hidden units of ``v``, in the place of the visible units' names."""
     model = pm.modelcontext(None)
     if v.name not in named_machines(model):
         return Labels()
@@ -306,10 +309,12 @@ def _hidden_labels(v: Any) -> Labels:
 
 
 def _with_hidden(v: Any) -> TensorVariable:
-    """The RBM variable behind ``v``, which must have hidden units."""
+    """Return the RBM variable behind ``v``, which must have hidden units."""
     rv = rbm_of(v)
     if len(rv.owner.op.template.layers) < 2:
-        raise ValueError(f"{v} has no hidden layer: its hidden units are the masked entries of its own layer.")
+        raise ValueError(
+            f"{v} has no hidden layer, because its hidden units are masked entries of its own layer. Read these."
+        )
     return rv
 
 

@@ -1,4 +1,4 @@
-"""The values that a model holds for its units, checked where they are read: ``pm.set_data`` changes them unseen."""
+"""A model's data for its units are checked whenever they are read, because ``pm.set_data`` may have changed them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["check_readings", "reading", "uncast"]
 
 
 def uncast(value: Any) -> Any:
-    """A value as it was given: PyMC casts what ``pm.Data`` holds to the type of the variable, .7 to 0."""
+    """Return a value as the user gave it: PyMC casts ``pm.Data`` to the type of the variable, and .7 to 0."""
     while value.owner is not None and isinstance(value.owner.op, Elemwise):
         if not isinstance(value.owner.op.scalar_op, Cast):
             break
@@ -32,12 +32,12 @@ def uncast(value: Any) -> Any:
 
 
 def reading(model: pm.Model, rv: TensorVariable) -> np.ndarray:
-    """The states that ``model`` holds for an observed variable of units, masked where they are missing; not copied.
+    """Return the observed states of a variable of units, masked where they are missing, without a copy.
 
     Raises
     ------
     ValueError
-        If they are no states of the units: what construction says of such data.
+        If they are not states of the units, with the message that such data get when the variable is made.
     """
     hidden, missing, name = isinstance(rv.owner.op, HiddenRV), None, rv.name
     behind: Any = rbm_of(rv.owner.inputs[2]) if hidden else rbm_behind(rv)
@@ -67,7 +67,7 @@ def _given(value: Any) -> np.ndarray:
 
 
 def check_readings(model: pm.Model) -> None:
-    """Refuse a model that holds values which are no states of its observed units."""
+    """Refuse a model whose data are not states of its observed units."""
     for rv in model.observed_RVs:
         if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV):
             reading(model, rv)

@@ -1,4 +1,4 @@
-"""How kernels are compiled: once a machine, then kept on disk."""
+"""Kernels are compiled once on a computer, then kept on disk."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["VERSION", "inlined", "kernel", "piece"]
 
 SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 VERSION = int(sha256(b"".join(path.name.encode() + path.read_bytes() for path in SOURCES)).hexdigest()[:12], 16)
-"""Changes whenever a kernel or piece does, or the name of its file: compiled code is not found under an old name."""
+"""A number that changes with the text or name of any file here, so that old machine code is not found again."""
 
 
 def kernel(function: Callable) -> Any:
     """Compile a kernel: no interpreter lock, no checks for division by zero, kept on disk beside PyTensor's functions.
 
-    Numba by itself would look at the date of the kernel's own file, not at those of its pieces.
+    Numba by itself would look at the date of the kernel's own file, not at the files of the pieces that it calls.
     """
     CACHED_SRC_FUNCTIONS[function] = f"pymc_rbm_{VERSION}"
     return njit(cache=True, nogil=True, error_model="numpy")(function)
 
 
 piece = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""A piece of kernels, compiled as a part of them."""
+"""Compile a function that kernels call, as a part of them."""
 
 inlined = partial(njit, forceinline=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)()
-"""A piece that is compiled into the place where it is called."""
+"""Compile a function that kernels call, into the place where it is called."""

@@ -1,4 +1,4 @@
-"""How numba runs the Ops of `operations`."""
+"""Implementations in numba of the Ops of `operations`."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def _sweep_kernel(op, node, **kwargs):
         if not inplace:
             rng = numba_deepcopy(rng)
         if len(v) != len(h):
-            raise ValueError("The layers have different numbers of rows.")
+            raise ValueError("The states of the two layers must have the same number of rows.")
         if has_fields and n.item() * draws.item() < 1:
-            raise ValueError("Without a sweep there are no fields.")
+            raise ValueError("The fields of the last draw need at least one sweep.")
         v, h = np.ascontiguousarray(v), h.copy()
         weights, b, c = np.ascontiguousarray(weights), np.ascontiguousarray(b), np.ascontiguousarray(c)
         held_v, held_h = np.ascontiguousarray(held_v), np.ascontiguousarray(held_h)
@@ -74,7 +74,7 @@ def _sweep_kernel(op, node, **kwargs):
             many(state, 0, len(v), n, v, h, trace, fields, weights, b, c, held_v, held_h, spins, held, hidden_last)
         return trace, h, fields, rng
 
-    # The types of the inputs are part of numba's key, but the pointer is chosen by them here.
+    # The pointer depends on the types of the inputs, which are a part of numba's key, too.
     return sweep_kernel, VERSION + (dtype == "float32")
 
 
@@ -128,7 +128,7 @@ def _binary_dot(op, node, **kwargs):
     dtype, transposed = node.inputs[1].dtype, op.transposed
     rows_known = node.inputs[0].type.shape[transposed]
     if rows_known is not None and rows_known < FEW_ROWS:
-        return _dot_of_few(transposed), VERSION + 2 + (dtype == "float32")  # numba's key does not have the shape
+        return _dot_of_few(transposed), VERSION + 2 + (dtype == "float32")  # the shape is not a part of numba's key
     states, matrix, size = _array("int8", 2), _array(dtype, 2), types.int64
     run = through_pointer(binary_dot, types.void(size, size, states, matrix, _array(dtype, 1), matrix, types.boolean))
     binary = through_pointer(are_binary, types.boolean(states))
@@ -138,7 +138,7 @@ def _binary_dot(op, node, **kwargs):
         states, weights, bias = np.ascontiguousarray(states), np.ascontiguousarray(weights), np.ascontiguousarray(bias)
         n_in, rows = states.shape if transposed else states.shape[::-1]
         if n_in != weights.shape[0] or len(bias) not in (0, weights.shape[1]):
-            raise ValueError("Shapes of states, weights and bias do not fit.")
+            raise ValueError("The shapes of states, weights and bias do not fit.")
         if rows < FEW_ROWS or not binary(states):
             numbers = states.astype(weights.dtype)
             out = np.dot(numbers.T if transposed else numbers, weights)
@@ -155,13 +155,13 @@ def _binary_dot(op, node, **kwargs):
 
 
 def _dot_of_few(transposed):
-    """The product by adding rows of the weights: far less to compile than a table and BLAS."""
+    """Implement the product by adding rows of the weights, which is far less to compile than a table and BLAS."""
 
     @numba_njit
     def dot_of_few(states, weights, bias):
         states = states.T if transposed else states
         if states.shape[1] != len(weights) or len(bias) not in (0, weights.shape[1]):
-            raise ValueError("Shapes of states, weights and bias do not fit.")
+            raise ValueError("The shapes of states, weights and bias do not fit.")
         out = np.empty((len(states), weights.shape[1]), weights.dtype)
         for r in range(len(states)):
             for j in range(weights.shape[1]):
@@ -187,7 +187,7 @@ def _state_sums(op, node, **kwargs):
         states, weights = np.ascontiguousarray(states), np.ascontiguousarray(weights)
         rows, units = states.shape
         if units != len(weights):
-            raise ValueError("Shapes of states and weights do not fit.")
+            raise ValueError("The shapes of states and weights do not fit.")
         dots, row_sums = np.empty(rows, weights.dtype), np.empty(rows, weights.dtype)
         unit_sums = np.empty(units, weights.dtype)
         run(states, weights, dots, row_sums, unit_sums)
@@ -225,7 +225,7 @@ def _softplus_sums(op, node, **kwargs):
         states, weights, bias = np.ascontiguousarray(states), np.ascontiguousarray(weights), np.ascontiguousarray(bias)
         rows, n_in = states.shape
         if n_in != weights.shape[0] or len(bias) not in (0, weights.shape[1]):
-            raise ValueError("Shapes of states, weights and bias do not fit.")
+            raise ValueError("The shapes of states, weights and bias do not fit.")
         out = np.empty(rows, weights.dtype)
         if rows < FEW_ROWS or not binary(states):
             fields = np.dot(states.astype(weights.dtype), weights)

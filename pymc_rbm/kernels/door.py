@@ -1,4 +1,4 @@
-"""The one door to the kernels: what sweeps and paths call."""
+"""The one door to the kernels, which sweeps and paths call."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def as_node(
 ) -> tuple[list[TensorVariable], TensorVariable]:
     """Return what ``definition(machine, state, rng, n, clamped, last)`` returns, as outputs of one `BinarySweeps` node.
 
-    With ``draws`` that is its last argument, and the definition returns the visible states of all draws.
+    With ``draws``, which is then the last argument, the definition returns the visible states of all draws.
     """
     clamped = list(clamped or (None, None))
     masks = [None if x is None or x is True else pt.as_tensor(x) for x in clamped]

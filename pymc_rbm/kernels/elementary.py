@@ -1,4 +1,4 @@
-"""Elementary functions in lanes, by polynomials: numba has no vectorised ones on every machine.
+"""Elementary functions of sixteen numbers at once, by polynomials, because numba cannot vectorise others everywhere.
 
 ``exp(x) = 2^k · exp(r)`` with ``k = round(x / log 2)`` and ``|r| ≤ log(2)/2``; the factor 2^k is an addition to the
 exponent's bits. The polynomial of float32 is that of Cephes (Moshier 1989), of relative error below 2⁻²³; that of
@@ -27,14 +27,14 @@ TAYLOR = tuple(1 / math.factorial(k) for k in range(13, 1, -1))
 
 
 MOST = {types.float32: np.float32(87), types.float64: np.float64(700)}
-"""Where the exponential ends: above, its double would overflow."""
+"""The largest argument of the exponential, above which twice its value would overflow."""
 LOG_2 = math.log(2)
 piecewise = partial(overload, jit_options={"forceinline": True, "error_model": "numpy"})
-"""One formula a type of number."""
+"""The coefficients of the polynomial, by type of number."""
 
 
 def exponential(x):
-    """``exp(x)`` in lanes for ``|x|`` up to `MOST`."""
+    """Return ``exp(x)`` in lanes for ``|x|`` up to `MOST`."""
 
 
 @piecewise(exponential)
@@ -70,7 +70,7 @@ def _exponential(x):
 
 
 def uniform(s, like):
-    """Uniform numbers in (0, 1) of the type of ``like``, and the next state.
+    """Return uniform numbers in (0, 1) of the type of ``like``, and the next state of the generators.
 
     Integers of 32 bits (float32) or 64 bits (float64), plus one half, over their number: fine near zero, where the
     rounding to the type of number costs relative, not absolute precision.
@@ -97,7 +97,7 @@ def _uniform(s, like):
 
 
 def _limited(x):
-    """``min(|x|, MOST)``."""
+    """Return ``min(|x|, MOST)``."""
 
 
 @piecewise(_limited)
@@ -113,9 +113,9 @@ def _limited_to_most(x):
 
 @inlined
 def bernoulli(z, s):
-    """Which lanes are on, each with probability ``σ(z)``, and the next state.
+    """Draw which lanes are on, each with probability ``σ(z)``; return them and the next state of the generators.
 
-    Of the two values the less probable one has probability ``1 / (1 + exp(|z|))``; it is drawn if
+    The less probable of the two values has probability ``1 / (1 + exp(|z|))``; it is drawn if
     ``u·(1 + exp(|z|)) < 1``, so that the tail of either value is compared with small u, which are fine. A probability
     is off by at most 2⁻³³ (float32; 2⁻⁶⁵ in float64) and by rounding, 10⁻⁷ (10⁻¹⁵) of the smaller one.
     """
@@ -126,7 +126,7 @@ def bernoulli(z, s):
 
 @inlined
 def softplus_parts(z):
-    """``max(z, 0)`` and ``t = exp(-|z|)``, of which ``softplus(z) = max(z, 0) + log(1 + t)``.
+    """Return ``max(z, 0)`` and ``t = exp(-|z|)``, so that ``softplus(z) = max(z, 0) + log(1 + t)``.
 
     A sum over units needs one logarithm, of the product of their ``1 + t``, which is between 1 and 2 for each. The sum
     is off by as much as these are rounded, 10⁻⁷ (10⁻¹⁶) a unit.
@@ -137,7 +137,7 @@ def softplus_parts(z):
 
 @inlined
 def softplus_step(z, y):
-    """``softplus(y) - softplus(z)``, with one logarithm: ``log((1 + u)/(1 + t)) = 2 artanh((u - t) / (2 + u + t))``."""
+    """Return ``softplus(y) - softplus(z)``, by ``log((1 + u)/(1 + t)) = 2 artanh((u - t)/(2 + u + t))``."""
     zero, two = filled(z, 0), filled(z, 2)
     t, u = exponential(zero - _limited(z)), exponential(zero - _limited(y))
     s = (u - t) / (two + u + t)
@@ -146,14 +146,14 @@ def softplus_step(z, y):
 
 @inlined
 def sigmoid(z):
-    """``1 / (1 + exp(-z))``; below -`MOST` it is 0."""
+    """Return ``1 / (1 + exp(-z))``; below -`MOST` it is 0."""
     zero, one = filled(z, 0), filled(z, 1)
     t = exponential(zero - _limited(z))
     return select(z < zero, t, one) / (one + t)
 
 
 def logarithm(x):
-    """``log(x)`` in lanes for finite ``x ≥ 1``: that of its power of two and ``2 artanh((m - 1)/(m + 1))``."""
+    """Return ``log(x)`` for finite ``x = 2ᵏm ≥ 1``, as ``k log 2 + 2 artanh((m - 1)/(m + 1))``."""
 
 
 @piecewise(logarithm)
@@ -174,7 +174,7 @@ def _logarithm(x):
 
 
 def filled(like, value):
-    """A number in every lane, of the type of ``like``."""
+    """Return a number in every lane, of the type of ``like``."""
 
 
 @piecewise(filled)
@@ -184,7 +184,7 @@ def _filled_with(like, value):
 
 
 def _artanh_ratio(square):
-    """``artanh(s) / s`` as a series in s² ≤ 1/9."""
+    """Return ``artanh(s) / s`` as a series in s² ≤ 1/9."""
 
 
 @piecewise(_artanh_ratio)

@@ -1,4 +1,4 @@
-"""The rewrites that put kernels in the place of products of states and weights, and of sums over units and rows."""
+"""Rewrites of graphs: kernels take the place of products of states and weights, and of sums over units and rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _is_transpose(x):
 
 
 def _int8_matrix(x):
-    """What a matrix of numbers is cast from, if that is int8; transposed as the matrix is. Otherwise None."""
+    """Return the int8 matrix that a matrix of numbers is cast from, transposed as that is; otherwise None."""
     node = x.owner
     if node is None:
         return None
@@ -39,7 +39,7 @@ def _int8_matrix(x):
 
 @node_rewriter([Dot])
 def use_binary_dot(fgraph, node):
-    """`BinaryDot` for the product of a matrix of int8, seen as numbers, and a matrix of weights."""
+    """Use `BinaryDot` for the product of an int8 matrix, cast to numbers, and a matrix of weights."""
     x, weights = node.inputs
     if x.ndim != 2 or weights.ndim != 2 or not have_kernel(x, weights):
         return None
@@ -54,7 +54,7 @@ def use_binary_dot(fgraph, node):
 
 @node_rewriter([BinaryDot])
 def take_factors_out(fgraph, node):
-    """``s·(states @ weights)`` for ``states @ (s·weights)`` with numbers s: a pass over the weights less."""
+    """Replace ``states @ (s·weights)`` by ``s·(states @ weights)`` for numbers s: one pass over the weights less."""
     states, weights, bias = node.inputs
     inner = weights.owner
     if bias.type.shape != (0,) or inner is None or not isinstance(inner.op, Elemwise):
@@ -73,7 +73,7 @@ def take_factors_out(fgraph, node):
 
 @node_rewriter([Elemwise])
 def add_bias_inside(fgraph, node):
-    """`BinaryDot` with a bias for the sum of one, which is used nowhere else, and a vector."""
+    """Use `BinaryDot` with a bias for the sum of a `BinaryDot` that is used nowhere else and a vector."""
     if not isinstance(node.op.scalar_op, Add) or len(node.inputs) != 2:
         return None
     for row, product in permutations(node.inputs):
@@ -97,12 +97,12 @@ def add_bias_inside(fgraph, node):
 
 @node_rewriter([BinaryDot])
 def use_fields_of_sweep(fgraph, node):
-    """The fields that a `SweepKernel` drew its last hidden states from, for those that its visible states send."""
+    """Use the fields that a `SweepKernel` drew its last hidden states from, instead of computing them anew."""
     states, weights, bias = node.inputs
     states = _unshaped(states)
     if node.op.transposed or states.owner is None or not isinstance(states.owner.op, Subtensor) or states.ndim != 2:
         return None
-    sweep = states.owner.inputs[0].owner  # its trace, of one draw
+    sweep = states.owner.inputs[0].owner  # the visible states of its only draw
     if sweep is None or not isinstance(sweep.op, SweepKernel) or not sweep.op.has_fields:
         return None
     _, draws, _, _, _, same_weights, _, same_bias, *_ = sweep.inputs
@@ -128,7 +128,7 @@ def _is_field(x):
 
 @node_rewriter([Sum])
 def use_row_sums(fgraph, node):
-    """`RowSums` for sums of softplus or sigmoid over the units of fields that come from binary states."""
+    """Use `RowSums` for sums of softplus or sigmoid over units, where the fields come from binary states."""
     inner = node.inputs[0].owner
     if node.op.axis != (1,) or inner is None or not isinstance(inner.op, Elemwise) or node.inputs[0].ndim != 2:
         return None
@@ -142,7 +142,7 @@ def use_row_sums(fgraph, node):
 
 @node_rewriter([Elemwise])
 def use_means(fgraph, node):
-    """`Means` for the sigmoid of fields that come from binary states, for its sum and for the fields' `RowSums`."""
+    """Use `Means` for the sigmoid of fields that come from binary states, and for all sums of these."""
     fields = node.inputs[0]
     if not isinstance(node.op.scalar_op, Sigmoid) or fields.ndim != 2 or not _is_field(fields):
         return None
@@ -157,7 +157,7 @@ def use_means(fgraph, node):
 
 @node_rewriter([RowSums])
 def use_softplus_sums(fgraph, node):
-    """`SoftplusSums` for `RowSums` of a `BinaryDot` that is used nowhere else, of many rows."""
+    """Use `SoftplusSums` for `RowSums` of a `BinaryDot` of many rows that is used nowhere else."""
     from pymc_rbm.kernels.one_row import FEW_ROWS
 
     fields = _unshaped(node.inputs[0])
@@ -173,7 +173,7 @@ def use_softplus_sums(fgraph, node):
 
 
 def _unshaped(x):
-    """``x`` before its shape was specified."""
+    """Return ``x`` before its shape was specified."""
     while x.owner is not None and isinstance(x.owner.op, SpecifyShape):
         x = x.owner.inputs[0]
     return x
@@ -186,7 +186,7 @@ def _is_used_once(fgraph, x):
 
 
 def _sums(fgraph, x, axis):
-    """The sums over an axis of ``x``, or of ``x`` with a specified shape."""
+    """Return the nodes that sum ``x``, or ``x`` with a specified shape, over an axis."""
     clients = [node for node, _ in fgraph.clients[x]]
     shaped = [node.outputs[0] for node in clients if isinstance(node.op, SpecifyShape)]
     clients += [node for y in shaped for node, _ in fgraph.clients[y]]
@@ -195,7 +195,7 @@ def _sums(fgraph, x, axis):
 
 @node_rewriter([Sum])
 def use_state_sums(fgraph, node):
-    """`StateSums` for the product of states and a vector, written as a sum, and for the sums of the same states."""
+    """Use `StateSums` for the product of states and a vector, written as a sum, and for sums of the same states."""
     inner = node.inputs[0].owner
     if node.op.axis != (1,) or inner is None or not isinstance(inner.op, Elemwise) or len(inner.inputs) != 2:
         return None
@@ -218,14 +218,14 @@ def use_state_sums(fgraph, node):
             for out in _sums(fgraph, states, 1):
                 found[out] = pt.specify_shape(row_sums.astype(out.dtype), out.type.shape)
             for out in _sums(fgraph, states, 0):
-                if out.dtype == unit_sums.dtype:  # which may not hold a whole number of many rows
+                if out.dtype == unit_sums.dtype:  # int8 sums of many rows would overflow
                     found[out] = pt.specify_shape(unit_sums, out.type.shape)
             copy_stack_trace(node.outputs, list(found.values()))
             return found
     return None
 
 
-# After the stable forms are found, before products become those of BLAS.
+# These run after stable forms are found and before products become calls of BLAS.
 optdb.register("rbm_binary_dot", dfs_rewriter(use_binary_dot), *TAGS, position=1.55)
 optdb.register("rbm_factors", dfs_rewriter(take_factors_out), *TAGS, position=1.551)
 optdb.register("rbm_bias", dfs_rewriter(add_bias_inside), *TAGS, position=1.552)
@@ -233,5 +233,5 @@ optdb.register("rbm_fields_of_sweep", dfs_rewriter(use_fields_of_sweep), *TAGS, 
 optdb.register("rbm_row_sums", dfs_rewriter(use_row_sums), *TAGS, position=1.56)
 optdb.register("rbm_means", dfs_rewriter(use_means), *TAGS, position=1.57)
 optdb.register("rbm_softplus_sums", dfs_rewriter(use_softplus_sums), *TAGS, position=1.58)
-# After factors are taken out of sums, before what is left is fused.
+# These run after factors are taken out of sums and before the remaining nodes are fused.
 optdb.register("rbm_state_sums", dfs_rewriter(use_state_sums), *TAGS, position=2.5)

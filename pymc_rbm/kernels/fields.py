@@ -1,4 +1,4 @@
-"""What a layer sends and what follows from fields, for many rows: products of binary states, sums over units."""
+"""Kernels for many rows: products of binary states and weights, and sums of functions of fields over units."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = [
 ]
 
 ROWS = 1024
-"""Rows that share a table."""
+"""How many rows share a table."""
 TOGETHER = 64
-"""Rows whose sum is taken in the type of the numbers, before it is added in float64."""
+"""How many rows are summed in the type of the numbers before their sum is added to totals in float64."""
 FACTORS = 64
-"""Numbers between 1 and 2 whose product float32 holds, with room to spare."""
+"""How many numbers between 1 and 2 are multiplied in float32, whose product stays far below its largest number."""
 
 
 @kernel
@@ -39,7 +39,7 @@ def are_binary(states):
 
 @kernel
 def binary_dot(start, stop, states, weights, bias, out, transposed):
-    """Write the fields that states send, or what their transpose sends: `fields_of` alone."""
+    """Write the products of binary states and weights as `fields_of` does, as a kernel of its own."""
     fields_of(start, stop, states, weights, bias, out, transposed)
 
 
@@ -47,7 +47,7 @@ def binary_dot(start, stop, states, weights, bias, out, transposed):
 def fields_of(start, stop, states, weights, bias, out, transposed):
     """Write ``bias + states @ weights``, or ``states.T @ weights``, to the rows of ``out`` from ``start`` to ``stop``.
 
-    All are contiguous. The states are int8, 0 and 1; without a bias its length is 0.
+    All arrays are contiguous. The states are int8, 0 and 1; a bias of length 0 means none.
     """
     n_in, n_out = weights.shape
     across, table, room = tiles_of(n_out), table_room(weights), tile_room(weights)
@@ -78,9 +78,9 @@ def fields_of(start, stop, states, weights, bias, out, transposed):
 
 @kernel
 def state_sums(states, weights, dots, row_sums, unit_sums):
-    """Write ``states @ weights`` of a vector, and the sums of the states over units and over rows; all contiguous.
+    """Write ``states @ weights`` for a vector of weights, and the sums of the states over units and over rows.
 
-    The states are int8.
+    All arrays are contiguous, and the states are int8.
     """
     rows, units = states.shape
     end = units // LANES * LANES
@@ -107,14 +107,14 @@ def state_sums(states, weights, dots, row_sums, unit_sums):
 
 @inlined
 def _none(like):
-    """Sums over no units yet: of what softplus is above a logarithm, of the factors inside it, of means."""
+    """Return sums to begin with: of ``max(z, 0)``, as a product of ``1 + exp(-|z|)``, and of means."""
     zero = splat(like.dtype.type(0))
     return zero, splat(like.dtype.type(1)), zero
 
 
 @inlined
 def _added(sums, z):
-    """``sums`` with the units of fields ``z``."""
+    """Return ``sums`` after the units of fields ``z`` were added."""
     tops, factors, means = sums
     top, t = softplus_parts(z)
     return tops + top, factors * (filled(z, 1) + t), means + sigmoid(z)
@@ -122,7 +122,7 @@ def _added(sums, z):
 
 @inlined
 def _settled(sums):
-    """The same ``sums`` without factors."""
+    """Return ``sums`` after the logarithm of its product was added to its first sum."""
     tops, factors, means = sums
     return tops + logarithm(factors), filled(factors, 1), means
 
@@ -172,7 +172,7 @@ def sum_softplus_of_states(start, stop, states, weights, bias, out):
 
 @kernel
 def sum_softplus(fields, out):
-    """Write ``Σ_j log(1 + exp(field_rj))`` to ``out``; fields contiguous."""
+    """Write ``Σ_j log(1 + exp(field_rj))`` to ``out``; the fields must be contiguous."""
     _softplus_sums(fields, out)
 
 
@@ -196,7 +196,7 @@ def _softplus_sums(fields, out):
 
 @kernel
 def sum_sigmoid(fields, out):
-    """Write ``Σ_j 1 / (1 + exp(-field_rj))`` to ``out``; fields contiguous."""
+    """Write ``Σ_j 1 / (1 + exp(-field_rj))`` to ``out``; the fields must be contiguous."""
     rows, units = fields.shape
     end = units // LANES * LANES
     rest = np.full(LANES, -np.inf, fields.dtype)

@@ -1,4 +1,4 @@
-"""Sixteen numbers side by side as one numba type, so that kernels say what is vectorised and run on any processor.
+"""Sixteen numbers side by side are one numba type, so that kernels say what is vectorised on any processor.
 
 A value of type `Lanes` is a vector of LLVM's intermediate language, which LLVM maps to whatever registers there are:
 one of AVX-512, two of AVX2, four of NEON or SSE2. No instruction set is named anywhere. Loops over plain arrays would
@@ -41,11 +41,11 @@ __all__ = [
 
 LANES = 16
 CACHE_LINE = 64
-"""Bytes."""
+"""The size of a cache line in bytes."""
 
 
 class Lanes(types.Type):
-    """`LANES` numbers of one type; "boolean" is the result of a comparison."""
+    """Type of `LANES` numbers of one kind; the kind "boolean" is the result of a comparison."""
 
     def __init__(self, dtype: types.Type):
         self.dtype = dtype
@@ -54,7 +54,7 @@ class Lanes(types.Type):
 
 @register_model(Lanes)
 class LanesModel(models.PrimitiveModel):
-    """A vector register."""
+    """Data model that puts lanes into a vector register."""
 
     def __init__(self, manager, lanes):
         bit = isinstance(lanes.dtype, types.Boolean)
@@ -63,7 +63,7 @@ class LanesModel(models.PrimitiveModel):
 
 
 def _operator(op, instruction):
-    """Let ``op`` of two equal types of lanes be what ``instruction(builder, x, y, dtype)`` emits."""
+    """Implement the operator ``op`` on lanes of equal types by ``instruction(builder, x, y, dtype)``."""
     compares = op in (operator.lt, operator.ge)
 
     def generic(self, args, kws):
@@ -123,7 +123,7 @@ def _pointer(context, builder, array_type, array, index):
 
 @intrinsic
 def address(typingctx, array):
-    """Where the elements of an array begin."""
+    """Return the address at which the elements of an array begin."""
 
     def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -134,7 +134,7 @@ def address(typingctx, array):
 
 @intrinsic
 def byte_at(typingctx, words, index):
-    """Byte ``index`` of a contiguous array of words, unchecked; numba runs on little-endian processors only."""
+    """Return byte ``index`` of a contiguous array of words, unchecked; the processor must be little-endian."""
 
     def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -145,7 +145,7 @@ def byte_at(typingctx, words, index):
 
 
 def stack_room(count):
-    """A function of an array that gives room for ``count`` numbers of its type, in the frame of its caller, a kernel.
+    """Make a function of an array that reserves room for ``count`` numbers of its type on the stack of a kernel.
 
     Such room is the same from call to call, and so it is in the cache; what a heap gives may be anywhere.
     """
@@ -178,7 +178,7 @@ def stack_room(count):
 
 @intrinsic
 def load(typingctx, array, index):
-    """`LANES` neighbouring elements from ``index`` on."""
+    """Load `LANES` neighbouring elements from ``index`` on."""
     if isinstance(array.dtype, types.Boolean):
         raise TypingError("Booleans are bytes in an array and bits in lanes: load a view of int8.")
 
@@ -212,7 +212,7 @@ def _spread(builder, vector, value):
 
 @intrinsic
 def splat(typingctx, value):
-    """The same number in every lane."""
+    """Return the same number in every lane."""
 
     def codegen(context, builder, signature, args):
         return _spread(builder, context.get_value_type(signature.return_type), args[0])
@@ -222,7 +222,7 @@ def splat(typingctx, value):
 
 @intrinsic
 def muladd(typingctx, x, y, z):
-    """``x * y + z``, fused where the processor can."""
+    """Return ``x * y + z``, fused where the processor can."""
 
     def codegen(context, builder, signature, args):
         vector = args[0].type
@@ -235,13 +235,13 @@ def muladd(typingctx, x, y, z):
 
 @intrinsic
 def select(typingctx, condition, x, y):
-    """``x`` where the condition holds, ``y`` elsewhere."""
+    """Return ``x`` where the condition holds, ``y`` elsewhere."""
     return x(condition, x, x), lambda context, builder, signature, args: builder.select(*args)
 
 
 @intrinsic
 def absolute(typingctx, x):
-    """``|x|``."""
+    """Return ``|x|``."""
 
     def codegen(context, builder, signature, args):
         vector = args[0].type
@@ -254,7 +254,7 @@ def absolute(typingctx, x):
 
 @intrinsic
 def bits(typingctx, condition):
-    """The results of a comparison as the bits of an integer, the first lane lowest."""
+    """Return the results of a comparison as the bits of an integer, with the first lane in the lowest bit."""
 
     def codegen(context, builder, signature, args):
         return builder.zext(builder.bitcast(args[0], ir.IntType(LANES)), ir.IntType(32))
@@ -264,7 +264,7 @@ def bits(typingctx, condition):
 
 @intrinsic
 def from_bits(typingctx, mask):
-    """The lowest bits of an integer, the first lane lowest, as bytes of 0 and 1."""
+    """Return the lowest bits of an integer as bytes of 0 and 1, the lowest bit in the first lane."""
 
     def codegen(context, builder, signature, args):
         flags = builder.bitcast(builder.trunc(args[0], ir.IntType(LANES)), ir.VectorType(ir.IntType(1), LANES))
@@ -275,7 +275,7 @@ def from_bits(typingctx, mask):
 
 @intrinsic
 def as_bits(typingctx, x):
-    """The same bits read as unsigned integers."""
+    """Return the same bits read as unsigned integers."""
     integers = Lanes(types.uint32 if x.dtype == types.float32 else types.uint64)
     return integers(x), lambda context, builder, signature, args: builder.bitcast(
         args[0], context.get_value_type(signature.return_type)
@@ -284,7 +284,7 @@ def as_bits(typingctx, x):
 
 @intrinsic
 def as_number(typingctx, x):
-    """The same bits read as floating-point numbers."""
+    """Return the same bits read as floating-point numbers."""
     floats = Lanes(types.float32 if x.dtype == types.uint32 else types.float64)
     return floats(x), lambda context, builder, signature, args: builder.bitcast(
         args[0], context.get_value_type(signature.return_type)
@@ -293,7 +293,7 @@ def as_number(typingctx, x):
 
 @intrinsic
 def number(typingctx, x, like):
-    """The integers of ``x`` as numbers of the type of ``like``, rounded; as integers their bits count."""
+    """Return integers as numbers of the type of ``like``, rounded; to an integer type their bits are kept."""
     target = like if isinstance(like, Lanes) else Lanes(like)
 
     def codegen(context, builder, signature, args):
@@ -343,7 +343,7 @@ def transpose_square(typingctx, source, at, width, target, to, target_width):
 
 @intrinsic
 def total(typingctx, x):
-    """Sum over the lanes, in pairs."""
+    """Return the sum over the lanes, added in pairs."""
 
     def codegen(context, builder, signature, args):
         [x] = args

@@ -1,4 +1,4 @@
-"""Where kernels may take over: sweeps of two binary layers as one node of a graph, with their definition inside.
+"""Sweeps of two binary layers are one node of a graph, with their definition inside, which a kernel may replace.
 
 Nodes are made for any back end and say nothing new: back ends without a kernel expand them to the symbolic loop.
 """
@@ -20,7 +20,7 @@ Flags = tuple[bool, ...]
 
 @dataclass(frozen=True)
 class Form:
-    """What a `BinarySweeps` has for inputs and outputs.
+    """Description of the inputs and outputs of a `BinarySweeps` node.
 
     Inputs are the generator, the number of sweeps, the number of draws, the states that are given, b, c, W and the
     masks that are given; ``given``, ``held`` and ``masked`` say, by layer, whether there is a state, whether all its
@@ -38,7 +38,7 @@ class Form:
     hidden_last: bool
 
     def by_name(self, inputs: Sequence[Any]) -> dict[str, Any]:
-        """The inputs by what they are; states and masks have an entry a layer, None where there is none."""
+        """Return the inputs by name; states and masks have one entry a layer, None where it was not given."""
         rest = iter(inputs)
         found: dict[str, Any] = {"rng": next(rest)}
         found["n"] = next(rest) if self.counted else 1
@@ -50,14 +50,14 @@ class Form:
 
 
 class BinarySweeps(OpFromGraph):
-    """Sweeps of a machine of two binary layers, of a `Form`."""
+    """Sweeps of a machine of two binary layers, with inputs and outputs as a `Form` describes them."""
 
     def __init__(self, *args, form: Form, **kwargs):
         self.form = form
         super().__init__(*args, inline=True, **kwargs)
 
     def connection_pattern(self, node):
-        """States are discrete: nothing is differentiated through them."""
+        """Return that no output is differentiable: states are discrete."""
         return [[False] * len(node.outputs) for _ in node.inputs]
 
 

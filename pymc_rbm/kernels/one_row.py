@@ -1,4 +1,4 @@
-"""A layer of one row: add the weights of the units that are on. Tables would cost more than they save."""
+"""For one row the weights of the units that are on are added, because a table would cost more than it saves."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pymc_rbm.kernels.uniforms import loaded, stored
 __all__ = ["FEW_ROWS", "draw_row", "transposed_copy"]
 
 FEW_ROWS = 12
-"""Below this many rows tables do not pay for themselves."""
+"""The number of rows below which tables do not pay for themselves."""
 TOGETHER = 8
-"""Units whose weights are added at a time: each number of the field is read and written once for them."""
+"""How many units' weights are added at a time, with one read and one write of each number of the field."""
 
 
 @piece
 def transposed_copy(weights):
-    """The transpose, contiguous, of contiguous ``weights``."""
+    """Return the contiguous transpose of contiguous ``weights``."""
     rows, columns = weights.shape
     out = np.empty((columns, rows), weights.dtype)
     for i0 in range(0, rows, LANES):
@@ -34,7 +34,7 @@ def transposed_copy(weights):
 
 @inlined
 def _add_rows(x, weights, field):
-    """Add the rows of ``weights`` (inputs, outputs) whose unit is on."""
+    """Add the rows of ``weights`` (inputs, outputs) that belong to units that are on."""
     n_in, n_out = weights.shape
     end = n_out // LANES * LANES
     on, count = np.empty(n_in, np.int64), 0
@@ -67,7 +67,7 @@ def _add_rows(x, weights, field):
 
 @inlined
 def _add_columns(x, weights, field):
-    """Add the columns of ``weights`` (outputs, inputs) whose unit is on."""
+    """Add the columns of ``weights`` (outputs, inputs) that belong to units that are on."""
     n_out, n_in = weights.shape
     end = n_in // LANES * LANES
     on = np.empty(n_in, weights.dtype)
@@ -84,7 +84,7 @@ def _add_columns(x, weights, field):
 
 @piece
 def draw_row(x, weights, transposed, offset, factor, out, held, row, spin, state, field):
-    """Draw one row of a layer, ``out``, given that of the other layer, ``x``; as `sweep.draw_layer`, on plain states.
+    """Draw one row of a layer, ``out``, given the other layer ``x``; states are plain and not codes.
 
     ``row`` is that of the mask ``held`` and of the generator; ``field`` is room for as many numbers as ``offset`` has.
     """

@@ -1,4 +1,4 @@
-"""Kernels as Ops. How numba runs them is `dispatch`, which is loaded when a kernel is used."""
+"""Kernels as PyTensor's Ops; `dispatch`, which is loaded when one is used, has their implementations in numba."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pair = tuple[bool, ...]
 
 
 class KernelOp(Op):
-    """An Op of a kernel. A compiled function that is unpickled, in a new process say, must find how numba runs it."""
+    """Base of Ops that are kernels: unpickling one, in a new process say, loads its implementation in numba."""
 
     def __reduce__(self):
         return _restored, (type(self), self._props_dict())
@@ -27,7 +27,7 @@ class KernelOp(Op):
 
 
 def _restored(kind: type[KernelOp], options: dict) -> KernelOp:
-    import_module("pymc_rbm.kernels.dispatch")  # the rewrite that loads it does not run again
+    import_module("pymc_rbm.kernels.dispatch")  # the rewrite that loads it does not run in a new process
     return kind(**options)
 
 
@@ -35,14 +35,14 @@ class SweepKernel(KernelOp):
     """Draws of two binary layers whose rows share their parameters, some sweeps apart.
 
     Inputs: generator, numbers of draws and of sweeps for each, v and h (rows, units) as int8, W, b, c of one floating
-    type, masks of held units (rows, units), or (0, units) where there are none. Outputs: v of each draw, (draws, rows,
-    units), the last h, the fields that it was drawn from, ``c + vW``, if ``has_fields``, (0, units) otherwise,
+    type, masks of clamped units (rows, units), or (0, units) where there are none. Outputs: v of each draw, (draws,
+    rows, units), the last h, the fields that it was drawn from, ``c + vW``, if ``has_fields``, (0, units) otherwise,
     generator.
 
     Parameters
     ----------
     spins, held : pairs of bool
-        By layer: whether the units are -1 and 1, whether all of them are held.
+        For each layer, whether its units are -1 and 1, and whether all of them are clamped.
     hidden_last : bool
         Whether a sweep ends with the hidden layer, instead of the visible one.
     inplace : bool
@@ -58,7 +58,7 @@ class SweepKernel(KernelOp):
 
     @property
     def has_fields(self):
-        """Whether the fields on the hidden units are those of the last v."""
+        """Whether the node returns the fields on the hidden units that the last v sends."""
         return self.hidden_last and not self.held[1]
 
     def make_node(self, rng, draws, n, v, h, weights, b, c, held_v, held_h):
@@ -70,7 +70,7 @@ class SweepKernel(KernelOp):
         return Apply(self, inputs, [trace(), inputs[4].type(), fields(), rng.type()])
 
     def infer_shape(self, node, shapes):
-        """States keep their shapes."""
+        """Return the shapes of the outputs; states keep theirs."""
         return [(node.inputs[1], *shapes[3]), shapes[4], shapes[4] if self.has_fields else (0, shapes[4][1]), None]
 
 
@@ -122,7 +122,7 @@ class LevelsKernel(KernelOp):
 
 
 def _fields(states, weights, bias):
-    """In NumPy."""
+    """Return the fields, computed by NumPy."""
     fields = states.astype(weights.dtype) @ weights
     return fields + bias if len(bias) else fields
 
@@ -130,7 +130,7 @@ def _fields(states, weights, bias):
 class BinaryDot(KernelOp):
     """``bias + states @ weights`` for an int8 matrix, by table where all states turn out to be 0 or 1.
 
-    ``transposed`` takes ``states.T``. A bias of no entries is none.
+    ``transposed`` takes ``states.T``. A bias without entries means no bias.
     """
 
     __props__ = ("transposed",)
@@ -145,11 +145,11 @@ class BinaryDot(KernelOp):
         return Apply(self, [states, weights, bias], [TensorType(weights.dtype, shape)()])
 
     def infer_shape(self, node, shapes):
-        """Rows of the one, columns of the other."""
+        """Return the shape of the product."""
         return [(shapes[0][self.transposed], shapes[1][1])]
 
     def perform(self, node, inputs, output_storage):
-        """Without a table."""
+        """Compute the product by NumPy, without a table."""
         states, *rest = inputs
         output_storage[0][0] = _fields(states.T if self.transposed else states, *rest)
 
@@ -165,12 +165,12 @@ class StateSums(KernelOp):
         return Apply(self, [states, weights], [TensorType(weights.dtype, shape)() for shape in shapes])
 
     def infer_shape(self, node, shapes):
-        """A number a row, twice, and one a unit."""
+        """Return the shapes of the outputs: one number a row, another one a row, and one a unit."""
         [(rows, units), _] = shapes
         return [(rows,), (rows,), (units,)]
 
     def perform(self, node, inputs, output_storage):
-        """In NumPy."""
+        """Compute the same by NumPy."""
         states, weights = inputs
         values = states.astype(weights.dtype) @ weights, states.sum(1), states.sum(0)
         for storage, value in zip(output_storage, values, strict=True):
@@ -178,7 +178,7 @@ class StateSums(KernelOp):
 
 
 class RowSums(KernelOp):
-    """Sum of an elementary function over each row of a matrix, "softplus" or "sigmoid"."""
+    """Sum of an elementary function, "softplus" or "sigmoid", over each row of a matrix."""
 
     __props__ = ("function",)
 
@@ -190,11 +190,11 @@ class RowSums(KernelOp):
         return Apply(self, [x], [TensorType(x.dtype, (x.type.shape[0],))()])
 
     def infer_shape(self, node, shapes):
-        """One number a row."""
+        """Return the shape of the output: one number a row."""
         return [(shapes[0][0],)]
 
     def perform(self, node, inputs, output_storage):
-        """In NumPy."""
+        """Compute the same by NumPy."""
         [x] = inputs
         values = np.logaddexp(0, x) if self.function == "softplus" else np.exp(-np.logaddexp(0, -x))
         output_storage[0][0] = values.sum(1, dtype=x.dtype)
@@ -213,11 +213,11 @@ class SoftplusSums(KernelOp):
         return Apply(self, [states, weights, bias], [TensorType(weights.dtype, states.type.shape[:1])()])
 
     def infer_shape(self, node, shapes):
-        """One number a row."""
+        """Return the shape of the output: one number a row."""
         return [shapes[0][:1]]
 
     def perform(self, node, inputs, output_storage):
-        """In NumPy."""
+        """Compute the same by NumPy."""
         RowSums("softplus").perform(node, [_fields(*inputs)], output_storage)
 
 
@@ -247,7 +247,7 @@ class Means(KernelOp):
         return [shape, shape[:1], shape[:1]]
 
     def perform(self, node, inputs, output_storage):
-        """In NumPy."""
+        """Compute the same by NumPy."""
         [x] = inputs
         means, softplus = np.exp(-np.logaddexp(0, -x)), np.logaddexp(0, x)
         for storage, value in zip(output_storage, (means, softplus.sum(1), means.sum(1)), strict=True):

@@ -1,4 +1,4 @@
-"""Binary states as codes: four neighbouring units are one of sixteen numbers.
+"""Binary states as codes: four neighbouring units become one of sixteen numbers.
 
 A layer of n units and R rows is an array of shape (blocks, R, 2) of 64-bit words, flattened: sixteen bytes, which are
 the codes of a row's 64 units of a block. Missing units of the last block are off. States are int8, 0 or 1 for Bernoulli
@@ -15,22 +15,22 @@ from pymc_rbm.kernels.lanes import LANES, bits, from_bits, load, number, splat, 
 __all__ = ["BLOCK", "GROUPS", "WORDS", "blocks_of", "gathered", "packed", "packed_columns", "spread", "unpack"]
 
 BLOCK = 64
-"""Units of a block."""
+"""The number of units in a block."""
 GROUPS = BLOCK // 4
-"""Codes of a row of a block."""
+"""The number of codes in a row of a block."""
 WORDS = 2
-"""Words of a row of a block."""
+"""The number of 64-bit words in a row of a block."""
 
 
 @piece
 def blocks_of(units):
-    """Number of blocks of that many units."""
+    """Return the number of blocks of that many units."""
     return (units + BLOCK - 1) // BLOCK
 
 
 @inlined
 def spread(mask):
-    """The eight codes of 32 bits, one a byte, the lowest first."""
+    """Return the eight codes in 32 bits, one a byte, the lowest first."""
     x = np.uint64(mask)
     x = (x | (x << np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
     x = (x | (x << np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
@@ -39,15 +39,15 @@ def spread(mask):
 
 @inlined
 def _sixteen(states, index):
-    """Bits of `LANES` states."""
+    """Return `LANES` states as bits."""
     x = load(states, index)
     one = x ^ x ^ splat(states.dtype.type(1))
-    return bits(x - one < one)  # unsigned: only 1 - 1 is less than 1
+    return bits(x - one < one)  # as unsigned numbers only 1 - 1 is less than 1
 
 
 @piece
 def packed(states, begin, end):
-    """Codes of the rows from ``begin`` to ``end`` of ``states`` (rows, units), contiguous; 1 is on."""
+    """Return codes of the rows from ``begin`` to ``end`` of contiguous ``states`` (rows, units); 1 is on."""
     rows, units = end - begin, states.shape[1]
     codes = np.zeros(blocks_of(units) * rows * WORDS, np.uint64)
     for r in range(rows):
@@ -65,7 +65,7 @@ def packed(states, begin, end):
 
 @piece
 def packed_columns(states, begin, end):
-    """Codes of the columns from ``begin`` to ``end`` of ``states`` (units, rows), contiguous, 0 and 1."""
+    """Return codes of the columns from ``begin`` to ``end`` of contiguous ``states`` (units, rows), 0 and 1."""
     units, width = states.shape
     rows = end - begin
     codes, masks = np.zeros(blocks_of(units) * rows * WORDS, np.uint64), np.empty(LANES, np.uint32)
@@ -90,7 +90,7 @@ def packed_columns(states, begin, end):
 
 @inlined
 def gathered(word):
-    """The 32 bits of eight codes: the inverse of `spread`."""
+    """Return the 32 bits of eight codes: the inverse of `spread`."""
     x = (word | (word >> np.uint64(4))) & np.uint64(0x00FF00FF00FF00FF)
     x = (x | (x >> np.uint64(8))) & np.uint64(0x0000FFFF0000FFFF)
     return np.uint32((x | (x >> np.uint64(16))) & np.uint64(0xFFFFFFFF))
@@ -98,7 +98,7 @@ def gathered(word):
 
 @piece
 def unpack(codes, states, begin, end, spin):
-    """Write codes to the rows from ``begin`` to ``end`` of ``states``, contiguous."""
+    """Write codes as states to the rows from ``begin`` to ``end`` of contiguous ``states``."""
     rows, units = end - begin, states.shape[1]
     off = np.int8(-1 if spin else 0)
     step = np.int8(1 - off)

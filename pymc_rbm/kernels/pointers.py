@@ -1,4 +1,4 @@
-"""Kernels called through pointers: compiled once for each type of number, not anew into every graph that uses them.
+"""Kernels are called through pointers: compiled once for each type of number, not anew into every graph.
 
 Numba would link the whole kernel into each function that calls it and optimise it again, seconds at a time.
 """
@@ -18,7 +18,7 @@ __all__ = ["address_of", "through_pointer"]
 
 
 def address_of(module: str, name: str, arguments: tuple[types.Type, ...]) -> int:
-    """Where the machine code of a `compiling.kernel` for these types of arguments is; compiled if need be.
+    """Return the address of a kernel's machine code for these types of arguments, compiled if need be.
 
     By name: a kernel that was pickled into a compiled function would have lost its files.
     """
@@ -29,7 +29,7 @@ def address_of(module: str, name: str, arguments: tuple[types.Type, ...]) -> int
 
 
 def through_pointer(kernel: Any, signature: Signature) -> Any:
-    """A function for use in numba that calls ``kernel`` with this signature. What the kernel raises is lost."""
+    """Make a function for use in numba that calls ``kernel`` with this signature; exceptions of the kernel are lost."""
     function_type, arguments = types.FunctionType(signature), signature.args
     module, name = kernel.__module__, kernel.__name__
     unique = f"{module}.{name}{arguments}"

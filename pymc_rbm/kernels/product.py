@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 TILE = 2 * LANES
-"""Outputs of a tile."""
+"""The number of outputs in a tile."""
 table_room, tile_room = stack_room(GROUPS * 16 * TILE), stack_room(BLOCK * TILE)
 
 
 @piece
 def aligned(count, like):
-    """An array of ``count`` elements of the type of ``like``, at the beginning of a cache line."""
+    """Return an array of ``count`` elements of the type of ``like`` that begins at a cache line."""
     raw = np.empty(count + CACHE_LINE // like.itemsize, like.dtype)
     skip = -address(raw) % CACHE_LINE // like.itemsize
     return raw[skip : skip + count]
@@ -40,7 +40,7 @@ def aligned(count, like):
 
 @piece
 def tiles_of(units):
-    """Number of tiles of that many outputs."""
+    """Return the number of tiles of that many outputs."""
     return (units + TILE - 1) // TILE
 
 
@@ -68,7 +68,7 @@ def copy_tile(weights, block, tile, out, start):
 
 @inlined
 def _copy_transposed_tile(weights, block, tile, out, start):
-    """The same of the transpose of weights (outputs, inputs)."""
+    """Write a tile of the transpose of contiguous weights (outputs, inputs) to ``out``, from ``start`` on."""
     n_out, n_in = weights.shape
     i0, j0 = block * BLOCK, tile * TILE
     rows, columns = min(BLOCK, n_in - i0), min(TILE, n_out - j0)
@@ -87,7 +87,7 @@ def _copy_transposed_tile(weights, block, tile, out, start):
 
 @piece
 def tiles(weights, transposed):
-    """All tiles, for use more than once: shape (blocks, tiles, BLOCK, TILE), flattened."""
+    """Return all tiles of the weights, for repeated use: shape (blocks, tiles, BLOCK, TILE), flattened."""
     n_in, n_out = weights.shape if not transposed else weights.shape[::-1]
     blocks, across = blocks_of(n_in), tiles_of(n_out)
     out = aligned(blocks * across * BLOCK * TILE, weights)
@@ -152,9 +152,9 @@ def add_block(fields, to, codes, rows, block, n_in, source, table, low, high):
 
 @inlined
 def _add(fields, field, codes, code, table, groups, more, low, high, out, to):
-    """Write the entries that a row's codes select, added to its fields, if there are some already, to ``out``."""
+    """Write the sum of the entries that a row's codes select, and of its earlier fields, if any, to ``out``."""
     sum_low, sum_high = load(fields, field), load(fields, field + LANES)
-    if more:  # no array is let go of in a branch: its count of references would change in the loop over rows
+    if more:  # no array ends inside a branch, or its reference count would change in the loop over rows
         low, high = sum_low, sum_high
     for g in range(groups):
         entry = (g * 16 + byte_at(codes, code + g)) * TILE

@@ -1,4 +1,4 @@
-"""Sweeps of many chains: table products, and one pass over each field that ends in codes.
+"""Sweeps of many chains: products by table, and one pass over each field that draws units as codes.
 
 A sweep draws the hidden layer from the visible one and the visible layer from the hidden one. With a unit's state
 ``x = low + (high - low)·s`` for s of 0 or 1, the argument of the logistic function is affine in the product of s and W,
@@ -20,16 +20,16 @@ from pymc_rbm.kernels.uniforms import loaded, stored
 __all__ = ["GROUP", "affine", "draw_layer", "group_of", "sweep_few", "sweep_many"]
 
 ROWS = 1024
-"""Chains that are swept together: their fields of a tile stay in the second-level cache."""
+"""How many chains are swept together, so that their fields of a tile stay in the second-level cache."""
 GROUP = 32
-"""Chains that share a generator, so that draws do not depend on how many threads share the chains."""
+"""How many chains share a generator, so that draws do not depend on the number of threads."""
 WORTH_A_COPY = 32
-"""Sweeps of one row from which on a transposed copy of the weights pays for itself."""
+"""The number of sweeps of one row from which a transposed copy of the weights pays for itself."""
 
 
 @piece
 def affine(weights, b, c, spins):
-    """Offsets of both layers, and the factor that they share: ``z = offset + factor·(s W)``.
+    """Return offsets of both layers, and the factor that they share: ``z = offset + factor·(s W)``.
 
     Offsets are padded to whole tiles with units that are never on. For spins in,
     ``Σ_i x_i W_ij = 2 Σ_i s_i W_ij - Σ_i W_ij``; for spins out the logistic function takes 2·field.
@@ -55,7 +55,7 @@ def _padded(bias, scale):
 
 @piece
 def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, room):
-    """Draw a layer of ``rows`` rows given the ``codes`` of the other; ``out`` and ``held`` are codes, too.
+    """Draw a layer of ``rows`` rows given the ``codes`` of the other; ``out`` and the mask ``held`` are codes, too.
 
     Units that ``held`` marks keep their value; if it is empty none does. ``room`` is a tuple: generators, one for each
     `GROUP` of rows; the number of the first row; room for fields and for a table; and where ``kept_scale`` times the
@@ -85,7 +85,7 @@ def draw_layer(codes, rows, n_in, weights, offset, factor, out, held, room):
 
 @piece
 def _keep(fields, rows, tile, offset, factor, kept, first, kept_scale):
-    """Write what one tile of `draw_layer` was drawn from to ``kept``."""
+    """Write the fields that one tile of `draw_layer` was drawn from to ``kept``."""
     units, j0, number = kept.shape[1], tile * TILE, kept.dtype.type
     whole = j0 + TILE <= units
     ratio, scale = splat(number(kept_scale)), splat(number(kept_scale * factor))
@@ -104,7 +104,7 @@ def _keep(fields, rows, tile, offset, factor, kept, first, kept_scale):
 def sweep_few(
     state, begin, end, n, visible, hidden, trace, kept, weights, b, c, held_v, held_h, spins, clamped, hidden_last
 ):
-    """Run ``n`` sweeps for each draw, of the rows from ``begin`` to ``end``, one by one.
+    """Run ``n`` sweeps for each draw of the rows from ``begin`` to ``end``, row by row.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def sweep_few(
     weights, b, c : float32 or float64, contiguous, all of one type
     held_v, held_h : bool, shapes (rows, units), or (0, units) where none is held
     spins, clamped : pairs of bool
-        By layer: whether units are -1 and 1, whether all of them are held.
+        By layer: whether units are -1 and 1, whether all of them are clamped.
     hidden_last : bool
         Whether a sweep ends with the hidden layer, instead of the visible one.
     """
@@ -133,13 +133,13 @@ def sweep_few(
         v, h = visible[row].copy(), hidden[row]
         for draw in range(draws):
             for k in range(2 * n):
-                down = (k % 2 == 1) != hidden_last  # one call, which is compiled once
+                down = (k % 2 == 1) != hidden_last  # with one call in the source it is compiled once
                 if not clamped[0 if down else 1]:
                     x, out, held = (h, v, held_v) if down else (v, h, held_h)
                     matrix, offset = (back, b_offset) if down else (weights, c_offset)
                     spin = spins[0 if down else 1]
                     draw_row(x, matrix, down and not again, offset, factor, out, held, row, spin, state, field)
-            for i in range(len(v)):  # a slice would be compiled with the message for one that does not fit
+            for i in range(len(v)):  # a slice would bring its error message into the machine code
                 trace[draw, row, i] = v[i]
         for j in range(len(c) if len(kept) else 0):
             kept[row, j] = (c_offset[j] + factor * field[j]) / (2 if spins[1] else 1)
@@ -149,7 +149,7 @@ def sweep_few(
 def sweep_many(
     state, begin, end, n, visible, hidden, trace, kept, weights, b, c, held_v, held_h, spins, clamped, hidden_last
 ):
-    """Do the same for many rows at once, by table."""
+    """Run ``n`` sweeps for each draw of the rows from ``begin`` to ``end``, many rows at once, by table."""
     n_visible, n_hidden = weights.shape
     tiles_up, tiles_down = tiles(weights, False), tiles(weights, True)
     b_offset, c_offset, factor = affine(weights, b, c, spins)
@@ -159,12 +159,12 @@ def sweep_many(
     for first in range(begin, end, ROWS):
         last = min(first + ROWS, end)
         rows = last - first
-        # What is drawn before it is read need not be packed.
+        # A layer that is drawn before it is read need not be packed.
         reads_v = n < 1 or clamped[0] or len(held_v) > 0 or not hidden_last
         reads_h = n < 1 or clamped[1] or len(held_h) > 0 or hidden_last
         v = packed(visible, first, last) if reads_v else np.empty(blocks_of(n_visible) * rows * WORDS, np.uint64)
         h = packed(hidden, first, last) if reads_h else np.empty(blocks_of(n_hidden) * rows * WORDS, np.uint64)
-        # Lanes hold numbers: those of booleans are one bit wide, which is not how arrays of them are stored.
+        # Lanes of booleans are one bit wide, but arrays of booleans are stored as bytes.
         marks_v = packed(held_v.view(np.int8), min(first, len(held_v)), min(last, len(held_v)))
         marks_h = packed(held_h.view(np.int8), min(first, len(held_h)), min(last, len(held_h)))
         for draw in range(len(trace)):
@@ -182,5 +182,5 @@ def sweep_many(
 
 @kernel
 def group_of(rows):
-    """How many of that many rows share a generator."""
+    """Return how many of ``rows`` rows share a generator."""
     return 1 if rows < FEW_ROWS else GROUP

@@ -1,4 +1,4 @@
-"""The rewrites that put kernels in the place of symbolic graphs, on the numba back end only.
+"""Rewrites of graphs: kernels take the place of sweeps and walks, on the numba back end only.
 
 ``mode.excluding("rbm_kernels")`` leaves the symbolic form.
 """
@@ -22,14 +22,14 @@ TAGS = "numba", "rbm_kernels"
 
 
 def have_kernel(*numbers):
-    """Whether these are of one floating type that kernels have. Numba is loaded where it is used: here."""
+    """Whether the variables are of one floating type that kernels have; only then is numba loaded."""
     import_module("pymc_rbm.kernels.dispatch")
     return numbers[0].dtype in FLOATS and len({x.dtype for x in numbers}) == 1
 
 
 @node_rewriter([BinarySweeps])
 def use_sweep_kernel(fgraph, node):
-    """`SweepKernel` where the parameters are of one floating type; otherwise the node will be expanded."""
+    """Use `SweepKernel` where the parameters are of one floating type; otherwise the node will be expanded."""
     form = node.op.form
     given = form.by_name(node.inputs)
     b, c, weights = given["parameters"]
@@ -50,7 +50,7 @@ def use_sweep_kernel(fgraph, node):
         copy_stack_trace(node.outputs, [visits, next_rng])
         return [visits, next_rng]
     news = [trace[0], h]
-    # The states that a sweep returns: all but a hidden state that was neither given nor drawn.
+    # A sweep returns all states but a hidden state that was neither given nor drawn.
     news = [
         new for new, x, all_held in zip(news, given["state"], form.held, strict=True) if x is not None or not all_held
     ]
@@ -72,7 +72,7 @@ def _spins(template):
 
 @node_rewriter([BinaryWalk])
 def use_walk_kernel(fgraph, node):
-    """`WalkKernel` where temperatures and parameters are of one floating type; otherwise the node will be expanded."""
+    """Use `WalkKernel` where temperatures and parameters are of one floating type; else the node will be expanded."""
     rng, betas, v, base_b, base_c, b, c, weights = node.inputs
     if not have_kernel(betas, base_b, base_c, b, c, weights):
         return None
@@ -86,7 +86,7 @@ def use_walk_kernel(fgraph, node):
 
 @node_rewriter([BinaryLevels])
 def use_levels_kernel(fgraph, node):
-    """`LevelsKernel`, all temperatures' rows one below the other, where all is of one floating type."""
+    """Use `LevelsKernel`, with the rows of all temperatures below each other, where all is of one floating type."""
     rng, *betas, v, base_b, base_c, b, c, weights = node.inputs
     if not have_kernel(*betas, base_b, base_c, b, c, weights):
         return None
@@ -105,7 +105,7 @@ def use_levels_kernel(fgraph, node):
 
 @node_rewriter([SweepKernel, WalkKernel, LevelsKernel, Means], inplace=True)
 def work_in_place(fgraph, node):
-    """The generator of a kernel as one that it may destroy, or the fields."""
+    """Let a kernel overwrite its generator, or the array that its fields are written to."""
     if node.op.inplace:
         return None
     outputs = type(node.op)(**(node.op._props_dict() | {"inplace": True})).make_node(*node.inputs).outputs
@@ -113,9 +113,9 @@ def work_in_place(fgraph, node):
     return outputs
 
 
-# Before such nodes are expanded.
+# These run before the nodes are expanded.
 nodes = dfs_rewriter(use_sweep_kernel, use_walk_kernel, use_levels_kernel)
 optdb.register("rbm_sweep_kernel", nodes, *TAGS, position=-0.02)
-# Where PyTensor does the same for random variables.
+# PyTensor does the same for random variables at this position.
 in_place = dfs_rewriter(work_in_place, ignore_newtrees=True)
 optdb.register("rbm_kernels_inplace", in_place, *TAGS, "inplace", position=50.9)

@@ -16,12 +16,12 @@ from pymc_rbm.kernels.lanes import LANES, load, splat, store
 __all__ = ["WORDS", "advanced", "loaded", "seeded", "stored"]
 
 WORDS = 4 * LANES
-"""32-bit words of the state of all lanes."""
+"""The number of 32-bit words in the state of all lanes."""
 
 
 @kernel
 def seeded(generator, rows, group):
-    """The start states of all lanes for each group of rows; ``generator`` advances by `WORDS` numbers for each."""
+    """Return start states of all lanes for each group of rows; ``generator`` advances by `WORDS` numbers a group."""
     state = np.empty((rows + group - 1) // group * WORDS, np.uint32)
     for i in range(len(state)):
         state[i] = np.uint32(np.uint64(generator.random() * 2.0**32))
@@ -30,7 +30,7 @@ def seeded(generator, rows, group):
 
 @inlined
 def loaded(state, which):
-    """The state of generator ``which`` in registers."""
+    """Load the state of generator ``which`` into registers."""
     i = which * WORDS
     return load(state, i), load(state, i + LANES), load(state, i + 2 * LANES), load(state, i + 3 * LANES)
 
@@ -49,7 +49,7 @@ def _rotated(x, left, right):
 
 @inlined
 def advanced(s):
-    """32 random bits a lane, and the next state."""
+    """Return 32 random bits a lane, and the next state."""
     s0, s1, s2, s3 = s
     bits = _rotated(s0 + s3, uint32(7), uint32(25)) + s0
     shifted = s1 << splat(uint32(9))

@@ -1,6 +1,6 @@
-"""Sweeps at several temperatures, for annealing and tempering, and the free energies between these, from one product.
+"""Sweeps at several temperatures, for annealing and tempering: one product gives states and free energies.
 
-Of a layer that interpolates between a base and a machine, the argument of the logistic function is affine in β, too
+In a layer that interpolates between a base and a machine, the argument of the logistic function is affine in β, too
 (`lines`): ``z_j(β) = base_j + β·(slope_j + factor·Σ_i s_i W_ij)``, with units s of 0 or 1 as in `sweep`. One product
 therefore gives the hidden layer's draw at one temperature and the free energies of the visible one at two. What in
 these is linear in the visible units is the field of one more column of W (`linear_part`).
@@ -20,12 +20,12 @@ from pymc_rbm.kernels.uniforms import loaded, stored
 __all__ = ["ROWS", "sweep_levels", "walk_rows"]
 
 ROWS = 1024
-"""Particles that walk together: their fields of a tile stay in the second-level cache."""
+"""How many particles walk together, so that their fields of a tile stay in the second-level cache."""
 
 
 @piece
 def lines(bias, base, weights, transposed, spin_in, spin_out, more):
-    """``base``, ``slope`` and ``factor`` of ``z``; padded with units that are never on, at least ``more`` of them."""
+    """Return ``base``, ``slope`` and ``factor`` of ``z``, padded with at least ``more`` units that are never on."""
     n_out, scale = len(bias), 2 if spin_out else 1
     start = np.full(tiles_of(n_out + more) * TILE, -np.inf, bias.dtype)
     slope = np.zeros(len(start), bias.dtype)
@@ -40,7 +40,7 @@ def lines(bias, base, weights, transposed, spin_in, spin_out, more):
 
 @piece
 def linear_part(weights, own, up_line, spins):
-    """``weights`` with one more column, and a constant: together the part of ``-dF/dβ`` that is linear in the units.
+    """Return ``weights`` with one more column, and a constant: the part of ``-dF/dβ`` that is linear in the units.
 
     These are ``own = b - b_base`` times the visible units, and for hidden spins, whose log-normaliser is
     ``softplus(z) - z/2``, half of every ``dz/dβ``.
@@ -60,7 +60,7 @@ def linear_part(weights, own, up_line, spins):
 
 @piece
 def layer(codes, rows, n_in, weights, line, here, there, out, gains, state, fields, table):
-    """Draw a layer of ``rows`` rows at ``there``, by row, given the ``codes`` of the other; ``out`` are codes, too.
+    """Draw a layer given the ``codes`` of the other, each row at its temperature ``there``; ``out`` are codes, too.
 
     If ``gains`` are not empty they become ``Σ_j softplus(z_j(there)) - softplus(z_j(here))``.
     """
@@ -91,7 +91,7 @@ def layer(codes, rows, n_in, weights, line, here, there, out, gains, state, fiel
 
 @piece
 def prepared(weights, b, c, base_b, base_c, spins):
-    """Tiles of W and `lines`, of the hidden and of the visible layer, and the constant of `linear_part`."""
+    """Return tiles of W and `lines`, for the hidden and for the visible layer, and the constant of `linear_part`."""
     up_line = lines(c, base_c, weights, False, spins[0], spins[1], 1)
     down_line = lines(b, base_b, weights, True, spins[1], spins[0], 0)
     wider, constant = linear_part(weights, b - base_b, up_line, spins)
@@ -100,7 +100,7 @@ def prepared(weights, b, c, base_b, base_c, spins):
 
 @piece
 def finish(gains, fields, n_hidden, constant, here, there, out):
-    """Write ``F(here) - F(there)``: the gains of `layer`, and the linear part that the last tile of fields holds."""
+    """Write ``F(here) - F(there)``: the gains of `layer` plus the linear part, which is in the last tile of fields."""
     for r in range(len(gains)):
         linear = fields[r * TILE + n_hidden % TILE] + constant
         out[r] = gains[r] + np.float64(there[r] - here[r]) * linear
@@ -149,7 +149,7 @@ def walk_rows(state, betas, visible, increments, weights, b, c, base_b, base_c, 
 
 @kernel
 def sweep_levels(state, below, own, above, visible, down_steps, up_steps, weights, b, c, base_b, base_c, spins):
-    """Sweep every row once at its ``own`` temperature, in place, and write ``F_below - F_own`` and ``F_above - F_own``.
+    """Sweep every row once at its ``own`` temperature, in place; write ``F_below - F_own`` and ``F_above - F_own``.
 
     Parameters
     ----------

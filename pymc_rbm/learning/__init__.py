@@ -1,1 +1,1 @@
-"""fit: data, objective, estimators, update, loop, result."""
+"""Learning by fit: data, objective, estimators, update, loop, result."""

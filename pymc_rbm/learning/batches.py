@@ -1,4 +1,4 @@
-"""The rows of an epoch, in random order and in parts."""
+"""The rows of an epoch, in random order and in batches."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ __all__ = ["Batches", "Within"]
 
 @dataclass(frozen=True)
 class Within:
-    """Where in an epoch learning is: the generator's state before it gave the order of rows, and the parts done."""
+    """A place within an epoch: the generator's state before it drew the order of rows, and the batches done."""
 
     began: Any
     iterations: int
 
     def generator(self) -> np.random.Generator:
-        """One that gives the same order."""
+        """Return a generator that draws the same order."""
         return generator_at(self.began)
 
 
 class Batches:
-    """Random parts of the rows of some data sets, as many of each; sets with equally many rows stay paired.
+    """Random batches of rows of several data sets, equally many of each; sets with as many rows stay paired.
 
-    Sizes of parts differ by at most one, the larger ones first. A set with fewer rows than parts is gone through as
-    often as it takes, so that no part is empty.
+    Sizes of batches differ by at most one, the larger ones first. A set with fewer rows than batches is gone through
+    as often as it takes, so that no batch is empty.
 
     Parameters
     ----------
     counts : list of int
-        Rows of each set.
+        The number of rows of each set.
     parts : int
+        The number of batches.
     rng : Generator
-        ``began`` is its state before it gave the order: a generator of that state gives the same order.
+        ``began`` is its state before it drew the order: a generator in that state draws the same order.
     """
 
     def __init__(self, counts: list[int], parts: int, rng: np.random.Generator):
@@ -45,12 +46,12 @@ class Batches:
         self._orders, self._parts = [orders[n] for n in counts], parts
 
     def together(self, first: int) -> int:
-        """How many parts there are from ``first`` on of one size for each set."""
+        """Return how many batches from ``first`` on have the same size in each set."""
         larger = (len(order) % self._parts for order in self._orders)
         return min((n if first < n else self._parts) - first for n in larger)
 
     def rows(self, first: int, n: int) -> list[np.ndarray]:
-        """``n`` parts from ``first`` on, which are `together`: an array (part, row) for each set."""
+        """Return ``n`` batches from ``first`` on, which are `together`: an array (batch, row) for each set."""
         return [_neighbours(order, self._parts, first, n) for order in self._orders]
 
 

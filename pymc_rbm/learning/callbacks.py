@@ -1,4 +1,4 @@
-"""Callbacks of learning: what they get, and those that stop it early."""
+"""Callbacks of learning: the status that they get, and those that stop learning early."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["LearningStatus", "StopOnGap", "StopOnLikelihood"]
 
 @dataclass(frozen=True)
 class LearningStatus:
-    """What a callback of `fit` gets.
+    """Status of learning, as a callback of `fit` gets it.
 
     Attributes
     ----------
     epoch, iteration : int
         Epochs and iterations done, those of ``resume`` included.
     monitors : dict
-        The last iteration's, as in the groups ``learning`` and ``particles`` of the result.
+        The monitors of the last iteration, as in the groups ``learning`` and ``particles`` of the result.
     """
 
     epoch: int
@@ -41,24 +41,24 @@ class LearningStatus:
     _labels: Callable[[str], Labels] = field(repr=False, default=Labels)
 
     def learned(self) -> xr.DataTree:
-        """What `fit` would return now."""
+        """Return what `fit` would return now."""
         return self._learned()
 
     def machines(self, averaged: bool = False) -> dict[str, Machine]:
-        """The machines at the current or the averaged parameters, by name of RBM variable: cheaper than `learned`."""
+        """Return the machines at the current or averaged parameters, by name; this is cheaper than `learned`."""
         return self._machines(averaged)
 
     def labels(self, name: str) -> Labels:
-        """What the model calls the units of an RBM variable."""
+        """Return the names that the model has for the units of an RBM variable."""
         return self._labels(name)
 
     def rows(self) -> dict[str, np.ndarray]:
-        """The rows learned from by name of RBM variable: of a large table some, evenly spread."""
+        """Return the rows learned from, by name of RBM variable; of a large table some, evenly spread."""
         return self._rows()
 
 
 class _Stop:
-    """Held-out rows of the one observed RBM, looked at every ``every`` epochs."""
+    """Base of callbacks that evaluate the held-out rows of the only observed RBM every ``every`` epochs."""
 
     def __init__(self, held_out: Any, every: int):
         self.every = whole_number("every", every)
@@ -73,7 +73,7 @@ class _Stop:
         self.values: list[float] = []
 
     def __call__(self, status: LearningStatus) -> bool:
-        """Look at the machine, and return whether to stop."""
+        """Evaluate the held-out rows, and return whether to stop."""
         if status.epoch % self.every:
             return False
         machines = status.machines()
@@ -109,13 +109,13 @@ class StopOnLikelihood(_Stop):
     every : int, default 10
         Epochs between evaluations.
     temperatures : int, default 1000
-        Of annealed importance sampling, where log Z cannot be enumerated. Its noise is in the values then, and its
-        bias makes them a little too high.
+        Temperatures of annealed importance sampling, where log Z cannot be enumerated. Its noise is in the values then,
+        and its bias makes them a little too high.
 
     Attributes
     ----------
     epochs, values : list
-        Where it looked, and the mean log-likelihoods in nats a row.
+        Epochs of the evaluations, and mean log-likelihoods in nats a row.
     best : DataTree
         What `fit` would have returned at the best evaluation.
 
@@ -145,7 +145,7 @@ class StopOnLikelihood(_Stop):
 
 
 class StopOnGap(_Stop):
-    """Stop when held-out rows get less likely than rows learned from (Hinton 2012, section 6): overfitting.
+    """Stop on overfitting: when held-out rows get less likely than rows learned from (Hinton 2012, section 6).
 
     log Z cancels in the difference of mean free energies, held-out rows minus rows learned from, so no estimate of it
     is needed: ``fit(on_epoch=StopOnGap(rows))``.
@@ -161,7 +161,7 @@ class StopOnGap(_Stop):
     Attributes
     ----------
     epochs, values : list
-        Where it looked, and the gaps.
+        Epochs of the evaluations, and the gaps.
     """
 
     def __init__(self, held_out: Any, largest: float = 1.0, every: int = 10):

@@ -1,4 +1,4 @@
-"""Checkpoints of learning: what is new goes into an image of the file in memory, which replaces the file at once.
+"""Checkpoints of learning: an image of the file in memory is kept up to date, and replaces the file at once.
 
 The first one is written by xarray, with dimensions that can grow. After that the arrays of the image take their new
 values, those of the history their new entries only. HDF5 itself never meets a disk: when one is full it leaves a file
@@ -21,7 +21,7 @@ __all__ = ["Checkpoint", "save"]
 GROWING = "iteration", "epoch", "draw", "snapshot"
 """Dimensions of the history: entries are added and never change."""
 CHUNK_BYTES = 2**14
-"""Entries of a growing variable that are stored together: the file is larger by at most so much a variable."""
+"""The bytes of a growing variable that are stored together; the file is larger by at most so much a variable."""
 
 
 def save(tree: xr.DataTree, path: str | Path) -> None:
@@ -30,7 +30,7 @@ def save(tree: xr.DataTree, path: str | Path) -> None:
 
 
 class Checkpoint:
-    """The file that ``path`` names, to be written again and again as a tree grows."""
+    """A file that is written again and again as a tree grows."""
 
     def __init__(self, path: str | Path):
         self.target = writable(path, "checkpoint")
@@ -39,7 +39,7 @@ class Checkpoint:
         self._attrs: dict[tuple[str, str], Any] = {}
 
     def write(self, tree: xr.DataTree) -> bool:
-        """Replace the file by one that holds ``tree``; where that fails warn, leave the old one, and return False."""
+        """Replace the file by one with ``tree``; where that fails warn, leave the old file, and return False."""
         try:
             if self._image is None or self._shape != _shape_of(tree):
                 self._begin(tree)
@@ -49,7 +49,7 @@ class Checkpoint:
         except (OSError, MemoryError) as error:
             warnings.warn(
                 f"The checkpoint {str(self.target)!r} was not written: {error}. Learning goes on, and tries again at "
-                "the next one; the file there, if any, is the last one that was whole.",
+                "the next checkpoint; the file, if there is one, is still the one before.",
                 stacklevel=2,
             )
             return False
@@ -73,7 +73,7 @@ class Checkpoint:
         for name, node in tree.children.items():
             group = self._image[name]
             for dim in set(GROWING) & set(node.dataset.dims):
-                if dim not in node.dataset.variables:  # a dataset that stands for the dimension alone
+                if dim not in node.dataset.variables:  # the dataset has no variable, and stands for the dimension alone
                     group[dim].resize((node.dataset.sizes[dim],))
             for key, x in node.dataset.variables.items():
                 if x.dtype.kind in "iuf":  # names do not change
@@ -101,19 +101,19 @@ def _put(dataset: Any, values: np.ndarray, axis: int | None) -> None:
 
 
 def _growing(x: xr.Variable) -> int | None:
-    """The axis along which a variable grows."""
+    """Return the axis along which a variable grows."""
     return next((i for i, d in enumerate(x.dims) if d in GROWING), None)
 
 
 def _chunks(x: xr.Variable) -> tuple[int, ...]:
-    """Sizes of the parts in which HDF5 stores a variable that grows."""
+    """Return the sizes of the chunks in which HDF5 stores a variable that grows."""
     sizes = [1 if d in GROWING else n for d, n in x.sizes.items()]
     entries = max(1, CHUNK_BYTES // (x.dtype.itemsize * max(1, int(np.prod(sizes)))))
     return tuple(entries if d in GROWING else max(1, n) for d, n in x.sizes.items())
 
 
 def _shape_of(tree: xr.DataTree) -> dict:
-    """What must stay the same for an image to be renewed."""
+    """Return what must stay the same for an image to be renewed: names, dims, lengths and types."""
     return {
         (name, key): [(d, None if d in GROWING else n) for d, n in x.sizes.items()] + [x.dtype]
         for name, node in tree.children.items()
@@ -122,5 +122,5 @@ def _shape_of(tree: xr.DataTree) -> dict:
 
 
 def _attributes(tree: xr.DataTree) -> list[tuple[tuple[str, str], Any]]:
-    """The attributes that are numbers or texts, by name of group and of attribute."""
+    """Return the attributes that are numbers or texts, by name of group and of attribute."""
     return [((node.path, str(key)), x) for node in tree.subtree for key, x in node.attrs.items() if not np.ndim(x)]

@@ -1,4 +1,4 @@
-"""The data that a model's RBMs are learned from: rows, what is missing in them, and how much each row counts."""
+"""The data that a model's RBMs are learned from: rows, which entries are missing, and how much each row counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEPT_ENTRIES = 2**18
 
 
 def evenly(n: int, most: int) -> np.ndarray:
-    """Indices of at most so many of ``n`` rows, evenly spread."""
+    """Return indices of at most ``most`` of ``n`` rows, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(most, n)).astype(int))
 
 
@@ -37,11 +37,11 @@ class Observed:
     rv: TensorVariable
     machine: Machine
     rows: np.ndarray
-    """Shape (rows, visible); what is missing holds zeros."""
+    """The data, shape (rows, visible), with zeros where entries are missing."""
     missing: np.ndarray | None
-    """Mask of the same shape, True where an entry is missing; None if none is."""
+    """A mask of the same shape, True where an entry is missing; None if nothing is missing."""
     weights: np.ndarray
-    """Shape (rows,)."""
+    """How much each row counts, shape (rows,)."""
 
     @property
     def by_row(self) -> bool:
@@ -60,12 +60,12 @@ class Observed:
 
     @property
     def kept(self) -> np.ndarray:
-        """Indices of the rows that stay with what was learned, evenly spread: all of a small table."""
+        """Indices of the rows that the result of `fit` keeps, evenly spread; all rows of a small table."""
         return evenly(len(self.rows), max(MOST_ROWS, KEPT_ENTRIES // self.rows.shape[1]))
 
     @property
     def deviation(self) -> np.ndarray:
-        """Standard deviations of the known entries, one where they are constant."""
+        """Standard deviations of the known entries by column, one where these are constant."""
         known = self.rows if self.missing is None else np.ma.masked_array(self.rows, self.missing)
         deviation = np.ma.filled(np.ma.std(known, axis=0, dtype="float64"), 1.0)
         return np.where(deviation > 0, deviation, 1.0)
@@ -73,7 +73,7 @@ class Observed:
     @property
     def mean(self) -> np.ndarray:
         """Means of the known entries, shrunk to `Unit.middle` by one pseudo-row so that no unit is certain."""
-        # einsum casts piece by piece: a float copy of all rows may not fit into memory.
+        # einsum casts piece by piece, because a float copy of all rows may not fit into memory.
         counts = self.weights.sum() if self.missing is None else np.einsum("i,ij->j", self.weights, ~self.missing)
         middle = self.machine.layers[VISIBLE].unit.middle
         return (np.einsum("i,ij->j", self.weights, self.rows) + middle) / (counts + 1)  # missing entries hold zeros
@@ -85,7 +85,7 @@ class Observed:
 
 
 def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed]:
-    """The observed RBMs of ``model``, or ValueError with what stands in the way of learning them."""
+    """Return the observed RBMs of ``model``; ValueError where something stands in the way of learning them."""
     for rv in model.free_RVs:
         _check_free(model, rv)
     variables = named_machines(model)
@@ -105,24 +105,24 @@ def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed
     by_name = row_weights if isinstance(row_weights, dict) else dict.fromkeys(observed, row_weights)
     unknown = set(by_name) - set(observed)
     if unknown:
-        raise ValueError(f"row_weights name {sorted(unknown)}; the observed RBMs are {sorted(observed)}.")
+        raise ValueError(f"row_weights has the names {sorted(unknown)}, but the observed RBMs are {sorted(observed)}.")
     return [_observed(model, name, rv, by_name.get(name)) for name, rv in observed.items()]
 
 
 def learned_variables(model: pm.Model) -> list[TensorVariable]:
-    """Value variables that learning moves: the continuous ones that are not units (Gaussian units are continuous)."""
+    """Return the value variables that learning moves: continuous ones that are not units, as Gaussian units are."""
     units = [rv for rv in model.free_RVs if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV)]
     return [x for x in model.continuous_value_vars if model.values_to_rvs[x] not in units]
 
 
 def _check_free(model: pm.Model, rv: TensorVariable) -> None:
-    """Refuse free discrete variables that do not simply sum out: RBMs and hidden units do, alone."""
+    """Refuse free discrete variables, except RBMs and hidden units on which nothing else depends: these sum out."""
     is_hidden = isinstance(rv.owner.op, HiddenRV)
     if not is_hidden and rbm_behind(rv) is None:
         if rv.dtype not in discrete_types:
             return
         raise ValueError(
-            f"fit needs continuous parameters; {rv.name} is free and discrete: observe it or leave it out."
+            f"fit needs continuous parameters, but {rv.name} is free and discrete: observe it or leave it out."
         )
     units = [] if is_hidden else [x for x in model.free_RVs if isinstance(x.owner.op, HiddenRV)]
     ignored = [x.name for x in dependants(model, rv) if x not in units]
@@ -138,7 +138,7 @@ def _check_free(model: pm.Model, rv: TensorVariable) -> None:
 def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> Observed:
     behind: Any = rbm_behind(rv)
     if behind.owner.op.knows_log_z:
-        raise ValueError(f"{name} was given log_z, which learning would contradict; leave log_z out.")
+        raise ValueError(f"{name} was given log_z, but log Z changes while its weights are learned: leave log_z out.")
     machine = machine_of_rv(behind)
     states, missing = reading(model, rv), None
     if np.ma.isMaskedArray(states):
@@ -151,7 +151,7 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> O
 
 
 def _check_batch_axes(name: str, machine: Machine, rows: int) -> None:
-    """Biases may differ by row, one for each row of the data; nothing else may have batch axes."""
+    """Refuse batch axes, except biases that differ by row, one for each row of the data."""
     given = machine.by_kind
     has_rows = given.map(lambda p, n: pt.as_tensor(p).ndim != n, given.core_ndims)
     if any((*has_rows.weights, *has_rows.own)):
@@ -162,7 +162,10 @@ def _check_batch_axes(name: str, machine: Machine, rows: int) -> None:
         )
     shapes = [shape_of(p) for p in given.biases]
     if any(len(s) > 2 or (len(s) == 2 and s[0] not in (None, rows)) for s in shapes):
-        raise ValueError(f"The biases of {name} have shapes {shapes}; its data have {rows} rows.")
+        raise ValueError(
+            f"The biases of {name} have shapes {shapes}, but its data have {rows} rows. Give one "
+            "bias a unit, or one a unit and row."
+        )
 
 
 def _weights(name: str, weights: Any, rows: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What tells one learning run from another: its data, and the rest of the model, as hashes that go into its file."""
+"""Hashes of a run's data and of the rest of its model, which go into its file and tell it from other runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["compare", "marks_of"]
 
 
 def marks_of(model: pm.Model, observed: list[Observed], batch_size: int | None) -> dict[str, str]:
-    """What a run was given, by its name in words: hashes, and numbers."""
+    """Return marks of what a run was given, hashes and numbers, by names in words."""
     marks = {"batch_size": repr(batch_size), "the model's priors and fixed values": _hash_of_model(model)}
     for x in observed:
         missing = [] if x.missing is None else [x.missing]
@@ -31,12 +31,12 @@ def marks_of(model: pm.Model, observed: list[Observed], batch_size: int | None) 
 
 
 def compare(theirs: dict[str, str] | None, ours: dict[str, str]) -> None:
-    """Warn, by name, of what differs between a run that is resumed and the arguments that it is resumed with."""
+    """Warn of what differs between a run that is resumed and the arguments that it is resumed with."""
     if theirs is None:
         warnings.warn(
             "`resume` was written by an earlier version of pymc_rbm, which recorded neither the data nor the model: "
             "whether they are the same cannot be checked. If they are, and learning had ended with an epoch, it goes "
-            "on exactly; an epoch that was left half done is begun again.",
+            "on exactly; an epoch that was left half done is begun again. To be sure, begin anew.",
             stacklevel=3,
         )
         return
@@ -52,7 +52,7 @@ def compare(theirs: dict[str, str] | None, ours: dict[str, str]) -> None:
 
 
 def _hash_of_model(model: pm.Model) -> str:
-    """Hash the graphs and values that the density of the free variables depends on, but for the data of RBMs."""
+    """Hash the graphs and values that the density of the free variables depends on, without the data of RBMs."""
     others = [rv for rv in model.observed_RVs if rbm_behind(rv) is None]
     machines = [p for rv in model.basic_RVs if rbm_behind(rv) is not None for p in rv.owner.inputs[2:]]
     roots = [*model.free_RVs, *others, *model.potentials, *machines]
@@ -71,12 +71,12 @@ def _described(x: Any) -> bytes:
 
 
 def _name(op: Any) -> str:
-    """An Op's name without what differs from process to process."""
+    """Return an Op's name without what differs from process to process."""
     return re.sub(r"0x[0-9a-f]+|at \d+", "", f"{type(op).__name__} {op}")
 
 
 def _bytes_of(x: Any) -> bytes:
-    """The value of a constant or of shared data; generators have none that counts."""
+    """Return the value of a constant or of shared data as bytes; all generators are alike."""
     if isinstance(x.type, RandomType):
         return b"generator"
     if isinstance(x, Constant):

@@ -1,6 +1,6 @@
-"""What learning climbs, in numbers: the penalised log-likelihood a row, in the parameters of one machine.
+"""The objective of learning as a number: the penalised log-likelihood a row, by the parameters of one machine.
 
-Both of its parts are logs of sums of exp(-F): of a row, over what is missing in it; of log Z, over all states of one
+Both of its parts are logs of sums of exp(-F): for a row, over its missing entries; for log Z, over all states of one
 layer. Where a sum is too long, draws x_i of the machine θ₀ that the climb starts from stand for it,
 
     log Z(θ) - log Z(θ₀) = log mean_i exp(F_θ₀(x_i) - F_θ(x_i))
@@ -45,9 +45,9 @@ class LogSums:
     firsts : ndarray of int
         Where each group begins.
     weights : ndarray
-        One a group: their weighted sum is what counts.
+        One weight a group, for the weighted sum of groups.
     offsets : ndarray or float
-        One a state: 0 where all states are there; of n draws of θ₀ ``log n - F_θ₀(x)``.
+        One number a state: 0 where all states are summed over; ``log n - F_θ₀(x)`` for n draws of θ₀.
     layer : int
     """
 
@@ -58,16 +58,16 @@ class LogSums:
     layer: int = VISIBLE
 
     def of_groups(self, machine: Machine) -> np.ndarray:
-        """The log sum of each group."""
+        """Return the log sum of each group."""
         return self._sums(machine)[0]
 
     def shares(self, machine: Machine) -> np.ndarray:
-        """How much each state counts in the weighted sum's gradient; together one, if the weights are."""
+        """Return how much each state counts in the gradient of the weighted sum; shares add up as the weights do."""
         _, shares, sizes = self._sums(machine)
         return shares * np.repeat(self.weights, sizes)
 
     def __call__(self, machine: Machine) -> tuple[float, Gradient]:
-        """The weighted sum over groups, and its gradient by the machine's parameters."""
+        """Return the weighted sum over groups, and its gradient by the machine's parameters."""
         sums, shares, sizes = self._sums(machine)
         slopes = slopes_of(machine, self.states, -shares * np.repeat(self.weights, sizes), self.layer)
         return float(self.weights @ sums), slopes
@@ -88,12 +88,12 @@ class Penalty:
     at: Gradient
     slopes: Gradient
     curvatures: Gradient
-    """Diagonal second derivatives."""
+    """The diagonal second derivatives."""
     quadratic: bool = True
-    """Whether it is right everywhere; else where no entry that it is about has another sign."""
+    """Whether the penalty is right everywhere, and not only where entries keep their signs."""
 
     def __call__(self, parameters: Sequence[np.ndarray]) -> tuple[float, Gradient]:
-        """The difference to the point, and its gradient."""
+        """Return the difference to the value at the point, and its gradient."""
         moves = [x - y for x, y in zip(parameters, self.at, strict=True)]
         bent = [c * m for c, m in zip(self.curvatures, moves, strict=True)]
         value = sum(float((m * (s + b / 2)).sum()) for m, s, b in zip(moves, self.slopes, bent, strict=True))
@@ -102,12 +102,12 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Goal:
-    """Penalised log-likelihood a row; where log Z is by draws, its difference to that of the machine they are from.
+    """Penalised log-likelihood a row; where draws estimate log Z, its difference to that of the machine they are from.
 
     Attributes
     ----------
     machine : Machine
-        Numeric: the template of all that are asked for.
+        A machine with numbers, from which all others differ in their parameters only.
     masks : list of ndarray of bool
         Which entries of its parameters may move.
     data : LogSums
@@ -115,8 +115,8 @@ class Goal:
         Takes a machine, returns log Z and its gradient: `exact_log_z`, or `LogSums` of draws.
     penalty : Penalty
     rest : list of ndarray, optional
-        By how much the gradient of all rows differs from that of those in ``data``, at the penalty's point. As a linear
-        term it is right near there (Jordan, Lee & Yang 2019), and leads astray far away.
+        By how much the gradient of all rows differs from that of the rows in ``data``, at the penalty's point. It
+        enters as a linear term, which is right near that point (Jordan, Lee & Yang 2019) and wrong far away.
     """
 
     machine: Machine
@@ -127,7 +127,7 @@ class Goal:
     rest: Gradient | None = None
 
     def packed(self, parameters: Sequence[np.ndarray]) -> np.ndarray:
-        """The entries that may move, as one vector."""
+        """Return the entries that may move, as one vector."""
         return np.concatenate([p[m] for p, m in zip(parameters, self.masks, strict=True)])
 
     @property
@@ -136,7 +136,7 @@ class Goal:
         return any(mask.any() for mask in self.machine.by_kind.at(self.masks).weights)
 
     def machine_at(self, x: np.ndarray) -> Machine:
-        """The machine with these entries."""
+        """Return the machine with these entries."""
         parameters, used = [np.array(p) for p in self.machine.parameters], 0
         for p, mask in zip(parameters, self.masks, strict=True):
             n = int(mask.sum())
@@ -145,23 +145,23 @@ class Goal:
 
     @property
     def entries(self) -> int:
-        """How many entries of states of all layers its value goes through."""
+        """The number of entries of states, over all layers, that an evaluation goes through."""
         states = len(self.data.states) + len(getattr(self.log_z, "states", ()))
         return states * sum(np.size(layer.bias) for layer in self.machine.layers)
 
     @property
     def signs(self) -> np.ndarray:
-        """The signs that entries must keep for the penalty to be right; 0 where any will do."""
+        """The signs that entries must keep for the penalty to be right; 0 where any sign will do."""
         bent = [(s != 0) | (c != 0) for s, c in zip(self.penalty.slopes, self.penalty.curvatures, strict=True)]
         signs = np.sign(self.packed(self.penalty.at)) * self.packed(bent)
         return 0 * signs if self.penalty.quadratic else signs
 
     def of_rest(self, x: np.ndarray) -> float:
-        """What the rows that are not in the data add to the value: a linear term."""
+        """Return the linear term that the rows which are not in the data add to the value."""
         return 0.0 if self.rest is None else float(self.packed(self.rest) @ (x - self.packed(self.penalty.at)))
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """The value and its gradient."""
+        """Return the value and its gradient."""
         machine = self.machine_at(x)
         (a, up), (log_z, down), (c, also) = self.data(machine), self.log_z(machine), self.penalty(machine.parameters)
         slope = self.packed([i - j + k for i, j, k in zip(up, down, also, strict=True)])
@@ -170,7 +170,7 @@ class Goal:
 
 
 def exact_log_z(machine: Machine) -> Callable[[Machine], tuple[float, Gradient]] | None:
-    """Log Z and its gradient for machines like this one, or None where that is no sum that can be made."""
+    """Return a function for log Z and its gradient of machines like this one; None where it is too large a sum."""
     if is_gaussian(machine):
         closed = _gaussian_function(machine.template, tuple(map(np.shape, machine.parameters)))
 
@@ -187,18 +187,18 @@ def exact_log_z(machine: Machine) -> Callable[[Machine], tuple[float, Gradient]]
 
 
 def independent_log_z(machine: Machine) -> float:
-    """Log Z of the machine's units without their couplings."""
+    """Return log Z of the machine's units without their couplings."""
     return float(value_of(sum(layer.log_z for layer in machine.layers)))
 
 
 def free_energies_of(machine: Machine, states: np.ndarray, layer: int = VISIBLE) -> np.ndarray:
-    """``F(x)`` of each state of a layer."""
+    """Return ``F(x)`` of each state of a layer."""
     evaluate = _free_energy_function(machine.template, layer)
     return np.concatenate([evaluate(states[part], *machine.parameters) for part in _chunks(machine, states)])
 
 
 def slopes_of(machine: Machine, states: np.ndarray, weights: np.ndarray, layer: int = VISIBLE) -> Gradient:
-    """The gradient of ``Σ w F(x)`` over states of a layer by each of the machine's parameters."""
+    """Return the gradient of ``Σ w F(x)`` over states of a layer by each of the machine's parameters."""
     evaluate = _slope_function(machine.template, layer)
     parts = [evaluate(states[i], weights[i], *machine.parameters) for i in _chunks(machine, states)]
     return [np.sum(x, axis=0) for x in zip(*parts, strict=True)]
@@ -211,7 +211,7 @@ def _chunks(machine: Machine, states: np.ndarray) -> list[slice]:
 
 @node_rewriter([Elemwise])
 def _softplus_by_numpy(fgraph, node):
-    """PyTensor evaluates softplus number by number outside of compiled code: a hundred times as long."""
+    """Replace softplus, which PyTensor evaluates number by number outside compiled code, a hundred times as slowly."""
     if not isinstance(node.op.scalar_op, Softplus):
         return None
     [x] = node.inputs

@@ -1,4 +1,4 @@
-"""The likelihood's gradient at given parameters, with the Monte Carlo error of its negative phase."""
+"""The gradient of the likelihood at given parameters, with the Monte Carlo error of its negative phase."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK = 10_000
 
 
 def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dataset:
-    r"""Size of the mean log-likelihood's gradient by all of W, b and c, and of its Monte Carlo error.
+    r"""Return the size of the mean log-likelihood's gradient by W, b and c, and of its Monte Carlo error.
 
     The gradient is the difference of the means of ``v hᵀ``, ``v`` and ``h`` over data and particles (hidden units as
     probabilities). The error of each entry is the standard deviation over particles, which are independent chains,
@@ -47,18 +47,18 @@ def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dat
 
 @remembered(64)
 def _moments_function(template: Machine):
-    """(rows, weights, parameters) -> weighted sums over rows of the gradient's statistics, and of their squares."""
+    """Compile (rows, weights, parameters) -> weighted sums over rows of the gradient's statistics, and of squares."""
     rows, weights = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dvector()
     machine, parameters = template.symbolic()
     states = [rows.astype("float64"), *(machine.mean(i, machine.at(rows)) for i in range(HIDDEN, len(machine.layers)))]
 
     def sums(states):
         pairs = [(states[c.first] * weights[:, None]).T @ states[c.second] for c in machine.couplings]
-        # A layer's coupling to itself has each pair once.
+        # In the coupling of a layer to itself each pair counts once.
         pairs = [pt.triu(x, 1) if c.first == c.second else x for x, c in zip(pairs, machine.couplings, strict=True)]
         return pt.concatenate([*(x.ravel() for x in pairs), *(weights @ x for x in states)])
 
-    # The visible biases do not enter.
+    # The statistics do not depend on the visible biases.
     inputs = [rows, weights, *parameters]
     outputs = [sums(states), sums([x**2 for x in states])]
     return pytensor.function(inputs, outputs, on_unused_input="ignore", mode=INTERPRETED)

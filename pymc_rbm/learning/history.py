@@ -1,4 +1,4 @@
-"""What learning leaves behind: monitors by iteration and by epoch, and snapshots of the particles, as they come."""
+"""The history of learning: monitors by iteration and by epoch, and snapshots of the particles."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ SNAPSHOTS = 8
 
 
 class History:
-    """Monitors by iteration and by epoch, and snapshots of the particles, as they come."""
+    """Record of monitors by iteration and by epoch, and of snapshots of the particles, that grows with learning."""
 
     def __init__(self, names: list[str], persistent: bool = True):
         self.names, self.persistent = names, persistent
-        self._iterations: list[dict[str, np.ndarray]] = []  # some at a time, iterations first
+        self._iterations: list[dict[str, np.ndarray]] = []  # each dict has some iterations, along the first axis
         self._length = 0
         self._epochs: list[dict[str, float]] = []
         self._snapshots: list[tuple[int, dict[str, np.ndarray]]] = []
         self._shown, self._shown_at = {"rhat": np.nan, "ess": np.nan}, time.perf_counter()
 
     def add(self, monitors: dict[str, np.ndarray]) -> None:
-        """Add some iterations: what `Learner.update` returned."""
+        """Add some iterations, as `Learner.update` returns them."""
         self._iterations.append(monitors)
         self._length += len(next(iter(monitors.values())))
 
     def add_epoch(self, pseudo_log_likelihood: list[float]) -> None:
-        """Add an epoch's pseudo log-likelihood, one a machine."""
+        """Add the pseudo log-likelihoods of an epoch, one a machine."""
         names = (f"{name}_pseudo_log_likelihood" for name in self.names)
         self._epochs.append(dict(zip(names, pseudo_log_likelihood, strict=True)))
 
@@ -49,11 +49,11 @@ class History:
         return self._length
 
     def lengths(self) -> tuple[int, int, int]:
-        """How many iterations, epochs and snapshots there are."""
+        """Return how many iterations, epochs and snapshots there are."""
         return len(self), len(self._epochs), len(self._snapshots)
 
     def cut(self, iterations: int, epochs: int, snapshots: int) -> None:
-        """Forget what came after earlier `lengths`."""
+        """Forget all but so many iterations, epochs and snapshots, as `lengths` returned them earlier."""
         kept, self._iterations, self._length = self._iterations, [], 0
         for some in kept:
             left = {key: x[: iterations - len(self)] for key, x in some.items()}
@@ -62,7 +62,7 @@ class History:
         del self._epochs[epochs:], self._snapshots[snapshots:]
 
     def series(self, key: str, last: int | None = None) -> np.ndarray:
-        """A monitor of the last iterations (all by default), iterations first."""
+        """Return a monitor of the last iterations (all by default), along the first axis."""
         wanted, found = len(self) if last is None else last, 0
         parts = []
         for some in reversed(self._iterations):
@@ -79,12 +79,12 @@ class History:
 
     @property
     def last_gap(self) -> float:
-        """Free-energy gap of the last iteration, particles minus data, summed over machines."""
+        """The free-energy gap of the last iteration, particles minus data, summed over machines."""
         row = self.last
         return float(sum(row[f"{name}_free_energy"].mean() - row[f"{name}_free_energy_data"] for name in self.names))
 
     def monitors(self, with_diagnostics: bool) -> dict[str, float]:
-        """What the progress bar shows. R-hat and ESS cost time, so they are renewed at most once a second."""
+        """Return what the progress bar shows; R-hat and ESS, which cost time, are renewed at most once a second."""
         now = time.perf_counter()
         if with_diagnostics and now - self._shown_at > SECONDS_BETWEEN_DIAGNOSTICS and len(self) > 20:
             az = arviz()
@@ -105,15 +105,15 @@ class History:
         }
 
     def particles(self) -> dict[str, np.ndarray]:
-        """Functionals of the persistent chains, shape (chain, draw)."""
+        """Return functionals of the persistent chains, shape (chain, draw)."""
         return {f"{name}_{x}": self.series(f"{name}_{x}").T for name in self.names for x in self.functionals(name)}
 
     def functionals(self, name: str) -> list[str]:
-        """The functionals of the particles that are recorded of a machine."""
+        """Return the names of the functionals that are recorded of a machine's particles."""
         return [x for x in WITHOUT_DIRECTIONS if f"{name}_{x}" in self.last]
 
     def snapshots(self) -> xr.Dataset | None:
-        """States of the particles at some epochs, dims (snapshot, chain, unit)."""
+        """Return states of the particles at some epochs, dims (snapshot, chain, unit), or None."""
         if not self._snapshots:
             return None
         epochs = [epoch for epoch, _ in self._snapshots]
@@ -124,7 +124,7 @@ class History:
         return xr.Dataset(states, coords={"epoch": ("snapshot", epochs)})
 
     def learning(self) -> xr.Dataset:
-        """Monitors by iteration and by epoch."""
+        """Return the monitors by iteration and by epoch as a Dataset."""
         out: dict[str, Any] = {}
         of_particles = {f"{name}_{x}" for name in self.names for x in WITHOUT_DIRECTIONS}
         for key in self._iterations[0]:
@@ -142,19 +142,19 @@ class History:
 
     @classmethod
     def of(cls, learned: xr.DataTree, names: list[str]) -> History:
-        """The history that ``learned`` holds, to be continued."""
+        """Return the history in ``learned``, to be continued."""
         history = cls(names)
         columns = {str(key): x for key, x in learned["learning"].to_dataset().items()}
         if "particles" in learned:
             chains = learned["particles"].to_dataset()
             columns |= {str(key): x.transpose("draw", "chain") for key, x in chains.items()}
-        else:  # only the mean over particles was kept
+        else:  # the file has only the mean over particles
             for name in names:
                 mean = columns[f"{name}_free_energy_particles"].expand_dims({"chain": 1}, axis=1)
                 columns |= {f"{name}_{x}": mean for x in WITHOUT_DIRECTIONS}
         by_epoch = {key: x.values for key, x in columns.items() if "epoch" in x.dims}
         by_iteration = {
-            key: np.ascontiguousarray(x.values)  # means are added up in memory's order
+            key: np.ascontiguousarray(x.values)  # means are summed in the order of memory, which must not change
             for key, x in columns.items()
             if "epoch" not in x.dims and not key.endswith("_free_energy_particles")
         }

@@ -1,4 +1,4 @@
-"""The last good state of learning, to go back to when learning leaves the numbers."""
+"""The last good state of learning is kept, to go back to when parameters become infinite or absurd."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pymc_rbm.support.generators import generator_at
 __all__ = ["Bounds", "LastGood"]
 
 SHARE = 100
-"""A state is copied when at least so many times as long has passed as copying took: for a hundredth of the time."""
+"""How many times as long as copying took must pass before the next copy, so that it takes a hundredth of the time."""
 WILD, LOST = 1e6, 1e15
-"""Sizes in units of the start values (at least 1) that no data ask for: of a machine's parameters, which are nats for
-binary units, whose probabilities are 0 or 1 at 40 already; and of variables that these may be any function of."""
+"""Absurd sizes, as multiples of the start values (at least 1): of a machine's parameters, which for binary units are
+nats, with probabilities of 0 or 1 from 40 on; and of variables, of which parameters may be any function."""
 
 
 class Bounds:
-    """What parameters may be, given where a learner starts."""
+    """Bounds on parameters, given where a learner starts."""
 
     def __init__(self, learner: Learner):
         self._learner = learner
@@ -28,29 +28,29 @@ class Bounds:
         self._most_free = LOST * max([1.0, *(float(np.max(np.abs(x), initial=0)) for x in learner.learned_values())])
 
     def hold(self, history: History) -> bool:
-        """Whether the free energies before the last update are finite, and so are the variables, and not absurd."""
+        """Whether the last free energies are finite, and the variables are finite and within the bounds."""
         values = self._learner.learned_values()
         return np.isfinite(history.last_gap) and all((np.abs(x) <= self._most_free).all() for x in values)
 
     def hold_strictly(self) -> bool:
-        """Whether the machines' own parameters, too, are not absurd: evaluates them."""
+        """Whether the machines' own parameters, which are evaluated, are within the bounds, too."""
         return self.largest() <= self._most
 
     def largest(self) -> float:
-        """The largest absolute value of a machine's weights, biases and parameters of units."""
+        """Return the largest absolute value among weights, biases and parameters of units."""
         _, machines = self._learner.parameters()
         return max(float(np.max(np.abs(p), initial=0)) for machine in machines.values() for p in machine.parameters)
 
 
 class LastGood:
-    """Copies of a learner's state and of the lengths of its history, renewed now and then, where both were good.
+    """Copies of a learner's state and of the lengths of its history, renewed now and then while both are good.
 
     Parameters
     ----------
     learner : Learner
     history : History
     epochs : int
-        Whole epochs done.
+        The number of whole epochs done.
     """
 
     def __init__(self, learner: Learner, history: History, epochs: int):

@@ -1,4 +1,4 @@
-"""Learning without chance: where log Z is exact, the maximum of the objective by L-BFGS, and its last digits.
+"""Learning without chance: where log Z is exact, L-BFGS finds the maximum of the objective, and Newton's last digits.
 
 L-BFGS compares values of the objective. Near the maximum these differ by the square of the gradient, so that in
 floating point with unit roundoff u it ends with a gradient of about √u. Newton's method on *gradient = 0* compares
@@ -22,14 +22,14 @@ from pymc_rbm.support.reentrant import compiled
 __all__ = ["Ascent"]
 
 TOLERANCES = {"float64": 1e-10, "float32": 2e-6}
-"""Largest entry of the gradient, in nats a row, at which the maximum is found: what its rounding allows."""
+"""The largest entry of the gradient, in nats a row, at which the maximum counts as found: what rounding allows."""
 ROUGH_ITERATIONS, ROUGH_CHANGE, ROUGH_GRADIENT = 300, 1e-9, 1e-5
-"""The limits of climbs that are only compared."""
+"""The limits of climbs from which the best start is chosen."""
 MEMORY = 30
-"""Pairs of updates that L-BFGS keeps: the objective is cheap beside its gradients' noiseless use, so many."""
+"""How many pairs of updates L-BFGS keeps: many, because they are free of noise and cost little."""
 MOST_NEWTON = 30
 SOLVERS = "minres", "lgmres"
-"""The solvers of Newton's equations, in turn: the first is for symmetric ones, which these nearly are."""
+"""The solvers of Newton's equations, tried in turn: the first is for symmetric equations, which these nearly are."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Ascent:
     parameters: list
     compile_kwargs: dict
     interrupted: Callable[[], bool] = bool
-    """Asked between the steps of Newton's method: where it says so, they are for nothing."""
+    """A function that is called between the steps of Newton's method, and returns True to end them without result."""
 
     def __post_init__(self):
         slopes = pt.grad(self.goal, self.parameters, disconnected_inputs="ignore")
@@ -52,11 +52,14 @@ class Ascent:
 
     @property
     def tolerance(self) -> float:
-        """Largest entry of the gradient at which the maximum is found, by the precision of the parameters."""
+        """The largest entry of the gradient at which the maximum counts as found, by the precision of parameters."""
         return TOLERANCES[self._dtype]
 
     def rough(self, start: list[np.ndarray]) -> float:
-        """The objective that a rough climb from ``start`` reaches, one array a parameter; -inf where it has none."""
+        """Return the objective that a rough climb from ``start`` reaches, or -inf where it is not defined.
+
+        ``start`` has one array a parameter.
+        """
         x, self._lowest = self._joined(start), None
         options = self._options(ROUGH_ITERATIONS, ROUGH_CHANGE, ROUGH_GRADIENT)
         try:
@@ -82,23 +85,23 @@ class Ascent:
                 raise StopIteration
 
         start = self._joined([p.get_value() for p in self.parameters])
-        # Single precision loses the last digits of the objective before those of its gradient.
+        # In single precision the last digits of the objective are lost before those of its gradient.
         least = 0.0 if self._dtype == "float64" else float(np.finfo(self._dtype).eps)
         options = self._options(most, least, self.tolerance)
         end = scipy.optimize.minimize(
             self._descent, start, jac=True, method="L-BFGS-B", callback=callback, options=options
         )
         found = end.x
-        for solver in () if stopped or end.nit >= most else SOLVERS:  # Newton's method only near the end
+        for solver in () if stopped or end.nit >= most else SOLVERS:  # Newton's method works only near the maximum
             if abs(self._descent(found)[1]).max() > self.tolerance:
                 found = self._polished(found, solver)
         self._place(found)
         return float(abs(self._descent(found)[1]).max())
 
     def _polished(self, x: np.ndarray, solver: str) -> np.ndarray:
-        """Newton's method from ``x``, if that lowers the gradient."""
+        """Return where Newton's method from ``x`` ends, if the gradient is smaller there, else ``x``."""
         try:
-            with np.errstate(invalid="ignore"):  # SciPy divides infinite tolerances
+            with np.errstate(invalid="ignore"):  # SciPy divides infinite tolerances, which gives NaN
                 better = scipy.optimize.newton_krylov(
                     lambda y: self._slope(y, x), x, f_tol=self.tolerance, maxiter=MOST_NEWTON, method=solver,
                     rdiff=None if self._dtype == "float64" else np.sqrt(np.finfo(self._dtype).eps),
@@ -106,7 +109,7 @@ class Ascent:
         except (scipy.optimize.NoConvergence, ValueError) as error:
             better = error.args[0] if isinstance(error, scipy.optimize.NoConvergence) else x
         before, after = (self._descent(y) for y in (x, better))
-        # A root may be a saddle: the objective must not have fallen.
+        # A root may be a saddle, so the objective must not have fallen.
         margin = 1e-9 if self._dtype == "float64" else 10 * np.finfo(self._dtype).eps
         improves = abs(after[1]).max() < abs(before[1]).max() and after[0] <= before[0] + margin * (1 + abs(before[0]))
         return better if improves else x
@@ -132,7 +135,7 @@ class Ascent:
             used += old.size
 
     def _descent(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """Minus the objective and its gradient; where the objective is not defined, a slope back to where it was."""
+        """Return minus the objective and its gradient; where it is not defined, a slope back to where it was."""
         self._place(x)
         value, *slopes = self._function()
         slope = np.concatenate([np.ravel(s) for s in slopes]).astype("float64")
@@ -141,7 +144,9 @@ class Ascent:
                 self._lowest = -float(value), x.copy()
             return -float(value), -slope
         if self._lowest is None:
-            raise FloatingPointError(f"The objective is {value} at the start values. Give others with start=.")
+            raise FloatingPointError(
+                f"The objective is {value} at the start values, not finite. Give others with start=."
+            )
         lowest, where = self._lowest
         back = x - where
         return lowest + 1.0, 2 * back / max(back @ back, 1e-300)

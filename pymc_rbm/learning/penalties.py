@@ -1,4 +1,4 @@
-"""What the objective of learning holds beside the rows that are kept: priors and potentials, and the other rows.
+"""The terms of the objective of learning beside the kept rows: priors and potentials, and the other rows.
 
 `fit` records it, so that what it returned is enough to say whether the objective still rises: the rest of the model's
 log-density to second order about the last iterate (exact for normal and flat priors), and the difference that all
@@ -31,13 +31,13 @@ from pymc_rbm.machine.machine import Machine
 
 __all__ = ["moved", "recorded_objective", "recorded_penalty"]
 
-STEP, QUADRATIC = 1e-4, 1e-3  # of finite differences; what they may be off, relative
+STEP, QUADRATIC = 1e-4, 1e-3  # of finite differences, and their largest relative error
 MOST_ROWS, CHUNK = 20_000, 5_000
 _rests: WeakKeyDictionary[Learner, dict[str, Callable]] = WeakKeyDictionary()
 
 
 def recorded_objective(model: pm.Model, learner: Learner, machines: dict[str, Machine]) -> xr.Dataset:
-    """What `fit` keeps, for each RBM and the parameters of its machine, numbered as in `Machine.parameters`.
+    """Return what `fit` keeps of the objective, for each RBM and its parameters as in `Machine.parameters`.
 
     ``{name}_is_free`` : 1 where learning moves the parameter itself, 2 where it is a function of what learning moves, 0
     where it is fixed.
@@ -45,8 +45,8 @@ def recorded_objective(model: pm.Model, learner: Learner, machines: dict[str, Ma
     ``{name}_rows`` : the sum of all rows' weights.
     ``{name}_penalty_slope_{k}``, ``{name}_penalty_curvature_{k}`` : first and second derivatives by each entry of the
     rest of the model's log-density, in nats a row; left out where they are zero.
-    ``{name}_is_quadratic`` : whether these say all, as far as they are right on the other side of zero.
-    ``{name}_rest_slope_{k}`` : gradient of the mean of -F over all rows less that over the rows kept, if they differ.
+    ``{name}_is_quadratic`` : whether these derivatives say all, on the other side of zero, too.
+    ``{name}_rest_slope_{k}`` : gradient of the mean of -F over all rows minus that over the rows kept, if they differ.
     """
     found: dict[str, Any] = {}
     for x in learner.observed:
@@ -70,7 +70,7 @@ def recorded_objective(model: pm.Model, learner: Learner, machines: dict[str, Ma
 
 
 def recorded_penalty(learned: xr.DataTree, name: str, machine: Machine, key: str = "penalty") -> Penalty:
-    """The penalty that was recorded, about the parameters of ``machine``; zero where none was."""
+    """Return the recorded penalty about the parameters of ``machine``; zero where none was recorded."""
     group = learned["objective"].dataset if "objective" in learned else xr.Dataset()
 
     def of(order: str) -> list[np.ndarray]:
@@ -84,7 +84,7 @@ def recorded_penalty(learned: xr.DataTree, name: str, machine: Machine, key: str
 
 
 def moved(learned: xr.DataTree, machines: dict[str, tuple[Machine, Machine]]) -> xr.Dataset:
-    """What was recorded about the first machine of each pair, about the second: the gradient of rows is lost."""
+    """Return the record about the first machine of each pair as one about the second, without the gradient of rows."""
     group = learned["objective"].to_dataset()
     for name, (old, new) in machines.items():
         _, slopes = recorded_penalty(learned, name, old)(new.parameters)
@@ -95,7 +95,7 @@ def moved(learned: xr.DataTree, machines: dict[str, tuple[Machine, Machine]]) ->
 
 
 def _own(model: pm.Model, x: Observed) -> list[TensorVariable | None]:
-    """The free variable that each parameter of the machine is, if it is one."""
+    """Return the free variable that each parameter of the machine is, or None."""
     own = x.machine.by_kind.own
     return x.machine.by_kind.at_weights_first([*direct_parameters(model, x), *[None] * len(own)]).flat()
 
@@ -112,7 +112,7 @@ def _how_free(model: pm.Model, x: Observed, free: list[TensorVariable | None]) -
 def _penalty(
     model: pm.Model, learner: Learner, x: Observed, machine: Machine, free: list[TensorVariable | None]
 ) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
-    """Slopes and diagonal curvatures of the rest of the model by each parameter, and whether these say all."""
+    """Return slopes and diagonal curvatures of the rest of the model by each parameter, and whether these say all."""
     zeros = [np.zeros(np.shape(p)) for p in machine.parameters]
     own = [k for k, rv in enumerate(free) if rv is not None]
     if _are_simple(model, [free[k] for k in own]):
@@ -140,7 +140,7 @@ def _penalty(
 
 
 def _are_simple(model: pm.Model, variables: list[TensorVariable]) -> bool:
-    """Whether flat or normal priors with constant parameters are all that says something about them, but for RBMs."""
+    """Whether nothing but RBMs and flat or normal priors with constant parameters depends on the variables."""
     others = [rv for rv in model.basic_RVs if rv not in variables]
     machines = [rv for rv in others if rv in model.observed_RVs]
     known = all(
@@ -176,7 +176,7 @@ def _function(model: pm.Model, learner: Learner, variables: list[TensorVariable]
 
 
 def _rest_of_rows(learner: Learner, x: Observed, machine: Machine) -> list[np.ndarray]:
-    """Gradient of the mean of -F over all rows (at most 20,000, evenly spread), less that over the rows kept."""
+    """Return the gradient of the mean of -F over all rows (at most 20,000, spread evenly), less that over kept rows."""
 
     def mean(indices: np.ndarray) -> list[np.ndarray]:
         weights = x.weights[indices] / x.weights[indices].sum()

@@ -1,4 +1,4 @@
-"""The progress bar of learning: PyMC's, with columns that say something about learning."""
+"""The progress bar of learning is PyMC's, with columns that show monitors of learning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["LearningProgressBar"]
 
 
 class LearningProgressBar(ProgressBarManager):
-    """One bar; a column a monitor, some only on demand (``extra``). ``update`` is called once an epoch."""
+    """Progress bar with one column a monitor, some only if named in ``extra``; it is updated once an epoch."""
 
     step_name = "Epoch"
     columns: ClassVar = {
@@ -36,7 +36,7 @@ class LearningProgressBar(ProgressBarManager):
 
     @property
     def visible(self) -> bool:
-        """Whether anything is shown, so that monitors for display alone need not be computed."""
+        """Whether the bar is shown; if not, monitors for display alone need not be computed."""
         return self._show_progress
 
     def update(self, epoch: int, **monitors: float) -> None:

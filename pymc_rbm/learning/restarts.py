@@ -1,4 +1,4 @@
-"""Where an exact climb starts, and whether it ended anywhere.
+"""An exact climb starts from the best of several points, and a warning says if it ended at independent units.
 
 At W = 0 all hidden units are alike, and the gradient by W is the data's covariance: where no two units are correlated
 (three bits of even parity) that is a saddle, to which a climb from small weights is drawn however much there is to
@@ -28,16 +28,16 @@ from pymc_rbm.support.reentrant import value_of
 __all__ = ["climb_from_the_best", "warn_of_independence"]
 
 SCALES = 2.0, 4.0, 1.0, 8.0
-"""The sizes of the fields on the hidden units at other starts, in turn."""
+"""The sizes of the fields on the hidden units at other starts, used in turn."""
 MOST_STARTS = 8
 AGREE = 3
-"""Starts that end as high as the best one: then no more are tried."""
+"""How many starts must end as high as the best one for no more to be tried."""
 ENTRIES = 2**20
-"""The most entries of data and states over all starts: climbs of milliseconds are repeated, longer ones are not."""
+"""The most entries of data and states over all starts, so that only climbs of milliseconds are repeated."""
 CLOSE = 1e-4
-"""Nats a row by which rough climbs to one maximum may differ."""
+"""By how many nats a row rough climbs to the same maximum may differ."""
 BY_CHANCE = 0.5
-"""Nats, in all rows together, that a single weight gains on average where units are independent (Akaike 1974)."""
+"""The nats, in all rows together, that a single weight gains on average where units are independent (Akaike 1974)."""
 
 
 def climb_from_the_best(
@@ -66,7 +66,7 @@ def climb_from_the_best(
 def _other_points(
     model: pm.Model, observed: list[Observed], start: dict[str, Any] | None, learner: Learner
 ) -> Iterator[list[np.ndarray]]:
-    """Start values with larger weights, one array a parameter, without end."""
+    """Yield start values with larger weights, one array a parameter, without end."""
     rng = np.random.default_rng(copy.deepcopy(learner.rng).integers(2**63, size=2))
     while True:
         for scale in SCALES:
@@ -75,16 +75,16 @@ def _other_points(
 
 
 def _entries(x: Observed) -> int:
-    """How many numbers an evaluation of the objective makes, about: the fields of the rows, and of the states."""
+    """Return about how many numbers an evaluation of the objective computes, as fields of rows and of states."""
     widest = max(n or 0 for n in sizes_of(x.machine))
     states = 1 if is_gaussian(x.machine) else cheapest_layer(x.machine)[1]
-    if states == np.inf:  # not a sum over states
+    if states == np.inf:  # log Z is not a sum over states
         return ENTRIES + 1
     return widest * (len(x.rows) + int(states) * (len(x.rows) if x.by_row else 1))
 
 
 def warn_of_independence(learner: Learner, starts: int) -> None:
-    """Warn of machines that say no more of their data than independent units with the data's means would."""
+    """Warn of machines whose likelihood is not above that of independent units with the data's means."""
     machines = learner.parameters()[1]
     for x in learner.observed:
         if x.by_row:
@@ -105,7 +105,7 @@ def _mean_log_likelihood(machine: Machine, x: Observed) -> float:
 
 
 def _of_independent_units(machine: Machine, x: Observed) -> float:
-    """The same without couplings, each unit with the data's mean, but never certain of a value."""
+    """Return the mean log-likelihood of independent units with the data's means, none certain of a value."""
     unit = machine.layers[VISIBLE].unit
     mean = (x.weights @ x.rows + 1e-3 * unit.middle) / (x.weights.sum() + 1e-3)
     alone = Layer(unit, unit.bias_of_mean(mean))

@@ -1,4 +1,4 @@
-"""What learning returns: a DataTree, its way into a file and back, and the averaged iterates."""
+"""The result of learning: a DataTree that can be written, read and resumed, and the averaged iterates."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def learned_tree(
     *,
     gradient: bool = True,
 ) -> xr.DataTree:
-    """Gather what `fit` returns; without ``gradient``, neither this nor ``objective``."""
+    """Return the result of `fit` as a DataTree; without ``gradient`` it lacks the groups gradient and objective."""
     from arviz_base import dict_to_dataset
 
     coords: dict[str, Any] = {name: np.asarray(values) for name, values in model.coords.items() if values is not None}
@@ -39,7 +39,7 @@ def learned_tree(
     units = {x.name: _unit_dims(model, x, dims) for x in learner.observed}
 
     def dataset(data, dims, sample_dims=()):
-        # ArviZ would warn about more chains than draws, which is normal early in learning.
+        # ArviZ would warn of more chains than draws, which are normal early in learning.
         return dict_to_dataset(data, coords=coords, dims=dims, sample_dims=list(sample_dims), check_conventions=False)
 
     groups: dict[str, xr.Dataset | None] = {}
@@ -72,14 +72,14 @@ def learned_tree(
 
 
 def _unit_dims(model: pm.Model, x, dims: dict) -> tuple[str, str]:
-    """Names of the visible and the hidden axis."""
+    """Return the names of the visible and the hidden axis."""
     hidden_bias = (*direct_parameters(model, x), None)[2]
     own = dims.get(hidden_bias.name) if hidden_bias is not None else None
     return dims[x.name][-1] if x.name in dims else f"{x.name}_unit", own[-1] if own else f"{x.name}_hidden"
 
 
 def _about_rows(learner: Learner, visible: dict[str, list[str]]) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """How much the rows that are kept count, where they differ, and what is missing in them; dims of both."""
+    """Return weights of the kept rows, if they differ, which of their entries are missing, and the dims of both."""
     found, dims = {}, {}
     for x in learner.observed:
         if (x.weights != x.weights[0]).any():
@@ -92,7 +92,7 @@ def _about_rows(learner: Learner, visible: dict[str, list[str]]) -> tuple[dict[s
 
 
 def _state(learner: Learner, within: Within | None, marks: dict[str, str]) -> xr.Dataset:
-    """What `fit` needs to go on exactly, and to know whether it may."""
+    """Return the state that `fit` needs to go on exactly, and the marks by which it knows its data and model."""
     arrays = {f"state_{i}": ([f"state_{i}_dim_{k}" for k in range(x.ndim)], x) for i, x in enumerate(learner.state())}
     attrs: dict[str, Any] = {
         "rng": as_text(learner.rng.bit_generator.state),
@@ -110,11 +110,11 @@ def restore(learner: Learner, learned: xr.DataTree) -> tuple[History, Within | N
     Returns
     -------
     history : History
-        The one so far.
+        The history so far.
     within : Within or None
-        Where in an epoch it was left; None if at its end.
+        The place within an epoch where learning was left; None if at the end of one.
     marks : dict or None
-        What tells its run from others; None if it was written by a version that recorded nothing.
+        Hashes of the run's data and model; None if the file's version of pymc_rbm recorded none.
     """
     state = learned["state"].to_dataset()
     try:
@@ -125,7 +125,7 @@ def restore(learner: Learner, learned: xr.DataTree) -> tuple[History, Within | N
             began = generator_of(state.attrs["epoch_rng"]).bit_generator.state
             within = Within(began, int(state.attrs["epoch_iterations"]))
     except (KeyError, TypeError) as error:
-        raise ValueError(f"The group `state` of `resume` is damaged: {error!r}. Begin anew.") from error
+        raise ValueError(f"The group `state` of `resume` is damaged: {error!r}. Begin anew, without it.") from error
     learner.restore(names, arrays, rng)
     return History.of(learned, [x.name for x in learner.observed]), within, marks
 
@@ -142,13 +142,15 @@ def averaged(learned: xr.DataTree) -> xr.DataTree:
             "Read a file with xarray.open_datatree(path).load()."
         )
     if "averaged_parameters" not in learned:
-        raise ValueError(f"averaged takes what pymc_rbm.fit returned; this has the groups {sorted(learned.children)}.")
+        raise ValueError(
+            f"averaged takes what pymc_rbm.fit returned, got a tree with the groups {sorted(learned.children)}."
+        )
     other = learned.copy()
     for group in ("parameters", "machines"):
         other[group] = xr.DataTree(learned[f"averaged_{group}"].to_dataset())
     if "objective" in other.children:
         pairs = {x: (recorded_machine(learned, name=x), recorded_machine(other, name=x)) for x in recorded_names(other)}
         other["objective"] = xr.DataTree(moved(learned, pairs))
-    if "gradient" in other.children:  # that of the last iterate
+    if "gradient" in other.children:  # it is that of the last iterate
         del other["gradient"]
     return other

@@ -1,4 +1,4 @@
-"""The σ of Gaussian units against the deviation of their data: noise that is too large leaves nothing to be learned."""
+"""A warning where the σ of Gaussian units exceeds the deviation of their data, so that nothing can be learned."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pymc_rbm.units.real import Gaussian
 __all__ = ["warn_of_large_scales"]
 
 STANDARD_ERRORS = 4
-"""By which the data's variance must be below σ²: it is an estimate."""
+"""By how many standard errors the data's variance, which is an estimate, must be below σ²."""
 MOST_ROWS = 100_000
-"""Evenly spread: a column may be constant but for a few rows."""
+"""The most rows that are used, evenly spread, because a column may be constant except in a few rows."""
 ROUNDING = 1e-12
 """A standard deviation of less than this share of the mean is rounding: the column is constant."""
 
@@ -50,12 +50,12 @@ def warn_of_large_scales(observed: list[Observed]) -> None:
 
 
 def _known_scales(x: Observed) -> np.ndarray | None:
-    """σ by entry of the visible layer, NaN where units are not Gaussian; None where it is learned or nowhere."""
+    """Return σ by entry of the visible layer, NaN where it is learned or units are not Gaussian; None without any."""
     n, found, start = x.rows.shape[1], np.full(x.rows.shape[1], np.nan), 0
     unit = x.machine.layers[VISIBLE].unit
     for part, size in unit.parts(n):
         if isinstance(part, Gaussian):
-            # The graph of a scalar knows the shape of the biases, which may be random: that is rewritten away.
+            # The graph of a scalar contains the shape of the biases, which may be random: a rewrite removes it.
             with one_compiles():
                 sigma = rewrite_graph(pt.as_tensor(part.sigma), include=("ShapeOpt", "canonicalize"), clone=True)
             if not any(isinstance(p.type, RandomType) for p in graph_inputs([sigma])):
@@ -65,7 +65,7 @@ def _known_scales(x: Observed) -> np.ndarray | None:
 
 
 def _variance(x: Observed) -> tuple[np.ndarray, np.ndarray]:
-    """The variances of the known entries, and the standard errors of their logarithms, whatever the distribution."""
+    """Return variances of the known entries, and standard errors of their logarithms, for any distribution."""
     some = evenly(len(x.rows), MOST_ROWS)
     rows = x.rows[some].astype("float64")
     rows = rows if x.missing is None else np.where(x.missing[some], np.nan, rows)

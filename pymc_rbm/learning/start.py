@@ -1,4 +1,4 @@
-"""Where learning starts: values of a model's parameters that suit its data."""
+"""Start values of learning: parameters of a model that suit its data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["mixture_of_groups", "start_values"]
 SCALE = 0.1
 """The size of the fields that W sends to the hidden units where learning starts."""
 ALIKE = 1e-4
-"""Hidden units that differ by less than this share of the largest weight were given as one."""
+"""Hidden units that differ by less than this share of the largest weight count as the same."""
 
 
 def start_values(
@@ -34,14 +34,14 @@ def start_values(
     rng: np.random.Generator,
     scale: float = SCALE,
 ) -> dict[str, np.ndarray]:
-    """Where learning starts, by name of value variable.
+    """Return start values of learning, by name of value variable.
 
     A variable that *is* an RBM's b starts where independent units have the data's means (for binary ones: log-odds),
     one that is its c at zero, one that is its W at Normal(0, scale/√visible), so that the fields on hidden units differ
     by about ``scale`` at any size, one that is a σ (or γ) of its visible units where these have the data's standard
-    deviations. Mixtures start from groups of rows (`start.mixture_of_groups`). Others start where ``pm.sample``
-    would, and ``start`` overrides all of it. Hidden units that it makes alike would stay so, and so would all of them
-    at W = 0: the former get noise, as do the ingredients of a W that is an expression, Normal(0, scale/10).
+    deviations. Mixtures start from groups of rows (`mixture_of_groups`). Others start where ``pm.sample`` would, and
+    ``start`` overrides all of it. Hidden units that are the same in ``start`` would stay so, and so would all of
+    them at W = 0: the former get noise, as do the ingredients of a W that is an expression, Normal(0, scale/10).
     """
     seed = int(rng.integers(2**31))
     with one_compiles():
@@ -69,10 +69,10 @@ def start_values(
         point.update(_as_value_point(model, start))
         for x in observed:
             parted = _part(model, x, point, set(start), rng)
-            if parted and scale == SCALE:  # once, however many starts there are
+            if parted and scale == SCALE:  # only once, however many starts there are
                 warnings.warn(
                     f"start gives {parted} hidden unit{'s' * (parted > 1)} of {x.name!r} the same weights and bias as "
-                    "others, and no gradient would part them: they would stay one unit. Their weights got "
+                    "others, which would stay the same because their gradients are. Their weights got "
                     f"Normal(0, {SCALE}/√visible) added. Give weights that differ to start from them as they are.",
                     stacklevel=4,
                 )
@@ -82,7 +82,7 @@ def start_values(
 def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.random.Generator) -> int:
     """Add noise to hidden columns that ``start`` made the same as earlier ones; return how many these are.
 
-    Their gradients would be the same, too, and so would they for ever.
+    Otherwise their gradients would be the same, too, and they would stay the same for ever.
     """
     W, _, c = (*intercepts(model, x), None)[:3]
     if W is None or W.name not in named or len(x.machine.layers) < 2:
@@ -90,7 +90,7 @@ def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.ra
     columns = point[W.name]
     whole = np.vstack([columns, np.zeros(columns.shape[1]) if c is None else point[c.name]])
     along = np.random.default_rng(len(whole)).standard_normal(len(whole))
-    order = np.argsort(along @ whole, kind="stable")  # those that are alike are neighbours
+    order = np.argsort(along @ whole, kind="stable")  # columns that are the same become neighbours
     steps = np.abs(np.diff(whole[:, order], axis=1)).max(0, initial=0.0)
     same = order[1:][steps <= ALIKE * np.abs(whole).max(initial=0.0)]
     if len(same):
@@ -101,13 +101,13 @@ def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.ra
 
 
 def _small_weights(x: Observed, shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Weights that send fields of about ``scale`` to the hidden units, whatever the units of the visible ones."""
+    """Draw weights that make fields of about ``scale`` on the hidden units, however the visible units are measured."""
     size = x.deviation[:, None] if x.machine.layers[VISIBLE].unit.parameters else 1.0
     return size * rng.normal(0, scale / np.sqrt(shape[0]), shape)
 
 
 def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:
-    """The machine that a mixture starts from, if its W, b and c are variables and its data are whole."""
+    """Return the machine that a mixture starts from, if its W, b and c are variables and no data are missing."""
     if not is_mixture(x.machine) or None in intercepts(model, x) or x.missing is not None:
         return None
     unit, hidden = (layer.unit for layer in x.machine.layers)
@@ -123,9 +123,9 @@ def _groups(model: pm.Model, x: Observed, seed: int) -> Machine | None:
 
 
 def _unit_parameters(model: pm.Model, x: Observed, groups: Machine | None) -> list[tuple[TensorVariable, np.ndarray]]:
-    """Variables that are parameters of visible units, each with the value that the data's deviations suggest.
+    """Return variables that are parameters of visible units, each with the value that the data's deviations suggest.
 
-    Before W has grown, that is all there is; of a mixture, those within its groups.
+    While W is small, these are the deviations of all rows; for a mixture those within its groups.
     """
     unit, found = x.machine.layers[VISIBLE].unit, []
     if groups is None:
@@ -135,7 +135,7 @@ def _unit_parameters(model: pm.Model, x: Observed, groups: Machine | None) -> li
         each = dict(zip(unit.parameter_names, groups.layers[VISIBLE].unit.parameters, strict=True))
         of_all = {key: np.sqrt(np.mean(np.square(p))) for key, p in each.items()}
     for key, p in zip(unit.parameter_names, unit.parameters, strict=True):
-        factors = [plain(p), *map(plain, p.owner.inputs if p.owner else ())]  # a scalar is multiplied by ones
+        factors = [plain(p), *map(plain, p.owner.inputs if p.owner else ())]  # a scalar has been multiplied by ones
         for rv in {y for y in factors if y in model.free_RVs and key in each}:
             found.append((rv, np.asarray((each if tuple(value_of(rv.shape)) else of_all)[key])))
     return found
@@ -148,16 +148,16 @@ def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndar
     unknown = set(start) - names
     if unknown:
         raise ValueError(
-            f"start names {sorted(unknown)}, which are no free variables of the model; those are {sorted(names)}."
+            f"start has the names {sorted(unknown)}, but the free variables of the model are {sorted(names)}."
         )
     shapes = model.eval_rv_shapes()
     start = {name: start_by_name(model, name, value) for name, value in start.items()}
     for name, value in start.items():
         shape = tuple(int(n) for n in shapes[name])
         if np.shape(value) != shape:
-            raise ValueError(f"start[{name!r}] has shape {np.shape(value)}, the variable has shape {shape}.")
+            raise ValueError(f"start[{name!r}] has shape {np.shape(value)}, but the variable has shape {shape}.")
         if np.asarray(value).dtype.kind not in "biuf" or not np.isfinite(value).all():
-            raise ValueError(f"start[{name!r}] contains NaN, infinity or what is no number; give finite numbers.")
+            raise ValueError(f"start[{name!r}] contains NaN, infinity or something else; give finite numbers.")
     with one_compiles():
         point = pm.model.core.make_initial_point_fn(model=model, overrides=dict(start))(0)
     changed = {model.rvs_to_values[model[name]].name for name in start}
@@ -165,7 +165,7 @@ def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndar
 
 
 def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, hidden: Unit, seed: int) -> Machine:
-    """Return the mixture with a component for each of k groups of rows that k-means finds: where learning starts.
+    """Return the mixture with a component for each of k groups of rows that k-means finds, to start learning from.
 
     From W near zero all components start alike, and one of them may be given up before it has found its rows. Means are
     shrunk to that of all rows by one row. A parameter of ``unit`` that is None becomes that of the deviations within
@@ -176,7 +176,7 @@ def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, hidden:
     k = len(hidden.states or ())
     spread = rows.std(0)
     spread = np.where(spread > 0, spread, 1.0)
-    with warnings.catch_warnings():  # there may be less than k different rows
+    with warnings.catch_warnings():  # k-means warns where there are fewer than k different rows
         warnings.simplefilter("ignore")
         groups = KMeans(k, n_init=5, random_state=seed).fit(rows / spread, sample_weight=weights).labels_
     inside = weights[:, None] * np.eye(k)[groups]

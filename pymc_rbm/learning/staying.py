@@ -1,14 +1,14 @@
-r"""Steps of learning that stay where the machine can be normalised.
+r"""Steps of learning are shortened so that the machine can still be normalised.
 
 Real units on both sides, or real units that are coupled to each other, exist only for weights that are small enough:
-where their precision matrix P (`precision`) is positive definite. A step from θ to θ' is shortened to
+where their precision matrix P (`normalisable`) is positive definite. A step from θ to θ' is shortened to
 ``θ + t (θ' - θ)``, t = 1, ½, ¼, …, until
 
     P(θ + t (θ' - θ)) ≻ ½ P(θ),
 
 so that no step uses up more than half of the way to the boundary in any direction (the fraction-to-the-boundary rule of
-interior-point methods, Wächter & Biegler 2006, Math. Program. 106, here for matrices). P without inhibition between
-units that cannot be negative is what counts. Other machines' steps are left alone: nothing is compiled for them.
+interior-point methods, Wächter & Biegler 2006, Math. Program. 106, here for matrices). P is taken without inhibition
+between units that cannot be negative. Other machines' steps are not changed, and nothing is compiled for them.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ __all__ = ["at_the_edge", "shortened"]
 
 MOST_HALVINGS = 40
 EDGE = 1e-3
-"""Smallest eigenvalues of P, scaled to a unit diagonal, below which learning has come to the boundary."""
+"""The smallest eigenvalue of P, scaled to a unit diagonal, below which learning has come to the boundary."""
 SLACK = 1e-6
-"""What is left of the smallest eigenvalue of P, scaled to a unit diagonal, at least: above rounding."""
+"""The least value, above rounding, that a step leaves of the smallest eigenvalue of P, scaled to a unit diagonal."""
 
 
 def shortened(machine: Machine, updates: dict[Any, Any], parameters: list[Any]) -> dict[Any, Any]:
-    """New values of the shared ``parameters``, for those that P depends on, as an update of them may be.
+    """Return new values of the shared ``parameters`` that P depends on, after a step that is short enough.
 
     Parameters
     ----------
     machine : Machine
-        At the shared parameters.
+        The machine at the shared parameters.
     updates : dict
-        The new values as the optimiser has them.
+        The new values after the optimiser's whole step.
     parameters : list of shared variables
     """
     sizes = value_of([pt.as_tensor(layer.bias).shape[-1] for layer in machine.layers])
@@ -60,12 +60,12 @@ def shortened(machine: Machine, updates: dict[Any, Any], parameters: list[Any]) 
 
 
 def at_the_edge(machine: Machine) -> bool:
-    """Whether a machine, with numbers for parameters, has come to where it cannot be normalised any more."""
+    """Whether a machine with numbers for parameters is close to where it cannot be normalised any more."""
     return smallest_eigenvalue(machine) < EDGE
 
 
 def _share(matrix: TensorVariable, moved: list[Any], before: list[Any], after: list[Any]) -> TensorVariable:
-    """The part t of the step that may be done: 1 outside of the set, where learning must be free to come back."""
+    """Return the share t of the step that is allowed: 1 outside the set, where learning must be free to come back."""
 
     def halved(t, allowed, *points):
         old, new = points[: len(moved)], points[len(moved) :]
@@ -90,5 +90,5 @@ def _between(old: Any, new: Any, t: Any) -> list[TensorVariable]:
 
 
 def _is_positive(matrix: TensorVariable) -> TensorVariable:
-    """Whether it is positive definite. Where it is not finite it is not."""
+    """Whether the matrix is finite and positive definite."""
     return pt.all(pt.isfinite(pt.linalg.cholesky(matrix, on_error="nan")))

@@ -1,4 +1,4 @@
-"""How many sweeps an update needs: enough that the particles forget, by the autocorrelation that they show."""
+"""The number of sweeps an update is chosen by the autocorrelation of the particles, so that these forget enough."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pymc_rbm.support.interrupts import arviz
 __all__ = ["FLOOR", "INTERVAL", "MOST_SWEEPS", "paced"]
 
 FLOOR = 0.2
-"""Effective number of fresh particles in each iteration, as a share of the chains."""
+"""The effective number of fresh particles that each iteration must have, as a share of the chains."""
 INTERVAL = 100
-"""Iterations between two decisions."""
+"""The number of iterations between two decisions."""
 MOST_SWEEPS = 50
 
 
 def paced(history: History, sweeps: int) -> int:
-    """The number of sweeps for the next iterations.
+    """Return the number of sweeps for the next iterations.
 
     Over the last `INTERVAL` iterations, all with ``sweeps`` sweeps, the slowest of the particles' functionals has an
     effective sample size ESS (ArviZ's, over all chains) among ``n = chains · iterations`` states. Each iteration thus
@@ -25,7 +25,7 @@ def paced(history: History, sweeps: int) -> int:
     the sweeps as long as it is small. The number returned makes it `FLOOR`, within 1 and `MOST_SWEEPS`, at most
     doubling or halving at a time.
 
-    What all chains do together is the drift of the parameters, not slow mixing, and is taken out first.
+    A movement that all chains have in common is drift of the parameters, not slow mixing, and is subtracted first.
     """
     az = arviz()
 
@@ -36,6 +36,6 @@ def paced(history: History, sweeps: int) -> int:
             chains = chains - chains.mean(0)
             if np.ptp(chains) > 0:
                 shares.append(float(az.ess(chains, chain_axis=0, draw_axis=1)) / chains.size)
-    # Particles of which nothing ever changes, or all alike, show no autocorrelation: they may be frozen.
+    # Particles that never change, or are all alike, show no autocorrelation: they may be frozen.
     wanted = int(np.ceil(sweeps * FLOOR / min(shares))) if shares else MOST_SWEEPS
     return int(np.clip(np.clip(wanted, sweeps // 2, 2 * sweeps), 1, MOST_SWEEPS))

@@ -1,1 +1,1 @@
-"""How likely rows are, and parts of rows."""
+"""How likely rows of data are, and parts of rows."""

@@ -1,7 +1,7 @@
-"""Machines with some visible units held: what is left is a machine again, and every row has one of its own.
+"""With some visible units clamped the rest is a machine again, one for every row.
 
-Split the visible units into known ones k and missing ones m. With ``v_k`` held the energy is that of the other layers
-(m among them) with the biases ``bias_i + v_kᵀW_ki`` plus a number a row,
+Split the visible units into known ones k and missing ones m. With ``v_k`` clamped the energy is that of the other
+layers (m among them) with the biases ``bias_i + v_kᵀW_ki`` plus a number a row,
 
     E(v_k, v_m, rest) = E_k(v_k) + E'(v_m, rest),        log Σ exp(-E) = -E_k(v_k) + log Z',
 
@@ -26,28 +26,28 @@ __all__ = ["Clamped", "clamped"]
 
 @dataclass(frozen=True)
 class Clamped:
-    """What is left of a machine, its biases of shape (rows, size), and the energy of what is held, one a row."""
+    """A machine of the units that are not clamped, with biases of shape (rows, size), and the clamped units' energy."""
 
     machine: Machine
     energy: np.ndarray
 
 
 def clamped(machine: Machine, rows: np.ndarray, missing: np.ndarray) -> Clamped:
-    """Hold the visible units that are not ``missing`` at ``rows``.
+    """Clamp the visible units that are not ``missing`` at their values in ``rows``.
 
     Parameters
     ----------
     machine : Machine
         As `Machine.numeric` returns it.
     rows : ndarray, shape (rows, visible)
-        Missing entries are not looked at.
+        Missing entries are ignored.
     missing : ndarray of bool, shape (visible,)
         Whole units, the same for all rows.
     """
     known, visible = ~missing, machine.layers[VISIBLE]
     part = part_of(visible, missing) if missing.any() else None
     left = ([] if part is None else [part]) + list(machine.layers[1:])
-    shift = len(left) - len(machine.layers)  # of layers' indices: -1 where no visible unit is left
+    shift = len(left) - len(machine.layers)  # the layers' indices fall by one where no visible unit is left
     biases, couplings = [layer.bias for layer in left], []
     energy = np.zeros(len(rows))
     sent = np.zeros((len(rows), 0))
@@ -72,7 +72,7 @@ def clamped(machine: Machine, rows: np.ndarray, missing: np.ndarray) -> Clamped:
             if part is not None:
                 couplings.append(replace(c, first=VISIBLE, second=other, weights=weights[missing]))
     biases = [np.array(np.broadcast_to(b, (len(rows), np.shape(b)[-1]))) for b in biases]
-    # A layer's offset is that of its own bias, not of what is sent to it.
+    # A layer's offset belongs to its own bias, without what clamped units send.
     for layer, bias in zip(left, biases, strict=True):
         offset = _offset_function(layer.unit.family)
         energy = energy + offset(layer.bias[None], *layer.unit.parameters) - offset(bias, *layer.unit.parameters)
@@ -81,7 +81,7 @@ def clamped(machine: Machine, rows: np.ndarray, missing: np.ndarray) -> Clamped:
 
 
 def _classes(classes: tuple[tuple[int, ...], ...] | None, missing: np.ndarray) -> tuple[tuple[int, ...], ...] | None:
-    """What is left of a layer's classes, counted anew."""
+    """Return the classes of the missing entries, with the numbers that these entries have among themselves."""
     if classes is None:
         return None
     number = np.cumsum(missing) - 1

@@ -1,4 +1,4 @@
-"""Parts of a visible layer given the others, exactly: labels given pixels, hidden layers of a deep machine given data.
+"""Exact probabilities of a part of the visible units given the rest: labels given pixels, for example.
 
 For a part with few joint states s, and the rest r of the visible units,
 
@@ -45,7 +45,7 @@ def classify(v: Any, target: Any = None, learned: Any = None, *, part: str = "la
     Parameters
     ----------
     v : array_like or DataArray, shape (rows, visible) or (rows, visible without the part)
-        States of the visible units; whatever the part holds is ignored.
+        States of the visible units; values of the part are ignored.
     target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned, optional
         Default: the model on the context stack.
     learned : DataTree, optional
@@ -56,13 +56,13 @@ def classify(v: Any, target: Any = None, learned: Any = None, *, part: str = "la
     Returns
     -------
     DataArray, shape (rows, states)
-        Of one `Categorical` unit, state k is the value k. In general, joint states in the order of `joint_states`: the
-        first unit changes fastest.
+        For one `Categorical` unit, state k is the value k. In general the first unit of the part changes fastest from
+        one state to the next.
 
     Raises
     ------
     ValueError
-        If there is no such part, it has too many states, or ``v`` are no states of the others.
+        If there is no such part, it has too many states, or ``v`` are not states of the other units.
 
     References
     ----------
@@ -77,8 +77,8 @@ def classify(v: Any, target: Any = None, learned: Any = None, *, part: str = "la
 def marginal_free_energy(v: Any, target: Any = None, learned: Any = None, *, parts: Sequence[str]) -> Any:
     """Return ``F(rest) = -log Σ exp(-F)`` over the joint states of ``parts``: ``log p(rest) = -F(rest) - log Z``.
 
-    Of a deep Boltzmann machine, with all even layers but the first as ``parts``, that of the data. Parameters and
-    errors as in `classify`.
+    For a deep Boltzmann machine, with all even layers but the first as ``parts``, it is the free energy of the data.
+    Parameters and errors are as in `classify`.
 
     Returns
     -------
@@ -91,20 +91,24 @@ def marginal_free_energy(v: Any, target: Any = None, learned: Any = None, *, par
 
 
 def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tuple[np.ndarray, Data]:
-    """``-F`` of each row with each joint state of the parts, and the rows."""
+    """Return ``-F`` of each row with each joint state of the parts, and the rows."""
     machine = one_machine(machine_of(target, learned))
     unit, size = machine.layers[VISIBLE].unit, np.size(machine.layers[VISIBLE].bias)
     named = unit.named_parts() if isinstance(unit, Beside) else {}
     unknown = [part for part in parts if part not in named]
     if unknown or not parts:
         raise ValueError(
-            f"There is no part {unknown} among the visible units {unit.family!r}; the named ones are {list(named)}."
+            f"There is no part {unknown} among the visible units {unit.family!r}; parts with names are {list(named)}. "
+            "Name them where the machine is made, as in visible=pymc_rbm.Beside(label=(pymc_rbm.Categorical(10), 10))."
         )
     entries = np.concatenate([np.arange(size)[named[part]] for part in sorted(parts, key=lambda x: named[x].start)])
     alone = Machine((Layer(unit.at(entries).family, np.zeros(len(entries))),), ())
     _, count = cheapest_layer(alone)
     if count > 2**ENUMERABLE:
-        raise ValueError(f"{parts} have {in_powers(count)} joint states; at most {2**ENUMERABLE} can be summed over.")
+        raise ValueError(
+            f"{parts} have {in_powers(count)} joint states; at most {2**ENUMERABLE} can be summed over. Take a smaller "
+            "part."
+        )
     states = value_of(joint_states(alone, 0, np.arange(int(count))))
     rest = np.setdiff1d(np.arange(size), entries)
     given = _rest_of(v, unit, size, rest, labels_of(target, learned))
@@ -117,7 +121,7 @@ def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tup
 
 
 def _rest_of(v: Any, unit: Any, size: int, rest: np.ndarray, labels: Labels) -> Data:
-    """The visible entries without the parts; ValueError where they are no states."""
+    """Return the visible entries without the parts; ValueError where they are not states."""
     got = named_units_last(receive(v, "v"), labels, "v")
     n, family = (got.values.shape[-1] if got.values.ndim else 0), unit.at(rest)
     if n == size:
@@ -134,7 +138,7 @@ def _rest_of(v: Any, unit: Any, size: int, rest: np.ndarray, labels: Labels) -> 
 
 @remembered(64)
 def _function(template: Machine, entries: tuple[int, ...]):
-    """(rows, states, parameters…) -> -F, shape (rows, states)."""
+    """Compile (rows, states, parameters…) -> -F, shape (rows, states)."""
     machine, inputs = template.symbolic()
     unit = machine.layers[VISIBLE].unit
     v, states = pt.matrix(dtype=unit.dtype), pt.matrix(dtype=unit.at(np.array(entries)).dtype)

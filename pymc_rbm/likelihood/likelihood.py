@@ -46,7 +46,7 @@ def log_likelihood(
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
 ) -> xr.DataTree:
-    """Return ``log p(v) = -F(v) - log Z`` for each row, what is missing in it summed out, and the mean with its errors.
+    """Return ``log p(v) = -F(v) - log Z`` of each row, missing entries summed out, and the mean with its errors.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def log_likelihood(
         those rows, and each has its own log Z: found exactly where one side has at most 16 units, else to be given as
         an array, one a row.
     name : str, optional
-        Of the variable in the group. Default: that of ``target``'s RBM or of ``data``, else "v".
+        Name of the variable in the group. Default: that of ``target``'s RBM or of ``data``, else "v".
     particles : int, default 100
         Annealing runs for each row in which so much is missing that it cannot be summed out exactly.
     budget : int, default 10,000,000
@@ -83,7 +83,7 @@ def log_likelihood(
     Raises
     ------
     ValueError
-        If the data do not fit the machine, or hold what its units cannot take.
+        If the data do not fit the machine, or have values that its units cannot have.
     KeyboardInterrupt
         Ctrl-C before all rows are done.
 
@@ -98,11 +98,11 @@ def log_likelihood(
 
     Notes
     -----
-    *Missing entries.* With what is known held, the rest is a machine of its own, whose log Z is the wanted sum
-    (`clamping`). Rows sum out exactly where at most 2¹⁶ states of the missing units, or of the hidden ones, have to be
-    gone through, and in closed form where all are known. Other rows are annealed, each with particles of its own, from
-    the means of its own clamped chains: that sum is too small in expectation, by about half the square of its standard
-    error, in nats, and nothing sees a mode that no particle met.
+    *Missing entries.* With the known entries clamped, the rest is a machine of its own, whose log Z is the wanted sum.
+    Rows sum out exactly where at most 2¹⁶ states of the missing units, or of the hidden ones, have to be gone through,
+    and in closed form where all are known. Other rows are annealed, each with particles of its own, from the means of
+    its own clamped chains: that sum is too small in expectation, by about half the square of its standard error, in
+    nats, and nothing sees a mode that no particle met.
 
     *A posterior over the weights*, as NUTS gives where log Z is exact in the graph (one side of at most 16 binary
     units): pass it as ``learned``, and the result holds the log-likelihood of every row under every draw, with that
@@ -125,7 +125,7 @@ def log_likelihood(
         values, log_z_by_row = log_likelihood_by_row(machine, rows, log_z)
         return _tree(values, 0.0, name, rows, xr.Dataset({"estimate": ("row", log_z_by_row)}))
     machine = normalisable_machine(machine)
-    rows = data_of(data, machine.layers[VISIBLE], labels)  # bad data are refused before the long work
+    rows = data_of(data, machine.layers[VISIBLE], labels)  # data that do not fit are refused before the long work
     rows.keep_free("chain", "draw")
     particles, budget = whole_number("particles", particles, 2), whole_number("budget", budget, 1000)
     generator(random_seed)
@@ -149,7 +149,7 @@ def log_likelihood(
 
 
 def _labels(target: Any, learned: Any, name: str) -> Labels:
-    """What the target calls its units, with ``name`` for their variable."""
+    """Return what the target calls its units, with ``name`` for their variable."""
     return replace(labels_of(target, learned), name=name)
 
 
@@ -158,7 +158,7 @@ def _spread(values: np.ndarray) -> float:
 
 
 def _tree(values: np.ndarray, by_log_z: float, name: str, rows: Data, log_z: xr.Dataset) -> xr.DataTree:
-    """What `log_likelihood` returns."""
+    """Return the result of `log_likelihood` as a DataTree."""
     by_rows = _spread(values) / np.sqrt(len(values))
     summary = {
         "mean": float(values.mean()),
@@ -188,14 +188,14 @@ def log_conditional(
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
 ) -> xr.Dataset:
-    """Return ``log p(v_units | the other known visible units)`` for each row: log Z is in neither part.
+    """Return ``log p(v_units | the other known visible units)`` of each row, which needs no log Z.
 
     Parameters
     ----------
     data, target, learned, particles, budget, progressbar
-        As in `log_likelihood`. What is masked is summed out on both sides of the bar.
+        As in `log_likelihood`. Masked entries are summed out.
     units : array_like or DataArray of bool, shape (visible,), or list of names
-        True for the entries, of whole units, whose probability is asked for; or their names, where the machine has any.
+        True for the entries, of whole units, whose probability is wanted; or their names, where the machine has any.
     random_seed : int or Generator, optional
         For annealing, where the sums are not exact.
 
@@ -227,13 +227,15 @@ def log_conditional(
 
 
 def _asked(units: Any, labels: Labels, size: int) -> np.ndarray:
-    """Which visible entries ``units`` names or marks; ValueError where it does neither."""
+    """Return which visible entries ``units`` names or marks; ValueError where it does neither."""
     names = np.asarray(labels.coords.get(labels.visible, ()))
     if isinstance(units, list | tuple) and units and all(isinstance(x, str) for x in units):
         unknown = [x for x in units if x not in names]
         if unknown:
             known = f"its units are called {names.tolist()}" if len(names) else "the machine has no names for its units"
-            raise ValueError(f"units names {unknown}, but {known}. Or pass {size} booleans, one a visible entry.")
+            raise ValueError(
+                f"units has the names {unknown}, but {known}. Give these, or {size} booleans, one a visible entry."
+            )
         return np.isin(names, units)
     asked = aligned(receive(units, "units"), labels, "units", size).values
     if asked.dtype != bool or asked.shape != (size,) or not asked.any():
@@ -247,14 +249,14 @@ def _asked(units: Any, labels: Labels, size: int) -> np.ndarray:
 def _summed_out(
     machine: Machine, rows: Data, particles: int, budget: int, random_seed: Any, progressbar: bool
 ) -> Marginals:
-    """Everything but what is known of each row, summed out; warn where the errors are not to be believed."""
+    """Sum out everything but the known entries of each row; warn where the errors cannot be trusted."""
     rng = np.random.default_rng(random_seed)
     with Work(progressbar) as work:
         found = marginals(machine, np.ma.getdata(rows.values), rows.mask, particles, budget, rng, work)
     if found.uncertain:
         warnings.warn(
-            f"Annealing over what is missing has too few effective particles in {found.uncertain} of {len(rows.mask)} "
-            "rows: their values are not reliable. Raise budget or particles.",
+            f"Annealing over missing entries has too few effective particles in {found.uncertain} of {len(rows.mask)} "
+            "rows, so that their values are not reliable. Raise budget or particles.",
             stacklevel=4,
         )
     return found
@@ -262,13 +264,11 @@ def _summed_out(
 
 def _warn(log_z: LogPartitionEstimate, spread: float) -> None:
     if not log_z.reliable:
-        warnings.warn(
-            f"log Z is not reliable, and so no log-likelihood made with it: {log_z.reasons[0]}.", stacklevel=4
-        )
+        warnings.warn(f"log Z is not reliable, and so the log-likelihoods are not: {log_z.reasons[0]}.", stacklevel=4)
     elif log_z.standard_error > max(spread, 1e-12):
         warnings.warn(
             f"The error of log Z, {log_z.standard_error:.2f} nats, exceeds the spread of the rows, {spread:.2f}: "
-            "statements about single rows drown in it. Differences between rows stand. Lower target_error or raise "
+            "the values of single rows mean little, but differences between rows stand. Lower target_error or raise "
             "budget in log_partition.",
             stacklevel=4,
         )
@@ -283,18 +283,18 @@ def log_likelihood_by_row(machine: Machine, data: Data, log_z: Any = None) -> tu
         If ``data`` do not fit, or log Z is not given and no side has at most 16 units.
     """
     rows = row_count(machine)
-    remedy = f"data must be {rows} whole rows, those of the covariates: complete them by inpaint."
+    remedy = f"data must be {rows} whole rows, one for each row of covariates: complete them by inpaint."
     v = whole(data, remedy=remedy)
     if len(v) != rows:
         raise ValueError(
-            f"data must be {rows} whole rows, those of the covariates, got shape {v.shape}. For other covariates "
-            "pm.set_data them in the model first."
+            f"data must be {rows} whole rows, one for each row of covariates, got shape {v.shape}. For other "
+            "covariates pm.set_data them in the model first."
         )
     inputs = [pt.tensor(dtype="float64", shape=np.shape(p)) for p in machine.parameters]
     inner, x = machine.with_parameters(inputs), pt.constant(np.asarray(v))
     if log_z is None and not is_enumerable(inner):
         raise ValueError(
-            "The rows of this machine have a log Z each, and no side is small enough (at most 16 units) to find them "
+            "Each row of this machine has its own log Z, and no side is small enough (at most 16 units) to find them "
             "all exactly. Take one at a time, pymc_rbm.log_partition(pymc_rbm.machine_of_row(target, learned, row=0)), "
             "or give them all as log_z."
         )

@@ -1,8 +1,8 @@
-"""Unnormalised probabilities of visible rows in which entries are missing: everything else is summed out.
+"""Unnormalised probabilities of rows with missing entries, which are summed out with all other layers.
 
 Rows with the same entries missing are treated together, as machines that differ in their biases (`clamping`). Their
-log Z is a closed form where nothing that is left is coupled, a sum over the states of the smaller layer where it has at
-most 2¹⁶, and otherwise an estimate by annealed importance sampling, with particles of its own for every row.
+log Z has a closed form where no couplings are left, is a sum over the states of the smaller layer where it has at most
+2¹⁶, and is otherwise an estimate by annealed importance sampling, with particles of its own for every row.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ CHUNK_ENTRIES = 2**20
 PILOT = 50
 SWEEPS = 20
 VARIANCE = 0.1
-"""The variance of a row's log-weights to aim at: their mean is then off by about 0.05 / particles."""
+"""The variance of a row's log-weights to aim at; the log of their mean weight is then off by about 0.05 / particles."""
 
 
 @dataclass(frozen=True)
 class Marginals:
-    """``log Σ exp(-E)`` over all that is not known, one value a row, and standard errors, 0 where it is exact.
+    """``log Σ exp(-E)`` over all units that are not known, one value a row, and standard errors, 0 where it is exact.
 
     ``annealed`` says which rows are estimates, ``uncertain`` how many of these have too few effective particles, so
-    that their errors are not to be believed.
+    that their errors cannot be trusted.
     """
 
     values: np.ndarray
@@ -62,8 +62,8 @@ def marginals(
 ) -> Marginals:
     """Sum out the ``missing`` entries of ``rows``, both of shape (rows, visible), and all other layers.
 
-    Annealing takes at most about ``budget`` sweeps of a particle, over all rows together. Without ``particles`` there
-    is none: ValueError where a sum is not exact.
+    Annealing takes at most about ``budget`` sweeps of a particle, over all rows together. Where ``particles`` is None
+    nothing is annealed: ValueError where a sum is not exact.
     """
     values, errors = np.empty(len(rows)), np.zeros(len(rows))
     annealed, effective = np.zeros(len(rows), bool), np.full(len(rows), np.inf)
@@ -77,7 +77,7 @@ def marginals(
                 log_z = exact
             elif particles is None:
                 raise ValueError(
-                    f"Of row {here[0]} {pattern.sum()} of {len(pattern)} entries are missing, too many to sum out "
+                    f"Row {here[0]} has {pattern.sum()} of {len(pattern)} entries missing, too many to sum out "
                     "exactly (at most 2¹⁶ states of them, or of the hidden units). Leave such rows out, or impute "
                     "them as a part of the model."
                 )
@@ -91,7 +91,7 @@ def marginals(
 
 
 def free_energies(machine: Machine, rows: np.ndarray) -> np.ndarray:
-    """``F(v)`` of complete rows, for machines whose other layers are not coupled to each other."""
+    """Return ``F(v)`` of complete rows, for machines whose other layers are not coupled to each other."""
     nothing = np.zeros(rows.shape[1], bool)
     held = [clamped(machine, rows[here], nothing) for here in _chunks(np.arange(len(rows)), machine)]
     return np.concatenate([x.energy - _independent(x.machine) for x in held])
@@ -103,27 +103,27 @@ def _chunks(indices: np.ndarray, machine: Machine) -> Iterator[np.ndarray]:
 
 
 def _heed(work: Work) -> None:
-    """Half of the rows, or of a sum, is nothing: Ctrl-C ends it all."""
+    """Raise KeyboardInterrupt if Ctrl-C came: half of the rows, or of a sum, are of no use."""
     if work.interrupted:
         raise KeyboardInterrupt
 
 
 def _exact(machine: Machine, work: Work) -> Any:
-    """Log Z of each row's machine, or None where it takes too many states."""
+    """Return log Z of each row's machine, or None where there are too many states."""
     if not machine.couplings:
         return _independent(machine)
     return enumerated(machine, work) if is_enumerable(machine) else None
 
 
 def _independent(machine: Machine) -> Any:
-    """Log Z of each row's machine without couplings; of one without layers, zero."""
+    """Return log Z of each row's machine, which has no couplings; zero where it has no layers."""
     return _closed_function(machine.template)(*machine.parameters) if machine.layers else 0.0
 
 
 def _annealed(
     machine: Machine, particles: int, most: int, rng: np.random.Generator, work: Work
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log Z of each row's machine, its standard error and number of effective particles."""
+    """Estimate log Z of each row's machine; return it with its standard error and number of effective particles."""
     rows = len(machine.layers[0].bias)
     layers = tuple(Layer(x.unit, np.repeat(x.bias, particles, 0)) for x in machine.layers)
     path = Path(Machine(layers, machine.couplings), tuple(x.bias for x in layers))
@@ -150,7 +150,7 @@ def _run(path: Path, betas: np.ndarray, particles: int, rng: np.random.Generator
 
 
 def _fitted(path: Path, states: States, particles: int, rng: np.random.Generator) -> Path:
-    """The path from independent units with the means of each row's own chains, shrunk as if by one more chain."""
+    """Return the path from independent units with the means of each row's chains, shrunk as if by one more chain."""
     _, *means = _means_function(path.template)(rng, *states, *path.machine.parameters)
     biases = []
     for layer, mean in zip(path.machine.layers, means, strict=True):
@@ -168,7 +168,7 @@ def _closed_function(template: Machine):
 
 @remembered(64)
 def _means_function(template: Machine):
-    """(rng, kept states, parameters…) -> rng, the means of every layer's units given the others, after a sweep."""
+    """Compile (rng, kept states, parameters…) -> rng, the means of units given the other layers, after a sweep."""
     machine, inputs = template.symbolic(rows=True)
     rng, kept = pt.random.rng("rng"), kept_layers(template)
     states = [pt.matrix(dtype=template.layers[i].unit.dtype) for i in kept]

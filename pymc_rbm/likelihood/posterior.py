@@ -25,13 +25,13 @@ __all__ = ["log_likelihood_of_draws"]
 def log_likelihood_of_draws(
     target: Any, posterior: xr.Dataset, data: Any, log_z: Any, labels: Labels, progressbar: bool
 ) -> xr.DataTree:
-    """Return what `log_likelihood` says of a posterior: missing entries are summed out, exactly, under every draw.
+    """Return log-likelihoods of rows under every draw of a posterior, with missing entries summed out exactly.
 
     Raises
     ------
     ValueError
-        If so much is missing that it cannot be summed out exactly, biases differ by row, or log Z is neither given, one
-        a draw, nor quick to enumerate.
+        If too many entries are missing to be summed out exactly, biases differ by row, or log Z is neither given, one a
+        draw, nor quick to enumerate.
     """
     size = posterior.sizes["chain"], posterior.sizes["draw"]
     given = None if log_z is None else np.asarray(log_z, dtype="float64")
@@ -67,7 +67,7 @@ def log_likelihood_of_draws(
 
 
 def _summed_out(machine: Machine, rows: Data, work: Work) -> np.ndarray:
-    """``-F`` of what is known of each row, everything else summed out exactly."""
+    """Return ``-F`` of the known entries of each row, everything else summed out exactly."""
     if not rows.mask.any():
         return -free_energies(machine, np.ma.getdata(rows.values))
     return marginals(machine, np.ma.getdata(rows.values), rows.mask, None, 0, np.random.default_rng(0), work).values
@@ -75,7 +75,10 @@ def _summed_out(machine: Machine, rows: Data, work: Work) -> np.ndarray:
 
 def _checked(machine: Machine, exact: bool) -> Machine:
     if has_rows(machine):
-        raise ValueError("Biases that differ by row under a posterior: use pm.compute_log_likelihood.")
+        raise ValueError(
+            "The biases of this machine differ by row, and log_likelihood does not take a posterior for such machines. "
+            "Use pm.compute_log_likelihood."
+        )
     machine = normalisable_machine(machine)
     if exact and cheapest_layer(machine)[1] > QUICKLY_ENUMERATED_STATES:
         raise ValueError(

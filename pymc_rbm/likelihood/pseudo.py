@@ -29,7 +29,7 @@ def pseudo_log_likelihood(
     method: str = "exact",
     random_seed: int | np.random.Generator | None = None,
 ) -> xr.DataArray:
-    """Return ``Σ_i log p(v_i | the other visible units)`` for each row: no log Z is needed, and none is implied.
+    """Return ``Σ_i log p(v_i | the other visible units)`` of each row, which needs no log Z.
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ def pseudo_log_likelihood(
     unit = machine.layers[VISIBLE].unit
     if not unit.finite:
         raise ValueError(
-            f"Conditionals of single units are for visible units with finitely many states, got {type(unit).__name__} "
-            "units: take log_likelihood."
+            f"Conditionals of single units need visible units with finitely many states, got {type(unit).__name__} "
+            "units: use log_likelihood."
         )
     given = data_of(data, machine.layers[VISIBLE], labels_of(target, learned))
     rows = whole(given)

@@ -1,1 +1,1 @@
-"""Layers and couplings as one energy, and its algebra: exact sums, formulas, validation."""
+"""Layers and couplings as one energy, and its algebra: exact sums, formulas, validation, the one door for data."""

@@ -9,25 +9,25 @@ from pymc_rbm.units.unit import Unit
 __all__ = ["MOST_CLASSES", "classes_of", "coloured", "own_entries", "unit_numbers"]
 
 MOST_CLASSES = 6
-"""With more classes, or one a unit, units are updated one by one: by a loop, not by as many blocks in the graph."""
+"""With more classes, or one a unit, units are updated one by one, by a loop and not by many blocks in the graph."""
 
 Classes = tuple[tuple[int, ...], ...]
 
 
 def unit_numbers(unit: Unit, size: int) -> np.ndarray:
-    """The number of the unit that each of ``size`` entries belongs to."""
+    """Return, for each of ``size`` entries, the number of the unit that it belongs to."""
     widths = [family.width for family, n in unit.parts(size) for _ in range(n // family.width)]
     return np.repeat(np.arange(len(widths)), widths)
 
 
 def own_entries(unit: Unit, size: int) -> np.ndarray:
-    """Mask of the pairs of entries that are one unit's: the diagonal, in blocks of the units' widths."""
+    """Return the mask of pairs of entries of the same unit: the diagonal, in blocks of the units' widths."""
     number = unit_numbers(unit, size)
     return number[:, None] == number
 
 
 def classes_of(pattern: np.ndarray, unit: Unit) -> Classes | None:
-    """Classes of entries whose units ``pattern`` does not couple, one after the other in a sweep; None if too many.
+    """Return classes of entries whose units ``pattern`` does not couple, in the order of a sweep; None if too many.
 
     ``pattern``, shape (size, size), is zero where two entries are not coupled; batch axes are joined.
     """
@@ -47,11 +47,11 @@ def classes_of(pattern: np.ndarray, unit: Unit) -> Classes | None:
 def coloured(adjacency: np.ndarray) -> np.ndarray:
     """Colour a graph so that neighbours differ, greedily, always the most constrained vertex next (Brélaz 1979).
 
-    Two colours wherever two are enough. Returns a colour, from 0, for each vertex.
+    It uses two colours wherever two are enough, and returns a colour, from 0, for each vertex.
     """
     n = len(adjacency)
     colours, degree = np.full(n, -1), adjacency.sum(1)
-    taken = np.zeros((n, n + 1), dtype=bool)  # by vertex: the colours of its neighbours
+    taken = np.zeros((n, n + 1), dtype=bool)  # for each vertex the colours of its neighbours
     saturation = np.zeros(n, dtype=int)
     for _ in range(n):
         open_ = np.where(colours < 0, saturation * (n + 1) + degree, -1)

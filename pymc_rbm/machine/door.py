@@ -23,18 +23,18 @@ from pymc_rbm.units.unit import Unit
 
 __all__ = ["Data", "aligned", "data_of", "named_units_last", "one_hot", "units_in_order", "whole"]
 
-WHOLE = "log_likelihood sums missing entries out and inpaint draws them; or leave the rows out that have some."
+WHOLE = "log_likelihood sums missing entries out and inpaint draws them; or leave out rows with missing entries."
 
 
 @dataclass(frozen=True)
 class Data:
-    """States, masked where they are missing, with a name for every axis, that of the units last."""
+    """States, masked where they are missing, with a name for every axis; the axis of units is the last."""
 
     values: np.ndarray
     dims: tuple[str, ...]
     coords: dict[str, Any]
     named: bool
-    """Whether the names are those of the data, not made up here."""
+    """Whether the names came with the data and were not made up by the package."""
 
     @property
     def mask(self) -> np.ndarray:
@@ -42,7 +42,7 @@ class Data:
         return np.ma.getmaskarray(self.values)
 
     def keep_free(self, *dims: str) -> None:
-        """Refuse data that use the names of further axes of a result."""
+        """Refuse data some of whose axes are called as axes that the result adds."""
         taken = [d for d in self.dims if d in dims]
         if taken:
             raise ValueError(
@@ -61,7 +61,7 @@ class Data:
         return {key: x for key, x in self.coords.items() if self.dims[-1] not in getattr(x, "dims", (key,))}
 
     def by_row(self, values: Any, extra: Mapping[str, Any] | None = None) -> xr.DataArray:
-        """One number a row, or with further ``extra`` dims and their coords, as a DataArray like the data."""
+        """Return one number a row, or more along ``extra`` dims, as a DataArray with the dims of the data's rows."""
         extra = extra or {}
         if set(extra) & set(self.rows):
             self.keep_free(*extra)
@@ -89,13 +89,13 @@ def data_of(
     labels : Labels
         What the machine calls the units of this layer (``visible``) and of the other.
     name : str
-        Of the argument, for messages.
+        Name of the argument, for messages.
     ndim : int or None
         How many axes there must be; a single row counts as rows of one. None: any.
     states : bool
         Whether entries must be states of the units, in their type. (Means of units are not.)
     side : str
-        Of the machine, for messages.
+        Side of the machine, for messages.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def data_of(
 
 
 def whole(data: Data, name: str = "data", remedy: str = WHOLE) -> np.ndarray:
-    """The states of data in which nothing is missing; ValueError where something is."""
+    """Return the states of data in which nothing is missing; ValueError where something is."""
     n = int(data.mask.sum()) if np.ma.isMaskedArray(data.values) else 0
     if n:
         raise ValueError(f"{name} has missing entries ({n} of {data.values.size} are masked or NaN). {remedy}")
@@ -118,15 +118,15 @@ def whole(data: Data, name: str = "data", remedy: str = WHOLE) -> np.ndarray:
 
 
 def aligned(got: Received, labels: Labels, name: str, units: int) -> Received:
-    """The data with the axis of the units last and its entries in the machine's order, by name.
+    """Return the data with the axis of units last and its entries in the machine's order, by name.
 
-    ``units`` are as many as there are: one number each has no name for each entry of a machine of wider units.
+    ``units`` is their number: data with one number a unit have no names for the entries of units that take several.
     """
     return units_in_order(named_units_last(got, labels, name), labels, name, units)
 
 
 def named_units_last(got: Received, labels: Labels, name: str) -> Received:
-    """The data with the axis that is called as the machine's units last."""
+    """Return the data with that axis last which has the name of the machine's visible units."""
     dims = got.dims or ()
     if labels.visible and labels.visible in dims:
         at = dims.index(labels.visible)
@@ -140,7 +140,7 @@ def named_units_last(got: Received, labels: Labels, name: str) -> Received:
 
 
 def units_in_order(got: Received, labels: Labels, name: str, units: int) -> Received:
-    """The data with the entries of the last axis in the machine's order, where both name them."""
+    """Return the data with the entries of the last axis in the machine's order, where both name them."""
     own = got.labels[-1] if got.labels else None
     wanted = labels.coords.get(labels.visible)
     called = got.dims[-1] if got.dims else ""
@@ -152,7 +152,7 @@ def units_in_order(got: Received, labels: Labels, name: str, units: int) -> Rece
 
 
 def one_hot(got: Received, unit: Unit, size: int, name: str) -> Received:
-    """The data with labels of units of several entries, one number a unit, as the states that they stand for."""
+    """Return the data with labels, one number a unit of several entries, replaced by the states that they stand for."""
     values, parts = got.values, unit.parts(size)
     _check_categories(got, unit, size, name)
     units = unit.count(size)
@@ -173,7 +173,7 @@ def one_hot(got: Received, unit: Unit, size: int, name: str) -> Received:
 
 
 def _hot(family: Unit, labels: np.ndarray, missing: np.ndarray, name: str) -> np.ndarray:
-    """Labels of units of several entries as their states."""
+    """Return the one-hot states of labels, one number a unit."""
     wrong = ~(np.isin(labels, np.arange(family.width)) | missing)
     if wrong.any():
         raise ValueError(
@@ -186,7 +186,7 @@ def _hot(family: Unit, labels: np.ndarray, missing: np.ndarray, name: str) -> np
 
 
 def _check_categories(got: Received, unit: Unit, size: int, name: str) -> None:
-    """Refuse texts for anything but units with as many values."""
+    """Refuse columns of texts for units that do not have as many values as the column has categories."""
     if not got.categories:
         return
     widths = [family.width for family, n in unit.parts(size) for _ in range(n // family.width)]
@@ -213,7 +213,7 @@ def _of_shape(values: np.ndarray, unit: Unit, size: int, name: str, ndim: int | 
 
 
 def _names(got: Received, ndim: int, labels: Labels) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Dims and coords of states with ``ndim`` axes."""
+    """Return the dims and coords of states with ``ndim`` axes."""
     row = f"{labels.name}_row"
     rows = [row, *(f"{row}_{i}" for i in range(1, ndim - 1))][: ndim - 1]
     if got.dims is None:

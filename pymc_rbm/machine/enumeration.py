@@ -1,4 +1,4 @@
-"""Sums over every state of one layer: how small machines get an exact log Z, and log Z as a node in a graph.
+"""Small machines get an exact log Z by a sum over every state of one layer; log Z is a node in a graph.
 
 Z = Σ_x exp(-E(x)) runs over every joint state, which is why Boltzmann machines are hard. If one layer is small, the
 other layers sum out in closed form and ``log Z = log Σ_x exp(-F(x))`` over that layer's states only.
@@ -49,11 +49,11 @@ ENUMERABLE = 16
 
 
 class IntractableError(ValueError):
-    """log Z is needed and cannot be enumerated."""
+    """The error raised where log Z is needed and the machine is too large to enumerate."""
 
 
 def sizes_of(machine: Machine) -> list[int | None]:
-    """Sizes of the layers as far as the shapes of the parameters say so."""
+    """Return the sizes of the layers, None where the shapes of the parameters do not say."""
     sizes: list[int | None] = [pt.as_tensor(layer.bias).type.shape[-1] for layer in machine.layers]
     for c in machine.couplings:
         first, second = pt.as_tensor(c.weights).type.shape[-2:]
@@ -63,10 +63,10 @@ def sizes_of(machine: Machine) -> list[int | None]:
 
 
 def cheapest_layer(machine: Machine) -> tuple[int, float]:
-    """The layer with the fewest joint states of those given which the others sum out, and their number.
+    """Return the layer with the fewest joint states, and their number, among layers given which the others sum out.
 
-    Infinite if no such layer is known to be finite, else a whole number, however large: no float holds that of 1,024
-    binary units (`in_powers` shows it).
+    The number is infinite if no such layer is known to be finite, else a whole number, however large: that of 1,024
+    binary units exceeds all floats (`in_powers` shows it).
     """
     counts = [
         _count(layer.unit, n) if machine.others_sum_out(i) else np.inf
@@ -77,14 +77,14 @@ def cheapest_layer(machine: Machine) -> tuple[int, float]:
 
 
 def _count(unit: Unit, size: int | None) -> float:
-    """The number of joint states of a layer."""
+    """Return the number of joint states of a layer."""
     if size is None or not unit.finite:
         return np.inf
     return math.prod(len(part.states or ()) ** (n // part.width) for part, n in unit.parts(size))
 
 
 def in_powers(count: float) -> str:
-    """A number of states to three digits, such as 1.8e+308, where it exceeds all floats, too."""
+    """Return a number of states as text with three digits, such as 1.8e+400, even where it exceeds all floats."""
     return f"{Decimal(count):.3g}"
 
 
@@ -99,7 +99,7 @@ def is_tractable(machine: Machine) -> bool:
 
 
 def joint_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
-    """The joint states of ``layer`` with the given indices, shape (len(indices), size), as digits of the index."""
+    """Return the joint states of ``layer`` with the given indices, whose digits they are: (len(indices), size)."""
     found, index = [], pt.as_tensor(indices)[:, None]
     for unit, n in machine.layers[layer].unit.parts(sizes_of(machine)[layer] or 0):
         values = np.asarray(unit.states, dtype=unit.dtype).reshape(-1, unit.width)
@@ -111,7 +111,7 @@ def joint_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
 
 
 def log_weights_of_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
-    """``-F(x)`` for the indexed joint states of ``layer``; parameters' batch axes come first."""
+    """Return ``-F(x)`` for the joint states of ``layer`` with the given indices; parameters' batch axes come first."""
     states = joint_states(machine, layer, indices)
     batched = machine.by_kind.map(
         lambda p, n: pt.expand_dims(p, -1 - n) if pt.as_tensor(p).ndim > n else p, machine.by_kind.core_ndims
@@ -126,11 +126,11 @@ def sized(template: Machine, shapes: Sequence[tuple[int | None, ...]]) -> tuple[
 
 
 class EnumeratedLogPartition(OpFromGraph):
-    """log Z by enumeration of the smaller layer: a box in the graph, opened at compilation."""
+    """log Z by enumeration of the smaller layer: one node in the graph, replaced by the sum at compilation."""
 
 
 class IntractableLogPartition(Op):
-    """log Z of a machine too large to enumerate. It builds; evaluating or differentiating it raises."""
+    """log Z of a machine too large to enumerate: a node that raises when it is evaluated or differentiated."""
 
     __props__ = ("message", "batch_ndim")
 
@@ -150,7 +150,7 @@ class IntractableLogPartition(Op):
 
 @node_rewriter([IntractableLogPartition])
 def _raise_when_evaluated(fgraph, node):
-    """A check that fails: PyTensor has it for every back end, and keeps it on disk."""
+    """Replace the node by a check that always fails, which PyTensor has for every back end and can keep on disk."""
     nothing = pt.zeros((1,) * node.op.batch_ndim, dtype=node.outputs[0].dtype)
     return [CheckAndRaise(IntractableError, node.op.message)(nothing, False)]
 
@@ -159,13 +159,13 @@ optdb.register("intractable_log_partition_raises", dfs_rewriter(_raise_when_eval
 
 
 def symbolic_log_partition(machine: Machine) -> TensorVariable:
-    """Log Z as a node of a graph, decided from what the parameters are.
+    """Return log Z as a node of a graph, whose kind depends on the machine.
 
     - One layer has at most 16 binary units: the exact sum, differentiable.
     - All units are Gaussian: the integral, differentiable, too.
     - Else a node that builds but raises `IntractableError` when it is evaluated or differentiated.
     """
-    # A unit's parameter may be a plain number, of which as_tensor makes float32 where that is exact.
+    # A unit's parameter may be a plain number, which as_tensor would make float32 where that is exact.
     parameters = [floating(p) if isinstance(p, float | int) else pt.as_tensor(p) for p in machine.parameters]
     if is_enumerable(machine):
         inputs = [p.type() for p in parameters]
@@ -179,13 +179,13 @@ def symbolic_log_partition(machine: Machine) -> TensorVariable:
 
 
 def batch_ndim(machine: Machine) -> int:
-    """The number of batch axes of a machine's log Z."""
+    """Return the number of batch axes of a machine's log Z."""
     biases = [pt.as_tensor(layer.bias).ndim - 1 for layer in machine.layers]
     return max(biases + [pt.as_tensor(c.weights).ndim - 2 for c in machine.couplings])
 
 
 def is_constant(parameters: Iterable[Any]) -> bool:
-    """Whether all are constants or shared data. A generator among their inputs means that some are random."""
+    """Whether all parameters are constants or shared data, with no random generator among their inputs."""
     return all(
         isinstance(x, Constant | SharedVariable) and not isinstance(x.type, RandomType)
         for x in graph_inputs([pt.as_tensor(p) for p in parameters])

@@ -1,4 +1,4 @@
-"""The mathematics alone: energies and conditionals on plain arrays (array out) or symbolic ones (symbolic out)."""
+"""Energies and conditionals as plain functions: of arrays they return arrays, of symbolic variables symbolic ones."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def energy(
     Parameters
     ----------
     v : array_like, DataArray or data frame, shape (…, visible)
-        With names (see `restricted`, and the dims and coords of a model) put in the machine's order. Of units of
-        several entries (`Categorical`) one number a unit will do.
+        Units with names (see `restricted`, and the dims and coords of a model) are put in the machine's order. For
+        units of several entries (`Categorical`) one number a unit will do.
     h : array_like, shape (…, hidden)
-        None of a machine that has one layer, coupled to itself.
+        None for a machine that has one layer, coupled to itself.
     W : array_like, shape (visible, hidden)
         Or a machine in the place of W, b and c, as whatever stands for one: a Machine, an RBM variable, a PyMC model
         with one RBM, or what `fit` returned; ``pmr.energy(v, h, model, learned)``.
@@ -229,7 +229,7 @@ def _visible(machine: Machine, h: Any) -> Any:
 def _machine(
     W: Any, biases: dict[str, Any], learned: Any, visible: Unit | None, hidden: Unit | None
 ) -> tuple[Machine, Labels]:
-    """The machine of W and biases, or the one that is given in the place of all of them, and its names."""
+    """Return the machine of W and biases, or the one that is given in the place of them, and the names of its units."""
     first, *rest = biases.values()
     if first is None or is_given(first):
         if not isinstance(W, Variable) and machine_of.dispatch(type(W)) is machine_of.dispatch(object) and np.ndim(W):
@@ -238,7 +238,7 @@ def _machine(
                 f"one RBM or what pymc_rbm.fit returned; got a {type(W).__name__} alone."
             )
         if any(x is not None for x in (*rest, visible, hidden)):
-            raise ValueError("A machine has biases and units of its own: give none beside it.")
+            raise ValueError("A machine has biases and units of its own: leave out b, c, visible and hidden beside it.")
         learned = first if learned is None else learned
         machine = machine_of(W, learned)
         return with_numbers(machine, machine.dtype), labels_of(W, learned)
@@ -262,7 +262,7 @@ def _coords_of_side(labels: Labels, side: int) -> Any:
 
 
 def _taken(machine: Machine, labels: Labels, name: str, x: Any) -> Data | None:
-    """The states that were given, in the machine's order; None of graphs, which are checked as far as they can be."""
+    """Return the given states in the machine's order; None for symbolic states, of which the shape is checked."""
     side = VISIBLE if name == "v" else HIDDEN
     size = shape_of(machine.couplings[0].weights)[side - 2]
     if isinstance(x, Variable):
@@ -276,9 +276,9 @@ def _taken(machine: Machine, labels: Labels, name: str, x: Any) -> Data | None:
 
 
 def _evaluate(formula: Callable, machine: Machine, labels: Labels, side: int | None = None, **states: Any) -> Any:
-    """The formula of the machine and the states: a graph if anything is symbolic, else numbers, named as the states.
+    """Evaluate the formula: symbolically if anything is symbolic, else as numbers with the dims of the states.
 
-    ``side`` is that of the units which the formula has values of.
+    ``side`` is the side whose units the formula has values for, if any.
     """
     taken = {name: _taken(machine, labels, name, x) for name, x in states.items()}
     given = [
@@ -288,7 +288,7 @@ def _evaluate(formula: Callable, machine: Machine, labels: Labels, side: int | N
     if any(isinstance(x, Variable) for x in given):
         return formula(machine, *given[: len(states)])
     dtype = "float32" if np.asarray(machine.couplings[0].weights).dtype == np.float32 else "float64"
-    # States keep a narrow type, parameters are floating.
+    # States of int8 stay as they are, everything else becomes floating.
     arrays = [np.asarray(x) for x in given]
     arrays = [x if i < len(states) and x.dtype == np.int8 else x.astype(dtype) for i, x in enumerate(arrays)]
     # PyTensor broadcasts only along axes that are known to have length one.

@@ -1,4 +1,4 @@
-"""What stands for the values of a model's parameters: what `fit` returned, a dict of them, or a posterior over them."""
+"""The values of a model's parameters, from what `fit` returned, a dict of them, or a posterior over them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["by_draw", "is_given", "machines_of_draws", "posterior_of", "values_o
 
 
 def is_given(x: Any) -> bool:
-    """Whether ``x`` is something that `values_of` looks into, or refuses with a remedy."""
+    """Whether ``x`` may hold values of parameters, for which `values_of` has them or a remedy."""
     return isinstance(x, xr.DataTree | Mapping) or hasattr(x, "posterior")
 
 
 def values_of(learned: Any) -> Mapping[Any, Any]:
-    """Return values of variables by name: those of what `fit` returned, or the entries of a dict as of ``pm.find_MAP``.
+    """Return values of variables by name, from what `fit` returned or a dict such as ``pm.find_MAP`` returns.
 
     Raises
     ------
     ValueError
-        Of a posterior, which has many, and of anything else.
+        If ``learned`` is a posterior of several draws, or anything else.
     """
     if learned is None:
         return {}
@@ -54,7 +54,7 @@ def values_of(learned: Any) -> Mapping[Any, Any]:
 
 
 def posterior_of(learned: Any) -> xr.Dataset | None:
-    """The posterior in ``learned``, if that is what ``pm.sample`` returned (`fit` leaves a group of parameters)."""
+    """Return the posterior in ``learned``, if ``pm.sample`` returned it; None for what `fit` returned."""
     if isinstance(learned, xr.DataTree):
         if "parameters" in learned or "machines" in learned:
             return None
@@ -66,12 +66,15 @@ def posterior_of(learned: Any) -> xr.Dataset | None:
 
 @singledispatch
 def machines_of_draws(target: Any, posterior: xr.Dataset) -> Iterator[Machine]:
-    """The machine that ``target`` stands for under each draw, chain by chain; whatever depends on draws registers."""
-    raise TypeError(f"A posterior needs an RBM variable or a PyMC model with one, got {type(target).__name__}.")
+    """Yield the machine that ``target`` stands for under each draw, chain by chain."""
+    raise TypeError(
+        f"A posterior over parameters needs an RBM variable or a PyMC model with one as target, got "
+        f"{type(target).__name__}."
+    )
 
 
 def by_draw(evaluate: Callable[[Machine], Any], target: Any, posterior: xr.Dataset) -> xr.DataArray:
-    """What ``evaluate`` makes of the machine of each draw, with dims (chain, draw, …) and those that it has."""
+    """Return ``evaluate`` of the machine of each draw as a DataArray with dims (chain, draw, …)."""
     results = [evaluate(machine) for machine in machines_of_draws(target, posterior)]
     found, size = np.array([np.asarray(x) for x in results]), (posterior.sizes["chain"], posterior.sizes["draw"])
     coords = {str(x): posterior[x] for x in ("chain", "draw") if x in posterior.coords}

@@ -1,4 +1,4 @@
-"""Machine: layers of units and the couplings between them, as one energy.
+"""A machine is layers of units and couplings between them, with one energy.
 
 With states ``x_1 … x_L`` of the layers,
 
@@ -51,18 +51,18 @@ class Layer:
     bias: Any
 
     def energy(self, x: Any) -> TensorVariable:
-        """Return ``-bias·x - log base(x)`` (and the unit's offset), summed over the layer: its own energy."""
+        """Return the layer's own energy, ``-bias·x - log base(x)`` and the unit's offset, summed over the layer."""
         x = pt.as_tensor(x)
         own = self.unit.offset(self.bias) - self.bias * self.unit.scaled(x) - self.unit.log_base(x)
         return own.sum(-1)
 
     def log_normaliser(self, field: Any) -> TensorVariable:
-        """Return ``log Σ_x exp(field·x + log base(x))`` (less the unit's offset), summed over the layer."""
+        """Return ``log Σ_x exp(field·x + log base(x))`` minus the unit's offset, summed over the layer."""
         return self.unit.log_normaliser(field).sum(-1) - self.unit.offset(self.bias).sum(-1)
 
     @property
     def log_z(self) -> TensorVariable:
-        """Log of the normaliser of the layer alone."""
+        """The log-normaliser of the layer without couplings."""
         return self.log_normaliser(self.unit.scaled(pt.as_tensor(self.bias)))
 
 
@@ -70,8 +70,8 @@ class Layer:
 class Coupling:
     """Weights ``(…, size of first, size of second)`` between two layers, given by their indices.
 
-    A layer may be coupled to itself. Then ``classes`` are groups of entries that are not coupled to each other,
-    together all of the layer's, and a sweep updates one after the other; None where each unit is a class of its own.
+    A layer may be coupled to itself. Then ``classes`` divides its entries into groups that are not coupled inside,
+    and a sweep updates one group after the other; None where each unit is a class of its own.
     """
 
     first: int
@@ -82,15 +82,16 @@ class Coupling:
 
 @dataclass(frozen=True)
 class Machine:
-    """Layers and couplings. Parameters and states may be arrays or symbolic; results are symbolic.
+    """Layers of units and the couplings between them.
 
-    Batch axes come first in states and parameters and broadcast against each other. Layer 0 is the visible one.
+    Parameters and states may be arrays or symbolic; results are symbolic. Batch axes come first in states and
+    parameters and broadcast against each other. Layer 0 is the visible one.
     """
 
     layers: tuple[Layer, ...]
     couplings: tuple[Coupling, ...]
     labels: Labels | None = field(default=None, compare=False, repr=False)
-    """What the units are called, where the parameters came with names. Machines made of this one have none."""
+    """What the units are called, where the parameters came with names; None in machines that are made from this one."""
 
     def __post_init__(self):
         """Refuse what is not one machine: whoever has a Machine has one whose numbers fit and are finite."""
@@ -142,11 +143,11 @@ class Machine:
 
     @property
     def template(self) -> Machine:
-        """The machine without parameters: what compiled functions are kept by."""
+        """The machine with None for its parameters: a key of compiled functions."""
         return self.with_parameters([None] * len(self.parameters))
 
     def symbolic(self, rows: bool = False, dtype: str = "float64") -> tuple[Machine, list[TensorVariable]]:
-        """The machine with inputs of a compiled function for parameters (those of `numeric`), and these inputs.
+        """Return the machine with symbolic inputs for parameters, shaped as those of `numeric`, and these inputs.
 
         With ``rows``, each row of a state has biases of its own.
         """
@@ -158,36 +159,36 @@ class Machine:
 
     @property
     def dtype(self) -> str:
-        """float32 if all parameters are, otherwise float64."""
+        """float32 if all parameters are float32, otherwise float64."""
         return "float32" if all(np.asarray(p).dtype == np.float32 for p in self.parameters) else "float64"
 
     def numeric(self, dtype: str = "float64") -> Machine:
-        """The machine with arrays for parameters, those of units with one entry for each of the layer's."""
+        """Return the machine with arrays for parameters; parameters of units get one number an entry of the layer."""
         new = self.by_kind.map(lambda p: np.ascontiguousarray(p, dtype=dtype))
         shapes = [np.shape(layer.bias) for layer in self.layers for _ in layer.unit.parameters]
         own = tuple(np.array(np.broadcast_to(p, shape)) for p, shape in zip(new.own, shapes, strict=True))
         return self.with_parameters(replace(new, own=own))
 
     def without_couplings(self, biases: Sequence[Any]) -> Machine:
-        """Independent units of the same families with the given biases, one entry a layer."""
+        """Return the machine of independent units of the same families with the given biases, one array a layer."""
         return Machine(tuple(Layer(layer.unit, b) for layer, b in zip(self.layers, biases, strict=True)), ())
 
     def at(self, x: Any, layer: int = VISIBLE) -> list[Any]:
-        """A joint state of which only one layer is known: None for the others."""
+        """Return a joint state in which only one layer is known: None stands for the others."""
         return [x if i == layer else None for i in range(len(self.layers))]
 
     def own_coupling(self, layer: int) -> Coupling | None:
-        """The coupling of a layer to itself, if it has one."""
+        """Return the coupling of a layer to itself, or None."""
         return next((c for c in self.couplings if c.first == c.second == layer), None)
 
     def blocks(self, last: int | None = None) -> list[list[int]]:
-        """Groups of layers that are independent given the others, in the order of a sweep.
+        """Return groups of layers that are independent given the others, in the order of a sweep.
 
         With ``last``, the group of that layer comes at the end.
 
-        Inside a layer that is coupled to itself a sweep goes on through `Coupling.classes`.
+        Inside a layer that is coupled to itself a sweep goes through `Coupling.classes`.
 
-        Greedy colouring from the last layer to the first, so that a restricted machine updates its
+        The groups are coloured greedily from the last layer to the first, so that a restricted machine updates its
         hidden units first and a draw ends with the visible ones.
         """
         blocks: list[list[int]] = []
@@ -201,7 +202,7 @@ class Machine:
         return sorted(blocks, key=lambda block: last in block)
 
     def count_blocks(self, sizes: Sequence[int | None]) -> int:
-        """How many groups of units a sweep updates one after the other; ``sizes`` are those of the layers."""
+        """Return how many groups of units a sweep updates one after the other, given the sizes of the layers."""
         total = 0
         for block in self.blocks():
             own = [(i, c) for i in block if (c := self.own_coupling(i)) is not None]
@@ -210,16 +211,16 @@ class Machine:
         return total
 
     def without_own_coupling(self, layer: int) -> Machine:
-        """The machine without the coupling of ``layer`` to itself."""
+        """Return the machine without the coupling of ``layer`` to itself."""
         return replace(self, couplings=tuple(c for c in self.couplings if c is not self.own_coupling(layer)))
 
     def field(self, layer: int, state: State, entries: Any = None) -> TensorVariable:
-        """Field on the units of ``layer``, or on some of its entries: their `inflow`, scaled."""
+        """Return the field on the units of ``layer``, or on some of its entries: their `inflow`, scaled."""
         unit = self.layers[layer].unit
         return (unit if entries is None else unit.at(entries)).scaled(self.inflow(layer, state, entries))
 
     def inflow(self, layer: int, state: State, entries: Any = None) -> TensorVariable:
-        """Biases of the units of ``layer``, or of some of its entries, and what the other units send them."""
+        """Return bias plus weighted sum of the other units' states, for units of ``layer`` or some entries."""
         field = pt.as_tensor(self.layers[layer].bias)
         field = field if entries is None else field[..., entries]
         for c in self.couplings:
@@ -239,7 +240,7 @@ class Machine:
         return sum(own, pt.as_tensor(0.0, dtype=dtype)) - sum(self.product(c, state) for c in self.couplings)
 
     def product(self, c: Coupling, state: State) -> TensorVariable:
-        """``xᵀWx'`` of a coupling's two layers; half of that where they are one, which counts each pair once."""
+        """Return ``xᵀWx'`` of a coupling's two layers; half of it where they are the same, which counts a pair once."""
         sent = self._sent(c.first, state, pt.as_tensor(c.weights))
         product = (sent * self.layers[c.second].unit.scaled(pt.as_tensor(state[c.second]))).sum(-1)
         return product / 2 if c.first == c.second else product
@@ -254,7 +255,7 @@ class Machine:
         return self._free_energy(x, layer, self._inflows(x, layer))
 
     def _inflows(self, x: TensorVariable, layer: int) -> list[TensorVariable | None]:
-        """The `inflow` of every layer but ``layer``, whose state is ``x``."""
+        """Return the `inflow` of every layer but ``layer``, whose state is ``x``."""
         if not self.others_sum_out(layer):
             raise ValueError(
                 "The free energy has a closed form only where the summed-out layers are not coupled to each other, nor "
@@ -276,7 +277,7 @@ class Machine:
         return all(layer in (c.first, c.second) for c in self.couplings)
 
     def mean(self, layer: int, state: State) -> TensorVariable:
-        """Mean of the units of ``layer`` given the other layers' states."""
+        """Return the mean of the units of ``layer`` given the other layers' states."""
         return self.layers[layer].unit.mean(self.field(layer, state))
 
     def log_conditional(self, v: Any, unit: Any) -> TensorVariable:
@@ -290,7 +291,9 @@ class Machine:
         """
         v, visible = pt.as_tensor(v), self.layers[VISIBLE].unit
         if not visible.finite:
-            raise ValueError("Conditionals of single units need visible units with finitely many states.")
+            raise ValueError(
+                f"Conditionals of single units need visible units with finitely many states, got {visible!r}."
+            )
         unit, rows, inflows = pt.as_tensor(unit), pt.arange(v.shape[0]), self._inflows(v, VISIBLE)
         log_sums, before, start = [], 0, 0
         for family, size in visible.parts(v.shape[-1]):
@@ -309,7 +312,7 @@ class Machine:
         return -self._free_energy(v, VISIBLE, inflows) - sum(log_sums)
 
     def _moved(self, inflows: Sequence[Any], entries: TensorVariable, change: TensorVariable) -> list[Any]:
-        """The ``inflows`` after a ``change`` of some entries of each visible row: far less work than anew."""
+        """Return the ``inflows`` after a ``change`` of some entries of each visible row, at little cost."""
         moved = list(inflows)
         for c in self.couplings:
             if c.first != c.second:
@@ -320,9 +323,10 @@ class Machine:
         return moved
 
     def interpolate(self, base: Machine, beta: Any) -> Machine:
-        """Return the machine with energy ``(1 - β)·E_base + β·E``: the one place that anneals.
+        """Return the machine with energy ``(1 - β)·E_base + β·E``, as annealing and tempering need it.
 
-        ``base`` has the same layers and no couplings. (Units' offsets are those of the biases at β: a constant.)
+        ``base`` has the same layers and no couplings. (The units' offsets are
+        those of the biases at β, which adds a constant.)
         """
         ends = zip(base.layers, self.layers, strict=True)
         biases = tuple((1 - beta) * start.bias + beta * layer.bias for start, layer in ends)
@@ -338,8 +342,8 @@ def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit
     W : array_like, shape (visible, hidden)
     b : array_like, shape (visible,)
     c : array_like, shape (hidden,)
-        DataArrays are put together by name: axes and entries of b and c in the order of W, W transposed where the dims
-        of b and c say so. Data are then aligned with these names, too. All three may be variables.
+        DataArrays are put together by name: axes and entries of b and c are put in the order of W, and W is transposed
+        where the dims of b and c say so. Data are then aligned with these names, too. All three may be variables.
     visible, hidden : Unit, default Bernoulli()
 
     Raises
@@ -347,7 +351,7 @@ def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit
     ValueError
         If sizes or names do not fit, or numbers are not finite.
     TypeError
-        If a unit is none.
+        If ``visible`` or ``hidden`` is not a unit.
     """
     units = [Bernoulli() if unit is None else unit for unit in (visible, hidden)]
     W, b, c, labels = of_restricted(W, b, c)
@@ -358,8 +362,9 @@ def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> 
     """Return the general machine ``E(x) = -½ xᵀUx - bᵀx``, Bernoulli units by default.
 
     ``U`` is symmetric, with zeros between the entries of one unit; ValueError where its numbers are not. ``classes``
-    are those of `Coupling`; by default they follow from the zeros of U where U is an array (`colouring.classes_of`),
-    and are single units otherwise. DataArrays are put together by name, as in `restricted`.
+    are groups of entries that are not coupled inside, which a sweep updates one after the other; by default they follow
+    from the zeros of U where U is an array, and are single units otherwise. DataArrays are put together by name, as in
+    `restricted`.
     """
     check_unit(unit, "unit")
     unit = unit or Bernoulli()

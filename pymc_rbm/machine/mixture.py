@@ -1,4 +1,4 @@
-"""Mixtures as machines: one one-hot hidden unit chooses the component.
+"""Mixtures as machines: a single one-hot hidden unit chooses the component.
 
 With a hidden layer of a single unit of K entries, exactly one of them 1, the visible units given component k are
 independent with field ``b + W_k``, and the machine is a mixture of K product distributions. For Gaussian visible units
@@ -6,7 +6,7 @@ independent with field ``b + W_k``, and the machine is a mixture of K product di
     p(v) = Σ_k w_k Normal(v; b + W_k, σ),        w_k ∝ exp(c_k + Σ_i ((b + W_k)_i² - b_i²)/2σ_i²),
 
 a Gaussian mixture with one diagonal covariance for all components (Goodfellow, Bengio & Courville 2016, section 20.5);
-for binary ones, latent class analysis. Only b + W_k counts: what is added to b and taken from every
+for binary ones the machine is a latent class analysis. Only b + W_k counts: what is added to b and taken from every
 column of W changes nothing.
 """
 
@@ -39,7 +39,7 @@ def is_mixture(machine: Machine) -> bool:
 
 
 def free_components(unit: Unit) -> bool:
-    """Whether W and the biases can give each state of a single hidden unit any component: one-hot states, or two."""
+    """Whether W and the biases can give each state of one hidden unit any component: its states are one-hot, or two."""
     return unit.finite and unit.states is not None and len(unit.states) in (2, unit.width)
 
 
@@ -87,7 +87,7 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
         Positive; need not sum to one.
     means : array_like, shape (K, visible)
     sigma : array_like, shape () or (visible,)
-        Standard deviations, those of all components.
+        Standard deviations, which all components share.
 
     Returns
     -------
@@ -98,7 +98,8 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
     weights, means, sigma = (np.asarray(x, dtype="float64") for x in (weights, means, sigma))
     if means.ndim != 2 or weights.shape != means.shape[:1] or not (weights > 0).all():
         raise ValueError(
-            f"weights must be positive, shape (K,), and means (K, visible); got {weights.shape} and {means.shape}."
+            f"weights must be positive numbers of shape (K,) and means of shape (K, visible), got shapes "
+            f"{weights.shape} and {means.shape}. Give one positive weight and one row of means for each component."
         )
     if sigma.shape not in ((), means.shape[1:]):
         raise ValueError(f"sigma must be one number, or one for each of {means.shape[1]} units, got {sigma.shape}.")
@@ -109,12 +110,12 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
 
 
 def with_components(fields: np.ndarray, log_weights: np.ndarray, unit: Unit, hidden: Unit) -> Machine:
-    """The machine whose visible units have these fields given each state of the one hidden unit."""
+    """Return the machine whose visible units have these fields given each state of its only hidden unit."""
     states = np.reshape(np.array(hidden.states), (len(fields), -1))
     if hidden.width == len(states):
         b, c = fields.mean(0), np.zeros(len(states))
         W = (fields - b).T
-    else:  # two numbers
+    else:  # the unit has two states, which are numbers
         first, second = states[:, 0]
         W = ((fields[1] - fields[0]) / (second - first))[:, None]
         b, c = fields[0] - first * W[:, 0], np.zeros(1)

@@ -1,4 +1,4 @@
-"""Real units together: the precision matrix of their joint distribution, whether it can be normalised, and log Z.
+"""The precision matrix of real units says whether a machine can be normalised, and gives log Z of Gaussian units.
 
 Units with ``log base(x) = -x²/2σ²`` in coupled layers have the joint quadratic form ``-½ xᵀPx`` with ``1/σ²`` on
 the diagonal of P and ``-W_ij/(σ_i² σ_j²)`` off it. Where P is positive definite, exp(-E) can be integrated whatever
@@ -51,7 +51,7 @@ def gaussian_log_partition(machine: Machine) -> TensorVariable:
 
 
 def check_normalisable(machine: Machine) -> None:
-    """Refuse a machine, with numbers for parameters, whose real units are coupled too strongly to be normalised.
+    """Refuse a machine with numbers for parameters whose real units are coupled too strongly to be normalised.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def check_normalisable(machine: Machine) -> None:
 
 
 def smallest_eigenvalue(machine: Machine) -> float:
-    """That of P, scaled to a unit diagonal, without inhibition between units that cannot be negative; else 1."""
+    """Return the smallest eigenvalue of P as `check_normalisable` scales it; 1 where all weights are allowed."""
     if not has_bounds(machine):
         return 1.0
     sizes = [np.shape(layer.bias)[-1] for layer in machine.layers]
@@ -86,13 +86,13 @@ def smallest_eigenvalue(machine: Machine) -> float:
 
 
 def has_bounds(machine: Machine) -> bool:
-    """Whether some weights, between real units, can be too large."""
+    """Whether the machine has weights between real units, which can be too large to be normalised."""
     real = _real(machine)
     return any(c.first in real and c.second in real for c in machine.couplings)
 
 
 def certain_precision(machine: Machine, sizes: list[int]) -> TensorVariable:
-    """The matrix of `smallest_eigenvalue` as a graph, of layers of known sizes."""
+    """Return the matrix of `smallest_eigenvalue` as a graph, for layers of known sizes."""
     biases = tuple(bias if bias.ndim < 2 else bias[0] for bias in (pt.as_tensor(x.bias) for x in machine.layers))
     flat = machine.with_parameters(replace(machine.by_kind, biases=biases))
     matrix = _precision(flat, list(_real(machine))).astype("float64")
@@ -104,7 +104,7 @@ def _real(machine: Machine) -> tuple[int, ...]:
 
 
 def _of_real_units(machine: Machine, sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """In the layers that have some: where the real units are, and pairs of them that cannot be negative."""
+    """Return where the real units are in the layers that have some, and which pairs of them cannot be negative."""
     parts = [part for i in _real(machine) for part in machine.layers[i].unit.parts(sizes[i])]
     own = np.repeat([unit.quadratic for unit, _ in parts], [n for _, n in parts])
     one_sided = np.repeat([unit.one_sided for unit, _ in parts], [n for _, n in parts])[own]
@@ -112,7 +112,7 @@ def _of_real_units(machine: Machine, sizes: list[int]) -> tuple[np.ndarray, np.n
 
 
 def _certain(of: Any, matrix: Any, own: np.ndarray, both: np.ndarray) -> Any:
-    """P of units ``own`` scaled to a unit diagonal; inhibition of pairs ``both`` is left out. ``of`` is np or pt."""
+    """Return P of units ``own`` scaled to a unit diagonal, without inhibition of pairs ``both``; ``of`` is np or pt."""
     matrix = matrix[own][:, own]
     scale = of.sqrt(of.diagonal(matrix))
     matrix = matrix / scale[:, None] / scale
@@ -120,7 +120,7 @@ def _certain(of: Any, matrix: Any, own: np.ndarray, both: np.ndarray) -> Any:
 
 
 def _precision(machine: Machine, layers: list[int]) -> TensorVariable:
-    """P of the given layers; that of entries whose units are not quadratic means nothing."""
+    """Return P of the given layers; rows and columns of units that are not quadratic have no meaning."""
     scales = {i: machine.layers[i].unit.scaled(pt.ones_like(machine.layers[i].bias)) for i in layers}
     blocks = {(i, i): pt.diag(machine.layers[i].unit.curvature(machine.layers[i].bias)) for i in layers}
     for c in machine.couplings:
@@ -137,7 +137,7 @@ def _precision(machine: Machine, layers: list[int]) -> TensorVariable:
 
 @remembered(64)
 def _precision_function(template: Machine, layers: tuple[int, ...]):
-    """(parameters…) -> P of the given layers."""
+    """Compile (parameters…) -> P of the given layers."""
     machine, inputs = template.symbolic()
     precision = _precision(machine, list(layers))
     return pytensor.function(inputs, precision, on_unused_input="ignore", mode=INTERPRETED)

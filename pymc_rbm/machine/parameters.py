@@ -1,6 +1,7 @@
 """The numbers of a machine where they are given: names of axes, sizes, finiteness, symmetry. One fault has one message.
 
-What is symbolic has no numbers yet and passes; internal code that makes machines of None or of graphs costs nothing.
+Symbolic parameters have no numbers yet and pass, and so does None: machines that the package makes of these cost
+nothing.
 """
 
 from __future__ import annotations
@@ -62,21 +63,21 @@ class Named:
 
     value: Any
     dims: tuple[str, ...] = ()
-    """Empty where the axes have no names at all; an empty string for one of a frame that has none."""
+    """The names of the axes: empty where no axis has a name; an empty string for an axis of a frame without one."""
     labels: tuple[Any, ...] = ()
-    """By axis of ``dims``, None where there are none."""
+    """The labels of each axis, None where an axis has none."""
 
     @property
     def symbolic(self) -> bool:
-        """Whether it has no numbers that could be moved."""
+        """Whether the value is symbolic, so that its entries cannot be put into another order."""
         return isinstance(self.value, Variable)
 
     def dim(self, axis: int) -> str:
-        """The name of an axis, counted from the end; empty if it has none."""
+        """Return the name of an axis, counted from the end; an empty string if it has none."""
         return self.dims[axis] if len(self.dims) >= -axis else ""
 
     def labels_along(self, axis: int, dim: str) -> Any:
-        """The labels of an axis, if it is called ``dim`` or nothing."""
+        """Return the labels of an axis if its name is ``dim`` or it has no name, else None."""
         return self.labels[axis] if len(self.labels) >= -axis and self.dim(axis) in ("", dim) else None
 
     @property
@@ -87,7 +88,7 @@ class Named:
 
 
 def named(x: Any, name: str) -> Named:
-    """A parameter as it was given: arrays of DataArrays, frames and lists; None and variables as they are."""
+    """Return a parameter with its names: DataArrays, frames and lists become arrays; None and variables stay."""
     if x is None or isinstance(x, Variable):
         return Named(x)
     if isinstance(x, np.ndarray) and x.dtype.kind in "iuf" and not np.ma.isMaskedArray(x):
@@ -100,7 +101,7 @@ def named(x: Any, name: str) -> Named:
 
 
 def together(W: Named, b: Named, c: Named) -> tuple[Any, Any, Any, Labels]:
-    """W, b and c with axes in the same order, by name, and what the units are called.
+    """Return W, b and c with axes and entries in the same order, by name, and what the units are called.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def together(W: Named, b: Named, c: Named) -> tuple[Any, Any, Any, Labels]:
     dims = [W.dim(-2) or b.dim(-1), W.dim(-1) or c.dim(-1)]
     for side, members in enumerate((((W, -2, "W"), (b, -1, "b")), ((W, -1, "W"), (c, -1, "c")))):
         found = None
-        # What is symbolic cannot be put in another order: its names lead.
+        # A symbolic parameter cannot be put in another order, so the others follow its names.
         for x, axis, name in sorted(members, key=lambda member: not member[0].symbolic):
             its = x.labels_along(axis, dims[side])
             if its is None:
@@ -134,7 +135,7 @@ def together(W: Named, b: Named, c: Named) -> tuple[Any, Any, Any, Labels]:
 
 
 def general_together(U: Named, b: Named) -> tuple[Any, Any, Labels]:
-    """U and b with entries in the same order, by name, as far as both are numbers, and what the units are called."""
+    """Return U and b with entries in the same order, by name, if both are numbers, and what the units are called."""
     dim, matrix, found = b.dim(-1) or U.dim(-1), U.value, b.labels_along(-1, b.dim(-1))
     for axis in (-2, -1):
         its = U.labels_along(axis, U.dim(axis))
@@ -258,14 +259,14 @@ def _are_broadcast(shapes: list[Any]) -> bool:
 
 
 def general_size(U: Any, b: Any) -> int | None:
-    """The number of entries, or ValueError where the shapes of U and b do not fit or numbers are not finite."""
+    """Return the number of entries; ValueError where the shapes of U and b do not fit or numbers are not finite."""
     return _checked_sizes(Parameters((b,), (U,)), [(0, 0)])[0]
 
 
 def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
     """Return (visible, hidden) sizes, or raise ValueError where shapes do not fit or numbers are not finite.
 
-    A bias that is None fits.
+    A bias that is None fits any size.
     """
     visible, hidden = _checked_sizes(Parameters((b, c), (W,)), [(0, 1)])
     return visible, hidden
@@ -315,7 +316,7 @@ def _check_classes(classes: Any, U: np.ndarray, number: np.ndarray) -> None:
 
 
 def check_couplings(U: np.ndarray, allowed: np.ndarray, given: bool, inside: np.ndarray, name: str = "U") -> None:
-    """Refuse a matrix that is not symmetric, or not zero inside units and where ``given`` says that it must be."""
+    """Refuse a matrix that is not symmetric, not zero inside units or, if ``given``, not zero where not ``allowed``."""
     asymmetry = np.abs(U - np.swapaxes(U, -1, -2)).max(initial=0)
     if asymmetry > ASYMMETRY * np.abs(U).max(initial=0):
         raise ValueError(

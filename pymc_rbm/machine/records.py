@@ -1,4 +1,4 @@
-"""Machines in a DataTree: what `fit` and `sample_gibbs` write of them, and how it is read."""
+"""Machines in a DataTree: what `fit` and `sample_gibbs` write about them, and how it is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["recorded", "recorded_machine", "recorded_names"]
 
 SIDES = "visible", "hidden"
 LONGEST, MOST_STATES = 10_000, 2**20
-"""The most that is read of units from a file, which may come from anybody: characters, and states of one unit."""
+"""The largest descriptions of units that are read from a file, which may come from anybody: characters, and states."""
 
 
 def recorded(machines: Mapping[str, Machine], dims: Mapping[str, tuple[str, str]], coords: Any = None) -> xr.Dataset:
@@ -39,7 +39,7 @@ def recorded(machines: Mapping[str, Machine], dims: Mapping[str, tuple[str, str]
 
 
 def _parameters(name: str, machine: Machine, dims: tuple[str, str]) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Dims and values, by name of variable: weights, biases and the parameters of the units, one for each of them."""
+    """Return dims and values by name of variable: weights, biases, and each parameter of the units."""
     [coupling] = machine.couplings
     pair = dims if len(machine.layers) > 1 else (dims[0], f"{dims[0]}_other")
     row = {1: (), 2: (f"{name}_bias_row",)}
@@ -52,7 +52,7 @@ def _parameters(name: str, machine: Machine, dims: tuple[str, str]) -> dict[str,
 
 
 def recorded_names(tree: xr.DataTree) -> list[str]:
-    """The names of the machines in what `fit` or `sample_gibbs` returned."""
+    """Return the names of the machines in what `fit` or `sample_gibbs` returned."""
     variables = tree["machines"].data_vars if "machines" in tree else ()
     return [str(x).removesuffix("_weights") for x in variables if str(x).endswith("_weights")]
 
@@ -70,7 +70,7 @@ def _recorded_labels(name: str, values: xr.Dataset) -> Labels:
 
 @machine_of.register
 def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None = None) -> Machine:
-    """The machine in the group ``machines`` of what `fit` or `sample_gibbs` returned; ``name`` chooses one of them."""
+    """Return the machine that `fit` or `sample_gibbs` recorded; ``name`` chooses one of several."""
     names = recorded_names(target)
     if posterior_of(target) is not None:
         raise ValueError(
@@ -79,7 +79,7 @@ def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None 
         )
     if name not in names and (name is not None or len(names) != 1):
         raise ValueError(
-            f"Expected what pymc_rbm.fit or sample_gibbs returned, with one machine or the name of one of its "
+            f"Expected what pymc_rbm.fit or pymc_rbm.sample_gibbs returned, with one machine or the name of one of its "
             f"machines: got a DataTree with {len(names)}, {names}, and name={name!r}."
         )
     name, values, units = name or names[0], target["machines"].to_dataset(), list[Any]()
@@ -94,13 +94,13 @@ def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None 
 
 
 def _bounded(text: str, size: int) -> Unit:
-    """The units that a file names, if they fit a layer of ``size`` entries and their states into memory."""
+    """Return the units that a file names, if they fit a layer of ``size`` entries and their states fit into memory."""
     try:
         if len(text) > LONGEST:
             raise ValueError("too long")
         nodes = list(ast.walk(ast.parse(text, mode="eval")))
     except (MemoryError, RecursionError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{text[:100]!r} is no unit of this version of pymc_rbm.") from error
+        raise ValueError(f"{text[:100]!r} is not a unit of this version of pymc_rbm.") from error
     numbers = [x.value for x in nodes if isinstance(x, ast.Constant) and isinstance(x.value, int)]
     if max(numbers, default=0) > MOST_STATES:
         raise ValueError(

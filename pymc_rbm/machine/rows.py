@@ -1,4 +1,4 @@
-"""Machines whose biases differ by row: conditional machines ``p(v | x)`` with biases that depend on covariates x.
+"""Conditional machines ``p(v | x)``: their biases depend on covariates x, and so differ by row.
 
 With ``b = b₀ + XA`` and ``c = c₀ + XB`` each row has a machine, and a log Z, of its own; W is shared (Taylor, Hinton &
 Roweis 2007, *Modeling human motion using binary latent variables*, NIPS). The gradient of the mean log-likelihood is
@@ -34,7 +34,7 @@ def has_rows(machine: Machine) -> bool:
 
 
 def machine_of_rows(machine: Machine, rows: Any) -> Machine:
-    """The machine of the given rows: biases with a row axis are indexed, everything else is shared.
+    """Return the machine of the given rows: biases with a row axis are indexed, everything else is shared.
 
     The index is pushed into the graphs of the biases, so that neither they nor their gradients are ever computed for
     all rows: ``(b₀ + XA)[rows]`` becomes ``b₀ + X[rows] A``.
@@ -44,10 +44,10 @@ def machine_of_rows(machine: Machine, rows: Any) -> Machine:
 
 
 def _indexed(x: Any, rows: Any) -> Any:
-    """``x[rows]`` by the first axis; of what is known to act row by row, the operands are indexed."""
+    """Return ``x[rows]`` along the first axis; where an operation acts row by row, its operands are indexed instead."""
     if not isinstance(x, Variable) or not isinstance(rows, Variable) or x.owner is None:
         return x[rows]
-    if x.type.broadcastable[0]:  # one row for all
+    if x.type.broadcastable[0]:  # the axis has length one and serves all rows
         return x
     op, inputs = x.owner.op, x.owner.inputs
     if isinstance(op, Elemwise):
@@ -72,17 +72,17 @@ def machine_of_row(target: Any, learned: Any = None, *, row: int) -> Machine:
     learned : DataTree, optional
         What `fit` returned, if the parameters of ``target`` are random variables.
     row : int
-        Of the covariates. For others than those of the data, ``pm.set_data`` them in the model first.
+        The row of the covariates. Set other covariates than those of the data with ``pm.set_data`` first.
 
     Returns
     -------
     Machine
-        For whatever takes one: `log_partition`, `sample_gibbs`, `diagnose`.
+        It can be the target of `log_partition`, `sample_gibbs`, `diagnose` and others.
 
     Raises
     ------
     ValueError
-        If all rows share their parameters, or there is no such row.
+        If all rows share their parameters, or ``row`` is not one of them.
     """
     machine = machine_of(target, learned)
     row = whole_number("row", row, 0)
@@ -95,7 +95,7 @@ def machine_of_row(target: Any, learned: Any = None, *, row: int) -> Machine:
 
 
 def row_count(machine: Machine) -> int:
-    """How many rows the biases of a machine differ by."""
+    """Return how many rows the biases of a machine have."""
     return max(np.shape(x)[0] for x in _biases(machine) if _ndim(x) > 1)
 
 

@@ -1,4 +1,4 @@
-"""Machines that are several machines side by side: log Z is the sum of theirs."""
+"""A machine may fall apart into several that are not coupled: its log Z is the sum of theirs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["part_of", "separate"]
 
 
 def separate(machine: Machine) -> list[Machine]:
-    """Return the machines that ``machine`` consists of: groups of units that no coupling joins.
+    """Return the machines that ``machine`` falls apart into: no coupling joins units of two of them.
 
-    All units that are not coupled to any other are one of them, which has no couplings. ``machine`` is as
+    All units that are not coupled to any other form one machine without couplings. ``machine`` is as
     `Machine.numeric` returns it.
     """
     nodes, first = [], 0
@@ -35,7 +35,7 @@ def separate(machine: Machine) -> list[Machine]:
 
 
 def _part(machine: Machine, chosen: list[np.ndarray]) -> Machine:
-    """The machine of the chosen entries of each layer; layers of which none is chosen are left out."""
+    """Return the machine of the chosen entries of each layer, without the layers in which no entry is chosen."""
     kept = [i for i, x in enumerate(chosen) if x.any()]
     layers = [part_of(machine.layers[i], chosen[i]) for i in kept]
     couplings = []

@@ -1,4 +1,4 @@
-"""Spellings of version 0.1, which work for one release more, with a DeprecationWarning that names the new one."""
+"""Names and orders of arguments of version 0.1 work for one more release, with a DeprecationWarning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["data_first", "renamed"]
 
 
 def data_first(*further: str) -> Callable[[Callable], Callable]:
-    """Decorate a function of data, target and learned, which asked for target, learned, data and ``further`` before."""
+    """Decorate a function of data, target and learned that used to take target, learned, data and ``further``."""
     before = "target", "learned", "data", *further
 
     def decorate(function: Callable) -> Callable:
@@ -40,7 +40,9 @@ def renamed(**names: str) -> Callable[[Callable], Callable]:
                 if old not in named:
                     continue
                 if new in named:
-                    raise TypeError(f"{function.__name__} got {old}= and {new}=, which are one argument: give {new}=.")
+                    raise TypeError(
+                        f"{function.__name__} got {old}= and {new}=, which are the same argument: give {new}= only."
+                    )
                 _warn(f"{function.__name__}({old}=)", f"{new}=")
                 named[new] = named.pop(old)
             return function(*arguments, **named)
@@ -55,4 +57,8 @@ def _stands_for_a_machine(x: Any) -> bool:
 
 
 def _warn(old: str, new: str) -> None:
-    warnings.warn(f"{old} is now {new}. The old spelling will go.", DeprecationWarning, stacklevel=4)
+    warnings.warn(
+        f"{old} is now {new}. The old spelling works in this release and not in the next.",
+        DeprecationWarning,
+        stacklevel=4,
+    )

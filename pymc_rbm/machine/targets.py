@@ -1,4 +1,4 @@
-"""What stands for a machine: models, variables and results; and what they call its units."""
+"""Models, variables and results stand for a machine, and name its units."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def machine_of(target: Any, learned: Any = None) -> Machine:
     Parameters
     ----------
     target : Machine, RBM variable or PyMC model
-        A model must contain exactly one machine. Whatever else the package can resolve registers here.
+        A model must contain exactly one machine. Other types that stand for a machine are registered here.
     learned : DataTree or dict, optional
-        What `fit` returned, or values by name (`given.values_of`); needed where the parameters of ``target`` are random
-        variables.
+        What `fit` returned, or values by name, as ``pm.find_MAP`` returns them; needed where the parameters of
+        ``target`` are random variables.
     """
-    hint = " Values of parameters go with the model they are of: target=model, learned=values." * is_given(target)
+    hint = " Values of parameters need their model: target=model, learned=values." * is_given(target)
     raise TypeError(f"Expected a Machine, an RBM variable or a PyMC model with one, got {type(target).__name__}.{hint}")
 
 
@@ -37,12 +37,12 @@ def _(target: Machine, learned: Any = None) -> Machine:
 
 @singledispatch
 def check_alone(target: Any, what: str) -> None:
-    """Refuse a PyMC model in which more depends on free units than hidden ones: ``what`` would not account for it."""
+    """Refuse a PyMC model in which anything but hidden units depends on free units, which ``what`` would ignore."""
 
 
 @singledispatch
 def labels_of(target: Any, learned: Any = None) -> Labels:
-    """Return what ``target`` calls the units of its machine. Arguments as in `machine_of`, which has been asked."""
+    """Return the names that ``target`` has for the units of its machine; arguments as in `machine_of`."""
     return Labels()
 
 

@@ -71,5 +71,5 @@ def check_pair(machine: Machine) -> Machine:
 
 
 def visible_rows(machine: Machine, data: Any, labels: Labels | None = None, name: str = "data") -> np.ndarray:
-    """Return whole data rows as an array of the visible units' type; ValueError where they cannot be the machine's."""
+    """Return whole data rows as an array of the visible units' type; ValueError where they do not fit."""
     return whole(data_of(data, machine.layers[0], labels or Labels(), name), name)

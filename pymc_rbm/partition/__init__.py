@@ -1,1 +1,1 @@
-"""log Z in numbers, with an error: exact, annealing, tempering, both compared."""
+"""log Z as a number with an error: exact, by annealing, by tempering, or by both compared."""

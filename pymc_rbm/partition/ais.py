@@ -1,4 +1,4 @@
-"""Estimates of log Z from annealing: forward from below, reverse from above, and a check of one by the other."""
+"""Annealing estimates log Z: forward from below, in reverse from above, and one direction checks the other."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CHECKED = 20
 UNSEEN = 0.5
 MOST_VARIANCE = 0.5
 MOST_TEMPERATURES = 10**7
-"""That a budget is spent on: some hundreds of megabytes. A machine that these do not carry asks for more particles."""
+"""The most temperatures that a budget is spent on, some hundreds of megabytes. Harder machines need more particles."""
 NORMAL = 1.96
-"""Standard errors that half of a 95 % interval has."""
+"""How many standard errors are half of a 95 % interval."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much to do: a given number of temperatures, or a target error within a budget of chains times sweeps."""
+    """How much work to do: a number of temperatures, or a target error within a budget of chains times sweeps."""
 
     particles: int = 100
     temperatures: int | None = None
@@ -37,7 +37,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A path with a fitted base, and states of the machine that did not come from annealing."""
+    """A path with a fitted base, and states of the machine that were not made by annealing."""
 
     path: Path
     states: States
@@ -46,13 +46,15 @@ class Prepared:
 def prepared(
     machine: Machine, base_mean: np.ndarray | None, rows: np.ndarray | None, rng: np.random.Generator, work: Work
 ) -> Prepared:
-    """Explore the machine from dispersed starts and fit the base to what was found, or to the data's means."""
+    """Run the machine's chains from dispersed starts, and fit the base to their means or to those of the data."""
     path = Path(machine, tuple(np.zeros_like(layer.bias) for layer in machine.layers))
     work.begin("exploring", CHAINS * CHAIN_SWEEPS)
     states = explored(path, CHAINS, CHAIN_SWEEPS, rng, work)
     fitted = fitted_base(path, states, rng, base_mean)
     if not np.isfinite(fitted.log_z_base):
-        raise ValueError("The means of the machine's own chains diverge: it cannot be normalised.")
+        raise ValueError(
+            "The means of the machine's own chains diverge: it cannot be normalised. Make its weights smaller."
+        )
     spread = np.linspace(0, CHAINS - 1, CHECKED).astype(int)
     states = [x[spread] for x in states]
     given = None if rows is None or not len(rows) else visible_starts(path, rows)
@@ -63,7 +65,7 @@ def prepared(
 
 
 def ais(start: Prepared, effort: Effort, rng: np.random.Generator, work: Work) -> LogPartitionEstimate:
-    """Annealed importance sampling with temperatures that a pilot run placed; see `log_partition`."""
+    """Run annealed importance sampling with temperatures that a pilot run placed; see `log_partition`."""
     return _forward(start, effort, rng, work)[0]
 
 
@@ -76,7 +78,7 @@ def _forward(start: Prepared, effort: Effort, rng: np.random.Generator, work: Wo
     if not work.interrupted:
         found["unseen_weight"] = unseen_weight(start, betas, estimate, run.finished, rng, work)
         reasons += unseen_reasons(found["unseen_weight"], run.finished)
-        # By so much one particle would move the estimate; there may be one more, or none, of those that weigh most.
+        # The error covers one particle more, or less, of those that weigh most.
         error = float(np.hypot(error, np.log1p(min(UNSEEN, found["unseen_weight"])) / NORMAL))
     if work.interrupted:
         reasons.append(run.interruption)
@@ -87,7 +89,7 @@ def _forward(start: Prepared, effort: Effort, rng: np.random.Generator, work: Wo
 
 
 def _main_run(path: Path, effort: Effort, rng: np.random.Generator, work: Work) -> tuple[Run, np.ndarray]:
-    """Pilot, schedule, run; where the error is to meet a target, again with more temperatures until it does.
+    """Run a pilot, place temperatures and anneal; for a target error, repeat with more temperatures until it is met.
 
     With log-weights of variance σ² (about 1/temperatures) the relative variance of their mean is (exp σ² -
     1)/particles.
@@ -123,10 +125,10 @@ def _main_run(path: Path, effort: Effort, rng: np.random.Generator, work: Work) 
 def unseen_weight(
     start: Prepared, betas: np.ndarray, estimate: float, particles: int, rng: np.random.Generator, work: Work
 ) -> float:
-    """The weight that a forward particle would have if it ended in one of the machine's own states, per sum of weights.
+    """Return the weight, per sum of weights, of a forward particle that would end in a state of the machine's chains.
 
     With r(v) = exp(-F(v)) / (Ẑ p_ann(v)) from reverse annealing, which is about one where annealing goes as often as it
-    should, it is max r / particles.
+    should, the result is max r / particles.
     """
     coarse = betas[::-2] if len(betas) > 20 else betas[::-1]
     if coarse[-1] != 0:
@@ -138,7 +140,7 @@ def unseen_weight(
 
 
 def unseen_reasons(weight: float, particles: int) -> list[str]:
-    """What `unseen_weight` says against an estimate."""
+    """Return what `unseen_weight` says against an estimate."""
     if weight <= UNSEEN:
         return []
     return [
@@ -150,7 +152,7 @@ def unseen_reasons(weight: float, particles: int) -> list[str]:
 def reverse_ais(
     start: Prepared, effort: Effort, rows: np.ndarray | None, rng: np.random.Generator, work: Work
 ) -> LogPartitionEstimate:
-    """Reverse annealing from data rows, or from the ends of a forward run; see `log_partition`."""
+    """Anneal in reverse from data rows, or from the ends of a forward run; see `log_partition`."""
     path, began = start.path, work.done
     forward, forward_run = _forward(start, effort, rng, work)
     if work.interrupted:
@@ -164,7 +166,7 @@ def reverse_ais(
     found: dict[str, float] = {}
     reasons = [f"forward annealing: {reason}" for reason in forward.reasons]
     if rows is None:
-        # Over draws of the machine, which the ends are by their weights, the mean of exp(increments) is Z_0 / Z.
+        # Over draws of the machine, such as the weighted ends of a forward run, exp(increments) has the mean Z_0 / Z.
         inverse, error = log_mean_exp(-log_weights, forward_run.increments[: run.finished])
         estimate = -inverse
         found, own_reasons = weight_diagnostics(forward_run.increments[: run.finished] - log_weights)
@@ -192,6 +194,9 @@ def reverse_ais(
 def _chosen_rows(path: Path, rows: np.ndarray, most: int, rng: np.random.Generator) -> States:
     starts = visible_starts(path, rows)
     if starts is None:
-        raise ValueError("Reverse annealing from data needs hidden units that are independent given the data.")
+        raise ValueError(
+            "Reverse annealing from data needs hidden units that are independent given the data, and those of this "
+            "machine are coupled. Leave out data, or use method='compare'."
+        )
     chosen = rng.choice(len(rows), min(most, len(rows)), replace=False)
     return [x[chosen] for x in starts]

@@ -26,16 +26,16 @@ from pymc_rbm.support.work import Work
 __all__ = ["Run", "adapted", "anneal", "explored", "fitted_base", "visible_starts"]
 
 BATCH_ENTRIES = 150_000
-"""Units times particles that are swept together: enough that the loop costs little, few enough to stop in between."""
+"""How many units times particles are swept together: enough that the loop costs little, few enough to stop between."""
 SEGMENT_ENTRIES = 20_000_000
-"""Units times particles times temperatures between two looks at Ctrl-C: below a second."""
+"""How many units times particles times temperatures, less than a second, lie between two checks for Ctrl-C."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Finished annealing runs: increments' sums, last states, and the variance of the increments by temperature.
+    """Finished annealing runs: sums of increments, last states, and the variance of increments by temperature.
 
-    ``hurried`` is the temperature from which Ctrl-C made them take the rest of the way in few steps.
+    ``hurried`` is the temperature from which, after Ctrl-C, the particles took few steps to the end.
     """
 
     increments: np.ndarray
@@ -47,15 +47,15 @@ class Run:
 
     @property
     def finished(self) -> int:
-        """Number of particles that finished."""
+        """The number of particles that finished."""
         return len(self.increments)
 
     @property
     def interruption(self) -> str:
-        """What Ctrl-C left of the run."""
+        """What Ctrl-C left of the run, in words."""
         if self.hurried is None:
             return f"interrupted: {self.finished} of {self.wanted} particles finished"
-        return f"interrupted: {self.finished} particles hurried along the rest of the way, from β = {self.hurried:.2g}"
+        return f"interrupted: {self.finished} particles took few steps along the rest, from β = {self.hurried:.2g}"
 
 
 def anneal(
@@ -67,11 +67,11 @@ def anneal(
     starts: States | None = None,
     needed: bool = True,
 ) -> Run:
-    """Run ``particles`` along ``betas``: from base draws upwards, or from ``starts`` if these are given, in reverse.
+    """Anneal ``particles`` along ``betas``: upwards from draws of the base, or in reverse from ``starts`` if given.
 
-    Ctrl-C ends it between two batches. If the first is under way and ``needed``, it takes the rest of the temperatures
-    in a hurry: weights keep their mean with any temperatures, and their spread tells what the hurry cost. Otherwise
-    what is under way is lost. Raises ValueError if a weight is not finite.
+    Ctrl-C ends the run between two batches. If the first batch is not finished and ``needed``, it goes through the
+    remaining temperatures in few steps: weights keep their mean with any temperatures, and their spread shows what
+    that cost. Otherwise an unfinished batch is lost. Raises ValueError if a weight is not finite.
     """
     # Rows with biases of their own stay together.
     batch = particles if path.rows else max(1, min(particles, max(16, BATCH_ENTRIES // path.units)))
@@ -93,8 +93,8 @@ def anneal(
     increments = np.concatenate([total for total, _ in pieces])
     if not np.isfinite(increments).all():
         raise ValueError(
-            "Annealing met an energy difference that is not finite: the machine, or one on the way to it, "
-            "cannot be normalised."
+            "Annealing met an energy difference that is not finite: the machine, or one between it and the base, "
+            "cannot be normalised. Make its weights smaller."
         )
     states = [np.concatenate(parts) for parts in zip(*(s for _, s in pieces), strict=True)]
     mean, square, cross = np.sum(moments, axis=0) / len(increments)
@@ -104,7 +104,7 @@ def anneal(
 def _one_batch(
     path: Path, betas: np.ndarray, states: States, rng: np.random.Generator, work: Work, reverse: bool, needed: bool
 ) -> tuple[np.ndarray, States, np.ndarray, float | None] | None:
-    """Anneal one batch in segments; after Ctrl-C with one more of thinned temperatures if ``needed``, or None."""
+    """Anneal one batch in segments; after Ctrl-C return None, or if ``needed`` finish in one segment of few steps."""
     rows, last = len(states[0]), len(betas) - 1
     length = max(1, SEGMENT_ENTRIES // (path.units * rows))
     total, sums = np.zeros(rows), np.zeros((3, last))
@@ -118,7 +118,7 @@ def _one_batch(
             steps = np.linspace(begin, last, len(steps)).round().astype(int)
         try:
             states, increments = path.walk(rng, betas[steps], states, reverse)
-        except KeyboardInterrupt:  # while it was compiled
+        except KeyboardInterrupt:  # it came while the function was compiled
             if needed or not work.interrupted:
                 raise
             return None
@@ -132,7 +132,7 @@ def _one_batch(
 
 
 def _local_covariance(increments: np.ndarray, share: float = 0.05) -> np.ndarray:
-    """Covariance of each increment with the sum over its neighbourhood, that many temperatures on either side.
+    """Return the covariance of each increment with the sum over a share of the temperatures on either side.
 
     It is the increment's contribution to the variance of the log-weight, the memory of the chain included.
     """
@@ -148,7 +148,7 @@ def adapted(betas: np.ndarray, run: Run, n: int, floor: float = 0.1) -> np.ndarr
 
     With steps δ_k the log-weight has variance Σ ζ_k δ_k², where ζ is the variance of the energy difference times its
     autocorrelation time; for a given number of steps it is least where every step contributes the same, that is with a
-    density of temperatures proportional to √ζ. A share of it is spread evenly, lest the pilot missed something.
+    density of temperatures proportional to √ζ. A share of the density is even, in case the pilot missed something.
     """
     half = max(1, len(run.variance) // 20)
     window = np.ones(2 * half + 1)
@@ -160,7 +160,7 @@ def adapted(betas: np.ndarray, run: Run, n: int, floor: float = 0.1) -> np.ndarr
 
 
 def explored(path: Path, chains: int, sweeps: int, rng: np.random.Generator, work: Work) -> States:
-    """States of the machine's own chains, ``sweeps`` sweeps after dispersed starts. Nothing anneals: β stays at 1."""
+    """Return states of the machine's own chains after ``sweeps`` sweeps from dispersed starts, all at β = 1."""
     states = path.dispersed_states(rng, chains)
     length = max(1, SEGMENT_ENTRIES // (path.units * chains))
     for begin in range(0, sweeps, length):
@@ -172,10 +172,10 @@ def explored(path: Path, chains: int, sweeps: int, rng: np.random.Generator, wor
 
 
 def fitted_base(path: Path, states: States, rng: np.random.Generator, visible: np.ndarray | None = None) -> Path:
-    """Return the path whose base has the units' means over ``states``, shrunk a little; ``visible`` overrides.
+    """Return the path whose base has the units' means over ``states``, shrunk a little, or the means ``visible``.
 
-    Of all independent units these are closest to the machine in Kullback-Leibler divergence, as far as the states are
-    draws of it. The estimates are unbiased from any base: this one is drawn before them.
+    Of all independent units these are closest to the machine in Kullback-Leibler divergence, if the states are draws
+    of the machine. Estimates are unbiased from any base that was chosen before them, as this one is.
     """
     units = [layer.unit for layer in path.machine.layers]
     biases = [unit.bias_of_mean(mean) for unit, mean in zip(units, path.shrunk_means(rng, states), strict=True)]
@@ -185,6 +185,6 @@ def fitted_base(path: Path, states: States, rng: np.random.Generator, visible: n
 
 
 def visible_starts(path: Path, rows: np.ndarray) -> States | None:
-    """Data rows as starts, or None where the sweep's kept layers are not just the visible one."""
+    """Return data rows as starts, or None where a sweep reads other layers than the visible one."""
     unit = path.machine.layers[0].unit
     return [np.asarray(rows).astype(unit.dtype)] if kept_layers(path.machine) == [0] else None

@@ -1,4 +1,4 @@
-"""Two estimates of log Z that share little, annealing and tempering, until they agree or the budget ends."""
+"""Annealing and tempering, which share little, estimate log Z until they agree or the budget is used up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_MATTER = 0.1
 
 
 def compared(start: Prepared, effort: Effort, rng: np.random.Generator, work: Work) -> LogPartitionEstimate:
-    """Run rounds of growing work, each from scratch, until one is agreed, reliable and precise enough."""
+    """Run rounds of growing work, each from scratch, until both estimates agree, reliably and with the target error."""
     budget, latest = max(1000, int(FIRST_SHARE * effort.budget)), None
     while True:
         try:
@@ -50,7 +50,7 @@ def _round(start: Prepared, effort: Effort, rng: np.random.Generator, work: Work
 def _combined(
     first: LogPartitionEstimate, second: LogPartitionEstimate, effort: Effort, work: Work
 ) -> LogPartitionEstimate:
-    """Return the reliable and more precise one; its error is at least half of the difference."""
+    """Return the more reliable, or else more precise, estimate; its error is at least half of the difference."""
     best, other = sorted((first, second), key=lambda x: (not x.reliable, x.standard_error))
     difference = abs(first.estimate - second.estimate)
     error = max(best.standard_error, difference / 2)
@@ -74,5 +74,5 @@ def _combined(
 
 
 def _interrupted(result: LogPartitionEstimate) -> LogPartitionEstimate:
-    reasons = (*result.reasons, "interrupted: nothing could check it further")
+    reasons = (*result.reasons, "interrupted before another estimate could check it")
     return replace(result, reasons=reasons, made={**result.made, "interrupted": True})

@@ -1,4 +1,4 @@
-"""What an estimate of log Z is: the number, its error, and whether to believe them."""
+"""An estimate of log Z holds the number, its error, and whether to trust them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["FEW_EFFECTIVE", "LogPartitionEstimate", "log_mean_exp", "weight_diag
 FEW_EFFECTIVE = 30
 HEAVY_TAIL = 0.7
 LEAST_FOR_TAIL = 30
-"""A fifth of the weights is the tail, and ArviZ fits six or more."""
+"""The number of weights below which their tail is not fitted: it is a fifth of them, and ArviZ needs six or more."""
 NAMES = {
     "exact": "exact, by enumeration",
     "ais": "annealed importance sampling",
@@ -31,14 +31,14 @@ NAMES = {
 
 @dataclass(frozen=True)
 class LogPartitionEstimate:
-    """log Z with its uncertainty.
+    """An estimate of log Z with its uncertainty.
 
     Attributes
     ----------
     estimate : float
         log Z in nats.
     standard_error : float
-        Of ``estimate``, in nats; 0 if exact.
+        Standard error of ``estimate``, in nats; 0 if exact.
     method : str
         "exact", "ais", "reverse_ais", "tempering" or "compare".
     log_weights : ndarray, shape (particles,)
@@ -50,7 +50,7 @@ class LogPartitionEstimate:
     reasons : tuple of str
         Why the estimate or its error should not be trusted; empty if nothing spoke against them.
     degrees_of_freedom : float
-        Of Student's t in ``interval``; infinite (a normal interval) unless the error comes from few replicates.
+        Those of Student's t in ``interval``; infinite (a normal interval) unless the error comes from few replicates.
     made : mapping
         How it was made: particles, sweeps, target error, whether it was interrupted.
     parts : mapping of str to LogPartitionEstimate
@@ -70,12 +70,12 @@ class LogPartitionEstimate:
 
     @property
     def reliable(self) -> bool:
-        """Whether no diagnostic spoke against the estimate. True is no proof: see `log_partition`, Notes."""
+        """Whether no diagnostic speaks against the estimate, which is not a proof: see the Notes of `log_partition`."""
         return not self.reasons
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval in nats, by Student's t with ``degrees_of_freedom``."""
+        """The 95 % interval in nats, by Student's t with ``degrees_of_freedom``."""
         half = float(scipy.stats.t.ppf(0.975, self.degrees_of_freedom)) * self.standard_error
         return self.estimate - half, self.estimate + half
 
@@ -101,12 +101,12 @@ class LogPartitionEstimate:
         lines += [f"  not reliable: {reason}" for reason in self.reasons]
         if self.made.get("target_met") is False:
             lines.append(
-                f"  the target error of {self.made['target_error']:g} was not met, or not agreed on, in the budget"
+                f"  the target error of {self.made['target_error']:g} was not met by both methods within the budget"
             )
         return "\n".join(lines)
 
     def _replicas(self) -> list[str]:
-        """A line about parallel tempering, if that is where the numbers come from."""
+        """Return a line about parallel tempering, if that made the estimate."""
         if "round_trips" not in self.diagnostics:
             return []
         found = self.diagnostics
@@ -132,7 +132,7 @@ class LogPartitionEstimate:
         return f"<table>{body}</table>"
 
     def to_datatree(self) -> xr.DataTree:
-        """Return everything as a DataTree that can be written to netCDF: a group a part, "estimate" first."""
+        """Return everything as a DataTree for netCDF: the group "estimate", then one for each entry of ``parts``."""
         low, high = self.interval
         head = {"estimate": self.estimate, "standard_error": self.standard_error, "interval": ("end", [low, high])}
         arrays: dict[str, Any] = {"log_weights": ("particle", self.log_weights)} if self.log_weights.size else {}
@@ -151,7 +151,7 @@ class LogPartitionEstimate:
         return tree
 
     def plot(self) -> Figure:
-        """Draw the path, the weights and the estimates that were compared, as far as there are any."""
+        """Draw the estimates with their intervals and, where the method has them, the weights and the path."""
         from pymc_rbm.partition.plots import plot_estimate
 
         return plot_estimate(self)
@@ -167,7 +167,7 @@ def log_mean_exp(log_values: np.ndarray, log_weights: np.ndarray | None = None) 
 
     Leaving particle i out gives ``θ_i = log((Σwx - w_i x_i)/(Σw - w_i))``; the variance is ``(P - 1)/P Σ(θ_i - mean
     θ)²`` (Efron & Stein 1981). With even weights it is the usual ``sd(x)/(mean(x)·√P)``; where one particle carries
-    the sum it says so.
+    the sum it is large.
     """
     n = len(log_values)
     below = np.zeros(n) if log_weights is None else log_weights
@@ -204,11 +204,9 @@ def weight_diagnostics(log_weights: np.ndarray) -> tuple[dict[str, float], list[
 
 
 def _tail_index(log_weights: np.ndarray) -> float:
-    """Shape of the generalised Pareto distribution fitted to the largest weights (Vehtari et al. 2024), by ArviZ."""
+    """Return the shape of ArviZ's generalised Pareto fit to the largest weights (Vehtari et al. 2024)."""
     from arviz_stats.base import array_stats
 
     with np.errstate(all="ignore"):
-        _, index = array_stats.psislw(
-            -log_weights
-        )  # it wants the logs of the weights' inverses, as log-likelihoods are
+        _, index = array_stats.psislw(-log_weights)  # it takes logs of the inverse weights, as log-likelihoods are
     return float(index)

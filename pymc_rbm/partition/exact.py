@@ -1,4 +1,4 @@
-"""log Z by enumeration, in chunks of states, where a machine or each of its parts is small enough."""
+"""log Z by enumeration, in chunks of states, where a machine, or each that it falls apart into, is small enough."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ CHUNK_ENTRIES = 2**22
 
 
 def _known_parts(machine: Machine, method: str) -> list[Machine]:
-    """The parts of the machine if log Z of each is to be computed exactly; itself if it is the only one.
+    """Return the machine, or those that it falls apart into, where log Z is to be computed exactly; otherwise nothing.
 
-    None where it is to be estimated: "auto" enumerates up to 2²⁰ states, "exact" what it can and raises otherwise.
+    The method "auto" enumerates up to 2²⁰ states; "exact" enumerates what it can, and a later step raises otherwise.
     """
     if method not in ("auto", "exact"):
         return []
@@ -49,7 +49,7 @@ def _known_parts(machine: Machine, method: str) -> list[Machine]:
 
 
 def _states(machine: Machine) -> float:
-    """How many states have to be summed over: none where all units are Gaussian, or not coupled."""
+    """Return how many states have to be summed over: none where all units are Gaussian, or not coupled."""
     return 0 if not machine.couplings or is_gaussian(machine) else cheapest_layer(machine)[1]
 
 
@@ -64,7 +64,7 @@ def _exact(machine: Machine, work: Work, is_part: bool) -> float:
 def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> Any:
     """Sum over the cheapest layer in chunks of at most 2²² entries, 32 MiB an array; one sum a row where biases differ.
 
-    ``interpreted`` is for machines of many shapes that are summed once each.
+    ``interpreted`` avoids compilation, for machines of many shapes that are summed once each.
     """
     layer, count = cheapest_layer(machine)
     if count > MAX_ENUMERATED_STATES:
@@ -86,7 +86,9 @@ def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> Any:
         work.advance(min(chunk, int(count) - start))
     total = np.logaddexp.reduce(parts)
     if not np.isfinite(total).all():
-        raise ValueError("The sum over states is not finite: the machine cannot be normalised.")
+        raise ValueError(
+            "The sum over states is not finite: the machine cannot be normalised. Make its weights smaller."
+        )
     return total
 
 

@@ -1,4 +1,4 @@
-"""log Z in numbers: exact by enumeration, or estimated by methods that check each other."""
+"""log Z as a number: exact by enumeration, or estimated by methods that check each other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["log_partition"]
 
 METHODS = ("auto", "exact", "ais", "reverse_ais", "tempering", "compare")
 BYTES_OF_UNIT, BYTES_OF_PARTICLE, BYTES_OF_TEMPERATURE = 2, 200, 100
-"""What annealing keeps: a state and its copy; the log-weight and its diagnostics; the moments of a temperature."""
+"""Bytes that annealing needs for a unit's state and its copy, a particle's log-weight, and a temperature's moments."""
 
 
 def log_partition(
@@ -45,7 +45,7 @@ def log_partition(
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
 ) -> LogPartitionEstimate:
-    """Compute or estimate log Z, with its error.
+    """Compute or estimate log Z, the log of a machine's partition function, with its error.
 
     Parameters
     ----------
@@ -53,22 +53,22 @@ def log_partition(
         Default: the model on the context stack. A model must contain exactly one machine.
     learned : DataTree, optional
         What `fit` returned; its ``parameters`` stand in for the model's random variables. Or a dict of values by name,
-        as ``pm.find_MAP`` returns it; or a posterior over them, of whose every draw log Z is then found exactly: a
+        as ``pm.find_MAP`` returns it; or a posterior over them: log Z is then found exactly for every draw, as a
         DataArray (chain, draw).
     method : {"auto", "exact", "ais", "reverse_ais", "tempering", "compare"}
-        - "exact" enumerates the smaller layer, up to 2²⁵ states, or integrates where all units are Gaussian; where the
-          machine is several that are not coupled to each other, each of them.
+        - "exact" enumerates the smaller layer, up to 2²⁵ states, or integrates where all units are Gaussian; a machine
+          that falls apart into several, which are not coupled to each other, is summed one by one.
         - "ais" is annealed importance sampling from a base of independent units.
         - "reverse_ais" anneals in the other direction, from ``data``, or without it from the ends of a forward run.
         - "tempering" is parallel tempering with bridge sampling between neighbouring temperatures.
         - "compare" runs "ais" and "tempering" with growing work until they agree and meet the target error, or the
-          budget ends, which the report then says.
+          budget is used up, which the report then says.
         - "auto" is "exact" up to 2²⁰ states, "ais" where ``temperatures`` is given, else "compare".
     particles : int, default 100
         Number of annealing runs, forward and in reverse.
     temperatures : int, optional
         Number of inverse temperatures, 0 and 1 included. Default: as many as ``target_error`` needs within ``budget``;
-        for "tempering" about one a unit of thermodynamic length. Where they lie a pilot run decides.
+        for "tempering" about one a unit of thermodynamic length. A pilot run decides where they lie.
     target_error : float, default 0.05
         Standard error to aim at, in nats.
     budget : int, default 1,000,000
@@ -99,8 +99,8 @@ def log_partition(
     MemoryError
         Before any work, if so many particles need more memory than there is.
     KeyboardInterrupt
-        Ctrl-C before any particle was on its way, or of a computation that has none. Later, the result holds the
-        particles finished so far, or all of them after a hurried rest of the way, and says so.
+        If Ctrl-C comes before any particle has started, or in a computation without particles. Later, the result holds
+        the particles finished so far, or all of them after a few last steps, and says so.
 
     Notes
     -----
@@ -159,7 +159,7 @@ def log_partition(
     if learned is None and isinstance(target, xr.DataTree):
         learned = target
     if base_mean is not None:
-        base_mean = _base_mean(machine, base_mean, None, None)  # wrong ones are refused by every method
+        base_mean = _base_mean(machine, base_mean, None, None)  # every method refuses means that do not fit
     parts = _known_parts(machine, method)
     if not parts:
         bytes_of_particle = sum(n or 0 for n in sizes_of(machine)) * BYTES_OF_UNIT + BYTES_OF_PARTICLE
@@ -186,14 +186,15 @@ def log_partition(
 
 
 def _of_draws(target: Any, posterior: Any, method: str, progressbar: bool) -> Any:
-    """Log Z of every draw of a posterior, where it is quick to enumerate."""
+    """Return log Z of every draw of a posterior, where it is quick to enumerate."""
 
     def exact(machine: Machine) -> float:
         parts = _known_parts(normalisable_machine(machine), "auto") if method in ("auto", "exact") else []
         if not parts:
             raise ValueError(
-                "Of a posterior log Z is found exactly, for every draw, where one side has at most 20 binary units. "
-                "For an estimate take one draw: learned=idata['posterior'].dataset.isel(chain=0, draw=0)."
+                "For a posterior log Z is found exactly for every draw, which needs one side of at most 20 binary "
+                "units and method='auto' or 'exact'. For an estimate take one draw: "
+                "learned=idata['posterior'].dataset.isel(chain=0, draw=0)."
             )
         if work.interrupted:
             raise KeyboardInterrupt
@@ -209,7 +210,7 @@ def _learned_rows(machine: Machine, learned: Any) -> np.ndarray | None:
 
 
 def _of_learned(learned: Any, ending: str) -> Any:
-    """The only variable of ``learned["data"]`` whose name has the ending, or None."""
+    """Return the only variable of ``learned["data"]`` whose name has the ending, or None."""
     group = learned["data"].data_vars if isinstance(learned, xr.DataTree) and "data" in learned else {}
     found = [x for name, x in group.items() if str(name).endswith(ending)]
     return found[0] if len(found) == 1 else None
@@ -225,7 +226,9 @@ def _base_mean(machine: Machine, base_mean: Any, learned: Any, rows: np.ndarray 
         return None
     base_mean = np.asarray(base_mean, dtype="float64")
     if base_mean.shape != np.shape(layer.bias):
-        raise ValueError(f"base_mean has shape {base_mean.shape}, the visible layer {np.shape(layer.bias)}.")
+        raise ValueError(
+            f"base_mean has shape {base_mean.shape}, but must have that of the visible layer, {np.shape(layer.bias)}."
+        )
     with np.errstate(divide="ignore", invalid="ignore"):
         certain = ~np.isfinite(layer.unit.bias_of_mean(base_mean))
     if certain.any():

@@ -1,7 +1,7 @@
-"""The path from a base of independent units to a machine, in numbers.
+"""The path of machines from a base of independent units to a machine with numbers for parameters.
 
 With ``E_β = (1 - β)·E_base + β·E`` (`Machine.interpolate`), log Z is known at β = 0 and wanted at β = 1. States are
-those of the layers that a sweep reads, and ``F`` is their free energy, the others summed out (`path_graphs`).
+those of the layers that a sweep reads ("kept layers"), and ``F`` is their free energy, the others summed out.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ States = list[np.ndarray]
 
 @dataclass(frozen=True)
 class Path:
-    """A machine with numbers for parameters, and the biases of its base, one array a layer.
+    """The path from a base, given by one array of biases a layer, to a machine with numbers for parameters.
 
-    Where the biases, all of them, are of shape (rows, size), each row of a state walks to a machine of its own.
+    Where all biases have the shape (rows, size), each row of a state walks to a machine of its own.
     """
 
     machine: Machine
@@ -40,56 +40,56 @@ class Path:
 
     @property
     def template(self) -> Machine:
-        """The machine without its parameters: what graphs are compiled for, once a process."""
+        """The machine without its parameters: a key of compiled functions."""
         return self.machine.template
 
     @property
     def units(self) -> int:
-        """Number of units, all layers."""
+        """The number of units in all layers."""
         return sum(np.shape(layer.bias)[-1] for layer in self.machine.layers)
 
     @property
     def rows(self) -> bool:
-        """Whether rows have biases of their own."""
+        """Whether each row has biases of its own."""
         return np.ndim(self.base[0]) == 2
 
     @property
     def dtype(self) -> str:
-        """The type of number that walks are made in, that of the parameters."""
+        """The floating type of the parameters, in which walks are computed."""
         return self.machine.dtype
 
     @property
     def arguments(self) -> list[np.ndarray]:
-        """Base biases and parameters, as the compiled functions take them."""
+        """The base's biases and the machine's parameters, as compiled functions take them."""
         return [*(np.asarray(x, self.dtype) for x in self.base), *self.machine.parameters]
 
     @cached_property
     def log_z_base(self) -> Any:
-        """``Σ log_normaliser(bias)`` of the base: exact. A number, or one a row."""
+        """The exact log Z of the base, ``Σ log_normaliser(bias)``: a number, or one a row."""
         return base_function(self.template, self.rows)(*self.arguments)[()]
 
     def base_states(self, rng: np.random.Generator, rows: int) -> States:
-        """Independent draws from the base, one array a kept layer."""
+        """Draw independent states from the base, one array a kept layer."""
         next_rng, *states = draws_function(self.template, self.rows)(rng, rows, *self.arguments)
         return _advance(rng, next_rng, states)
 
     def dispersed_states(self, rng: np.random.Generator, rows: int) -> States:
-        """Return dispersed states of the kept layers: half of the rows themselves, half drawn given a dispersed rest.
+        """Return dispersed states of the kept layers; in half of the rows they are drawn given the other layers.
 
-        Either alone can miss what the other finds: a thousand dispersed visible units fill few of the modes that a
-        dozen hidden units span, and the other way round.
+        Either half alone can miss what the other finds: a thousand dispersed visible units fill few of the modes that
+        a dozen hidden units span, and the other way round.
         """
         next_rng, *states = dispersed_function(self.template, self.rows)(rng, rows, *self.machine.parameters)
         return _advance(rng, next_rng, states)
 
     def energy(self, states: States) -> np.ndarray:
-        """``F`` of the target at the kept layers' states."""
+        """Return ``F`` of the machine at states of the kept layers."""
         return energy_function(self.template)(*states, *self.machine.parameters)
 
     def walk(
         self, rng: np.random.Generator, betas: np.ndarray, states: States, reverse: bool
     ) -> tuple[States, np.ndarray]:
-        """Go along ``betas`` and return states and the increments of the log-weights, shape (len(betas) - 1, rows).
+        """Walk along ``betas``; return states and the increments of log-weights, shape (len(betas) - 1, rows).
 
         Forward, each pair ``(β, β')`` adds ``F_β(x) - F_β'(x)`` and then sweeps at ``β'``; in reverse (``betas`` fall)
         it sweeps backwards at ``β`` and then adds the same difference.
@@ -101,7 +101,7 @@ class Path:
     def sweep_levels(
         self, rng: np.random.Generator, betas: np.ndarray, states: States
     ) -> tuple[States, np.ndarray, np.ndarray]:
-        """Sweep each level once; states are (level, row, size).
+        """Sweep the states of each temperature once; states have the shape (level, row, size).
 
         Returns states and their ``F`` at the level below and at the one above, each less that at their own, (level,
         row); 0 where there is no other level.
@@ -113,11 +113,11 @@ class Path:
         return _advance(rng, next_rng, states), down, up
 
     def shrunk_means(self, rng: np.random.Generator, states: States) -> States:
-        """Mean of every layer's units given the others, after one more sweep of the target, over rows that are chains.
+        """Return the mean of each unit given the other layers over chains, the rows, after one more sweep.
 
-        Each is drawn to the mean without a field, by the share ``min(1, 4 se²/difference²)`` and as if by one more row:
-        no mean is extreme, and what may be noise of the chains, the same for all units where a machine has a few modes,
-        does not break a symmetry.
+        Each mean is shrunk to the mean without a field, by the share ``min(1, 4 se²/difference²)`` and as if by one
+        more row: no mean is extreme, and noise of the chains, which is the same for all units where a machine has few
+        modes, does not break a symmetry.
         """
         next_rng, *means = means_function(self.template)(rng, *states, *self.machine.parameters)
         return _advance(rng, next_rng, means)

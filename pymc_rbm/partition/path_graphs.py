@@ -1,4 +1,4 @@
-"""Graphs along the path from a base of independent units to a machine, and the functions that they are compiled to.
+"""Graphs for machines along the path from a base of independent units, and the functions compiled from them.
 
 A sweep begins with a block of layers that are independent given the rest, so these sum out, and everything here is a
 function of the *rest*: ``F_β(rest) = -log Σ_first exp(-E_β)``, the free energy of the visible units in a restricted
@@ -41,16 +41,16 @@ __all__ = [
 
 
 def kept_layers(machine: Machine) -> list[int]:
-    """The layers that a sweep reads: all but those of its first block, which it draws from the others.
+    """Return the layers that a sweep reads: all but those of its first block, which it draws from the others.
 
-    A layer that is coupled to itself is read wherever it stands.
+    A layer that is coupled to itself is always read.
     """
     first, *others = machine.blocks()
     return sorted([i for i in first if machine.own_coupling(i)] + [i for block in others for i in block])
 
 
 def marginal_energy(machine: Machine, state: State) -> TensorVariable:
-    """``F(rest) = -log Σ exp(-E)`` over the states of the layers that are not kept, one value a row.
+    """Return ``F(rest) = -log Σ exp(-E)``, summed over states of the layers that are not kept, one value a row.
 
     ``F(rest) = E_rest - Σ_i log_normaliser_i(field_i)`` over these layers ``i``, all of the first block of a sweep.
     """
@@ -69,7 +69,7 @@ def marginal_energy(machine: Machine, state: State) -> TensorVariable:
 
 
 def reverse_sweep(machine: Machine, state: State, rng: TensorVariable) -> tuple[list[TensorVariable], TensorVariable]:
-    """The reversal of `sweep` as a kernel of the kept layers: those that it forgets, then the others backwards.
+    """Run the reversal of `sweep` on the kept layers: draw the layers that it forgets, then the others backwards.
 
     A sweep draws the first block from the rest, updates the others in turn and forgets what is not kept. Each update
     is reversible with respect to p, so the product backwards is the reversal; in a restricted machine it is the sweep
@@ -85,7 +85,7 @@ def reverse_sweep(machine: Machine, state: State, rng: TensorVariable) -> tuple[
 
 
 def walkable(machine: Machine) -> Machine:
-    """The machine with arrays of the type in which it is walked: its own for two binary layers, otherwise float64.
+    """Return the machine with arrays for parameters: of its own type for two binary layers, otherwise float64.
 
     In float32 the free energies of a step are rounded, each unit's by about 10⁻⁷ of its field; sums are in float64.
     """
@@ -109,7 +109,7 @@ def _state_symbols(template: Machine, ndim: int) -> list[TensorVariable]:
 
 
 def _whole(template: Machine, kept: Any) -> list[Any]:
-    """A state with an entry a layer, None where a sweep draws before it reads."""
+    """Return a state with one entry a layer, None where a sweep draws the layer before reading it."""
     state: list[Any] = [None] * len(template.layers)
     for i, x in zip(kept_layers(template), kept, strict=True):
         state[i] = x
@@ -123,13 +123,13 @@ def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any], mod
 
 
 def _mode_of_walks() -> Any:
-    # Taken out of a loop, the machines of all temperatures would lie in memory side by side.
+    # If they were taken out of the loop, the machines of all temperatures would be in memory at once.
     return pytensor.compile.get_default_mode().excluding("scan_push_out_seq")
 
 
 @remembered(64)
 def base_function(template: Machine, own_biases: bool):
-    """(base, parameters) -> log Z of the base."""
+    """Compile (base, parameters) -> log Z of the base."""
     _, base, biases, parameters = _symbols(template, own_biases)
     log_z = sum(layer.log_z for layer in base.layers)
     return pytensor.function([*biases, *parameters], log_z, on_unused_input="ignore", mode=INTERPRETED)
@@ -137,7 +137,7 @@ def base_function(template: Machine, own_biases: bool):
 
 @remembered(64)
 def energy_function(template: Machine):
-    """(states, parameters) -> F of the machine, by row."""
+    """Compile (states, parameters) -> F of the machine, by row."""
     machine, parameters = template.symbolic()
     states = _state_symbols(template, 2)
     energy = marginal_energy(machine, _whole(template, states))
@@ -146,7 +146,7 @@ def energy_function(template: Machine):
 
 @remembered(64)
 def draws_function(template: Machine, own_biases: bool):
-    """(rng, rows, base, parameters) -> rng, draws of the base."""
+    """Compile (rng, rows, base, parameters) -> rng, draws of the base."""
     _, base, biases, parameters = _symbols(template, own_biases)
     rng, rows = pt.random.rng("rng"), pt.lscalar("rows")
     next_rng, states = rng, []
@@ -160,7 +160,7 @@ def draws_function(template: Machine, own_biases: bool):
 
 @remembered(64)
 def dispersed_function(template: Machine, own_biases: bool):
-    """(rng, rows, parameters) -> rng, dispersed states."""
+    """Compile (rng, rows, parameters) -> rng, dispersed states."""
     machine, parameters = template.symbolic(own_biases)
     rng, rows = pt.random.rng("rng"), pt.lscalar("rows")
     next_rng, start = rng, []
@@ -175,7 +175,7 @@ def dispersed_function(template: Machine, own_biases: bool):
 
 @remembered(64)
 def means_function(template: Machine):
-    """(rng, states, parameters) -> rng, shrunk means of all layers."""
+    """Compile (rng, states, parameters) -> rng, shrunk means of all layers."""
     machine, parameters = template.symbolic()
     rng, states = pt.random.rng("rng"), _state_symbols(template, 2)
     state, next_rng = sweep(machine, _whole(template, states), rng)
@@ -192,7 +192,7 @@ def means_function(template: Machine):
 
 @remembered(128)
 def walk_function(template: Machine, own_biases: bool, reverse: bool, dtype: str):
-    """(rng, temperatures, states, base, parameters) -> rng, increments, states; see `Path.walk`."""
+    """Compile (rng, temperatures, states, base, parameters) -> rng, increments, states; see `Path.walk`."""
     machine, _, base, parameters = _symbols(template, own_biases, dtype)
     rng, betas, states = pt.random.rng("rng"), pt.vector("betas", dtype=dtype), _state_symbols(template, 2)
     walk = partial(_walk, reverse)
@@ -201,7 +201,7 @@ def walk_function(template: Machine, own_biases: bool, reverse: bool, dtype: str
 
 
 def _walk(reverse: bool, machine: Machine, base: Any, states: Any, rng: Any, betas: Any) -> list[Any]:
-    """What `Path.walk` says, as a graph: increments, states, rng."""
+    """Return increments, states and rng of `Path.walk` as a graph."""
     kept = kept_layers(machine)
 
     def step(beta, next_beta, *args):
@@ -230,7 +230,7 @@ def _walk(reverse: bool, machine: Machine, base: Any, states: Any, rng: Any, bet
 
 @remembered(64)
 def levels_function(template: Machine, dtype: str):
-    """(rng, levels below, own, above, states, base, parameters) -> rng, steps, states; see `Path.sweep_levels`."""
+    """Compile (rng, levels below, own, above, states, base, parameters) -> rng, steps, states for `Path`."""
     machine, _, base, parameters = _symbols(template, dtype=dtype)
     rng, betas = pt.random.rng("rng"), [pt.vector(dtype=dtype) for _ in range(3)]
     states = _state_symbols(template, 3)
@@ -239,7 +239,7 @@ def levels_function(template: Machine, dtype: str):
 
 
 def _levels(machine: Machine, base: Any, states: Any, rng: Any, *betas: Any) -> list[Any]:
-    """What `Path.sweep_levels` says, as a graph: steps, states, rng."""
+    """Return steps, states and rng of `Path.sweep_levels` as a graph."""
     kept = kept_layers(machine)
 
     def step(*args):

@@ -35,23 +35,23 @@ SPACING = 1.0
 LEAST_OVERLAP = 0.03
 MOST_RHAT = 1.1
 FEW_ROUND_TRIPS = 50
-"""Round trips of all ensembles together, five each: a mode that a tenth of them ends in is then missed with a chance of
-e⁻⁵."""
+"""The fewest round trips of all ensembles together, five each, that are trusted: a mode in which a tenth of them ends
+is then missed with a chance of e⁻⁵."""
 MOST_OLD = 0.5
 FALSE_ALARM = 0.001
-"""Chance that stationary ensembles are said to move."""
+"""The chance that ensembles are said to move although they are stationary."""
 FEW_DRAWS = 50
 ROUNDING = 1e-9
 MOST_LEVELS = 200
 STORED = 2**24
-LEAST_DRAWS, HURRY = 20, 1.0  # after Ctrl-C, and the seconds of the processor that they may take
+LEAST_DRAWS, HURRY = 20, 1.0  # draws that are needed after Ctrl-C, and seconds of processor time for them
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """What a parallel-tempering run leaves: (iterations, levels - 1, ensembles) energy differences and the swaps.
+    """Results of a parallel-tempering run: energy differences, (iterations, levels - 1, ensembles), and swaps.
 
-    ``old`` is the share of replicas that had not been at the base when these draws began: they remember their starts.
+    ``old`` is the share of replicas that had not been at the base when these draws began, and so remember their starts.
     """
 
     up: np.ndarray
@@ -63,14 +63,15 @@ class Ladder:
 
 
 def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: Work) -> LogPartitionEstimate:
-    """Parallel tempering and bridge sampling; see `log_partition`."""
+    """Estimate log Z by parallel tempering and bridge sampling; see `log_partition`."""
     path, began = start.path, work.done
     pilot_betas = np.linspace(0, 1, PILOT + 1)
     work.begin("pilot annealing", PILOT * PILOT)
     pilot = anneal(path, pilot_betas, rng, work, PILOT)
     length = float(np.sqrt(pilot.variance).sum())
     levels = effort.temperatures or int(np.clip(length / SPACING, 2, MOST_LEVELS - 1)) + 1
-    betas = adapted(pilot_betas, replace(pilot, drift=pilot.variance), levels, 0.3)  # swaps do not know of memory
+    # The rate of swaps does not depend on the chains' autocorrelation.
+    betas = adapted(pilot_betas, replace(pilot, drift=pilot.variance), levels, 0.3)
     iterations = max(50, effort.budget // (levels * ENSEMBLES))
     work.begin("parallel tempering", iterations * levels * ENSEMBLES)
     ladder = _temper(path, betas, iterations, rng, work)
@@ -80,7 +81,7 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
     reasons = _reasons(diagnostics, ladder, found.moves)
     estimate = path.log_z_base + float(found.steps.sum())
     if not work.interrupted:
-        # What annealing avoids, the replicas may have missed, too.
+        # The replicas may have missed states that annealing avoids, too.
         check = adapted(pilot_betas, pilot, CHECK_TEMPERATURES)
         unseen = unseen_weight(start, check, estimate, PILOT, rng, work)
         diagnostics["unseen_weight"] = unseen
@@ -101,7 +102,7 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
 
 
 def _diagnosed(ladder: Ladder, found: Solution) -> tuple[dict[str, Any], float]:
-    """What a run says about itself, and the standard error of its log Z."""
+    """Return a run's diagnostics, and the standard error of its log Z."""
     energies = ladder.top_energy[-len(found.influence) :]
     rhat = max(_rhat(energies.T), _rhat(found.influence.T))
     diagnostics = {
@@ -113,7 +114,7 @@ def _diagnosed(ladder: Ladder, found: Solution) -> tuple[dict[str, Any], float]:
         "rhat": rhat,
         "drift": found.drift,
     }
-    # R-hat is the factor by which the ensembles' spread may yet shrink: until it does, the error is as much larger.
+    # The spread of the ensembles may still shrink by a factor of R-hat, so the error is larger by that factor.
     error = found.standard_error * min(max(1.0, rhat), 10.0)
     return diagnostics, max(error, abs(found.drift)) if found.moves else error
 
@@ -121,13 +122,17 @@ def _diagnosed(ladder: Ladder, found: Solution) -> tuple[dict[str, Any], float]:
 def _reasons(found: dict, ladder: Ladder, moves: bool) -> list[str]:
     reasons = []
     if found["least_overlap"] < LEAST_OVERLAP:
-        reasons.append(f"neighbouring temperatures overlap by {found['least_overlap']:.3f} only")
+        reasons.append(f"neighbouring temperatures overlap by only {found['least_overlap']:.3f}")
     if found["rhat"] > MOST_RHAT:
         reasons.append(f"the ensembles disagree (R-hat {found['rhat']:.2f})")
     if moves:
-        reasons.append(f"the ensembles still move: from half of the draws to the other by {found['drift']:.2f} nats")
+        reasons.append(
+            f"the ensembles still move, by {found['drift']:.2f} nats from the first half of the draws to the second"
+        )
     if ladder.old > MOST_OLD:
-        reasons.append(f"{ladder.old:.0%} of the replicas remember their starts: they had not been at the base")
+        reasons.append(
+            f"{ladder.old:.0%} of the replicas have not been at the base, so that they remember their starts"
+        )
     if (ladder.round_trips < 1).any():
         n = int((ladder.round_trips < 1).sum())
         reasons.append(f"no replica of {n} of {ENSEMBLES} ensembles went from the base to the machine and back")
@@ -140,7 +145,7 @@ def _reasons(found: dict, ladder: Ladder, moves: bool) -> list[str]:
 
 
 def _rhat(series: np.ndarray) -> float:
-    """R-hat over ensembles; where nothing moves it has no value: one if all agree, else infinite."""
+    """Return R-hat over ensembles; where nothing moves, one if all agree and infinity if not."""
     az = arviz()
 
     if np.ptp(series) < ROUNDING:
@@ -151,11 +156,11 @@ def _rhat(series: np.ndarray) -> float:
 
 
 def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Generator, work: Work) -> Ladder:
-    """Run the ensembles from dispersed starts at every level.
+    """Run the ensembles from dispersed starts at every temperature.
 
-    The first fifth is dropped; or three times as many iterations as it takes half of the replicas to come to the base,
-    where they are drawn anew and forget their starts, but no more than half of what a fifth leaves.
-    Ctrl-C ends the burn-in, and all of it once there are a few draws; KeyboardInterrupt if these take too long.
+    The first fifth of the iterations is dropped, or three times as many as half of the replicas need to come to the
+    base, where they are drawn anew and forget their starts, but at most half of what a fifth leaves. Ctrl-C ends the
+    burn-in, and the run once there are a few draws; KeyboardInterrupt is raised if these take too long.
     """
     levels = len(betas)
     flat = path.dispersed_states(rng, levels * ENSEMBLES)
@@ -170,13 +175,13 @@ def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Gener
     half = iterations
     rejected = np.zeros(levels - 1)
     trips = _Trips(levels)
-    deadline = np.inf  # in processor time: others' work is not this one's
+    deadline = np.inf  # in processor time, so that other processes do not count
     for i in range(iterations):
         if work.interrupted:
             if len(up) > LEAST_DRAWS:
                 break
             burn_in, thin = min(burn_in, i), 1
-            if i:  # the first compiles
+            if i:  # the first iteration compiles
                 deadline = min(deadline, time.process_time() + HURRY)
             if time.process_time() > deadline:
                 raise KeyboardInterrupt
@@ -212,17 +217,17 @@ def _swap(states: States, accept: np.ndarray) -> None:
 
 
 class _Trips:
-    """Counts each ensemble's round trips: base, machine, base."""
+    """Counter of each ensemble's round trips from the base to the machine and back."""
 
     def __init__(self, levels: int):
         self.finished = np.zeros(ENSEMBLES)
         self._last = np.zeros(
             (levels, ENSEMBLES), dtype=int
-        )  # the end visited last: 1 the base, 2 the machine after it
+        )  # the end that was visited last: 1 is the base, 2 the machine after it
 
     @property
     def old(self) -> float:
-        """The share of replicas that have not been at the base."""
+        """The share of replicas that have not yet been at the base."""
         return float((self._last == 0).mean())
 
     def swap(self, accept: np.ndarray, counted: bool) -> None:
@@ -239,7 +244,7 @@ def _by_pair(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Solution:
-    """Bennett's steps, and what each draw of each ensemble says of their sum: (draws, ensembles), of mean zero."""
+    """Bennett's steps of log Z, and the influence of each draw on their sum: (draws, ensembles), with mean zero."""
 
     steps: np.ndarray
     influence: np.ndarray
@@ -247,7 +252,7 @@ class Solution:
 
     @property
     def standard_error(self) -> float:
-        """By the spread of the ensembles, which are independent."""
+        """The standard error of log Z, from the spread of the ensembles, which are independent."""
         return float(self.influence.mean(0).std(ddof=1) / np.sqrt(ENSEMBLES))
 
     @property
@@ -257,12 +262,12 @@ class Solution:
 
     @property
     def drift(self) -> float:
-        """By how much log Z of the second half of the draws exceeds that of the first."""
+        """The difference between log Z from the second half of the draws and from the first."""
         return float(self._by_ensemble.mean())
 
     @property
     def moves(self) -> bool:
-        """Whether the ensembles agree on a drift, which no stationary chains do: they forget their starts."""
+        """Whether the ensembles drift together, which stationary chains do not."""
         spread = self._by_ensemble.std(ddof=1) / np.sqrt(ENSEMBLES)
         return abs(self.drift) > spread * scipy.stats.t.isf(FALSE_ALARM / 2, ENSEMBLES - 1) + ROUNDING
 
@@ -278,11 +283,11 @@ def _settled(ladder: Ladder) -> Solution:
 
 
 def _solution(up: np.ndarray, down: np.ndarray) -> Solution:
-    """Bennett's ratio at each pair of neighbours, and the linear influence of each draw on log Z.
+    """Solve Bennett's equation for each pair of neighbours, and return the linear influence of each draw on log Z, too.
 
-    At the root, draws of ensemble e move Δ_k by g_ek / g'_k, g the equation's left minus right side: the infinitesimal
-    jackknife over ensembles, which are independent. It carries the memory of the chains and what neighbouring steps
-    share.
+    At the root, draws of ensemble e move Δ_k by g_ek / g'_k, where g is the equation's left side minus its right side.
+    This is the infinitesimal jackknife over ensembles, which are independent; it includes the autocorrelation of the
+    chains and the covariance of neighbouring steps.
     """
     steps = np.array([root(*pair) for pair in zip(_by_pair(up), _by_pair(down), strict=True)])
     forward = scipy.special.expit(-steps[:, None] - up)
@@ -292,6 +297,6 @@ def _solution(up: np.ndarray, down: np.ndarray) -> Solution:
 
 
 def _overlap_matrix(overlap: np.ndarray) -> np.ndarray:
-    """Overlaps of neighbours beside the diagonal, what is left on it: rows sum to one, equal neighbours have ½."""
+    """Return the matrix of overlaps, neighbours' beside the diagonal: rows sum to one, equal neighbours have ½."""
     matrix = np.diag(overlap, 1) + np.diag(overlap, -1)
     return matrix + np.diag(1 - matrix.sum(1))

@@ -1,4 +1,4 @@
-"""Figures, for images and for data that are none."""
+"""Figures of machines, of learning and of draws, for images and for other data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def plot_filters(learned: Any, name: str = "W", *, shape: tuple[int, int] | None
     """
     values = values_of(learned)
     if name not in values:
-        raise ValueError(f"There is no {name!r} among the parameters {sorted(map(str, values))}: pass name=.")
+        raise ValueError(f"There is no {name!r} among the parameters: pass name=, one of {sorted(map(str, values))}.")
     W = np.asarray(values[name])
     order = np.argsort(-np.linalg.norm(W, axis=0))[:most]
     limit = np.abs(W).max()
@@ -75,7 +75,7 @@ def plot_fantasies(
         From ``pm.sample`` of a `generative` model. Pictures are spread evenly over each chain; a row is one chain
         (several rows a chain where there are fewer chains than rows).
     data : array_like, optional
-        Rows to show beside, evenly spread over the array.
+        Rows to show beside the draws, evenly spread over the array.
     name : str, optional
         The RBM variable. Default: the only integer one.
     shape : tuple, optional
@@ -95,7 +95,9 @@ def plot_fantasies(
     if name is None:
         names = [n for n, x in posterior.data_vars.items() if x.dtype.kind in "iu" and x.ndim == 3]
         if len(names) != 1:
-            raise ValueError(f"Which variable? Pass name=, one of {names or list(posterior.data_vars)}.")
+            raise ValueError(
+                f"Pass name=, the variable of states to show: one of {names or list(posterior.data_vars)}."
+            )
         name = str(names[0])
     if name not in posterior:
         raise ValueError(f"There is no variable {name!r}: name must be one of {list(posterior.data_vars)}.")
@@ -141,7 +143,7 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
 
     if group not in idata:
         raise ValueError(
-            f"There is no group {group!r}, only {sorted(idata.children)}; what `fit` returns has 'particles'."
+            f"There is no group {group!r}: pass group=, one of {sorted(idata.children)} (fit returns 'particles')."
         )
     if var_names is None:
         var_names = [name for name in idata[group].data_vars if str(name).endswith("free_energy")]
@@ -170,9 +172,9 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
 def plot_learning(learned: xr.DataTree) -> Figure:
     """Show the monitors of learning: pseudo log-likelihood by epoch; by iteration free energies and sweeps.
 
-    Neither of the first two is a likelihood. Particles whose free energy leaves that of the data are no longer draws
-    from where the data are. With tempering the third panel shows the swap rates of neighbouring temperatures instead of
-    the sweeps: a rate near zero is a gap that no replica crosses.
+    Neither of the first two is a likelihood. If the free energy of the particles leaves that of the data, the particles
+    are no longer where the data are. With tempering the third panel shows the swap rates of neighbouring temperatures
+    instead of the sweeps: a rate near zero is a gap that no replica crosses.
     """
     import matplotlib.pyplot as plt
 
@@ -183,7 +185,7 @@ def plot_learning(learned: xr.DataTree) -> Figure:
     ]
     figure, axes = plt.subplots(len(names), 3, figsize=(13, 3.2 * len(names)), squeeze=False, layout="constrained")
     for (left, right, last), name in zip(axes, names, strict=True):
-        left.plot(history["epoch"], history[f"{name}_pseudo_log_likelihood"])  # of no epochs, too
+        left.plot(history["epoch"], history[f"{name}_pseudo_log_likelihood"])  # there may be no epochs
         left.set(xlabel="epoch", ylabel="pseudo log-likelihood per row (nats)", title=name)
         for phase in ("data", "particles"):
             xr.plot.line(history[f"{name}_free_energy_{phase}"], ax=right, label=phase, linewidth=0.8)
@@ -209,7 +211,7 @@ def plot_projections(
     """Show particles by epoch, or draws by chain, in the two leading singular directions of W, over the data.
 
     Where particles or chains leave out a part of the data, or each chain has a part of its own, they did not mix. The
-    directions are those of the last parameters in all panels. With a single direction, histograms.
+    directions are those of the last parameters in all panels. With a single direction the panels are histograms.
 
     Parameters
     ----------
@@ -231,20 +233,24 @@ def plot_projections(
     machine = machine_behind(idata, target, learned, name)
     if machine is None:
         raise ValueError(
-            "The directions are those of a machine's weights: pass the machine, or the model, as `target`."
+            "The directions come from a machine's weights, and no machine is known: pass the machine, or the model, as "
+            "`target`."
         )
     if data is not None:
         data = visible_rows(machine, data, _labels(idata, target, learned))
     U = leading_directions(machine, 2)
     if not U.shape[1]:
-        raise ValueError("The machine's weights are all zero: there are no directions to project on.")
+        raise ValueError(
+            "The machine's weights are all zero, so that there are no directions to project on: pass the "
+            "machine that was learned."
+        )
     if "particle_states" in idata:
         name = name_of_run(idata, name)
         what, shown = "particles", _snapshots(idata, name, panels)
     else:
         watched = watch_draws(idata, machine, name)
         if watched.states is None:
-            raise ValueError("The states were not kept: draw with states=True.")
+            raise ValueError("The draws have no states to project: draw with states=True.")
         what, shown = "draws", {f"chain {i}": x for i, x in enumerate(watched.states[:panels])}
         name = watched.name
     if data is None:
@@ -259,11 +265,11 @@ def _check_group(tree: Any, group: str, needed: str) -> None:
     if not isinstance(tree, xr.DataTree):
         raise TypeError(f"Expected a DataTree, {needed}, got {type(tree).__name__}.")
     if group not in tree:
-        raise ValueError(f"There is no group {group!r}, only {sorted(tree.children)}: pass {needed}.")
+        raise ValueError(f"There is no group {group!r} among {sorted(tree.children)}: pass {needed}.")
 
 
 def _labels(idata: xr.DataTree, target: Any, learned: Any) -> Labels:
-    """What the machine of `plot_projections` calls its units."""
+    """Return the names that the machine of `plot_projections` has for its units."""
     if target is not None:
         return labels_of(target, learned)
     known = next((x for x in (idata, learned) if x is not None and "machines" in x), None)
@@ -271,7 +277,7 @@ def _labels(idata: xr.DataTree, target: Any, learned: Any) -> Labels:
 
 
 def _snapshots(learned: xr.DataTree, name: str, most: int) -> dict[str, np.ndarray]:
-    """Particles by epoch, evenly spread; only the last ones where no history was recorded."""
+    """Return particles by epoch, evenly spread; only the last ones where no history was recorded."""
     if "particle_history" not in learned:
         return {"last": np.asarray(learned["particle_states"][name])}
     history = learned["particle_history"].dataset[name]
@@ -285,7 +291,7 @@ def _thinned(rows: np.ndarray, most: int) -> np.ndarray:
 
 
 def _panels(projected: dict[str, np.ndarray], data: np.ndarray | None, title: str, what: str) -> Figure:
-    """One panel a set of projections, over the data, all with the same axes."""
+    """Draw one panel for each set of projections, over the data, all with the same axes."""
     import matplotlib.pyplot as plt
 
     columns = int(np.ceil(np.sqrt(len(projected))))

@@ -1,4 +1,4 @@
-"""Many chains of one machine at once."""
+"""Many Gibbs chains of one machine run at once."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from pymc_rbm.support.work import can_show, parts_of
 
 __all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
 
-TUNING_CHUNK = 100  # sweeps between two looks at Ctrl-C
+TUNING_CHUNK = 100  # sweeps between two checks for Ctrl-C
 CHUNK_ENTRIES = 2**22
-"""States of all chains and draws, of the larger layer, between two looks at Ctrl-C."""
+"""How many numbers, over chains, draws and units of the larger layer, are computed between two checks for Ctrl-C."""
 UNDER_WAY = 100 * 2**20
-"""Bytes of such a piece, about."""
+"""About how many bytes that work takes."""
 
 
 @renamed(thin="sweeps")
@@ -61,8 +61,8 @@ def sample_gibbs(
     A machine all of whose parameters are float32 is sampled in float32, about twice as fast; others in float64.
     (``pmr.restricted(*(p.astype("float32") for p in (W, b, c)))`` makes one.)
 
-    Memory: what is returned (with ``states`` a byte a visible unit, or eight where they are real, for each draw and
-    chain; without about 50 bytes), and less than 100 MB for what is under way, or 10 bytes a chain and unit if that is
+    It needs memory for what is returned (for each draw and chain, with ``states`` a byte a visible unit, or eight where
+    they are real; without about 50 bytes), and for the work less than 100 MB, or 10 bytes a chain and unit if that is
     more.
 
     Parameters
@@ -84,7 +84,7 @@ def sample_gibbs(
     states : bool, default True
         Whether to keep the visible states. Their functionals are always kept.
     name : str, optional
-        Of the visible units in the result. Default: that of the RBM, with its dims and coords; of a Machine "v".
+        Name of the visible units in the result. Default: that of the RBM, with its dims and coords; "v" for a Machine.
     random_seed : int or Generator, optional
         The same seed gives the same draws.
     progressbar : bool, default True
@@ -128,7 +128,10 @@ def sample_gibbs(
         with interrupt.lifted():
             tree = _tree(labels, machine, kept, last, attrs)
     if done < draws:
-        warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=3)
+        warnings.warn(
+            f"Interrupted after {done} of {draws} draws, which are returned. Pass last_states as start= to go on.",
+            stacklevel=3,
+        )
     return tree
 
 
@@ -136,8 +139,8 @@ def _check_name(labels: Labels) -> None:
     axes = {"chain", "draw", f"{labels.name}_direction", *labels.dims}
     if labels.name in axes:
         raise ValueError(
-            f"The states cannot be called {labels.name!r}: that is an axis of what sample_gibbs returns. Its axes are "
-            f"{sorted(axes - {''})}. Pass another name=."
+            f"The states cannot have the name {labels.name!r}, which is an axis of what sample_gibbs returns; its axes "
+            f"are {sorted(axes - {''})}. Pass another name=."
         )
 
 
@@ -152,10 +155,10 @@ def run_chains(
     progressbar: bool = False,
     partial: bool = False,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Run a chain from each row of ``v``; return what was kept as (chain, draw, …) by functional, and the last states.
+    """Run a chain from each row of ``v``; return functionals by name, shape (chain, draw, …), and the last states.
 
     The states, if wanted, have the key "states". Ctrl-C raises KeyboardInterrupt after the sweeps under way; with
-    ``partial`` the draws so far come back, if there is one. MemoryError, before any work, if there is not enough.
+    ``partial`` the draws so far are returned, if there is one. MemoryError is raised before any work.
     """
     U = leading_directions(machine)
     _check_memory(machine, len(v), draws, U.shape[1], states)
@@ -181,7 +184,7 @@ def run_chains(
 
 
 def _steps(machine: Machine, chains: int, draws: int, tune: int, sweeps: int) -> list[tuple[int, int, bool]]:
-    """The pieces of the work: draws, sweeps of each, whether they are stored."""
+    """Return the pieces of the work, each with draws, sweeps for each draw, and whether the draws are stored."""
     most = sweeps_of_a_piece(machine, chains)
     chunk = max(1, CHUNK_ENTRIES // (chains * max(np.shape(layer.bias)[0] for layer in machine.layers)))
     tuning = [(1, n, False) for n in parts_of(tune, min(TUNING_CHUNK, most))]
@@ -204,7 +207,7 @@ def _check_memory(machine: Machine, chains: int, draws: int, directions: int, st
 
 @remembered(64)
 def _advance_function(template: Machine, dtype: str):
-    """(rng, v, draws, sweeps, directions, parameters…) -> rng, v, functionals…, each with the draws first."""
+    """Compile (rng, v, draws, sweeps, directions, parameters…) -> rng, v, functionals…, with the draws first."""
     machine, inputs = template.symbolic(dtype=dtype)
     rng, v = pt.random.rng("rng"), pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
     draws, n, directions = pt.lscalar("draws"), pt.lscalar("sweeps"), pt.dmatrix("directions")
@@ -217,7 +220,7 @@ def _advance_function(template: Machine, dtype: str):
 
 
 def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) -> np.ndarray:
-    """Visible start states, each at a level of activity of its own; real units', of which pairs are opposed."""
+    """Return visible start states, each at its own level of activity; real units of every two chains are opposite."""
     visible = machine.layers[VISIBLE]
     own = np.random.default_rng(rng.integers(2**63))
     v, _ = spread(machine, (chains, len(visible.bias)), pt.random.shared_rng(own), pairs=not visible.unit.finite)
@@ -247,7 +250,7 @@ def _tree(
     dims: dict[Any, Any] = {name: [labels.dims[0]], f"{name}_projection": [f"{name}_direction"]}
 
     def dataset(data, sample_dims):
-        # ArviZ would warn about more chains than draws, which is normal here.
+        # ArviZ would warn of more chains than draws, which are normal here.
         return dict_to_dataset(data, coords=coords, dims=dims, sample_dims=sample_dims, check_conventions=False)
 
     groups = {

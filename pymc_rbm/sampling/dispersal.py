@@ -1,4 +1,4 @@
-"""Where chains start: states that spread over what a machine can reach.
+"""Chains start from states that are spread over what the machine can reach.
 
 Units with finitely many values are dispersed by their family: every level of activity. A real unit is not: its family
 knows neither biases nor weights, and so not where the machine is. It is drawn given hidden units that are dispersed:
@@ -23,13 +23,13 @@ __all__ = ["heated", "opposed", "spread"]
 def spread(
     machine: Machine, shape: Any, rng: TensorVariable, pairs: bool = False
 ) -> tuple[TensorVariable, TensorVariable]:
-    """Draw visible states from which chains can end up wherever the machine can.
+    """Draw visible states that are spread over what the machine can reach.
 
     Parameters
     ----------
     machine : Machine
     shape : tuple
-        Of the states; the first axis is that of the chains.
+        The shape of the states; the first axis is that of the chains.
     rng : random generator variable
     pairs : bool
         Whether neighbouring chains start opposite to each other (`opposed`), so that few of them are not all on one
@@ -61,10 +61,11 @@ def _as_they_are(unit: Unit, x: TensorVariable) -> TensorVariable:
 
 
 def opposed(unit: Unit, x: TensorVariable) -> TensorVariable:
-    """The states with chains (the first axis) in pairs, the second of each opposite to the first.
+    """Return the states with chains (the first axis) in pairs, the second of each opposite to the first.
 
-    Opposite are the values at the other end of finite units, minus those of units with both signs, and the same of
-    units of one sign. One-hot units take one value after the other, so that ``q`` neighbouring chains have them all.
+    Opposite values of finite units mirror each other between the ends, those of real units of both signs differ in
+    sign, and those of units of one sign are equal. One-hot units take one value after the other, so that ``q``
+    neighbouring chains have them all.
     """
     cycle, chain = _cycle(unit), _chains(x)
     first = x[(pt.arange(x.shape[0]) // cycle) * cycle]
@@ -88,25 +89,26 @@ def _turned(family: Unit, x: TensorVariable, steps: TensorVariable) -> TensorVar
 
 
 def _cycle(unit: Unit) -> int:
-    """How many neighbouring chains belong together."""
+    """Return how many neighbouring chains have opposite states."""
     return max(2, *(family.width for family, _ in unit.parts(0)))
 
 
 def _chains(x: TensorVariable) -> TensorVariable:
-    """The number of each chain, with as many axes as ``x``."""
+    """Return the number of each chain, with as many axes as ``x`` has."""
     return pt.arange(x.shape[0]).reshape((-1, *[1] * (x.ndim - 1)))
 
 
 def heated(machine: Machine, beta: Any) -> Machine:
-    """The machine with energy ``β·E``, but for the base of finite units: between modes that are σ apart no more.
+    """Return the machine with energy ``β·E``, in which real units' narrow modes become wide enough to meet.
 
-    (`Machine.interpolate` leaves the σ of real units as it is: narrow modes that lie apart never meet on its way.)
+    The base of finite units stays. (`Machine.interpolate` leaves the σ of real units as it is, so that narrow modes
+    that lie apart never meet.)
     """
     units = [layer.unit.heated(beta) for layer in machine.layers]
     scales = [
         unit.scaled(pt.ones_like(layer.bias)) / layer.unit.scaled(pt.ones_like(layer.bias))
         for unit, layer in zip(units, machine.layers, strict=True)
-    ]  # how much less of a unit's state is sent
+    ]  # the factors by which products with a unit's state shrink
     layers = [
         Layer(unit, beta * layer.bias / scale) for unit, layer, scale in zip(units, machine.layers, scales, strict=True)
     ]

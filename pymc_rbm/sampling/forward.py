@@ -1,4 +1,4 @@
-"""Forward draws from p(v): what happens when PyMC draws from an RBM.
+"""Forward draws from p(v), as when PyMC draws from an RBM.
 
 Everything here is the package's own symbolic graphs, compiled once a process, so that no back end has a sampler of its
 own. The drawing Op calls `draw_visible` whatever the back end.
@@ -30,8 +30,8 @@ Shapes = tuple[tuple[int, ...], ...]
 def draw_visible(rng: np.random.Generator, rows: int, n_sweeps: int, machine: Machine) -> np.ndarray:
     """Draw independent rows of visible states, shape (rows, visible); ``rng`` advances.
 
-    Exact if one side can be enumerated; otherwise each row is the end of a chain of ``n_sweeps`` sweeps that started
-    from a dispersed state of its own.
+    Draws are exact if one side can be enumerated; otherwise each row is the end of a chain of ``n_sweeps`` sweeps that
+    started from a dispersed state of its own.
     """
     machine = normalisable_machine(machine)
     template, parameters = machine.template, machine.parameters
@@ -52,7 +52,7 @@ def draw_visible(rng: np.random.Generator, rows: int, n_sweeps: int, machine: Ma
 
 @lru_cache(maxsize=4)
 def _enumerated_cdf(template: Machine, shapes: Shapes, *parameters: bytes) -> tuple[int, np.ndarray]:
-    """The smaller layer and the cumulated weights of its joint states, kept for the next draws."""
+    """Return the smaller layer and the cumulated weights of its joint states, kept for the next draws."""
     layer, log_weights = _log_weights_function(template, shapes)
     log_p = log_weights(*(np.frombuffer(p).reshape(shape) for p, shape in zip(parameters, shapes, strict=True)))
     return layer, np.cumsum(np.exp(log_p - log_p.max()))
@@ -68,7 +68,7 @@ def _log_weights_function(template: Machine, shapes: Shapes):
 
 @remembered(64)
 def _visible_of_index_function(template: Machine, shapes: Shapes, layer: int):
-    """(rng, indices, parameters…) -> (rng, v): the indexed states of ``layer``, and v given them."""
+    """Compile (rng, indices, parameters…) -> (rng, v), where v is drawn given the indexed states of ``layer``."""
     machine, inputs = sized(template, shapes)
     rng, indices = pt.random.rng("rng"), pt.lvector("indices")
     states, next_rng = joint_states(machine, layer, indices), rng
@@ -80,7 +80,7 @@ def _visible_of_index_function(template: Machine, shapes: Shapes, layer: int):
 
 @remembered(64)
 def _chain_function(template: Machine):
-    """(rng, rows, sweeps, parameters…) -> (rng, v)."""
+    """Compile (rng, rows, sweeps, parameters…) -> (rng, v), by chains from dispersed states."""
     machine, inputs = template.symbolic()
     rng, rows, n = pt.random.rng("rng"), pt.lscalar("rows"), pt.lscalar("sweeps")
     visible = machine.layers[VISIBLE]
@@ -91,7 +91,7 @@ def _chain_function(template: Machine):
 
 @remembered(64)
 def _further_function(template: Machine):
-    """(rng, v, sweeps, parameters…) -> (rng, v)."""
+    """Compile (rng, v, sweeps, parameters…) -> (rng, v), which continues chains."""
     machine, inputs = template.symbolic()
     rng, n = pt.random.rng("rng"), pt.lscalar("sweeps")
     v = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)

@@ -1,4 +1,4 @@
-"""Missing units given the observed ones: clamped Gibbs, all rows and chains side by side."""
+"""Missing units are drawn given the observed ones, by clamped Gibbs, for all rows and chains side by side."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from pymc_rbm.support.work import can_show, parts_of
 __all__ = ["inpaint"]
 
 DIRECTIONS = 2
-COPIES = 2  # the draws, and all of them as one array
-TUNING_CHUNK = 100  # sweeps between two looks at Ctrl-C
+COPIES = 2  # the list of draws, and one array of all of them
+TUNING_CHUNK = 100  # sweeps between two checks for Ctrl-C
 
 
 @data_first()
@@ -57,8 +57,8 @@ def inpaint(
 
     Draws are coherent: the missing units of a draw belong together, and to the observed ones beside them. (The
     posterior predictive of a masked variable joins the trace's missing units with *freshly drawn* observed ones.)
-    Clamped generation is the same thing: give the units that are to hold, the labels beside an image, say, and mask
-    the rest.
+    Clamped generation is the same thing: give the units to be clamped, the labels beside an image, say, and mask the
+    rest.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ def inpaint(
     draws, tune : int, default 1000
         Stored draws of each chain, and sweeps before the first, which are thrown away.
     chains : int, default 4
-        Of each row. Missing units start dispersed, each chain at a level of its own, and every second opposite to the
-        one before (real units where opposite hidden units put them), so that chains can disagree.
+        Chains of each row. Missing units start dispersed, each chain at a level of its own, and every second opposite
+        to the one before (real units where opposite hidden units put them), so that chains can disagree.
     sweeps : int, default 1
-        Per stored draw.
+        Sweeps per stored draw.
     states : bool, default True
         Whether to keep the completed rows. Their mean and the functionals are always kept.
     name : str, optional
-        Of the visible units in the result. Default: that of ``target`` if it has one, else "v".
+        Name of the visible units in the result. Default: that of ``target`` if it has one, else "v".
     random_seed : int or Generator, optional
         The same seed gives the same draws.
     progressbar : bool, default True
@@ -100,7 +100,7 @@ def inpaint(
     Raises
     ------
     ValueError
-        Before any work, if nothing is missing, an observed entry is no state of its unit, entries of one unit are
+        Before any work, if nothing is missing, an observed entry is not a state of its unit, entries of one unit are
         missing in part, sizes do not fit, or ``target`` is a model in which something else depends on its free units
         (then `pm.sample` of the masked variable is the right thing).
     MemoryError
@@ -141,7 +141,7 @@ def inpaint(
             tree = _tree(name, kept, means, held, given)
     done = kept["projection"].shape[1]
     if done < draws:
-        warnings.warn(f"Interrupted after {done} of {draws} draws; returning these.", stacklevel=3)
+        warnings.warn(f"Interrupted after {done} of {draws} draws, which are returned.", stacklevel=3)
     attrs = {"created_by": "pymc_rbm.inpaint", "sweeps": sweeps, "tune": tune, "interrupted": int(done < draws)}
     tree.attrs = attrs
     if done == draws:
@@ -150,12 +150,14 @@ def inpaint(
 
 
 def _warn_of_rows(found: xr.Dataset, chains: int, draws: int) -> None:
-    """Say how many rows have not converged, in what, and what was asked."""
+    """Warn of rows that have not converged, with the R-hat or ESS that was found and the limits."""
     wrong = ~found["converged"].values
     if not wrong.any():
         return
     if draws < FEW_DRAWS:
-        message = f"{draws} draws a chain are too few to say whether rows have converged (at least {FEW_DRAWS})."
+        message = (
+            f"{draws} draws a chain are too few to say whether rows have converged. Raise draws to {FEW_DRAWS} or more."
+        )
     else:
         apart, few = found["rhat"].values > found["rhat_limit"].values, found["ess"].values < found["ess_asked"].values
         parts = []
@@ -164,17 +166,17 @@ def _warn_of_rows(found: xr.Dataset, chains: int, draws: int) -> None:
         if few.any():
             parts.append(
                 f"{few.sum()} have few effective draws (ESS down to {float(found['ess'].min()):.0f} of "
-                f"{chains * draws:,} draws, {float(found['ess_asked']):.0f} are asked)"
+                f"{chains * draws:,} draws, at least {float(found['ess_asked']):.0f} are needed)"
             )
         message = (
             f"{wrong.sum()} of {len(wrong)} rows have not converged: {'; '.join(parts)}. Raise draws and tune, or "
-            "sweeps; see the group convergence."
+            "sweeps; the group convergence has R-hat and ESS of each row."
         )
     warnings.warn(message, stacklevel=4)
 
 
 def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bool) -> Data:
-    """The data as masked rows of states, or ValueError."""
+    """Return the data as masked rows of states, or raise ValueError."""
     biases = [np.shape(layer.bias) for layer in machine.layers]
     got = receive(data)
     given = data_of(replace(got, values=marked(got.values)), machine.layers[VISIBLE], labels)
@@ -183,11 +185,13 @@ def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bo
     if not given.mask.any():
         raise ValueError(
             f"data must be rows of which some entries are missing (masked, or NaN); got shape {values.shape} with "
-            "0 missing entries."
+            "0 missing entries. Mask what is to be drawn, as in numpy.ma.masked_array(data, mask)."
         )
     wanted = {shape[0] for shape in biases if len(shape) > 1} - {1}
     if wanted - {len(values)}:
-        raise ValueError(f"The biases differ by row, for {wanted.pop()} rows; data have {len(values)}.")
+        raise ValueError(
+            f"The biases differ by row, for {wanted.pop()} rows, but data have {len(values)}. Give data for these rows."
+        )
     check_memory(
         COPIES * draws * (states * values.data.nbytes + 8 * (1 + DIRECTIONS) * len(values)),
         f"Keeping {draws:,} draws of {values.shape} states",
@@ -197,7 +201,7 @@ def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bo
 
 
 def _run(machine, rows, held, rng, chains, lengths, states, progressbar):
-    """Run the chains; return what was kept as (chain, draw, row, …) and the mean of the conditional means."""
+    """Run the chains; return draws by name, shape (chain, draw, row, …), and the mean of the conditional means."""
     draws, tune, sweeps = lengths
     parameters = [np.asarray(p, dtype="float64") for p in machine.parameters]
     start, advance = _functions(machine.template, tuple(p.ndim for p in parameters))
@@ -225,7 +229,7 @@ def _run(machine, rows, held, rng, chains, lengths, states, progressbar):
 
 @remembered(64)
 def _functions(template: Machine, ndims: tuple[int, ...]):
-    """The start states of all layers, and one stored draw of all chains."""
+    """Compile two functions: one makes the start states of all layers, one makes a stored draw of all chains."""
     parameters = [pt.tensor(dtype="float64", shape=(None,) * n) for n in ndims]
     machine, rng = template.with_parameters(parameters), pt.random.rng("rng")
     units = [layer.unit for layer in machine.layers]
@@ -238,14 +242,14 @@ def _functions(template: Machine, ndims: tuple[int, ...]):
         first.append(x)
     options = {"on_unused_input": "ignore"}
     inputs = [rng, chains, rows, held, *parameters]
-    start = pytensor.function(inputs, [next_rng, *first], mode=INTERPRETED, **options)  # runs once
+    start = pytensor.function(inputs, [next_rng, *first], mode=INTERPRETED, **options)  # it runs once
 
     state = [pt.tensor(dtype=unit.dtype, shape=(None, None, None)) for unit in units]
     new, next_rng = run_sweeps(machine, state, rng, n, clamped=[is_held, *[None] * (len(units) - 1)])
     mean = pt.where(is_held, new[VISIBLE], machine.mean(VISIBLE, new))
     try:
         energy = machine.free_energy(new[VISIBLE])
-    except ValueError:  # hidden layers that are coupled to each other
+    except ValueError:  # hidden layers that are coupled to each other have no free energy
         energy = machine.energy(new)
     outputs = [Out(next_rng, borrow=True), energy, pt.dot(mean, directions), mean.mean(0), *new]
     inputs = [In(rng, mutable=True), *state, n, held, directions, *parameters]
@@ -268,7 +272,7 @@ def _tree(name: str, kept: dict[str, np.ndarray], means: np.ndarray, held: np.nd
 
 
 def _convergence(kept: dict[str, np.ndarray], row: str, held: np.ndarray) -> xr.Dataset:
-    """R-hat and ESS of each row, the worst over its functionals; of what is constant there is nothing to say."""
+    """Return R-hat and ESS of each row, the worst over its functionals that are not constant."""
     rows = np.flatnonzero(~held.all(1))
     found = {key: np.full(len(held), np.nan) for key in ("rhat", "rhat_limit", "ess")}
     chains, draws = kept["free_energy"].shape[:2]

@@ -1,4 +1,4 @@
-"""What chains are watched by: a few continuous functionals of the visible state, and how active each unit is.
+"""The quantities that chains are judged by: a few continuous functionals of the visible state.
 
 Diagnostics of single binary units mislead: a constant one has no R-hat, a rare one always has a good one, and of many
 healthy ones some look bad by chance. The free energy, the mean activations and the projections of v on the leading
@@ -21,9 +21,9 @@ from pymc_rbm.support.compiled import remembered
 __all__ = ["FUNCTIONALS", "WITHOUT_DIRECTIONS", "functionals", "leading_directions", "names_of", "symbolic_functionals"]
 
 NEGLIGIBLE_SINGULAR_VALUE = 0.1
-"""Directions of W whose singular values are below this share of the largest are not watched. A choice."""
+"""The share of the largest singular value of W below which a direction is left out. It is a choice."""
 SATURATED = 0.01
-"""A hidden unit is saturated where its probability given v is within this of 0 or 1. A choice."""
+"""How close to 0 or 1 the probability of a hidden unit given v must be for it to be saturated. It is a choice."""
 
 WITHOUT_DIRECTIONS = "free_energy", "visible_mean", "hidden_mean"
 HIDDEN_MEAN = WITHOUT_DIRECTIONS.index("hidden_mean")
@@ -33,16 +33,17 @@ CHUNK_ENTRIES = 2**22
 
 
 def names_of(machine: Machine) -> tuple[str, ...]:
-    """The functionals without directions that a machine has: a single layer has no hidden mean."""
+    """Return the names of a machine's functionals without directions: a single layer lacks the hidden mean."""
     return WITHOUT_DIRECTIONS if len(machine.layers) > 1 else WITHOUT_DIRECTIONS[:HIDDEN_MEAN]
 
 
 def leading_directions(machine: Machine, most: int = MOST_DIRECTIONS) -> np.ndarray:
     """Return the leading left singular vectors of W, shape (visible, directions).
 
-    Where the visible layer is coupled to itself these are the eigenvectors of U with the largest positive eigenvalues:
-    what lowers the energy most. At most ``most`` of them, those with a singular value (or eigenvalue) of at least a
-    tenth of the largest; none where W is zero. The sign is such that a vector's entries sum to no less than zero.
+    Where the visible layer is coupled to itself these are the eigenvectors of U with the largest positive eigenvalues,
+    along which the energy falls most. There are at most ``most`` of them, those with a singular value (or eigenvalue)
+    of at least a tenth of the largest; none where W is zero. The sign is such that a vector's entries sum to no less
+    than zero.
     """
     weights = np.asarray(machine.couplings[0].weights, dtype="float64")
     return _directions(weights.shape, weights.tobytes(), most, machine.own_coupling(VISIBLE) is not None).copy()
@@ -50,7 +51,7 @@ def leading_directions(machine: Machine, most: int = MOST_DIRECTIONS) -> np.ndar
 
 @lru_cache(maxsize=4)
 def _directions(shape: tuple[int, int], weights: bytes, most: int, symmetric: bool) -> np.ndarray:
-    """Kept for the next call: of a large matrix they take seconds."""
+    """Return the leading directions, kept for the next call: those of a large matrix take seconds."""
     matrix = np.frombuffer(weights).reshape(shape)
     if symmetric:
         s, U = (x[..., ::-1] for x in np.linalg.eigh(matrix))
@@ -61,9 +62,9 @@ def _directions(shape: tuple[int, int], weights: bytes, most: int, symmetric: bo
 
 
 def symbolic_functionals(machine: Machine, v: Any, directions: Any = None) -> list[TensorVariable]:
-    """The functionals of each row of ``v`` by `names_of`, then projections unless there are no directions.
+    """Return the functionals of each row of ``v`` that `names_of` lists, then projections if there are directions.
 
-    The hidden mean is that of the probabilities given v.
+    The hidden mean is the mean of the hidden units' probabilities given v.
     """
     found = [machine.free_energy(v), v.mean(-1)]
     found += [machine.mean(i, machine.at(v)).mean(-1) for i in range(HIDDEN, len(machine.layers))]
@@ -87,7 +88,7 @@ def chunks(rows: np.ndarray, machine: Machine) -> list[np.ndarray]:
 
 @remembered(64)
 def _functionals_function(template: Machine):
-    """(v, directions, parameters…) -> the `FUNCTIONALS` by row."""
+    """Compile (v, directions, parameters…) -> the `FUNCTIONALS` by row."""
     machine, inputs = template.symbolic()
     v, directions = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dmatrix()
     return pytensor.function([v, directions, *inputs], symbolic_functionals(machine, v, directions))

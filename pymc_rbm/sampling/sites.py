@@ -1,4 +1,4 @@
-"""Updates inside a layer that is coupled to itself: one class of uncoupled units after the other, or unit by unit."""
+"""Updates inside a layer that is coupled to itself go class by class, or unit by unit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def update_classes(
 ) -> tuple[TensorVariable, TensorVariable]:
     """Draw the units of each class of ``layer`` given all others, one class after the other; return (state, rng)."""
     state, unit = list(state), machine.layers[layer].unit
-    classes: Any = machine.own_coupling(layer).classes  # type: ignore[union-attr]  # a sweep asked for it
+    classes: Any = machine.own_coupling(layer).classes  # type: ignore[union-attr]  # it is coupled
     for entries in map(np.array, reversed(classes) if backwards else classes):
         x = pt.as_tensor(state[layer])
         rng, new = unit.at(entries).sample(machine.field(layer, state, entries), rng)

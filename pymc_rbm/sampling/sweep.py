@@ -1,4 +1,4 @@
-"""Block Gibbs: the only loop in the package that samples conditionals.
+"""Block Gibbs sampling: the only loop in the package that samples conditionals.
 
 The units of a block are independent given the rest (that is what *restricted* buys), so a whole block is
 drawn at once; in a layer that is coupled to itself `sites` goes from class to class. A sweep updates every block once
@@ -23,9 +23,9 @@ from pymc_rbm.sampling.sites import update_classes, update_sites
 __all__ = ["sweep", "sweeps", "sweeps_of_a_piece", "visits"]
 
 MOST_PRODUCTS = 2**33
-"""The most products of a state and a weight in a piece that nothing interrupts: about a second."""
+"""The most products of a state and a weight, about a second's work, between two checks for Ctrl-C."""
 PRODUCTS_OF_UNIT, PRODUCTS_OF_SITE = 100, 10_000
-"""What a draw of a unit costs, in such products; what a step to the next unit costs where each waits for the others."""
+"""The cost, in such products, of a draw of a unit, and of a step to the next unit where units are drawn one by one."""
 
 
 def sweep(
@@ -81,7 +81,7 @@ def sweeps(
     clamped: Sequence[Any] | None = None,
     last: int | None = None,
 ) -> tuple[list[TensorVariable], TensorVariable]:
-    """Run ``n`` sweeps; parameters, arguments and results as in `sweep`. ``n`` may be symbolic.
+    """Run ``n`` sweeps, a number that may be symbolic; parameters and results are those of `sweep`.
 
     Sweeps of two binary layers are one node of the graph, so that a back end may have a kernel for them.
     """
@@ -95,7 +95,7 @@ def visits(
 ) -> tuple[TensorVariable, TensorVariable]:
     """Return the visible states after each ``n`` sweeps, shape (draws, …, visible), and the next rng.
 
-    Started at the visible states ``v``; the hidden ones are drawn from them.
+    The chains start at the visible states ``v``, and hidden states are drawn given them.
     """
     definition = partial(as_node, _visits) if is_binary_pair(machine) else _visits
     [trace], rng = definition(machine, machine.at(v), rng, n, None, None, draws)
@@ -155,7 +155,7 @@ def _sweeps(
 
 
 def sweeps_of_a_piece(machine: Machine, chains: int) -> int:
-    """How many sweeps of so many chains are about a second's work, at least one."""
+    """Return how many sweeps of so many chains are about a second's work, at least one."""
     sizes = [np.shape(layer.bias)[-1] for layer in machine.layers]
     each = sum(np.size(c.weights) for c in machine.couplings) + PRODUCTS_OF_UNIT * sum(sizes)
     steps = sum(n for i, n in enumerate(sizes) if machine.own_coupling(i) is not None)

@@ -1,1 +1,1 @@
-"""BlockGibbs, and whatever else in a model depends on units."""
+"""BlockGibbs, the step method for units, and how it accounts for what depends on them."""

@@ -1,8 +1,8 @@
-"""Which row of a variable each entry of a graph reads: proofs from the graph and the numbers of its indices.
+"""Proofs of which row of a variable each entry of a graph reads, from the graph and the numbers of its indices.
 
-`alignment` follows axes, whatever their lengths. Where a graph moves entries about (a loop over rows, groups of
-observations, rows that are left out) it has lost them. Here each entry carries the lowest and the highest row that it
-reads, and what moves entries moves these numbers. Indices must not depend on what is sampled.
+`proofs` follows axes, whatever their lengths. Where a graph moves entries about (a loop over rows, groups of
+observations, rows that are left out) axes are lost. Here each entry carries the lowest and the highest row that it
+reads, and an operation that moves entries moves these numbers. Indices must not depend on what is sampled.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from pymc_rbm.step_methods.following import carriers_of, follow, read_by
 __all__ = ["rows_of_entries"]
 
 MOST_READ = 20_000_000
-"""Entries that are followed one by one."""
+"""The most entries that are followed one by one."""
 
 NO_ROW = np.iinfo(np.int64).max // 2
 WRITES = IncSubtensor | AdvancedIncSubtensor
 MOVES = Subtensor | AdvancedSubtensor | WRITES | Reshape | Join | MakeVector
 
 Numbers = Callable[[list[Variable]], list[Any]]
-"""From variables to their values."""
+"""A function from variables to their values."""
 
 
 def rows_of_entries(
@@ -48,7 +48,8 @@ def rows_of_entries(
     Returns
     -------
     list of arrays or None
-        One an output, which may be broadcast against it, -1 where it reads no row. None where an entry reads several.
+        One array an output, which may be broadcast against it, -1 where it reads no row. None where an entry reads
+        several rows.
     """
     nodes, fixed = _reading(x, outputs), _Fixed()
     if not all(map(fixed.length_of, io_toposort([], outputs))):
@@ -63,7 +64,7 @@ def rows_of_entries(
     index = dict(zip(wanted, values[len(sized) :], strict=True))
 
     rows = np.arange(np.prod(shape[:-1], dtype=int)).reshape(*shape[:-1], 1)
-    reads: dict[Variable, np.ndarray] = {x: np.stack([rows, -rows])}  # the lowest row, and minus the highest
+    reads: dict[Variable, np.ndarray] = {x: np.stack([rows, -rows])}  # the lowest row, and minus the highest row
     for node in nodes:
         moved = node in moves
         reads.update(_moved(node, reads, shapes, index) if moved else _read_through(node, reads))
@@ -77,7 +78,7 @@ def rows_of_entries(
 
 
 def _reading(x: Variable, outputs: Sequence[Variable]) -> list[Apply]:
-    """The nodes whose outputs depend on the value of ``x``, in order."""
+    """Return the nodes whose outputs depend on the value of ``x``, in order."""
     moving, found = {x}, []
     for node in io_toposort([x], outputs):
         if moving & set(read_by(node)):
@@ -87,7 +88,7 @@ def _reading(x: Variable, outputs: Sequence[Variable]) -> list[Apply]:
 
 
 class _Fixed:
-    """Whether a variable has the same value in whatever state the model is: it reads constants, data and shapes."""
+    """Test of whether a variable is the same in any state of the model: it reads constants, data or shapes only."""
 
     def __init__(self):
         self.known: dict[Variable, bool] = {}
@@ -102,7 +103,7 @@ class _Fixed:
         return self.known[y]
 
     def length_of(self, node: Apply) -> bool:
-        """Whether the shape of what a node returns does not depend on the state, if those of its inputs do not."""
+        """Whether the shape of a node's output is the same in any state of the model, if those of its inputs are."""
         if isinstance(node.op, ARange | Nonzero):
             return all(map(self, node.inputs))
         if isinstance(node.op, AdvancedSubtensor):
@@ -111,14 +112,14 @@ class _Fixed:
 
 
 def _arrays(node: Apply) -> list[Variable]:
-    """What a node that moves entries takes them from."""
+    """Return the inputs from which a node that moves entries takes them."""
     if isinstance(node.op, Join | MakeVector):
         return node.inputs
     return node.inputs[: 2 if isinstance(node.op, WRITES) else 1]
 
 
 def _indices(node: Apply) -> list[Variable]:
-    """What says where it moves them."""
+    """Return the inputs that say where a node moves entries."""
     return node.inputs[len(_arrays(node)) :]
 
 
@@ -127,7 +128,7 @@ def _nothing(y: Variable) -> np.ndarray:
 
 
 def _moved(node: Apply, reads: dict, shapes: dict, index: dict) -> dict[Variable, np.ndarray]:
-    """What the output reads, by the operation itself on the numbers of rows."""
+    """Return what the output reads, found by applying the operation to the numbers of rows."""
     arrays = [np.broadcast_to(reads.get(v, _nothing(v)), (2, *shapes[v])) for v in _arrays(node)]
     where = [int(i) if np.ndim(i) == 0 else np.asarray(i) for i in (index[v] for v in _indices(node))]
     op = node.op
@@ -145,7 +146,7 @@ def _moved(node: Apply, reads: dict, shapes: dict, index: dict) -> dict[Variable
 
 
 def _written(op: Any, parts: Sequence[np.ndarray], at: Any) -> np.ndarray:
-    """Entries that are set read what is written there, all of it; those that are added to read both."""
+    """Return what entries read after writing: those that are set read all that is written, those added to read both."""
     old, new = parts[0].copy(), parts[1]
     if op.set_instead_of_inc:
         old[at] = NO_ROW
@@ -154,7 +155,7 @@ def _written(op: Any, parts: Sequence[np.ndarray], at: Any) -> np.ndarray:
 
 
 def _read_through(node: Apply, reads: dict) -> dict[Variable, np.ndarray]:
-    """What the outputs read, by the axes along which an operation keeps entries apart."""
+    """Return what the outputs read, by the axes along which an operation keeps entries apart."""
     found = {y: _nothing(y) for y in node.outputs}
     for v in dict.fromkeys(read_by(node)):
         if v not in reads:
@@ -168,7 +169,7 @@ def _read_through(node: Apply, reads: dict) -> dict[Variable, np.ndarray]:
 
 
 def _placed(read: np.ndarray, axes: Iterable[int | None], ndim: int) -> np.ndarray:
-    """What is read along the axes of a variable, brought to those of another; joined along all that are not kept."""
+    """Bring what is read along the axes of a variable to those of another, joined along axes that are not kept."""
     axes = list(axes)
     read = read.min(axis=tuple(1 + p for p, q in enumerate(axes) if q is None))
     kept = [q for q in axes if q is not None]

@@ -27,7 +27,7 @@ __all__ = ["BlockGibbs", "register"]
 
 @dataclass_state
 class BlockGibbsState(StepMethodState):
-    """What a chain carries besides PyMC's point: its random generator, and how cautious proposals are."""
+    """State of a chain besides PyMC's point: its random generator, and how cautious proposals are."""
 
     tune: bool
     tuned: int
@@ -35,7 +35,7 @@ class BlockGibbsState(StepMethodState):
 
 
 class BlockGibbs(BlockedStep):
-    """Block Gibbs sampling of RBM and Hidden variables.
+    """Step method of PyMC that samples RBM and Hidden variables by block Gibbs.
 
     One draw runs ``sweeps`` times
 
@@ -44,15 +44,15 @@ class BlockGibbs(BlockedStep):
 
     and last, once, draws the `Hidden` variables of the model from p(h | v). This leaves p(v), or p(v, h), or the
     conditional given what is observed, invariant. ``pm.sample`` picks the step by itself for these cases: v free, v
-    masked (the observed entries are held), v observed and h free, h observed and v free (exact draws).
+    masked (the observed entries are clamped), v observed and h free, h observed and v free (exact draws).
 
-    *Dependants.* What else in the model depends on v or h (likelihoods, Potentials, free variables, other machines) is
+    *Dependants.* Terms of the model that depend on v or h (likelihoods, Potentials, free variables, other machines) are
     accounted for. Where the graph proves that their log-density is a sum over finite units, it shifts the fields and
-    conditionals stay exact (`effects`); that is checked in numbers at construction, too. Real units move by their
-    Hessian, together where it joins them: an exact draw where it is constant and the units Gaussian, a path
-    between their walls where they cannot be negative. Finite blocks are otherwise proposed along the
-    gradient and accepted by the Metropolis-Hastings ratio, in a machine that is coupled to itself one
-    class of units after the other. Block and step sizes are tuned in ``tune`` draws. A Hidden variable with dependants
+    conditionals stay exact; that is checked in numbers at construction, too. Real units move by the Hessian of that
+    log-density, together where it joins them: by an exact draw where it is constant and the units are Gaussian, by a
+    path that is reflected at 0 where they cannot be negative. Finite blocks are otherwise proposed along the gradient
+    and accepted by the Metropolis-Hastings ratio, in a machine that is coupled to itself one class of units after the
+    other. Block and step sizes are tuned in ``tune`` draws. A Hidden variable with dependants
     is part of the state.
 
     Parameters
@@ -137,11 +137,11 @@ class BlockGibbs(BlockedStep):
         self._inputs, self._ranges, self.rows_together, self._function = compile_transition(
             model, rvs, self.sweeps, compile_kwargs or {}
         )
-        self.tune, self._tunes = True, False  # draws by hand leave the posterior invariant from the first
+        self.tune, self._tunes = True, False  # calls of step by hand leave the posterior invariant from the first on
         self._forget()
 
     def setup_chain(self, rng, tune, draws):
-        """Start a chain: its generator, and nothing tuned."""
+        """Start a chain with its own generator and nothing tuned."""
         super().setup_chain(rng, tune, draws)
         self.tune = self._tunes = tune > 0
         self._forget()
@@ -152,7 +152,7 @@ class BlockGibbs(BlockedStep):
     def step(self, point):
         """Return the next point and the statistics."""
         arguments = [point[name] for name in self._inputs]
-        # After Ctrl-C PyMC keeps the draws so far.
+        # Ctrl-C waits for the end of the call: PyMC then keeps the draws so far.
         self.rng, *outputs = whole(self._function, self.rng, self._caution(), *arguments)
         n = len(self.vars)
         values = {var.name: new for var, new in zip(self.vars, outputs, strict=False)}
@@ -169,14 +169,14 @@ class BlockGibbs(BlockedStep):
         return {**point, **values}, [{**stats, **constant, "accepted": accepted}]
 
     def _caution(self):
-        """θ of each corrected layer; negative where real units are to climb (`joint_moves`)."""
+        """Return θ of each corrected layer; negative where real units shall accept whatever climbs (`joint_moves`)."""
         if not (self.tune and self._ranges and self.tuned < CLIMBING and self._tunes):
             return self.caution
         return np.array([-1.0 if m == MOST else c for c, (_, m) in zip(self.caution, self._ranges, strict=True)])
 
     @staticmethod
     def competence(var, has_grad=False):
-        """IDEAL for RBM variables (free or masked) and Hidden variables, INCOMPATIBLE for all others."""
+        """Return IDEAL for RBM variables (free or masked) and Hidden variables, INCOMPATIBLE for all others."""
         if visible_kind(var) or is_hidden(var):
             return Competence.IDEAL
         return Competence.INCOMPATIBLE
@@ -201,10 +201,10 @@ def register() -> None:
 
 
 def _check(model, rvs) -> None:
-    """Refuse whatever the transition would get wrong."""
+    """Refuse variables that the transition cannot sample correctly."""
     for rv in rvs:
         if not is_hidden(rv) and not visible_kind(rv):
-            raise ValueError(f"BlockGibbs samples RBM and Hidden variables; {rv.name} is neither.")
+            raise ValueError(f"BlockGibbs samples RBM and Hidden variables, and {rv.name} is neither: leave it out.")
         children = [] if is_hidden(rv) else hidden_children(model, rv)
         left_out = [x.name for x in children if x in model.free_RVs and x not in rvs]
         if left_out:
@@ -214,6 +214,6 @@ def _check(model, rvs) -> None:
         given = [x for x in children if x in model.observed_RVs]
         if any(x.owner.inputs[2] is not rv for x in given) and visible_kind(rv) == "free":
             raise ValueError(
-                f"{rv.name} stands for masked rows of a variable with observed hidden units. Mask single entries, or "
-                "leave these rows out."
+                f"{rv.name} stands for whole masked rows of a variable with observed hidden units, which BlockGibbs "
+                "cannot sample. Mask single entries, or leave these rows out."
             )

@@ -1,4 +1,4 @@
-"""What BlockGibbs updates together: an RBM's free units, and what else in the model depends on them."""
+"""The blocks that BlockGibbs updates: an RBM's free units, with the effects of what depends on them."""
 
 from __future__ import annotations
 
@@ -48,45 +48,45 @@ __all__ = ["Block", "blocks_of", "hidden_children", "is_hidden", "visible_kind"]
 
 MIXES_BADLY = (
     "The real units of {0} have dependants that join them, such as a regression on {0}, with a Hessian that is unknown "
-    f"or has more than {MOST_ENTRIES:,} entries. BlockGibbs is right without it, but may mix badly: look at the ESS."
+    f"or has more than {MOST_ENTRIES:,} entries. BlockGibbs is correct without it, but may mix badly: look at the ESS."
 )
 
 ONE_FOR_ALL = (
-    "One acceptance serves all {1} rows of {0}: its dependants join them, or are not proved to keep them apart. "
-    "BlockGibbs is right without that, but may mix badly: look at the ESS. Where rows are independent, write what "
-    "depends on them by operations that keep rows apart (products, reductions over other axes, fixed indices)."
+    "BlockGibbs accepts or refuses all {1} rows of {0} at once: its dependants join them, or are not proved to keep "
+    "them apart. It is correct, but may mix badly: look at the ESS. Where rows are independent, write what depends on "
+    "them by operations that keep rows apart (products, reductions over other axes, fixed indices)."
 )
 MANY_ROWS = 10
-"""Rows from which on one acceptance is worth a warning."""
+"""The number of rows from which one acceptance for all of them causes a warning."""
 
 
 @dataclass
 class Block:
-    """Layers of one machine that are updated in turn, all in graphs of value variables."""
+    """Layers of one machine that are updated in turn, with all graphs in value variables."""
 
     machine: Machine
     rvs: dict[int, TensorVariable]
-    """The variable that is sampled, by layer."""
+    """The variables that are sampled, by layer."""
     state: list[Any]
-    """Where the layers are; None where no variable holds one."""
+    """The states of the layers; None where no variable has the layer's state."""
     held: list[Any]
-    """As in `sweep.sweep`."""
+    """Which units are clamped, one entry a layer, as ``clamped`` in `sweep.sweep`."""
     offsets: dict[int, Effect] = field(default_factory=dict)
-    """By layer, what its dependants add to the field, where that is exact."""
+    """What dependants add to the field, for layers whose conditionals stay exact."""
     proposals: dict[int, Effect] = field(default_factory=dict)
-    """By layer, what `metropolis` needs, where it is not."""
+    """Log-density, slope and curvature of dependants, for layers whose conditionals do not stay exact."""
     units: dict[int, int] = field(default_factory=dict)
-    """By layer of these, the number of units of a row."""
+    """The number of units in a row, for each layer in ``proposals``."""
     together: dict[int, int] = field(default_factory=dict)
-    """By layer of these, the number of rows that one acceptance serves."""
+    """The number of rows that are accepted or refused together, for each layer in ``proposals``."""
     joint: dict[int, Callable] = field(default_factory=dict)
-    """How layers move whose units go together: by an update of `joint_moves` or of `wall_moves`."""
+    """The updates of layers whose units move together: one of `joint_moves` or of `wall_moves`."""
     turns: np.ndarray | None = None
-    """Where units of a proposal are coupled to each other: masks of entries that move one after the other."""
+    """Masks of entries that move one after the other, where units are coupled to each other."""
 
 
 def visible_kind(rv: Variable) -> str | None:
-    """How an RBM variable is sampled: "free" as a whole, "masked" in its unobserved entries, None if it is none."""
+    """Return "free" for a free RBM variable, "masked" for the unobserved part of a masked one, None for others."""
     node = rv.owner
     if node is None:
         return None
@@ -103,12 +103,12 @@ def is_hidden(rv: Variable) -> bool:
 
 
 def hidden_children(model: pm.Model, rv: Variable) -> list[TensorVariable]:
-    """The `Hidden` variables of ``rv``."""
+    """Return the `Hidden` variables of ``rv``."""
     return [x for x in dependants(model, rv) if is_hidden(x)]
 
 
 def blocks_of(model: pm.Model, rvs: list[TensorVariable]) -> list[Block]:
-    """Blocks in the order in which they are updated, each followed by the hidden variables that only read it.
+    """Return blocks in the order of updates, each followed by the hidden variables that only read it.
 
     A hidden variable that nothing else reads is summed out while its visible units are updated, and drawn right after
     them. One that is observed, or that has dependants, is the hidden layer of the update; if there are more of these,
@@ -131,9 +131,9 @@ def blocks_of(model: pm.Model, rvs: list[TensorVariable]) -> list[Block]:
 
 
 def _factors(model: pm.Model, rvs: list[TensorVariable]) -> dict[TensorVariable, TensorVariable]:
-    """The log-density of each variable and Potential, in value variables; empty where nothing depends on ``rvs``.
+    """Return the log-density of each variable and Potential, in value variables; none if nothing depends on ``rvs``.
 
-    Dependence is that of these graphs: a transform whose bounds depend on v makes all that reads the transformed
+    Dependence is that of these graphs: a transform whose bounds depend on v makes whatever reads the transformed
     variable depend on v.
     """
     if all(_has_one_hidden_layer(model, rv) for rv in rvs):
@@ -143,7 +143,7 @@ def _factors(model: pm.Model, rvs: list[TensorVariable]) -> dict[TensorVariable,
 
 
 def _has_one_hidden_layer(model: pm.Model, rv: TensorVariable) -> bool:
-    """Whether nothing depends on ``rv`` but hidden variables, of which one at most is given."""
+    """Whether only hidden variables depend on ``rv``, of which at most one is observed."""
     children = dependants(model, rv)
     given = [x for x in children if x in model.observed_RVs]
     return len(given) < 2 and all(is_hidden(x) and not dependants(model, x) for x in children)
@@ -187,7 +187,7 @@ def _hidden_block(model, rv, factors) -> Block:
 
 
 def machine_of_hidden(rv: TensorVariable) -> Machine:
-    """The machine of a Hidden variable; without visible biases where v has been replaced by data (``pm.do``)."""
+    """Return the machine of a Hidden variable, without visible biases where ``pm.do`` has replaced v by data."""
     _, _, v, *parameters = rv.owner.inputs
     try:
         return machine_of_rv(rbm_of(v))
@@ -202,7 +202,7 @@ def _in_values(model: pm.Model, machine: Machine) -> Machine:
 
 
 def _joined(factors, value, mask) -> list[Variable]:
-    """Where PyMC puts the missing entries of a masked variable into the empty array that the observed ones join."""
+    """Return the nodes in which PyMC puts the missing entries of a masked variable into the array of all entries."""
     return [
         v
         for v in ancestors(list(factors.values()))
@@ -217,13 +217,13 @@ def _joined(factors, value, mask) -> list[Variable]:
 
 
 def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> None:
-    """Find the terms that depend on each layer, and what they say about its units."""
+    """Find the terms that depend on each layer, and their effect on its units."""
     values = [value for _, known in layers.values() for value in known]
     terms = [f for f in factors.values() if set(values) & set(ancestors([f]))]
     if not terms:
         return
     replacements = {old: new for _, known in layers.values() for old, new in known.items()}
-    # A joined array goes first: its own missing entries vanish with it.
+    # A joined array is replaced first: its missing entries vanish with it.
     terms = graph_replace(terms, replacements, strict=False)
     own = tuple(layers[i][0] if i in layers else pt.scalar() for i in range(len(block.state)))
     shapes = _shapes(model, [block.state[i] for i in layers])
@@ -238,7 +238,7 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
         bare, limits = parted(mine)
         limits = [t for t in limits if x in set(ancestors([t]))]
         offset = exact_offset(x, [*bare, *limits], unit)
-        if offset is not None:  # which does not depend on x
+        if offset is not None:  # it does not depend on x
             offset = graph_replace(offset, {x: pt.zeros(checked[x][1], x.dtype)}, strict=False)
         if offset is not None and reproduces(model, x, checked, mine, offset):
             block.offsets[i] = Effect(own, (offset,))
@@ -247,10 +247,10 @@ def _add_effects(model: pm.Model, block: Block, layers: dict, factors: dict) -> 
 
 
 def _propose(model: pm.Model, block: Block, i: int, terms: list, limits: list, own: tuple, layers: dict) -> None:
-    """Add what `joint_moves`, `wall_moves` or `metropolis` need. Where D is a sum of parabolas no other is needed.
+    """Add what `joint_moves`, `wall_moves` or `metropolis` need for a layer whose conditional does not stay exact.
 
     The coupling of a layer of real units to itself counts as a dependant: they move together. Finite units that are
-    coupled take turns, for their fields to stay what they are while they move.
+    coupled take turns, so that their fields do not change while they move.
     """
     x, coupling = own[i], block.machine.own_coupling(i)
     unit, shape = layers[x]
@@ -258,7 +258,7 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, limits: list, o
         names = [t.name for t in dependants(model, block.rvs[i])]
         raise ValueError(
             f"BlockGibbs cannot account for {names}, which depend on {block.rvs[i].name}, whose units are {unit!r}: "
-            "units beside each other must be of one family, or all finite. Observe some of them, or use such units."
+            "units in one layer must be of one family, or all finite. Observe some of them, or use such units."
         )
     if unit.quadratic and coupling is not None:
         terms = [*terms, block.machine.product(coupling, own)]
@@ -295,7 +295,7 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, limits: list, o
 def _moves_between_walls(
     model: pm.Model, x: TensorVariable, layers: dict, terms: list, hessian: TensorVariable
 ) -> bool:
-    """Whether units cannot be negative and D is quadratic, as its graph proves, and all of it falls, in numbers."""
+    """Whether units cannot be negative, D is proved to be quadratic, and P is positive definite at random values."""
     unit, shape = layers[x]
     if not (unit.one_sided and is_quadratic(x, terms)):
         return False
@@ -305,7 +305,7 @@ def _moves_between_walls(
 
 
 def _shapes(model: pm.Model, state: list[TensorVariable]) -> list[tuple[int, ...]]:
-    """Shapes of states at the model's initial point."""
+    """Return the shapes of states at the model's initial point."""
     with one_compiles():
         start = model.initial_point(random_seed=1)
     values = [x for x in explicit_graph_inputs(state) if x in model.value_vars]

@@ -1,8 +1,8 @@
-"""Checks of parameters in graphs of log-densities: what they ask for, and what always holds.
+"""Checks of parameters in graphs of log-densities become terms of their own, one value for each entry checked.
 
 PyMC asks for all entries of all conditions at once (``all(sigma > 0)``) and puts the whole log-density at -inf where
 one fails. Rows that are otherwise independent are then joined by their checks. But -inf stays wherever it is added: the
-conditions may as well be terms of their own, 0 or -inf by entry, and each row then answers for its own entries.
+conditions may as well be terms of their own, 0 or -inf by entry, and each row is then judged by its own entries.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def parted(terms: Sequence[TensorVariable]) -> tuple[list[TensorVariable], list[
     Returns
     -------
     terms : list
-        Without the checks that all of a term stands or falls with. Those inside (of one component of a mixture) stay.
+        The terms without checks that put a whole term at -inf. Checks of one component of a mixture stay.
     limits : list
-        Further terms: 0 where a condition holds, -inf where it fails, by entry of what it asks about.
+        Further terms: 0 where a condition holds, -inf where it fails, for each entry that it checks.
     """
     conditions: dict[Variable, None] = {}
 
@@ -58,12 +58,12 @@ def parted(terms: Sequence[TensorVariable]) -> tuple[list[TensorVariable], list[
 
 
 def conditions_of(node: Apply) -> list[Variable]:
-    """What a check asks for, by entry, but for what always holds."""
+    """Return the conditions of a check, by entry, except those that always hold."""
     return [c for condition in node.inputs[1:] for c in _each(condition) if not _always(c)]
 
 
 def _each(condition: Variable) -> list[Variable]:
-    """The conditions that one is made of, all of which must hold."""
+    """Return the conditions that a condition consists of, all of which must hold."""
     node = condition.owner
     if node is None:
         return [condition]
@@ -74,7 +74,7 @@ def _each(condition: Variable) -> list[Variable]:
 
 
 def _always(condition: Variable) -> bool:
-    """Whether a condition holds at any state: that an exponential is not negative, for example."""
+    """Whether a condition holds in any state, as that an exponential is not negative."""
     if isinstance(condition, Constant):
         return bool(np.all(condition.data))
     node = condition.owner
@@ -94,7 +94,7 @@ def _unmoved(y: Variable) -> Variable:
 
 
 def _summed(node: Apply) -> Sequence[int]:
-    """The inputs of which an entry at -inf puts the sum of all entries of the output at -inf."""
+    """Return the inputs of which a single entry at -inf makes the sum over the output -inf."""
     op = node.op
     if isinstance(op, DimShuffle | Sum | Alloc):
         return [0]

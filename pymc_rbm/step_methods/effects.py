@@ -1,4 +1,4 @@
-"""What other terms of a log-density say about the units of a layer: exact fields, or derivatives for a proposal.
+"""The effect of other terms of a log-density on the units of a layer: exact fields, or derivatives for a proposal.
 
 Let ``D(x)`` be the log-density of everything that depends on the layer ``x`` but is not its machine. Given the other
 layers the units then follow ``exp(field·x + log base(x) + D(x))``. Where ``D(x) = Σ_i g_i(x_i) + const`` and a unit's
@@ -44,18 +44,18 @@ __all__ = [
 ]
 
 NO_DERIVATIVE = NotImplementedError, NullTypeGradError, TypeError, ValueError
-"""What PyTensor raises where there is none."""
+"""The exceptions that PyTensor raises where there is no derivative."""
 
 MOST_ENTRIES = 4_000_000
 """The most entries that the Hessians of a step may have."""
 
 IMPOSSIBLE = -1e5
-"""Log-density, next to a unit's best state, that stands for -inf: its exponential is 0, and fields stay finite."""
+"""The log-density, relative to a unit's best state, that stands for -inf, so that fields stay finite."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """Graphs in the states of the layers, and what they read besides (a scan must not draw that anew each time)."""
+    """Graphs in the states of the layers, and the other variables they read, which a scan must not draw anew."""
 
     layers: tuple[Variable, ...]
     outputs: tuple[TensorVariable, ...]
@@ -75,7 +75,7 @@ class Effect:
                 continue
             if isinstance(v, TensorVariable):
                 given[v] = None
-            else:  # scalars of indices and checks: scans take the tensors that they are made of
+            else:  # scans take tensors, of which scalars in indices and checks are made
                 read += v.owner.inputs
         return list(given)
 
@@ -86,9 +86,9 @@ class Effect:
 
 
 def without_checks(terms: Sequence[TensorVariable]) -> list[TensorVariable]:
-    """The terms without PyMC's checks of their parameters, which join the entries of what they check."""
+    """Return the terms without PyMC's checks of their parameters, which join the entries that they check."""
     nodes = {v.owner for v in ancestors(terms) if v.owner is not None and isinstance(v.owner.op, CheckAndRaise)}
-    # From the inside out, so that nested ones vanish, too.
+    # Inner checks are replaced first, so that nested ones vanish, too.
     replacements: dict[Variable, Variable] = {}
     for node in io_toposort([], terms):
         if node in nodes:
@@ -101,7 +101,7 @@ def log_density_by_row(
 ) -> TensorVariable:
     """Return D with one value a row of ``x`` where each row has its own share of it, and their sum otherwise.
 
-    ``rows`` is asked for the row that each entry of each term reads (`belonging`) where their axes do not tell.
+    Where the axes of terms do not tell, ``rows`` returns the row that each entry of each term reads (`belonging`).
     """
     known = axes_of(x, list(terms))
     batch = [known[term][:-1] if term in known else (None,) * (x.ndim - 1) for term in terms]
@@ -119,7 +119,7 @@ def log_density_by_row(
 
 
 def log_density_by_entry(x: TensorVariable, terms: Sequence[TensorVariable]) -> TensorVariable | None:
-    """Return D by entry of ``x``, but for a constant, or None where D is not proved to be such a sum.
+    """Return D by entry of ``x``, up to a constant, or None where D is not proved to be a sum over entries.
 
     ``D = a + Σ_k (weights_k · e_k(x)).sum()``, where entry i of ``e_k`` reads entry i of x only (`affine_in`).
     """
@@ -139,8 +139,8 @@ def log_density_by_entry(x: TensorVariable, terms: Sequence[TensorVariable]) -> 
 def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit) -> TensorVariable | None:
     """Return what D adds to the field of each entry of ``x``, or None where D is not proved to be a sum over units.
 
-    One evaluation of `log_density_by_entry` with *all* units in the state s gives every ``g_i(s)``. With the rows of S
-    the states, less their average, the field that reproduces g up to a constant is ``S⁺ g`` (Moore-Penrose inverse).
+    One evaluation of `log_density_by_entry` with *all* units in the state s gives every ``g_i(s)``. If the rows of S
+    are the states minus their average, the field that gives g up to a constant is ``S⁺ g`` (Moore-Penrose inverse).
     """
     families = [(_independent(family), size) for family, size in unit.parts(None)]
     if any(states is None for states, _ in families):
@@ -150,7 +150,7 @@ def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit)
         return None
 
     def table(s: np.ndarray, where: slice) -> TensorVariable:
-        """``g_i(s)`` for all units i of one family."""
+        """Return ``g_i(s)`` for all units i of one family."""
         some = x[..., where]
         alike = x[..., where].set(pt.as_tensor(s.astype(x.dtype))[pt.arange(some.shape[-1]) % len(s)])
         return by_unit(graph_replace(by_entry, {x: alike}, strict=False)[..., where], len(s))
@@ -160,7 +160,7 @@ def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit)
         assert states is not None
         where = slice(start, None if size is None else start + size)
         g = pt.stack([table(s, where) for s in states], axis=-1)
-        g = pt.where(pt.isnan(g), -np.inf, g)  # of parameters that are forbidden
+        g = pt.where(pt.isnan(g), -np.inf, g)  # parameters that are forbidden give NaN
         best = g.max(-1, keepdims=True)
         g = pt.maximum(g - pt.where(pt.isinf(best), 0.0, best), IMPOSSIBLE)
         field = pt.dot(g, np.linalg.pinv(states - states.mean(0)).T)
@@ -170,7 +170,7 @@ def exact_offset(x: TensorVariable, terms: Sequence[TensorVariable], unit: Unit)
 
 
 def _independent(family: Unit) -> np.ndarray | None:
-    """The states of a unit, one a row, if they are affinely independent."""
+    """Return the states of a unit, one a row, if they are affinely independent; otherwise None."""
     if family.states is None:
         return None
     states = np.asarray(family.states, dtype="float64").reshape(-1, family.width)
@@ -182,7 +182,7 @@ def slope_and_curvature(
 ) -> tuple[TensorVariable, TensorVariable]:
     """Return ∂D/∂x on a copy of ``x`` that is real, and ``max(0, -∂²D/∂x_i²)`` where D is a sum over real units.
 
-    Zeros where there is no derivative: a proposal may use any numbers, only its acceptance suffers.
+    They are zero where there is no derivative: a proposal may use any numbers, and only its acceptance suffers.
     """
     zeros = pt.zeros_like(x, dtype="float64")
     real = pt.tensor(dtype="float64", shape=x.type.shape)
@@ -201,10 +201,10 @@ def slope_and_curvature(
 def slope_and_hessian(
     x: TensorVariable, terms: Sequence[TensorVariable], shape: tuple[int, ...], apart: bool
 ) -> tuple[TensorVariable, TensorVariable] | None:
-    """Return ∂D/∂x and minus the Hessian: of each row where rows are ``apart``, otherwise of all entries together.
+    """Return ∂D/∂x and minus the Hessian, one a row where rows are ``apart``, otherwise one for all entries.
 
-    Its columns are Hessian-vector products, side by side. None where there are no derivatives, or more than
-    `MOST_ENTRIES` of them.
+    The columns are Hessian-vector products, side by side. The result is None where there are no derivatives, or more
+    than `MOST_ENTRIES` of them.
     """
     n = shape[-1] if apart else int(np.prod(shape))
     if n * np.prod(shape) > MOST_ENTRIES:
@@ -218,7 +218,7 @@ def slope_and_hessian(
         columns = vectorize_graph(column, {along: pt.as_tensor(np.broadcast_to(each, (n, *shape)))})
     except NO_DERIVATIVE:
         return None
-    if columns.ndim == x.ndim:  # a slope that does not depend on x
+    if columns.ndim == x.ndim:  # the slope does not depend on x
         columns = pt.zeros((n, *shape))
     hessian = pt.moveaxis(columns, 0, -1) if apart else columns.reshape((n, n))
     slope, hessian = graph_replace([slope, -hessian], {real: x.astype("float64")}, strict=False)
@@ -226,7 +226,7 @@ def slope_and_hessian(
 
 
 def is_quadratic(x: TensorVariable, terms: Sequence[TensorVariable]) -> bool:
-    """Whether the graph proves that D is a polynomial of degree two at most: its slope is affine in x."""
+    """Whether the graph proves that D is a polynomial of degree two at most, whose slope is affine in x."""
     real = pt.tensor(dtype="float64", shape=x.type.shape)
     try:
         total = _on_floats(sum(term.sum() for term in without_checks(terms)), {x: real})
@@ -248,7 +248,7 @@ def by_unit(x: TensorVariable, width: int) -> TensorVariable:
 
 
 def _on_floats(output: TensorVariable, replacements: dict[Variable, Variable]) -> TensorVariable:
-    """``output`` with real variables for discrete ones, and nothing between them rounded to whole numbers."""
+    """Return ``output`` with real variables for discrete ones, without casts to whole numbers in between."""
     new = dict(replacements)
     for node in io_toposort(list(replacements), [output]):
         if node.outputs[0] in new or not any(v in new for v in node.inputs):

@@ -1,6 +1,6 @@
-"""One node of a graph: which inputs its outputs read, and which axes of these it keeps apart.
+"""For single nodes of a graph: which inputs the outputs read, and along which axes entries are kept apart.
 
-What is not known to keep entries apart counts as joining them all.
+An operation that is not known to keep entries apart counts as joining them all.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ Known = dict[Variable, Axes]
 
 
 def read_by(node: Apply) -> list[Variable]:
-    """The variables whose values matter to the values of the outputs."""
+    """Return the inputs whose values matter to the values of the outputs."""
     if isinstance(node.op, Shape | Shape_i):
         return []
     if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Second):
         return node.inputs[1:]
-    if isinstance(node.op, CheckAndRaise):  # an error that is raised changes no value
+    if isinstance(node.op, CheckAndRaise):  # the error that it may raise does not change values
         return [node.inputs[0], *(conditions_of(node) if is_limit(node) else [])]
     return node.inputs
 
 
 def carriers_of(node: Apply) -> list[Variable]:
-    """The inputs through which the outputs may read x entry by entry; not indices of slices, or conditions."""
+    """Return the inputs through which the outputs may read x entry by entry; not bounds of slices, nor conditions."""
     if isinstance(node.op, Elemwise | Blockwise | Dot | MakeVector | Join | OpFromGraph):
         return node.inputs
     if isinstance(node.op, AdvancedSubtensor):
@@ -61,7 +61,7 @@ def carriers_of(node: Apply) -> list[Variable]:
 
 
 def _kept(axes: Axes, source: Variable, target: Variable, move: Any) -> Axes:
-    """The axes moved, those broadcast against a longer one dropped: then many entries read one."""
+    """Move the axes, and drop those that are broadcast, along which many entries read one."""
     moved = [None if p is None else move(p) for p in axes]
     return tuple(
         None if q is None or (source.type.shape[p] == 1 and target.type.shape[q] != 1) else q
@@ -70,13 +70,13 @@ def _kept(axes: Axes, source: Variable, target: Variable, move: Any) -> Axes:
 
 
 def _common(reads: list[Axes]) -> Axes:
-    """The axes of what reads x in several ways."""
+    """Return the axes that several ways of reading x have in common."""
     return tuple(same[0] if len(set(same)) == 1 else None for same in zip(*reads, strict=True))
 
 
 @singledispatch
 def follow(op: Any, node: Apply, known: Known) -> Axes:
-    """The axes of a node's outputs. Unknown operations mix everything."""
+    """Return the axes of a node's outputs; unknown operations mix all entries."""
     return (None,) * len(next(known[v] for v in node.inputs if v in known))
 
 
@@ -124,14 +124,14 @@ def _(op, node, known):
 
 
 def _arrays(node: Apply) -> dict[int, Variable]:
-    """The indices that are arrays, by the axis that each is for."""
+    """Return the indices that are arrays, by the axis that each belongs to."""
     indices = indices_from_subtensor(node.inputs[1:], node.op.idx_list)
     return {axis: i for axis, i in enumerate(indices) if not isinstance(i, slice)}
 
 
 @follow.register(AdvancedSubtensor)
 def _(op, node, known):
-    """Arrays of indices are broadcast against each other; their axes come first, unless they stand side by side."""
+    """Follow arrays of indices: they are broadcast, and their axes come first unless they stand side by side."""
     x, out, arrays = node.inputs[0], node.outputs[0], _arrays(node)
     if any(i.dtype == "bool" for i in arrays.values()):
         return _mixed(node, known)
@@ -154,7 +154,7 @@ def _(op, node, known):
 
 
 def _counted(index: Variable) -> int | None:
-    """The axis along which an index is 0, 1, 2, … while it is the same along all others."""
+    """Return the axis along which an index is 0, 1, 2, … and along all others the same; otherwise None."""
     if isinstance(index, Constant):
         axes = [k for k, n in enumerate(index.data.shape) if n > 1]
         alike = len(axes) == 1 and (index.data.ravel() == np.arange(index.data.size)).all()
@@ -182,7 +182,7 @@ def _(op, node, known):
 
 @follow.register(OpFromGraph)
 def _(op, node, known):
-    """As its own graph says, from each input on."""
+    """Follow each input through the graph inside."""
     if len(op.fgraph.outputs) > 1:
         return _mixed(node, known)
     [out], reads = op.fgraph.outputs, []
@@ -194,7 +194,7 @@ def _(op, node, known):
 
 
 def _through(x: Variable, output: Variable) -> Axes | None:
-    """The axes of one output of a graph that depends on ``x``, None where it does not."""
+    """Return the axes of an output of a graph, None where the output does not depend on ``x``."""
     known: Known = {x: tuple(range(x.type.ndim))}
     for node in io_toposort([x], [output]):
         read = [v for v in read_by(node) if v in known]
@@ -235,7 +235,7 @@ def _(op, node, known):
 
 
 def _product(node: Apply, known: Known, batch: int) -> Axes:
-    """Rows of the left factor, or columns of the right one, stay apart."""
+    """Follow a product, which keeps rows of the left factor, or columns of the right one, apart."""
     left, right = node.inputs
     out = node.outputs[0]
     if left in known and right in known:

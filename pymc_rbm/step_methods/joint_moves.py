@@ -1,7 +1,7 @@
-r"""Joint moves of real units, by the Hessian of what depends on them.
+r"""Joint moves of real units use the Hessian of the log-density of what depends on them.
 
-Given the rest, a layer x of real units has the log-density ``f·x + log base(x) + D(x)`` plus a constant, f the field of
-the machine, D as in `effects`. With its slope g(x) and a precision P(x), one move proposes
+Given the rest, a layer x of real units has the log-density ``f·x + log base(x) + D(x)`` plus a constant, where f is the
+field of the machine and D is as in `effects`. With its slope g(x) and a precision P(x), one move proposes
 
 .. math::  x' = x + (1 - \rho) P^{-1} g + \sqrt{1 - \rho^2} \, P^{-1/2} z, \qquad z \sim \mathrm{Normal}(0, 1),
 
@@ -23,9 +23,9 @@ not be kept: each move may start at y = x.
 *Units that D does not join* have a diagonal P. D has one value a unit then, and each unit accepts or refuses for
 itself, as rows do.
 
-*Rows*, *held entries* and θ are as in `metropolis`; ``1 - ρ = exp(-θ)``. Half of the moves that are not exact are
+*Rows*, *clamped entries* and θ are as in `metropolis`; ``1 - ρ = exp(-θ)``. Half of the moves that are not exact are
 smaller by a random factor: where the Hessian changes fast, in the tail of a Poisson likelihood say, the way back from a
-whole step of Newton's method is all but impossible, and rows that start there would stay for ever.
+whole step of Newton's method is nearly impossible, and rows that start there would stay for ever.
 
 References
 ----------
@@ -52,11 +52,11 @@ from pymc_rbm.step_methods.slopes import own_slope
 __all__ = ["joint_update"]
 
 SLOWEST = 8.0
-"""The least θ: from far out in a tail only steps of exp(-8) or so may be accepted, however well θ suits the bulk."""
+"""The most that is added to θ: far out in a tail only steps of about exp(-8) may be accepted."""
 
 
 ROUNDING = 1e-10
-"""The least share of the largest eigenvalue: it is far above what products of matrices lose."""
+"""The least eigenvalue, as a share of the largest: it is far above the rounding errors of products of matrices."""
 
 
 def joint_update(
@@ -70,12 +70,12 @@ def joint_update(
     exact: bool = False,
     diagonal: bool = False,
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
-    """Move all units of ``layer`` that are not held, together.
+    """Move all units of ``layer`` that are not clamped, together.
 
     Arguments and results are those of `metropolis.corrected_update`. ``effect`` gives D, its slope and A: one matrix a
     row where D has one value a row, otherwise one for the entries of all rows; ``diagonal`` says that it gives the
     diagonal only, by entry. ``exact`` says that P does not depend on x and the units are Gaussian. With a negative
-    ``caution`` whatever climbs is accepted: for the first draws of tuning only, since it leaves nothing invariant.
+    ``caution`` any move that climbs is accepted, which leaves no density invariant and so is for early tuning only.
     """
     unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
     field = machine.field(layer, state)
@@ -84,11 +84,11 @@ def joint_update(
         return abs(y) if unit.one_sided else y
 
     def total(each: TensorVariable, density: TensorVariable) -> TensorVariable:
-        """Sum over units, unless each accepts for itself."""
+        """Sum over units, unless each is accepted or refused for itself."""
         return each if density.ndim == x.ndim else each.sum(-1)
 
     def seen_from(y: TensorVariable):
-        """Log target, Cholesky factor L of P = LLᵀ, and L⁻¹g."""
+        """Return the log target, the Cholesky factor L of P = LLᵀ, and L⁻¹g."""
         density, slope, hessian = effect([value(y) if i == layer else other for i, other in enumerate(state)])
         (own, own_pull), curvature = own_slope(unit, value(y), field), unit.curvature(y)
         sign = pt.where(y < 0, -1.0, 1.0) if unit.one_sided else pt.ones_like(y)
@@ -129,13 +129,13 @@ def joint_update(
 
 
 def _hesitation(shape: Any, rng: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
-    """What is added to θ: nothing half of the time, otherwise a number between 0 and `SLOWEST`."""
+    """Draw what is added to θ: 0 half of the time, otherwise a number between 0 and `SLOWEST`."""
     rng, u = pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
     return rng, SLOWEST * pt.maximum(2 * u - 1, 0.0)
 
 
 def _root(curvature: TensorVariable, hessian: TensorVariable, free: TensorVariable) -> TensorVariable:
-    """Lower Cholesky factor of P; its diagonal where P is diagonal. Held entries are independent of the others."""
+    """Return the lower Cholesky factor of P, or its diagonal; clamped entries are independent of the others."""
     if hessian.ndim == curvature.ndim:
         return pt.sqrt(curvature + pt.maximum(hessian, 0))
     both = free[..., :, None] & free[..., None, :]
@@ -146,10 +146,10 @@ def _root(curvature: TensorVariable, hessian: TensorVariable, free: TensorVariab
 
 
 def _root_of_absolute(stiff: TensorVariable, curvature: TensorVariable) -> TensorVariable:
-    """Cholesky factor of the matrix with absolute eigenvalues, none below the least curvature of the units.
+    """Return the Cholesky factor of the matrix with absolute eigenvalues, at least the least curvature of the units.
 
-    Nor below what rounding may leave of the largest. Where there is no factor even so, it is not a number, and the row
-    (or all that is judged with it) stays.
+    Nor are they below what rounding may leave of the largest. Where there is no factor even so, it is not a number, and
+    the row (or all rows that are accepted with it) stays.
     """
     values, vectors = pt.linalg.eigh(stiff)
     least = pt.maximum(curvature.min(axis=-1, keepdims=True), ROUNDING * abs(values).max(axis=-1, keepdims=True))

@@ -1,10 +1,10 @@
-r"""Metropolis-corrected updates of a block whose target is not an independent product over its units.
+r"""Metropolis-corrected updates of a block whose units are not independent given the rest.
 
 Given the rest, a layer x has the density
 
 .. math::  \pi(x) \propto \exp(f^\top x + \log \mathrm{base}(x) + D(x)),
 
-f the field of the machine, D as in `effects`. One update
+where f is the field of the machine and D is as in `effects`. One update
 
 1. chooses units S: each with probability exp(-θ), whatever the state (real units: all of them);
 2. draws the units of S from ``q_i(x'_i | x) ∝ base(x'_i)·exp((f + a(x))_i x'_i - c_i x'_i²/2)``, all at once, with
@@ -15,15 +15,15 @@ f the field of the machine, D as in `effects`. One update
 
 *Detailed balance.* For x ≠ x' that differ inside S only, ``π(x) P(S) q_S(x'|x) min(1, r) = P(S) min(π(x) q_S(x'|x),
 π(x') q_S(x|x'))``, which is symmetric in x and x' because P(S) does not depend on the state; summed over S it stays so.
-f does not change with x: units of a layer are not coupled (where they are, `transitions` holds all but one class of
-uncoupled ones), and the other layers are held. The update thus leaves π(x | rest) invariant, and with it the joint
+f does not change with x: units of a layer are not coupled (where they are, `transition` clamps all but one class of
+uncoupled ones), and the other layers are clamped. The update thus leaves π(x | rest) invariant, and with it the joint
 ``p(x, rest)``. The machine's other layer, updated in turn, has p(h | v) itself where D does not read h, so that (v, h)
 is augmented and v alone has the density p(v) exp(D(v)).
 
-*Rows.* Where D is a sum over rows, each accepts or refuses for itself: rows are then independent given the rest. What
-is forbidden to a row (parameters that fail a check, too: `conditions`), or is no number, is a proposal of that row that
-is refused. Where rows are not proved to be independent one acceptance serves them all, and θ may rise to the log of the
-number of all their units; `BlockGibbs` says so.
+*Rows.* Where D is a sum over rows, each is accepted or refused for itself: rows are then independent given the rest. A
+row's proposal that is forbidden (also by a check of parameters: `conditions`), or is not a number, is refused. Where
+rows are not proved to be independent they are accepted or refused together, and θ may rise to the log of the number of
+all their units; `BlockGibbs` warns of it.
 
 Real units that D joins take `joint_moves` or `wall_moves` instead.
 
@@ -65,14 +65,14 @@ __all__ = [
 ]
 
 TARGET = 0.5
-"""Acceptance, among proposals that change something, that tuning aims at: between 0.234 (proposals that know nothing,
-Roberts, Gelman & Gilks 1997) and 0.574 (Langevin, Roberts & Rosenthal 1998)."""
+"""The acceptance of proposals that change something at which tuning aims: between 0.234 (random walks, Roberts,
+Gelman & Gilks 1997) and 0.574 (Langevin, Roberts & Rosenthal 1998)."""
 
 CLIMBING = 30
-"""Draws of tuning in which real units accept whatever climbs (`joint_moves`), to come back from a start far out."""
+"""The number of first draws of tuning in which real units accept any move that climbs, to come back from far out."""
 
 MOST = 20.0
-"""θ of real units stays below: the curvature of a proposal is then 5e8 times the unit's own."""
+"""The largest θ of real units, at which the curvature of a proposal is 5e8 times the unit's own."""
 
 
 def corrected_update(
@@ -84,14 +84,14 @@ def corrected_update(
     caution: TensorVariable,
     held: Any = None,
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
-    """Update ``layer`` once.
+    """Update ``layer`` once, by a proposal that is accepted or refused.
 
     Parameters
     ----------
     machine, layer, state, rng
         As in `sweep.sweep`; the layer's own state must be given.
     effect : callable
-        From a state to D (one value a row, or one for all), its slope and its curvature by entry.
+        A function from a state to D (one value a row, or one for all), its slope and its curvature by entry.
     caution : scalar tensor
         θ: log of the expected number of updates until a unit is chosen. For real units ``c`` is at least
         ``(exp(θ) - 1)/σ²``.
@@ -134,7 +134,7 @@ def corrected_update(
     moved = pt.neq(new, x)
     log_ratio = new_density - density + (by_unit_ratio.sum(-1) if apart else by_unit_ratio.sum())
     moved = moved.any(-1) if apart else moved.any()
-    log_ratio = pt.where(proper & ~pt.isnan(log_ratio), log_ratio, -np.inf)  # or from impossible to impossible
+    log_ratio = pt.where(proper & ~pt.isnan(log_ratio), log_ratio, -np.inf)  # or both states are impossible
     rng, accept = accepts(log_ratio, rng)
     probability = pt.exp(pt.minimum(log_ratio, 0.0))
     new = pt.where(accept[..., None] if apart else accept, new, x)
@@ -142,26 +142,29 @@ def corrected_update(
 
 
 def moves_per_sweep(units: Sequence[Unit], cautions: Sequence[TensorVariable]) -> TensorVariable:
-    """Updates after which each unit of the corrected layers has been chosen about once."""
+    """Return the number of updates after which each unit of the corrected layers has been chosen about once."""
     finite = [pt.ceil(pt.exp(t) - 1e-6) for u, t in zip(units, cautions, strict=True) if not u.quadratic]
     return (pt.stack(finite).max() if finite else pt.as_tensor(1)).astype("int64")
 
 
 def caution_range(unit: Unit, units: int, rows: int = 1) -> tuple[float, float]:
-    """Where θ starts and how far it may rise, with so many rows to an acceptance, of so many units each.
+    """Return the start and the largest value of θ, for rows of so many units, so many of which are accepted together.
 
-    Real units start from the exact conditional of a quadratic D.
+    Real units start at the exact conditional of a quadratic D.
     """
     return (0.0, MOST) if unit.quadratic else (float(np.log(units)) / 2, float(np.log(units * rows)))
 
 
 def tuned_caution(caution: float, accepted: float, after: int, most: float) -> float:
-    """Robbins-Monro: θ rises while acceptance is below `TARGET`; ``after`` counts the updates so far."""
+    """Return θ after one step of Robbins & Monro: it rises while acceptance is below `TARGET`.
+
+    ``after`` counts the steps so far.
+    """
     return float(np.clip(caution + (after + 1) ** -0.6 * (TARGET - accepted), 0, most))
 
 
 def _stiffened(unit: Unit, curvature: TensorVariable) -> Unit:
-    """Real units with ``c x²/2`` added to the energy: σ² becomes 1/(1/σ² + c)."""
+    """Return real units with ``c x²/2`` added to the energy, so that σ² becomes 1/(1/σ² + c)."""
     if not unit.quadratic:
         return unit
     return unit.with_parameters([(unit.parameters[0] ** -2 + curvature) ** -0.5])
@@ -185,7 +188,7 @@ def _by_unit(unit: Unit, x: TensorVariable) -> TensorVariable:
 
 
 def _by_family(unit: Unit, x: TensorVariable) -> list[tuple[Unit, TensorVariable]]:
-    """The families of a layer, each with its entries of ``x``."""
+    """Return the families of a layer, each with its entries of ``x``."""
     families, start, found = unit.parts(None), 0, []
     if len(families) == 1:
         return [(unit, x)]
@@ -202,7 +205,8 @@ def _joined(parts: list[TensorVariable]) -> TensorVariable:
 def where_proper(new: TensorVariable, x: TensorVariable, ndim: int) -> tuple[TensorVariable, TensorVariable]:
     """Find proposals that are numbers throughout: one truth value for each acceptance, which have ``ndim`` axes.
 
-    What is judged together with an entry that is none stays at ``x``, lest it spoil what others are judged by.
+    Entries that are accepted together with one that is not a number stay at ``x``, so that it spoils no other
+    acceptance.
     """
     bad = pt.isnan(new) | pt.isinf(new)
     if ndim < x.ndim:

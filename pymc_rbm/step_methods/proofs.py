@@ -1,9 +1,9 @@
-"""Which entries of a variable each entry of a graph reads: proofs from the graph alone.
+"""Proofs of which entries of a variable each entry of a graph reads, from the graph alone.
 
 Evaluating a function at a few states can show that it is not a sum over units, never that it is. Here it is read off
-the operations: elementwise ones keep entries apart, reductions join them. What is not known to keep them apart counts
-as joining them, so an answer can be too cautious and cannot be too bold. What reads more than one piece of x reads x
-as a whole: scalar pieces have no axes, so that none of these could be lost.
+the operations: elementwise ones keep entries apart, reductions join them. Operations that are not known to keep them
+apart count as joining them, so an answer can be too cautious and cannot be too bold. A variable that reads more than
+one piece of x counts as reading all of x: scalar pieces have no axes, so that none of these could be lost.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from pymc_rbm.step_methods.following import Axes, Known, carriers_of, follow, re
 __all__ = ["Axes", "Spread", "affine_in", "axes_of", "gathered", "is_affine"]
 
 PIECES = Subtensor | AdvancedSubtensor | Reshape
-"""What moves entries about and leaves them as they are."""
+"""Operations that move entries about and leave their values as they are."""
 
 
 Spread = Callable[[TensorVariable], TensorVariable]
-"""From numbers by entry of a variable to their sums by entry of x."""
+"""A function from numbers by entry of a variable to their sums by entry of x."""
 
 
 def axes_of(x: Variable, outputs: list[Variable]) -> Known:
@@ -43,7 +43,7 @@ def axes_of(x: Variable, outputs: list[Variable]) -> Known:
 
 
 def _followed(x: Variable, outputs: list[Variable], cut: bool) -> tuple[Known, dict[Variable, Variable]]:
-    """The axes, and what they are axes of: x or, where pieces are ``cut``, a piece of x that has axes of its own."""
+    """Return axes of variables, and of what: x or, where pieces are ``cut``, a piece of x that has axes of its own."""
     known: Known = {x: tuple(range(x.ndim))}
     roots = {x: x}
     for node in io_toposort([x], outputs):
@@ -53,7 +53,7 @@ def _followed(x: Variable, outputs: list[Variable], cut: bool) -> tuple[Known, d
         root, *others = dict.fromkeys(roots[v] for v in read)
         if others:
             root, axes = x, (None,) * x.ndim
-        elif any(v not in carriers_of(node) for v in read):  # an index, a condition
+        elif any(v not in carriers_of(node) for v in read):  # x decides an index or a condition
             axes = (None,) * root.ndim
         else:
             axes = follow(node.op, node, known)
@@ -69,7 +69,7 @@ def _followed(x: Variable, outputs: list[Variable], cut: bool) -> tuple[Known, d
 def gathered(y: TensorVariable, axes: Axes) -> TensorVariable:
     """Sum ``y`` over the axes that are not among ``axes``, and bring the others into their order."""
     y = y.sum(axis=[i for i in range(y.ndim) if i not in axes])
-    in_order = sorted(axes)  # type: ignore[type-var]  # none of them is None where entries are gathered
+    in_order = sorted(axes)  # type: ignore[type-var]  # no axis is None where entries are gathered
     return y.transpose(*map(in_order.index, axes)) if len(axes) > 1 else y
 
 
@@ -79,8 +79,8 @@ def affine_in(x: Variable, output: Variable) -> dict[Variable, Spread] | None:
     Returns
     -------
     dict or None
-        These variables, and how numbers by entry of each are summed by entry of ``x``. ``output`` is then a sum of
-        functions of single entries of ``x``. None where the graph does not prove it.
+        These variables, and functions that sum numbers by entry of each to entries of ``x``. ``output`` is then a sum
+        of functions of single entries of ``x``. None where the graph does not prove it.
     """
     known, roots = _followed(x, [output], cut=True)
     found: dict[Variable, Spread] = {}
@@ -123,7 +123,7 @@ def is_affine(x: Variable, output: Variable) -> bool:
 def _is_affine(node: Apply, read: list[Variable]) -> bool:
     """Whether the output is affine, jointly, in the inputs ``read``."""
     op = node.op
-    if node.outputs[0].dtype not in ("float64", "float32", "int64"):  # small integers may overflow
+    if node.outputs[0].dtype not in ("float64", "float32", "int64"):  # small integers may overflow, which is not affine
         return False
     if isinstance(op, Elemwise):
         scalar = op.scalar_op

@@ -1,4 +1,4 @@
-"""The compiled transition of BlockGibbs: every block in turn, each by sweeps or by corrected updates."""
+"""The compiled transition of BlockGibbs updates every block in turn, by sweeps or by corrected updates."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
     inputs : list of str
         Names of the values.
     ranges : list of (float, float)
-        Start and largest value of θ (`metropolis`) for each corrected layer; acceptance is a pair for each, too.
+        The start and the largest value of θ (`metropolis`) of each corrected layer, for which the function returns a
+        pair of acceptance and number of proposals.
     together : int
-        The most rows that one acceptance serves.
+        The most rows that are accepted or refused together.
     function
+        The compiled transition.
     """
     (rng, cautions), (next_rng, *outputs), ranges, together = transition_graph(model, rvs, n)
     inputs = [x for x in explicit_graph_inputs(outputs) if x in model.value_vars]
@@ -59,7 +61,7 @@ def transition_graph(model: pm.Model, rvs: list[TensorVariable], n: int):
     ranges: list[tuple[float, float]] = []
     together = 1
     acceptance: list[TensorVariable] = []
-    seen: set[Variable] = set()  # visible variables of hidden ones, which may share them
+    seen: set[Variable] = set()  # visible variables, which several hidden ones may share
     for block in blocks_of(model, rvs):
         changes = bool(set(ancestors([block.state[VISIBLE]])) & set(new))
         block = _updated(block, new)
@@ -99,7 +101,7 @@ def _statistics(described, values, new) -> list[TensorVariable]:
 
 
 def _updated(block: Block, new: dict[Variable, TensorVariable]) -> Block:
-    """The block with the new values of the variables that were updated before it."""
+    """Return the block with the new values of the variables that were updated before it."""
     known = [p for p in block.machine.parameters if p is not None]
     graphs = [pt.as_tensor(x) for x in [*known, *(x for x in block.state if x is not None)]]
     later = iter(graph_replace(graphs, new, strict=False))
@@ -112,7 +114,7 @@ def _updated(block: Block, new: dict[Variable, TensorVariable]) -> Block:
 
 def _transition(block: Block, n: int, rng: TensorVariable, theta: dict[int, TensorVariable]):
     """Return the new state, the next rng and, for each corrected layer, acceptance and number of proposals."""
-    # The other layer is given: one exact draw will do.
+    # Where the other layer is given, one exact draw will do.
     alone = len(block.held) > 1 and sum(held is not True for held in block.held) < 2
     depends = any(set(ancestors(e.outputs)) & set(e.layers) for e in block.offsets.values())
     if block.proposals or depends:
@@ -130,7 +132,7 @@ def _transition(block: Block, n: int, rng: TensorVariable, theta: dict[int, Tens
 
 
 def _repeated(block: Block, n: int, rng: TensorVariable, theta: dict[int, TensorVariable]):
-    """Run n sweeps of `one_move`, each of as many moves, of each turn, as choose every unit about once."""
+    """Run n sweeps of `one_move`, each with enough moves of each turn to choose every unit about once."""
     machine = block.machine
     effects = [*block.offsets.values(), *block.proposals.values()]
     given = list(dict.fromkeys(v for e in effects for v in e.given))
@@ -142,7 +144,7 @@ def _repeated(block: Block, n: int, rng: TensorVariable, theta: dict[int, Tensor
     masks = [m for m in block.held if m is not None and m is not True]
     turns = 1 if block.turns is None else len(block.turns)
 
-    # Whatever is not the state enters as an explicit argument, so that it is computed once.
+    # Everything but the state enters as an explicit argument, so that it is computed once.
     def one(*args):
         rest = iter(args)
         turn = next(rest) if turns > 1 else None
@@ -184,7 +186,7 @@ def one_move(
     given: dict[Variable, Variable] | None = None,
     turn: TensorVariable | None = None,
 ):
-    """Update each layer that is not held once: exactly, or by a corrected update of the units whose turn it is."""
+    """Update each layer that is not clamped once: exactly, or by a corrected update of the units whose turn it is."""
     state, counts = list(state), {}
     machine = block.machine
     for layer in (layer for group in machine.blocks() for layer in group):

@@ -1,4 +1,4 @@
-"""Numerical check, at construction, of what the graph of a log-density promised."""
+"""What the graph of a log-density proves is also checked in numbers, when the step method is made."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from pymc_rbm.units.unit import Unit
 __all__ = ["is_constant", "is_positive_definite", "reproduces", "values_at_start"]
 
 POINTS = 3
-"""Values of the other variables."""
+"""How many values of the other variables are tried."""
 STATES = 6
-"""Random states of the layer at each of them."""
+"""How many random states of the layer are tried at each of them."""
 PRECISION = {"float64": 1e-9, "float32": 1e-4}
-"""Relative to the largest number that enters; rounding leaves some 1e-15 and 1e-7."""
+"""The largest difference that counts as rounding, relative to the largest number; rounding leaves 1e-15 and 1e-7."""
 
 
 def reproduces(
@@ -41,9 +41,9 @@ def reproduces(
 ) -> bool:
     """Whether the sum of ``terms`` equals ``offset·x`` up to a constant, at random states and random other values.
 
-    The proof is that of `alignment`; this guards it against what a graph does not say (overflow, for example). Every
-    unit takes another value in the next state, that of other layers at the next point. Other free variables are moved
-    from the initial point by Normal(0, 1) where real; where discrete they are drawn.
+    The proof is in `proofs`; this guards it against what a graph does not say (overflow, for example). Every unit takes
+    another value in the next state; other layers change at the next point. Other free variables are moved from the
+    initial point by Normal(0, 1) where real; where discrete they are drawn.
     """
     total = sum(term.sum() for term in terms)
     values = _evaluated(model, x, layers, [total, (offset * x).sum()])
@@ -76,7 +76,7 @@ def is_positive_definite(
 def values_at_start(
     model: pm.Model, layers: dict[Variable, tuple[Unit, tuple[int, ...]]], outputs: list[Variable]
 ) -> list[np.ndarray]:
-    """Values of outputs that depend on shapes and data only."""
+    """Return values of outputs that depend on shapes and data only."""
     others = [y for y in explicit_graph_inputs(outputs) if y not in layers]
     with one_compiles():
         start = model.initial_point(random_seed=1)
@@ -90,7 +90,7 @@ def _interpreted(model: pm.Model, inputs: list[Variable], outputs: list[Variable
 
 
 def _evaluated(model, x, layers, outputs):
-    """Values of the outputs at `STATES` states of ``x``, for each of `POINTS` values of everything else."""
+    """Yield values of the outputs at `STATES` states of ``x``, for each of `POINTS` values of everything else."""
     rng, (unit_of_x, shape_of_x) = np.random.default_rng(0), layers[x]
     others = [y for y in explicit_graph_inputs(outputs) if y not in layers]
     evaluate = _interpreted(model, [*layers, *others], outputs)
@@ -104,19 +104,19 @@ def _evaluated(model, x, layers, outputs):
 
 
 def _values_of_others(model: pm.Model, others: list, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
-    """Values of free variables that are not in the block: the initial point, then `POINTS` - 1 away from it."""
+    """Yield values of free variables that are not in the block: the initial point, then `POINTS` - 1 away from it."""
     drawn = _draws_of_discrete(model, others)
     with one_compiles():
         starts = make_initial_point_fn(model=model)
     for k in range(POINTS):
-        start = starts(1 + k)  # machines start at random
+        start = starts(1 + k)  # machines start at random states
         noise = [rng.normal(size=start[y.name].shape) * (k > 0 and "float" in y.dtype) for y in others]
         moved = [(start[y.name] + z).astype(y.dtype) for y, z in zip(others, noise, strict=True)]
         yield [drawn[y][k - 1].astype(y.dtype) if k and y in drawn else x for y, x in zip(others, moved, strict=True)]
 
 
 def _draws_of_discrete(model: pm.Model, others: list) -> dict[Variable, np.ndarray]:
-    """Draws of discrete variables, each given the initial values of all that it depends on; machines are left out."""
+    """Draw discrete variables, each given the initial values of all that it depends on; machines are left out."""
     discrete = [y for y in others if "float" not in y.dtype and y in model.values_to_rvs]
     rvs = {y: model.values_to_rvs[y] for y in discrete}
     rvs = {y: rv for y, rv in rvs.items() if isinstance(rv.owner.op, RandomVariable) and not rbm_behind(rv)}
@@ -134,7 +134,7 @@ def _draws_of_discrete(model: pm.Model, others: list) -> dict[Variable, np.ndarr
 
 
 def _agree(total: np.ndarray, predicted: np.ndarray) -> bool:
-    """Whether differences agree; where one is -inf the other is, or its stand-in."""
+    """Whether differences agree; where one is -inf the other must be -inf, or the number that stands for it."""
     possible = np.isfinite(total)
     best = predicted[possible].max(initial=-np.inf)
     if np.isnan(total).any() or (predicted[~possible] > best + IMPOSSIBLE / 2).any():
@@ -147,12 +147,12 @@ def _agree(total: np.ndarray, predicted: np.ndarray) -> bool:
 
 
 def _states(unit: Unit, shape: tuple[int, ...], number: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Random states of a layer, at every other of which each unit takes the value that follows the one before."""
+    """Draw states of a layer; in every second one each unit takes the value that follows the one before."""
     found: list[list[np.ndarray]] = [[] for _ in range(number)]
     for family, size in unit.parts(shape[-1]):
         index = np.array(0)
         for k in range(number):
-            if family.states is None:  # standard normal
+            if family.states is None:  # real units: standard normal
                 z = rng.normal(size=(*shape[:-1], size))
                 found[k].append(np.abs(z) if family.one_sided else z)
                 continue

@@ -1,7 +1,7 @@
-r"""Moves of real units that cannot be negative, where what depends on them is quadratic: exact Hamiltonian dynamics.
+r"""Exact Hamiltonian dynamics moves real units that cannot be negative, where their joint log-density is quadratic.
 
 Given the rest, such a layer x ≥ 0 has the density of ``Normal(μ, P⁻¹)`` cut off at the walls ``x_i = 0``: P is the
-units' own curvature plus A, minus the Hessian of D (`effects`), and ``μ = x + P⁻¹g`` with g the slope of the
+units' own curvature plus A, where A is minus the Hessian of D (`effects`), and ``μ = x + P⁻¹g`` with g the slope of the
 log-density at any x. A particle of mass P with a velocity ``ẋ ~ Normal(0, P⁻¹)`` moves in that potential as
 
 .. math::  x(t) = \mu + (x - \mu) \cos t + \dot x \sin t,
@@ -11,11 +11,11 @@ changes sign: with ``Σ = P⁻¹``, ``ẋ' = ẋ - 2 (ẋ_j/Σ_jj) Σ_j``. After
 no walls forgets where it was, its place is the new state (Pakman & Paninski 2014).
 
 *Exact.* Between walls and at them energy and volume are kept, and the path runs back when the velocity is turned
-round, so that every end of a path is accepted; but those of paths that meet more walls than are counted: so does the
-way back. Tuning then shortens paths to ``T = π/2 exp(-θ)``.
+round, so that every end of a path is accepted, except where the path meets too many walls (`most_walls`): the way back
+meets as many. Tuning then shortens paths to ``T = π/2 exp(-θ)``.
 
-*Rows* and *held entries* are as in `metropolis`. A P that is not positive definite has no such dynamics: then the
-state stays (`blocks` chooses these moves where P is positive definite at random values of everything else).
+*Rows* and *clamped entries* are as in `metropolis`. Where P is not positive definite there are no such dynamics, and
+the state stays (`blocks` chooses these moves where P is positive definite at random values of everything else).
 
 References
 ----------
@@ -40,14 +40,15 @@ __all__ = ["reflected_update"]
 
 QUARTER, FULL = np.pi / 2, 2 * np.pi
 INSTANT = 1e-10
-"""A unit that reaches its wall this little time before a full turn is at the wall now: the rest is rounding."""
+"""A wall that would be met less than this time before a full turn counts as met now: the difference is rounding."""
 
 
 def most_walls(n: Any) -> Any:
-    """How many walls a path of ``n`` units may meet.
+    """Return how many walls a path of ``n`` units may meet.
 
-    Under a regression with as much noise as units usually have it meets less than one a unit. In a thin slice, where a
-    sum of units is known to a thousandth, it meets hundreds: then paths become shorter, and draws less effective.
+    Under a regression with as much noise as units usually have a path meets less than one a unit. In a thin slice,
+    where a sum of units is known to a thousandth, it meets hundreds: then paths are shortened, and draws are less
+    effective.
     """
     return 50 + 10 * n
 
@@ -61,7 +62,7 @@ def reflected_update(
     caution: TensorVariable,
     held: Any = None,
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
-    """Move all units of ``layer`` that are not held, together; arguments and results as in `joint_update`."""
+    """Move all units of ``layer`` that are not clamped, together; arguments and results are as in `joint_update`."""
     unit, x = machine.layers[layer].unit, pt.as_tensor(state[layer])
     density, slope, hessian = effect(list(state))
     slope = slope + own_slope(unit, x, machine.field(layer, state))[1]
@@ -91,13 +92,13 @@ def reflected_update(
 def path(
     place: TensorVariable, velocity: TensorVariable, mean: TensorVariable, covariance: TensorVariable, time: Any
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable]:
-    """Follow the particles for a time each; ``place`` is x - μ, and walls are where it is -μ.
+    """Follow each particle for its time; ``place`` is x - μ, and the walls are where it is -μ.
 
     Returns
     -------
     place, velocity : tensor, shape (rows, n)
     left : tensor, shape (rows,)
-        Of the time: 0 of those that have not met too many walls.
+        The time that is left: 0 for particles that have not met too many walls.
     """
 
     def to_next_wall(place, velocity, left, mean, covariance):
@@ -108,9 +109,9 @@ def path(
             place * pt.cos(step) + velocity * pt.sin(step),
             velocity * pt.cos(step) - place * pt.sin(step),
         )
-        place = pt.maximum(place, -mean)  # not behind a wall by rounding
+        place = pt.maximum(place, -mean)  # rounding must not put a unit behind its wall
         there = pt.arange(place.shape[0]), unit
-        place = place[there].set(pt.where(hits, -mean[there], place[there]))  # and at the one that is met
+        place = place[there].set(pt.where(hits, -mean[there], place[there]))  # a unit that meets its wall is at it
         velocity = pt.where(hits[:, None], reflected(velocity, unit, covariance), velocity)
         left = pt.where(hits, left - first, 0.0)
         return (place, velocity, left), until(pt.eq(left, 0).all())
@@ -126,7 +127,7 @@ def path(
 
 
 def _next_wall(place: TensorVariable, velocity: TensorVariable, mean: TensorVariable):
-    """The time until the first unit of each row comes down to its wall, and which it is."""
+    """Return the time until the first unit of each row comes down to its wall, and which unit that is."""
     radius = pt.maximum(pt.sqrt(place**2 + velocity**2), 1e-300)
     level = -mean / radius
     down = pt.mod(pt.arctan2(velocity, place) + pt.arccos(pt.clip(level, -1, 1)), FULL)
@@ -136,7 +137,7 @@ def _next_wall(place: TensorVariable, velocity: TensorVariable, mean: TensorVari
 
 
 def reflected(velocity: TensorVariable, unit: TensorVariable, covariance: TensorVariable) -> TensorVariable:
-    """The velocities after the given unit of each row has met its wall."""
+    """Return the velocities after the given unit of each row has met its wall."""
     rows = pt.arange(velocity.shape[0])
     column = covariance[rows, unit]
     return velocity - (2 * velocity[rows, unit] / column[rows, unit])[:, None] * column

@@ -60,7 +60,7 @@ def finite_number(name: str, value: Any, above: float = -np.inf, remedy: str = "
 
 
 def generator(random_seed: Any) -> np.random.Generator:
-    """NumPy's generator of a seed, or the one that was given."""
+    """Return NumPy's generator of a seed, or the generator that was given."""
     try:
         return np.random.default_rng(random_seed)
     except (TypeError, ValueError):
@@ -71,7 +71,7 @@ def generator(random_seed: Any) -> np.random.Generator:
 
 
 def positive_parameter(name: str, value: Any, positive: bool = True) -> None:
-    """Refuse the parameter of a unit, numbers, unless all are finite and, where they must be, positive."""
+    """Refuse numbers as the parameter of a unit unless all are finite and, with ``positive``, above 0."""
     try:
         numbers = np.asarray(value, dtype="float64")
     except (TypeError, ValueError):
@@ -92,9 +92,9 @@ def check_back_end(compile_kwargs: dict | None = None) -> None:
 
 
 def shape_of(x: Any) -> Shape:
-    """Shape of an array or of a symbolic variable; None where it depends on what is not known yet.
+    """Return the shape of an array or a symbolic variable, with None where a length cannot be known yet.
 
-    Shapes of random variables are inferred, nothing is drawn (``pm.Flat`` cannot be).
+    Shapes of random variables are inferred; nothing is drawn (``pm.Flat`` cannot be drawn).
     """
     if not isinstance(x, Variable):
         return tuple(x.shape) if hasattr(x, "shape") else np.shape(x)
@@ -106,13 +106,13 @@ def shape_of(x: Any) -> Shape:
         lengths = rewrite_graph(list(x.shape), include=("ShapeOpt", "canonicalize"), clone=True)
     try:
         values = compiled([], lengths, mode=Mode(linker="py", optimizer=None))()
-    except Exception:  # whatever an unknown input or an undrawable prior makes the graph raise
+    except Exception:  # a graph raises anything where an input is unknown or a prior cannot be drawn
         return tuple(x.type.shape)
     return tuple(int(n) for n in values)
 
 
 def check_not_empty(name: str, shape: Any) -> None:
-    """Refuse couplings of the given shape where one of the sides has no unit."""
+    """Refuse couplings of the given shape where one of the two sides has no units."""
     if 0 in tuple(shape)[-2:]:
         raise ValueError(
             f"{name} has shape {tuple(shape)}, but each side of a machine needs at least one unit. Without hidden "
@@ -121,7 +121,7 @@ def check_not_empty(name: str, shape: Any) -> None:
 
 
 def known_values(x: Any, name: str = "data") -> np.ndarray | None:
-    """The numbers in ``x`` if they are at hand: arrays, constants, shared data, data frames, sparse matrices."""
+    """Return the numbers in arrays, constants, shared data, frames and sparse matrices; None for other variables."""
     if isinstance(x, Constant | SharedVariable):
         return np.asanyarray(x.data if isinstance(x, Constant) else x.get_value(borrow=True))
     return None if isinstance(x, Variable) else receive(x, name).values

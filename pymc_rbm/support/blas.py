@@ -1,6 +1,7 @@
-"""BLAS in one thread, as long as anybody needs that.
+"""BLAS runs in one thread as long as some computation asks for it.
 
-The limit is the process's own. Of several that overlap, in threads or in a callback, each would put back what it found:
+The limit holds for the whole process. Of several contexts that overlap, in threads or in a callback, each would put
+back what it found:
 the last one to end might leave one thread for good.
 """
 
@@ -15,7 +16,7 @@ __all__ = ["OneBlasThread"]
 
 
 class OneBlasThread:
-    """Context in which BLAS has one thread: set by the first that enters, taken back by the last that leaves."""
+    """Context in which BLAS has one thread: the first to enter sets the limit, the last to leave lifts it."""
 
     _lock = threading.RLock()
     _inside = 0

@@ -1,4 +1,4 @@
-"""Compiled functions, remembered for the next call that asks for the same."""
+"""Compiled functions are remembered for the next call that asks for the same one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["remembered"]
 
 
 def remembered(most: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a builder of compiled functions, one or a tuple with some, to keep its last ``most`` results.
+    """Decorate a function that compiles a function, or a tuple of them, to keep its last ``most`` results.
 
-    Unlike `functools.lru_cache` it keeps one for each of the settings under which it was asked: a function compiled in
+    Unlike `functools.lru_cache` it keeps one result for each setting of PyTensor: a function compiled in
     a debug mode must not serve those that ask in the default mode, nor the other way round. Threads that ask for the
-    same get the same, built once, and may all call it (`Reentrant`).
+    same function get the same one, built once, and may all call it (`Reentrant`).
     """
 
     def decorate(build: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,7 +27,7 @@ def remembered(most: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
         @lru_cache(maxsize=most)
         def found(current: tuple[Hashable, ...], *arguments: Hashable) -> Any:
-            with one_compiles():  # one that waited here finds it built
+            with one_compiles():  # a thread that waited here finds the function built
                 return built(current, *arguments)
 
         @wraps(build)
@@ -40,7 +40,7 @@ def remembered(most: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def _for_all(build: Callable[[], Any]) -> Any:
-    """What ``build`` returns, its functions for any thread."""
+    """Return what ``build`` returns, with functions that any thread may call."""
     result = build()
     if not isinstance(result, tuple):
         return Reentrant(result, build)

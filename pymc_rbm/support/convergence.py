@@ -1,4 +1,4 @@
-"""Measures of mixing on arrays of shape (chain, draw): ArviZ's R-hat and ESS, and what it does not count."""
+"""Measures of mixing on arrays of shape (chain, draw): ArviZ's R-hat and ESS, and measures that ArviZ lacks."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ __all__ = [
 RHAT = 1.01
 """Rank-normalised split R-hat up to which chains agree (Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021)."""
 ESS = 400
-"""Bulk effective sample size from which R-hat and the ESS themselves can be believed (the same)."""
+"""Bulk effective sample size from which R-hat and the ESS themselves can be trusted (the same paper)."""
 ESS_PER_CHAIN = 10
 """Bulk ESS a chain below which the chains are too slow for their length (Gelman et al. 2013, Bayesian Data Analysis,
 section 11.5: five for each half of a chain)."""
 ESS_SHARE = 0.25
-"""Share of the draws that need be effective at most: where there are too few for `ESS`, chains are long enough if their
-autocorrelation time is up to four draws. A choice: of independent draws ArviZ's estimate is hardly ever below half."""
+"""Share of the draws that is asked of the ESS at most: where there are too few draws for `ESS`, chains are long enough
+if their autocorrelation time is up to four draws. This is a choice: for independent draws ArviZ's estimate is hardly
+ever below half of their number."""
 FALSE_ALARM = 0.01
 """Chance that healthy, mixing chains are called "not mixed", of each family of tests, shared equally among its tests
 (Bonferroni). An R-hat above 1.01 that chance at this level would explain gives "cannot tell", not "not mixed"."""
 FEW_DRAWS = 20
-"""Draws a chain below which nothing is said: halves of chains would have fewer than ten."""
+"""Number of draws a chain below which no verdict is given: halves of chains would have fewer than ten."""
 
 MEASURES = "rhat", "rhat_by_chance", "ess_bulk", "ess_tail", "autocorrelation", "autocorrelation_within"
 AXES = {"chain_axis": 0, "draw_axis": 1}
@@ -93,23 +94,23 @@ def _measures(x: np.ndarray, level: float) -> dict[str, float]:
 
 
 def ess_asked(chains: int, draws: int) -> float:
-    """The bulk ESS that so many draws can be asked for: `ESS`, or what is feasible where they are few."""
+    """Return the bulk ESS that is asked of so many draws: `ESS`, or what is feasible with few draws."""
     return max(ESS_PER_CHAIN * chains, min(ESS, ESS_SHARE * chains * draws))
 
 
 def rounding(x: np.ndarray) -> float:
-    """By how much ``x`` may differ from itself: the same states in another order of summation."""
+    """Return by how much ``x`` may differ when the same states are summed in another order."""
     return 1e-9 * max(1.0, float(np.abs(x).max()))
 
 
 def settled(x: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
-    """``x`` to within `rounding`: the same states computed in two ways must tie, or ranks would tell the ways apart."""
+    """Round ``x`` to within `rounding`, so that the same state computed in two ways has the same rank."""
     grid = rounding(x if like is None else like)
     return np.round(x / grid) * grid
 
 
 def rhat(x: np.ndarray) -> float:
-    """ArviZ's rank-normalised split R-hat, the larger of bulk and folded, without its 0/0 for what is constant."""
+    """Return ArviZ's rank-normalised split R-hat, the larger of bulk and folded, without 0/0 for constant values."""
     az = arviz()
 
     found = [1.0]
@@ -127,9 +128,9 @@ def _halves(x: np.ndarray) -> np.ndarray:
 
 
 def within_autocorrelation(x: np.ndarray) -> float:
-    """Integrated autocorrelation in draws within single chains, at least 1: what it is if no chain is stuck.
+    """Return the integrated autocorrelation time within single chains, in draws, at least 1.
 
-    Of the value itself or of its distance from the median, whichever is slower. NaN where no chain moves.
+    It is that of the value or of its distance from the median, whichever is slower, and NaN where no chain moves.
     """
     az = arviz()
 
@@ -139,13 +140,13 @@ def within_autocorrelation(x: np.ndarray) -> float:
         moving = values[np.ptp(values, axis=1) > rounding(values)]
         if not len(moving):
             continue
-        single = az.ess(moving.T[None], method="bulk", **AXES)  # chains are columns here: each on its own
+        single = az.ess(moving.T[None], method="bulk", **AXES)  # each chain is taken as a dataset of one chain
         times.append(draws / float(np.mean(single)))
     return max(times)
 
 
 def cautious(autocorrelation: float, draws: int) -> float:
-    """An autocorrelation time that was estimated from ``draws`` draws in all, plus two standard errors.
+    """Return an autocorrelation time, estimated from ``draws`` draws in all, plus two standard errors.
 
     Its relative variance is 2(2M + 1)/draws, with sums of autocorrelations up to lag M, two and a half times itself
     (Madras & Sokal 1988, Journal of Statistical Physics 50, 109-186; Sokal's times are half of these).
@@ -154,7 +155,7 @@ def cautious(autocorrelation: float, draws: int) -> float:
 
 
 def rhat_by_chance(chains: int, draws: int, autocorrelation: float, level: float) -> float:
-    r"""R-hat that ``chains`` healthy chains exceed with probability ``level``.
+    r"""Return the R-hat that ``chains`` healthy chains exceed with probability ``level``.
 
     The means of the ``m`` half chains of ``n`` draws vary by ``τ/n`` times the variance within, so that
     ``m - 1`` times their variance is ``τ/n`` times a χ² variable with ``m - 1`` degrees of freedom, and
@@ -170,8 +171,8 @@ def rhat_by_chance(chains: int, draws: int, autocorrelation: float, level: float
 def count_units(low: np.ndarray, high: np.ndarray, margin: float = 0.0) -> dict[str, int]:
     """Count units that never change, given each chain's lowest and highest value, shape (chain, unit).
 
-    ``dead`` and ``always_on``: everywhere within ``margin`` of 0 or of 1. ``stuck``: within ``margin`` of one of the
-    two within each chain, but not of the same one in all.
+    Units that are ``dead`` or ``always_on`` stay within ``margin`` of 0 or of 1 everywhere. Units that are ``stuck``
+    stay within ``margin`` of 0 or of 1 in each chain, but not of the same value in all chains.
     """
     off, on = high <= margin, low >= 1 - margin
     constant = (off | on).all(axis=0)
@@ -184,7 +185,7 @@ def count_units(low: np.ndarray, high: np.ndarray, margin: float = 0.0) -> dict[
 
 
 def two_sample(a: np.ndarray, b: np.ndarray, tests: int) -> tuple[float, float]:
-    """Kolmogorov-Smirnov distance of two sets of independent numbers, and what it reaches by chance.
+    """Return the Kolmogorov-Smirnov distance of two sets of independent numbers, and what it reaches by chance.
 
     The second figure is exceeded with probability `FALSE_ALARM` over ``tests`` if both have one distribution
     (asymptotically; less often where values are tied).

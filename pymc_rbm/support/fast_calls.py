@@ -1,4 +1,4 @@
-"""Calls of compiled functions whose work takes microseconds.
+"""Fast calls of compiled functions that take only microseconds themselves.
 
 A call of a PyTensor function checks each argument, and numba finds its type, in Python: 45 µs where one is a random
 generator. What was found for one argument holds for all others of its kind, so it is kept by kind.
@@ -20,7 +20,7 @@ PLAIN = np.ndarray, np.random.Generator
 
 
 class Quick:
-    """A compiled function of arrays and generators, called with arguments of few kinds, by position.
+    """A compiled function of arrays and generators that is called by position, with arguments of few types and shapes.
 
     Arguments that the function takes as they are go right to its machine code; others, and those of functions with
     updates or of other back ends than numba, go the usual way. Any thread may call it at any time. Whoever calls it
@@ -34,10 +34,10 @@ class Quick:
         self._shared = [container.storage for container, x in inputs if x.implicit]
 
     def __reduce__(self):
-        return Quick, (self._function,)  # machine code stays where it is
+        return Quick, (self._function,)  # machine code cannot be pickled
 
     def __call__(self, *arguments: Any) -> Sequence[Any]:
-        """What the function returns."""
+        """Call the function and return its results."""
         values = (*arguments, *[cell[0] for cell in self._shared])
         kinds = tuple(map(_kind, values))
         if kinds not in self._entries:
@@ -59,12 +59,12 @@ def in_numba(function: Any) -> bool:
 
 
 def _kind(x: Any) -> tuple | type:
-    """What decides whether an argument is taken as it is, and its type in numba."""
+    """Return what decides the type of an argument in numba, and whether the function takes it unchanged."""
     return (x.dtype, x.shape, x.flags.num) if type(x) is np.ndarray else type(x)
 
 
 def compiled_for(jitted: Any, values: Sequence[Any]) -> Any:
-    """What numba compiles the function behind a PyTensor function to, for arguments of these types."""
+    """Return numba's machine code of the function behind a PyTensor function, for arguments of these types."""
     from numba import typeof, types
 
     arguments = (types.StarArgTuple.from_types(tuple(map(typeof, values))),)

@@ -15,18 +15,18 @@ OF_OLDER_VERSIONS = r"\.(?P<host>)(?P<process>\d+)\.part"
 
 
 def writable(path: Any, argument: str) -> Path:
-    """The file to be written where ``path`` is a link that which it leads to, once it is clear that it can be.
+    """Return the file that ``path`` leads to, links followed, once it is clear that it can be written.
 
-    Parts of it that processes of this machine left behind when they were killed are removed.
+    Unfinished copies that killed processes of this computer left beside it are removed.
 
     Raises
     ------
     TypeError
-        If ``path`` is no path.
+        If ``path`` is not a path.
     IsADirectoryError, FileNotFoundError, PermissionError, OSError
         If it is a folder, its folder is not there, or nothing can be written there.
     ValueError
-        If it is neither a file nor free for one: a device, a pipe, a socket.
+        If ``path`` is a device, a pipe or a socket.
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise TypeError(f"{argument} must be the path of a file, got {path!r}.")
@@ -54,7 +54,7 @@ def replace(target: Path, content: bytes | memoryview) -> None:
     try:
         with part.open("wb", buffering=0) as file:
             left = memoryview(content)
-            while left:  # a disk that fills up takes a part first, and then says so
+            while left:  # a full disk takes a part of the content before it raises
                 left = left[file.write(left) :]
             os.fsync(file.fileno())
         os.replace(part, target)
@@ -71,10 +71,10 @@ def _host() -> str:
 
 
 def _remove_parts(target: Path) -> None:
-    """Remove the parts of ``target`` whose processes are gone."""
+    """Remove unfinished copies of ``target`` whose processes have ended."""
     try:
         beside = list(target.parent.iterdir())
-    except PermissionError:  # a folder may be written to and not be read
+    except PermissionError:  # some folders can be written to but not listed
         return
     for path in beside:
         of = path.name.removeprefix(target.name)
@@ -86,8 +86,8 @@ def _remove_parts(target: Path) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Whether there is a process of this number here, or it cannot be told."""
-    if os.name == "nt":  # where the signal 0 ends it
+    """Whether a process of this number runs on this computer; True where that cannot be found out."""
+    if os.name == "nt":  # there the signal 0 ends the process
         return True
     try:
         os.kill(process, 0)

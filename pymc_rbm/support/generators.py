@@ -1,4 +1,4 @@
-"""Random generators whose state goes into files as text, and back."""
+"""Random generators whose state is written to files as text, and read back."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 __all__ = ["as_text", "generator_at", "generator_of", "serialisable"]
 
 KNOWN = {"PCG64": np.random.PCG64}
-"""By the names that files may say. Nothing else is called, whatever a file says."""
+"""The bit generators that a file may name. A file cannot make anything else be called."""
 
 
 def serialisable(random_seed: Any) -> np.random.Generator:
-    """A generator whose state goes into files as text; others' are arrays."""
+    """Return a generator whose state can be written as text: the given one if it is a PCG64, else one seeded by it."""
     rng = np.random.default_rng(random_seed)
     if type(rng.bit_generator) in KNOWN.values():
         return rng
@@ -22,29 +22,29 @@ def serialisable(random_seed: Any) -> np.random.Generator:
 
 
 def as_text(state: Any) -> str:
-    """The state of a bit generator as text."""
+    """Return the state of a bit generator as text."""
     return json.dumps(state)
 
 
 def generator_of(text: str) -> np.random.Generator:
-    """The generator of a state that `as_text` wrote.
+    """Return the generator whose state `as_text` wrote.
 
     Raises
     ------
     ValueError
-        If the text is no such state.
+        If the text is not such a state.
     """
     try:
         return generator_at(json.loads(text))
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
-            f"The state of the random generator in the file is damaged: {text[:100]!r}. Expected that of one of "
-            f"{sorted(KNOWN)}, as pymc_rbm.fit writes it. Begin anew with its parameters as start=."
+            f"The state of the random generator in the file is damaged: {text[:100]!r}. Expected the state of one of "
+            f"{sorted(KNOWN)}, as pymc_rbm.fit writes it. Begin anew with its parameters: fit(start=…)."
         ) from error
 
 
 def generator_at(state: Any) -> np.random.Generator:
-    """A new generator at the state of a bit generator."""
+    """Return a new generator in the given state of a bit generator."""
     bit_generator = KNOWN[state["bit_generator"]]()
     bit_generator.state = state
     return np.random.Generator(bit_generator)

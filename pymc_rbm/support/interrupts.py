@@ -1,7 +1,7 @@
-"""Ctrl-C at a good moment.
+"""Ctrl-C is delivered at a moment at which nothing breaks.
 
 A KeyboardInterrupt that is raised while numba's compiled code runs surfaces as a SystemError or crashes the process; or
-it comes between two updates that belong together. So no Ctrl-C, not the second either, is ever raised inside of a
+it comes between two updates that belong together. So no Ctrl-C, not even the second one, is raised inside a
 compiled call: it waits for the end of the call (`Whole`). Long loops hear the first one at the end of a piece, and
 return what they have; the second one is raised there. While something is compiled, which is Python and may take long,
 and there is nothing to return yet, the first one is raised at once.
@@ -11,7 +11,7 @@ A SIGINT that is ignored stays ignored. Outside of the main thread, where Python
 
 from __future__ import annotations
 
-import _signal  # the functions of `signal` without its enums, which cost 10 µs a context
+import _signal  # `signal` itself turns numbers into enums, which costs 10 µs a context
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -21,20 +21,20 @@ from typing import Any
 __all__ = ["COMPILING", "DeferredInterrupt", "Prompt", "Whole", "arviz", "late", "whole"]
 
 COMPILING = threading.RLock()
-"""Held while a graph is compiled (`reentrant`)."""
+"""The lock that a thread has while it compiles a graph (`reentrant`)."""
 LOSING = {
     *("__del__", "on_disposal", "_on_type_disposal", "remove"),
     *("_raw_object_cache_notify", "_raw_object_cache_getbuffer"),
 }
-"""Functions that are called when an object goes, or by LLVM, where things are compiled: what they raise is lost."""
+"""Functions that Python calls when an object is deleted, or LLVM while it compiles: what they raise is lost."""
 
 
 class Whole:
     """Context of a compiled call: Ctrl-C is delivered when it has ended.
 
-    What was to hear it hears it then: the default handler, which raises KeyboardInterrupt, or another one. Only while
-    something is compiled it hears it at once, and if that was lost, again at the end. Inside of another such context,
-    or of a `DeferredInterrupt`, this one does nothing.
+    The handler that was installed before is called then: the default one, which raises KeyboardInterrupt, or another
+    one. While something is compiled it is called at once, and if its exception was lost, again at the end. Inside
+    another such context, or a `DeferredInterrupt`, this context does nothing.
     """
 
     __slots__ = ("_late", "_previous")
@@ -56,7 +56,7 @@ class Whole:
         self._late = True
         if _compiles() and not _fragile(frame) and callable(self._previous):
             self._deliver(number, frame)
-            self._late = False  # it was heard, and nothing was raised
+            self._late = False  # the handler was called and raised nothing
 
     def _deliver(self, number: int, frame: Any) -> None:
         if callable(self._previous):
@@ -66,10 +66,10 @@ class Whole:
 
 
 class Prompt(Whole):
-    """Context of work in Python that may take long, and of which nothing is left: Ctrl-C is heard at once.
+    """Context of long work in Python that leaves nothing behind when it ends early: Ctrl-C is delivered at once.
 
-    Where that would be lost, in what Python calls when objects go, it is heard before the next compilation (`late`), or
-    at the end.
+    Where the exception would be lost, in what Python calls when objects are deleted, Ctrl-C is delivered before the
+    next compilation (`late`), or at the end.
     """
 
     __slots__ = ()
@@ -81,7 +81,7 @@ class Prompt(Whole):
 
 
 def late() -> None:
-    """Deliver a Ctrl-C that a `Prompt` could not."""
+    """Deliver a Ctrl-C that a `Prompt` could not deliver at once."""
     context = getattr(_handler(), "__self__", None)
     if isinstance(context, Prompt) and context._late:
         context._late = False
@@ -89,13 +89,13 @@ def late() -> None:
 
 
 def whole(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a compiled function returns; see `Whole`."""
+    """Call a compiled function inside a `Whole` context and return its results."""
     with Whole():
         return function(*arguments)
 
 
 def arviz() -> Any:
-    """ArviZ, whose import takes a while, as a whole: Ctrl-C in the midst of an import leaves it broken for good."""
+    """Import ArviZ without interruption: Ctrl-C in the midst of its import would break it for the whole process."""
     with Whole():
         import arviz
     return arviz
@@ -104,7 +104,7 @@ def arviz() -> Any:
 class DeferredInterrupt:
     """Context in which the first Ctrl-C only sets `pending`; with the second one, `pending` raises KeyboardInterrupt.
 
-    A context inside of another, in a callback or in a loop that has loops, tells the outer one at its end.
+    A context inside another, in a callback or in nested loops, passes the Ctrl-C on to the outer one at its end.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class DeferredInterrupt:
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
-        """Context of a callback, which may take long and asks nobody: there the second Ctrl-C is raised at once."""
+        """Context of a callback, which may take long and never reads `pending`: a second Ctrl-C is raised at once."""
         if self._previous is None:
             yield
             return
@@ -164,7 +164,7 @@ class DeferredInterrupt:
 
 
 def _handler() -> Any:
-    """What hears SIGINT now; None outside of the main thread and where nothing is to hear it."""
+    """Return the present handler of SIGINT; None outside the main thread and where SIGINT is ignored."""
     if threading.get_ident() != threading.main_thread().ident:
         return None
     handler = _signal.getsignal(_signal.SIGINT)
@@ -172,19 +172,19 @@ def _handler() -> Any:
 
 
 def _waits(handler: Any) -> bool:
-    """Whether it hears Ctrl-C only when something has ended."""
+    """Whether the handler only notes a Ctrl-C, which is delivered later."""
     return getattr(handler, "__func__", None) in (DeferredInterrupt._note, Whole._note)
 
 
 def _compiles() -> bool:
-    """Whether this thread, the main one, compiles: PyTensor a graph, or numba machine code."""
+    """Whether the main thread, in which this is called, compiles a graph or has numba make machine code."""
     numba = sys.modules.get("numba.core.compiler_lock")
-    ours = COMPILING._is_owned()  # type: ignore[attr-defined]  # of all locks in CPython; not declared
+    ours = COMPILING._is_owned()  # type: ignore[attr-defined]  # CPython's locks have it; it is not declared
     return ours or (numba is not None and numba.global_compiler_lock.is_locked())
 
 
 def _fragile(frame: Any) -> bool:
-    """Whether an exception would be lost here, or leave a module that is imported in part."""
+    """Whether an exception would be lost here, or would leave a module imported in part."""
     while frame is not None:
         if frame.f_code.co_name in LOSING or frame.f_code.co_filename.startswith("<frozen importlib"):
             return True

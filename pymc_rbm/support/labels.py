@@ -1,6 +1,6 @@
-"""Names: what a machine's units are called, and how what is named is put into the order of what it meets.
+"""Names of a machine's units, and how named data are put into the machine's order.
 
-Positions are no names: labels that only count, 0 to n - 1, meet names without a word, and names meet names.
+Labels that only count, 0 to n - 1, are positions and not names: they fit any names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["SIDES", "Labels", "counts_only", "positions", "without_made_up"]
 
 
 SIDES = "visible", "hidden"
-"""What axes of frames are called that have labels and no name: they fit axes of any name."""
+"""Made-up names of axes of data frames that have labels and no name: they fit axes of any name."""
 
 
 @dataclass(frozen=True)
@@ -29,30 +29,30 @@ class Labels:
 
     @property
     def dims(self) -> tuple[str, str]:
-        """The dims of both sides, made of the name where none were given."""
+        """The dims of both sides, made from the name where none were given."""
         return self.visible or f"{self.name}_unit", self.hidden or f"{self.name}_hidden_unit"
 
 
 def without_made_up(labels: Labels) -> Labels:
-    """The labels without coords that only count on an axis whose name was made here: nobody gave them."""
+    """Return the labels without coords that only count on axes with made-up names: no user gave them."""
     made = f"{labels.name}_unit", f"{labels.name}_hidden", f"{labels.name}_hidden_unit"
     kept = {dim: x for dim, x in labels.coords.items() if not (dim in made and counts_only(x))}
     return Labels(labels.name, labels.visible, labels.hidden, kept)
 
 
 def counts_only(labels: Any) -> bool:
-    """Whether labels are 0 to n - 1 in order: positions, which are no names."""
+    """Whether labels are 0 to n - 1 in order, and so are positions and not names."""
     labels = np.asarray(labels)
     return labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels)))
 
 
 def positions(own: Any, wanted: Any, what: str, of_what: str) -> np.ndarray | None:
-    """Where each of the ``wanted`` labels stands among the ``own``; None where nothing has to move.
+    """Return where each of the ``wanted`` labels stands among the ``own``; None where nothing has to move.
 
     Raises
     ------
     ValueError
-        If they are not the same names; it says which differ.
+        If the two are not the same names; the message says which differ.
     """
     own, wanted = np.asarray(own), np.asarray(wanted)
     if own.shape == wanted.shape and (own == wanted).all():

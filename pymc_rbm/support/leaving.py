@@ -1,4 +1,4 @@
-"""Ctrl-C in the main job: it ends within two seconds, in whatever phase, and keeps what was learned.
+"""After Ctrl-C the main job ends within two seconds, in whatever phase, and keeps what was learned.
 
 Python hears a signal when the code that runs returns to it. Compilers and sampling processes keep it waiting, and some
 libraries go on after an interrupt with what they have. So a thread of its own hears the signal, too: it waits a moment
@@ -16,9 +16,9 @@ import threading
 __all__ = ["INTERRUPTED", "Leaving"]
 
 INTERRUPTED = 130
-"""The exit code of what a user interrupted: 128 + the number of the signal."""
+"""The exit code of a process that a user interrupted: 128 + the number of the signal."""
 GRACE, LONGEST = 1.5, 30.0
-"""Seconds that the job has for ending by itself, and at most where what was learned is not yet saved."""
+"""Seconds that the job has to end by itself, and the most that it has while what was learned is not yet saved."""
 
 
 class Leaving:
@@ -39,16 +39,16 @@ class Leaving:
         return self._asked.is_set()
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if it came and something went on nevertheless."""
+        """Raise KeyboardInterrupt if Ctrl-C came and some library went on nevertheless."""
         if self.asked:
             raise KeyboardInterrupt
 
     def hold(self, *arguments: object) -> None:
-        """From now on there is something to be saved: wait for `saved`."""
+        """Do not end the process before `saved` is called: there is something to save."""
         self._saved.clear()
 
     def saved(self) -> None:
-        """It is."""
+        """Say that everything is saved, so that the process may end."""
         self._saved.set()
 
     def __enter__(self) -> Leaving:
@@ -84,7 +84,7 @@ class Leaving:
 
 
 def _end_children() -> None:
-    """End the processes that sample."""
+    """End the child processes in which PyMC samples."""
     from multiprocessing import active_children
 
     for child in active_children():

@@ -1,4 +1,4 @@
-"""How much memory there is, asked before the work and not after it."""
+"""How much memory is available, found out before the work and not by running out of it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ GIB = 2**30
 
 
 def check_memory(needed: float, what: str, remedy: str) -> None:
-    """Raise MemoryError, with both numbers and the ``remedy``, where ``what`` needs more bytes than there are.
+    """Raise MemoryError, with both numbers and the ``remedy``, where ``what`` needs more bytes than are available.
 
-    Where the system does not say what there is, nothing is refused.
+    Where the system does not say how many are available, nothing is refused.
     """
     available = available_memory()
     if available is not None and needed > available:
@@ -24,28 +24,28 @@ def check_memory(needed: float, what: str, remedy: str) -> None:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process may yet use: the machine's, its control group's and its own limit, the least of them."""
+    """Return how many bytes this process may still use: the least that computer, control groups and ulimit leave."""
     known = [x for x in (_of_machine(), *_of_groups(), _of_process()) if x is not None]
     return max(0, min(known)) if known else None
 
 
 def _of_machine() -> int | None:
-    """What the kernel says is available, or free; where it says neither, all there is."""
+    """Return the bytes that the kernel calls available, or else free; where it says neither, all memory."""
     for line in _lines(PROC / "meminfo"):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):
         try:
             return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, OSError, ValueError):  # no sysconf, or not this name
+        except (AttributeError, OSError, ValueError):  # sysconf is missing, or does not know this name
             continue
     return None
 
 
 def _of_groups() -> list[int]:
-    """What is left in each control group of this process, as containers and batch systems have them.
+    """Return the bytes left in each control group of this process, as containers and batch systems set them up.
 
-    What holds files only can be given back, and does not count as used.
+    Memory that only caches files can be given back, and does not count as used.
     """
     left = []
     for line in _lines(PROC / "self" / "cgroup"):
@@ -68,7 +68,7 @@ def _of_groups() -> list[int]:
 
 
 def _of_process() -> int | None:
-    """What ``ulimit -v`` leaves."""
+    """Return the bytes that ``ulimit -v`` leaves."""
     try:
         import resource
     except ImportError:

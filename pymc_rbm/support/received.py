@@ -1,4 +1,4 @@
-"""What users pass as data, as numbers and names: arrays, lists, DataArrays, data frames, sparse matrices.
+"""What users pass as data (arrays, lists, DataArrays, data frames, sparse matrices) becomes numbers and names.
 
 Frames (of pandas, or whatever has ``columns`` and ``to_numpy``) and DataArrays have no mask: their NaN, None and NA are
 missing entries. Masked arrays have one. In plain arrays NaN is an accident more often than not, and stays NaN.
@@ -21,7 +21,7 @@ MISSING = "NoneType", "NAType", "NaTType"
 
 @dataclass(frozen=True)
 class Received:
-    """Numbers, masked where entries are missing, and names as far as they were given."""
+    """Numbers, masked where entries are missing, and the names that were given with them."""
 
     values: np.ndarray
     dims: tuple[str, ...] | None = None
@@ -29,9 +29,9 @@ class Received:
     coords: dict[str, Any] = field(default_factory=dict)
     """All coords of a DataArray."""
     labels: tuple[np.ndarray | None, ...] = ()
-    """By axis, None where there are none; empty where the data have no names at all."""
+    """The labels by axis, None where an axis has none; empty where the data have no names at all."""
     categories: dict[int, list[Any]] = field(default_factory=dict)
-    """By column of a frame: the texts that its codes stand for."""
+    """The texts that a frame's codes stand for, by column."""
 
     @property
     def named(self) -> bool:
@@ -39,12 +39,12 @@ class Received:
         return self.dims is not None
 
     def transposed(self, axes: tuple[int, ...]) -> Received:
-        """The same with its axes in another order."""
+        """Return the same with its axes in another order."""
         dims = None if self.dims is None else tuple(self.dims[i] for i in axes)
         return replace(self, values=self.values.transpose(axes), dims=dims, labels=tuple(self.labels[i] for i in axes))
 
     def taken(self, order: np.ndarray, axis: int) -> Received:
-        """The same with the entries of an axis in another order."""
+        """Return the same with the entries of an axis in another order."""
         labels = list(self.labels)
         if labels:
             named = labels[axis]
@@ -65,7 +65,7 @@ def receive(data: Any, name: str = "data") -> Received:
     Raises
     ------
     ValueError
-        If they are no numbers.
+        If they are not numbers.
     """
     if isinstance(data, Received):
         return data
@@ -97,24 +97,24 @@ def receive(data: Any, name: str = "data") -> Received:
         if "inhomogeneous" not in str(error):
             raise
         raise ValueError(
-            f"{name} must be rows of the same length, got rows of different lengths. Pad or mask."
+            f"{name} must be rows of the same length, got rows of different lengths. Pad and mask them."
         ) from None
 
 
 def name_of(data: Any) -> str | None:
-    """The name that the data have, as DataArrays do; a frame may have a column that is called so."""
+    """Return the name of the data, as a DataArray may have one, or None (a frame's ``.name`` may be a column)."""
     name = getattr(data, "name", None)
     return name if isinstance(name, str) and name else None
 
 
 def _from_sparse(x: Any) -> np.ndarray:
-    """A sparse matrix as an array; binary ones are held as int8, so no larger array is made on the way."""
+    """Return a sparse matrix as an array; binary values become int8, so that no larger array is made on the way."""
     is_binary = x.dtype.kind in "biuf" and ((x.data == 0) | (x.data == 1)).all()
     return np.asarray((x.astype("int8") if is_binary else x).toarray())
 
 
 def _numbers(values: np.ndarray, name: str) -> np.ndarray:
-    """The values as booleans, integers or floats; None and NA among objects become masked."""
+    """Return the values as booleans, integers or floats; None and NA among objects become masked."""
     if values.dtype.kind in "biuf":
         return values
     if values.dtype.kind == "O":
@@ -141,7 +141,7 @@ def _is_missing(x: Any) -> bool:
 
 
 def marked(values: np.ndarray) -> np.ndarray:
-    """NaN as masked entries."""
+    """Return the values with every NaN masked."""
     if values.dtype.kind != "f":
         return values
     missing = np.isnan(np.ma.getdata(values)) | np.ma.getmaskarray(values)
@@ -149,13 +149,13 @@ def marked(values: np.ndarray) -> np.ndarray:
 
 
 def _labels(index: Any) -> np.ndarray | None:
-    """The labels of a frame's axis; None where they only count, or have several levels."""
+    """Return the labels of a frame's axis; None where they only count, or have several levels."""
     labels = np.asarray(index)
     return None if labels.ndim != 1 or getattr(index, "nlevels", 1) > 1 or counts_only(labels) else labels
 
 
 def _of_frame(data: Any, name: str) -> Received:
-    """A data frame: rows by index, units by columns."""
+    """Return a data frame as numbers and names: rows by its index, units by its columns."""
     dims = tuple(str(getattr(getattr(data, axis, None), "name", None) or "") for axis in ("index", "columns"))
     labels = _labels(data.index) if hasattr(data, "index") else None, _labels(data.columns)
     kinds = {getattr(dtype, "kind", "O") if isinstance(dtype, np.dtype) else "O" for dtype in data.dtypes}
@@ -174,7 +174,7 @@ def _of_frame(data: Any, name: str) -> Received:
 
 
 def _column(x: Any, name: str) -> tuple[np.ndarray, list[Any] | None]:
-    """A column as numbers; of texts that are categories their codes, and the texts."""
+    """Return a column as numbers; where texts are categories, their codes and the texts."""
     if isinstance(x.dtype, np.dtype):
         return _numbers(np.asarray(x.to_numpy()), name), None
     if hasattr(x, "cat"):

@@ -1,7 +1,7 @@
-"""Compiled functions that any thread may call at any time, and compilation, which only one thread does at a time.
+"""Any thread may call a compiled function at any time; only one thread compiles at a time.
 
-A function of PyTensor keeps arguments and results of the call under way in places of its own: two calls at once, from
-two threads or from a signal handler that came in between, mix them up, or crash. PyTensor compiles under settings that
+A function of PyTensor keeps the arguments and results of a call inside itself: two calls at once, from two threads or
+from a signal handler in between, mix them up, or crash. PyTensor compiles under settings that
 it changes for the whole process meanwhile (``config.mode`` among them): two threads that compile get each other's, and
 may leave the wrong ones behind.
 
@@ -36,11 +36,10 @@ _compiler: list[Any] = [None, ()]
 
 
 class Reentrant:
-    """A compiled function for calls by position: other threads wait; from within itself another copy is called.
+    """A compiled function called by position: other threads wait, and a call from within itself goes to a copy.
 
-    Numba's functions hold Python's lock while they run, so that nothing is lost by waiting. A copy is made, by
-    ``another``, the first time that one is needed, which takes a signal handler that calls the package. Ctrl-C waits
-    for the end.
+    Numba's functions keep Python's lock while they run, so that nothing is lost by waiting. ``another`` makes the copy
+    when it is first needed, which takes a signal handler that calls the package. Ctrl-C waits for the end of a call.
     """
 
     def __init__(self, function: Any, another: Callable[[], Any] | None = None):
@@ -50,18 +49,18 @@ class Reentrant:
         _known.add(self)
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the function returns."""
+        """Call the function and return its results."""
         return whole(self._alone, *arguments)
 
     def _alone(self, *arguments: Any) -> Any:
         with self._lock:
-            if self._busy:  # in this same thread
+            if self._busy:  # this same thread is in the midst of a call
                 return self._next()(*arguments)
             self._busy = True
             try:
                 if self._compiled:
                     return self._function(*arguments)
-                with first_call():  # numba compiles in it
+                with first_call():  # numba compiles during the first call
                     found = self._function(*arguments)
                 self._compiled = True
                 return found
@@ -76,12 +75,12 @@ class Reentrant:
 
     @property
     def maker(self) -> Any:
-        """That of the function."""
+        """The maker of the compiled function, as PyTensor's functions have one."""
         return self._function.maker
 
     @property
     def function(self) -> Any:
-        """The function itself."""
+        """The compiled function as PyTensor made it."""
         return self._function
 
     def __reduce__(self):
@@ -89,13 +88,13 @@ class Reentrant:
 
 
 def compiled(*arguments: Any, by: Callable[..., Any] = pytensor.function, **options: Any) -> Reentrant:
-    """Compile as ``pytensor.function`` does, or ``by`` another, while no other thread compiles."""
+    """Compile with ``pytensor.function``, or with the function ``by``, while no other thread compiles."""
     with one_compiles():
         return Reentrant(by(*arguments, **options))
 
 
 def value_of(graph: Any) -> Any:
-    """The value of a graph without inputs."""
+    """Return the value of a graph without inputs."""
     return compiled([], graph, mode=INTERPRETED)()
 
 
@@ -116,7 +115,7 @@ def one_compiles() -> Iterator[None]:
 
 
 def settings() -> tuple[Hashable, ...]:
-    """The `SETTINGS`, without what another thread that compiles has made of them meanwhile."""
+    """Return PyTensor's `SETTINGS` as the user made them, even while another thread compiles under other ones."""
     while True:
         before, found = _compiler, _settings()
         if before[0] not in (None, threading.get_ident()):
@@ -130,11 +129,11 @@ def _settings() -> tuple[Hashable, ...]:
 
 
 def _after_fork() -> None:
-    """In the child of a fork: what other threads held is free, they are not there."""
+    """Free the locks of other threads in the child of a fork, where these threads do not exist."""
     global _compiler
     for x in (None, *_known):
         lock = COMPILING if x is None else x._lock
-        if not lock._is_owned():  # type: ignore[attr-defined]  # of all locks in CPython; not declared
+        if not lock._is_owned():  # type: ignore[attr-defined]  # CPython's locks have it; it is not declared
             lock._at_fork_reinit()  # type: ignore[attr-defined]  # as threading does
             if x is not None:
                 x._busy = False

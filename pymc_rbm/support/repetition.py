@@ -20,13 +20,13 @@ __all__ = ["Repeated"]
 
 
 class Repeated:
-    """Calls of ``function(rng, fixed, *changing)``, which returns the generator and what is to be recorded.
+    """Repeated calls of ``function(rng, fixed, *changing)``, which returns the generator and values to record.
 
     Parameters
     ----------
     function : compiled function
-        Its shared variables go from call to call, and so does the generator. The records are arrays whose shapes do
-        not change.
+        Each call goes on from the shared variables and the generator that the one before left. The records are arrays
+        whose shapes do not change.
     """
 
     def __init__(self, function: Any):
@@ -45,7 +45,7 @@ class Repeated:
         shared = [cell[0] for cell in storage[2 + len(changing) :]]
         moving = list(self._function.maker.fgraph.update_mapping.values())
         values = [rng, np.asarray(fixed), *map(np.ascontiguousarray, changing), *shared]
-        for i in moving:  # one type from call to call
+        for i in moving:  # their types must not change from call to call
             values[i] = np.asarray(values[i], order="C")
         kinds = tuple(map(_kind, values))
         if kinds not in self._loops:
@@ -63,7 +63,7 @@ class Repeated:
         return [rng, *map(np.array, zip(*rows, strict=True))]
 
     def _loop(self, values: list[Any], changing: int, moving: list[int]) -> Callable:
-        """The loop for values of these types, compiled; its arguments are the function and the values."""
+        """Return the compiled loop for values of these types; its arguments are the function and the values."""
         from numba import typeof, types
         from pytensor.link.numba.cache import compile_numba_function_src
         from pytensor.link.numba.dispatch.basic import numba_njit
@@ -72,7 +72,7 @@ class Repeated:
         with first_call():
             signature = compiled_for(self._function.vm.jit_fn, once).signature
         source = _source([np.ndim(x) for x in values], changing, moving, len(signature.return_type))
-        key = sha256(f"{__name__} {source}".encode()).hexdigest()  # what is kept on disk asks for this module by name
+        key = sha256(f"{__name__} {source}".encode()).hexdigest()  # numba's cache on disk names this module
         loop = compile_numba_function_src(source, "repeated", dict(globals()), cache_key=f"pymc_rbm_repeated_{key}")
         loop = numba_njit(loop, final_function=True, cache=True)
         types_of_loop = (types.FunctionType(signature), *map(typeof, values))
@@ -82,17 +82,17 @@ class Repeated:
 
 
 def _each(changing: int) -> range:
-    """Which inputs change from call to call: those after the generator and the fixed one."""
+    """Return the indices of the inputs that change from call to call: those after the generator and the fixed one."""
     return range(2, 2 + changing)
 
 
 def _kind(x: Any) -> Any:
-    """What the numba type of a value depends on."""
+    """Return what the numba type of a value depends on."""
     return (x.dtype, x.ndim, x.flags.c_contiguous, x.flags.writeable) if isinstance(x, np.ndarray) else type(x)
 
 
 def _source(ndims: list[int], changing: int, moving: list[int], outputs: int) -> str:
-    """The loop: outputs are the generator, what is recorded, then the new values of the ``moving`` inputs."""
+    """Write the loop; it returns the generator, the records, then the new values of the ``moving`` inputs."""
     names = [f"x{i}" for i in range(len(ndims))]
     given = ", ".join(f"np.asarray({x}[i])" if i in _each(changing) else x for i, x in enumerate(names))
     recorded = [f"r{k}" for k in range(1, outputs - len(moving))]
@@ -106,7 +106,7 @@ def _source(ndims: list[int], changing: int, moving: list[int], outputs: int) ->
         "        if i == 0:",
         *(f"            {r} = np.empty((n, *y{r[1:]}.shape), y{r[1:]}.dtype)" for r in recorded),
         *(f"        {r}[i] = y{r[1:]}" for r in recorded),
-        # Updates may be views of other layouts. NumPy's function would give a scalar an axis.
+        # Updates may be views with other layouts. `np.ascontiguousarray` would give a scalar an axis.
         *(f"        x{i} = np.ascontiguousarray(z{i})" if ndims[i] else f"        x{i} = z{i}" for i in moving),
         f"    return {found}",
     ]

@@ -1,4 +1,4 @@
-"""Long work in pieces: its count, its progress bar and its Ctrl-C."""
+"""Long work is done in pieces, with a count of what is done, a progress bar, and Ctrl-C between pieces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS_WITHOUT_BAR = 2.0
 
 
 def parts_of(whole: int, most: int) -> list[int]:
-    """Sizes of the parts of ``whole``, each but the last of size ``most``."""
+    """Return the sizes of pieces that add up to ``whole``, each but the last of size ``most``."""
     return [min(most, whole - done) for done in range(0, whole, most)]
 
 
@@ -29,9 +29,9 @@ def can_show(progressbar: bool) -> bool:
 class Work:
     """Context of a long computation that is done in pieces.
 
-    Counts what was done (chains times sweeps), shows a bar once it takes more than two seconds, and defers Ctrl-C to
-    the end of a piece: ask `interrupted` between pieces. BLAS gets one thread: the products are small, and where cores
-    are shared its threads wait for each other (measured: fifteen times slower).
+    It counts what was done (chains times sweeps), shows a bar once the work takes more than two seconds, and defers
+    Ctrl-C to the end of a piece: ask `interrupted` between pieces. BLAS gets one thread: the products are small, and
+    where cores are shared its threads wait for each other (measured: fifteen times slower).
     """
 
     def __init__(self, progressbar: bool = True):
@@ -61,7 +61,7 @@ class Work:
         return self._interrupt.pending
 
     def begin(self, what: str, total: int) -> None:
-        """Begin a part of the work, ``total`` in the unit of `advance`."""
+        """Begin a new phase of the work, called ``what``, with ``total`` to be counted by `advance`."""
         self._bar.reset(self._task, description=what, total=total)
 
     def advance(self, amount: int) -> None:

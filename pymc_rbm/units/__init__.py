@@ -1,1 +1,1 @@
-"""What one unit is: values, log-normaliser, mean, sampler; data checked against it."""
+"""What one unit is: its values, log-normaliser, mean and sampler; and the check of data against it."""

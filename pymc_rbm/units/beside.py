@@ -1,4 +1,4 @@
-"""Families side by side in one layer: pixels and a label, real and binary columns, even layers of a deep machine."""
+"""Units of several families in one layer: pixels and a label, real and binary columns, layers of a deep machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Beside(Unit):
     Raises
     ------
     ValueError
-        If a part is no pair of a unit and a whole number of its widths.
+        If a part is not a pair of a unit and a number of entries that is a multiple of its width.
     """
 
     def __init__(self, *parts: Any, **named: Any):
@@ -39,11 +39,14 @@ class Beside(Unit):
         names: list[str | None] = []
         for name, pair in [*((None, x) for x in parts), *named.items()]:
             if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Unit)):
-                raise ValueError(f"Each part of Beside is a pair of a unit and a number of entries, got {pair!r}.")
+                raise ValueError(
+                    "Each part of Beside must be a pair of a unit and a number of entries, as (Bernoulli(), 64) is, "
+                    f"got {pair!r}."
+                )
             unit, size = pair[0], whole_number("the number of entries", pair[1])
             unit.check_size(size, name or "neighbouring")
             if isinstance(unit, Beside):
-                raise ValueError("Beside takes no Beside: write the inner one's parts in its place.")
+                raise ValueError(f"A part of Beside cannot be a Beside, got {unit!r}: write its parts in its place.")
             families.append((unit, size))
             names.append(name)
         if not families:
@@ -65,7 +68,7 @@ class Beside(Unit):
         return hash((self.families, tuple(self.names)))
 
     def named_parts(self) -> dict[str, slice]:
-        """The entries of the parts that have names."""
+        """Return the entries of the parts that have names."""
         return {name: where for name, where in zip(self.names, self.slices, strict=True) if name is not None}
 
     # ------------------------------------------------------------------------------------------------ what units are
@@ -76,18 +79,18 @@ class Beside(Unit):
         return np.result_type(*(unit.dtype for unit, _ in self.families)).name
 
     @property
-    def quadratic(self):  # type: ignore[override]  # other units have it by their class
-        """Whether some part is."""
+    def quadratic(self):  # type: ignore[override]  # in other units an attribute of the class
+        """Whether some part is quadratic."""
         return any(unit.quadratic for unit, _ in self.families)
 
     @property
-    def integrable(self):  # type: ignore[override]  # other units have it by their class
-        """Whether all parts are."""
+    def integrable(self):  # type: ignore[override]  # in other units an attribute of the class
+        """Whether all parts are integrable."""
         return all(unit.integrable for unit, _ in self.families)
 
     @property
     def middle(self):
-        """The parts' middles, by entry."""
+        """The middle of each entry's unit."""
         return np.concatenate([np.full(n, unit.middle) for unit, n in self.families])
 
     @property
@@ -97,22 +100,22 @@ class Beside(Unit):
 
     @property
     def remedy(self):
-        """The parts' remedies."""
+        """What to do with data that have other values, part by part."""
         return " ".join(dict.fromkeys(unit.remedy for unit, _ in self.families if unit.remedy))
 
     @property
     def states(self):
-        """None: units differ. Use `parts`."""
+        """None, because the parts have different values: see the units in `parts`."""
         return None
 
     @property
     def finite(self):
-        """Whether all parts are."""
+        """Whether all parts are finite."""
         return all(unit.finite for unit, _ in self.families)
 
     @property
     def ends(self):
-        """The least and greatest values, by entry."""
+        """The least and the greatest value of each entry."""
         each = [np.repeat(np.reshape(unit.ends, (2, 1)), n, axis=1) for unit, n in self.families]
         low, high = np.concatenate(each, axis=1)
         return low, high
@@ -120,16 +123,18 @@ class Beside(Unit):
     # ----------------------------------------------------------------------------------------------------- structure
 
     def parts(self, size):
-        """The families with the numbers of their entries."""
+        """Return the families with the numbers of their entries."""
         return list(self.families)
 
     def check_size(self, size, side):
         """Refuse a layer of another size."""
         if size not in (None, self.size):
-            raise ValueError(f"{size} {side} entries do not fit {self!r}, which takes {self.size}.")
+            raise ValueError(
+                f"{size} {side} entries do not fit {self!r}, which takes {self.size}: give it {size} entries in all."
+            )
 
     def at(self, entries):
-        """The units that take the given entries, which must be numbers in ascending order."""
+        """Return the units that take the given entries, which must be numbers in ascending order."""
         entries, found = np.asarray(entries), []
         for (unit, _), where in zip(self.families, self.slices, strict=True):
             own = entries[(entries >= where.start) & (entries < where.stop)] - where.start
@@ -138,13 +143,13 @@ class Beside(Unit):
         return found[0][0] if len(found) == 1 else Beside(*found)
 
     @property
-    def parameter_names(self):  # type: ignore[override]  # other units have it by their class
-        """The parts' names with the position of the part."""
+    def parameter_names(self):  # type: ignore[override]  # in other units an attribute of the class
+        """The names of the parts' parameters, each followed by the position of its part."""
         return tuple(f"{name}_{i}" for i, (unit, _) in enumerate(self.families) for name in unit.parameter_names)
 
     @property
     def parameters(self):
-        """The parts' parameters, with ones at the entries of the other parts: one an entry of the layer."""
+        """The parts' parameters, each with one number an entry of the layer: 1 at the entries of other parts."""
         return tuple(
             self._widened(p, where)
             for (unit, _), where in zip(self.families, self.slices, strict=True)
@@ -177,7 +182,7 @@ class Beside(Unit):
         return [(unit, x[..., where]) for (unit, _), where in zip(self.families, self.slices, strict=True)]
 
     def contains(self, x):
-        """Whether each entry belongs to a unit in the support of its part."""
+        """Whether each entry belongs to a unit that has one of the values of its part."""
         return _joined(unit.contains(own) for unit, own in self._each(x))
 
     def log_base(self, x):
@@ -213,30 +218,30 @@ class Beside(Unit):
         return np.concatenate([unit.bias_of_mean(own) for unit, own in self._each(np.asarray(mean))], axis=-1)
 
     def scaled(self, x):
-        """What stands for the parts' states in products."""
+        """Return the parts' scaled states."""
         return _joined(unit.scaled(own) for unit, own in self._each(x)) if self.quadratic else x
 
     def curvature(self, x):
-        """The parts' curvatures."""
+        """Return the parts' curvatures."""
         return _joined(unit.curvature(own) for unit, own in self._each(pt.as_tensor(x)))
 
     def heated(self, beta):
-        """The parts, each heated."""
+        """Return the units with every part heated."""
         out = Beside(*((unit.heated(beta), n) for unit, n in self.families))
         out.names = self.names
         return out
 
     def offset(self, bias):
-        """The parts' offsets."""
+        """Return the parts' offsets."""
         return _joined(unit.offset(own) for unit, own in self._each(pt.as_tensor(bias)))
 
     def level(self, mean):
-        """The parts' levels."""
+        """Return the parts' levels."""
         return _joined(unit.level(own) for unit, own in self._each(mean))
 
 
 def _joined(parts: Any) -> Any:
-    """The parts side by side: an array where they are arrays."""
+    """Return the parts side by side, as an array where all are arrays."""
     parts = list(parts)
     concatenate = pt.concatenate if any(isinstance(x, Variable) for x in parts) else np.concatenate
     return concatenate(parts, axis=-1)

@@ -1,4 +1,4 @@
-"""Units with finitely many values: ±1, one of q, counts."""
+"""Units with finitely many values: one of q, and counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pymc_rbm.units.unit import Unit, logsumexp, zeros_like
 
 __all__ = ["Binomial", "Categorical"]
 
-MOST_VALUES, MOST_COUNT = 2**12, 2**16 - 1  # there are tables of all values, and of pairs of them
+MOST_VALUES, MOST_COUNT = 2**12, 2**16 - 1  # some tables hold all values, and all pairs of them
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class Categorical(Unit):
 
     @property
     def finite(self):
-        """True."""
+        """True: the q values can be listed."""
         return True
 
     @property
     def ends(self):
-        """0 and 1."""
+        """0 and 1, the values of an entry."""
         return 0.0, 1.0
 
     @property
     def width(self):
-        """Entries of one unit."""
+        """The number of entries of one unit."""
         return self.q
 
     @property
@@ -66,7 +66,7 @@ class Categorical(Unit):
 
     @property
     def remedy(self):
-        """How labels become states."""
+        """How data that are labels become states."""
         return f"Labels from 0 to {self.q - 1} become states as np.eye({self.q})[labels].reshape(len(labels), -1)."
 
     @property
@@ -94,7 +94,7 @@ class Categorical(Unit):
         return pt.exp(groups - logsumexp(groups)[..., None]).reshape(field.shape, ndim=field.ndim)
 
     def sample(self, field, rng):
-        """Draw as the largest of fields with standard Gumbel noise (Gumbel 1954): no sum that could round."""
+        """Draw as the largest of fields with Gumbel noise (Gumbel 1954), which needs no sum that could round."""
         groups = self._groups(field)
         rng, noise = pt.random.gumbel(0, 1, size=groups.shape, dtype="float64", rng=rng, return_next_rng=True)
         return rng, self._one_hot((groups + noise).argmax(-1), field.shape, field.ndim)
@@ -108,7 +108,7 @@ class Categorical(Unit):
         return self.sample(groups.reshape((*batch, shape[-1])), rng)
 
     def bias_of_mean(self, mean):
-        """Return the logarithms of the means, less their average in each group."""
+        """Return the logarithms of the means, minus their average in each group."""
         log_mean = np.log(np.reshape(mean, (*np.shape(mean)[:-1], -1, self.q)))
         return (log_mean - log_mean.mean(-1, keepdims=True)).reshape(np.shape(mean))
 
@@ -192,7 +192,7 @@ class Binomial(Unit):
 
 @lru_cache(4)
 def _log_coefficients(n: int) -> tuple[float, ...]:
-    """The logarithms of the binomial coefficients, each a whole number made of the one before it."""
+    """Return the logarithms of the binomial coefficients, each an exact whole number made from the one before it."""
     found, c = [], 1
     for k in range(n + 1):
         found.append(math.log(c))

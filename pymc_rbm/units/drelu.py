@@ -32,7 +32,7 @@ class DReLU(Real):
     r"""Two-sided rectified unit: ``log base(x) = -γ₊x²/2 - θ|x|`` for x > 0 and ``-γ₋x²/2 - θ|x|`` for x < 0.
 
     Its mean follows the field with a slope that differs between the sides. θ > 0 makes it sparse (a soft threshold),
-    θ < 0 bimodal, γ₊ = γ₋ and θ = 0 Gaussian with σ² = 1/γ. Bias and weights meet x itself, not x/σ².
+    θ < 0 bimodal, γ₊ = γ₋ and θ = 0 Gaussian with σ² = 1/γ. Bias and weights multiply x itself, not x/σ².
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class DReLU(Real):
             positive_parameter(name, value, positive)
 
     def parameters_of_deviation(self, deviation):
-        """Return its precision as both curvatures."""
+        """Return the precision ``1/deviation²`` as both curvatures."""
         return dict.fromkeys(("gamma_plus", "gamma_minus"), 1 / deviation**2)
 
     def log_base(self, x):
@@ -80,23 +80,23 @@ class DReLU(Real):
         return p * above.mean(up) - (1 - p) * below.mean(down)
 
     def sample(self, field, rng):
-        """Draw the side, then the rectified unit of that side: exact."""
+        """Draw the side, then a rectified unit on that side, both exactly."""
         (above, up), (below, down) = self._sides(field)
         rng, u = pt.random.uniform(size=field.shape, dtype="float64", rng=rng, return_next_rng=True)
         side = u < self._positive(field)
-        # One draw of a rectified unit that has the chosen side's σ and field.
+        # One rectified unit is drawn, with the σ and the field of the chosen side.
         chosen = Rectified(pt.switch(side, above.sigma, below.sigma))
         rng, x = chosen.sample(pt.switch(side, up, down), rng)
         return rng, pt.switch(side, x, -x).astype(self.dtype)
 
     def dispersed(self, shape, rng):
-        """Draw each row around its own level: Normal(0, 3σ) plus Normal(0, 3σ), σ that of the flatter side."""
+        """Draw each row around its own level: Normal(0, 3σ) plus Normal(0, 3σ) with the flatter side's σ."""
         rng, level = pt.random.normal(size=(*shape[:-1], 1), rng=rng, return_next_rng=True)
         rng, z = pt.random.normal(size=shape, rng=rng, return_next_rng=True)
         return rng, (3 / pt.sqrt(self._least) * (level + z)).astype(self.dtype)
 
     def bias_of_mean(self, mean):
-        """Solve for the field by bisection; parameters that are no numbers are taken to be 1, 1 and 0."""
+        """Solve for the field by bisection; parameters that are not numbers count as 1, 1 and 0."""
         plus, minus, theta = (
             default if p is None or isinstance(p, Variable) else np.asarray(p)
             for p, default in zip(self.parameters, (1.0, 1.0, 0.0), strict=True)
@@ -123,7 +123,7 @@ class DReLU(Real):
         return pt.minimum(floating(self.gamma_plus), floating(self.gamma_minus))
 
     def _sides(self, field):
-        """The rectified units of the positive and the mirrored negative side, each with its field."""
+        """Return the rectified units of the positive and the mirrored negative side, each with its field."""
         above, below = (Rectified(1 / pt.sqrt(floating(g))) for g in (self.gamma_plus, self.gamma_minus))
         theta = floating(self.theta)
         return (above, field - theta), (below, -field - theta)
@@ -132,13 +132,13 @@ class DReLU(Real):
         return [unit.log_normaliser(own) for unit, own in self._sides(field)]
 
     def _positive(self, field):
-        """The probability of the positive side."""
+        """Return the probability of the positive side."""
         above, below = self._log_normalisers(field)
         return pt.sigmoid(above - below)
 
 
 def _numeric_mean(field, plus, minus, theta):
-    """The mean on arrays, for `DReLU.bias_of_mean`."""
+    """Return the mean of a `DReLU` unit on arrays."""
     sigmas, fields = (1 / np.sqrt(plus), 1 / np.sqrt(minus)), (field - theta, -field - theta)
     log_z, means = [], []
     for sigma, own in zip(sigmas, fields, strict=True):

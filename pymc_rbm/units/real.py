@@ -4,9 +4,9 @@ Both have the energy of Cho, Ilin & Raiko (2011), in which σ scales a unit's st
 
     E(x, rest) = Σ (x - b)²/2σ² - Σ (x/σ²)·(W rest),
 
-so that ``x | rest ~ Normal(b + W rest, σ)``, cut off or not, and b and W are in the units of x. As an exponential
+so that ``x | rest ~ Normal(b + W rest, σ)``, cut off or not, and b and W are measured as x is. As an exponential
 family, ``base(x) = exp(-x²/2σ²)``, ``f = (b + W rest)/σ²``, and the energy has the further term ``b²/2σ²``. On
-the other side of W, too, it is x/σ² that is sent.
+the other side of W, too, the field is made of x/σ².
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Real(Unit):
 
     @property
     def states(self):
-        """None: there are infinitely many."""
+        """None, because the values cannot be listed."""
         return None
 
     def contains(self, x):
@@ -52,7 +52,7 @@ class Real(Unit):
 
 
 class _Quadratic(Real):
-    """What units with ``base(x) = exp(-x²/2σ²)`` share."""
+    """Units with ``base(x) = exp(-x²/2σ²)``."""
 
     parameter_names: ClassVar[tuple[str, ...]] = ("sigma",)
     absorbing: ClassVar[bool] = True
@@ -128,7 +128,7 @@ class Gaussian(_Quadratic):
         return rng, (3 * self._sigma * (level + z)).astype(self.dtype)
 
     def bias_of_mean(self, mean):
-        """Return the mean itself."""
+        """Return the mean, which is the bias."""
         return np.asarray(mean)
 
 
@@ -160,7 +160,7 @@ class Rectified(_Quadratic):
     def log_normaliser(self, field):
         """Return ``log ∫_0^∞ exp(field·x - x²/2σ²) dx``."""
         z = self._sigma * field
-        # Each branch sees only arguments at which it is finite: gradients of both are computed.
+        # Each branch gets only arguments at which it is finite, because the gradients of both are computed.
         below = pt.log(pt.erfcx(pt.maximum(-z, 0) / np.sqrt(2)) / 2)
         up = pt.maximum(z, 0)
         above = up**2 / 2 + pt.log1p(-pt.erfc(up / np.sqrt(2)) / 2)
@@ -183,7 +183,7 @@ class Rectified(_Quadratic):
         return rng, (6 * self._sigma * level * abs(z)).astype(self.dtype)
 
     def bias_of_mean(self, mean):
-        """Solve ``σ (z + φ(z)/Φ(z)) = mean`` for ``b = σ z`` by bisection; σ is 1 where it is no number."""
+        """Solve ``σ (z + φ(z)/Φ(z)) = mean`` for ``b = σ z`` by bisection; σ counts as 1 where it is not a number."""
         sigma = 1.0 if self.sigma is None or isinstance(self.sigma, Variable) else np.asarray(self.sigma)
         ratio = np.asarray(mean, dtype="float64") / sigma
         low, high = -1 / ratio - 1, ratio + 0.0  # the cut mean at z is more than z and less than -1/z
@@ -195,7 +195,7 @@ class Rectified(_Quadratic):
 
 
 def _cut_mean(z):
-    """``z + φ(z)/Φ(z)``: the mean of a standard normal around z, cut off at 0."""
+    """Return ``z + φ(z)/Φ(z)``, the mean of a normal variable around z with deviation 1, cut off at 0."""
     t = pt.maximum(-z, 0)
     near = pt.minimum(t, FAR)
     below = np.sqrt(2 / np.pi) / pt.erfcx(near / np.sqrt(2)) - near
@@ -208,7 +208,7 @@ def _cut_mean(z):
 
 
 def numeric_cut_mean(z: np.ndarray) -> np.ndarray:
-    """The same on arrays, for `bias_of_mean`."""
+    """Return ``z + φ(z)/Φ(z)`` on arrays."""
     t = np.clip(-z, -FAR, FAR)
     far = np.maximum(-z, FAR)
     near = np.sqrt(2 / np.pi) / scipy.special.erfcx(t / np.sqrt(2)) - t
@@ -216,10 +216,10 @@ def numeric_cut_mean(z: np.ndarray) -> np.ndarray:
 
 
 def _cut_quantile(z, u):
-    """The value that a standard normal around z, cut off at 0, exceeds with probability u."""
+    """Return what a normal variable around z with deviation 1, cut off at 0, exceeds with probability u."""
     bulk = pt.maximum(z, -5)
     inner = bulk + np.sqrt(2) * pt.erfcinv(u * pt.erfc(-bulk / np.sqrt(2)))
-    # In the tail solve log Q(t + s) = log Q(t) + log u for s, Q the upper tail, by Newton's method: the logarithm is
+    # In the tail Newton's method solves log Q(t + s) = log Q(t) + log u for s, where Q is the upper tail: log Q is
     # nearly quadratic, so that four iterations from the exponential's answer reach rounding.
     t, log_u = pt.maximum(-z, 5), pt.log(u)
     s = -2 * log_u / (pt.sqrt(t**2 - 2 * log_u) + t)

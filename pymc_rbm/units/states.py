@@ -1,4 +1,4 @@
-"""Data as states of units: in their type, checked against what the units can be."""
+"""Data as states of units: checked against the units' values and converted to their type."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def check_last_axis(shape: Any, unit: Any, size: int | None, name: str, side: st
 
 
 def _shape_hint(shape: Any, size: int | None, name: str) -> str:
-    """What to do with an array whose last axis is not ``size`` long, where that can be seen."""
+    """Return what to do with an array whose last axis is not ``size`` long, where its shape shows that."""
     if len(shape) > 2 and None not in shape and size == int(np.prod(shape[1:])):
         return f" Make rows of it: {name}.reshape(len({name}), -1)."
-    return " It looks transposed: rows are cases, columns are units." if size in shape[:-1] else ""
+    return " It looks transposed: rows are observations, columns are units." if size in shape[:-1] else ""
 
 
 def _check_states(values: np.ndarray, unit: Any, name: str, means: bool) -> None:
@@ -96,7 +96,7 @@ def _check_states(values: np.ndarray, unit: Any, name: str, means: bool) -> None
 
 
 def _are_counts(values: np.ndarray, unit: Any) -> bool:
-    """Whether whole numbers lie between the ends of a unit that takes all between them: quickly, by the extremes."""
+    """Whether the values are whole numbers between the ends of a unit whose values are all such numbers."""
     if values.dtype.kind not in "iu" or np.ma.isMaskedArray(values) or not unit.counts or not values.size:
         return False
     low, high = unit.ends
@@ -104,7 +104,7 @@ def _are_counts(values: np.ndarray, unit: Any) -> bool:
 
 
 def _check_whole_units(mask: np.ndarray, unit: Any, name: str) -> None:
-    """Refuse masks that cut through a unit."""
+    """Refuse masks that cover some entries of a unit and not others."""
     start = 0
     for family, size in unit.parts(mask.shape[-1]):
         groups = mask[..., start : start + size].reshape(-1, family.width)

@@ -1,8 +1,8 @@
-"""Unit families: the exponential families that layers are made of.
+"""The interface of units: each is an exponential family, and layers are made of them.
 
 A unit ``x`` that feels the field ``f`` is distributed as ``p(x | f) ∝ base(x)·exp(f·x)``. Everything that a machine
 needs to know about its units is said by a `Unit`; no line of the machine, of sampling or of learning names a family.
-Here are the interface and the unit that all defaults are; `finite_units` and `real_units` hold the others.
+The families are in `binary`, `discrete`, `real` and `drelu`; `beside` puts several into one layer.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ __all__ = ["Unit", "floating", "logsumexp", "unit_of", "zeros_like"]
 
 
 class Unit(ABC):
-    """Exponential family ``p(x | f) ∝ base(x)·exp(f·x)`` of one unit, all methods symbolic.
+    """Exponential family ``p(x | f) ∝ base(x)·exp(f·x)`` of one unit; methods take and return symbolic variables.
 
     A state and its field have the same shape. Most units are one number; a unit of ``width`` q takes q neighbouring
-    entries of the last axis. Families are frozen dataclasses, so that graphs can be kept by them; numbers that
-    learning may move (a standard deviation) are ``parameters`` and None in the family that graphs are kept by.
+    entries of the last axis. Families are frozen dataclasses, so that they can be keys of compiled graphs; numbers that
+    learning may move (a standard deviation) are ``parameters``, which are None in such a key.
     """
 
     parameter_names: ClassVar[tuple[str, ...]] = ()
     quadratic: ClassVar[bool] = False
-    """Whether ``log base(x)`` is -x²/2σ² with values without an upper end: coupled, such units may not normalise."""
+    """Whether ``log base(x)`` is -x²/2σ² and values have no upper end, so that strong couplings have no finite Z."""
     integrable: ClassVar[bool] = False
-    """Whether it is so on the whole line, so that layers of such units integrate jointly."""
+    """Whether the unit is quadratic on the whole line, so that layers of such units integrate jointly."""
     one_sided: ClassVar[bool] = False
-    """Whether quadratic units cannot be negative: inhibition between two of them never hurts."""
+    """Whether quadratic units cannot be negative, so that inhibition between two of them never makes Z infinite."""
     counts: ClassVar[bool] = False
     """Whether the values are all whole numbers between two ends."""
     absorbing: ClassVar[bool] = False
-    """Whether one more parabola about 0 only changes their first parameter, which is σ."""
+    """Whether a further term -a·x² of the log-density only changes the first parameter, which is σ."""
 
     @property
     @abstractmethod
@@ -49,11 +49,11 @@ class Unit(ABC):
 
     @property
     def width(self) -> int:
-        """Entries of a state that are one unit."""
+        """The number of entries of one unit."""
         return 1
 
     def parts(self, size: Any) -> list[tuple[Unit, Any]]:
-        """Families that stand side by side in a layer of ``size`` entries, each with the number of its entries."""
+        """Return the families in a layer of ``size`` entries, each with the number of its entries."""
         return [(self, size)]
 
     def count(self, size: int) -> int:
@@ -61,21 +61,22 @@ class Unit(ABC):
         return sum(n // unit.width for unit, n in self.parts(size))
 
     def check_size(self, size: int | None, side: str) -> None:
-        """Refuse a layer whose entries are no whole number of units."""
+        """Refuse a layer whose number of entries is not a multiple of `width`."""
         if size is not None and size % self.width:
             raise ValueError(
-                f"{size} {side} entries are no whole number of {self!r} units, which take {self.width} entries each."
+                f"{size} {side} entries are not a whole number of {self!r} units, which take {self.width} entries "
+                f"each: give a multiple of {self.width}."
             )
 
     def at(self, entries: Any) -> Unit:
-        """Return the units that take the given entries of a layer: whole units, in order."""
+        """Return the units that take the given entries of a layer, which must be whole units in order."""
         each: list[Any] = [p if p is None or isinstance(p, Variable) else np.asarray(p) for p in self.parameters]
         return self.with_parameters([p[..., entries] if np.ndim(p) else p for p in each])
 
     @property
     @abstractmethod
     def middle(self) -> Any:
-        """A mean far from the extremes: estimates of means are shrunk to it by one row, so that none is certain."""
+        """A mean far from the extremes, which counts as one more row in estimates of means, so that none is certain."""
 
     @property
     @abstractmethod
@@ -98,12 +99,12 @@ class Unit(ABC):
         return replace(self, **named) if named else self  # type: ignore[type-var]  # families are dataclasses
 
     def parameters_of_deviation(self, deviation: Any) -> dict[str, Any]:
-        """Return, by name, parameters with which unbounded independent units have this standard deviation."""
+        """Return parameters by name with which unbounded independent units have this standard deviation."""
         return {}
 
     @property
     def family(self) -> Unit:
-        """The unit without parameters: what graphs are kept by."""
+        """The unit with None for its parameters: a key of compiled graphs."""
         return self.with_parameters([None] * len(self.parameters))
 
     @property
@@ -118,16 +119,16 @@ class Unit(ABC):
 
     @property
     def ends(self) -> tuple[Any, Any]:
-        """The least and the greatest value of finite units, by entry where entries differ."""
+        """The least and the greatest value of finite units, for each entry where entries differ."""
         return np.min(self.states), np.max(self.states)  # type: ignore[arg-type]  # finite units have states
 
     @abstractmethod
     def contains(self, x: TensorVariable) -> TensorVariable:
-        """Whether each entry of ``x`` belongs to a unit in the support (NaN does not)."""
+        """Whether each entry of ``x`` belongs to a unit that has one of its values (NaN is not a value)."""
 
     @abstractmethod
     def log_base(self, x: TensorVariable) -> TensorVariable:
-        """Return ``log base(x)`` on the support, by entry."""
+        """Return ``log base(x)`` of each entry; ``x`` must be one of the unit's values."""
 
     @abstractmethod
     def log_normaliser(self, field: TensorVariable) -> TensorVariable:
@@ -151,26 +152,26 @@ class Unit(ABC):
 
     @abstractmethod
     def bias_of_mean(self, mean: np.ndarray) -> np.ndarray:
-        """Return the bias of an independent unit whose mean is ``mean``, on arrays."""
+        """Return the bias of an independent unit with the given mean; both are arrays."""
 
     def scaled(self, x: Any) -> Any:
-        """What stands for a state or a bias wherever the two, or states and weights, are multiplied."""
+        """Return the factor that stands for a state in products with biases and weights, such as x/σ²."""
         return x
 
     def curvature(self, x: Any) -> Any:
-        """Return the 1/σ² of a quadratic log base, by entry of ``x``; the least where it depends on the value."""
+        """Return the 1/σ² of a quadratic log base for each entry of ``x``; the least where it depends on the value."""
         return self.scaled(pt.ones_like(x))
 
     def heated(self, beta: Any) -> Unit:
-        """The units with ``base(x)`` to the power β where their values are real; others are what they are."""
+        """Return the units with ``base(x)`` to the power β; units whose values are not real numbers stay the same."""
         return self
 
     def offset(self, bias: Any) -> Any:
-        """The part of the energy that depends on the bias alone, by entry."""
+        """Return the term of the energy that depends on the bias alone, for each entry."""
         return zeros_like(bias)
 
     def level(self, mean: Any) -> Any:
-        """Where a mean lies between the extremes, from 0 to 1; one half where there are none."""
+        """Return where a mean lies between the extremes, from 0 to 1; one half where the values have no extremes."""
         if not self.finite:
             return 0.5 + 0 * mean
         low, high = self.ends
@@ -185,16 +186,18 @@ def unit_of(text: str) -> Unit:
             raise TypeError
         return unit
     except (AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
-        raise ValueError(f"{text!r} is no unit of this version of pymc_rbm.") from error
+        raise ValueError(
+            f"{text!r} is not a unit of this version of pymc_rbm: read the file with the version that wrote it."
+        ) from error
 
 
 def _value_of(node: Any) -> Any:
-    """The value of a literal, in which families may be called."""
+    """Return the value of a literal expression, in which unit families may be called."""
     if isinstance(node, ast.Tuple):
         return tuple(map(_value_of, node.elts))
     if not isinstance(node, ast.Call):
         return ast.literal_eval(node)
-    family = {family.__name__: family for family in _families(Unit)}[node.func.id]  # type: ignore[attr-defined]  # called by name
+    family = {family.__name__: family for family in _families(Unit)}[node.func.id]  # type: ignore[attr-defined]
     return family(*map(_value_of, node.args), **{str(x.arg): _value_of(x.value) for x in node.keywords})
 
 
@@ -203,17 +206,17 @@ def _families(family: Any) -> list[Any]:
 
 
 def floating(p: Any) -> TensorVariable:
-    """A unit's parameter as a tensor; numbers by PyTensor's floating type (2.0 alone would become float32)."""
+    """Return a unit's parameter as a tensor; numbers get PyTensor's floating type (2.0 alone would become float32)."""
     return p if isinstance(p, Variable) else pt.as_tensor(np.asarray(p, dtype=pytensor.config.floatX))
 
 
 def zeros_like(x: Any) -> TensorVariable:
-    """Zeros of a floating type that does not widen float32."""
+    """Return zeros of a floating type that does not widen float32."""
     x = pt.as_tensor(x)
     return pt.zeros_like(x, dtype="float64" if x.dtype == "float64" else "float32")
 
 
 def logsumexp(x: TensorVariable, axis: int = -1) -> TensorVariable:
-    """``log Σ exp(x)``, shifted by the maximum: stable without PyTensor's rewrites, too."""
+    """Return ``log Σ exp(x)``, shifted by the maximum, so that it is stable without PyTensor's rewrites, too."""
     top = pytensor.gradient.disconnected_grad(x.max(axis=axis, keepdims=True))
     return pt.log(pt.exp(x - top).sum(axis=axis)) + top.squeeze(axis)

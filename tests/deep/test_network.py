@@ -431,7 +431,7 @@ def test_a_second_machine_raises_the_bound_on_bars_and_stripes():
         ),
         ({"tied": True}, "Machine 1 cannot be tied: there is no machine below"),
         ({"epochs": [1, 2, 3]}, "epochs is a list of 3, but there are 2 machines"),
-        ({"resume": None}, r"takes no \['resume'\]"),
+        ({"resume": None}, r"got \['resume'\], which single machines take"),
         ({"copies": 0}, "copies must be"),
         ({"below": network(CASES["6-4-3"])}, "data has shape .14, 9., but the machine has 6 visible units"),
     ],
@@ -449,12 +449,12 @@ def test_what_is_no_network():
         pmr.DeepBeliefNetwork(xr.DataTree())
     with pytest.raises(ValueError, match="at least one machine"):
         pmr.DeepBeliefNetwork.of()
-    with pytest.raises(ValueError, match=r"2 layers need as many different names, got \['v', 'v'\]"):
+    with pytest.raises(ValueError, match=r"2 machines need as many different names, got \['v', 'v'\]"):
         pmr.DeepBeliefNetwork.of(first, pmr.restricted(*ref.machine(4, 2)), names=["v", "v"])
     dbn = network(CASES["6-4-3"])
     with pytest.raises(ValueError, match="layer must be at most 2"):
         dbn.features(np.zeros(6), 3)
-    with pytest.raises(ValueError, match="2 machines, fewer than 3"):
+    with pytest.raises(ValueError, match=r"n must be at most 2, .*got 3"):
         dbn.first(3)
     with pytest.raises(ValueError, match=r"shape \(2, 5\), but the machine has 6 visible"):
         dbn.features(np.zeros((2, 5)))
@@ -467,13 +467,13 @@ def test_what_is_no_network():
     with pytest.raises(ValueError, match="leave size out"):
         dbn.model(np.eye(6), size=3)
     spins = pmr.restricted(*ref.machine(6, 4), pmr.Spin())
-    with pytest.raises(ValueError, match=r"Spin\(\) units has no counterpart in PyMC"):
+    with pytest.raises(ValueError, match=r"Spin\(\) units cannot be a PyMC distribution"):
         pmr.DeepBeliefNetwork.of(spins, pmr.restricted(*ref.machine(4, 2))).model()
 
 
 def test_layers_learned_apart_must_differ_in_name():
     trees = [network([ref.machine(4, 4, seed=k)]).learned["layer_1"] for k in (1, 2)]
-    with pytest.raises(ValueError, match=r"need names of their own, got \('v', 'v'\)"):
+    with pytest.raises(ValueError, match=r"need different names, got \('v', 'v'\)"):
         pmr.DeepBeliefNetwork.of(*trees)
 
 

@@ -138,7 +138,7 @@ def test_rows_with_biases_of_their_own():
     found = pmr.diagnose(doubled, pmr.machine_of_row(model, row=0), **QUIET)
     assert found.verdict == "cannot tell"
     assert "The chains of each row agree" in found.reasons[0]
-    with pytest.raises(ValueError, match="for 3 rows; the draws have 2"):
+    with pytest.raises(ValueError, match="for 3 rows, but the draws have 2"):
         pmr.diagnose(trace.isel(t_dim_0=slice(2)), model, **QUIET)
 
 

@@ -338,7 +338,7 @@ def test_the_fields_of_the_last_hidden_states_are_used_again(units, dtype):
         np.testing.assert_allclose(fields, c + v @ W, atol=50 * np.finfo(dtype).eps)
         given = special.expit((2 if units[1] == "spin" else 1) * (c + v @ W))
         assert abs(((h == 1) - given).sum()) < 5 * np.sqrt((given * (1 - given)).sum())
-    with pytest.raises(ValueError, match="Without a sweep"):
+    with pytest.raises(ValueError, match="at least one sweep"):
         function(rng, *states, 0, *(x.astype(dtype) for x in (W, b, c)))
 
 

@@ -739,7 +739,7 @@ DATA = pmr.datasets.bars_and_stripes(2).values
         ({"learning_rate": -0.1}, "learning_rate must be a positive number"),
         ({"max_gradient_norm": 0}, "max_gradient_norm must be a positive number, got 0"),
         ({"learning_rate": np.nan}, "learning_rate must be a positive number"),
-        ({"start": {"U": np.zeros((4, 4))}}, r"start names \['U'\]"),
+        ({"start": {"U": np.zeros((4, 4))}}, r"start has the names \['U'\]"),
         ({"start": {"W": np.zeros((4, 5))}}, r"start\['W'\] has shape \(4, 5\).*\(4, 4\)"),
     ],
 )

@@ -422,11 +422,11 @@ def test_damaged_states_are_refused(text):
         ("Categorical(q=10000000000)", "units of 10,000,000,000 states"),
         ("Beside((Binomial(n=99999999), 3))", "units of 99,999,999 states"),
         ("Categorical(q=2)", "whole number of"),
-        ("__import__('os').system('true')", "is no unit"),
-        ("Gaussian(sigma=open('x'))", "is no unit"),
-        ("(" * 500 + ")" * 500, "is no unit"),
-        ("Bernoulli()" + " " * 20_000, "is no unit"),
-        ("-" * 9_000 + "1", "is no unit"),
+        ("__import__('os').system('true')", "is not a unit"),
+        ("Gaussian(sigma=open('x'))", "is not a unit"),
+        ("(" * 500 + ")" * 500, "is not a unit"),
+        ("Bernoulli()" + " " * 20_000, "is not a unit"),
+        ("-" * 9_000 + "1", "is not a unit"),
     ],
 )
 def test_units_of_files_are_within_bounds(whole, units, message):
@@ -529,7 +529,7 @@ def test_random_names_of_a_file_reach_no_attribute():
 def test_names_that_are_axes_are_refused(whole):
     machine = pmr.machine_of(whole)
     for name in ("chain", "draw"):
-        with pytest.raises(ValueError, match=f"cannot be called '{name}'.*Pass another name="):
+        with pytest.raises(ValueError, match=f"cannot have the name '{name}'.*Pass another name="):
             pmr.sample_gibbs(machine, draws=3, tune=0, name=name, progressbar=False)
         model = model_of(DATA, 3, 1.0, name=name)
         with model, pytest.raises(ValueError, match=f"'{name}'.*Call the variable something else"):
@@ -539,9 +539,9 @@ def test_names_that_are_axes_are_refused(whole):
 def test_generative_refuses_another_model(whole):
     with pm.Model() as other:
         pm.Normal("W", shape=(4, 3)), pm.Flat("b", shape=4), pm.Flat("c", shape=3)
-    with pytest.raises(ValueError, match=r"another model: its RBMs are \['v'\], those of this model \[\]"):
+    with pytest.raises(ValueError, match=r"another model: its RBMs are \['v'\], those of this model are \[\]"):
         pmr.generative(other, whole)
-    with pytest.raises(ValueError, match=r"its RBMs are \['v'\], those of this model \['w'\]"):
+    with pytest.raises(ValueError, match=r"its RBMs are \['v'\], those of this model are \['w'\]"):
         pmr.generative(model_of(DATA, 3, 1.0, name="w"), whole)
     with pytest.raises(ValueError, match=r"shapes differ \(W: \(4, 3\) there, \(4, 2\) here"):
         pmr.generative(model_of(DATA, 2, 1.0), whole)

@@ -242,7 +242,7 @@ def test_what_is_asked_of_ess_is_feasible(chains, draws):
 
 def test_a_warning_says_what_was_asked():
     slow = pmr.restricted(np.full((12, 12), 0.5), np.full(12, -3.0), np.full(12, -3.0))  # autocorrelation of tens
-    with pytest.warns(UserWarning, match=r"1 of 1 rows .* \(ESS down to \d+ of 400 draws, 100 are asked\)"):
+    with pytest.warns(UserWarning, match=r"1 of 1 rows .* \(ESS down to \d+ of 400 draws, at least 100 are needed\)"):
         pmr.inpaint(np.full(12, NAN), slow, draws=200, chains=2, tune=50, random_seed=1, **MUTED)
     machine, rows = healthy(3)
     with pytest.warns(UserWarning, match="10 draws a chain are too few"):

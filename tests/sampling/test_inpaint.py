@@ -142,7 +142,7 @@ def test_rows_with_biases_of_their_own():
         # 4.5 binomial errors of 2,000 draws.
         assert float(found["mean"]["v"][i, 0]) == pytest.approx(float(p @ states[:, 0]), abs=0.05)
     assert abs(float(found["mean"]["v"][0, 0] - found["mean"]["v"][1, 0])) > 0.3
-    with pytest.raises(ValueError, match="for 2 rows; data have 1"):
+    with pytest.raises(ValueError, match="for 2 rows, but data have 1"):
         pmr.inpaint([NAN, 0, 1], pmr.restricted(W, b, c), **QUIET)
 
 

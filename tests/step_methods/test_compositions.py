@@ -139,7 +139,9 @@ def test_resume_refuses_parameters_in_another_order():
 def test_any_generator_can_be_resumed():
     with pm.Model() as model:
         pmr.RBM("v", pm.Normal("W", shape=(3, 2)), B, C, observed=STATES)
-    learned = pmr.fit(2, method="pcd", model=model, random_seed=np.random.Generator(np.random.MT19937(1)), progressbar=False)
+    learned = pmr.fit(
+        2, method="pcd", model=model, random_seed=np.random.Generator(np.random.MT19937(1)), progressbar=False
+    )
     assert pmr.fit(1, method="pcd", model=model, resume=learned, progressbar=False).attrs["epochs_done"] == 3
 
 
@@ -194,5 +196,5 @@ def test_log_z_with_batch_axes_shapes_the_draws():
 
 
 def test_plot_mixing_names_the_groups():
-    with pytest.raises(ValueError, match="no group 'posterior', only"):
+    with pytest.raises(ValueError, match="no group 'posterior': pass group="):
         pmr.plot_mixing(xr.DataTree.from_dict({"particles": xr.Dataset()}))

@@ -805,7 +805,9 @@ def test_what_looks_at_the_machine_alone_refuses_models_with_dependants():
         lambda: pmr.sample_gibbs(model),
         lambda: pmr.diagnose(draws, model),
     ):
-        with pytest.raises(ValueError, match=r"machine alone, but in this model \['y'\] depend on \['h'\]. Draw from"):
+        with pytest.raises(
+            ValueError, match=r"the machine into account, but in this model \['y'\] depend on \['h'\]. Draw from"
+        ):
             call()
     with pm.Model() as model:
         pmr.Hidden("h", pmr.RBM("v", W, B, C))

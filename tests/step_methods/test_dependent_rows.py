@@ -83,7 +83,7 @@ def judged(build, rows=ROWS, **options):
         v = pmr.RBM("v", W, B, C, **({"size": rows} | options))
         build(v)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="One acceptance")
+            warnings.filterwarnings("ignore", message="BlockGibbs accepts or refuses all")
             [block] = blocks_of(model, [x for x in model.free_RVs if visible_kind(x)])
     return model, block
 
@@ -134,7 +134,7 @@ def test_one_acceptance_for_many_rows_is_said():
     with pm.Model():
         v = pmr.RBM("v", W, B, C, size=12)
         pm.Normal("y", v.sum(), 1.0, observed=3.0)
-        with pytest.warns(UserWarning, match="One acceptance serves all 12 rows of v"):
+        with pytest.warns(UserWarning, match="accepts or refuses all 12 rows of v"):
             step = pmr.BlockGibbs(rng=1)
     [(_, most)] = step._ranges
     assert most == pytest.approx(np.log(36))  # of all units

@@ -246,7 +246,7 @@ def test_units_are_values(unit):
     assert hash(unit_of(repr(bare))) == hash(bare)
     assert [bare == other for other in UNITS].count(True) == (0 if unit.parameters else 1)
     for text in ("Unknown()", "__import__('os')", "Bernoulli(1, 2)", ""):
-        with pytest.raises(ValueError, match="no unit"):
+        with pytest.raises(ValueError, match="not a unit"):
             unit_of(text)
 
 

@@ -1,1 +1,1 @@
-"""Whether learning has finished."""
+"""Diagnostics of learning: whether it has finished."""

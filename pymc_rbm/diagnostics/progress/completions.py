@@ -1,4 +1,4 @@
-"""Rows of data as sums over what is missing in them: over all completions, or over draws of them."""
+"""Rows of data as sums over their missing entries: over all completions, or over draws of completions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["data_sums"]
 
 MOST_COMPLETIONS = 2**16
 DRAWN, LEAST_DRAWN, SWEEPS = 2**13, 10, 100
-"""Completions that are drawn of all rows together, and of each at least; sweeps before them."""
+"""How many completions are drawn for all rows together, and for each row at least, and after how many sweeps."""
 
 
 def data_sums(
     machine: Machine, rows: np.ndarray, weights: np.ndarray, missing: np.ndarray | None, rng: np.random.Generator
 ) -> LogSums:
-    """What the log-likelihood says about ``rows``: ``Σ w log Σ_missing exp(-F)``, the weights summing to one.
+    """Return the data's term of the log-likelihood, ``Σ w log Σ_missing exp(-F)`` with weights that sum to one.
 
-    All completions are gone through where there are at most 2¹⁶. Else some are drawn, by clamped Gibbs from how the
-    rows are completed, and the sum is relative to that of ``machine``.
+    The sum is over all completions where there are at most 2¹⁶. Otherwise some are drawn, by clamped Gibbs that starts
+    at the rows as they are filled in, and the sum is relative to that of ``machine``.
     """
     weights = weights / weights.sum()
     if missing is None or not missing.any():
@@ -54,7 +54,7 @@ def _number_of_completions(unit: Unit, missing: np.ndarray) -> float:
 
 
 def _completed(unit: Unit, row: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """All completions of a row."""
+    """Return all completions of a row."""
     found, start = row[None].astype("float64"), 0
     for family, n in unit.parts(len(row)):
         states = np.reshape(np.array(family.states, "float64"), (-1, family.width))
@@ -69,7 +69,7 @@ def _completed(unit: Unit, row: np.ndarray, missing: np.ndarray) -> np.ndarray:
 
 @remembered(64)
 def _clamped_function(template: Machine):
-    """(rng, rows, known, sweeps, parameters…) -> rng, rows with the rest drawn given what is known."""
+    """Compile (rng, rows, known, sweeps, parameters…) -> rng, rows with the rest drawn given the known entries."""
     machine, inputs = template.symbolic()
     rng, v = pt.random.rng("rng"), pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
     known, n = pt.matrix(dtype="bool"), pt.lscalar("sweeps")

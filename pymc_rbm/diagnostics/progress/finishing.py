@@ -1,4 +1,4 @@
-"""Whether a learning run has finished: how much its objective still rises, and against what that is held."""
+"""A learning run has finished if its objective no longer rises by more than an amount that matters."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LEAST_EPOCHS = 10
 
 @dataclass(frozen=True)
 class Progress:
-    """What could be measured of a run's learning, in nats a row; NaN where it could not be.
+    """Measures of a learning run, in nats a row; NaN where something could not be measured.
 
     Attributes
     ----------
     rise : Rise or None
-        None where there was nothing to measure it with.
+        The further rise of the objective; None where it could not be measured.
     matters : float
-        What a rise is held against.
+        The rise from which on learning has not finished.
     gained : float
         By how much the machine is better than independent units.
     trend : float
@@ -46,7 +46,7 @@ class Progress:
     whole : bool
         Whether weights and biases are all that learning moves.
     direct : bool
-        Whether it moves them as they stand. Where they are functions of what it moves, they cannot go everywhere.
+        Whether learning moves them directly. Where they are functions of what it moves, they cannot go everywhere.
     """
 
     rise: Rise | None
@@ -61,7 +61,7 @@ class Progress:
     direct: bool
 
     def figures(self) -> dict[str, float]:
-        """Scalars for the report."""
+        """Return scalars for the report."""
         found = {"rise_that_matters": self.matters, "gained": self.gained, "trend": self.trend, "rate": self.rate}
         found["pseudo_trend"] = self.pseudo_trend
         if self.rise is not None:
@@ -82,11 +82,11 @@ def measured(
     ----------
     learned : DataTree
     name : str
-        Of the RBM.
+        Name of the RBM.
     machine : Machine
-        As it was learned.
+        The machine that was learned.
     draw : callable or None
-        What gives independent visible states; None where there is no way to have them.
+        A function that draws independent visible states; None where they cannot be drawn.
     rng : Generator
     """
     kept = learned["data"].dataset
@@ -118,12 +118,12 @@ def measured(
 
 
 def matters(gained: float, floor: float) -> float:
-    """The rise that is held to matter, given what learning gains over independent units."""
+    """Return the rise that matters, given what learning gains over independent units."""
     return float(np.fmax(SHARE_OF_GAIN * gained, floor))
 
 
 def _masks(learned: xr.DataTree, name: str, machine: Machine) -> tuple[list[np.ndarray], bool, bool]:
-    """Which entries of biases and weights learning moves; whether that is all it moves; whether as they stand."""
+    """Return which entries of biases and weights learning moves; whether it moves nothing else, and moves directly."""
     given = machine.by_kind
     recorded = "objective" in learned and f"{name}_is_free" in learned["objective"]
     free = (
@@ -140,9 +140,9 @@ def _masks(learned: xr.DataTree, name: str, machine: Machine) -> tuple[list[np.n
 
 
 def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> tuple[Penalty, list[np.ndarray] | None]:
-    """Priors and potentials, and the difference that all rows make to the gradient of those that were kept."""
+    """Return priors and potentials, and the difference between the gradients of all rows and of the kept rows."""
     penalty, rest = (recorded_penalty(learned, name, machine, key) for key in ("penalty", "rest"))
-    curvatures = [np.minimum(c, 0) for c in penalty.curvatures]  # heavy tails bend upwards, but not for long
+    curvatures = [np.minimum(c, 0) for c in penalty.curvatures]  # a heavy tail bends upwards, but only nearby
     recorded = learned["objective"].dataset if "objective" in learned else {}
     quadratic = bool(recorded.get(f"{name}_is_quadratic", True))
     found = Penalty(penalty.at, penalty.slopes, curvatures, quadratic)
@@ -150,14 +150,14 @@ def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> tuple[Penalty
 
 
 def _independent(machine: Machine, kept: xr.Dataset, name: str) -> Machine:
-    """Independent units with the data's means."""
+    """Return the machine of independent units with the data's means."""
     visible = machine.layers[VISIBLE].unit.bias_of_mean(np.asarray(kept[f"{name}_mean"], "float64"))
     zeros = machine.by_kind.map(np.zeros_like)
     return machine.with_parameters(replace(zeros, biases=(visible, *zeros.biases[1:]), own=machine.by_kind.own))
 
 
 def _pseudo_gain(learned: xr.DataTree, name: str, machine: Machine, data: LogSums) -> float:
-    """By how much the pseudo-likelihood is higher than that of independent units, which is their likelihood."""
+    """Return by how much the pseudo-likelihood is above that of independent units, which is their likelihood."""
     recorded = learned["learning"].dataset.get(f"{name}_pseudo_log_likelihood")
     if recorded is None or not recorded.size or data.states.shape[0] != len(data.firsts):
         return np.nan
@@ -167,7 +167,7 @@ def _pseudo_gain(learned: xr.DataTree, name: str, machine: Machine, data: LogSum
 
 
 def _pseudo_trend(learned: xr.DataTree, name: str) -> tuple[float, float]:
-    """Rise of a straight line through the second half of the pseudo-likelihoods by epoch, and three errors of it."""
+    """Return the rise of a line through the second half of the pseudo-likelihoods, and three standard errors."""
     recorded = learned["learning"].dataset.get(f"{name}_pseudo_log_likelihood")
     values = np.zeros(0) if recorded is None else recorded.values[recorded.size // 2 :]
     if len(values) < LEAST_EPOCHS or not np.isfinite(values).all():
@@ -202,9 +202,9 @@ def _sampled_trend(sampled: Sampled, learned: xr.DataTree, name: str, machine: M
 
 
 def _per_thousand(learned: xr.DataTree) -> float:
-    """What a rise between the average of the second half and the end is in a thousand updates at the largest rate.
+    """Return what turns a rise from the average of the second half to the end into one a thousand updates.
 
-    Both are places on the way that the rates add up to.
+    Updates count at the largest rate: both places lie on the way that the learning rates add up to.
     """
     history = learned["learning"].dataset
     rates: Any = history["learning_rate"].values if "learning_rate" in history else np.ones(history.sizes["iteration"])

@@ -1,4 +1,4 @@
-"""How much the objective of learning still rises: climbed from where learning ended, by its exact value."""
+"""A climb on the exact objective, from where learning ended, measures how much the objective still rises."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from pymc_rbm.machine.machine import Machine
 __all__ = ["Rise", "climbed", "perturbed"]
 
 FEWEST, MOST, WORK = 20, 400, 2**29
-"""Iterations of a climb; as many as go through so many entries of states, in between."""
+"""The fewest and most iterations of a climb; in between as many as go through so many entries of states."""
 RESTARTS = 0.5, 1.0, 2.0, 4.0
-"""Scales of the weights at other starts."""
+"""The scales of the weights at other starts."""
 MEMORY = 30
 WATCHED, LITTLE = 30, 0.02
-"""Iterations over which the climb must have gained this share of what matters, to go on: slow ones go far."""
+"""A climb goes on as long as in so many iterations it gains this share of what matters: slow climbs go far."""
 LARGER = 1.1, 1.2, 1.3
 KICKS, KICK = 3, 0.1
-"""How often a climb goes on that has not come to rest, or is tried again if it has, from where all that moves has this
-share of its size added as noise: near saddles, where hidden units have not yet found what to be for, climbs rest, too.
-"""
+"""How often a climb is continued or, if it has come to rest, is repeated with noise of this share of the parameters'
+size: near saddles, where hidden units have not found a role yet, climbs come to rest, too."""
 IDLE = 0.1
-"""Norm of a hidden unit's weights below which it is started anew: that of its first ones."""
+"""The norm of a hidden unit's weights below which it gets new weights of this norm."""
 
 
 @dataclass(frozen=True)
 class Rise:
-    """What a climb found.
+    """Result of a climb.
 
     Attributes
     ----------
@@ -37,13 +36,13 @@ class Rise:
         Nats a row by which the objective rose at least, and its standard error.
     error : float
     most : float
-        What the gain is at most, as far as the climb can say.
+        An upper bound on the gain, as far as the climb can tell.
     exact : bool
-        Whether without Monte Carlo error.
+        Whether the gain has no Monte Carlo error.
     endless : bool
         Whether the objective at the end of the climb still rises when all weights and biases grow by a third.
     elsewhere : bool
-        Whether only another start led up.
+        Whether only another start led to a gain.
     """
 
     gain: float
@@ -55,7 +54,7 @@ class Rise:
 
 
 def perturbed(machine: Machine, rng: np.random.Generator) -> Machine:
-    """The machine, with weights as learning starts with where hidden units have all but none.
+    """Return the machine with small random weights for hidden units whose weights are nearly zero.
 
     At W = 0 the gradient by W is zero, whatever the data.
     """
@@ -68,7 +67,7 @@ def perturbed(machine: Machine, rng: np.random.Generator) -> Machine:
 
 
 def with_weights(machine: Machine, weights: np.ndarray) -> Machine:
-    """The machine with another W (or U)."""
+    """Return the machine with another W (or U)."""
     return machine.with_parameters(replace(machine.by_kind, weights=(weights,)))
 
 
@@ -79,10 +78,10 @@ def climbed(goal: Goal, matters: float, gained: float, rng: np.random.Generator)
     ----------
     goal : Goal
     matters : float
-        Nats a row.
+        The gain in nats a row that matters.
     gained : float
-        By how much the machine is better than independent units: where that, and what is climbed, is less than what
-        matters, other starts are tried, too. With correlations of order three and more only (parity) the gradient at
+        By how much the machine is better than independent units: where that plus the gain is less than what matters,
+        other starts are tried, too. With correlations of order three and more only (parity) the gradient at
         W = 0 says nothing, and with a prior on W that is a maximum.
     rng : Generator
     """
@@ -116,16 +115,16 @@ def _symmetric(weights: np.ndarray) -> np.ndarray:
 
 
 def _is_endless(goal: Goal, end: np.ndarray) -> bool:
-    """Whether the objective rises, and goes on rising, as all that may move grows."""
+    """Whether the objective rises, and goes on rising, as all parameters that may move grow."""
     with np.errstate(over="ignore", invalid="ignore"):
         values = [goal(factor * end)[0] for factor in (1.0, *LARGER)]
     return bool(np.all(np.diff(values) > 0))
 
 
 def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.ndarray, float, bool]:
-    """The best value that L-BFGS reaches; where; the best that is sure; whether next to nothing was gained at the end.
+    """Climb by L-BFGS; return the best value, where it is, the best sure value, and whether the climb came to rest.
 
-    Sure is a value with the rows that were kept, or with all as far as they are known: whichever is less.
+    A sure value is the smaller one of that by the kept rows and that by all rows, as far as these are known.
     """
     from scipy.optimize import minimize
 
@@ -141,7 +140,7 @@ def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.nda
                 best[0] = value, x.copy()
             sure[0] = max(sure[0], value - max(goal.of_rest(x), 0.0))
             return -value, -slope
-        back = x - best[0][1]  # where there is no machine: a slope back to where there was
+        back = x - best[0][1]  # where the objective is not defined, the slope leads back
         return 1.0 - best[0][0], 2 * back / max(back @ back, 1e-300)
 
     def slow() -> bool:

@@ -1,7 +1,7 @@
-"""Steps off a saddle: where hidden units have all but no weights the gradient by W is all but zero, whatever the data.
+"""Steps off a saddle: where hidden units have almost no weights the gradient by W almost vanishes, whatever the data.
 
-A hidden unit with weights w adds a coupling along w between the visible units, so that what the covariances of the data
-exceed those of the machine by, leads away: its eigenvectors, as weights of the units that have the least.
+A hidden unit with weights w adds a coupling along w between the visible units. So the eigenvectors of the difference
+between the covariances of data and machine lead away, as weights of the units that have the smallest ones.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pymc_rbm.support.reentrant import value_of
 __all__ = ["steps_by_pairs"]
 
 SCALES = 0.5, 1.0, 2.0, 4.0
-"""Norms of the new weights, in units where visible ones deviate by one half, as fair coins do."""
+"""The norms of the new weights, for visible units with a standard deviation of one half, as fair coins have."""
 UNITS = 1, 3
 """How many hidden units get such weights at once."""
 COIN = 0.5
 
 
 def steps_by_pairs(goal: Goal, draws: np.ndarray) -> list[np.ndarray]:
-    """Points with other weights for the hidden units that have the least, their fields centred on the data.
+    """Return points with new weights for the hidden units with the smallest ones, whose fields have mean 0 on the data.
 
     Parameters
     ----------
     goal : Goal
     draws : ndarray, shape (draws, visible)
-        Of its machine.
+        Draws of the goal's machine.
     """
     machine = goal.machine
     if len(machine.layers) == 1 or not goal.moves_weights:
@@ -55,7 +55,7 @@ def _covariance(states: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _with(goal: Goal, along: np.ndarray, mean: np.ndarray, resting: np.ndarray) -> np.ndarray:
-    """The point where the least units have weights ``along``; biases such that no mean moves to first order."""
+    """Return the point where the least units have weights ``along``, and biases keep all means to first order."""
     parameters = goal.machine.by_kind.map(lambda p: np.array(p, "float64"))
     [W], (b, c) = parameters.weights, parameters.biases
     least = np.argsort(np.linalg.norm(W, axis=0))[: along.shape[1]]

@@ -1,9 +1,9 @@
-"""How much the objective of learning still rises where log Z is no sum that can be made: by fresh draws.
+"""Fresh draws measure how much the objective of learning still rises, where log Z is too large a sum.
 
 Newton's decrement, half the gradient times the step that Fisher's information makes of it, predicts the rise. It is
-biased upwards by half a nat a parameter and draw, for noise always leads up; with the step of one half of the draws
-and the gradient of the other it is not. What it leads to is then measured, again by draws that did not choose the step:
-between what a climb gains on its own draws and on others lies the truth (Mak, Morton & Wood 1999, Oper. Res. Lett. 24,
+biased upwards by half a nat a parameter and draw, because noise always leads up; with the step of one half of the draws
+and the gradient of the other it is not. The gain of the step is then measured, again by draws that did not choose it:
+the truth lies between what a climb gains on its own draws and on others (Mak, Morton & Wood 1999, Oper. Res. Lett. 24,
 47-56).
 """
 
@@ -28,17 +28,18 @@ __all__ = ["DRAWS", "Draw", "Sampled", "climbed_by_draws", "drawing", "gain_by_d
 
 ROUNDS, HALVINGS = 8, 14
 PRODUCTS, CONVERGED = (5, 60), 1e-3
-"""Fewest and most products with Fisher's information; the share of the decrement that the last must not exceed."""
+"""The fewest and most products with Fisher's information, and the share of the decrement up to which the last counts as
+converged."""
 DIFFERENCE, DAMPING = 1e-4, 1e-4
 APART = 5
 DRAWS = 2000, 32_000
-"""Fewest and most; in between so many that the prediction's error is an eighth of what matters."""
+"""The fewest and most draws; in between so many that the prediction's error is an eighth of what matters."""
 WORK = 2e11
-"""Products of weights and states that a round of draws may take, and a step: some seconds each."""
+"""The most products of weights and states for a round of draws, and for a step: some seconds each."""
 NOTHING = 0.25
-"""Share of what matters that a step off a saddle may gain where there is none: from a saddle it may lead far."""
+"""The share of what matters above which a step off a saddle is taken: from a saddle it may lead far."""
 EFFECTIVE = 0.25
-"""Share of draws that must count in a measured gain."""
+"""The effective share of draws that a measured gain needs."""
 
 
 Draw = Callable[[Machine, int], np.ndarray]
@@ -46,12 +47,12 @@ Draw = Callable[[Machine, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a climb by draws needs.
+    """Data, draws and penalty for a climb by draws.
 
     Attributes
     ----------
     data : callable
-        Takes a machine, returns the rows as sums over what is missing in them.
+        Takes a machine, returns the rows as sums over their missing entries.
     draw : callable
         Takes a machine and a number, returns at most so many independent visible states of it.
     masks, penalty, rest
@@ -65,16 +66,16 @@ class Sampled:
     rest: list[np.ndarray] | None = None
 
     def goal(self, machine: Machine, draws: np.ndarray) -> Goal:
-        """The objective less that of ``machine``, by ``draws`` of it."""
+        """Return the objective minus that of ``machine``, by ``draws`` of it."""
         offsets = np.log(len(draws)) - free_energies_of(machine, draws)
         log_z = LogSums(draws, np.zeros(1, int), np.ones(1), offsets)
         return Goal(machine, self.masks, self.data(machine), log_z, self.penalty, self.rest)
 
 
 def drawing(watched: Watched, table: xr.Dataset, rng: np.random.Generator) -> Draw | None:
-    """What draws independent states of machines near the one watched; None where its chains disagree or are too slow.
+    """Return a function that draws independent states of machines like the examined one; None if chains do not mix.
 
-    Each is the end of a chain of its own, ``APART`` autocorrelation times (of ``table``) after a draw that was watched.
+    Each state is the end of a chain of its own, ``APART`` autocorrelation times (of ``table``) after an examined draw.
     """
     machine, states = watched.machine, watched.states
     if machine is None or states is None:
@@ -124,7 +125,7 @@ def climbed_by_draws(sampled: Sampled, machine: Machine, matters: float) -> Rise
 
 
 def _error(predicted: float, half: int, size: int) -> float:
-    """The standard error of the prediction by two halves of so many draws, for ``size`` parameters.
+    """Return the standard error of the prediction by two halves of so many draws, for ``size`` parameters.
 
     With errors ε and ε' of the gradients, of covariance F/half, it is ``½ (g + ε)ᵀ F⁻¹ (g + ε')``.
     """
@@ -132,9 +133,9 @@ def _error(predicted: float, half: int, size: int) -> float:
 
 
 def gain_by_draws(goal: Goal, x: np.ndarray) -> tuple[float, float, float]:
-    """By how much the objective is at least higher at ``x``, the variance of that, and the share of draws that count.
+    """Return a lower bound of the gain of the objective at ``x``, its variance, and the share of effective draws.
 
-    With the rows that were kept, or all as far as they are known: whichever gains less.
+    The gain is the smaller one of that by the kept rows and that by all rows, as far as these are known.
     """
     there, here = goal.machine_at(x), goal.machine
     weights = -free_energies_of(there, goal.log_z.states) - goal.log_z.offsets  # type: ignore[attr-defined]
@@ -149,14 +150,14 @@ def gain_by_draws(goal: Goal, x: np.ndarray) -> tuple[float, float, float]:
 
 
 def _kept(goal: Goal, x: np.ndarray) -> np.ndarray:
-    """Entries that must keep their sign and did not: zero."""
+    """Return ``x`` with zeros for entries that must keep their sign and did not."""
     return np.where(goal.signs * x < 0, 0.0, x)
 
 
 def _natural(goal: Goal, draws: np.ndarray, at: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The step that Fisher's information, and the curvature of the penalty, make of a slope: conjugate gradients.
+    """Solve for the step, with Fisher's information and the penalty's curvature, by conjugate gradients.
 
-    And whether they converged.
+    Returns the step, and whether they converged.
     """
     bent = -goal.packed(goal.penalty.curvatures)
 
@@ -192,7 +193,7 @@ def _natural(goal: Goal, draws: np.ndarray, at: np.ndarray, slope: np.ndarray) -
 
 
 class Move(NamedTuple):
-    """A point, by how much the objective is higher there, and the variance of that."""
+    """A point, with the gain of the objective there and the variance of the gain."""
 
     gain: float
     variance: float
@@ -200,7 +201,7 @@ class Move(NamedTuple):
 
 
 def _line(goals: list[Goal], at: np.ndarray, steps: list[np.ndarray]) -> Move:
-    """The best place along the mean of two steps, the gain of each measured by the other half's draws."""
+    """Return the best place along the mean of two steps, each measured by the draws of the other half."""
     best = Move(0.0, 0.0, at)
     for k in range(HALVINGS):
         ends = [_kept(goal, at + 0.5**k * step) for goal, step in zip(goals, steps[::-1], strict=True)]
@@ -215,7 +216,7 @@ def _line(goals: list[Goal], at: np.ndarray, steps: list[np.ndarray]) -> Move:
 
 
 def _off_saddle(goals: list[Goal], draws: np.ndarray) -> Move:
-    """The best step by pairs, chosen by the first half's draws and measured by the other's."""
+    """Return the best step off a saddle, chosen by the first half of the draws and measured by the second."""
     tried = [(*gain_by_draws(goals[0], x), x) for x in steps_by_pairs(goals[0], draws)]
     led = [(gain, x) for gain, _, share, x in tried if share > EFFECTIVE and gain > 0]
     if led:

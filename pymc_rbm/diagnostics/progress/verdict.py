@@ -1,4 +1,4 @@
-"""The verdict on learning: from what was measured of a run to findings."""
+"""The verdict on learning: rules that make findings of the measures of a run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pymc_rbm.diagnostics.verdict import FINISHED, NOT_FINISHED, UNKNOWN, Findin
 
 __all__ = ["judge_learning", "judge_reach"]
 
-LONGER = "Learn longer: pmr.fit(resume=learned), with a horizon that covers all of it, or a higher rate."
-START = "Give other start values of W, some times as large (start={'W': …}), and keep the best."
+LONGER = "Learn longer: pmr.fit(resume=learned), with a horizon that covers both runs, or a higher rate."
+START = "Start several times from other, larger values of W (start={'W': …}), and keep the best result."
 
 
 def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Finding]:
-    """What the rise of the objective allows to say, and what an exact climb said of itself (``converged``)."""
+    """Return what follows from the rise of the objective, and from whether an exact climb converged."""
     rise, matters = progress.rise, progress.matters
     if rise is None:
         return [_unmeasured(progress, climbed)]
@@ -25,25 +25,24 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
     if rise.gain - 2 * rise.error > matters and not progress.direct:
         reason = (
             f"As a function of weights and biases the objective still rises, by {rise.gain:.2g}{beside} nats a row, "
-            f"more than {against}; but these are functions of what learning moves, which need not be able to follow."
+            f"more than {against}; but weights and biases are functions of what learning moves, and may not be able to "
+            "change in that way."
         )
         found.append(Finding(UNKNOWN, reason, LONGER))
     elif rise.gain - 2 * rise.error > matters:
         found.append(_rising(progress, f"{rise.gain:.2g}{beside}", against))
     elif rise.most > matters:
         reason = (
-            f"The objective may rise by up to {rise.most:.2g} nats a row, more than {against}; by draws no more can be "
-            "said."
+            f"The objective may rise by up to {rise.most:.2g} nats a row, more than {against}; draws cannot tell more "
+            "precisely."
         )
         found.append(Finding(UNKNOWN, reason, "Compare held-out likelihoods of a longer run: pmr.log_likelihood."))
     elif not progress.whole and not abs(progress.trend) + progress.trend_error <= matters:
-        reason = "W, b and c are at rest, but learning moves more than these, which what fit returned does not show."
+        reason = "W, b and c are at rest, but learning moves other variables, too, about which fit recorded nothing."
         found.append(Finding(UNKNOWN, reason, LONGER))
     else:
         how = "exactly" if rise.exact else "by fresh draws"
-        reason = (
-            f"Climbed on from here, {how}, the objective rises by at most {rise.most:.2g} nats a row, below {against}."
-        )
+        reason = f"A further climb, measured {how}, gains at most {rise.most:.2g} nats a row, below {against}."
         found.append(Finding(FINISHED, reason))
     if rise.endless:
         found.append(_without_maximum(found[0].verdict))
@@ -63,7 +62,7 @@ def _rising(progress: Progress, by: str, against: str) -> Finding:
             f"the objective reaches {by} nats a row more."
         )
         return Finding(NOT_FINISHED, reason, START)
-    reason = f"The objective still rises: climbed on from here, by at least {by} nats a row, more than {against}."
+    reason = f"The objective still rises: a further climb gains at least {by} nats a row, more than {against}."
     if progress.gained < progress.matters:
         reason += " So far the machine is no better than independent units."
     if progress.trend - progress.trend_error > 0 and np.isfinite(progress.rate):
@@ -72,7 +71,7 @@ def _rising(progress: Progress, by: str, against: str) -> Finding:
 
 
 def _without_maximum(verdict: str) -> Finding:
-    reason = "Where the climb ends the objective still rises as all weights grow: it may have no maximum."
+    reason = "Where the climb ends the objective still rises as all weights grow, so that it may have no maximum."
     return Finding(verdict, reason, "A prior on W, such as pm.Normal, gives the objective a maximum.")
 
 
@@ -81,23 +80,25 @@ def _unmeasured(progress: Progress, climbed: dict[str, float]) -> Finding:
         return Finding(FINISHED, "L-BFGS converged to a stationary point of the exact objective.")
     if progress.pseudo_trend - progress.pseudo_trend_error > progress.matters:
         reason = (
-            f"The pseudo-likelihood still rises: by {progress.pseudo_trend:.2g} nats a row over the second half. (To "
-            "measure the objective there are no independent draws of the machine.)"
+            f"The pseudo-likelihood still rises, by {progress.pseudo_trend:.2g} nats a row over the second half. (The "
+            "objective cannot be measured without independent draws of the machine.)"
         )
         return Finding(NOT_FINISHED, reason, LONGER)
-    reason = "How much the objective still rises cannot be measured: there are no independent draws of the machine."
+    reason = "How much the objective still rises cannot be measured without independent draws of the machine."
     return Finding(UNKNOWN, reason, "Learn with method='pt', or with a narrower prior on W, so that its chains mix.")
 
 
 def judge_reach(data_away: list[str], verdict: str) -> list[Finding]:
-    """What it means that draws and data differ, given the verdict on learning."""
+    """Return what follows where draws and data differ, given the verdict on learning."""
     if not data_away:
         return []
     reason = f"The machine is not where the data are: draws and data differ in {', '.join(data_away)}."
     if verdict == FINISHED:
         return [
             Finding(
-                FINISHED, reason, "The objective is at its maximum nevertheless: more hidden units, or a wider prior."
+                FINISHED,
+                reason,
+                "The objective is at its maximum nevertheless: add hidden units, or widen the prior.",
             )
         ]
     advice = "Learn longer or with more hidden units; if the chains did not mix, with more sweeps or a lower rate."
@@ -105,8 +106,8 @@ def judge_reach(data_away: list[str], verdict: str) -> list[Finding]:
 
 
 def judge_gradient(ratio: float) -> list[Finding]:
-    """What the particles' own gradient says where nothing better could be had: only that learning is not at rest."""
+    """Return what follows from the particles' gradient, where nothing better is known: that learning is not at rest."""
     if not ratio > GRADIENT:
         return []
-    reason = f"Learning is not at rest: the gradient is {ratio:.1f} times its Monte Carlo error (up to {GRADIENT})."
+    reason = f"Learning is not at rest: the gradient is {ratio:.1f} times its Monte Carlo error (above {GRADIENT})."
     return [Finding(NOT_FINISHED, reason, LONGER)]

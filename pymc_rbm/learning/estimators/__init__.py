@@ -1,4 +1,4 @@
-"""Estimators of the gradient of log Z, by which `fit` learns: all of them, and what one of your own returns."""
+"""All estimators of the gradient of log Z by which `fit` learns, and the type that your own estimator returns."""
 
 from pymc_rbm.learning.estimators.coupled import unbiased
 from pymc_rbm.learning.estimators.parallel_tempering import tempered

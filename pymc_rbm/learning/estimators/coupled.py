@@ -1,4 +1,4 @@
-r"""Contrastive divergence without bias, by coupled chains.
+r"""Coupled chains make contrastive divergence unbiased.
 
 After Qiu, Zhang & Wang (2020, *Unbiased contrastive divergence algorithm for training energy-based latent variable
 models*, ICLR) and Jacob, O'Leary & Atchadé (2020, JRSS B 82). Two chains ξ and η start at the same distribution, and ξ
@@ -35,18 +35,18 @@ __all__ = ["unbiased"]
 def unbiased(
     machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: int, *, most_sweeps: int = 1000
 ) -> NegativePhase:
-    """Unbiased contrastive divergence: CD-k plus the correction by coupled chains; k is ``sweeps``.
+    """Return the unbiased contrastive divergence: CD-k plus a correction by coupled chains, where k is ``sweeps``.
 
-    As many pairs as ``chains``, started at rows of the batch. Unbiased if every pair meets within ``most_sweeps``;
-    pairs that have not met by then are cut off, which is reported and biases the estimate. Its variance grows quickly
-    with the meeting times: where they are long, so is the mixing time, and PCD is the better choice. A larger k costs
-    k sweeps and lowers the variance.
+    There are as many pairs as ``chains``, started at rows of the batch. The estimate is unbiased if every pair meets
+    within ``most_sweeps``; pairs that have not met by then are cut off, which is reported and biases the estimate. Its
+    variance grows quickly with the meeting times: where they are long, so is the mixing time, and PCD is the better
+    choice. A larger k costs k sweeps and lowers the variance.
 
     Reports, by iteration: ``meeting_time`` of each pair in sweeps, and ``unmet``, the share of pairs cut off. For units
     with finitely many states only: others never meet exactly.
     """
     if not all(layer.unit.finite for layer in machine.layers):
-        raise ValueError("method='ucd' needs units with finitely many states: the coupled chains of others never meet.")
+        raise ValueError("method='ucd' needs units with finitely many states: chains of others never meet. Use 'pcd'.")
     chains = states.get_value(borrow=True).shape[0]
     behind = batch[pt.arange(chains) % batch.shape[0]]
     (ahead, *_), rng = sweep(machine, machine.at(behind), rng)
@@ -54,14 +54,14 @@ def unbiased(
     def both(t, ahead, behind, rng, *parameters):
         inner = machine.with_parameters(parameters)
         (new_behind, *_), _ = sweep(inner, inner.at(behind), rng)
-        (new_ahead, *_), rng = sweep(inner, inner.at(ahead), rng)  # the same generator: the same random numbers
+        (new_ahead, *_), rng = sweep(inner, inner.at(ahead), rng)  # the same generator gives the same random numbers
         met = pt.eq(new_ahead, new_behind).all()
         return (new_ahead, new_behind, rng), until(met & (t >= sweeps))
 
     ahead, behind = ahead.astype(states.dtype), behind.astype(states.dtype)
     trace_ahead, trace_behind, rng = pytensor.scan(
         both,
-        sequences=[pt.arange(2, max(most_sweeps, sweeps) + 2)],  # t, the time of ξ
+        sequences=[pt.arange(2, max(most_sweeps, sweeps) + 2)],  # the time t of ξ
         outputs_info=[ahead, behind, rng],
         non_sequences=list(map(pt.as_tensor, machine.parameters)),
         return_updates=False,
@@ -69,7 +69,7 @@ def unbiased(
     trace_ahead = pt.concatenate([ahead[None], trace_ahead])  # ξ_1, ξ_2, …
     trace_behind = pt.concatenate([behind[None], trace_behind])  # η_0, η_1, …
     v = trace_ahead[sweeps - 1]
-    # Pairs that have met contribute nothing: their free energies cancel exactly.
+    # Pairs that have met contribute nothing, because their free energies cancel exactly.
     after = disconnected_grad(trace_ahead[sweeps:]), disconnected_grad(trace_behind[sweeps:])
     correction = (machine.free_energy(after[1]) - machine.free_energy(after[0])).sum() / chains
     apart = pt.neq(trace_ahead, trace_behind).any(-1)

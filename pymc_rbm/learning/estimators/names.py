@@ -22,7 +22,7 @@ METHODS: dict[str, Callable[..., NegativePhase]] = {
 
 
 def find_method(method: str | Callable[..., NegativePhase]) -> Callable[..., NegativePhase]:
-    """Return the estimator of that name, or ``method`` itself if it is one."""
+    """Return the estimator with the name ``method``, or ``method`` itself if it is an estimator."""
     if callable(method):
         return method
     if method not in METHODS:
@@ -41,10 +41,10 @@ def swaps_replicas(estimator: Callable) -> bool:
 
 
 def shares_chains(estimator: Callable) -> bool:
-    """Whether an estimator can do with one chain a row where biases differ by row. Estimators of others: believed."""
+    """Whether an estimator works with one chain a row where biases differ by row, as users' own are taken to do."""
     return getattr(estimator, "func", estimator) not in (fast_persistent, tempered, unbiased)
 
 
 def name_of(estimator: Any) -> str:
-    """Name of an estimator, that of a partial's function included."""
+    """Return the name of an estimator; of a ``functools.partial`` that of its function."""
     return estimator.__name__ if hasattr(estimator, "__name__") else name_of(estimator.func)

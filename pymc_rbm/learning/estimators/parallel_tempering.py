@@ -1,4 +1,4 @@
-"""Persistent contrastive divergence with parallel tempering: hot replicas carry the chains from mode to mode.
+"""Persistent contrastive divergence with parallel tempering, in which hot replicas carry chains from mode to mode.
 
 Each chain has replicas ``x_0 … x_T`` of the machines with energies ``(1 - β_t) E_base + β_t E``, from independent
 units with the data's means (β = 0, where a sweep is an exact draw) to the machine (β = 1). After the sweeps neighbours
@@ -27,20 +27,20 @@ from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 __all__ = ["tempered"]
 
 MEMORY = 0.02
-"""Weight of a new iteration in the moving average of the swap rates."""
+"""The weight of a new iteration in the moving average of the swap rates."""
 ADAPTATION = 0.02
-"""How fast the temperatures follow the swap rates: change of a log gap for a difference of 1, in each iteration."""
+"""The change of the log of a temperature gap, in each iteration, where the swap rate differs by 1 from the average."""
 UNSEEN, FROM_COLD, FROM_HOT = 0, 1, 2
 
 
 def tempered(
     machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any, *, temperatures: int = 10
 ) -> NegativePhase:
-    """Persistent contrastive divergence with parallel tempering, PT-PCD-k.
+    """Return the negative phase of persistent contrastive divergence with parallel tempering, PT-PCD-k.
 
-    Bias as that of PCD, but the chains lag less: a mode that plain Gibbs cannot leave is left through the replicas at
-    higher temperatures. Costs ``temperatures`` times the sweeps of PCD. Only the replicas at β = 1 are particles and
-    enter any diagnostic.
+    The bias is as that of PCD, but the chains lag less: a mode that plain Gibbs cannot leave is left through the
+    replicas at higher temperatures. It costs ``temperatures`` times the sweeps of PCD. Only the replicas at β = 1 are
+    particles and enter any diagnostic.
 
     Reports, by iteration: ``swap_rate`` of neighbours (moving average), ``inverse_temperature`` and ``round_trips``,
     how often, over all chains so far, a replica went from β = 1 to β = 0 and back. Without round trips the replicas do
@@ -63,7 +63,7 @@ def tempered(
 
     gaps = pt.exp(log_gaps - pt.max(log_gaps))
     betas = pt.concatenate([pt.zeros(1, dtype=float_type), pt.cumsum(gaps / gaps.sum())])
-    betas = betas[-1].set(1.0)  # exactly, whatever the sum of the gaps rounds to
+    betas = betas[-1].set(1.0)  # exactly 1, whatever the sum of the gaps rounds to
     index = pt.arange(temperatures)
     partner = index + pt.where(pt.eq(index % 2, parity), 1, -1)
     partner = pt.where((partner < 0) | (partner >= temperatures), index, partner)
@@ -72,7 +72,7 @@ def tempered(
     x, gain, rng = _sweep_all(machine, base, x, betas, betas[partner], rng, sweeps)
     log_accept = gain + gain[partner]
     rng, u = pt.random.uniform(size=(temperatures, chains), rng=rng, return_next_rng=True)
-    u = u[pt.minimum(index, partner)]  # one number a pair
+    u = u[pt.minimum(index, partner)]  # one random number for each pair
     swap = pt.neq(index, partner)[:, None] & (pt.log(u) < log_accept)
     x = pt.where(swap[..., None], x[partner], x)
 
@@ -100,7 +100,7 @@ def tempered(
 
 
 def _sweep_all(machine, base, x, betas, partners, rng, sweeps):
-    """Sweep the replicas of each temperature; return them, what a move to the partner's would gain, and the generator.
+    """Sweep the replicas of each temperature; return them, the gain of a move to the partner's, and the generator.
 
     The gain of state x at β for β' is ``F_β(x) - F_β'(x)``.
     """

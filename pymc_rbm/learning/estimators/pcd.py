@@ -1,4 +1,4 @@
-"""Estimators of the negative phase: what stands in for the gradient of log Z.
+"""Estimators of the negative phase, which stands in for the gradient of log Z.
 
 Each is one function of
 
@@ -44,7 +44,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class NegativePhase:
-    """What an estimator returns.
+    """The result of an estimator.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class NegativePhase:
         The next states of the persistent chains; None if there are none.
     rng : generator
     updates : dict
-        New values of whatever shared variables the estimator made for itself; each needs a name.
+        New values of the shared variables that the estimator made for itself; each variable needs a name.
     report : dict
         Figures to be recorded at every iteration, of fixed shapes.
     starts : dict
@@ -73,26 +73,26 @@ class NegativePhase:
 
 
 def shared_rows(rows: np.ndarray, name: str) -> Any:
-    """A shared variable that updates of one column, known to PyTensor as such, fit, too."""
+    """Return a shared variable of rows, whose type knows of a single column, so that updates of that type fit."""
     return pytensor.shared(rows, name=name, shape=(None, 1 if rows.shape[1] == 1 else None))
 
 
 def surrogate_log_partition(machine: Machine, particles: Any) -> TensorVariable:
-    """Minus the mean free energy of particles held constant: ``∂ log Z/∂θ = -E ∂F(v)/∂θ``, averaged over particles.
+    """Return minus the mean free energy of constant particles, whose gradient estimates ``∂ log Z/∂θ = -E ∂F(v)/∂θ``.
 
-    Where biases differ by row each row has a log Z and one particle of its own: no mean then.
+    Where biases differ by row each row has a log Z and one particle of its own, and no mean is taken.
     """
     values = -machine.free_energy(disconnected_grad(pt.as_tensor(particles)))
     return values if has_rows(machine) else values.mean()
 
 
 def persistent(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
-    """Persistent contrastive divergence, PCD-k: chains that are never restarted.
+    """Return the negative phase of persistent contrastive divergence, PCD-k: its chains are never restarted.
 
-    Biased only because the chains lag behind the moving parameters: not at all in the limit of a falling learning rate
-    and mixing chains. Younes (1999), Tieleman (2008).
+    It is biased only because the chains lag behind the moving parameters, and not at all in the limit of a falling
+    learning rate and mixing chains (Younes 1999; Tieleman 2008).
 
-    Where biases differ by row (`conditional`) every row of the data has a chain of its own, under its own covariates,
+    Where biases differ by row every row of the data has a chain of its own, under its own covariates,
     which advances when the row is in the batch; the chains take as much memory as the data. Both phases then see the
     same covariates, and the same limit is free of bias. Chains that were handed from row to row would have
     to forget the last row's covariates first, and a few chains that stay at some rows would stand for those only. But
@@ -123,27 +123,26 @@ def _advanced(machine: Machine, states: Any, rng: Any, sweeps: Any) -> tuple[Ten
 
 
 def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
-    """Contrastive divergence, CD-k: ``sweeps`` sweeps from the batch itself, forgotten afterwards.
+    """Return the negative phase of contrastive divergence, CD-k: ``sweeps`` sweeps from the batch itself.
 
-    Biased for any finite number of sweeps, towards machines that reproduce the data locally: modes far from all data
-    are never seen, their mass can grow, and the likelihood can fall while learning goes on. Hinton (2002); Fischer &
-    Igel (2010). The particles are no chains, so nothing can be diagnosed.
+    It is biased for any finite number of sweeps, towards machines that reproduce the data locally: modes far from all
+    data are never seen, their mass can grow, and the likelihood can fall while learning goes on (Hinton 2002; Fischer &
+    Igel 2010). The particles do not form chains, so nothing can be diagnosed.
     """
     (v, *_), rng = run_sweeps(machine, machine.at(batch), rng, sweeps)
     return NegativePhase(surrogate_log_partition(machine, v), v, None, rng)
 
 
 def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
-    """Exact gradient of log Z by enumeration of the smaller side, at most 16 units. No bias, no noise.
+    """Return the exact gradient of log Z, by enumeration of the smaller side, which has at most 16 units.
 
-    Or by integration, where all units are Gaussian.
-
-    The persistent chains run along, for diagnosis only.
+    Where all units are Gaussian it is an integral. It has neither bias nor noise. The persistent chains run along, for
+    diagnosis only.
 
     Raises
     ------
     ValueError
-        If the machine is too large.
+        If neither side has at most 16 binary units.
     """
     if not is_tractable(machine):
         raise ValueError(
@@ -164,15 +163,15 @@ def fast_persistent(
     rate: float = 0.05,
     decay: float = 0.95,
 ) -> NegativePhase:
-    """Fast persistent contrastive divergence, FPCD: chains that are pushed away from where they are.
+    """Return the negative phase of fast PCD, FPCD: its chains are pushed away from where they are.
 
     The chains follow parameters θ + φ. The fast parameters φ climb the same gradient at their own, constant ``rate``
     and are multiplied by ``decay`` in each iteration, so that they raise the energy wherever the particles linger, and
     the chains leave modes that plain Gibbs would not (Tieleman & Hinton 2009).
 
-    Biased even in the limit: the particles are draws from the machine at θ + φ, and φ does not vanish with the learning
-    rate. Good for getting near the optimum; finish with ``method="pcd"`` or "pt". What the particles' diagnostics show
-    is the mixing of the pushed chains, not that of the machine.
+    It is biased even in the limit: the particles are draws from the machine at θ + φ, and φ does not vanish with the
+    learning rate. It is good for getting near the optimum; finish with ``method="pcd"`` or "pt". The particles'
+    diagnostics show the mixing of the pushed chains, not that of the machine.
     """
     if any(c.first == c.second for c in machine.couplings):
         raise ValueError("method='fpcd' needs a machine without couplings inside a layer: use method='pcd' or 'pt'.")
