@@ -90,7 +90,8 @@ def choose(
             f"`resume` learned with {resume.attrs['method']!r}, this call asks for {name_of(estimator)!r}."
         )
     least, most = _epochs(observed, batch_size)
-    goes_on = epochs is None and horizon is None and resume is None and not climbs and follows_chains(estimator)
+    whole = epochs is None and horizon is None and resume is None and not callable(learning_rate)  # a schedule ends
+    goes_on = whole and not climbs and not by_row and follows_chains(estimator)
     least = MOST_ITERATIONS if climbs else least
     return Choices(
         estimator,
@@ -98,7 +99,7 @@ def choose(
         learning_rate if callable(learning_rate) else hold_then_fall(learning_rate),
         None if sweeps == "auto" else whole_number("sweeps", sweeps),
         least if epochs is None else epochs,
-        most if goes_on and not by_row else 0,
+        most if goes_on else 0,
     )
 
 

@@ -76,8 +76,8 @@ def fit(
         Default: learning ends by its own judgement. It keeps its full rate until a quarter of the horizon has not
         raised the log-likelihood beyond the noise of the particles (`settling.gain`: two standard errors), and then
         lets it fall as long again: at least 10,000 updates and 50 epochs in all, at most 40,000 updates, and a warning
-        if it still rose then. (Where rows have machines of their own, with ``horizon`` or ``resume``, and for methods
-        without persistent chains: 10,000 updates, and at least 50 epochs.)
+        if it still rose then. (Where rows have machines of their own, with ``horizon``, ``resume`` or a callable as
+        ``learning_rate``, and for methods without persistent chains: 10,000 updates, and at least 50 epochs.)
         Where ``method``, ``optimizer``, ``learning_rate``, ``sweeps``, ``horizon`` and ``resume`` are left out,
         ``batch_size`` and ``chains`` are the default ones, and log Z is a sum over at most 1,024 states (mixtures, up
         to ten binary units on one side) or all units are Gaussian, the exact maximum is climbed to, by

@@ -81,13 +81,14 @@ def direct_parameters(model: pm.Model, x: Observed) -> tuple[TensorVariable | No
 
     Of a machine of one layer, its U and b.
     """
-    own = [plain(p) for p in x.rv.owner.inputs[2 : 3 + len(x.machine.layers)]]
+    given = x.rv.owner.op.given(x.rv)
+    own = [plain(p) for p in (*given.weights, *given.biases)]
     return tuple(p if _is_free(model, p, ndim) else None for p, ndim in zip(own, (2, 1, 1), strict=False))
 
 
 def intercepts(model: pm.Model, x: Observed) -> tuple[TensorVariable | None, ...]:
     """As `direct_parameters`, but of a bias that is a sum, such as ``b0 + X @ A``, the term that is a free variable."""
-    _, *biases = x.rv.owner.inputs[2 : 3 + len(x.machine.layers)]
+    biases = x.rv.owner.op.given(x.rv).biases
     return direct_parameters(model, x)[0], *(_intercept(model, b) for b in biases)
 
 
