@@ -74,8 +74,8 @@ def fit(
     epochs : int, optional
         Passes over the data, each in a fresh random order without replacement; of "lbfgs", the most iterations.
         Default: learning ends by its own judgement. It keeps its full rate until a quarter of the horizon has not
-        raised the log-likelihood beyond the noise of the particles (`settling.gain`: two standard errors), and then
-        lets it fall as long again: at least 10,000 updates and 50 epochs in all, at most 40,000 updates, and a warning
+        raised the log-likelihood by two standard errors of the particles' noise, and then lets it fall as long again:
+        at least 10,000 updates and 50 epochs in all, no more epochs than make 40,000 updates, and a warning
         if it still rose then. (Where rows have machines of their own, with ``horizon``, ``resume`` or a callable as
         ``learning_rate``, and for methods without persistent chains: 10,000 updates, and at least 50 epochs.)
         Where ``method``, ``optimizer``, ``learning_rate``, ``sweeps``, ``horizon`` and ``resume`` are left out,
