@@ -148,19 +148,21 @@ def _repeated(block: Block, n: int, rng: TensorVariable, theta: dict[int, Tensor
     def one(*args):
         rest = iter(args)
         turn = next(rest) if turns > 1 else None
-        state, inner_rng = [next(rest) for _ in first], next(rest)
+        before, inner_rng = [next(rest) for _ in first], next(rest)
         parameters = [next(rest) if is_known else None for is_known in known]
         held = [next(rest) if m is not None and m is not True else m for m in block.held]
         thetas = {layer: next(rest) for layer in theta}
         inner = dict(zip(given, rest, strict=True))
         state, inner_rng, counts = one_move(
             replace(block, machine=machine.with_parameters(parameters), held=held),
-            state,
+            before,
             inner_rng,
             thetas,
             inner,
             turn,
         )
+        # A loop takes back what it gives only where the type says the same of the number of rows.
+        state = [pt.specify_shape(new, old.type.shape) for new, old in zip(state, before, strict=True)]
         return *state, inner_rng, *counts
 
     units = [machine.layers[layer].unit for layer in theta]

@@ -101,6 +101,8 @@ def path(
         The time that is left: 0 for particles that have not met too many walls.
     """
 
+    shape = place.type.shape
+
     def to_next_wall(place, velocity, left, mean, covariance):
         first, unit = _next_wall(place, velocity, mean)
         hits = pt.lt(first, left)
@@ -113,7 +115,8 @@ def path(
         there = pt.arange(place.shape[0]), unit
         place = place[there].set(pt.where(hits, -mean[there], place[there]))  # a unit that meets its wall is at it
         velocity = pt.where(hits[:, None], reflected(velocity, unit, covariance), velocity)
-        left = pt.where(hits, left - first, 0.0)
+        left = pt.specify_shape(pt.where(hits, left - first, 0.0), shape[:1])
+        place, velocity = pt.specify_shape(place, shape), pt.specify_shape(velocity, shape)
         return (place, velocity, left), until(pt.eq(left, 0).all())
 
     places, velocities, lefts = pytensor.scan(

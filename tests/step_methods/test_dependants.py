@@ -823,3 +823,17 @@ def test_real_units_beside_others_that_a_dependant_joins_are_refused():
         ValueError, match=r"cannot account for \['y'\], which depend on v, whose units are Beside.*finite"
     ):
         pmr.BlockGibbs(model=model)
+
+
+@pytest.mark.interpreted
+def test_one_row_of_real_units_beside_others():
+    """Its loops give back what they take, one row, also where no rewrite of a graph finds that out."""
+    W, b, c = 0.1 * np.ones((4, 2)), np.zeros(4), np.zeros(2)
+    with pm.Model():
+        u = pmr.RBM("u", W, b, c, visible=pmr.Gaussian(1.0), shape=(1, 4))
+        r = pmr.RBM("r", W, b, c, visible=pmr.Rectified(1.0), shape=(1, 4))
+        pm.Normal("y", (u**2).sum(-1), 1, observed=[3.0])
+        pm.Normal("z", r.sum(-1), 1, observed=[3.0])
+        draws = pm.sample(5, tune=5, chains=1, cores=1, **SILENT | {"random_seed": 1})["posterior"]
+    assert draws["r"].shape == (1, 5, 1, 4)
+    assert (draws["r"] >= 0).all()
