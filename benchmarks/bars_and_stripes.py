@@ -18,7 +18,7 @@ import pymc_rbm as pmr
 
 # fit's rate is held and then falls; with a constant one the likelihood of CD-1 rises and falls (Fischer & Igel 2010).
 METHODS = {
-    "PCD": {},
+    "PCD": {"method": "pcd"},
     "PCD-1": {"sweeps": 1},
     "PCD, tempering": {"method": "pt"},
     "fast PCD": {"method": "fpcd"},
