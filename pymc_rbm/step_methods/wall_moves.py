@@ -100,7 +100,6 @@ def path(
     left : tensor, shape (rows,)
         The time that is left: 0 for particles that have not met too many walls.
     """
-
     shape = place.type.shape
 
     def to_next_wall(place, velocity, left, mean, covariance):

@@ -7,6 +7,7 @@ so that the loop costs little to compile. Other back ends are called from a loop
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -50,7 +51,7 @@ class Repeated:
         kinds = tuple(map(_kind, values))
         if kinds not in self._loops:
             self._loops[kinds] = self._loop(values, len(changing), moving)
-        found = list(self._loops[kinds](self._function.vm.jit_fn, *values))
+        found = list(self._loops[kinds](*values))
         for i in reversed(moving):
             storage[i][0] = found.pop()
         return found
@@ -63,14 +64,15 @@ class Repeated:
         return [rng, *map(np.array, zip(*rows, strict=True))]
 
     def _loop(self, values: list[Any], changing: int, moving: list[int]) -> Callable:
-        """Return the compiled loop for values of these types; its arguments are the function and the values."""
+        """Return the compiled loop for values of these types."""
         from numba import typeof, types
         from pytensor.link.numba.cache import compile_numba_function_src
         from pytensor.link.numba.dispatch.basic import numba_njit
 
         once = [np.asarray(x[0]) if i in _each(changing) else x for i, x in enumerate(values)]
         with first_call():
-            signature = compiled_for(self._function.vm.jit_fn, once).signature
+            update = compiled_for(self._function.vm.jit_fn, once)
+        signature = update.signature
         source = _source([np.ndim(x) for x in values], changing, moving, len(signature.return_type))
         key = sha256(f"{__name__} {source}".encode()).hexdigest()  # numba's cache on disk names this module
         loop = compile_numba_function_src(source, "repeated", dict(globals()), cache_key=f"pymc_rbm_repeated_{key}")
@@ -78,7 +80,18 @@ class Repeated:
         types_of_loop = (types.FunctionType(signature), *map(typeof, values))
         with one_compiles():
             loop.compile(types_of_loop)
-        return loop.overloads[types_of_loop].entry_point
+        return partial(loop.overloads[types_of_loop].entry_point, _Pointer(update))
+
+
+class _Pointer:
+    """A compiled function as an argument of others, found once: numba would look for it in each call."""
+
+    def __init__(self, compiled: Any):
+        self._compiled = compiled  # holds the machine code
+        self._address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
+
+    def __wrapper_address__(self) -> int:
+        return self._address
 
 
 def _each(changing: int) -> range:
