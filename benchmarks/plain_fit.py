@@ -11,7 +11,6 @@ import time
 import warnings
 
 import numpy as np
-from learning_runs import DATA, Problem, bits
 
 import pymc_rbm as pmr
 
@@ -21,6 +20,8 @@ CLOSE = 0.1
 
 def problems():
     """Twelve data sets; those of `../shared/data` are left out where it is not there."""
+    from learning_runs import DATA, Problem, bits
+
     digits = pmr.datasets.digits().values.reshape(-1, 64)
     lines = {n: pmr.datasets.bars_and_stripes(n).values for n in (2, 3, 4)}
     found = [Problem(f"lines {n}x{n}, {m} hidden", lines[n], m, None, 0, {}) for n, m in ((2, 8), (3, 8), (4, 16))]

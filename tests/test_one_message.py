@@ -110,7 +110,7 @@ BORN_WRONG = {
     "visible a name": ((W, B, C, "Spin"), "visible must be a unit such as pymc_rbm.Bernoulli() or pymc_rbm.Gaussian("),
     "hidden a class": ((W, B, C, None, pmr.Spin), "hidden must be a unit, got the class Spin. Call it: pymc_rbm.Spin("),
     "half a unit": ((W, B, C, pmr.Categorical(3)),
-        "4 visible entries are no whole number of Categorical(q=3) units, which take 3 entries each."),
+        "4 visible entries are not a whole number of Categorical(q=3) units, which take 3 entries each: give a "),
     "another number of parts": ((W, B, C, pmr.Beside((pmr.Spin(), 5))), "4 visible entries do not fit Beside("),
     "sigma of another length": ((W, B, C, pmr.Gaussian([1.0, 2.0])),
         "sigma of Gaussian has shape (2,), but there are 4 units on the visible side. Give one number for all, or 4."),
@@ -127,7 +127,7 @@ BORN_WRONG_IN_ONE_LAYER = {
     "U asymmetric": ((np.triu(U), B), "U must be symmetric, but U and its transpose differ by up to 2. Pass (U + U.T)"),
     "U with a diagonal": ((U + np.eye(4), B), "U must be zero between a unit and itself (on the diagonal, in blocks"),
     "U inside a unit": ((U, B, pmr.Categorical(2)), "U must be zero between a unit and itself (on the diagonal, in"),
-    "half a unit": ((U, B, pmr.Categorical(3)), "4 visible entries are no whole number of Categorical(q=3) units"),
+    "half a unit": ((U, B, pmr.Categorical(3)), "4 visible entries are not a whole number of Categorical(q=3) units"),
     "sigma of another length": ((U, B, pmr.Gaussian([1.0, 2.0])), "sigma of Gaussian has shape (2,), but there are 4"),
 }
 # fmt: on
@@ -285,7 +285,7 @@ WRONG = {  # how it is made, what is said, and who need not say it
     "a text": (lambda: "machine", f"{NOT_A_MACHINE} str.", ()),
     "a class": (lambda: pmr.Machine, f"{NOT_A_MACHINE} type.", ()),
     "a layer": (lambda: LAYER, f"{NOT_A_MACHINE} Layer.", ()),
-    "nothing": (lambda: None, "No machine: give target,", ("diagnose", "plot_projections")),
+    "nothing": (lambda: None, "No machine was given, and no model is on", ("diagnose", "plot_projections")),
 }
 # fmt: on
 

@@ -329,4 +329,6 @@ def check_couplings(U: np.ndarray, allowed: np.ndarray, given: bool, inside: np.
             "entries). For 0/1 units x² = x: add half of the diagonal to b. For ±1 units it is a constant."
         )
     if given and np.any(U[..., ~allowed] != 0):
-        raise ValueError(f"{name} has couplings that are not zero where pattern says that there are none.")
+        raise ValueError(
+            f"{name} has couplings that are not zero where pattern is zero. Set them to zero, or leave pattern out."
+        )

@@ -17,6 +17,8 @@ from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.support.reentrant import one_compiles
+
 __all__ = ["forced"]
 
 
@@ -36,7 +38,8 @@ def forced(outputs: Sequence[TensorVariable]) -> tuple[list[TensorVariable], lis
     ValueError
         If a loop draws: it has other numbers each time round.
     """
-    outputs = rewrite_graph(clone_replace(outputs), include=("inline_ofg_expansion",))
+    with one_compiles():
+        outputs = rewrite_graph(clone_replace(outputs), include=("inline_ofg_expansion",))
     nodes = list(toposort(outputs))
     if any(isinstance(node.op, Scan) and any(isinstance(x.type, RandomType) for x in node.inputs) for node in nodes):
         raise ValueError("A loop of this graph draws random numbers, which cannot be given: force those of one turn.")

@@ -425,7 +425,7 @@ def test_bad_input(monkeypatch):
         diagnose(draws_of(states), independent(np.zeros(5)))
     two = draws_of(states)
     two["posterior"] = two["posterior"].to_dataset().assign(h=two["posterior"]["v"])
-    with pytest.raises(ValueError, match=r"name must be one of \['v', 'h'\]"):
+    with pytest.raises(ValueError, match=r"pass name=, one of \['v', 'h'\]"):
         diagnose(two)
     with pytest.raises(ValueError, match=r"one of .*'v', 'h'.* got 'x'"):
         diagnose(two, name="x")

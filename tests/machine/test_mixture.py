@@ -45,7 +45,7 @@ def test_there_and_back():
 def test_refusals():
     with pytest.raises(ValueError, match=r"one one-hot hidden unit; this machine has 3 units Bernoulli"):
         pmr.mixture_parameters(pmr.restricted(np.zeros((2, 3)), np.zeros(2), np.zeros(3), pmr.Gaussian()))
-    with pytest.raises(ValueError, match=r"got \(2,\) and \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"got shapes \(2,\) and \(3, 2\)"):
         pmr.mixture_machine([0.5, 0.5], MEANS, 1.0)
 
 
