@@ -1,6 +1,11 @@
 """The public face: names, signatures, one order of arguments, the model on the context stack, old spellings."""
 
 import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pymc as pm
@@ -94,6 +99,10 @@ OLD = {
         lambda: pmr.sample_gibbs(MACHINE, draws=5, tune=5, thin=2, **QUIET)["posterior"]["v"],
         lambda: pmr.sample_gibbs(MACHINE, draws=5, tune=5, sweeps=2, **QUIET)["posterior"]["v"],
     ),
+    "log_partition": (
+        lambda: pmr.log_partition(MACHINE, None, "ais", temperatures=10, **QUIET).estimate,
+        lambda: pmr.log_partition(MACHINE, method="ais", temperatures=10, **QUIET).estimate,
+    ),
 }
 
 
@@ -118,3 +127,24 @@ def test_modules_of_one_estimator_are_found_in_the_one_of_all(old, new):
         assert getattr(getattr(pmr, old), new) is getattr(pmr.estimators, new)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         pmr.nothing  # noqa: B018
+
+
+@pytest.mark.slow
+def test_types_are_seen_in_a_script_of_a_user(tmp_path):
+    script = tmp_path / "script.py"
+    lines = [
+        "import pymc_rbm as pmr",
+        "machine = pmr.restricted([[0.5]], [0.0], [0.0])",
+        "reveal_type(machine)",
+        "reveal_type(pmr.log_partition(machine))",
+        "reveal_type(pmr.inpaint([[float('nan')]], machine))",
+        "pmr.log_partition(machine, particles='many')",
+    ]
+    script.write_text("\n".join(lines))
+    root = str(Path(pmr.__file__).parents[1])
+    command = [sys.executable, "-m", "mypy", "--ignore-missing-imports", "--cache-dir", str(tmp_path), str(script)]
+    shown = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"MYPYPATH": root}, capture_output=True, text=True, check=False
+    ).stdout
+    for line, words in ((3, "Machine"), (4, "LogPartitionEstimate"), (5, "DataTree"), (6, "has incompatible type")):
+        assert re.search(rf"script.py:{line}: .*{words}", shown), shown

@@ -5,18 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from pymc_rbm.machine.targets import machine_of
 
-__all__ = ["data_first", "renamed"]
+__all__ = ["by_keyword", "data_first", "renamed"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def data_first(*further: str) -> Callable[[Callable], Callable]:
+def data_first(*further: str) -> Callable[[F], F]:
     """Decorate a function of data, target and learned that used to take target, learned, data and ``further``."""
     before = "target", "learned", "data", *further
 
-    def decorate(function: Callable) -> Callable:
+    def decorate(function: F) -> F:
         @wraps(function)
         def called(*arguments: Any, **named: Any) -> Any:
             if not (arguments and _stands_for_a_machine(arguments[0])):
@@ -25,15 +27,15 @@ def data_first(*further: str) -> Callable[[Callable], Callable]:
             _warn(f"{name}({', '.join(before)})", f"{name}(data, target, learned{', …' * bool(further)})")
             return function(**dict(zip(before, arguments, strict=False)), **named)
 
-        return called
+        return cast(F, called)
 
     return decorate
 
 
-def renamed(**names: str) -> Callable[[Callable], Callable]:
+def renamed(**names: str) -> Callable[[F], F]:
     """Decorate a function some of whose arguments had other names: ``old="new"``."""
 
-    def decorate(function: Callable) -> Callable:
+    def decorate(function: F) -> F:
         @wraps(function)
         def called(*arguments: Any, **named: Any) -> Any:
             for old, new in names.items():
@@ -47,7 +49,24 @@ def renamed(**names: str) -> Callable[[Callable], Callable]:
                 named[new] = named.pop(old)
             return function(*arguments, **named)
 
-        return called
+        return cast(F, called)
+
+    return decorate
+
+
+def by_keyword(name: str, after: int) -> Callable[[F], F]:
+    """Decorate a function that used to take its option ``name`` also by position, behind ``after`` other arguments."""
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def called(*arguments: Any, **named: Any) -> Any:
+            if len(arguments) != after + 1 or name in named:
+                return function(*arguments, **named)
+            given, name_of_function = arguments[after], function.__name__
+            _warn(f"{name_of_function}(…, {given!r})", f"{name_of_function}(…, {name}={given!r})")
+            return function(*arguments[:after], **named, **{name: given})
+
+        return cast(F, called)
 
     return decorate
 

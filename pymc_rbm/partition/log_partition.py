@@ -12,6 +12,7 @@ from pymc_rbm.machine.enumeration import (
 )
 from pymc_rbm.machine.given import by_draw, posterior_of
 from pymc_rbm.machine.machine import Machine
+from pymc_rbm.machine.spellings import by_keyword
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import normalisable_machine, visible_rows
 from pymc_rbm.partition.ais import Effort, ais, prepared, reverse_ais
@@ -31,11 +32,12 @@ BYTES_OF_UNIT, BYTES_OF_PARTICLE, BYTES_OF_TEMPERATURE = 2, 200, 100
 """Bytes that annealing needs for a unit's state and its copy, a particle's log-weight, and a temperature's moments."""
 
 
+@by_keyword("method", after=2)
 def log_partition(
     target: Any = None,
     learned: Any = None,
-    method: str = "auto",
     *,
+    method: str = "auto",
     particles: int = 100,
     temperatures: int | None = None,
     target_error: float = 0.05,
