@@ -167,7 +167,7 @@ def test_hierarchical_scale_and_indirect_weights():
         raw = pm.Normal("raw", 0, 1, shape=(4, 6))
         W = pm.Deterministic("W", scale * raw)
         pmr.RBM("v", W, pm.Flat("b", shape=4), pm.Flat("c", shape=6), observed=data)
-        learned = pmr.fit(1000, random_seed=1, progressbar=False)
+        learned = pmr.fit(1000, method="pcd", random_seed=1, progressbar=False)
     estimate = learned["parameters"]
     assert {"scale", "raw", "W", "b", "c"} == set(estimate)
     np.testing.assert_allclose(estimate["W"], estimate["scale"] * estimate["raw"], rtol=1e-10)
