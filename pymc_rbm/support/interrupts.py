@@ -104,7 +104,8 @@ def arviz() -> Any:
 class DeferredInterrupt:
     """Context in which the first Ctrl-C only sets `pending`; with the second one, `pending` raises KeyboardInterrupt.
 
-    A context inside another, in a callback or in nested loops, passes the Ctrl-C on to the outer one at its end.
+    A context inside another, in a callback or in nested loops, passes the Ctrl-C on to the outer one at its end. One
+    that the outer context has noted before is pending in the inner one, too, but for callbacks (`lifted`).
 
     Attributes
     ----------
@@ -114,23 +115,26 @@ class DeferredInterrupt:
     """
 
     def __init__(self) -> None:
-        self.prompt, self._count = True, 0
+        self.prompt, self._count, self._inherited = True, 0, 0
         self._previous: Any = None
 
     def __enter__(self) -> DeferredInterrupt:
         self._previous = _handler()  # known before the first signal can come
         if self._previous is not None:
             _signal.signal(_signal.SIGINT, self._note)
+        if getattr(self._previous, "__func__", None) is DeferredInterrupt._note:
+            self._inherited = int(self._previous.__self__._count > 0)
+            self._count += self._inherited
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._previous is None:
             return
         _signal.signal(_signal.SIGINT, self._previous)
-        outer = getattr(self._previous, "__self__", None)
-        if self._count and isinstance(outer, DeferredInterrupt):
+        outer, came = getattr(self._previous, "__self__", None), self._count > self._inherited
+        if came and isinstance(outer, DeferredInterrupt):
             outer._count += 1
-        elif self._count and isinstance(outer, Whole):
+        elif came and isinstance(outer, Whole):
             outer._late = True
 
     @property

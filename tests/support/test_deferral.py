@@ -10,6 +10,7 @@ import reference as ref
 from options import QUIET
 
 import pymc_rbm as pmr
+from pymc_rbm.learning import loop
 from pymc_rbm.partition.path import Path
 from pymc_rbm.support.interrupts import COMPILING, DeferredInterrupt, Whole, whole
 from pymc_rbm.support.reentrant import one_compiles
@@ -282,3 +283,45 @@ def test_work_is_counted_as_before():
         press()
         with pytest.raises(KeyboardInterrupt):
             _ = work.interrupted
+
+
+def test_ctrl_c_between_two_contexts_is_pending_in_the_inner_one():
+    """It was lost where it came after the outer context had begun and before the inner one had."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with DeferredInterrupt() as outer:
+        signal.raise_signal(signal.SIGINT)
+        with DeferredInterrupt() as inner:
+            assert inner.pending
+        assert outer.pending  # once: it would raise KeyboardInterrupt if it had been counted twice
+        with DeferredInterrupt() as inner:
+            signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                _ = inner.pending
+        with pytest.raises(KeyboardInterrupt):
+            _ = outer.pending
+
+
+def test_callbacks_do_not_inherit_ctrl_c():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with DeferredInterrupt() as outer:
+        signal.raise_signal(signal.SIGINT)
+        with outer.lifted(), DeferredInterrupt() as inner:
+            assert not inner.pending
+        assert outer.pending
+
+
+def test_ctrl_c_while_the_progress_bar_of_learning_is_made(monkeypatch):
+    """Between the two contexts of learning: it ends at once, with what there is."""
+    made = loop.LearningProgressBar
+
+    def press(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return made(*arguments)
+
+    monkeypatch.setattr(loop, "LearningProgressBar", press)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pm.Model():
+        pmr.RBM("v", pm.Normal("W", shape=(4, 3)), np.zeros(4), np.zeros(3), observed=np.eye(4))
+        with pytest.warns(UserWarning, match="Learning was interrupted"):
+            learned = pmr.fit(10**6, method="pcd", **QUIET)
+    assert learned.attrs["epochs_done"] == 1
