@@ -328,7 +328,11 @@ def fit(
         done, interrupted = run.learn(progressbar)
         with interrupt.lifted():
             learned = run.gathered(done, interrupted)
+        late = not interrupted and interrupt.pending  # all is learned, but whoever pressed it wants no more
+        learned.attrs["interrupted"] = int(interrupted or late)
     _warn_of_the_end(run, done, interrupted, starts)
+    if late:
+        warnings.warn(f"Learning was interrupted after its last epoch, {done}; all is returned.", stacklevel=2)
     return learned
 
 

@@ -325,3 +325,26 @@ def test_ctrl_c_while_the_progress_bar_of_learning_is_made(monkeypatch):
         with pytest.warns(UserWarning, match="Learning was interrupted"):
             learned = pmr.fit(10**6, method="pcd", **QUIET)
     assert learned.attrs["epochs_done"] == 1
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_ctrl_c_when_all_is_learned(deep, monkeypatch):
+    """While the result is gathered: nothing is lost, and no further machine is learned."""
+    gathered = loop.Run.gathered
+
+    def press(self, *arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        return gathered(self, *arguments, **options)
+
+    monkeypatch.setattr(loop.Run, "gathered", press)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    options = {"method": "pcd", "learning_rate": 0.1, **QUIET}
+    with pytest.warns(UserWarning, match="interrupted after its last epoch, 2"):
+        if deep:
+            network = pmr.fit_deep(np.eye(4), [3, 2], epochs=[2, 10**6], **options)
+            assert len(network) == 1
+        else:
+            with pm.Model():
+                pmr.RBM("v", pm.Normal("W", shape=(4, 3)), np.zeros(4), np.zeros(3), observed=np.eye(4))
+                learned = pmr.fit(2, **options)
+            assert (learned.attrs["epochs_done"], learned.attrs["interrupted"]) == (2, 1)
