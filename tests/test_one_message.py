@@ -133,23 +133,26 @@ BORN_WRONG_IN_ONE_LAYER = {
 # fmt: on
 
 
+def kind_of_refusal(make, reference, fault):
+    """The kind of error with which a machine is not made, in the words expected, which are those of ``reference``."""
+    arguments, message = fault
+    kind, found = refusal(make, *arguments)
+    assert found.startswith(message)
+    assert found == refusal(reference, *arguments)[1]
+    return kind
+
+
 @pytest.mark.parametrize("maker", MAKERS)
 @pytest.mark.parametrize("fault", BORN_WRONG)
 def test_no_wrong_machine_of_two_layers_is_made(fault, maker):
-    arguments, message = BORN_WRONG[fault]
-    kind, found = refusal(MAKERS[maker], *arguments)
-    assert found.startswith(message)
-    assert found == refusal(pmr.restricted, *arguments)[1]
+    kind = kind_of_refusal(MAKERS[maker], pmr.restricted, BORN_WRONG[fault])
     assert kind is (TypeError if fault in ("visible a name", "hidden a class") else ValueError)
 
 
 @pytest.mark.parametrize("maker", GENERAL)
 @pytest.mark.parametrize("fault", BORN_WRONG_IN_ONE_LAYER)
 def test_no_wrong_machine_of_one_layer_is_made(fault, maker):
-    arguments, message = BORN_WRONG_IN_ONE_LAYER[fault]
-    _, found = refusal(GENERAL[maker], *arguments)
-    assert found.startswith(message)
-    assert found == refusal(pmr.boltzmann, *arguments)[1]
+    kind_of_refusal(GENERAL[maker], pmr.boltzmann, BORN_WRONG_IN_ONE_LAYER[fault])
 
 
 def test_right_machines_are_made_by_all():

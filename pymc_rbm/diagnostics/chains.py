@@ -60,11 +60,10 @@ def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | No
     As `normalisable_machine` returns it, but where biases differ by row: then it is one machine a row.
     """
     machine = _machine_behind(idata, target, learned, name)
-    if machine is not None:
-        _check_of_machine(idata)
-    if machine is None or has_rows(machine):
-        return machine and normalisable_rows(check_pair(machine))
-    return normalisable_machine(check_pair(machine))
+    if machine is None:
+        return None
+    _check_of_machine(idata)
+    return (normalisable_rows if has_rows(machine) else normalisable_machine)(check_pair(machine))
 
 
 def _machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.defaults import RATE, Correlations, climbs_alone, default_method, default_rate
-from pymc_rbm.learning.estimators.names import find_method, follows_chains, name_of, shares_chains, swaps_replicas
+from pymc_rbm.learning.estimators.names import follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.learning.estimators.pcd import exact
 from pymc_rbm.learning.schedules import hold_then_fall
 from pymc_rbm.support.arguments import whole_number
@@ -50,7 +50,7 @@ def choose(
     observed: list[Observed],
     *,
     epochs: int | None,
-    method: Any,
+    method: Callable | None,
     batch_size: int | None,
     chains: int,
     sweeps: Any,
@@ -64,7 +64,7 @@ def choose(
     ``epochs`` bounds what is chosen, and changes nothing else: more of them must never give less.
     """
     _check_resume(resume)
-    estimator = None if method is None else find_method(method)
+    estimator = method
     silent = all(x is None for x in (method, optimizer, learning_rate, sweeps, horizon))
     if silent and (batch_size, chains) == (BATCH_SIZE, CHAINS):
         climbed = climbs_alone(model, observed) if resume is None else "starts" in resume.attrs

@@ -243,8 +243,7 @@ def fit(
     chains, checkpoint_every = whole_number("chains", chains), whole_number("checkpoint_every", checkpoint_every)
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     horizon = None if horizon is None else whole_number("horizon", horizon)
-    if method is not None:
-        find_method(method)
+    method = None if method is None else find_method(method)
     if max_gradient_norm is not None:
         finite_number("max_gradient_norm", max_gradient_norm, 0)
     for name, callback in (("on_iteration", on_iteration), ("on_epoch", on_epoch)):
@@ -328,10 +327,10 @@ def fit(
         done, interrupted = run.learn(progressbar)
         with interrupt.lifted():
             learned = run.gathered(done, interrupted)
-        late = not interrupted and interrupt.pending  # all is learned, but whoever pressed it wants no more
-        learned.attrs["interrupted"] = int(interrupted or late)
+        late = not interrupted and interrupt.pending
     _warn_of_the_end(run, done, interrupted, starts)
-    if late:
+    if late:  # all is learned, but whoever pressed it wants no more
+        learned.attrs["interrupted"] = 1
         warnings.warn(f"Learning was interrupted after its last epoch, {done}; all is returned.", stacklevel=2)
     return learned
 
@@ -351,7 +350,7 @@ def _warn_of_the_end(run: Run, done: int, interrupted: bool, starts: int) -> Non
         )
     elif run.ascent is not None and not run.stopped:
         warn_of_independence(run.learner, starts)
-    elif run.settling is not None and run.settling.rising and not run.stopped and run.settling.gain is not None:
+    elif run.settling is not None and run.settling.rising and not run.stopped:
         gain, error = run.settling.gain
         warnings.warn(
             f"Learning ended after {done} epochs, the most that it goes on to by default, and may not be finished: in "

@@ -23,12 +23,12 @@ from pymc_rbm.units.unit import Unit
 
 __all__ = ["descent"]
 
-Part = tuple[Observed, Machine, tuple[Any, Any], NegativePhase]
+Phases = tuple[Observed, Machine, tuple[Any, Any], NegativePhase]
 """An RBM, its machine for the batch, the batch and its weights, the negative phase."""
 
 
 def descent(
-    model: pm.Model, goal: TensorVariable, given: dict[Any, Any], parts: list[Part], centre: bool
+    model: pm.Model, goal: TensorVariable, given: dict[Any, Any], parts: list[Phases], centre: bool
 ) -> tuple[list[TensorVariable], dict[Any, TensorVariable]]:
     """Return the gradients of minus ``goal`` by the shared parameters, and updates of the offsets of centring.
 
@@ -71,7 +71,7 @@ def _per_unit(unit: Unit, ones: Any) -> Any:
     return pt.sqrt(unit.scaled(ones))
 
 
-def _centre(part: Part, own: list[Any], gradients: dict[Any, Any]) -> dict[Any, TensorVariable]:
+def _centre(part: Phases, own: list[Any], gradients: dict[Any, Any]) -> dict[Any, TensorVariable]:
     """Centre the gradients of a machine's own W, b and c in place; return the updates of the offsets."""
     x, machine, (batch, _), phase = part
     W, b, c = own

@@ -86,9 +86,9 @@ class Run:
             self._check(done, at_the_end=True)
         except BaseException as error:
             if not hasattr(error, "learned"):
-                error.learned = None  # type: ignore[attr-defined]
+                error.learned = None  # type: ignore[attr-defined]  # given here to whatever ended it
                 with suppress(Exception):  # the first error is the one to be seen
-                    error.learned = self._salvaged()  # type: ignore[attr-defined]
+                    error.learned = self._salvaged()  # type: ignore[attr-defined]  # as above
             raise
         return done, interrupted
 
@@ -243,7 +243,7 @@ class Run:
             "narrower one, if they have one). What was good last is the attribute `learned` of this error"
             + (f": {learned.attrs['epochs_done']} epochs." if learned is not None else ": nothing, here.")
         )
-        error.learned = learned  # type: ignore[attr-defined]
+        error.learned = learned  # type: ignore[attr-defined]  # an attribute of this package
         raise error
 
     def _salvaged(self, epochs: int | None = None) -> xr.DataTree | None:

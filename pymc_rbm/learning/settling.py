@@ -66,19 +66,19 @@ class Settling:
 
     Attributes
     ----------
-    gain : ndarray or None
-        The last gain that was found, of the RBM that rose most, and its standard error.
+    gain : ndarray
+        The last gain that was found, of the RBM that rose most, and its standard error; NaN before the first.
     """
 
     def __init__(self, learner: Learner, most: int):
         self._learner, self.most = learner, most
         self._before: Look | None = None
-        self.gain: np.ndarray | None = None
+        self.gain = np.full(2, np.nan)
 
     @property
     def rising(self) -> bool:
         """Whether the last look saw a rise."""
-        return self.gain is not None and self.gain[0] > BEYOND_NOISE * self.gain[1]
+        return bool(self.gain[0] > BEYOND_NOISE * self.gain[1])
 
     def horizon(self, done: int, horizon: int) -> int:
         """The horizon to go on with after ``done`` epochs: twice as long where learning rises at the half of it."""

@@ -13,13 +13,12 @@ import xarray as xr
 from pymc_rbm.machine.given import posterior_of
 from pymc_rbm.machine.machine import Machine, boltzmann, restricted
 from pymc_rbm.machine.targets import labels_of, machine_of
-from pymc_rbm.support.labels import Labels, without_made_up
+from pymc_rbm.support.labels import SIDES, Labels, without_made_up
 from pymc_rbm.units.binary import Bernoulli
 from pymc_rbm.units.unit import Unit, unit_of
 
 __all__ = ["recorded", "recorded_machine", "recorded_names"]
 
-SIDES = "visible", "hidden"
 LONGEST, MOST_STATES = 10_000, 2**20
 """The largest descriptions of units that are read from a file, which may come from anybody: characters, and states."""
 

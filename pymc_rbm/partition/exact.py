@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,10 @@ def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> Any:
             f"{MAX_ENUMERATED_STATES:.3g}. Use method='compare' or 'ais'."
         )
     rows = row_count(machine) if has_rows(machine) else 1
-    shapes = [(None, x.shape[-1]) for x in machine.parameters[: len(machine.layers) * (rows > 1)]]
-    shapes += [x.shape for x in machine.parameters[len(shapes) :]]
-    log_sum = _enumeration_function(machine.template, tuple(shapes), layer, interpreted)
+    shapes = machine.by_kind.map(np.shape)
+    if rows > 1:  # one function for any number
+        shapes = replace(shapes, biases=tuple((None, shape[-1]) for shape in shapes.biases))
+    log_sum = _enumeration_function(machine.template, tuple(shapes.flat()), layer, interpreted)
     chunk = max(1, CHUNK_ENTRIES // (rows * max(n or 1 for n in sizes_of(machine))))
     work.begin("enumerating", int(count))
     parts = []

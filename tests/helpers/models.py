@@ -1,5 +1,6 @@
 """Models that most tests of learning learn."""
 
+import numpy as np
 import pymc as pm
 
 import pymc_rbm as pmr
@@ -15,3 +16,10 @@ def model_of(rows, n_hidden=4, scale=None, bias_scale=None, name="v", **options)
         W, b = parameter("W", scale, "pixel", "unit"), parameter("b", bias_scale, "pixel")
         pmr.RBM(name, W, b, parameter("c", bias_scale, "unit"), observed=rows, **options)
     return model
+
+
+def likelihood_of(model, learned, data):
+    """The mean log-likelihood of rows, by the free energy and log Z."""
+    machine = pmr.machine_of(model, learned)
+    b, c, W = machine.parameters
+    return float(-pmr.free_energy(np.asarray(data), W, b, c).mean() - pmr.log_partition(machine).estimate)

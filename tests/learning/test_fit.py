@@ -15,7 +15,7 @@ import pytest
 import reference as ref
 import xarray as xr
 from limits import best_classes, in_errors
-from models import model_of
+from models import likelihood_of, model_of
 from scipy.optimize import minimize_scalar
 
 import pymc_rbm as pmr
@@ -28,12 +28,6 @@ from pymc_rbm.learning.estimators.pcd import persistent, surrogate_log_partition
 from pymc_rbm.support.interrupts import DeferredInterrupt
 
 pytestmark = pytest.mark.interpreted
-
-
-def likelihood_of(model, learned, data):
-    machine = pmr.machine_of(model, learned)
-    b, c, W = machine.parameters
-    return float(-pmr.free_energy(np.asarray(data), W, b, c).mean() - pmr.log_partition(machine).estimate)
 
 
 # ---------------------------------------------------------------------------------------------- the gradient

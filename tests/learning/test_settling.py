@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pymc as pm
 import pytest
 import reference as ref
+from models import likelihood_of, model_of
 from options import QUIET
 
 import pymc_rbm as pmr
@@ -13,21 +13,14 @@ from pymc_rbm.learning.choices import MOST_UPDATES, UPDATES
 from pymc_rbm.learning.settling import Look, Settling, gain
 
 N, M = 6, 3
-STATES = np.array(list(np.ndindex(*(2,) * N)), dtype="int8")
-
-
-def enumerated(W, b, c):
-    """Log-probabilities of all visible states, by plain sums over both layers."""
-    scores = np.array([[-ref.energy(v, h, W, b, c) for h in np.ndindex(*(2,) * M)] for v in STATES])
-    scores = np.logaddexp.reduce(scores, axis=1)
-    return scores - np.logaddexp.reduce(scores)
+STATES = np.array(ref.states(N), dtype="int8")
 
 
 @pytest.mark.interpreted
 def test_gain_against_enumeration():
     """The error is the spread of the estimates, and particles that stayed with the first machine are noticed."""
     first, second = ref.machine(N, M, seed=1, scale=0.5), ref.machine(N, M, seed=2, scale=0.5)
-    logs = [enumerated(*x) for x in (first, second)]
+    logs = [np.array(ref.log_p(*x)) for x in (first, second)]
     rng = np.random.default_rng(3)
     rows = rng.integers(0, len(STATES), 50)
     weights = rng.uniform(0.5, 2, 50)
@@ -54,7 +47,7 @@ class Climbing:
     def __init__(self, steps):
         self.target, self.steps, self.done = ref.machine(N, M, seed=4, scale=1.0), steps, 0
         self.rng = np.random.default_rng(5)
-        rows = STATES[self.rng.choice(len(STATES), 400, p=np.exp(enumerated(*self.target)))]
+        rows = STATES[self.rng.choice(len(STATES), 400, p=np.exp(ref.log_p(*self.target)))]
         self.observed = [SimpleNamespace(name="v", weights=np.ones(400), kept=np.arange(400))]
         self.some_rows = lambda: {"v": rows}
 
@@ -66,7 +59,7 @@ class Climbing:
         return {}, {"v": pmr.restricted(*self._now())}
 
     def particle_states(self):
-        p = np.exp(enumerated(*self._now()))
+        p = np.exp(ref.log_p(*self._now()))
         return {"v": STATES[self.rng.choice(len(STATES), 400, p=p)].astype("int8")}
 
 
@@ -84,22 +77,10 @@ def test_the_horizon_doubles_while_it_rises(steps, expected):
     assert settling.rising == (steps > 200)
 
 
-def model_of_table(rows, hidden, weights=pm.Normal, **kwargs):
-    n = np.shape(rows)[1]
-    with pm.Model() as model:
-        W = weights("W", shape=(n, hidden))
-        pmr.RBM("v", W, pm.Flat("b", shape=n), pm.Flat("c", shape=hidden), observed=rows, **kwargs)
-    return model
-
-
-def mean_log_likelihood(rows, *machine):
-    return float(pmr.log_likelihood(rows, *machine, **QUIET)["log_likelihood"]["v"].mean())
-
-
 def test_more_epochs_never_give_less():
     """A number of epochs bounds the exact climb, and does not put another method in its place."""
     rows = pmr.datasets.bars_and_stripes(3).values
-    model = model_of_table(np.repeat(rows, 5, axis=0), 3)
+    model = model_of(np.repeat(rows, 5, axis=0), 3, 1.0)
     plain = pmr.fit(model=model, **QUIET)
     bounded = pmr.fit(200, model=model, **QUIET)
     assert plain.attrs["method"] == bounded.attrs["method"] == "exact"
@@ -110,7 +91,7 @@ def test_more_epochs_never_give_less():
 
 def test_an_exact_climb_is_resumed_as_one():
     """Nothing else is said the second time either: the method is that of the run."""
-    model = model_of_table(np.repeat(pmr.datasets.bars_and_stripes(3).values, 5, axis=0), 3)
+    model = model_of(np.repeat(pmr.datasets.bars_and_stripes(3).values, 5, axis=0), 3, 1.0)
     first = pmr.fit(model=model, on_epoch=lambda status: status.epoch == 5, **QUIET)
     again = pmr.fit(model=model, resume=first, **QUIET)
     assert again.attrs["method"] == "exact"
@@ -122,11 +103,11 @@ def test_an_exact_climb_is_resumed_as_one():
 def test_plain_learning_of_bars_and_stripes():
     """30 rows of 16 pixels: 50 epochs of one batch, the default of old, ended at independent units, -11.09 nats."""
     rows = pmr.datasets.bars_and_stripes(4).values
-    model = model_of_table(rows, 16, pm.Flat)
+    model = model_of(rows, 16)
     learned = pmr.fit(model=model, **QUIET)
     assert UPDATES <= learned["learning"].sizes["iteration"] <= MOST_UPDATES
     assert learned.attrs["epochs"] == learned.attrs["epochs_done"]
-    found = mean_log_likelihood(rows, model, learned)
+    found = likelihood_of(model, learned, rows)
     assert -np.log(30) - 0.15 < found <= -np.log(30)  # no machine is better than the rows' own distribution
 
 
@@ -139,11 +120,11 @@ def test_plain_learning_with_a_missing_entry():
     rows = (rng.random((300, 12)) < 1 / (1 + np.exp(0.3 - trait))).astype("int8")
     masked = np.ma.masked_array(rows, np.zeros(rows.shape, bool))
     masked[0, 0] = np.ma.masked
-    whole, part = (model_of_table(x, 5) for x in (rows, masked))
-    best = mean_log_likelihood(rows[1:], whole, pmr.fit(model=whole, **QUIET))
+    whole, part = (model_of(x, 5, 1.0) for x in (rows, masked))
+    best = likelihood_of(whole, pmr.fit(model=whole, **QUIET), rows[1:])
     learned = pmr.fit(model=part, **QUIET)
     assert learned.attrs["method"] == "persistent"
-    found = mean_log_likelihood(rows[1:], pmr.machine_of(part, learned))
+    found = likelihood_of(part, learned, rows[1:])
     independent = np.mean(rows, axis=0)
     alone = (independent * np.log(independent) + (1 - independent) * np.log(1 - independent)).sum()
     assert best > alone + 0.5

@@ -287,14 +287,13 @@ def test_work_is_counted_as_before():
 
 def test_ctrl_c_between_two_contexts_is_pending_in_the_inner_one():
     """It was lost where it came after the outer context had begun and before the inner one had."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with DeferredInterrupt() as outer:
-        signal.raise_signal(signal.SIGINT)
+        press()
         with DeferredInterrupt() as inner:
             assert inner.pending
         assert outer.pending  # once: it would raise KeyboardInterrupt if it had been counted twice
         with DeferredInterrupt() as inner:
-            signal.raise_signal(signal.SIGINT)
+            press()
             with pytest.raises(KeyboardInterrupt):
                 _ = inner.pending
         with pytest.raises(KeyboardInterrupt):
@@ -302,9 +301,8 @@ def test_ctrl_c_between_two_contexts_is_pending_in_the_inner_one():
 
 
 def test_callbacks_do_not_inherit_ctrl_c():
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with DeferredInterrupt() as outer:
-        signal.raise_signal(signal.SIGINT)
+        press()
         with outer.lifted(), DeferredInterrupt() as inner:
             assert not inner.pending
         assert outer.pending
@@ -312,14 +310,7 @@ def test_callbacks_do_not_inherit_ctrl_c():
 
 def test_ctrl_c_while_the_progress_bar_of_learning_is_made(monkeypatch):
     """Between the two contexts of learning: it ends at once, with what there is."""
-    made = loop.LearningProgressBar
-
-    def press(*arguments):
-        signal.raise_signal(signal.SIGINT)
-        return made(*arguments)
-
-    monkeypatch.setattr(loop, "LearningProgressBar", press)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(loop, "LearningProgressBar", pressing(loop.LearningProgressBar, 1)[0])
     with pm.Model():
         pmr.RBM("v", pm.Normal("W", shape=(4, 3)), np.zeros(4), np.zeros(3), observed=np.eye(4))
         with pytest.warns(UserWarning, match="Learning was interrupted"):
@@ -330,14 +321,7 @@ def test_ctrl_c_while_the_progress_bar_of_learning_is_made(monkeypatch):
 @pytest.mark.parametrize("deep", [False, True])
 def test_ctrl_c_when_all_is_learned(deep, monkeypatch):
     """While the result is gathered: nothing is lost, and no further machine is learned."""
-    gathered = loop.Run.gathered
-
-    def press(self, *arguments, **options):
-        signal.raise_signal(signal.SIGINT)
-        return gathered(self, *arguments, **options)
-
-    monkeypatch.setattr(loop.Run, "gathered", press)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(loop.Run, "gathered", pressing(loop.Run.gathered, 1)[0])
     options = {"method": "pcd", "learning_rate": 0.1, **QUIET}
     with pytest.warns(UserWarning, match="interrupted after its last epoch, 2"):
         if deep:

@@ -138,7 +138,7 @@ def gain_by_draws(goal: Goal, x: np.ndarray) -> tuple[float, float, float]:
     The gain is the smaller one of that by the kept rows and that by all rows, as far as these are known.
     """
     there, here = goal.machine_at(x), goal.machine
-    weights = -free_energies_of(there, goal.log_z.states) - goal.log_z.offsets  # type: ignore[attr-defined]
+    weights = -free_energies_of(there, goal.log_z.states) - goal.log_z.offsets  # type: ignore[attr-defined]  # by draws
     most = weights.max()
     w = np.exp(weights - most)
     rows = goal.data.of_groups(there) - goal.data.of_groups(here)
