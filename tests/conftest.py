@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share two cores; before anything loads NumPy
@@ -12,6 +13,8 @@ import pytest
 from pymc_rbm.support.modes import INTERPRETED
 
 matplotlib.use("Agg")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job in the background: tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Loops of quick modes go without a compiler: where its cache is empty it would take most of their time.
 COMPILER, pytensor.config.cxx = pytensor.config.cxx, ""
 DEFAULT = pytensor.config.mode

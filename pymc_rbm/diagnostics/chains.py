@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,12 @@ import pymc as pm
 import xarray as xr
 
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.machine.records import recorded_machine
+from pymc_rbm.machine.records import recorded_labels, recorded_machine, recorded_names
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.machine.targets import check_alone, machine_of
 from pymc_rbm.machine.validation import check_pair, normalisable_machine, normalisable_rows
 from pymc_rbm.sampling.observables import FUNCTIONALS, functionals
+from pymc_rbm.support.labels import alike
 from pymc_rbm.units.states import unit_data
 
 __all__ = [
@@ -63,7 +64,8 @@ def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | No
     if machine is None:
         return None
     _check_of_machine(idata)
-    return (normalisable_rows if has_rows(machine) else normalisable_machine)(check_pair(machine))
+    checked = (normalisable_rows if has_rows(machine) else normalisable_machine)(check_pair(machine))
+    return replace(checked, labels=machine.labels)
 
 
 def _machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:
@@ -73,7 +75,7 @@ def _machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | N
         return recorded_machine(target, name=name)
     if target is not None:
         check_alone(target, "diagnose")
-        return machine_of(target, learned)
+        return _in_order_of_run(machine_of(target, learned), idata, learned, name)
     if "machines" in idata:
         return recorded_machine(idata, name=name)
     if learned is not None and "machines" in learned:
@@ -86,6 +88,21 @@ def _machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | N
         return machine_of(model if name is None else model[name], learned)
     except (ValueError, KeyError):  # the model on the stack may be unrelated
         return None
+
+
+def _in_order_of_run(machine: Machine, idata: xr.DataTree, learned: Any, name: str | None) -> Machine:
+    """Return the machine with its units in the order of what a learning run recorded, where that is another one."""
+    names = recorded_names(idata) if "learning" in idata else []
+    if machine.labels is None or not names:
+        return machine
+    if alike(recorded_labels(idata, name or names[0]), machine.labels, "units of the learning run", "the model"):
+        return machine
+    if learned is not idata:
+        raise ValueError(
+            "The learning run has its units in another order than the model: pass the model that was fitted, or leave "
+            "`learned` out."
+        )
+    return recorded_machine(idata, name=name)
 
 
 def _check_of_machine(idata: xr.DataTree) -> None:

@@ -18,6 +18,7 @@ from pymc_rbm.diagnostics.thresholds import DATA_DISTANCE
 from pymc_rbm.diagnostics.verdict import NOT_MIXED, UNKNOWN, Diagnosis, Finding, judge_particles
 from pymc_rbm.machine.enumeration import is_tractable
 from pymc_rbm.machine.machine import Machine
+from pymc_rbm.machine.records import in_order
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.sampling.chains import run_chains
 from pymc_rbm.sampling.observables import functionals, leading_directions
@@ -135,6 +136,8 @@ def diagnose(
         )
     rng = generator(random_seed)
     machine = machine_behind(idata, target, learned, name)
+    if machine is not None:
+        idata, learned = (in_order(x, machine.labels) for x in (idata, learned))
     if is_run:
         machine = None if machine is None else normalisable_machine(check_pair(machine))
         return _diagnose_run(idata, machine, name_of_run(idata, name), probes, rng, progressbar)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from pytensor.graph.traversal import ancestors
 from pymc_rbm.distributions.lookup import machine_of_rv, named_machines, rbm_behind, rbm_of
 from pymc_rbm.distributions.operations import HiddenRV
 from pymc_rbm.distributions.rbm import Hidden, add_named_parts
+from pymc_rbm.distributions.resolution import values_in
 from pymc_rbm.machine.given import values_of
 from pymc_rbm.machine.records import recorded_names
 from pymc_rbm.machine.rows import has_rows
@@ -61,16 +61,22 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
             "pymc_rbm.generative(model, learned)."
         )
     machines, values = named_machines(model), values_of(learned)
-    _check_learned(model, machines, learned, values)
+    theirs = recorded_names(learned) if isinstance(learned, xr.DataTree) else list(machines)
+    if not machines or not set(theirs) <= set(machines):
+        raise ValueError(
+            f"`learned` is of another model: its RBMs are {theirs}, those of this model are {sorted(machines)}. Pass "
+            "the model that was fitted."
+        )
     units = [rv for rv in model.basic_RVs if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV)]
-    free = [rv.name for rv in model.free_RVs if rv not in units]
-    missing = [name for name in free if name not in values]
+    free = [rv for rv in model.free_RVs if rv not in units]
+    missing = [rv.name for rv in free if rv.name not in values]
     if missing:
         raise ValueError(
             f"`learned` has no value for {missing}; its parameters are {sorted(values)}, those of another model. Pass "
             "what fit returned for this model."
         )
-    estimates = {name: np.asarray(values[name]).astype(model[name].dtype) for name in free}
+    ordered = values_in(model, free, learned, values)
+    estimates = {rv.name: ordered[rv.name].astype(rv.dtype) for rv in free}
     # A machine's parameters may depend on observed variables, which are fixed at their data.
     parameters = [p for rv in machines.values() for p in rv.owner.inputs[2:]]
     given = [rv for rv in model.observed_RVs if rv not in units and rv in ancestors(parameters)]
@@ -98,26 +104,6 @@ def _without_initial_values(model: pm.Model) -> pm.Model:
     other = object.__new__(type(model))
     other.__dict__.update(model.__dict__, rvs_to_initial_values=dict.fromkeys(model.rvs_to_initial_values))
     return other
-
-
-def _check_learned(model: pm.Model, machines: dict[str, Any], learned: Any, values: Mapping[Any, Any]) -> None:
-    """Refuse results of another model."""
-    theirs = recorded_names(learned) if isinstance(learned, xr.DataTree) else list(machines)
-    if not machines or not set(theirs) <= set(machines):
-        raise ValueError(
-            f"`learned` is of another model: its RBMs are {theirs}, those of this model are {sorted(machines)}. Pass "
-            "the model that was fitted."
-        )
-    shapes = model.eval_rv_shapes()
-    wrong = [
-        f"{rv.name}: {np.shape(values[rv.name])} there, {tuple(map(int, shapes[rv.name]))} here"
-        for rv in model.free_RVs
-        if rv.name in values and np.shape(values[rv.name]) != tuple(shapes[rv.name])
-    ]
-    if wrong:
-        raise ValueError(
-            f"`learned` is of another model: shapes differ ({'; '.join(wrong)}). Pass the model that was fitted."
-        )
 
 
 def _add_machine(fixed: pm.Model, name: str, rv: Any, size: int | tuple[int, ...] | None) -> None:

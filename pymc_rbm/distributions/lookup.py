@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.distributions.distribution import PartialObservedRV, SymbolicRandomVariable
-from pytensor.compile.io import In
+from pymc.distributions.distribution import PartialObservedRV
 from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Variable, equal_computations
 from pytensor.graph.replace import graph_replace
@@ -20,20 +16,15 @@ from pytensor.graph.traversal import ancestors
 from pytensor.scalar.basic import Cast
 from pytensor.tensor.basic import AllocEmpty
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.operations import HiddenRV, MachineRV
-from pymc_rbm.machine.given import machines_of_draws, values_of
 from pymc_rbm.machine.machine import Machine
-from pymc_rbm.machine.parameters import check_numbers
-from pymc_rbm.machine.records import recorded_names
-from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
+from pymc_rbm.machine.targets import check_alone
 from pymc_rbm.support.labels import Labels
-from pymc_rbm.support.modes import INTERPRETED
-from pymc_rbm.support.reentrant import compiled, value_of
+from pymc_rbm.support.reentrant import value_of
 
 __all__ = [
     "dependants",
@@ -47,6 +38,7 @@ __all__ = [
     "plain",
     "rbm_behind",
     "rbm_of",
+    "same_machine",
 ]
 
 
@@ -67,7 +59,7 @@ def rbm_of(v: Variable) -> TensorVariable:
             "function of it."
         )
     first, *others = found
-    if not all(_same_machine(first, rv) for rv in others):
+    if not all(same_machine(first, rv) for rv in others):
         raise ValueError(
             f"{v!r} joins RBM variables with different parameters: it is a function of two machines, or whole rows "
             "are masked while parameters differ by row. Pass one RBM variable, or mask entries of rows only."
@@ -75,7 +67,7 @@ def rbm_of(v: Variable) -> TensorVariable:
     return first
 
 
-def _same_machine(a: TensorVariable, b: TensorVariable) -> bool:
+def same_machine(a: TensorVariable, b: TensorVariable) -> bool:
     """Whether two RBM variables have the same parameters: PyMC splits a mask of whole rows into two such variables."""
     parameters = ([plain(p) for p in rv.owner.inputs[2:]] for rv in (a, b))
     return a is b or equal_computations(*parameters)
@@ -200,52 +192,6 @@ def held_entries(target: Any, name: str, free: int) -> np.ndarray | None:
     return value_of(graph_replace([model[name]], values, strict=False)[0]) == 1
 
 
-@machine_of.register
-def _(target: TensorVariable, learned: Any = None) -> Machine:
-    values = values_of(learned)
-    machine, names, parameters = _parameters_function(target, values)
-    machine = machine.with_parameters(parameters(*(np.asarray(values[x]) for x in names)))
-    check_numbers(machine)
-    return machine
-
-
-@machines_of_draws.register
-def _(target: TensorVariable, posterior: Any) -> Iterator[Machine]:
-    machine, names, parameters = _parameters_function(target, posterior)
-    arrays = [posterior[x].transpose("chain", "draw", ...).values for x in names]
-    for chain in range(posterior.sizes["chain"]):
-        for draw in range(posterior.sizes["draw"]):
-            yield machine.with_parameters(parameters(*(x[chain, draw] for x in arrays)))
-
-
-@machines_of_draws.register
-def _(target: pm.Model, posterior: Any) -> Iterator[Machine]:
-    labels = labels_of(target)
-    for machine in machines_of_draws(_only_machine(target), posterior):
-        yield replace(machine, labels=labels)
-
-
-def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, list[str], Any]:
-    """Return the machine of an RBM, names of random variables, and a function from their values to its parameters."""
-    machine = machine_of_rv(rbm_of(target))
-    graphs = [pt.as_tensor(p) for p in machine.parameters]
-    random = [
-        x for x in ancestors(graphs) if x.owner and isinstance(x.owner.op, RandomVariable | SymbolicRandomVariable)
-    ]
-    known = {x: x.type() for x in random if x.name in values}
-    graphs = graph_replace(graphs, known, strict=False)
-    missing = {x.name for x in random if x in set(ancestors(graphs))}
-    if missing:
-        raise ValueError(
-            f"The parameters depend on random variables without a value: {sorted(map(str, missing))}. "
-            "Pass `learned`, the result of pymc_rbm.fit or a dict of values by name (one draw of a posterior, what "
-            "pm.find_MAP returns), or fix them with pm.do."
-        )
-    inputs = [In(x, allow_downcast=True) for x in known.values()]
-    function = compiled(inputs, graphs, mode=INTERPRETED, on_unused_input="ignore")
-    return machine, [x.name for x in known], function
-
-
 def named_machines(model: pm.Model) -> dict[str, TensorVariable]:
     """Return the RBM variables of ``model`` by the user's names; the two parts of a masked one count once."""
     found: dict[str, TensorVariable] = {}
@@ -259,20 +205,6 @@ def named_machines(model: pm.Model) -> dict[str, TensorVariable]:
             else:
                 found[rv.name] = behind
     return found
-
-
-@labels_of.register
-def _(target: TensorVariable, learned: Any = None) -> Labels:
-    name = target.name or "v"
-    return labels_of(learned) if learned is not None and recorded_names(learned) == [name] else Labels(name)
-
-
-@labels_of.register
-def _(target: pm.Model, learned: Any = None) -> Labels:
-    name = next(iter(named_machines(target)))
-    if learned is not None and recorded_names(learned) == [name]:
-        return labels_of(learned)
-    return labels_in(target, name)
 
 
 def labels_in(model: pm.Model, name: str) -> Labels:
@@ -289,40 +221,3 @@ def labels_in(model: pm.Model, name: str) -> Labels:
     hidden = hidden if len(biases) > 1 else ""
     coords = {dim: np.asarray(model.coords[dim]) for dim in (visible, hidden) if model.coords.get(dim) is not None}
     return Labels(name, visible, hidden, coords)
-
-
-@machine_of.register
-def _(target: pm.Model, learned: Any = None) -> Machine:
-    return replace(machine_of(_only_machine(target), learned), labels=labels_of(target, learned))
-
-
-def _only_machine(target: pm.Model) -> TensorVariable:
-    found: dict[str, TensorVariable] = {}
-    for name, rv in named_machines(target).items():
-        if not any(_same_machine(rv, known) for known in found.values()):
-            found[name] = rv
-    if len(found) != 1:
-        raise ValueError(
-            f"Expected a model with exactly one RBM, got {len(found)}: {list(found)}. Pass the variable, as in "
-            f"model['{next(iter(found), 'v')}']."
-        )
-    return next(iter(found.values()))
-
-
-def _model_here() -> pm.Model:
-    """Return the model on the context stack, which is the target where none is given."""
-    model = pm.Model.get_context(error_if_none=False)
-    if model is None:
-        raise TypeError(
-            "No machine was given, and no model is on the context stack: give target, a Machine, an RBM variable, a "
-            "PyMC model with one RBM or what pymc_rbm.fit returned; or call this inside `with model:`."
-        )
-    return model
-
-
-def _by_context(resolve: Any, target: None, *arguments: Any, **named: Any) -> Any:
-    return resolve(_model_here(), *arguments, **named)
-
-
-for resolve in (machine_of, labels_of, check_alone, machines_of_draws):
-    resolve.register(type(None), partial(_by_context, resolve))

@@ -13,11 +13,11 @@ import xarray as xr
 from pymc_rbm.machine.given import posterior_of
 from pymc_rbm.machine.machine import Machine, boltzmann, restricted
 from pymc_rbm.machine.targets import labels_of, machine_of
-from pymc_rbm.support.labels import SIDES, Labels, without_made_up
+from pymc_rbm.support.labels import SIDES, Labels, positions, without_made_up
 from pymc_rbm.units.binary import Bernoulli
 from pymc_rbm.units.unit import Unit, unit_of
 
-__all__ = ["recorded", "recorded_machine", "recorded_names"]
+__all__ = ["in_order", "recorded", "recorded_labels", "recorded_machine", "recorded_names"]
 
 LONGEST, MOST_STATES = 10_000, 2**20
 """The largest descriptions of units that are read from a file, which may come from anybody: characters, and states."""
@@ -58,13 +58,29 @@ def recorded_names(tree: xr.DataTree) -> list[str]:
 
 @labels_of.register
 def _(target: xr.DataTree, learned: Any = None) -> Labels:
-    return _recorded_labels(recorded_names(target)[0], target["machines"].to_dataset())
+    return recorded_labels(target, recorded_names(target)[0])
 
 
-def _recorded_labels(name: str, values: xr.Dataset) -> Labels:
+def recorded_labels(tree: xr.DataTree, name: str) -> Labels:
+    """Return the names of the units of one of the machines in what `fit` or `sample_gibbs` returned."""
+    values = tree["machines"].to_dataset()
     dims = [str(values[f"{name}_{side}_bias"].dims[-1]) for side in SIDES if f"{name}_{side}_bias" in values]
     coords = {dim: values[dim].values for dim in dims if dim in values.coords}
     return without_made_up(Labels(name, dims[0], dims[1] if len(dims) > 1 else "", coords))
+
+
+def in_order(tree: Any, labels: Labels | None) -> Any:
+    """Return a DataTree with what it holds along dims with names in the order of ``labels``; anything else as it is."""
+    if not isinstance(tree, xr.DataTree) or labels is None:
+        return tree
+    nodes = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
+    moved = False
+    for path, values in nodes.items():
+        for dim in labels.coords.keys() & values.sizes.keys() & values.coords.keys():
+            order = positions(values[dim].values, labels.coords[dim], f"{path} along {dim!r}", "the machine")
+            if order is not None:
+                moved, nodes[path] = True, nodes[path].isel({dim: order})
+    return xr.DataTree.from_dict(nodes) if moved else tree
 
 
 @machine_of.register
@@ -89,7 +105,7 @@ def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None 
         units.append(unit.with_parameters([np.asarray(values[f"{name}_{side}_{key}"]) for key in unit.parameter_names]))
     W, *biases = (np.asarray(values[f"{name}_{part}"]) for part in ("weights", *(f"{side}_bias" for side in sides)))
     make: Any = restricted if len(sides) > 1 else boltzmann
-    return replace(make(W, *biases, *units), labels=_recorded_labels(name, values))
+    return replace(make(W, *biases, *units), labels=recorded_labels(target, name))
 
 
 def _bounded(text: str, size: int) -> Unit:

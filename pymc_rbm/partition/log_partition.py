@@ -12,6 +12,7 @@ from pymc_rbm.machine.enumeration import (
 )
 from pymc_rbm.machine.given import by_draw, posterior_of
 from pymc_rbm.machine.machine import Machine
+from pymc_rbm.machine.records import in_order
 from pymc_rbm.machine.spellings import by_keyword
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import normalisable_machine, visible_rows
@@ -160,6 +161,7 @@ def log_partition(
     given_rows = None if data is None else visible_rows(machine, data, labels_of(target, learned))
     if learned is None and isinstance(target, xr.DataTree):
         learned = target
+    learned = in_order(learned, given.labels)
     if base_mean is not None:
         base_mean = _base_mean(machine, base_mean, None, None)  # every method refuses means that do not fit
     parts = _known_parts(machine, method)

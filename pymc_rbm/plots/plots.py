@@ -9,8 +9,8 @@ import xarray as xr
 
 from pymc_rbm.diagnostics.chains import machine_behind, name_of_run, watch_draws
 from pymc_rbm.machine.given import values_of
+from pymc_rbm.machine.records import in_order
 from pymc_rbm.machine.spellings import renamed
-from pymc_rbm.machine.targets import labels_of
 from pymc_rbm.machine.validation import visible_rows
 from pymc_rbm.sampling.observables import leading_directions
 from pymc_rbm.support.interrupts import arviz
@@ -237,7 +237,8 @@ def plot_projections(
             "`target`."
         )
     if data is not None:
-        data = visible_rows(machine, data, _labels(idata, target, learned))
+        data = visible_rows(machine, data, machine.labels or Labels())
+    idata, learned, target = (in_order(x, machine.labels) for x in (idata, learned, target))
     U = leading_directions(machine, 2)
     if not U.shape[1]:
         raise ValueError(
@@ -266,14 +267,6 @@ def _check_group(tree: Any, group: str, needed: str) -> None:
         raise TypeError(f"Expected a DataTree, {needed}, got {type(tree).__name__}.")
     if group not in tree:
         raise ValueError(f"There is no group {group!r} among {sorted(tree.children)}: pass {needed}.")
-
-
-def _labels(idata: xr.DataTree, target: Any, learned: Any) -> Labels:
-    """Return the names that the machine of `plot_projections` has for its units."""
-    if target is not None:
-        return labels_of(target, learned)
-    known = next((x for x in (idata, learned) if x is not None and "machines" in x), None)
-    return Labels() if known is None else labels_of(known)
 
 
 def _snapshots(learned: xr.DataTree, name: str, most: int) -> dict[str, np.ndarray]:

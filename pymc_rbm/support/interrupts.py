@@ -22,11 +22,16 @@ __all__ = ["COMPILING", "DeferredInterrupt", "Prompt", "Whole", "arviz", "late",
 
 COMPILING = threading.RLock()
 """The lock that a thread has while it compiles a graph (`reentrant`)."""
-LOSING = {
+FRAGILE = {
     *("__del__", "on_disposal", "_on_type_disposal", "remove"),
     *("_raw_object_cache_notify", "_raw_object_cache_getbuffer"),
+    "_call_objmode_dispatcher",
+    "install_registry",
 }
-"""Functions that Python calls when an object is deleted, or LLVM while it compiles: what they raise is lost."""
+"""Functions in which nothing may be raised. Python calls them when an object is deleted, or LLVM while it compiles, and
+what they raise is lost. Compiled code calls one when it first comes to Python inside it, and goes on with garbage. Or
+numba learns there, once in a process, which functions and attributes it knows: of those that it misses it never learns.
+"""
 
 
 class Whole:
@@ -81,11 +86,13 @@ class Prompt(Whole):
 
 
 def late() -> None:
-    """Deliver a Ctrl-C that a `Prompt` could not deliver at once."""
+    """Deliver a Ctrl-C that a `Prompt`, or a `DeferredInterrupt` during a compilation, could not deliver at once."""
     context = getattr(_handler(), "__self__", None)
     if isinstance(context, Prompt) and context._late:
         context._late = False
         context._deliver(_signal.SIGINT, None)
+    if isinstance(context, DeferredInterrupt) and context._late and context.prompt:
+        raise KeyboardInterrupt
 
 
 def whole(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -115,7 +122,7 @@ class DeferredInterrupt:
     """
 
     def __init__(self) -> None:
-        self.prompt, self._count, self._inherited = True, 0, 0
+        self.prompt, self._count, self._inherited, self._late = True, 0, 0, False
         self._previous: Any = None
 
     def __enter__(self) -> DeferredInterrupt:
@@ -158,8 +165,10 @@ class DeferredInterrupt:
 
     def _note(self, number: int, frame: Any) -> None:
         self._count += 1
-        if self.prompt and _compiles() and not _fragile(frame):
-            raise KeyboardInterrupt
+        if self.prompt and _compiles():
+            self._late = _fragile(frame)
+            if not self._late:
+                raise KeyboardInterrupt
 
     def _note_or_raise(self, number: int, frame: Any) -> None:
         self._count += 1
@@ -188,9 +197,9 @@ def _compiles() -> bool:
 
 
 def _fragile(frame: Any) -> bool:
-    """Whether an exception would be lost here, or would leave a module imported in part."""
+    """Whether an exception would be lost here, or would leave a module imported, or numba's knowledge, in part."""
     while frame is not None:
-        if frame.f_code.co_name in LOSING or frame.f_code.co_filename.startswith("<frozen importlib"):
+        if frame.f_code.co_name in FRAGILE or frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False

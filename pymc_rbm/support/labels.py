@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SIDES", "Labels", "counts_only", "positions", "without_made_up"]
+__all__ = ["SIDES", "Labels", "alike", "counts_only", "positions", "without_made_up"]
 
 
 SIDES = "visible", "hidden"
@@ -66,10 +66,26 @@ def positions(own: Any, wanted: Any, what: str, of_what: str) -> np.ndarray | No
     lacking, more = ([x for x in a if x not in b] for a, b in ((names, place), (place, set(names))))
     said = [f"without {_some(lacking)}"] * bool(lacking) + [f"with {_some(more)} that are not there"] * bool(more)
     raise ValueError(
-        f"The names of {what} are not those of {of_what}: {_some(own.tolist())} against {_some(names)}, "
+        f"The names of {what} are not those of {of_what}: "
         f"{' and '.join(said) or 'some of them twice'}. Names that fit are put in order; select or rename what does "
         "not, or pass plain arrays (.values, .to_numpy()), which go by position."
     )
+
+
+def alike(own: Labels, wanted: Labels, what: str, of_what: str) -> bool:
+    """Whether the names of both have one order, or one of them has none.
+
+    Raises
+    ------
+    ValueError
+        If they are not the same names, as `positions` says.
+    """
+    pairs = [
+        (x.coords.get(own_dim), wanted.coords.get(dim))
+        for x in (own,)
+        for own_dim, dim in zip(x.dims, wanted.dims, strict=True)
+    ]
+    return all(a is None or b is None or positions(a, b, what, of_what) is None for a, b in pairs)
 
 
 def _some(labels: list[Any]) -> str:

@@ -7,6 +7,10 @@ import numpy as np
 import pymc as pm
 import pytest
 import reference as ref
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.pythonapi import ObjModeUtils
+from numba.core.registry import cpu_target
+from numba.core.typing.templates import Registry as RegistryOfTypes
 from options import QUIET
 
 import pymc_rbm as pmr
@@ -82,6 +86,50 @@ def test_compiled_calls_end_before_anything_is_raised():
     with pytest.raises(KeyboardInterrupt):  # of a function that has a loop of the package in it
         whole(loop)
     assert done[-1] == 0
+
+
+def test_compiled_code_that_has_numba_compile_is_a_compiled_call():
+    """Where it calls Python, that is compiled first: an exception out of there is printed, lost, and garbage used."""
+    assert callable(ObjModeUtils._call_objmode_dispatcher)  # numba still has the name
+    done = []
+
+    def _call_objmode_dispatcher():
+        with global_compiler_lock:
+            press()
+            done.append(True)
+
+    with DeferredInterrupt() as interrupt:
+        _call_objmode_dispatcher()
+        assert interrupt.pending
+        with pytest.raises(KeyboardInterrupt), one_compiles():  # there is nothing to lose yet
+            done.append("went on")
+        interrupt.prompt = False
+        with one_compiles():
+            pass
+    with pytest.raises(KeyboardInterrupt):
+        whole(_call_objmode_dispatcher)
+    assert done == [True, True]
+
+
+def test_what_numba_learns_once_in_a_process_is_learned_in_one_piece():
+    """Half learned, it would refuse functions and attributes of arrays for ever."""
+    learned, context = [], cpu_target.typing_context
+
+    class Registry(RegistryOfTypes):
+        @property
+        def attributes(self):
+            press()
+            learned.append(True)
+            return []
+
+        @attributes.setter
+        def attributes(self, value):
+            pass
+
+    with DeferredInterrupt() as interrupt, global_compiler_lock:
+        context.install_registry(Registry())
+        assert interrupt.pending
+    assert learned
 
 
 def test_handlers_of_others_hear_it_after_a_compiled_call():

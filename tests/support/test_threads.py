@@ -18,11 +18,13 @@ import pytest
 import reference as ref
 import xarray as xr
 from options import QUIET
+from pytensor.compile.maker import FunctionMaker
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import pymc_rbm as pmr
 from pymc_rbm.support.blas import OneBlasThread
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.interrupts import COMPILING
 from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.reentrant import Reentrant, compiled, one_compiles, settings
 
@@ -208,6 +210,25 @@ def test_eight_threads_hammer_every_public_function_for_a_minute():
     assert not wrong, wrong[:5]
     assert count > len(jobs)
     assert settings() == before
+
+
+@pytest.mark.slow
+def test_no_function_compiles_outside_of_the_lock(monkeypatch):
+    """Else two threads that compile leave PyTensor's settings changed, now and then: see `settings`."""
+    outside, prepare = [], FunctionMaker.prepare_fgraph
+
+    def watched(*arguments, **named):
+        if not COMPILING._is_owned():
+            outside.append(now)
+        return prepare(*arguments, **named)
+
+    monkeypatch.setattr(FunctionMaker, "prepare_fgraph", staticmethod(watched))
+    monkeypatch.setattr("pymc_rbm.support.compiled.settings", lambda: "other ones")  # so that nothing is remembered
+    jobs = of_models() | of_machine(0) | {"one of PyTensor's own": lambda: pytensor.function([], pt.zeros(()))}
+    for name, job in jobs.items():
+        now = name
+        job()
+    assert outside == ["one of PyTensor's own"]
 
 
 # ------------------------------------------------------------------------------------------------- what it rests on
