@@ -30,7 +30,7 @@ __all__ = ["diagnose"]
 RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
 RUN_ON_SWEEPS = 1, 4, 16, 64  # sweeps per draw, tried in turn until the chains agree
 DATA_PROBES = 8
-EXACT, CLIMB = "exact", ("converged", "largest_gradient")  # the method without chance, and what it records
+EXACT, CLIMB = "exact", ("converged", "left_to_gain")  # the method without chance, and what it records
 ROWS_APART = Finding(
     UNKNOWN,
     "The chains of each row agree, but those of different rows do not: rows are machines of their own (covariates, "

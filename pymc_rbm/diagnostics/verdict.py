@@ -188,14 +188,15 @@ def judge_units(measures: dict[str, float], still_chains: int, draws: int) -> li
     if not constant:
         return found
     expected = measures.get("visible_unexplained", np.nan)
+    never = f"{constant} visible unit{' never changes' if constant == 1 else 's never change'}"
     if expected > UNEXPLAINED:
         reason = (
-            f"{constant} visible units never change, though the machine would change one of them {expected:.0f} times "
+            f"{never}, though the machine would change one of them {expected:.0f} times "
             "in as many independent draws: these are not draws of this machine, or the chains are stuck."
         )
         return [*found, Finding(NOT_MIXED, reason, "Check that the draws and the machine belong together.")]
     known = "which the machine explains" if np.isfinite(expected) else "which only the machine could explain"
-    return [*found, Finding(MIXED, f"{constant} visible units never change, {known}; this is not an error in itself.")]
+    return [*found, Finding(MIXED, f"{never}, {known}; this is not an error in itself.")]
 
 
 def judge_probes(result: ProbeResult) -> list[Finding]:

@@ -37,7 +37,7 @@ class Choices:
     """None: as many as the particles need."""
     epochs: int
     most_epochs: int
-    """More than ``epochs`` where learning goes on as long as the objective rises."""
+    """More than ``epochs`` where learning goes on as long as the objective rises; 0 where nobody looks if it does."""
 
     @property
     def climbs(self) -> bool:
@@ -90,8 +90,8 @@ def choose(
             f"`resume` learned with {resume.attrs['method']!r}, this call asks for {name_of(estimator)!r}."
         )
     least, most = _epochs(observed, batch_size)
-    whole = epochs is None and horizon is None and resume is None and not callable(learning_rate)  # a schedule ends
-    goes_on = whole and not climbs and not by_row and follows_chains(estimator)
+    whole = horizon is None and resume is None and not callable(learning_rate)  # a schedule ends
+    looks = whole and not climbs and not by_row and follows_chains(estimator)
     least = MOST_ITERATIONS if climbs else least
     return Choices(
         estimator,
@@ -99,7 +99,7 @@ def choose(
         learning_rate if callable(learning_rate) else hold_then_fall(learning_rate),
         None if sweeps == "auto" else whole_number("sweeps", sweeps),
         least if epochs is None else epochs,
-        most if goes_on else 0,
+        (most if epochs is None else epochs) if looks else 0,
     )
 
 
@@ -116,8 +116,8 @@ def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:
         return False
     if optimizer != "lbfgs" or estimator is not exact:
         raise ValueError(
-            "optimizer must be one of PyMC's, such as pm.adam, or 'lbfgs' with method='exact'; got "
-            f"{optimizer!r} with {name_of(estimator)!r}."
+            "optimizer must be one of PyMC's, such as pm.adam, or 'lbfgs', which needs method='exact'; got "
+            f"{optimizer!r} with method {name_of(estimator)!r}."
         )
     if learning_rate is not None:
         raise ValueError("optimizer='lbfgs' chooses its own steps: leave learning_rate out.")

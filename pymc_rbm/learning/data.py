@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytensor.tensor as pt
 from pymc.vartypes import discrete_types
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.distributions.lookup import dependants, machine_of_rv, named_machines, rbm_behind
+from pymc_rbm.distributions.lookup import dependants, labels_in, machine_of_rv, named_machines, rbm_behind
 from pymc_rbm.distributions.operations import HiddenRV
 from pymc_rbm.distributions.readings import reading
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.support.arguments import shape_of
+from pymc_rbm.support.labels import Labels
 
 __all__ = ["Observed", "evenly", "learned_variables", "observed_machines"]
 
@@ -143,11 +145,22 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> O
     states, missing = reading(model, rv), None
     if np.ma.isMaskedArray(states):
         missing = np.atleast_2d(np.ma.getmaskarray(states))
+        _warn_of_unseen(name, np.flatnonzero(missing.all(0)), labels_in(model, name))
     rows = np.atleast_2d(np.ma.getdata(states)).astype(behind.dtype, copy=False)
     if rows.ndim > 2 or not rows.size:
         raise ValueError(f"fit needs the data of {name} as (rows, visible) with at least one row, got {rows.shape}.")
     _check_batch_axes(name, machine, len(rows))
     return Observed(name, behind, machine, rows, missing, _weights(name, weights, len(rows)))
+
+
+def _warn_of_unseen(name: str, unseen: np.ndarray, labels: Labels) -> None:
+    if len(unseen):
+        names = labels.coords.get(labels.visible)
+        which = unseen.tolist() if names is None else np.asarray(names)[unseen].tolist()
+        warnings.warn(
+            f"The units {which} of {name!r} are missing in all rows: nothing is learned of them. Leave them out.",
+            stacklevel=5,
+        )
 
 
 def _check_batch_axes(name: str, machine: Machine, rows: int) -> None:

@@ -18,9 +18,10 @@ from pymc_rbm.learning.data import observed_machines
 from pymc_rbm.learning.estimators.names import find_method, name_of
 from pymc_rbm.learning.fingerprint import compare, marks_of
 from pymc_rbm.learning.history import AXES, History
+from pymc_rbm.learning.independence import warn_of_independence
 from pymc_rbm.learning.iteration import Settings
 from pymc_rbm.learning.loop import Callback, Run
-from pymc_rbm.learning.restarts import climb_from_the_best, warn_of_independence
+from pymc_rbm.learning.restarts import climb_from_the_best
 from pymc_rbm.learning.result import restore
 from pymc_rbm.learning.scales import warn_of_large_scales
 from pymc_rbm.learning.settling import Settling
@@ -79,8 +80,9 @@ def fit(
         if it still rose then. (Where rows have machines of their own, with ``horizon``, ``resume`` or a callable as
         ``learning_rate``, and for methods without persistent chains: 10,000 updates, and at least 50 epochs.)
         Where ``method``, ``optimizer``, ``learning_rate``, ``sweeps``, ``horizon`` and ``resume`` are left out,
-        ``batch_size`` and ``chains`` are the default ones, and log Z is a sum over at most 1,024 states (mixtures, up
-        to ten binary units on one side) or all units are Gaussian, the exact maximum is climbed to, by
+        ``batch_size`` and ``chains`` are the default ones, no entry is missing, and log Z is a sum over at most 1,024
+        states (mixtures, up to ten binary units on one side) or all units are Gaussian, the exact maximum is climbed
+        to, by
         ``method="exact", optimizer="lbfgs"`` in at most ``epochs`` iterations, 1,000 by default.
     method : {"pcd", "cd", "fpcd", "pt", "ucd", "exact"} or estimator, optional
         Persistent contrastive divergence (`estimators.persistent`), contrastive divergence (``contrastive``: restarted
@@ -106,8 +108,10 @@ def fit(
         the optimum they blow the noise of the estimate up to full-size updates and can drive the particles apart.
         "lbfgs", with ``method="exact"`` only: the maximum of the exact objective of all rows by L-BFGS, its last digits
         by Newton's method, like ``pm.find_MAP`` with machines. An iteration of it is an epoch; it
-        ends by itself when no entry of the gradient exceeds 1e-10 nats a row (2e-6 where parameters are float32), and
-        warns if ``epochs`` were too few or there is no maximum (maximum likelihood without a prior may have none). The
+        ends by itself when no entry of the gradient exceeds 1e-10 nats a row (2e-6 where parameters are float32). It
+        has ``converged``, an attribute of the result, there or where less is left to gain (``left_to_gain``, nats a
+        row: Newton's decrement) than a hundredth of the statistical error, (parameters)/(2 rows) [4]_. It warns where
+        it has not: ``epochs`` were too few, or there is no maximum (without a prior there may be none). The
         objective may have several, and a saddle at W = 0: where a climb costs milliseconds up to eight starts of
         several scales are compared, and the best is climbed from (the attribute ``starts`` says how many). A warning
         says where the answer is no better than independent units.
@@ -192,8 +196,9 @@ def fit(
     Warns
     -----
     UserWarning
-        If learning was interrupted or came to the edge of what can be normalised, a checkpoint could not be written, or
-        ``resume`` comes from another run.
+        If learning was interrupted, or ended by ``epochs`` (or the most updates) while the log-likelihood still rose;
+        what was learned is hardly better than independent units; an item is missing in all rows; learning came to the
+        edge of what can be normalised; a checkpoint could not be written; or ``resume`` comes from another run.
 
     Notes
     -----
@@ -204,7 +209,7 @@ def fit(
     last copy: all but the last hundredth of the time, or epoch).
 
     Machines with real units on both sides exist only for weights that are small enough. Updates that would
-    lead out of where they can be normalised, or use up more than half of the way there, are shortened
+    lead out of where they can be normalised, or use up more than half of the way there, are shortened.
     A run that ends at that boundary has learned no optimum, and a warning says so.
 
     Bias: if the particles were exact draws from the current model the gradient would be unbiased. They lag behind,
@@ -236,6 +241,8 @@ def fit(
     .. [2] Tieleman, T. (2008). Training restricted Boltzmann machines using approximations to the likelihood
        gradient. ICML.
     .. [3] Melchior, J., Fischer, A., Wiskott, L. (2016). How to center deep Boltzmann machines. JMLR 17.
+    .. [4] Akaike, H. (1974). A new look at the statistical model identification. IEEE Trans. Automatic Control 19: what
+       as many parameters gain by chance.
     """
     model = _model(model, epochs)
     check_back_end(compile_kwargs)
@@ -321,7 +328,7 @@ def fit(
         within=within,
         marks=marks,
         ascent=ascent,
-        settling=Settling(learner, chosen.most_epochs) if chosen.most_epochs else None,
+        settling=Settling(learner, chosen.most_epochs, epochs is not None) if chosen.most_epochs else None,
     )
     with DeferredInterrupt() as interrupt:
         done, interrupted = run.learn(progressbar)
@@ -339,25 +346,30 @@ def _warn_of_the_end(run: Run, done: int, interrupted: bool, starts: int) -> Non
     """Say what ended learning where that was not its aim."""
     if interrupted:
         planned = run.before + run.epochs
-        message = f"Learning was interrupted in epoch {done + 1} of {planned}; returning what was learned so far."
-        warnings.warn(message, stacklevel=3)
+        warnings.warn(
+            f"Learning was interrupted in epoch {done + 1} of {planned}; what was learned so far is returned. "
+            "pymc_rbm.fit(epochs, resume=learned) goes on.",
+            stacklevel=3,
+        )
     elif run.ascent is not None and not (run.attrs["converged"] or run.stopped):
         warnings.warn(
-            f"L-BFGS did not reach the maximum in {run.epochs} iterations: an entry of the gradient is still "
-            f"{run.attrs['largest_gradient']:.1e} nats a row. Raise epochs; if it stays so there may be no maximum, "
-            "which a prior on the weights gives.",
+            f"L-BFGS did not reach the maximum in {run.epochs} iterations{_left(run.attrs['left_to_gain'])}. Raise "
+            "epochs; if it stays so there may be no maximum, which a prior on the weights gives.",
             stacklevel=3,
         )
     elif run.ascent is not None and not run.stopped:
-        warn_of_independence(run.learner, starts)
-    elif run.settling is not None and run.settling.rising and not run.stopped:
+        warn_of_independence(run.learner, True, f"from {starts} start{'s' * (starts > 1)}")
+    elif run.settling is not None and run.settling.unfinished and not run.stopped:
         gain, error = run.settling.gain
+        why = "as asked for" if run.settling.asked else "the most that it goes on to by default"
         warnings.warn(
-            f"Learning ended after {done} epochs, the most that it goes on to by default, and may not be finished: in "
-            f"the last quarter of them with the full rate the log-likelihood rose by {gain:.2f} nats a row, with a "
-            f"standard error of {error:.2f}. Go on with pymc_rbm.fit({done}, resume=learned), or pass epochs.",
+            f"Learning ended after {done} epochs, {why}, and may not be finished: in the last quarter of them with the "
+            f"full rate the log-likelihood rose by {gain:.2g} nats a row, with a standard error of {error:.1g}. Go on "
+            f"with pymc_rbm.fit({done}, resume=learned){', or leave epochs out' * run.settling.asked}.",
             stacklevel=3,
         )
+    elif not run.stopped:
+        warn_of_independence(run.learner, False, f"after {len(run.history):,} updates")
     for name, machine in run.learner.parameters()[1].items():
         if at_the_edge(machine):
             warnings.warn(
@@ -366,6 +378,10 @@ def _warn_of_the_end(run: Run, done: int, interrupted: bool, starts: int) -> Non
                 "hidden units.",
                 stacklevel=3,
             )
+
+
+def _left(left: float) -> str:
+    return f": by its last steps {left:.1e} nats a row are left to gain" if left == left else ""
 
 
 def _model(model: Any, epochs: Any) -> pm.Model:
@@ -378,5 +394,5 @@ def _model(model: Any, epochs: Any) -> pm.Model:
     if model is None and pm.Model.get_context(error_if_none=False) is None:
         raise TypeError("No model: call fit inside `with model:`, or pass it by name, pymc_rbm.fit(model=model).")
     if model is not None and not isinstance(model, pm.Model):
-        raise TypeError(f"model= must be a PyMC model, got {model!r}, a {type(model).__name__}.")
+        raise TypeError(f"model= must be a PyMC model, got a {type(model).__name__}.")
     return modelcontext(model)

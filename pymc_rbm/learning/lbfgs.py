@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
@@ -22,7 +22,7 @@ from pymc_rbm.support.reentrant import compiled
 __all__ = ["Ascent"]
 
 TOLERANCES = {"float64": 1e-10, "float32": 2e-6}
-"""The largest entry of the gradient, in nats a row, at which the maximum counts as found: what rounding allows."""
+"""The largest entry of the gradient, in nats a row, down to which the climb goes: what rounding allows."""
 ROUGH_ITERATIONS, ROUGH_CHANGE, ROUGH_GRADIENT = 300, 1e-9, 1e-5
 """The limits of climbs from which the best start is chosen."""
 MEMORY = 30
@@ -30,6 +30,25 @@ MEMORY = 30
 MOST_NEWTON = 30
 SOLVERS = "minres", "lgmres"
 """The solvers of Newton's equations, tried in turn: the first is for symmetric equations, which these nearly are."""
+
+
+class End(NamedTuple):
+    """Where a climb ended.
+
+    Attributes
+    ----------
+    gradient : float
+        The largest entry of the gradient, in nats a row.
+    left : float
+        What is left to gain, in nats a row, by the curvature H that L-BFGS met: half of gᵀH⁻¹g, Newton's decrement.
+        NaN while its memory is not full: at a saddle, where climbs begin, the first steps say little.
+    polished : bool
+        Whether Newton's method moved the parameters after the last iteration.
+    """
+
+    gradient: float
+    left: float
+    polished: bool
 
 
 @dataclass
@@ -52,7 +71,7 @@ class Ascent:
 
     @property
     def tolerance(self) -> float:
-        """The largest entry of the gradient at which the maximum counts as found, by the precision of parameters."""
+        """The largest entry of the gradient down to which the climb goes, by the precision of parameters."""
         return TOLERANCES[self._dtype]
 
     def rough(self, start: list[np.ndarray]) -> float:
@@ -70,8 +89,8 @@ class Ascent:
         finally:
             self._lowest = None
 
-    def climb(self, most: int, after_each: Callable[[], bool]) -> float:
-        """Run at most ``most`` iterations, then Newton's method; return the largest entry of the gradient left.
+    def climb(self, most: int, after_each: Callable[[], bool]) -> End:
+        """Run at most ``most`` iterations, then Newton's method.
 
         ``after_each`` is called after every iteration, at its parameters; a true value stops the ascent there.
         """
@@ -96,7 +115,9 @@ class Ascent:
             if abs(self._descent(found)[1]).max() > self.tolerance:
                 found = self._polished(found, solver)
         self._place(found)
-        return float(abs(self._descent(found)[1]).max())
+        slope = self._descent(found)[1]
+        left = float(slope @ end.hess_inv.dot(slope) / 2) if end.nit > MEMORY else np.nan
+        return End(float(abs(slope).max()), left, found is not end.x)
 
     def _polished(self, x: np.ndarray, solver: str) -> np.ndarray:
         """Return where Newton's method from ``x`` ends, if the gradient is smaller there, else ``x``."""

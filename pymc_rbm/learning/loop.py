@@ -33,6 +33,8 @@ from pymc_rbm.support.interrupts import DeferredInterrupt
 
 __all__ = ["Run"]
 
+SHARE_OF_ERROR = 0.01
+"""A climb has converged where no more than this share of the statistical error is left to gain."""
 MANY_ENTRIES = 2**16
 SECONDS = 0.1
 """How long a call with many iterations may take: Ctrl-C waits for its end. Results do not depend on their number."""
@@ -125,16 +127,18 @@ class Run:
             return self.stopped or interrupt.pending
 
         ascent.interrupted = lambda: interrupt.pending
-        left = ascent.climb(self.epochs, note)
-        if not (self.stopped or interrupt.pending):
-            note()  # after Newton's method
-        self.attrs["largest_gradient"], self.attrs["converged"] = left, int(left <= 10 * ascent.tolerance)
+        end = ascent.climb(self.epochs, note)
+        if (end.polished or done == self.before) and not (self.stopped or interrupt.pending):
+            note()
+        matters = SHARE_OF_ERROR * self.learner.statistical_error
+        converged = end.gradient <= 10 * ascent.tolerance or end.left <= matters
+        self.attrs |= {"largest_gradient": end.gradient, "left_to_gain": end.left, "converged": int(converged)}
         return done
 
     def gathered(self, epochs_done: int, interrupted: bool = False, *, gradient: bool = True) -> xr.DataTree:
         """What `fit` returns."""
         now = {
-            "epochs": self.epochs,
+            "epochs": self.before + self.epochs,
             "epochs_done": epochs_done,
             "interrupted": int(interrupted),
             "stopped": int(self.stopped),

@@ -1,4 +1,4 @@
-"""An exact climb starts from the best of several points, and a warning says if it ended at independent units.
+"""An exact climb starts from the best of several points.
 
 At W = 0 all hidden units are alike, and the gradient by W is the data's covariance: where no two units are correlated
 (three bits of even parity) that is a saddle, to which a climb from small weights is drawn however much there is to
@@ -8,24 +8,20 @@ learn. So some other starts are tried, from larger weights, and the best is clim
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor.tensor as pt
 
 from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.lbfgs import Ascent
 from pymc_rbm.learning.start import start_values
 from pymc_rbm.learning.update import Learner
-from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of, symbolic_log_partition
-from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
+from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of
 from pymc_rbm.machine.normalisable import is_gaussian
-from pymc_rbm.support.reentrant import value_of
 
-__all__ = ["climb_from_the_best", "warn_of_independence"]
+__all__ = ["climb_from_the_best"]
 
 SCALES = 2.0, 4.0, 1.0, 8.0
 """The sizes of the fields on the hidden units at other starts, used in turn."""
@@ -36,8 +32,6 @@ ENTRIES = 2**20
 """The most entries of data and states over all starts, so that only climbs of milliseconds are repeated."""
 CLOSE = 1e-4
 """By how many nats a row rough climbs to the same maximum may differ."""
-BY_CHANCE = 0.5
-"""The nats, in all rows together, that a single weight gains on average where units are independent (Akaike 1974)."""
 
 
 def climb_from_the_best(
@@ -81,36 +75,3 @@ def _entries(x: Observed) -> int:
     if states == np.inf:  # log Z is not a sum over states
         return ENTRIES + 1
     return widest * (len(x.rows) + int(states) * (len(x.rows) if x.by_row else 1))
-
-
-def warn_of_independence(learner: Learner, starts: int) -> None:
-    """Warn of machines whose likelihood is not above that of independent units with the data's means."""
-    machines = learner.parameters()[1]
-    for x in learner.observed:
-        if x.by_row:
-            continue
-        found, alone = _mean_log_likelihood(machines[x.name], x), _of_independent_units(machines[x.name], x)
-        if (found - alone) * x.weights.sum() < BY_CHANCE:
-            warnings.warn(
-                f"What was learned of {x.name!r} is no better than independent units: {found:.4f} against {alone:.4f} "
-                f"nats a row, from {starts} start{'s' * (starts > 1)}. Either these rows tell of no dependence, or the "
-                "climb ended at the saddle W = 0: give the weights a wider prior, or start= with larger ones.",
-                stacklevel=4,
-            )
-
-
-def _mean_log_likelihood(machine: Machine, x: Observed) -> float:
-    values = -(machine.free_energy(pt.as_tensor(x.rows)) + symbolic_log_partition(machine))
-    return _weighted(values, x)
-
-
-def _of_independent_units(machine: Machine, x: Observed) -> float:
-    """Return the mean log-likelihood of independent units with the data's means, none certain of a value."""
-    unit = machine.layers[VISIBLE].unit
-    mean = (x.weights @ x.rows + 1e-3 * unit.middle) / (x.weights.sum() + 1e-3)
-    alone = Layer(unit, unit.bias_of_mean(mean))
-    return _weighted(-(alone.energy(pt.as_tensor(x.rows.astype("float64"))) + alone.log_z), x)
-
-
-def _weighted(values: Any, x: Observed) -> float:
-    return float(np.average(value_of(values), weights=x.weights))

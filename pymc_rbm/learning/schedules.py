@@ -46,4 +46,4 @@ def robbins_monro(rate: float, halved_at: float = 0.1) -> Schedule:
 
 
 def _positive(value: float, name: str = "learning_rate") -> float:
-    return finite_number(name, value, 0, " (or, of learning_rate, a callable)" if name == "learning_rate" else "")
+    return finite_number(name, value, 0, " or a callable" if name == "learning_rate" else "")

@@ -25,6 +25,9 @@ BEYOND_NOISE = 2.0
 """A gain of so many standard errors is a rise. Where learning has settled one look in forty is taken for a rise, which
 costs as long again. A rise that is missed is smaller than the noise, and the fall of the rate still follows."""
 
+SHARE_OF_ERROR = 0.1
+"""Of learning that was asked for, a rise by less than this share of the statistical error is not worth a word."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -63,6 +66,8 @@ class Settling:
     learner : Learner
     most : int
         The longest horizon, in epochs.
+    asked : bool
+        Whether the horizon was asked for: then it stays.
 
     Attributes
     ----------
@@ -70,8 +75,8 @@ class Settling:
         The last gain that was found, of the RBM that rose most, and its standard error; NaN before the first.
     """
 
-    def __init__(self, learner: Learner, most: int):
-        self._learner, self.most = learner, most
+    def __init__(self, learner: Learner, most: int, asked: bool):
+        self._learner, self.most, self.asked = learner, most, asked
         self._before: Look | None = None
         self.gain = np.full(2, np.nan)
 
@@ -79,6 +84,12 @@ class Settling:
     def rising(self) -> bool:
         """Whether the last look saw a rise."""
         return bool(self.gain[0] > BEYOND_NOISE * self.gain[1])
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether learning should have gone on."""
+        least = SHARE_OF_ERROR * self._learner.statistical_error if self.asked else 0.0
+        return bool(self.gain[0] - BEYOND_NOISE * self.gain[1] > least)
 
     def horizon(self, done: int, horizon: int) -> int:
         """The horizon to go on with after ``done`` epochs: twice as long where learning rises at the half of it."""
@@ -90,6 +101,6 @@ class Settling:
             found = gain(self._before, now, self._learner.some_rows(), weights)
             self.gain = max(found, key=lambda x: x[0] / max(x[1], 1e-300))
             self._before = now
-            if self.rising:
+            if self.rising and not self.asked:
                 return min(2 * horizon, self.most)
         return horizon

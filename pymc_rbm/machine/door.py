@@ -186,18 +186,20 @@ def _hot(family: Unit, labels: np.ndarray, missing: np.ndarray, name: str) -> np
 
 
 def _check_categories(got: Received, unit: Unit, size: int, name: str) -> None:
-    """Refuse columns of texts for units that do not have as many values as the column has categories."""
+    """Refuse columns of texts, but for units that have as many values as the column has categories."""
     if not got.categories:
         return
     widths = [family.width for family, n in unit.parts(size) for _ in range(n // family.width)]
     for column, texts in got.categories.items():
         width = widths[column] if len(widths) == got.values.shape[-1] else 1
-        if width != len(texts):
+        if width != len(texts) or width == 1:
             needed = f"a unit of {width} values" if width > 1 else f"{unit!r}, which takes numbers"
-            raise ValueError(
-                f"Column {column} of {name} has the {len(texts)} categories {texts[:4]}, but stands for {needed}. Use "
-                f"visible=pymc_rbm.Categorical({len(texts)}) there, or pass its codes (.cat.codes)."
-            )
+            kinds = f"the {len(texts)} categories {texts[:4]}" if len(texts) > 1 else f"one category only, {texts},"
+            remedy = f"Say what is 1, as in (column == {texts[-1]!r}).astype(int)" if texts else "Leave it out"
+            if len(texts) > 2 or width > 1:
+                remedy = f"Use visible=pymc_rbm.Categorical({len(texts)}) there, or name all values that there may be, "
+                remedy += "column.cat.set_categories([…])"
+            raise ValueError(f"Column {column} of {name} has {kinds}, but stands for {needed}. {remedy}.")
 
 
 def _of_shape(values: np.ndarray, unit: Unit, size: int, name: str, ndim: int | None, side: str) -> np.ndarray:

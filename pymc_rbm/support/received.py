@@ -78,9 +78,7 @@ def receive(data: Any, name: str = "data") -> Received:
     if hasattr(data, "index") and hasattr(data, "to_numpy"):
         values, categories = _column(data, name)
         if categories is not None:
-            raise ValueError(
-                f"{name} is a column of texts, {categories[:3]}…, not a row of numbers. Pass its codes (.cat.codes)."
-            )
+            raise ValueError(f"{name} is a column of texts, {categories[:3]}…, not a row of numbers. Pass numbers.")
         return Received(marked(values), ("",), {}, (_labels(data.index),))
     if hasattr(data, "toarray"):
         return Received(_from_sparse(data))
@@ -131,8 +129,9 @@ def _numbers(values: np.ndarray, name: str) -> np.ndarray:
             return np.ma.MaskedArray(found, missing) if missing.any() else found
     some = ", ".join(repr(x) for x in np.ravel(np.ma.getdata(values))[:3].tolist())
     raise ValueError(
-        f"{name} must be numbers, got an array of dtype {values.dtype} (such as {some}). Texts become the numbers of "
-        "their categories by np.unique(x, return_inverse=True)[1] or, in a data frame, by astype('category')."
+        f"{name} must be numbers, got an array of dtype {values.dtype} (such as {some}). Two texts become 0 and 1 "
+        "by (x == 'yes').astype(int), more become numbers by np.unique(x, return_inverse=True)[1] or, as columns of a "
+        "data frame, for pymc_rbm.Categorical units, by astype('category')."
     )
 
 

@@ -57,7 +57,7 @@ def goal_of(machine, rows, missing=None, penalty=None):
 def learning_of(learned):
     """The findings about learning alone, where log Z is exact."""
     machine = pmr.machine_of(learned).numeric()
-    climb = {key: learned.attrs[key] for key in ("converged", "largest_gradient")}
+    climb = {key: learned.attrs[key] for key in ("converged", "left_to_gain")}
     return judge_learning(finishing.measured(learned, "v", machine, None, np.random.default_rng(1)), climb)
 
 
@@ -355,7 +355,7 @@ def test_few_hidden_units_are_no_lack_of_learning():
     assert "add hidden units" in reach.advice
 
 
-@pytest.mark.filterwarnings("ignore:What was learned of 'v' is no better than independent units")
+@pytest.mark.filterwarnings("ignore:What was learned of 'v' is hardly better than independent units")
 def test_a_climb_that_ends_at_the_saddle():
     """Of parity the pairs say nothing, and the prior makes W = 0 a maximum: other starts tell."""
     with xor_model():
@@ -429,7 +429,7 @@ def test_where_nothing_can_be_measured():
         [found] = judge_learning(progress, {})
         assert found.verdict == {"steady": "cannot tell", "rising": "not finished"}[kind]
         assert error > 0
-    assert judge_learning(progress, {"converged": 1.0, "largest_gradient": 0.0})[0].verdict == "finished"
+    assert judge_learning(progress, {"converged": 1.0, "left_to_gain": 0.0})[0].verdict == "finished"
 
 
 def test_a_prior_with_a_kink():
@@ -460,7 +460,7 @@ def test_weights_that_are_functions_of_what_is_learned():
         pmr.RBM("v", W, pm.Flat("b", shape=5), pm.Flat("c", shape=3), observed=paired_rows())
         learned = pmr.fit(3, chains=5, method="pcd", random_seed=1, **MUTED)
     assert learned["objective"]["v_is_free"].values.tolist() == [1, 1, 2]
-    learned.attrs |= {"converged": 0, "largest_gradient": 1.0}
+    learned.attrs |= {"converged": 0, "left_to_gain": 1.0}
     assert learning_of(learned)[0].verdict == "cannot tell"
 
 

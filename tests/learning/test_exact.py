@@ -69,7 +69,7 @@ def test_the_start_that_is_given_is_kept():
 
 def test_a_tight_prior_is_told_of():
     """Four rows and weights near zero by prior: independent units are the best there is."""
-    with pytest.warns(UserWarning, match="no better than independent units.*a wider prior"):
+    with pytest.warns(UserWarning, match="hardly better than independent units.*a wider prior"):
         learned = pmr.fit(model=with_priors(PARITY, 2, 1.0), **QUIET)
     assert learned.attrs["converged"] == 1
 

@@ -16,6 +16,7 @@ import reference as ref
 import xarray as xr
 from limits import best_classes, in_errors
 from models import likelihood_of, model_of
+from options import MASKED, QUIET
 from scipy.optimize import minimize_scalar
 
 import pymc_rbm as pmr
@@ -740,6 +741,14 @@ DATA = pmr.datasets.bars_and_stripes(2).values
 def test_bad_arguments(arguments, message):
     with model_of(DATA), pytest.raises(ValueError, match=message):
         pmr.fit(**{"progressbar": False, **arguments})
+
+
+@MASKED
+def test_what_is_missing_in_all_rows_is_named():
+    rows = np.ma.masked_array(DATA, np.zeros(DATA.shape, bool))
+    rows[:, 2] = np.ma.masked
+    with model_of(rows), pytest.warns(UserWarning, match=r"The units \[2\] of 'v' are missing in all rows"):
+        pmr.fit(2, **QUIET)
 
 
 def test_models_that_cannot_be_learned():

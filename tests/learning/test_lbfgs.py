@@ -1,11 +1,13 @@
 """Learning by the exact objective: moments match to 1e-8 for every pair of units, and what L-BFGS refuses."""
 
+import warnings
+
 import numpy as np
 import pymc as pm
 import pytest
 import reference as ref
 from models import model_of
-from options import MASKED
+from options import MASKED, MUTED
 from pairs import PAIRS, UNITS, rows_of
 
 import pymc_rbm as pmr
@@ -113,14 +115,39 @@ def test_what_comes_back(learned):
     assert learned["particles"]["v_free_energy"].shape == (2, learned.attrs["epochs_done"])
 
 
-def test_few_iterations_warn_and_can_be_resumed(learned):
-    with model_of(rows_of("bernoulli"), 2, 2.0):
-        with pytest.warns(UserWarning, match="did not reach the maximum in 2 iterations.*Raise epochs"):
+def test_few_iterations_warn_and_can_be_resumed():
+    rows = np.repeat(pmr.datasets.bars_and_stripes(3).values, 5, axis=0)
+    with model_of(rows, 2, 2.0):
+        with pytest.warns(UserWarning, match="did not reach the maximum in 2 iterations. Raise epochs"):
             half = pmr.fit(**ASCENT | {"epochs": 2})
-        whole = pmr.fit(**ASCENT | {"resume": half})
-    assert whole.attrs["converged"] == 1
-    found, expected = (pmr.log_likelihood(rows_of("bernoulli"), x)["mean_log_likelihood"] for x in (whole, learned))
+        whole, again = pmr.fit(**ASCENT | {"resume": half}), pmr.fit(**ASCENT)
+    assert (half.attrs["converged"], whole.attrs["converged"]) == (0, 1)
+    assert half.attrs["epochs_done"] == 2
+    found, expected = (pmr.log_likelihood(rows, x)["mean_log_likelihood"] for x in (whole, again))
     assert float(found["mean"]) == pytest.approx(float(expected["mean"]), abs=1e-7)
+
+
+def test_a_climb_has_converged_where_nothing_that_matters_is_left():
+    """What is left to gain is measured against where it ends; a gradient of 1e-10 is not asked for."""
+    rows = np.repeat(pmr.datasets.bars_and_stripes(3).values, 50, axis=0)
+    likelihoods, left, converged, gradients = [], [], [], []
+    with model_of(rows, 6, 1.0):
+        for most in (5, 35, 60, 120, 180, 500):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = pmr.fit(**ASCENT | {"epochs": most})
+            penalty = float((found["parameters"]["W"] ** 2).sum()) / 2 / len(rows)
+            mean = float(pmr.log_likelihood(rows, found, **MUTED)["mean_log_likelihood"]["mean"])
+            likelihoods.append(mean - penalty)
+            for kept, key in ((left, "left_to_gain"), (converged, "converged"), (gradients, "largest_gradient")):
+                kept.append(found.attrs[key])
+    missing, converged = likelihoods[-1] - np.array(likelihoods), np.array(converged, bool)
+    error = (6 * 9 + 6 + 9) / 2 / len(rows)
+    assert (missing[converged] < 0.1 * error).all()
+    assert (missing[:3] > error).all()
+    assert not converged[:3].any()
+    assert np.isnan(left[0])  # its memory was not full
+    assert (converged & (np.array(gradients) > 1e-9)).any()
 
 
 def test_it_can_be_stopped():
@@ -132,7 +159,7 @@ def test_it_can_be_stopped():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "pcd"}, "'lbfgs' with method='exact'; got 'lbfgs' with 'persistent'"),
+        ({"method": "pcd"}, "'lbfgs', which needs method='exact'; got 'lbfgs' with method 'persistent'"),
         ({"optimizer": "adam"}, "one of PyMC's, such as pm.adam, or 'lbfgs'"),
         ({"learning_rate": 0.1}, "leave learning_rate out"),
     ],

@@ -10,6 +10,7 @@ from options import QUIET
 
 import pymc_rbm as pmr
 from pymc_rbm.learning.choices import MOST_UPDATES, UPDATES
+from pymc_rbm.learning.independence import sampled_gain
 from pymc_rbm.learning.settling import Look, Settling, gain
 
 N, M = 6, 3
@@ -49,7 +50,7 @@ class Climbing:
         self.rng = np.random.default_rng(5)
         rows = STATES[self.rng.choice(len(STATES), 400, p=np.exp(ref.log_p(*self.target)))]
         self.observed = [SimpleNamespace(name="v", weights=np.ones(400), kept=np.arange(400))]
-        self.some_rows = lambda: {"v": rows}
+        self.some_rows, self.statistical_error = (lambda: {"v": rows}), (N * M + N + M) / 800
 
     def _now(self):
         share = min(1.0, self.done / self.steps)
@@ -67,7 +68,7 @@ class Climbing:
 @pytest.mark.parametrize(("steps", "expected"), [(1, 100), (50, 200), (10_000, 400)])
 def test_the_horizon_doubles_while_it_rises(steps, expected):
     learner, horizon, done = Climbing(steps), 100, 0
-    settling = Settling(learner, 400)
+    settling = Settling(learner, 400, asked=False)
     while done < horizon:
         done += 1
         learner.done = done
@@ -75,6 +76,54 @@ def test_the_horizon_doubles_while_it_rises(steps, expected):
         assert horizon == before or done == before // 2  # only where the rate has not fallen yet
     assert horizon == expected
     assert settling.rising == (steps > 200)
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize(("steps", "unfinished"), [(1, False), (50, True)])
+def test_an_horizon_that_was_asked_for_stays(steps, unfinished):
+    learner = Climbing(steps)
+    settling = Settling(learner, 100, asked=True)
+    for done in range(1, 101):
+        learner.done = done
+        assert settling.horizon(done, 100) == 100
+    assert settling.unfinished == unfinished
+
+
+@pytest.mark.interpreted
+def test_gain_over_independent_units_against_enumeration():
+    """By particles, with missing entries; the error is the spread of the estimates."""
+    machine, rng = ref.machine(N, M, seed=2, scale=0.7), np.random.default_rng(6)
+    p = np.exp(ref.log_p(*machine))
+    rows, weights = STATES[rng.choice(len(STATES), 300, p=p)], rng.uniform(0.5, 2, 300)
+    missing = rng.random(rows.shape) < 0.05
+    rows = np.where(missing, 0, rows)
+    mean = (weights @ rows + 5e-4) / (weights @ ~missing + 1e-3)
+    whole = ~missing.any(1)
+    logs = np.array(ref.log_p(*machine))[ref.index(rows)]
+    alone = (rows * np.log(mean) + (1 - rows) * np.log1p(-mean)).sum(1)
+    exact = np.average((logs - alone)[whole], weights=weights[whole])
+    x = SimpleNamespace(rows=rows, weights=weights, missing=missing)
+    found = [sampled_gain(pmr.restricted(*machine), x, STATES[rng.choice(len(STATES), 200, p=p)]) for _ in range(200)]
+    values, said = np.transpose(found)
+    assert abs(values.mean() - exact) < 4 * values.std() / np.sqrt(200) + np.mean(said**2) / 2  # and its known bias
+    assert abs(values.std() / said.mean() - 1) < 4 / np.sqrt(400)
+
+
+def survey():
+    rng = np.random.default_rng(0)
+    trait = rng.normal(size=(300, 2)) @ (1.5 * rng.normal(size=(2, 12)))
+    return (rng.random((300, 12)) < 1 / (1 + np.exp(0.3 - trait))).astype("int8")
+
+
+@pytest.mark.filterwarnings("error:Learning ended", "error:What was learned of")
+def test_learning_that_was_asked_to_be_short_says_so():
+    """After some updates nothing, after some more not all is learned; after many nothing has to be said."""
+    model, options = model_of(survey(), 3), {"learning_rate": 0.1, "method": "pcd", **QUIET}
+    with pytest.warns(UserWarning, match=r"hardly better than independent units: by .* ± .*, after 15 updates"):
+        pmr.fit(5, model=model, **options)
+    with pytest.warns(UserWarning, match=r"ended after 400 epochs, as asked for.*rose by .*or leave epochs out"):
+        pmr.fit(400, model=model, **options)
+    pmr.fit(2000, model=model, **options)
 
 
 def test_more_epochs_never_give_less():
@@ -115,9 +164,7 @@ def test_plain_learning_of_bars_and_stripes():
 @pytest.mark.filterwarnings("ignore:Data in v contains missing values")
 def test_plain_learning_with_a_missing_entry():
     """One missing entry of 3,600 must not cost what is learned of all others: within .15 nats of the exact climb."""
-    rng = np.random.default_rng(0)
-    trait = rng.normal(size=(300, 2)) @ (1.5 * rng.normal(size=(2, 12)))
-    rows = (rng.random((300, 12)) < 1 / (1 + np.exp(0.3 - trait))).astype("int8")
+    rows = survey()
     masked = np.ma.masked_array(rows, np.zeros(rows.shape, bool))
     masked[0, 0] = np.ma.masked
     whole, part = (model_of(x, 5, 1.0) for x in (rows, masked))

@@ -13,6 +13,7 @@ from pymc_rbm.diagnostics.progress.rise import Rise, climbed
 from pymc_rbm.diagnostics.progress.sampled_rise import DRAWS, Draw, Sampled, climbed_by_draws, gain_by_draws
 from pymc_rbm.diagnostics.thresholds import SHARE_OF_ERROR, SHARE_OF_GAIN
 from pymc_rbm.learning.goal import Goal, LogSums, Penalty, exact_log_z, independent_log_z
+from pymc_rbm.learning.independence import independent
 from pymc_rbm.learning.penalties import recorded_penalty
 from pymc_rbm.machine.colouring import own_entries
 from pymc_rbm.machine.machine import VISIBLE, Machine
@@ -151,9 +152,7 @@ def _penalty(learned: xr.DataTree, name: str, machine: Machine) -> tuple[Penalty
 
 def _independent(machine: Machine, kept: xr.Dataset, name: str) -> Machine:
     """Return the machine of independent units with the data's means."""
-    visible = machine.layers[VISIBLE].unit.bias_of_mean(np.asarray(kept[f"{name}_mean"], "float64"))
-    zeros = machine.by_kind.map(np.zeros_like)
-    return machine.with_parameters(replace(zeros, biases=(visible, *zeros.biases[1:]), own=machine.by_kind.own))
+    return independent(machine, np.asarray(kept[f"{name}_mean"], "float64"))
 
 
 def _pseudo_gain(learned: xr.DataTree, name: str, machine: Machine, data: LogSums) -> float:

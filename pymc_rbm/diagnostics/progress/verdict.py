@@ -10,7 +10,7 @@ from pymc_rbm.diagnostics.verdict import FINISHED, NOT_FINISHED, UNKNOWN, Findin
 
 __all__ = ["judge_learning", "judge_reach"]
 
-LONGER = "Learn longer: pmr.fit(resume=learned), with a horizon that covers both runs, or a higher rate."
+LONGER = "Learn longer, pmr.fit(epochs, resume=learned), or begin anew with a higher rate."
 START = "Start several times from other, larger values of W (start={'W': …}), and keep the best result."
 
 
@@ -21,7 +21,7 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
         return [_unmeasured(progress, climbed)]
     found = []
     beside = "" if rise.exact else f" ± {rise.error:.1g}"
-    against = f"{matters:.2g}, which matters here (a hundredth of what is learned, or a tenth of the sampling error)"
+    against = f"{matters:.2g} (the larger of a hundredth of what was learned and a tenth of the statistical error)"
     if rise.gain - 2 * rise.error > matters and not progress.direct:
         reason = (
             f"As a function of weights and biases the objective still rises, by {rise.gain:.2g}{beside} nats a row, "
@@ -47,10 +47,9 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
     if rise.endless:
         found.append(_without_maximum(found[0].verdict))
     if climbed and not climbed["converged"] and found[0].verdict == FINISHED:
-        reason = (
-            f"L-BFGS has not converged: an entry of the gradient is still {climbed['largest_gradient']:.1e} nats a row."
-        )
-        found.append(Finding(FINISHED, reason))
+        left = climbed.get("left_to_gain", np.nan)  # earlier versions recorded none
+        said = f": by its last steps {left:.1e} nats a row are left to gain" if np.isfinite(left) else ""
+        found.append(Finding(FINISHED, f"L-BFGS has not converged{said}."))
     return found
 
 

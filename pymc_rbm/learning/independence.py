@@ -1,0 +1,106 @@
+"""Whether what was learned is better than independent units, and a warning where it is not."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+
+from pymc_rbm.learning.data import Observed
+from pymc_rbm.learning.goal import free_energies_of
+from pymc_rbm.learning.update import Learner
+from pymc_rbm.machine.enumeration import symbolic_log_partition
+from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
+from pymc_rbm.support.reentrant import value_of
+
+__all__ = ["independent", "sampled_gain", "warn_of_independence"]
+
+BY_CHANCE = 0.5
+"""The nats, in all rows together, that a single weight gains on average where units are independent (Akaike 1974)."""
+SHARE_OF_CHANCE = 0.5
+"""Less than this share of what all weights gain by chance is no gain."""
+
+
+def warn_of_independence(learner: Learner, climbed: bool, after: str) -> None:
+    """Warn of machines whose likelihood is not above that of independent units with the data's means.
+
+    Of a climb both are exact. Else the particles say by how much they differ, and it takes two standard errors for a
+    warning. Machines with hidden or data rows of their own are left out.
+
+    Parameters
+    ----------
+    climbed : bool
+    after : str
+        What learning did: so many starts, or updates.
+    """
+    machines, particles = learner.parameters()[1], learner.particle_states()
+    for x in learner.observed:
+        machine, rows = machines[x.name], x.weights.sum()
+        if x.by_row or not machine.couplings:
+            continue
+        if climbed:
+            found, alone = _mean_log_likelihood(machine, x), _of_independent_units(machine, x)
+            few, said = (found - alone) * rows < BY_CHANCE, f"{found:.4f} against {alone:.4f} nats a row"
+            remedy = "the climb ended at the saddle W = 0: give the weights a wider prior, or start= with larger ones."
+        elif learner.persistent and (x.missing is None or not x.missing.any(1).all()):
+            gain, error = sampled_gain(machine, x, particles[x.name])
+            weights = sum(np.size(w) for w in machine.by_kind.weights)
+            few = (gain + 2 * error) * rows < max(BY_CHANCE, SHARE_OF_CHANCE * weights / 2)
+            said = f"by {gain:.2g} ± {error:.1g} nats a row"
+            remedy = "learning was too short, or its rate too low: leave epochs and learning_rate out."
+        else:
+            continue
+        if few:
+            warnings.warn(
+                f"What was learned of {x.name!r} is hardly better than independent units: {said}, {after}. Either "
+                f"these rows tell of no dependence, or {remedy}",
+                stacklevel=4,
+            )
+
+
+def independent(machine: Machine, mean: np.ndarray) -> Machine:
+    """Return the machine without its couplings, and with visible units of these means."""
+    zeros = machine.by_kind.map(np.zeros_like)
+    visible = machine.layers[VISIBLE].unit.bias_of_mean(mean)
+    return machine.with_parameters(replace(zeros, biases=(visible, *zeros.biases[1:]), own=machine.by_kind.own))
+
+
+def sampled_gain(machine: Machine, x: Observed, particles: np.ndarray) -> tuple[float, float]:
+    """Return the gain in log-likelihood a row over independent units, and its standard error.
+
+    With x_i the particles of machine θ₁ and θ₀ the independent units, ``log Z(θ₀) / Z(θ₁)`` is ``log mean_i
+    exp(F₁(x_i) - F₀(x_i))``: biased downwards by half of its variance, to first order, so that the gain is, too. The
+    error is that of the particles, taken as independent.
+    """
+    complete = slice(None) if x.missing is None else ~x.missing.any(1)
+    rows, weights = x.rows[complete], x.weights[complete]
+    alone = independent(machine, _means(machine, x))
+    falls = [free_energies_of(alone, states) - free_energies_of(machine, states) for states in (rows, particles)]
+    most = (-falls[1]).max()
+    shares = np.exp(-falls[1] - most)
+    gain = np.average(falls[0], weights=weights) + most + np.log(shares.mean())
+    return float(gain), float(shares.std() / shares.mean() / np.sqrt(len(shares)))
+
+
+def _mean_log_likelihood(machine: Machine, x: Observed) -> float:
+    values = -(machine.free_energy(pt.as_tensor(x.rows)) + symbolic_log_partition(machine))
+    return _weighted(values, x)
+
+
+def _of_independent_units(machine: Machine, x: Observed) -> float:
+    unit = machine.layers[VISIBLE].unit
+    alone = Layer(unit, unit.bias_of_mean(_means(machine, x)))
+    return _weighted(-(alone.energy(pt.as_tensor(x.rows.astype("float64"))) + alone.log_z), x)
+
+
+def _means(machine: Machine, x: Observed) -> np.ndarray:
+    """Return the data's means, none certain of a value."""
+    known = x.weights.sum() if x.missing is None else x.weights @ ~x.missing  # missing entries hold zeros
+    return (x.weights @ x.rows + 1e-3 * machine.layers[VISIBLE].unit.middle) / (known + 1e-3)
+
+
+def _weighted(values: Any, x: Observed) -> float:
+    return float(np.average(value_of(values), weights=x.weights))
