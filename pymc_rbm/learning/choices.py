@@ -10,7 +10,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_rbm.learning.data import Observed
-from pymc_rbm.learning.defaults import RATE, Correlations, climbs_alone, default_method, default_rate
+from pymc_rbm.learning.defaults import RATE, Correlations, climbs_alone, default_method, default_rate, many_rows
 from pymc_rbm.learning.estimators.names import follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.learning.estimators.pcd import exact
 from pymc_rbm.learning.schedules import hold_then_fall
@@ -83,15 +83,17 @@ def choose(
     if sweeps is None:
         waits = follows_chains(estimator) and not swaps_replicas(estimator)
         sweeps = "auto" if chains > 1 and waits and not by_row else 1
+    whole = horizon is None and resume is None and not callable(learning_rate)  # a schedule ends
+    looks = whole and not climbs and not by_row and follows_chains(estimator)
     if learning_rate is None:  # an ascent has steps of its own
-        learning_rate = RATE if climbs else default_rate(correlations, swaps_replicas(estimator))
+        learning_rate = (
+            RATE if climbs else default_rate(correlations, swaps_replicas(estimator), looks and many_rows(observed))
+        )
     if resume is not None and resume.attrs.get("method") not in (None, name_of(estimator)):
         raise ValueError(
             f"`resume` learned with {resume.attrs['method']!r}, this call asks for {name_of(estimator)!r}."
         )
     least, most = _epochs(observed, batch_size)
-    whole = horizon is None and resume is None and not callable(learning_rate)  # a schedule ends
-    looks = whole and not climbs and not by_row and follows_chains(estimator)
     least = MOST_ITERATIONS if climbs else least
     return Choices(
         estimator,

@@ -74,15 +74,17 @@ def fit(
     ----------
     epochs : int, optional
         Passes over the data, each in a fresh random order without replacement; of "lbfgs", the most iterations.
-        Default: learning ends by its own judgement. It keeps its full rate until a quarter of the horizon has not
-        raised the log-likelihood by two standard errors of the particles' noise, and then lets it fall as long again:
-        at least 10,000 updates and 50 epochs in all, no more epochs than make 40,000 updates, and a warning
-        if it still rose then. (Where rows have machines of their own, with ``horizon``, ``resume`` or a callable as
-        ``learning_rate``, and for methods without persistent chains: 10,000 updates, and at least 50 epochs.)
+        Default: learning ends by its own judgement. It keeps its full rate until a quarter of the horizon has raised
+        the log-likelihood by no more than .03 nats a row (or a tenth of the statistical error, (parameters)/(2 rows)
+        [4]_, if that is less), or the standard error of this, and then lets it fall as long again: at least 10,000
+        updates and 50 epochs in all, no more epochs than make 40,000 updates. A warning says if it still rose then, or
+        in the second quarter of the ``epochs`` that were asked for. (Where rows have machines of their own, with
+        ``horizon``, ``resume`` or a callable as ``learning_rate``, and for methods without persistent chains nobody
+        looks: 10,000 updates, and at least 50 epochs.)
         Where ``method``, ``optimizer``, ``learning_rate``, ``sweeps``, ``horizon`` and ``resume`` are left out,
         ``batch_size`` and ``chains`` are the default ones, no entry is missing, and log Z is a sum over at most 1,024
-        states (mixtures, up to ten binary units on one side) or all units are Gaussian, the exact maximum is climbed
-        to, by
+        states (mixtures, up to ten binary units on one side), or states and rows are at most 6,000 together (twelve
+        units and 1,904 rows), or all units are Gaussian, the exact maximum is climbed to, by
         ``method="exact", optimizer="lbfgs"`` in at most ``epochs`` iterations, 1,000 by default.
     method : {"pcd", "cd", "fpcd", "pt", "ucd", "exact"} or estimator, optional
         Persistent contrastive divergence (`estimators.persistent`), contrastive divergence (``contrastive``: restarted
@@ -116,7 +118,8 @@ def fit(
         several scales are compared, and the best is climbed from (the attribute ``starts`` says how many). A warning
         says where the answer is no better than independent units.
     learning_rate : float or callable, optional
-        Default: 0.3 with tempering. Without it 0.1, divided by the largest eigenvalue of the covariance between
+        Default: 0.3 with tempering. Without it 0.3 where learning ends by its own judgement or after ``epochs``, and
+        rows are more than half of the parameters; else 0.1; divided by the largest eigenvalue of the covariance between
         different visible units where that is above 1. Weights then grow from zero no faster than for weakly correlated
         data; a rate that is too high for strongly correlated ones drives all plain particles into one mode, and W to
         infinity. A number is held for the first half of learning and then falls linearly to zero: with a rate that does
@@ -172,7 +175,11 @@ def fit(
     Returns
     -------
     DataTree
-        ``parameters``: free variables and Deterministics of the model at the last iterate, with its dims and coords.
+        ``parameters``: free variables and Deterministics of the model, with its dims and coords, at the last iterate;
+        or, of 200 updates of `pm.sgd` or more whose end somebody looked at (see ``epochs``), at the average of the
+        second half of them, from where the particles then went on, unless the last one has a higher likelihood
+        by two standard errors. (Particles that lag behind the last machine make it look better.) The attribute
+        ``iterate`` says which: "average" or "last".
         ``machines``: weights and biases of each RBM that these make. ``averaged_parameters``, ``averaged_machines``:
         the same at the average of the iterates over the second half of the horizon, see `averaged`.
         ``learning``: monitors by ``iteration`` and ``epoch``, and what the method reports.
@@ -328,7 +335,9 @@ def fit(
         within=within,
         marks=marks,
         ascent=ascent,
-        settling=Settling(learner, chosen.most_epochs, epochs is not None) if chosen.most_epochs else None,
+        settling=Settling(learner, chosen.most_epochs, epochs is not None, chosen.optimizer is pm.sgd)
+        if chosen.most_epochs
+        else None,
     )
     with DeferredInterrupt() as interrupt:
         done, interrupted = run.learn(progressbar)

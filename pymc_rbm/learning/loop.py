@@ -113,6 +113,11 @@ class Run:
                 self._after_epoch(done, bar, interrupt)
                 if self.stopped or interrupt.pending:
                     return done, interrupt.pending
+            if self.settling is not None:
+                average = self.settling.take_the_better(len(self.history), self.now)
+                self.attrs["iterate"] = "average" if average else "last"
+                if average and self.checkpoint is not None:
+                    self.checkpoint.write(self.gathered(done, gradient=self.learner.small))
         return done, False
 
     def _climb(self, ascent: Ascent, bar: LearningProgressBar, interrupt: DeferredInterrupt) -> int:
@@ -205,7 +210,7 @@ class Run:
         self._record(done)
         self.last_good.keep(done)
         if self.settling is not None:
-            self.epochs = self.horizon = self.settling.horizon(done, self.horizon)
+            self.epochs = self.horizon = self.settling.horizon(done, self.horizon, len(self.history), self.now)
         bar.total = self.epochs
         bar.update(done - self.before, **self.history.monitors(bar.visible))
         if self.checkpoint is not None and done % self.checkpoint_every == 0:

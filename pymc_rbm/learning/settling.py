@@ -1,4 +1,4 @@
-"""Whether learning still rises: the gain in log-likelihood since an earlier look, by the particles of both.
+"""Whether learning still rises, and whether its average is better than its end: gains in log-likelihood, by particles.
 
 With machines θ₀ and θ₁, particles of each, and the data's rows v,
 
@@ -19,47 +19,48 @@ from pymc_rbm.learning.update import Learner
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.bennett import log_ratio
 
-__all__ = ["BEYOND_NOISE", "Look", "Settling", "gain"]
+__all__ = ["Look", "Settling", "gain"]
 
 BEYOND_NOISE = 2.0
-"""A gain of so many standard errors is a rise. Where learning has settled one look in forty is taken for a rise, which
-costs as long again. A rise that is missed is smaller than the noise, and the fall of the rate still follows."""
-
-SHARE_OF_ERROR = 0.1
-"""Of learning that was asked for, a rise by less than this share of the statistical error is not worth a word."""
+"""A gain of so many standard errors is one beyond doubt."""
+SHARE_OF_ERROR, MATTERS = 0.1, 0.03
+"""A gain below this share of the statistical error, or so many nats a row if that is less, does not matter. What a run
+has yet to gain is about what its last quarter gained, or twice that."""
+MOST_DRAWS = 100
+UPDATES_A_DRAW = 100
+"""How many updates a draw needs: three looks are then a few percent of learning at most."""
+ENTRIES = 2**23
+"""The most entries of states in a look."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """Machines and the particles that stand for them, by name of RBM."""
+    """Machines and draws of their particles, shape (…, chains, visible), by name of RBM."""
 
     machines: dict[str, Machine]
-    particles: dict[str, np.ndarray]
-
-
-def _look(learner: Learner) -> Look:
-    return Look(learner.parameters()[1], {name: x.copy() for name, x in learner.particle_states().items()})
+    draws: dict[str, np.ndarray]
 
 
 def gain(before: Look, now: Look, rows: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Return pairs (gain in log-likelihood a row, its standard error), one an RBM.
 
-    The error is that of the particles, taken as independent; rows are the same on both sides.
+    The error is that of the particles, whose chains are taken as independent; rows are the same on both sides.
     """
     found = []
     for name, old in before.machines.items():
         new = now.machines[name]
 
         def fall(states: np.ndarray, old: Machine = old, new: Machine = new) -> np.ndarray:
-            return free_energies_of(old, states) - free_energies_of(new, states)
+            flat = states.reshape(-1, states.shape[-1])
+            return (free_energies_of(old, flat) - free_energies_of(new, flat)).reshape(states.shape[:-1])
 
-        step, error = log_ratio(fall(before.particles[name]), fall(now.particles[name]))
+        step, error = log_ratio(fall(before.draws[name]), fall(now.draws[name]))
         found.append(np.array([np.average(fall(rows[name]), weights=weights[name]) - step, error]))
     return found
 
 
 class Settling:
-    """How long learning goes on with its full rate: until a quarter of the horizon brings no more than noise.
+    """How long learning keeps its full rate, until a quarter of the horizon no longer matters, and what it returns.
 
     Parameters
     ----------
@@ -68,6 +69,8 @@ class Settling:
         The longest horizon, in epochs.
     asked : bool
         Whether the horizon was asked for: then it stays.
+    steady : bool
+        Whether the optimiser stands still at rate zero, so that more particles can be drawn for a look.
 
     Attributes
     ----------
@@ -75,32 +78,64 @@ class Settling:
         The last gain that was found, of the RBM that rose most, and its standard error; NaN before the first.
     """
 
-    def __init__(self, learner: Learner, most: int, asked: bool):
-        self._learner, self.most, self.asked = learner, most, asked
+    def __init__(self, learner: Learner, most: int, asked: bool, steady: bool):
+        self._learner, self.most, self.asked, self._steady = learner, most, asked, steady
         self._before: Look | None = None
         self.gain = np.full(2, np.nan)
 
     @property
     def rising(self) -> bool:
-        """Whether the last look saw a rise."""
-        return bool(self.gain[0] > BEYOND_NOISE * self.gain[1])
+        """Whether the last look saw a rise that matters, by more than its error: what is missed is not made up for."""
+        return bool(self.gain[0] > max(self.gain[1], self._matters))
 
     @property
     def unfinished(self) -> bool:
-        """Whether learning should have gone on."""
-        least = SHARE_OF_ERROR * self._learner.statistical_error if self.asked else 0.0
-        return bool(self.gain[0] - BEYOND_NOISE * self.gain[1] > least)
+        """Whether the last look saw a rise that matters beyond doubt."""
+        return bool(self.gain[0] - BEYOND_NOISE * self.gain[1] > self._matters)
 
-    def horizon(self, done: int, horizon: int) -> int:
-        """The horizon to go on with after ``done`` epochs: twice as long where learning rises at the half of it."""
+    @property
+    def _matters(self) -> float:
+        return min(SHARE_OF_ERROR * self._learner.statistical_error, MATTERS)
+
+    def horizon(self, done: int, horizon: int, updates: int, sweeps: int) -> int:
+        """The horizon to go on with after ``done`` epochs: twice as long where learning rises at the half of it.
+
+        ``updates`` are those done so far, ``sweeps`` those of the last one.
+        """
         if done == max(1, horizon // 4):
-            self._before = _look(self._learner)
+            self._before = self._look(updates, sweeps)
         elif done == horizon // 2 and self._before is not None:
-            now = _look(self._learner)
-            weights = {x.name: x.weights[x.kept] for x in self._learner.observed}
-            found = gain(self._before, now, self._learner.some_rows(), weights)
-            self.gain = max(found, key=lambda x: x[0] / max(x[1], 1e-300))
-            self._before = now
+            now = self._look(updates, sweeps)
+            self.gain, self._before = self._gain(self._before, now), now
             if self.rising and not self.asked:
                 return min(2 * horizon, self.most)
         return horizon
+
+    def take_the_better(self, updates: int, sweeps: int) -> bool:
+        """Leave the learner at the average of the iterates unless the last one is better; return whether it is there.
+
+        Better by two standard errors: particles that lag behind the last machine speak for it, and not for the average.
+        Of short runs, and where draws cannot be had, the last one is kept.
+        """
+        draws = self._draws(updates)
+        if not self._steady or draws < 2:
+            return False
+        better = self._gain(self._look(updates, sweeps), self._look(updates, sweeps, averaged=True))
+        if better[0] < -BEYOND_NOISE * better[1]:
+            return False
+        self._learner.go_to_the_average(draws, sweeps)
+        return True
+
+    def _draws(self, updates: int) -> int:
+        largest = max(x.nbytes for x in self._learner.particle_states().values())
+        return int(min(MOST_DRAWS, updates // UPDATES_A_DRAW, ENTRIES // largest))
+
+    def _look(self, updates: int, sweeps: int, averaged: bool = False) -> Look:
+        n = self._draws(updates) if self._steady else 0
+        draws = self._learner.draws(n, sweeps, averaged) if n else self._learner.particle_states()
+        return Look(self._learner.parameters(averaged)[1], {name: x.copy() for name, x in draws.items()})
+
+    def _gain(self, before: Look, now: Look) -> np.ndarray:
+        weights = {x.name: x.weights[x.kept] for x in self._learner.observed}
+        found = gain(before, now, self._learner.some_rows(), weights)
+        return max(found, key=lambda x: x[0] / max(x[1], 1e-300))

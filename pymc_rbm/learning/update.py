@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -114,6 +115,35 @@ class Learner:
         """Whether there are persistent chains of one machine, which can be followed; rows' own are one a machine."""
         by_row = any(x.by_row for x in self.observed)
         return not by_row and all(states in self._state for states in self._particles)
+
+    def draws(self, n: int, sweeps: int, averaged: bool = False) -> dict[str, np.ndarray]:
+        """The particles' states after each of ``n`` updates of rate zero, shape (n, chains, visible), by name of RBM.
+
+        With ``averaged`` they are draws of the averaged machines, after as many updates that nobody sees. Nothing
+        that learning goes on from changes. Of optimisers, plain gradient ascent alone stands still at rate zero.
+        """
+        state, rng = self.state(), copy.deepcopy(self.rng)
+        try:
+            if averaged:
+                self.go_to_the_average(n, sweeps)
+            found = []
+            for _ in range(n):
+                self._still(sweeps)
+                found.append(self.particle_states())
+        finally:
+            self.restore(self.state_names(), state, rng)
+        return {x.name: np.array([states[x.name] for states in found]) for x in self.observed}
+
+    def go_to_the_average(self, n: int, sweeps: int) -> None:
+        """Set the parameters to the average of the iterates, and let the particles follow for ``n`` updates."""
+        for p, average in zip(self._parameters, self._averages, strict=True):
+            p.set_value(average.get_value())
+        for _ in range(n):
+            self._still(sweeps)
+
+    def _still(self, sweeps: int) -> None:
+        """Move the particles, and nothing else."""
+        self.update([np.zeros((1, 1), "int64") for _ in self.observed], [0.0], sweeps, [0.0])
 
     def learned_values(self) -> list[np.ndarray]:
         """The parameters as they are moved: in the model's unconstrained space, not copied."""

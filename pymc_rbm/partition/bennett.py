@@ -13,19 +13,22 @@ def root(up: np.ndarray, down: np.ndarray) -> float:
     low, high = min((-up).min(), down.min()) - 1, max((-up).max(), down.max()) + 1
 
     def difference(step):
-        return scipy.special.expit(-step - up).sum() - scipy.special.expit(step - down).sum()
+        return scipy.special.expit(-step - up).mean() - scipy.special.expit(step - down).mean()
 
     return float(scipy.optimize.brentq(difference, low, high, xtol=1e-10))
 
 
 def log_ratio(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Return ``log Z₁ / Z₀`` and its standard error, from as many independent draws of p₀ as of p₁.
+    """Return ``log Z₁ / Z₀`` and its standard error, from draws of p₀ and of p₁.
 
-    ``first`` are ``log p₁ / p₀``, both unnormalised, at draws of p₀, ``second`` the same at draws of p₁. The error is
-    that of Bennett's equation to first order: with f and g its terms on either side, ``var f / n + var g / n`` over
-    the square of the mean of either, which are equal at the root.
+    Of as many draws of one as of the other it has the least variance; of other numbers it is right, too.
+
+    ``first`` are ``log p₁ / p₀``, both unnormalised, at draws of p₀, ``second`` the same at draws of p₁; shape (draws,)
+    where these are independent, or (draws, chains) where chains are. The error is that of Bennett's equation to first
+    order: with f and g its terms on either side, averaged over each of n chains, ``var f / n + var g / n`` over the
+    square of the mean of either, which are equal at the root.
     """
-    step = root(-first, second)
-    forward, backward = scipy.special.expit(first - step), scipy.special.expit(step - second)
-    variances = forward.var() / len(first) + backward.var() / len(second)
-    return step, float(np.sqrt(variances) / np.mean([forward.mean(), backward.mean()]))
+    step = root(-first.ravel(), second.ravel())
+    sides = [scipy.special.expit(x) for x in (first - step, step - second)]
+    chains = [x if x.ndim == 1 else x.mean(0) for x in sides]
+    return step, float(np.sqrt(sum(x.var() / len(x) for x in chains)) / np.mean([x.mean() for x in chains]))

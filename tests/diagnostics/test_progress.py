@@ -194,7 +194,7 @@ def test_all_rows_count_not_only_those_kept(monkeypatch):
     rows[:1000, 1] = rows[:1000, 0]
     with pm.Model() as model:
         pmr.RBM("v", pm.Flat("W", shape=(4, 2)), pm.Flat("b", shape=4), pm.Flat("c", shape=2), observed=rows)
-        learned = pmr.fit(1, chains=5, method="pcd", random_seed=1, **MUTED)
+        learned = pmr.fit(1, chains=5, method="pcd", learning_rate=0.1, random_seed=1, **MUTED)
     machine = pmr.machine_of(model, learned).numeric()
     _, slope = goal_of(machine, rows)(at := goal_of(machine, rows).packed(machine.parameters))
     kept = learned["data"]["v_rows"].values

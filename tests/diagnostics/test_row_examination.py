@@ -87,7 +87,7 @@ def test_one_stuck_row_is_found(completed):
         pmr.diagnose(as_pymc(states, MASK[rows]), MACHINE, **QUIET)
     found = pmr.diagnose(as_pymc(states, MASK[rows]), model_with_gaps(DATA[rows], MASK[rows]), **QUIET)
     assert found.verdict == "not mixed"
-    assert "1 visible units never change, though the machine would" in found.reasons[0]
+    assert "1 visible unit never changes, though the machine would" in found.reasons[0]
 
 
 @MASKED

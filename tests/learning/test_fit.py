@@ -522,7 +522,7 @@ def test_generative_keeps_hidden_units_data_and_derived_parameters():
 def test_interrupt_returns_what_was_learned():
     data = pmr.datasets.bars_and_stripes(3)
     with model_of(data, 8), pytest.warns(UserWarning, match=r"interrupted in epoch \d+ of 10000000"):
-        learned = pmr.fit(10_000_000, on_epoch=interrupt_soon, random_seed=1, progressbar=False)
+        learned = pmr.fit(10_000_000, method="pcd", on_epoch=interrupt_soon, random_seed=1, progressbar=False)
     assert learned.attrs["interrupted"] == 1
     assert np.isfinite(learned["parameters"]["W"]).all()
     done = learned["learning"].sizes["iteration"]

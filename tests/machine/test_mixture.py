@@ -135,7 +135,10 @@ def scale_prior():
         (scale_prior, pmr.Bernoulli(), [[0, 1], [1, 1]], False),
         (lambda: pm.Normal("W", shape=(2, 7)), pmr.Bernoulli(), [[0, 1], [1, 1]], True),
         (lambda: pm.Normal("W", shape=(10, 10)), pmr.Bernoulli(), [[0, 1] * 5] * 2, True),
-        (lambda: pm.Normal("W", shape=(11, 11)), pmr.Bernoulli(), [[0, 1] * 5 + [0]] * 2, False),
+        (lambda: pm.Normal("W", shape=(10, 10)), pmr.Bernoulli(), [[0, 1] * 5] * 6000, True),
+        (lambda: pm.Normal("W", shape=(12, 12)), pmr.Bernoulli(), [[0, 1] * 6] * 1904, True),
+        (lambda: pm.Normal("W", shape=(12, 12)), pmr.Bernoulli(), [[0, 1] * 6] * 1905, False),
+        (lambda: pm.Normal("W", shape=(13, 13)), pmr.Bernoulli(), [[0, 1] * 6 + [0]] * 2, False),
         (
             lambda: pm.Normal("W", shape=(2, 2)),
             pmr.Bernoulli(),
@@ -146,7 +149,7 @@ def scale_prior():
 )
 @MASKED
 def test_when_the_exact_maximum_is_the_default(weights, hidden, rows, expected):
-    """A sum over at most 1,024 states, complete data, no hierarchy."""
+    """A sum over at most 1,024 states, or 6,000 states and rows, complete data, no hierarchy."""
     n = np.shape(rows)[1]
     with pm.Model() as model:
         W = weights()
