@@ -10,7 +10,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_rbm.learning.data import Observed
-from pymc_rbm.learning.defaults import RATE, Correlations, climbs_alone, default_method, default_rate, many_rows
+from pymc_rbm.learning.defaults import RATE, Correlations, bears_fast_rate, climbs_alone, default_method, default_rate
 from pymc_rbm.learning.estimators.names import follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.learning.estimators.pcd import exact
 from pymc_rbm.learning.schedules import hold_then_fall
@@ -85,10 +85,11 @@ def choose(
         sweeps = "auto" if chains > 1 and waits and not by_row else 1
     whole = horizon is None and resume is None and not callable(learning_rate)  # a schedule ends
     looks = whole and not climbs and not by_row and follows_chains(estimator)
-    if learning_rate is None:  # an ascent has steps of its own
-        learning_rate = (
-            RATE if climbs else default_rate(correlations, swaps_replicas(estimator), looks and many_rows(observed))
-        )
+    if learning_rate is None and climbs:  # an ascent has steps of its own
+        learning_rate = RATE
+    elif learning_rate is None:
+        fast = looks and bears_fast_rate(model, observed)
+        learning_rate = default_rate(correlations, swaps_replicas(estimator), fast)
     if resume is not None and resume.attrs.get("method") not in (None, name_of(estimator)):
         raise ValueError(
             f"`resume` learned with {resume.attrs['method']!r}, this call asks for {name_of(estimator)!r}."

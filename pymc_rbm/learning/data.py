@@ -154,11 +154,12 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> O
 
 
 def _warn_of_unseen(name: str, unseen: np.ndarray, labels: Labels) -> None:
-    if len(unseen):
-        names = labels.coords.get(labels.visible)
-        which = unseen.tolist() if names is None else np.asarray(names)[unseen].tolist()
+    """Warn of items that no row knows. Units without names may be meant as hidden ones, in general machines."""
+    names = labels.coords.get(labels.visible)
+    if len(unseen) and names is not None:
         warnings.warn(
-            f"The units {which} of {name!r} are missing in all rows: nothing is learned of them. Leave them out.",
+            f"{np.asarray(names)[unseen].tolist()} of {name!r} are missing in all rows: nothing is learned of them. "
+            "Leave them out.",
             stacklevel=5,
         )
 

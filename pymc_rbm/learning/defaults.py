@@ -20,6 +20,7 @@ from pymc_rbm.distributions.operations import HiddenRV
 from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.estimators.parallel_tempering import tempered
 from pymc_rbm.learning.estimators.pcd import NegativePhase, exact, persistent
+from pymc_rbm.learning.objective import direct_parameters
 from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of
 from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.machine.mixture import is_mixture
@@ -29,12 +30,12 @@ __all__ = [
     "RATE",
     "Correlation",
     "Correlations",
+    "bears_fast_rate",
     "climbs_alone",
     "correlation",
     "curvature",
     "default_method",
     "default_rate",
-    "many_rows",
 ]
 
 RATE = 0.1
@@ -174,13 +175,19 @@ def climbs_alone(model: pm.Model, observed: list[Observed]) -> bool:
     """Whether the exact maximum is there to be climbed to, at about the cost of following particles.
 
     log Z must be a sum over few states, or an integral over Gaussian units, the data complete and of
-    moderate size, and the model nothing but machines whose parameters have priors of their own: the joint density of
-    a hierarchy has no maximum in general.
+    moderate size, and the model nothing but machines.
+    """
+    return _machines_alone(model) and all(_is_small(x) for x in observed)
+
+
+def _machines_alone(model: pm.Model) -> bool:
+    """Whether the model is nothing but machines whose parameters have priors of their own.
+
+    The joint density of a hierarchy has no maximum in general.
     """
     free = [rv for rv in model.free_RVs if not isinstance(rv.owner.op, HiddenRV)]
     alone = not model.potentials and all(rbm_behind(rv) is not None for rv in model.observed_RVs)
-    flat = not any(set(free) & set(ancestors([rv])) - {rv} for rv in free)
-    return alone and flat and all(_is_small(x) for x in observed)
+    return alone and not any(set(free) & set(ancestors([rv])) - {rv} for rv in free)
 
 
 def _is_small(x: Observed) -> bool:
@@ -214,20 +221,23 @@ def default_method(
     return tempered if any(x.splits for x in found) else persistent
 
 
-def many_rows(observed: Sequence[Observed]) -> bool:
-    """Whether there are more rows than half of the parameters, so that the best machine cannot be each row alone.
+def bears_fast_rate(model: pm.Model, observed: Sequence[Observed]) -> bool:
+    """Whether weights and biases themselves are learned, of units with some values, by more rows than half of them.
 
-    What parameters gain by chance, half a nat each in all rows together, is then less than a nat a row (Akaike 1974).
+    What parameters gain by chance, half a nat each in all rows together, is then less than a nat a row (Akaike 1974),
+    and the best machine cannot be each row alone.
     """
+    direct = all(None not in direct_parameters(model, x) for x in observed)
+    finite = all(layer.unit.finite for x in observed for layer in x.machine.layers)
     sizes = [[n or 0 for n in sizes_of(x.machine)] for x in observed]
     parameters = sum(n[0] * (n[1] if len(n) > 1 else n[0] / 2) + sum(n) for n in sizes)
-    return parameters / 2 < sum(x.weights.sum() for x in observed)
+    return direct and finite and _machines_alone(model) and parameters / 2 < sum(x.weights.sum() for x in observed)
 
 
 def default_rate(found: Sequence[Correlation], swaps: bool, fast: bool = False) -> float:
     """`RATE`, divided by the strength of the correlation where it is strong; `TEMPERED_RATE` where replicas swap.
 
-    With ``fast``, where it is known when learning settles and rows are many (`many_rows`), `FAST_RATE` / strength.
+    With ``fast``, where somebody looks whether learning settles (and `bears_fast_rate`), `FAST_RATE` / strength.
     Weights then grow from zero no faster than for weakly correlated data. A rate that is too high for strongly
     correlated ones drives all plain particles into one mode, and W to infinity; replicas come back from there. Where a
     layer is coupled to itself, at most one over the `curvature`, half of what gradient ascent can bear.

@@ -106,7 +106,8 @@ class Settling:
             self._before = self._look(updates, sweeps)
         elif done == horizon // 2 and self._before is not None:
             now = self._look(updates, sweeps)
-            self.gain, self._before = self._gain(self._before, now), now
+            found = self._gains(self._before, now)
+            self.gain, self._before = max(found, key=lambda x: x[0] / max(x[1], 1e-300)), now
             if self.rising and not self.asked:
                 return min(2 * horizon, self.most)
         return horizon
@@ -120,8 +121,8 @@ class Settling:
         draws = self._draws(updates)
         if not self._steady or draws < 2:
             return False
-        better = self._gain(self._look(updates, sweeps), self._look(updates, sweeps, averaged=True))
-        if better[0] < -BEYOND_NOISE * better[1]:
+        gains, errors = np.transpose(self._gains(*(self._look(updates, sweeps, averaged=x) for x in (False, True))))
+        if not gains.sum() >= -BEYOND_NOISE * np.linalg.norm(errors):  # nor where it cannot be normalised, and is NaN
             return False
         self._learner.go_to_the_average(draws, sweeps)
         return True
@@ -135,7 +136,6 @@ class Settling:
         draws = self._learner.draws(n, sweeps, averaged) if n else self._learner.particle_states()
         return Look(self._learner.parameters(averaged)[1], {name: x.copy() for name, x in draws.items()})
 
-    def _gain(self, before: Look, now: Look) -> np.ndarray:
+    def _gains(self, before: Look, now: Look) -> list[np.ndarray]:
         weights = {x.name: x.weights[x.kept] for x in self._learner.observed}
-        found = gain(before, now, self._learner.some_rows(), weights)
-        return max(found, key=lambda x: x[0] / max(x[1], 1e-300))
+        return gain(before, now, self._learner.some_rows(), weights)

@@ -575,7 +575,7 @@ def test_default_method_and_rate_follow_the_correlation_of_the_data():
         assert [x.splits for x in found] == [splits]
         assert default_method(found) is method
         assert default_rate(found, swaps=False) == pytest.approx(0.1 / strength, rel=1e-9)
-    with model_of(groups, 12):
+    with model_of(groups, 13):
         learned = pmr.fit(1, random_seed=1, progressbar=False)
     assert (learned.attrs["method"], learned.attrs["sweeps"]) == ("tempered", 1)
     assert float(learned["learning"]["learning_rate"][0]) == 0.3
@@ -747,7 +747,7 @@ def test_bad_arguments(arguments, message):
 def test_what_is_missing_in_all_rows_is_named():
     rows = np.ma.masked_array(DATA, np.zeros(DATA.shape, bool))
     rows[:, 2] = np.ma.masked
-    with model_of(rows), pytest.warns(UserWarning, match=r"The units \[2\] of 'v' are missing in all rows"):
+    with model_of(rows), pytest.warns(UserWarning, match=r"^\[2\] of 'v' are missing in all rows"):
         pmr.fit(2, **QUIET)
 
 

@@ -64,7 +64,7 @@ def test_moments_match_at_the_optimum(visible, monkeypatch):
     assert pairs
     if visible is None:
         monkeypatch.setattr("pymc_rbm.learning.estimators.pcd.is_tractable", lambda machine: True)
-        for module in ("learning.estimators.pcd", "learning.update", "learning.restarts"):
+        for module in ("learning.estimators.pcd", "learning.update", "learning.independence"):
             monkeypatch.setattr(f"pymc_rbm.{module}.symbolic_log_partition", by_quadrature)
     with pm.Model():
         for pair in pairs:
