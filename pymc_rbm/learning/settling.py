@@ -90,8 +90,9 @@ class Settling:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the last look saw a rise that matters beyond doubt."""
-        return bool(self.gain[0] - BEYOND_NOISE * self.gain[1] > self._matters)
+        """Whether the last look saw a rise that matters beyond doubt; where the end was asked for, statistically."""
+        least = SHARE_OF_ERROR * self._learner.statistical_error if self.asked else self._matters
+        return bool(self.gain[0] - BEYOND_NOISE * self.gain[1] > least)
 
     @property
     def _matters(self) -> float:

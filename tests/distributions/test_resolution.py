@@ -9,6 +9,7 @@ from options import QUIET
 
 import pymc_rbm as pmr
 
+pytestmark = pytest.mark.interpreted
 ITEMS = ["car", "pets", "rural", "urban"]
 ORDER = [2, 0, 3, 1]
 RNG = np.random.default_rng(8)

@@ -176,6 +176,7 @@ def survey():
     return (rng.random((300, 12)) < 1 / (1 + np.exp(0.3 - trait))).astype("int8")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error:Learning ended", "error:What was learned of")
 def test_learning_that_was_asked_to_be_short_says_so():
     """After some updates nothing, after some more not all is learned; after many nothing has to be said."""

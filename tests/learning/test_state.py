@@ -287,7 +287,7 @@ def test_a_failed_checkpoint_warns_and_learning_goes_on(tmp_path, monkeypatch, w
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.warns(UserWarning, match=r"learned\.nc' was not written: .*No space left.*Learning goes on") as warned:
         learned = fitted(6, horizon=6, checkpoint=path, checkpoint_every=1)
-    assert len(warned) == 2
+    assert sum("was not written" in str(x.message) for x in warned) == 2
     assert_same(learned, whole)
     with xr.open_datatree(path) as file:
         assert_same(file.load(), whole)
