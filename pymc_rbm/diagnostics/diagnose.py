@@ -107,7 +107,7 @@ def diagnose(
     exact no particles drove the run, and neither is asked.
 
     Chains that mix say nothing about what was learned: those of independent units mix best. So the objective is climbed
-    on from the last iterate, on the rows that `fit` kept (of large tables some, with the gradient of all), with
+    on from what was returned, on the rows that `fit` kept (of large tables some, with the gradient of all), with
     priors to second order: by L-BFGS on its exact value where log Z is a sum over at most 2¹⁶ states, or Gaussian. Else
     fresh draws predict the rise, by Newton's decrement, and measure it, by others than those that led up, where the
     chains mix. Learning has "finished" where the objective rises by no more than a hundredth of what learning gains

@@ -180,14 +180,15 @@ def fit(
         or, of 200 updates of `pm.sgd` or more whose end somebody looked at (see ``epochs``), at the average of the
         second half of them, from where the particles then went on, unless the last one has a higher likelihood
         by two standard errors. (Particles that lag behind the last machine make it look better.) The attribute
-        ``iterate`` says which: "average" or "last".
+        ``iterate`` says which: "average" or "last"; ``average_gain`` and ``average_gain_error``, by how much the
+        average was better, in nats a row.
         ``machines``: weights and biases of each RBM that these make. ``averaged_parameters``, ``averaged_machines``:
         the same at the average of the iterates over the second half of the horizon, see `averaged`.
         ``learning``: monitors by ``iteration`` and ``epoch``, and what the method reports.
         ``particles``: free energy and mean activations of the persistent chains as (chain, draw), one draw an
         iteration; ``az.rhat(learned, group="particles")`` and the like work.
         ``particle_states``: the last visible states; ``particle_history``: those of up to eight epochs.
-        ``gradient``: the likelihood's gradient at the last iterate and its Monte Carlo error.
+        ``gradient``: the likelihood's gradient at these parameters and its Monte Carlo error.
         ``data``: the means of the data, and the rows: all, up to 1,000 or 262,144 entries; of more that many, evenly
         spread.
         ``state``: what ``resume`` needs.

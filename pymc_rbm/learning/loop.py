@@ -115,7 +115,9 @@ class Run:
                     return done, interrupt.pending
             if self.settling is not None:
                 average = self.settling.take_the_better(len(self.history), self.now)
-                self.attrs["iterate"] = "average" if average else "last"
+                gain, error = map(float, self.settling.gain_of_average)
+                found = {"average_gain": gain, "average_gain_error": error}
+                self.attrs |= {"iterate": "average" if average else "last", **found}
                 if average and self.checkpoint is not None:
                     self.checkpoint.write(self.gathered(done, gradient=self.learner.small))
         return done, False

@@ -131,7 +131,7 @@ def restore(learner: Learner, learned: xr.DataTree) -> tuple[History, Within | N
 
 
 def averaged(learned: xr.DataTree) -> xr.DataTree:
-    """Return ``learned`` with the averaged iterates (Polyak & Juditsky 1992) in the place of the last one.
+    """Return ``learned`` with the averaged iterates (Polyak & Juditsky 1992) in the place of what `fit` returned.
 
     Whatever takes ``learned`` then uses the averages: ``pmr.generative(model, pmr.averaged(learned))``. The average
     runs over the second half of learning; it has less noise where the rate did not fall to zero.

@@ -76,12 +76,14 @@ class Settling:
     ----------
     gain : ndarray
         The last gain that was found, of the RBM that rose most, and its standard error; NaN before the first.
+    gain_of_average : ndarray
+        That of the average of the iterates over the last one, of all RBMs together.
     """
 
     def __init__(self, learner: Learner, most: int, asked: bool, steady: bool):
         self._learner, self.most, self.asked, self._steady = learner, most, asked, steady
         self._before: Look | None = None
-        self.gain = np.full(2, np.nan)
+        self.gain = self.gain_of_average = np.full(2, np.nan)
 
     @property
     def rising(self) -> bool:
@@ -123,7 +125,8 @@ class Settling:
         if not self._steady or draws < 2:
             return False
         gains, errors = np.transpose(self._gains(*(self._look(updates, sweeps, averaged=x) for x in (False, True))))
-        if not gains.sum() >= -BEYOND_NOISE * np.linalg.norm(errors):  # nor where it cannot be normalised, and is NaN
+        self.gain_of_average = np.array([gains.sum(), np.linalg.norm(errors)])
+        if not self.gain_of_average[0] >= -BEYOND_NOISE * self.gain_of_average[1]:  # nor where NaN: not normalisable
             return False
         self._learner.go_to_the_average(draws, sweeps)
         return True

@@ -217,6 +217,7 @@ def test_plain_learning_of_bars_and_stripes():
     model = model_of(rows, 16)
     learned = pmr.fit(model=model, **QUIET)
     assert learned.attrs["iterate"] == "average"
+    assert learned.attrs["average_gain"] > -2 * learned.attrs["average_gain_error"]
     assert UPDATES <= learned["learning"].sizes["iteration"] <= MOST_UPDATES
     assert learned.attrs["epochs"] == learned.attrs["epochs_done"]
     found = likelihood_of(model, learned, rows)

@@ -90,7 +90,7 @@ def measured(
         A function that draws independent visible states; None where they cannot be drawn.
     rng : Generator
     """
-    kept = learned["data"].dataset
+    kept, of_average = learned["data"].dataset, learned.attrs.get("iterate") == "average"
     rows = np.asarray(kept[f"{name}_rows"], machine.layers[VISIBLE].unit.dtype)
     weights = np.asarray(kept.get(f"{name}_row_weights", np.ones(len(rows))), "float64")
     missing = np.asarray(kept[f"{name}_missing"], bool) if f"{name}_missing" in kept else None
@@ -104,14 +104,14 @@ def measured(
         here, alone = (goal(goal.packed(m.parameters))[0] for m in (machine, _independent(machine, kept, name)))
         gained = here - alone
         rise = climbed(goal, matters(gained, floor), gained, rng)
-        trend = _exact_trend(goal, learned, name)
+        trend = _trend_of_average(learned) if of_average else _exact_trend(goal, learned, name)
     else:
         gained = _pseudo_gain(learned, name, machine, data)
         rise, trend = None, (np.nan, np.nan)
         if draw is not None:
             sampled = Sampled(lambda m: data_sums(m, rows, weights, missing, rng), draw, masks, penalty, rest)
             rise = climbed_by_draws(sampled, machine, matters(gained, floor))
-            trend = _sampled_trend(sampled, learned, name, machine)
+            trend = _trend_of_average(learned) if of_average else _sampled_trend(sampled, learned, name, machine)
     held = matters(gained + (0.0 if rise is None else rise.gain), floor)
     return Progress(
         rise, held, gained, *trend, trend[0] * _per_thousand(learned), *_pseudo_trend(learned, name), whole, direct
@@ -181,6 +181,11 @@ def _averaged(learned: xr.DataTree, name: str) -> Machine | None:
     if "averaged_machines" not in learned:
         return None
     return recorded_machine(xr.DataTree.from_dict({"machines": learned["averaged_machines"].dataset}), name=name)
+
+
+def _trend_of_average(learned: xr.DataTree) -> tuple[float, float]:
+    """Return what `fit` measured where the average is what it returned, and the last iterate is gone."""
+    return -float(learned.attrs["average_gain"]), 2 * float(learned.attrs["average_gain_error"])
 
 
 def _exact_trend(goal: Goal, learned: xr.DataTree, name: str) -> tuple[float, float]:
