@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,10 @@ __all__ = [
     "rbm_of",
     "same_machine",
 ]
+
+
+_known_models: weakref.WeakKeyDictionary[Variable, weakref.ref[pm.Model]] = weakref.WeakKeyDictionary()
+"""Where the model of a variable was found."""
 
 
 def rbm_of(v: Variable) -> TensorVariable:
@@ -170,10 +175,14 @@ def model_of(target: Any) -> pm.Model | None:
     context = pm.Model.get_context(error_if_none=False)
     if not isinstance(target, Variable):
         return context
-    models = [] if context is None else [context]
-    if target.name is not None and not _has(models, target):
+    known = _known_models.get(target)
+    models = [x for x in (context, known and known()) if x is not None]
+    if target.name is not None and not _has(models, target):  # which takes up to a second
         models = [x for x in gc.get_objects() if issubclass(type(x), pm.Model)]
-    return next((x for x in models if _has([x], target)), None)
+    found = next((x for x in models if _has([x], target)), None)
+    if found is not None:
+        _known_models[target] = weakref.ref(found)
+    return found
 
 
 def _has(models: list[pm.Model], variable: Variable) -> bool:

@@ -110,33 +110,42 @@ def _check_order(model: pm.Model, learned: Any, unnamed: list[str]) -> None:
 
 @machine_of.register
 def _(target: TensorVariable, learned: Any = None) -> Machine:
-    machine, variables, parameters = _parameters_function(target, values_of(learned))
     model = _model_of(target, learned)
-    values = values_in(model, variables, learned, values_of(learned))
-    machine = machine.with_parameters(parameters(*values.values()))
-    check_numbers(machine)
+    machine = _machine_in(model, target, learned)
     return machine if model is None else replace(machine, labels=labels_of(target, learned))
 
 
 @machine_of.register
 def _(target: pm.Model, learned: Any = None) -> Machine:
-    return replace(machine_of(_only_machine(target), learned), labels=labels_of(target, learned))
+    return replace(_machine_in(target, _only_machine(target), learned), labels=labels_of(target, learned))
+
+
+def _machine_in(model: pm.Model | None, target: TensorVariable, learned: Any) -> Machine:
+    machine, variables, parameters = _parameters_function(target, values_of(learned))
+    values = values_in(model, variables, learned, values_of(learned))
+    machine = machine.with_parameters(parameters(*values.values()))
+    check_numbers(machine)
+    return machine
 
 
 @machines_of_draws.register
 def _(target: TensorVariable, posterior: Any) -> Iterator[Machine]:
-    machine, variables, parameters = _parameters_function(target, posterior)
-    values = values_in(_model_of(target, posterior), variables, posterior, posterior, ("chain", "draw"))
-    for chain in range(posterior.sizes["chain"]):
-        for draw in range(posterior.sizes["draw"]):
-            yield machine.with_parameters(parameters(*(x[chain, draw] for x in values.values())))
+    yield from _machines_in(_model_of(target, posterior), target, posterior)
 
 
 @machines_of_draws.register
 def _(target: pm.Model, posterior: Any) -> Iterator[Machine]:
     labels = labels_of(target)
-    for machine in machines_of_draws(_only_machine(target), posterior):
+    for machine in _machines_in(target, _only_machine(target), posterior):
         yield replace(machine, labels=labels)
+
+
+def _machines_in(model: pm.Model | None, target: TensorVariable, posterior: Any) -> Iterator[Machine]:
+    machine, variables, parameters = _parameters_function(target, posterior)
+    values = values_in(model, variables, posterior, posterior, ("chain", "draw"))
+    for chain in range(posterior.sizes["chain"]):
+        for draw in range(posterior.sizes["draw"]):
+            yield machine.with_parameters(parameters(*(x[chain, draw] for x in values.values())))
 
 
 def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, list[TensorVariable], Any]:
