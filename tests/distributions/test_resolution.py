@@ -1,5 +1,7 @@
 """What was learned goes to a model by the names of its units, or is refused: never by position in another order."""
 
+import gc
+
 import numpy as np
 import pandas as pd
 import pymc as pm
@@ -141,3 +143,23 @@ def test_plain_values_go_by_position(given):
     one, other = pmr.machine_of(model_of(SHUFFLED), values), pmr.machine_of(model, learned)
     for a, b in zip(one.parameters, other.parameters, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_models_are_not_sought_among_all_objects(given, monkeypatch):
+    """That takes up to a second, of a variable once: its model is remembered."""
+    model, learned = given
+    searches, all_objects = [], gc.get_objects
+
+    def counted():
+        searches.append(1)
+        return all_objects()
+
+    monkeypatch.setattr("pymc_rbm.distributions.lookup.gc.get_objects", counted)
+    for name in ("machine_of", "generative", "log_partition", "pseudo_log_likelihood", "free_energy"):
+        FUNCTIONS[name](model, learned)
+    assert not searches
+    new = model_of(TABLE)
+    for _ in range(3):
+        found = pmr.machine_of(new["v"], learned)
+    assert len(searches) == 1
+    assert list(found.labels.coords["item"]) == ITEMS
