@@ -148,7 +148,8 @@ def fit(
         from what is recorded, and of files of earlier versions, which recorded none of these.
     horizon : int, optional
         Number of epochs, those of ``resume`` included, over which the learning rate's schedule runs. Default: until the
-        end of this call. 50 epochs and 50 resumed ones, both with ``horizon=100``, are bit for bit 100 epochs.
+        end of this call. 50 epochs and 50 resumed ones, both with ``horizon=100``, are bit for bit 100 epochs with it.
+        With a horizon the last iterate is returned, so that learning can go on from it.
     checkpoint : path, optional
         Write what would be returned to this netCDF file every ``checkpoint_every`` epochs; ``gradient`` and
         ``objective`` only where a pass over the data takes milliseconds. The file is replaced at once, so that a crash
