@@ -28,7 +28,7 @@ def warn_of_independence(learner: Learner, climbed: bool, after: str) -> None:
     """Warn of machines whose likelihood is not above that of independent units with the data's means.
 
     Of a climb both are exact. Else the particles say by how much they differ, and it takes two standard errors for a
-    warning. Machines with hidden or data rows of their own are left out.
+    warning. Machines whose biases differ by row are left out, and those without persistent chains.
 
     Parameters
     ----------
