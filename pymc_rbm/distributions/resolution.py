@@ -121,8 +121,9 @@ def _(target: pm.Model, learned: Any = None) -> Machine:
 
 
 def _machine_in(model: pm.Model | None, target: TensorVariable, learned: Any) -> Machine:
-    machine, variables, parameters = _parameters_function(target, values_of(learned))
-    values = values_in(model, variables, learned, values_of(learned))
+    given = values_of(learned)
+    machine, variables, parameters = _parameters_function(target, given)
+    values = values_in(model, variables, learned, given)
     machine = machine.with_parameters(parameters(*values.values()))
     check_numbers(machine)
     return machine

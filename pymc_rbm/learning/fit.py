@@ -15,17 +15,16 @@ from pymc.model import modelcontext
 from pymc_rbm.learning.checkpoints import Checkpoint
 from pymc_rbm.learning.choices import BATCH_SIZE, CHAINS, choose
 from pymc_rbm.learning.data import observed_machines
+from pymc_rbm.learning.endings import warn_of_the_end
 from pymc_rbm.learning.estimators.names import find_method, name_of
 from pymc_rbm.learning.fingerprint import compare, marks_of
 from pymc_rbm.learning.history import AXES, History
-from pymc_rbm.learning.independence import warn_of_independence
 from pymc_rbm.learning.iteration import Settings
 from pymc_rbm.learning.loop import Callback, Run
 from pymc_rbm.learning.restarts import climb_from_the_best
 from pymc_rbm.learning.result import restore
 from pymc_rbm.learning.scales import warn_of_large_scales
 from pymc_rbm.learning.settling import Settling
-from pymc_rbm.learning.staying import at_the_edge
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.support.arguments import check_back_end, finite_number, generator, whole_number
 from pymc_rbm.support.generators import serialisable
@@ -347,53 +346,11 @@ def fit(
         with interrupt.lifted():
             learned = run.gathered(done, interrupted)
         late = not interrupted and interrupt.pending
-    _warn_of_the_end(run, done, interrupted, starts)
+    warn_of_the_end(run, done, interrupted, starts)
     if late:  # all is learned, but whoever pressed it wants no more
         learned.attrs["interrupted"] = 1
         warnings.warn(f"Learning was interrupted after its last epoch, {done}; all is returned.", stacklevel=2)
     return learned
-
-
-def _warn_of_the_end(run: Run, done: int, interrupted: bool, starts: int) -> None:
-    """Say what ended learning where that was not its aim."""
-    if interrupted:
-        planned = run.before + run.epochs
-        warnings.warn(
-            f"Learning was interrupted in epoch {done + 1} of {planned}; what was learned so far is returned. "
-            "pymc_rbm.fit(epochs, resume=learned) goes on.",
-            stacklevel=3,
-        )
-    elif run.ascent is not None and not (run.attrs["converged"] or run.stopped):
-        warnings.warn(
-            f"L-BFGS did not reach the maximum in {run.epochs} iterations{_left(run.attrs['left_to_gain'])}. Raise "
-            "epochs; if it stays so there may be no maximum, which a prior on the weights gives.",
-            stacklevel=3,
-        )
-    elif run.ascent is not None and not run.stopped:
-        warn_of_independence(run.learner, True, f"from {starts} start{'s' * (starts > 1)}")
-    elif run.settling is not None and run.settling.unfinished and not run.stopped:
-        gain, error = run.settling.gain
-        why = "as asked for" if run.settling.asked else "the most that it goes on to by default"
-        warnings.warn(
-            f"Learning ended after {done} epochs, {why}, and may not be finished: in the last quarter of them with the "
-            f"full rate the log-likelihood rose by {gain:.2g} nats a row, with a standard error of {error:.1g}. Go on "
-            f"with pymc_rbm.fit({done}, resume=learned){', or leave epochs out' * run.settling.asked}.",
-            stacklevel=3,
-        )
-    elif not run.stopped:
-        warn_of_independence(run.learner, False, f"after {len(run.history):,} updates")
-    for name, machine in run.learner.parameters()[1].items():
-        if at_the_edge(machine):
-            warnings.warn(
-                f"{name!r} was learned to the edge of what is known to be normalisable: steps further were shortened, "
-                "and this is no optimum. Give the visible units a larger σ, lower learning_rate, or choose binary "
-                "hidden units.",
-                stacklevel=3,
-            )
-
-
-def _left(left: float) -> str:
-    return f": by its last steps {left:.1e} nats a row are left to gain" if left == left else ""
 
 
 def _model(model: Any, epochs: Any) -> pm.Model:

@@ -19,7 +19,7 @@ import scipy
 
 from pymc_rbm.support.reentrant import compiled
 
-__all__ = ["Ascent"]
+__all__ = ["Ascent", "left_in_words"]
 
 TOLERANCES = {"float64": 1e-10, "float32": 2e-6}
 """The largest entry of the gradient, in nats a row, down to which the climb goes: what rounding allows."""
@@ -30,6 +30,11 @@ MEMORY = 30
 MOST_NEWTON = 30
 SOLVERS = "minres", "lgmres"
 """The solvers of Newton's equations, tried in turn: the first is for symmetric equations, which these nearly are."""
+
+
+def left_in_words(left: float) -> str:
+    """Return what is left to gain, to go on a sentence about a climb; nothing where it is not known."""
+    return f": by its last steps {left:.1e} nats a row are left to gain" if np.isfinite(left) else ""
 
 
 class End(NamedTuple):

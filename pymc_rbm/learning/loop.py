@@ -33,7 +33,7 @@ from pymc_rbm.support.interrupts import DeferredInterrupt
 
 __all__ = ["Run"]
 
-SHARE_OF_ERROR = 0.01
+SHARE_LEFT = 0.01
 """A climb has converged where no more than this share of the statistical error is left to gain."""
 MANY_ENTRIES = 2**16
 SECONDS = 0.1
@@ -114,13 +114,16 @@ class Run:
                 if self.stopped or interrupt.pending:
                     return done, interrupt.pending
             if self.settling is not None:
-                average = self.settling.take_the_better(len(self.history), self.now)
-                gain, error = map(float, self.settling.gain_of_average)
-                found = {"average_gain": gain, "average_gain_error": error}
-                self.attrs |= {"iterate": "average" if average else "last", **found}
-                if average and self.checkpoint is not None:
-                    self.checkpoint.write(self.gathered(done, gradient=self.learner.small))
+                self._take_the_better(self.settling, done)
         return done, False
+
+    def _take_the_better(self, settling: Settling, done: int) -> None:
+        """Return the average of the iterates, or the last one, and say which; the checkpoint has what is returned."""
+        average = settling.take_the_better(len(self.history), self.now)
+        gain, error = map(float, settling.gain_of_average)
+        self.attrs |= {"iterate": "average" if average else "last", "average_gain": gain, "average_gain_error": error}
+        if average and self.checkpoint is not None:
+            self.checkpoint.write(self.gathered(done, gradient=self.learner.small))
 
     def _climb(self, ascent: Ascent, bar: LearningProgressBar, interrupt: DeferredInterrupt) -> int:
         """Follow the ascent to the maximum; return the number of its iterations."""
@@ -137,7 +140,7 @@ class Run:
         end = ascent.climb(self.epochs, note)
         if (end.polished or done == self.before) and not (self.stopped or interrupt.pending):
             note()
-        matters = SHARE_OF_ERROR * self.learner.statistical_error
+        matters = SHARE_LEFT * self.learner.statistical_error
         converged = end.gradient <= 10 * ascent.tolerance or end.left <= matters
         self.attrs |= {"largest_gradient": end.gradient, "left_to_gain": end.left, "converged": int(converged)}
         return done

@@ -138,7 +138,7 @@ class Settling:
     def _look(self, updates: int, sweeps: int, averaged: bool = False) -> Look:
         n = self._draws(updates) if self._steady else 0
         draws = self._learner.draws(n, sweeps, averaged) if n else self._learner.particle_states()
-        return Look(self._learner.parameters(averaged)[1], {name: x.copy() for name, x in draws.items()})
+        return Look(self._learner.parameters(averaged)[1], draws)
 
     def _gains(self, before: Look, now: Look) -> list[np.ndarray]:
         weights = {x.name: x.weights[x.kept] for x in self._learner.observed}

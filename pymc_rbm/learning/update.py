@@ -195,8 +195,7 @@ class Learner:
     @property
     def statistical_error(self) -> float:
         """What this many parameters gain by chance, in nats a row: half a nat each in all rows (Akaike 1974)."""
-        size = sum(p.get_value(borrow=True).size for p in self._parameters)
-        return float(size / 2 / sum(x.weights.sum() for x in self.observed))
+        return float(sum(x.size for x in self.learned_values()) / 2 / sum(x.weights.sum() for x in self.observed))
 
     def particle_states(self) -> dict[str, np.ndarray]:
         """Visible states of the chains, by name of RBM."""

@@ -195,10 +195,13 @@ def _check_categories(got: Received, unit: Unit, size: int, name: str) -> None:
         if width != len(texts) or width == 1:
             needed = f"a unit of {width} values" if width > 1 else f"{unit!r}, which takes numbers"
             kinds = f"the {len(texts)} categories {texts[:4]}" if len(texts) > 1 else f"one category only, {texts},"
-            remedy = f"Say what is 1, as in (column == {texts[-1]!r}).astype(int)" if texts else "Leave it out"
             if len(texts) > 2 or width > 1:
-                remedy = f"Use visible=pymc_rbm.Categorical({len(texts)}) there, or name all values that there may be, "
-                remedy += "column.cat.set_categories([…])"
+                remedy = (
+                    f"Use visible=pymc_rbm.Categorical({len(texts)}) there, or name all values that there may be, "
+                    "column.cat.set_categories([…])"
+                )
+            else:
+                remedy = f"Say what is 1, as in (column == {texts[-1]!r}).astype(int)" if texts else "Leave it out"
             raise ValueError(f"Column {column} of {name} has {kinds}, but stands for {needed}. {remedy}.")
 
 

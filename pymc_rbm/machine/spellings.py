@@ -23,12 +23,12 @@ def data_first(*further: str) -> Callable[[F], F]:
         def called(*arguments: Any, **named: Any) -> Any:
             if not (arguments and _stands_for_a_machine(arguments[0])):
                 return function(*arguments, **named)
-            name, given = function.__name__, dict(zip(before, arguments, strict=False)) | named
+            name, given = function.__name__, dict(zip(before, arguments, strict=False))
             now = f"{name}(data, target, learned{', …' * bool(further)})"
-            if "data" not in given:
+            if "data" not in given.keys() | named.keys():
                 raise TypeError(f"{name} got a {type(arguments[0]).__name__} as data, which come first: {now}.")
             _warn(f"{name}({', '.join(before)})", now)
-            return function(**dict(zip(before, arguments, strict=False)), **named)
+            return function(**given, **named)
 
         return cast(F, called)
 

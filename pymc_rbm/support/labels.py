@@ -80,11 +80,7 @@ def alike(own: Labels, wanted: Labels, what: str, of_what: str) -> bool:
     ValueError
         If they are not the same names, as `positions` says.
     """
-    pairs = [
-        (x.coords.get(own_dim), wanted.coords.get(dim))
-        for x in (own,)
-        for own_dim, dim in zip(x.dims, wanted.dims, strict=True)
-    ]
+    pairs = [(own.coords.get(a), wanted.coords.get(b)) for a, b in zip(own.dims, wanted.dims, strict=True)]
     return all(a is None or b is None or positions(a, b, what, of_what) is None for a, b in pairs)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from pymc_rbm.diagnostics.progress.finishing import Progress
 from pymc_rbm.diagnostics.thresholds import GRADIENT
 from pymc_rbm.diagnostics.verdict import FINISHED, NOT_FINISHED, UNKNOWN, Finding
+from pymc_rbm.learning.lbfgs import left_in_words
 
 __all__ = ["judge_learning", "judge_reach"]
 
@@ -48,8 +49,7 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
         found.append(_without_maximum(found[0].verdict))
     if climbed and not climbed["converged"] and found[0].verdict == FINISHED:
         left = climbed.get("left_to_gain", np.nan)  # earlier versions recorded none
-        said = f": by its last steps {left:.1e} nats a row are left to gain" if np.isfinite(left) else ""
-        found.append(Finding(FINISHED, f"L-BFGS has not converged{said}."))
+        found.append(Finding(FINISHED, f"L-BFGS has not converged{left_in_words(left)}."))
     return found
 
 
