@@ -146,7 +146,7 @@ def gain_by_draws(goal: Goal, x: np.ndarray) -> tuple[float, float, float]:
     others = goal.of_rest(x) - goal.of_rest(goal.packed(here.parameters))
     gain = float(goal.data.weights @ rows) + penalty - float(np.log(w.sum()) + most) + min(others, 0.0)
     effective = w.sum() ** 2 / (w**2).sum()
-    return gain, float(1 / effective - 1 / len(w)), effective / len(w)
+    return gain, max(float(1 / effective - 1 / len(w)), 0.0), effective / len(w)  # rounding may be below 0
 
 
 def _kept(goal: Goal, x: np.ndarray) -> np.ndarray:
