@@ -36,7 +36,7 @@ def test_dir_is_the_public_names():
     assert dir(pmr) == sorted(pmr.__all__)
     assert sorted(set(pmr.__all__)) == sorted(pmr.__all__)
     assert set(dir(pmr.estimators)) <= {"NegativePhase", "contrastive", "exact", "fast_persistent"} | {
-        "persistent", "tempered", "unbiased",
+        "persistent", "tempered", "trajectory_tempered", "unbiased",
     }  # fmt: skip
 
 

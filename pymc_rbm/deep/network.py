@@ -20,7 +20,7 @@ from pymc_rbm.machine.formulas import means_given
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.log_partition import log_partition
-from pymc_rbm.sampling.chains import dispersed_states
+from pymc_rbm.sampling.dispersal import dispersed_states
 from pymc_rbm.support.arguments import finite_number, generator, whole_number, whole_numbers
 
 __all__ = ["DeepBeliefNetwork"]

@@ -44,7 +44,9 @@ class Watched:
     states : ndarray or None, shape (chain, draw, visible)
     last : ndarray or None, shape (chain, visible)
     sweeps : int or None
-        Sweeps per draw.
+        Sweeps per draw; lifts, where the chains swap along a ladder.
+    laddered : bool
+        Whether they do.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Watched:
     states: np.ndarray | None
     last: np.ndarray | None
     sweeps: int | None
+    laddered: bool = False
 
 
 def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 from pymc_rbm.diagnostics.chains import Watched, machine_behind, name_of_run, watch_draws
 from pymc_rbm.diagnostics.conditioned import rows_apart, watch_rows
 from pymc_rbm.diagnostics.examine import examine
+from pymc_rbm.diagnostics.ladder_health import judge_ladder
 from pymc_rbm.diagnostics.progress.finishing import measured
 from pymc_rbm.diagnostics.progress.sampled_rise import Draw, drawing
 from pymc_rbm.diagnostics.progress.verdict import judge_gradient, judge_learning, judge_reach
@@ -20,7 +22,7 @@ from pymc_rbm.machine.enumeration import is_tractable
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.machine.records import in_order
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
-from pymc_rbm.sampling.chains import run_chains
+from pymc_rbm.sampling.chains import LADDERED, run_chains
 from pymc_rbm.sampling.observables import functionals, leading_directions
 from pymc_rbm.support.arguments import generator
 from pymc_rbm.support.convergence import ESS_PER_CHAIN, RHAT, columns, convergence, two_sample
@@ -147,9 +149,10 @@ def diagnose(
         name, _, row = rows[0].name.partition(", ")
         shown = row if len(rows) == 1 else f"{len(rows)} rows, each a machine of its own"
         return Diagnosis.of(f"{name}, {shown}, {draws:,} draws a chain", *examine_rows(rows, probes, rng, progressbar))
-    watched = watch_draws(idata, machine, name)
+    watched = replace(watch_draws(idata, machine, name), laddered=idata.attrs.get("method") in LADDERED)
     chains, draws = next(iter(watched.functionals.values())).shape[:2]
-    sweeps = "" if watched.sweeps is None else f", {watched.sweeps} sweep{'s' * (watched.sweeps > 1)} a draw"
+    what = "lift" if watched.laddered else "sweep"
+    sweeps = "" if watched.sweeps is None else f", {watched.sweeps} {what}{'s' * (watched.sweeps > 1)} a draw"
     subject = f"{watched.name}, {chains} chains of {draws:,} draws{sweeps}"
     findings, measures = examine(watched, probes, rng, progressbar, _data_starts(learned, watched, rng))
     if any(x.verdict == NOT_MIXED for x in findings) and rows_apart(idata, machine, name):
@@ -200,6 +203,8 @@ def _diagnose_run(
             f"sweep{'s' * (watched.sweeps != 1)} a draw"
         )
         draw = None if failed else drawing(watched, measures, rng)
+        of_ladder, figures_of_ladder = judge_ladder(learned, name)
+        findings, scalars = findings + of_ladder, scalars | figures_of_ladder
     learning, more_scalars = _examine_learning(learned, name, machine, draw, data_away, scalars, rng)
     measures = measures.assign({key: ((), x) for key, x in (scalars | more_scalars).items()})
     return Diagnosis.of(subject, findings, measures, learning)

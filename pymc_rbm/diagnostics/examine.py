@@ -26,6 +26,12 @@ WITHOUT_MACHINE = Finding(
     "Chains that agree may share a mode, and draws alone cannot show it.",
     "Pass the machine: diagnose(draws, model, learned=learned), or call it within `with pmr.generative(...)`.",
 )
+PLAIN_PROBES = Finding(
+    UNKNOWN,
+    "Probes, which swap along no ladder, stay longer where they are than these draws do: in a mode that the ladder "
+    "misses, or gives little weight, or only between modes.",
+    "Compare the weights of modes with those of another seed: pmr.sample_gibbs(method='pt', random_seed=…).",
+)
 WITHOUT_PROBES = Finding(UNKNOWN, "No probes were run: chains that agree may share a mode.", "Pass probes=True.")
 
 
@@ -64,7 +70,8 @@ def examine(
         findings.append(WITHOUT_PROBES)
     elif draws >= FEW_DRAWS and all(finding.verdict != NOT_MIXED for finding in findings):
         result = _probe(watched.machine, watched, watched.last, table, rng, extra, progressbar, among)
-        findings += judge_probes(result)
+        found = judge_probes(result)
+        findings += [PLAIN_PROBES if watched.laddered and x.verdict == NOT_MIXED else x for x in found]
         measures = measures.assign(_probe_measures(result))
     return findings, measures
 

@@ -13,8 +13,7 @@ from pytensor.compile.io import In, Out
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.partition.annealing import SEGMENT_ENTRIES
 from pymc_rbm.partition.path import Path
-from pymc_rbm.sampling.chains import dispersed_states
-from pymc_rbm.sampling.dispersal import heated
+from pymc_rbm.sampling.dispersal import dispersed_states, heated
 from pymc_rbm.sampling.observables import functionals, leading_directions
 from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.support.compiled import remembered

@@ -85,12 +85,14 @@ def fit(
         states (mixtures, up to ten binary units on one side), or states and rows are at most 6,000 together (twelve
         units and 1,904 rows), or all units are Gaussian, the exact maximum is climbed to, by
         ``method="exact", optimizer="lbfgs"`` in at most ``epochs`` iterations, 1,000 by default.
-    method : {"pcd", "cd", "fpcd", "pt", "ucd", "exact"} or estimator, optional
+    method : {"pcd", "cd", "fpcd", "pt", "ptt", "ucd", "exact"} or estimator, optional
         Persistent contrastive divergence (`estimators.persistent`), contrastive divergence (``contrastive``: restarted
         at the data in each iteration; biased, no chains to diagnose), fast PCD (``fast_persistent``), PCD with
-        parallel tempering (`estimators.tempered`), unbiased contrastive divergence by coupled chains
-        (`estimators.unbiased`), or the exact gradient by enumeration of a side of at most 16 units (``exact``). The
-        docstring of each says what it is biased for. ``functools.partial(tempered, temperatures=20)`` sets options.
+        parallel tempering (`estimators.tempered`), PCD with parallel trajectory tempering
+        (`estimators.trajectory_tempered`: particles swap with those of earlier machines, and log Z comes along),
+        unbiased contrastive divergence by coupled chains (`estimators.unbiased`), or the exact gradient by enumeration
+        of a side of at most 16 units (``exact``). The docstring of each says what it is biased for.
+        ``functools.partial(tempered, temperatures=20)`` sets options.
         Default: "pcd"; "pt" where the data's strongest correlation splits the rows into two groups, between which plain
         chains would not go; "exact" for mixtures (one hidden unit), whose chains never mix.
     batch_size : int or None, default 100
@@ -188,6 +190,7 @@ def fit(
         ``particles``: free energy and mean activations of the persistent chains as (chain, draw), one draw an
         iteration; ``az.rhat(learned, group="particles")`` and the like work.
         ``particle_states``: the last visible states; ``particle_history``: those of up to eight epochs.
+        ``ladder``, of "ptt": the rungs, their chains, and log Z along them.
         ``gradient``: the likelihood's gradient at these parameters and its Monte Carlo error.
         ``data``: the means of the data, and the rows: all, up to 1,000 or 262,144 entries; of more that many, evenly
         spread.

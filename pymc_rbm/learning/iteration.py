@@ -22,11 +22,13 @@ from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.estimators.pcd import NegativePhase
 from pymc_rbm.learning.gradients import descent
 from pymc_rbm.learning.objective import objective
+from pymc_rbm.learning.stiffness import damped
+from pymc_rbm.learning.trust import within
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.sampling.observables import names_of, symbolic_functionals
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 
-__all__ = ["Iteration", "Part", "Settings", "iteration"]
+__all__ = ["Iteration", "LastSwap", "Part", "Settings", "iteration"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,19 @@ class Part:
     """A shared variable: the visible states of the persistent chains, or one chain a row."""
 
 
+@dataclass(frozen=True)
+class LastSwap:
+    """Where the parameters were when the particles swapped last, and what every step is multiplied by; all shared."""
+
+    parameters: list[Any]
+    factor: Any
+
+    @property
+    def everything(self) -> list[Any]:
+        """All of these variables."""
+        return [*self.parameters, self.factor]
+
+
 @dataclass
 class Iteration:
     """A graph of one iteration: new values of shared variables, what is recorded, and the generator afterwards."""
@@ -68,6 +83,10 @@ class Iteration:
     monitors: dict[str, TensorVariable] = field(default_factory=dict)
     starts: dict[Any, Callable] = field(default_factory=dict)
     """Where shared variables of the estimator start, as `NegativePhase.starts`."""
+    memory: list[Any] = field(default_factory=list)
+    """The optimiser's own shared variables."""
+    ladder: bool = False
+    """Whether the particles swap along ladders between updates, as `NegativePhase.ladder`."""
 
 
 def iteration(
@@ -78,8 +97,11 @@ def iteration(
     rate: TensorVariable,
     sweeps: Any,
     rng: Any,
+    last_swap: LastSwap,
 ) -> Iteration:
     """Write down one iteration of learning; ``given`` maps the model's value variables to the shared parameters.
+
+    ``last_swap`` is used where particles swap along ladders.
 
     The parameters θ climb ``mean_batch(-F(v)) - log Z + log prior / N`` (`objective`). The derivative of -log Z is
     estimated from particles, the negative phase; all the rest is differentiated as it stands, the positive phase.
@@ -109,8 +131,27 @@ def iteration(
         gradients = pm.total_norm_constraint(gradients, settings.max_gradient_norm)
     # PyMC's optimisers return a partial when they are called without gradients: then they have their own rate.
     options = {} if isinstance(settings.optimizer, functools.partial) else {"learning_rate": rate}
-    step.updates |= settings.optimizer(gradients, parameters, **options)
+    moves = settings.optimizer(gradients, parameters, **options)
+    step.memory = [x for x in moves if x not in parameters]
+    step.updates |= moves
+    step.ladder = any(phase.ladder for phase in phases)
+    if step.ladder:
+        step.updates |= _careful(step, parameters, machines, batches, phases, settings, rate, last_swap)
     return step
+
+
+def _careful(step, parameters, machines, batches, phases, settings, rate, last_swap) -> dict[Any, TensorVariable]:
+    """Steps that are short where the machine is stiff, and in all not too long for swaps to follow."""
+    particles = [phase.particles for phase in phases]
+    new: dict[Any, Any] = {}
+    if settings.optimizer is pm.sgd:
+        noise = 1 / sum(rows.shape[0] for rows, _ in batches) + 1 / sum(v.shape[0] for v in particles)
+        steps, new = damped(step.updates, parameters, rate, noise)
+        new |= steps
+    moved = list(zip(machines, particles, strict=True))
+    limited, share = within(moved, step.updates | new, parameters, last_swap.parameters, last_swap.factor)
+    step.monitors["step_share"] = share
+    return new | limited | {x: x for x in last_swap.everything}
 
 
 def _batch(part: Part, sweeps: Any, step: Iteration) -> tuple[TensorVariable, TensorVariable]:

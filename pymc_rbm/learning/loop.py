@@ -27,6 +27,7 @@ from pymc_rbm.learning.progress import LearningProgressBar
 from pymc_rbm.learning.result import Within, learned_tree
 from pymc_rbm.learning.settling import Settling
 from pymc_rbm.learning.sweeps import INTERVAL, paced
+from pymc_rbm.learning.trajectory import EVERY
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.support.blas import OneBlasThread
 from pymc_rbm.support.interrupts import DeferredInterrupt
@@ -113,16 +114,19 @@ class Run:
                 self._after_epoch(done, bar, interrupt)
                 if self.stopped or interrupt.pending:
                     return done, interrupt.pending
-            if self.settling is not None:
-                self._take_the_better(self.settling, done)
+            self._finish(done)
         return done, False
 
-    def _take_the_better(self, settling: Settling, done: int) -> None:
-        """Return the average of the iterates, or the last one, and say which; the checkpoint has what is returned."""
-        average = settling.take_the_better(len(self.history), self.now)
-        gain, error = map(float, settling.gain_of_average)
-        self.attrs |= {"iterate": "average" if average else "last", "average_gain": gain, "average_gain_error": error}
-        if average and self.checkpoint is not None:
+    def _finish(self, done: int) -> None:
+        """Take the average of the iterates, or the last one, and say which; the checkpoint has what is returned."""
+        average = False
+        if self.settling is not None:
+            average = self.settling.take_the_better(len(self.history), self.now)
+            gain, error = map(float, self.settling.gain_of_average)
+            which = "average" if average else "last"
+            self.attrs |= {"iterate": which, "average_gain": gain, "average_gain_error": error}
+        self.learner.measure_ladders(len(self.history))
+        if (average or self.learner.trajectories) and self.checkpoint is not None:
             self.checkpoint.write(self.gathered(done, gradient=self.learner.small))
 
     def _climb(self, ascent: Ascent, bar: LearningProgressBar, interrupt: DeferredInterrupt) -> int:
@@ -185,7 +189,8 @@ class Run:
         """How many iterations a call may have: with one number of sweeps, not for long."""
         if self.on_iteration is not None:
             return 1
-        return self.most if self.sweeps else min(self.most, INTERVAL - len(self.history) % INTERVAL)
+        intervals = [INTERVAL] * (self.sweeps is None) + [EVERY] * bool(self.learner.trajectories)
+        return min([self.most, *(n - len(self.history) % n for n in intervals)])
 
     def _iterate(self, first: int, rows: list[np.ndarray]) -> None:
         """Run an iteration for each of some batches, in one call; ``first`` is the number of the first."""
@@ -193,6 +198,8 @@ class Run:
         rates = [self.rate(min(1.0, i / total)) for i in iterations]
         weights = [1 / max(1, i - total // 2) if self.ascent is None else 1.0 for i in iterations]
         self.history.add(self.learner.update(rows, rates, self.now, weights))
+        if self.learner.trajectories and len(self.history) % EVERY == 0:
+            self.learner.tend_ladders(self.now, self.history.series("step_share", EVERY))
         if self.sweeps is None:
             self.now = self._next_sweeps(self.now)
 

@@ -16,11 +16,12 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.learning.data import Observed, learned_variables
 from pymc_rbm.learning.estimators.pcd import shared_rows
-from pymc_rbm.learning.iteration import Part, Settings, iteration
+from pymc_rbm.learning.iteration import LastSwap, Part, Settings, iteration
 from pymc_rbm.learning.lbfgs import Ascent
 from pymc_rbm.learning.objective import objective, parameter_variables
 from pymc_rbm.learning.start import start_values
 from pymc_rbm.learning.staying import shortened
+from pymc_rbm.learning.trajectory import LEAST, Trajectory, torn
 from pymc_rbm.machine.enumeration import symbolic_log_partition
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import has_bounds
@@ -34,6 +35,8 @@ __all__ = ["Learner"]
 
 QUICK = 2**24
 """Products, of a row and a parameter each, that take milliseconds."""
+LITTLE_LEFT, ALL_LEFT, SHORTER, LONGER = 0.7, 0.99, 0.8, 1.1
+"""Shares of steps that the trust region left, below and above which, and factors by which, steps change."""
 MONITORED_ROWS = 100, 1000  # at least and at most; a fifth of the data in between, to cost little beside an epoch
 
 
@@ -64,6 +67,10 @@ class Learner:
         self._rows = [pt.lvector(f"{x.name}_rows") for x in observed]
         self._batch_machines = [machine_of_rows(m, r) for m, r in zip(self._machines, self._rows, strict=True)]
         self._particles = [self._first_particles(i, settings.chains) for i in range(len(observed))]
+        self._last_swap = LastSwap(
+            [pytensor.shared(p.get_value(), name=f"{p.name}_at_last_swap") for p in self._parameters],
+            pytensor.shared(np.asarray(1.0), name="step_factor"),
+        )
         self._update = self._compile_update(model)
         self._pseudo = self._compile_pseudo_log_likelihood()
         variables = parameter_variables(model)
@@ -75,6 +82,7 @@ class Learner:
         averages = graph_replace(values, dict(zip(self._parameters, self._averages, strict=True)), strict=False)
         self._values = compiled([], values, by=pm.compile, mode=INTERPRETED)
         self._averaged_values = compiled([], averages, by=pm.compile, mode=INTERPRETED)
+        self.trajectories = self._first_trajectories() if self._ladder else []
 
     # ------------------------------------------------------------------------------------------- what it does
 
@@ -91,7 +99,68 @@ class Learner:
         floats = [np.asarray(x, dtype=self._rate.dtype) for x in (rates, weights)]
         self.rng, *monitors = self._update(self.rng, sweeps, [*floats, *rows])
         named = dict(zip(self._monitor_names, monitors, strict=True))
+        for trajectory in self.trajectories:
+            named |= {key: np.full(len(rates), value) for key, value in trajectory.report().items()}
         return {"learning_rate": np.asarray(rates), "sweeps": np.full(len(rates), sweeps), **named}
+
+    def tend_ladders(self, sweeps: int, shares: np.ndarray) -> None:
+        """Let the particles swap with earlier machines; take the last updates back if they tore a machine off these.
+
+        ``shares`` are how much of each of the last updates the trust region left: steps become shorter where that is
+        little, so that all of them count, and longer again where it is all.
+        """
+        numbers = self._numbers()
+        overlaps = [t.overlap(numbers[t.name], states.get_value()) for t, states in self._ladders]
+        if torn(overlaps):
+            for shared, old in zip(self._parameters, self._last_swap.parameters, strict=True):
+                shared.set_value(old.get_value())
+            for shared, first in self._memory:
+                shared.set_value(first)
+            self._scale_steps(0.5)
+            numbers = self._numbers()
+            for trajectory, states in self._ladders:
+                states.set_value(trajectory.go_back())
+        else:
+            if min(overlaps) < LEAST:
+                for trajectory, overlap in zip(self.trajectories, overlaps, strict=True):
+                    trajectory.add(overlap)
+            left = shares.mean() / float(self._last_swap.factor.get_value())
+            self._scale_steps(SHORTER if left < LITTLE_LEFT else LONGER if left > ALL_LEFT else 1.0)
+        self._swap(numbers, sweeps)
+        for shared, old in zip(self._parameters, self._last_swap.parameters, strict=True):
+            old.set_value(shared.get_value())
+
+    def _scale_steps(self, by: float) -> None:
+        factor = self._last_swap.factor
+        factor.set_value(np.minimum(1.0, by * factor.get_value()))
+
+    def measure_ladders(self, updates: int) -> None:
+        """Find log Z along the ladders, at the machines of this moment. Nothing that learning goes on from changes."""
+        numbers, rng = self._numbers(), copy.deepcopy(self.rng)
+        for trajectory, states in self._ladders:
+            trajectory.measure(numbers[trajectory.name], states.get_value(), rng, updates)
+
+    def _swap(self, numbers: dict[str, Machine], sweeps: int) -> None:
+        for trajectory, states in self._ladders:
+            states.set_value(trajectory.swap(numbers[trajectory.name], states.get_value(), self.rng, sweeps))
+
+    @property
+    def _ladders(self) -> list[tuple[Trajectory, Any]]:
+        """Ladders, if there are any, and the shared particles at the top of each."""
+        return list(zip(self.trajectories, self._particles, strict=False))
+
+    def _numbers(self) -> dict[str, Machine]:
+        """The machines of this moment, with numbers."""
+        return {name: machine.numeric(machine.dtype) for name, machine in self.parameters()[1].items()}
+
+    def _first_trajectories(self) -> list[Trajectory]:
+        """Ladders from independent units with the data's means to where learning starts; particles are drawn anew."""
+        numbers, found = self._numbers(), []
+        rng = np.random.default_rng(self.rng.integers(2**31))
+        for x, states in zip(self.observed, self._particles, strict=True):
+            found.append(Trajectory(x.name, numbers[x.name], x.bias, states.get_value(), rng))
+            states.set_value(found[-1].ladder.top.states)
+        return found
 
     def pseudo_log_likelihood(self) -> list[float]:
         """Stochastic estimate per row, a total over units: one random unit of each of some random rows."""
@@ -138,12 +207,16 @@ class Learner:
         """Set the parameters to the average of the iterates, and let the particles follow for ``n`` updates."""
         for p, average in zip(self._parameters, self._averages, strict=True):
             p.set_value(average.get_value())
+        for trajectory, states in self._ladders:
+            states.set_value(trajectory.jump(self._numbers()[trajectory.name], self.rng))
         for _ in range(n):
             self._still(sweeps)
 
     def _still(self, sweeps: int) -> None:
         """Move the particles, and nothing else."""
         self.update([np.zeros((1, 1), "int64") for _ in self.observed], [0.0], sweeps, [0.0])
+        if self.trajectories:
+            self._swap(self._numbers(), sweeps)
 
     def learned_values(self) -> list[np.ndarray]:
         """The parameters as they are moved: in the model's unconstrained space, not copied."""
@@ -157,20 +230,27 @@ class Learner:
     @property
     def tempered(self) -> bool:
         """Whether the estimator swaps replicas."""
-        return any(name.endswith("_swap_rate") for name in self._monitor_names)
+        return self._ladder or any(name.endswith("_swap_rate") for name in self._monitor_names)
 
     def state(self) -> list[np.ndarray]:
         """All that an update changes, the generator apart: parameters, averages, particles, optimiser's memory."""
-        return [np.asarray(x.get_value()) for x in self._state]
+        found = [np.asarray(x.get_value()) for x in self._state]
+        return found + [x for t in self.trajectories for x in t.state().values()]
 
     def state_names(self) -> list[str]:
         """What the arrays of `state` are: the optimiser's memory has no names of its own."""
-        return [x.name or f"memory {i}" for i, x in enumerate(self._state)]
+        found = [x.name or f"memory {i}" for i, x in enumerate(self._state)]
+        return found + [name for t in self.trajectories for name in t.state()]
 
     def restore(self, names: list[str], state: list[np.ndarray], rng: np.random.Generator) -> None:
         """Go on from a `state`, with its names, and its generator."""
-        theirs = dict(zip(names, (x.shape for x in state), strict=True))
-        ours = dict(zip(self.state_names(), (x.get_value(borrow=True).shape for x in self._state), strict=True))
+
+        def shape(name: str, x: np.ndarray) -> tuple[int, ...]:
+            rungs = any(name.startswith(f"{t.name}_ladder_") for t in self.trajectories)
+            return x.shape[1:] if rungs else x.shape  # a ladder may have any number of rungs
+
+        theirs = {name: shape(name, x) for name, x in zip(names, state, strict=True)}
+        ours = {name: shape(name, x) for name, x in zip(self.state_names(), self.state(), strict=True)}
         if list(theirs.items()) != list(ours.items()):  # memory has no names but its place
             wrong = [
                 f"{name}: {theirs.get(name, 'not there')} in it, {ours.get(name, 'not there')} here"
@@ -183,8 +263,10 @@ class Learner:
                 "offsets are there if centred=True; the others come from the model. Pass what that run was given."
             )
         values = dict(zip(names, state, strict=True))
-        for name, shared in zip(self.state_names(), self._state, strict=True):
+        for name, shared in zip(self.state_names(), self._state, strict=False):
             shared.set_value(values[name].astype(shared.dtype))
+        for trajectory in self.trajectories:
+            trajectory.restore(values)
         self.rng = rng
 
     @property
@@ -266,7 +348,8 @@ class Learner:
             for x in zip(self.observed, self._batch_machines, self._data, self._rows, self._particles, strict=True)
         ]
         sweeps = self._sweeps if self._settings.sweeps is None else self._settings.sweeps
-        step = iteration(model, parts, self._given, self._settings, self._rate, sweeps, rng)
+        step = iteration(model, parts, self._given, self._settings, self._rate, sweeps, rng, self._last_swap)
+        self._ladder, self._memory = step.ladder, [(x, x.get_value()) for x in step.memory]
         for shared, start in step.starts.items():
             shared.set_value(_drawn(start, np.random.default_rng(self.rng.integers(2**31))))
         updates = step.updates

@@ -26,6 +26,7 @@ NAMES = {
     "reverse_ais": "reverse annealed importance sampling",
     "tempering": "parallel tempering and bridge sampling",
     "compare": "annealing and tempering, compared",
+    "ladder": "bridge sampling along the machines of learning",
 }
 
 
@@ -40,7 +41,7 @@ class LogPartitionEstimate:
     standard_error : float
         Standard error of ``estimate``, in nats; 0 if exact.
     method : str
-        "exact", "ais", "reverse_ais", "tempering" or "compare".
+        "exact", "ais", "reverse_ais", "tempering", "compare" or "ladder".
     log_weights : ndarray, shape (particles,)
         Log importance weights, if the method has any; for "ais" ``estimate`` is the log of their mean.
     betas : ndarray, shape (temperatures,)
@@ -110,9 +111,10 @@ class LogPartitionEstimate:
         if "round_trips" not in self.diagnostics:
             return []
         found = self.diagnostics
+        last = f"R-hat {found['rhat']:.2f}" if "rhat" in found else f"{found['renewals']:.0f} renewals"
         return [
             f"  {found['round_trips']:.0f} round trips, communication barrier {found['communication_barrier']:.1f}, "
-            f"least overlap {found['least_overlap']:.2f}, R-hat {found['rhat']:.2f}"
+            f"least overlap {found['least_overlap']:.2f}, {last}"
         ]
 
     def _shown(self) -> list[tuple[str, LogPartitionEstimate]]:

@@ -17,6 +17,7 @@ from pymc_rbm.machine.spellings import by_keyword
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import normalisable_machine, visible_rows
 from pymc_rbm.partition.ais import Effort, ais, prepared, reverse_ais
+from pymc_rbm.partition.along import recorded_along
 from pymc_rbm.partition.compare import compared
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.exact import _exact, _known_parts
@@ -28,7 +29,7 @@ from pymc_rbm.support.work import Work
 
 __all__ = ["log_partition"]
 
-METHODS = ("auto", "exact", "ais", "reverse_ais", "tempering", "compare")
+METHODS = ("auto", "exact", "ais", "reverse_ais", "tempering", "compare", "ladder")
 BYTES_OF_UNIT, BYTES_OF_PARTICLE, BYTES_OF_TEMPERATURE = 2, 200, 100
 """Bytes that annealing needs for a unit's state and its copy, a particle's log-weight, and a temperature's moments."""
 
@@ -58,7 +59,7 @@ def log_partition(
         What `fit` returned; its ``parameters`` stand in for the model's random variables. Or a dict of values by name,
         as ``pm.find_MAP`` returns it; or a posterior over them: log Z is then found exactly for every draw, as a
         DataArray (chain, draw).
-    method : {"auto", "exact", "ais", "reverse_ais", "tempering", "compare"}
+    method : {"auto", "exact", "ais", "reverse_ais", "tempering", "compare", "ladder"}
         - "exact" enumerates the smaller layer, up to 2²⁵ states, or integrates where all units are Gaussian; a machine
           that falls apart into several, which are not coupled to each other, is summed one by one.
         - "ais" is annealed importance sampling from a base of independent units.
@@ -66,7 +67,10 @@ def log_partition(
         - "tempering" is parallel tempering with bridge sampling between neighbouring temperatures.
         - "compare" runs "ais" and "tempering" with growing work until they agree and meet the target error, or the
           budget is used up, which the report then says.
-        - "auto" is "exact" up to 2²⁰ states, "ais" where ``temperatures`` is given, else "compare".
+        - "ladder" is bridge sampling along the machines that learning came through: what `fit` found with
+          ``method="ptt"``, at no cost. It knows of no mode to which no particle came (see the Notes).
+        - "auto" is "exact" up to 2²⁰ states, "ais" where ``temperatures`` is given, else "compare". Where ``learned``
+          has the estimate of "ladder", that stands in for "tempering" if both agree and meet the target error.
     particles : int, default 100
         Number of annealing runs, forward and in reverse.
     temperatures : int, optional
@@ -129,7 +133,7 @@ def log_partition(
     *What no error bar sees.* Weights say nothing about where no particle went. Annealing is therefore compared
     with states that it did not make: chains of the machine itself from dispersed starts, and data rows. If reverse
     annealing says that forward annealing hardly goes there, the result is not reliable. A mode that is in none of them
-    stays unseen.
+    stays unseen. The ladder of learning has no such check: of mushrooms with 16 hidden units it was 1.8 nats too low.
 
     References
     ----------
@@ -165,6 +169,7 @@ def log_partition(
     if base_mean is not None:
         base_mean = _base_mean(machine, base_mean, None, None)  # every method refuses means that do not fit
     parts = _known_parts(machine, method)
+    recorded = None
     if not parts:
         bytes_of_particle = sum(n or 0 for n in sizes_of(machine)) * BYTES_OF_UNIT + BYTES_OF_PARTICLE
         along = "" if effort.temperatures is None else f" along {effort.temperatures:,} temperatures"
@@ -173,6 +178,14 @@ def log_partition(
             f"Annealing of {effort.particles:,} particles{along}",
             "Take fewer particles and more temperatures, or the other way round.",
         )
+        recorded = recorded_along(learned, machine) if method in ("auto", "ladder") else None
+        if method == "ladder" and recorded is None:
+            raise ValueError(
+                "method='ladder' needs what pymc_rbm.fit(method='ptt') returned, with its machine. Pass "
+                "that as learned=, or leave method out."
+            )
+        if method == "ladder" and recorded is not None:
+            return recorded
     with Work(progressbar) as work:
         if parts:
             return LogPartitionEstimate(sum(_exact(part, work, len(parts) > 1) for part in parts), 0.0, "exact")
@@ -186,7 +199,7 @@ def log_partition(
             return tempering(start, effort, rng, work)
         if method == "ais" or (method == "auto" and effort.temperatures is not None):
             return ais(start, effort, rng, work)
-        return compared(start, effort, rng, work)
+        return compared(start, effort, rng, work, recorded)
 
 
 def _of_draws(target: Any, posterior: Any, method: str, progressbar: bool) -> Any:

@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy
 
 from pymc_rbm.partition.ais import PILOT, Effort, Prepared, unseen_reasons, unseen_weight
 from pymc_rbm.partition.annealing import adapted, anneal
-from pymc_rbm.partition.bennett import root
+from pymc_rbm.partition.bridging import Solution, settled
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.path import Path, States
 from pymc_rbm.support.interrupts import arviz
@@ -38,9 +37,6 @@ FEW_ROUND_TRIPS = 50
 """The fewest round trips of all ensembles together, five each, that are trusted: a mode in which a tenth of them ends
 is then missed with a chance of e⁻⁵."""
 MOST_OLD = 0.5
-FALSE_ALARM = 0.001
-"""The chance that ensembles are said to move although they are stationary."""
-FEW_DRAWS = 50
 ROUNDING = 1e-9
 MOST_LEVELS = 200
 STORED = 2**24
@@ -75,7 +71,7 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
     iterations = max(50, effort.budget // (levels * ENSEMBLES))
     work.begin("parallel tempering", iterations * levels * ENSEMBLES)
     ladder = _temper(path, betas, iterations, rng, work)
-    found = _settled(ladder)
+    found = settled(ladder.up, ladder.down)
     diagnostics, error = _diagnosed(ladder, found)
     finished = len(found.influence)
     reasons = _reasons(diagnostics, ladder, found.moves)
@@ -236,64 +232,6 @@ class _Trips:
         self.finished += arrived & counted
         self._last[0] = 1
         self._last[-1] = np.where(self._last[-1] == 1, 2, self._last[-1])
-
-
-def _by_pair(x: np.ndarray) -> np.ndarray:
-    return np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Bennett's steps of log Z, and the influence of each draw on their sum: (draws, ensembles), with mean zero."""
-
-    steps: np.ndarray
-    influence: np.ndarray
-    overlap: np.ndarray
-
-    @property
-    def standard_error(self) -> float:
-        """The standard error of log Z, from the spread of the ensembles, which are independent."""
-        return float(self.influence.mean(0).std(ddof=1) / np.sqrt(ENSEMBLES))
-
-    @property
-    def _by_ensemble(self) -> np.ndarray:
-        half = len(self.influence) // 2
-        return self.influence[-half:].mean(0) - self.influence[:half].mean(0)
-
-    @property
-    def drift(self) -> float:
-        """The difference between log Z from the second half of the draws and from the first."""
-        return float(self._by_ensemble.mean())
-
-    @property
-    def moves(self) -> bool:
-        """Whether the ensembles drift together, which stationary chains do not."""
-        spread = self._by_ensemble.std(ddof=1) / np.sqrt(ENSEMBLES)
-        return abs(self.drift) > spread * scipy.stats.t.isf(FALSE_ALARM / 2, ENSEMBLES - 1) + ROUNDING
-
-
-def _settled(ladder: Ladder) -> Solution:
-    """Bridge all draws or, as long as they still move, the later half of them."""
-    up, down = ladder.up, ladder.down
-    while True:
-        found = _solution(up, down)
-        if not found.moves or len(up) < 2 * FEW_DRAWS:
-            return found
-        up, down = up[len(up) // 2 :], down[len(down) // 2 :]
-
-
-def _solution(up: np.ndarray, down: np.ndarray) -> Solution:
-    """Solve Bennett's equation for each pair of neighbours, and return the linear influence of each draw on log Z, too.
-
-    At the root, draws of ensemble e move Δ_k by g_ek / g'_k, where g is the equation's left side minus its right side.
-    This is the infinitesimal jackknife over ensembles, which are independent; it includes the autocorrelation of the
-    chains and the covariance of neighbouring steps.
-    """
-    steps = np.array([root(*pair) for pair in zip(_by_pair(up), _by_pair(down), strict=True)])
-    forward = scipy.special.expit(-steps[:, None] - up)
-    backward = scipy.special.expit(steps[:, None] - down)
-    slope = (forward * (1 - forward) + backward * (1 - backward)).mean((0, 2))
-    return Solution(steps, ((forward - backward) / slope[:, None]).sum(1), slope)
 
 
 def _overlap_matrix(overlap: np.ndarray) -> np.ndarray:

@@ -18,7 +18,8 @@ from pymc_rbm.machine.records import recorded
 from pymc_rbm.machine.spellings import renamed
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
-from pymc_rbm.sampling.dispersal import spread
+from pymc_rbm.sampling.dispersal import dispersed_states
+from pymc_rbm.sampling.laddered import first_ladder, run_ladder
 from pymc_rbm.sampling.observables import leading_directions, names_of, symbolic_functionals
 from pymc_rbm.sampling.sweep import sweeps_of_a_piece, visits
 from pymc_rbm.support.arguments import check_back_end, generator, whole_number, whole_numbers
@@ -26,11 +27,13 @@ from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.interrupts import DeferredInterrupt
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.memory import check_memory
-from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.support.work import can_show, parts_of
 
-__all__ = ["dispersed_states", "run_chains", "sample_gibbs"]
+__all__ = ["LADDERED", "run_chains", "sample_gibbs"]
 
+LADDERED = "pt", "ptt"
+METHODS = "gibbs", *LADDERED
+FEW_RENEWALS = 2
 TUNING_CHUNK = 100  # sweeps between two checks for Ctrl-C
 CHUNK_ENTRIES = 2**22
 """How many numbers, over chains, draws and units of the larger layer, are computed between two checks for Ctrl-C."""
@@ -47,6 +50,7 @@ def sample_gibbs(
     tune: int = 1000,
     chains: int = 4,
     sweeps: int = 1,
+    method: str = "gibbs",
     start: Any = None,
     states: bool = True,
     name: str | None = None,
@@ -77,7 +81,16 @@ def sample_gibbs(
         Sweeps before the first draw, which are thrown away. (There is nothing to tune.)
     chains : int, default 4
     sweeps : int, default 1
-        Sweeps per stored draw.
+        Sweeps per stored draw; with a ladder, lifts.
+    method : {"gibbs", "pt", "ptt"}, default "gibbs"
+        "gibbs" runs plain block Gibbs chains, which do not leave modes. With the others chains swap with those of other
+        machines, from rung to rung down to independent units that are drawn exactly (`ladder`), so that every mode that
+        appears on the way gets its weight: "pt" along the straight way from these units to the machine, with as many
+        rungs as swaps need; "ptt" along the machines that learning came through, which `fit` with ``method="ptt"`` has
+        returned as ``learned``. A *lift* sweeps every rung and swaps every pair; it costs as many sweeps as there are
+        rungs. The report is in ``attrs``: ``rungs``, ``least_acceptance`` of swaps, ``round_trips`` of replicas between
+        the bottom and the machine, ``renewals``, how often all chains had become new ones from the bottom. A warning
+        says where there were fewer than two renewals.
     start : array_like, shape (chains, visible) or (visible,), optional
         Visible states. Default: dispersed ones, each chain at a level of its own, so that chains can disagree. Real
         units start where dispersed hidden ones put them, those of every second chain opposite to the one before.
@@ -109,6 +122,8 @@ def sample_gibbs(
     """
     draws, chains, sweeps = whole_numbers(draws=draws, chains=chains, sweeps=sweeps)
     tune = whole_number("tune", tune, 0)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
     check_back_end()
     check_alone(target, "sample_gibbs")
     machine = machine_of(target, learned)
@@ -121,15 +136,27 @@ def sample_gibbs(
         if start is None
         else _checked_start(machine, start, chains, labels_of(target, learned))
     )
+    tree = learned if learned is not None else target
     with DeferredInterrupt() as interrupt:
-        kept, last = run_chains(machine, first, rng, draws, tune, sweeps, states, progressbar, partial=True)
+        more: dict[str, Any] = {}
+        if method == "gibbs":
+            kept, last = run_chains(machine, first, rng, draws, tune, sweeps, states, progressbar, partial=True)
+        else:
+            ladder = first_ladder(machine, tree if method == "ptt" else None, method, first, rng)
+            kept, last, more = run_ladder(ladder, rng, draws, tune, sweeps, states, progressbar)
         done = len(kept["free_energy"][0])
-        attrs = {"sweeps": sweeps, "tune": tune, "interrupted": int(done < draws)}
+        attrs = {"sweeps": sweeps, "tune": tune, "method": method, "interrupted": int(done < draws), **more}
         with interrupt.lifted():
             tree = _tree(labels, machine, kept, last, attrs)
     if done < draws:
         warnings.warn(
             f"Interrupted after {done} of {draws} draws, which are returned. Pass last_states as start= to go on.",
+            stacklevel=3,
+        )
+    if attrs.get("renewals", FEW_RENEWALS) < FEW_RENEWALS:
+        warnings.warn(
+            f"All {chains} chains became new ones from the bottom of the ladder {attrs['renewals']} times in {done:,} "
+            f"draws: weights of modes cannot be trusted. Take more draws, or more lifts a draw (sweeps=).",
             stacklevel=3,
         )
     return tree
@@ -217,14 +244,6 @@ def _advance_function(template: Machine, dtype: str):
     return pytensor.function(
         [In(rng, mutable=True), v, draws, n, directions, *inputs], [Out(next_rng, borrow=True), trace, *values]
     )
-
-
-def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) -> np.ndarray:
-    """Return visible start states, each at its own level of activity; real units of every two chains are opposite."""
-    visible = machine.layers[VISIBLE]
-    own = np.random.default_rng(rng.integers(2**63))
-    v, _ = spread(machine, (chains, len(visible.bias)), pt.random.shared_rng(own), pairs=not visible.unit.finite)
-    return value_of(v)
 
 
 def _checked_start(machine: Machine, start: Any, chains: int, labels: Labels) -> np.ndarray:

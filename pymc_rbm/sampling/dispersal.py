@@ -10,14 +10,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Coupling, Layer, Machine
 from pymc_rbm.sampling.sweep import sweep
+from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.units.unit import Unit
 
-__all__ = ["heated", "opposed", "spread"]
+__all__ = ["dispersed_states", "heated", "opposed", "spread"]
+
+
+def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) -> np.ndarray:
+    """Return visible start states, each at its own level of activity; real units of every two chains are opposite."""
+    visible = machine.layers[VISIBLE]
+    own = np.random.default_rng(rng.integers(2**63))
+    v, _ = spread(machine, (chains, len(visible.bias)), pt.random.shared_rng(own), pairs=not visible.unit.finite)
+    return value_of(v)
 
 
 def spread(

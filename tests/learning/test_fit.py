@@ -303,7 +303,10 @@ def test_contrastive_divergence_has_no_chains():
 
 
 def test_unknown_method_and_too_large_for_exact():
-    with model_of(DATA), pytest.raises(ValueError, match=r"one of \['cd', 'exact', 'fpcd', 'pcd', 'pt', 'ucd'\]"):
+    with (
+        model_of(DATA),
+        pytest.raises(ValueError, match=r"one of \['cd', 'exact', 'fpcd', 'pcd', 'pt', 'ptt', 'ucd'\]"),
+    ):
         pmr.fit(1, method="guess", progressbar=False)
     with model_of(np.zeros((3, 20)), 18), pytest.raises(ValueError, match=r"more than 16 units: sizes \[20, 18\]"):
         pmr.fit(1, method="exact", progressbar=False)

@@ -9,7 +9,8 @@ from scipy.special import logsumexp
 
 import pymc_rbm as pmr
 from pymc_rbm.partition import tempering as bridging
-from pymc_rbm.partition.tempering import ENSEMBLES, Ladder, _rhat, _settled, _solution
+from pymc_rbm.partition.bridging import settled, solution
+from pymc_rbm.partition.tempering import ENSEMBLES, Ladder, _rhat
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -66,9 +67,13 @@ def ladder(rng, draws, levels=4, step=0.0, memory=0.0):
     )
 
 
+def settled_of(ladder):
+    return settled(ladder.up, ladder.down)
+
+
 def test_stationary_draws_are_all_used_and_their_error_is_right():
     rng = np.random.default_rng(1)
-    found = [_settled(ladder(rng, 400)) for _ in range(100)]
+    found = [settled_of(ladder(rng, 400)) for _ in range(100)]
     # Each is taken for moving with a chance of .001: three of them with one of 2e-4.
     assert sum(len(x.influence) == 400 and not x.moves for x in found) > 97
     estimates, errors = np.array([x.steps.sum() for x in found]), np.array([x.standard_error for x in found])
@@ -80,24 +85,24 @@ def test_stationary_draws_are_all_used_and_their_error_is_right():
 def test_draws_that_still_move_are_dropped_and_said_where_they_never_settle():
     rng = np.random.default_rng(2)
     moved = ladder(rng, 400, step=0.5)
-    assert _solution(moved.up, moved.down).moves
-    found = _settled(moved)
+    assert solution(moved.up, moved.down).moves
+    found = settled_of(moved)
     assert len(found.influence) == 200
     assert not found.moves
     assert abs(found.steps.sum()) < 4 * found.standard_error
     # With all of them it is wrong: three steps are off by a half in half of the draws, by 0.75 together.
-    assert abs(_solution(moved.up, moved.down).steps.sum()) > 0.5
+    assert abs(solution(moved.up, moved.down).steps.sum()) > 0.5
     slope = np.linspace(-3, 3, 400)[:, None, None]
     rising = Ladder(moved.up + slope, moved.down - slope, moved.top_energy, moved.rejection, moved.round_trips, 0.0)
-    assert _settled(rising).moves
-    assert len(_settled(rising).influence) < 100
+    assert settled_of(rising).moves
+    assert len(settled_of(rising).influence) < 100
 
 
 def test_ensembles_that_disagree_on_log_z_are_seen_where_their_energies_agree():
-    found = _settled(ladder(np.random.default_rng(3), 400, memory=1.0))
+    found = settled_of(ladder(np.random.default_rng(3), 400, memory=1.0))
     # Ensembles are as far apart as draws of one are: about √2.
     assert _rhat(found.influence.T) > 1.1
-    assert _rhat(_settled(ladder(np.random.default_rng(3), 400)).influence.T) < 1.02
+    assert _rhat(settled_of(ladder(np.random.default_rng(3), 400)).influence.T) < 1.02
     assert _rhat(1e-12 * np.random.default_rng(3).standard_normal((ENSEMBLES, 50))) == 1  # rounding alone
 
 

@@ -12,8 +12,7 @@ from scipy import stats
 
 import pymc_rbm as pmr
 from pymc_rbm.diagnostics.probes import mode_weight_bound
-from pymc_rbm.sampling.chains import dispersed_states
-from pymc_rbm.sampling.dispersal import heated, opposed, spread
+from pymc_rbm.sampling.dispersal import dispersed_states, heated, opposed, spread
 from pymc_rbm.support.modes import INTERPRETED
 
 pytestmark = pytest.mark.interpreted

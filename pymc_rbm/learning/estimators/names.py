@@ -8,6 +8,7 @@ from typing import Any
 from pymc_rbm.learning.estimators.coupled import unbiased
 from pymc_rbm.learning.estimators.parallel_tempering import tempered
 from pymc_rbm.learning.estimators.pcd import NegativePhase, contrastive, exact, fast_persistent, persistent
+from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
 
 __all__ = ["METHODS", "find_method", "follows_chains", "name_of", "shares_chains", "swaps_replicas"]
 
@@ -16,6 +17,7 @@ METHODS: dict[str, Callable[..., NegativePhase]] = {
     "cd": contrastive,
     "fpcd": fast_persistent,
     "pt": tempered,
+    "ptt": trajectory_tempered,
     "ucd": unbiased,
     "exact": exact,
 }
@@ -32,17 +34,22 @@ def find_method(method: str | Callable[..., NegativePhase]) -> Callable[..., Neg
 
 def follows_chains(estimator: Callable) -> bool:
     """Whether an estimator's gradient comes from persistent chains, so that their autocorrelation matters to it."""
-    return getattr(estimator, "func", estimator) in (persistent, fast_persistent, tempered)
+    return getattr(estimator, "func", estimator) in (
+        persistent,
+        fast_persistent,
+        tempered,
+        trajectory_tempered,
+    )
 
 
 def swaps_replicas(estimator: Callable) -> bool:
     """Whether an estimator's chains leave modes through replicas at higher temperatures."""
-    return getattr(estimator, "func", estimator) is tempered
+    return getattr(estimator, "func", estimator) in (tempered, trajectory_tempered)
 
 
 def shares_chains(estimator: Callable) -> bool:
     """Whether an estimator works with one chain a row where biases differ by row, as users' own are taken to do."""
-    return getattr(estimator, "func", estimator) not in (fast_persistent, tempered, unbiased)
+    return getattr(estimator, "func", estimator) not in (fast_persistent, tempered, trajectory_tempered, unbiased)
 
 
 def name_of(estimator: Any) -> str:

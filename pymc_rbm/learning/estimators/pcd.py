@@ -61,6 +61,8 @@ class NegativePhase:
         Figures to be recorded at every iteration, of fixed shapes.
     starts : dict
         Where such shared variables start, if that is random: functions of a generator, evaluated once.
+    ladder : bool
+        Whether the chains swap with those of earlier machines between updates (`learning.trajectory`).
     """
 
     log_z: TensorVariable
@@ -70,6 +72,7 @@ class NegativePhase:
     updates: dict[Any, Any] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
     starts: dict[Any, Callable[[Any], TensorVariable]] = field(default_factory=dict)
+    ladder: bool = False
 
 
 def shared_rows(rows: np.ndarray, name: str) -> Any:

@@ -1,0 +1,122 @@
+"""The ladder of a machine that is learned: earlier machines are its rungs, and the particles are the chains at its top.
+
+Every `EVERY` updates the particles swap with the chains of the last rung, and some of the lower rungs swap, too. Where
+swaps between the machine and the last rung have become rarer than `sampling.ladder.LEAST`, the machine of this moment
+becomes a rung, and rungs that are not needed any more are left out. Where they are rarer than `sampling.ladder.TORN`,
+the updates since the last swap tore the machine off its ladder, and are taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pymc_rbm.machine.machine import Machine
+from pymc_rbm.partition.along import along
+from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.sampling.ladder import LEAST, MOST_RUNGS, TORN, Ladder, acceptance, independent
+
+__all__ = ["EVERY", "LEAST", "Trajectory", "torn"]
+
+EVERY = 5
+"""Updates between two swaps with the last rung; twice as many lower rungs at most are swept then."""
+FEWEST_LIFTS, MOST_LIFTS = 50, 200
+"""Of all rungs, for log Z."""
+
+
+class Trajectory:
+    """The ladder of one machine while it is learned; its top is where the learner has the machine and the particles.
+
+    Parameters
+    ----------
+    name : str
+        Of the machine's RBM.
+    machine : Machine
+        Where learning starts, with numbers.
+    bias : ndarray, shape (visible,)
+        Of the independent units at the bottom.
+    states : ndarray, shape (chains, visible)
+        Particles, which are replaced by draws of the machine.
+    rng : Generator
+    """
+
+    def __init__(self, name: str, machine: Machine, bias: np.ndarray, states: np.ndarray, rng: np.random.Generator):
+        self.name, self.rejected = name, 0
+        self.log_z: LogPartitionEstimate | None = None
+        self.ladder = Ladder([independent(machine, bias, len(states), rng)])
+        self.ladder.reach(machine, rng)
+        self.add(1.0)
+
+    def overlap(self, machine: Machine, states: np.ndarray) -> float:
+        """Return how often swaps of the machine, which becomes the top, and the last rung would be accepted."""
+        self._at(machine, states)
+        return acceptance(*self.ladder.rungs[-2:])
+
+    def _at(self, machine: Machine, states: np.ndarray) -> None:
+        self.ladder.top.machine, self.ladder.top.states = machine, states
+
+    def add(self, overlap: float) -> None:
+        """Make the top a rung, which overlaps with the last one so much; leave out rungs that are not needed."""
+        ladder = self.ladder
+        ladder.top.acceptance = overlap
+        ladder.rungs.append(ladder.top.copy())
+        ladder.top.acceptance = 1.0
+        ladder.thin(moving=True)
+        while len(ladder.rungs) > MOST_RUNGS:
+            ladder.thin(forced=True, moving=True)
+
+    def go_back(self) -> np.ndarray:
+        """Go back to the last rung, and return its states."""
+        self.rejected += 1
+        self.ladder.rungs[-1] = self.ladder.rungs[-2].copy()
+        self.ladder.top.acceptance = 1.0
+        return self.ladder.top.states
+
+    def swap(self, machine: Machine, states: np.ndarray, rng: np.random.Generator, sweeps: int) -> np.ndarray:
+        """Swap and sweep some rungs, and return the particles' states after it."""
+        self._at(machine, states)
+        self.ladder.mend(rng, moving=True)
+        self.ladder.lift(rng, sweeps, 2 * EVERY)
+        return self.ladder.top.states
+
+    def jump(self, machine: Machine, rng: np.random.Generator) -> np.ndarray:
+        """Add rungs from the top to another machine, which becomes the top; return states of it."""
+        self.ladder.reach(machine, rng)
+        return self.ladder.top.states
+
+    def measure(self, machine: Machine, states: np.ndarray, rng: np.random.Generator, updates: int) -> None:
+        """Find log Z of the machine, with a tenth of the work of so many updates."""
+        self._at(machine, states)
+        ladder = Ladder.of(machine, self.ladder.arrays())
+        ladder.settle_acceptances()
+        lifts = updates // (10 * len(ladder.rungs))
+        self.log_z = along(ladder, int(np.clip(lifts, FEWEST_LIFTS, MOST_LIFTS)), rng)
+
+    def report(self) -> dict[str, float]:
+        """Return the figures of this moment, by name."""
+        ladder = self.ladder
+        return {
+            f"{self.name}_rungs": len(ladder.rungs),
+            f"{self.name}_swap_rate": float(ladder.acceptances.min()),
+            f"{self.name}_round_trips": int(ladder.trips.sum()),
+            f"{self.name}_renewals": ladder.renewals,
+            f"{self.name}_rejected": self.rejected,
+        }
+
+    # ------------------------------------------------------------------------------------------------ to keep it
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return everything as arrays by name."""
+        found = self.ladder.arrays() | {"rejected": np.array(self.rejected)}
+        return {f"{self.name}_ladder_{key}": x for key, x in found.items()}
+
+    def restore(self, values: Mapping[str, np.ndarray]) -> None:
+        """Go back to a `state`."""
+        own = {key.removeprefix(f"{self.name}_ladder_"): x for key, x in values.items()}
+        self.ladder, self.rejected = Ladder.of(self.ladder.top.machine, own), int(own["rejected"])
+
+
+def torn(overlaps: list[float]) -> bool:
+    """Whether some machine is torn off its ladder."""
+    return min(overlaps) < TORN

@@ -1,0 +1,87 @@
+"""log Z of the top of a ladder: exact at the bottom, and Bennett's ratio from rung to rung."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pymc_rbm.machine.machine import Machine
+from pymc_rbm.partition.bridging import settled
+from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.sampling.ladder import Ladder, recorded_ladder
+from pymc_rbm.support.reentrant import value_of
+
+__all__ = ["along", "recorded_along"]
+
+LEAST_OVERLAP = 0.03
+LEAST_RENEWALS = 2
+
+
+def along(ladder: Ladder, lifts: int, rng: np.random.Generator) -> LogPartitionEstimate:
+    """Estimate log Z of the ladder's top from so many lifts.
+
+    Chains of one place on all rungs swap among themselves only, so that each place is one of many independent
+    ensembles, and the error is that of their mean, with Student's t. It is larger where they drift together.
+    """
+    made = [ladder.lift(rng) for _ in range(lifts)]
+    up, down = (np.array([[pair[i] for pair in lift] for lift in made]) * sign for i, sign in ((0, 1), (1, -1)))
+    found = settled(up, down)
+    bottom = float(value_of(sum(layer.log_z for layer in ladder.rungs[0].machine.layers)))
+    error = max(found.standard_error, abs(found.drift)) if found.moves else found.standard_error
+    diagnostics = {
+        "least_overlap": float(found.overlap.min()),
+        "rejection": 1 - ladder.acceptances,
+        "communication_barrier": float((1 - ladder.acceptances).sum()),
+        "round_trips": float(ladder.trips.sum()),
+        "renewals": float(ladder.renewals),
+        "drift": found.drift,
+    }
+    return LogPartitionEstimate(
+        bottom + float(found.steps.sum()),
+        error,
+        "ladder",
+        diagnostics=diagnostics,
+        reasons=tuple(_reasons(diagnostics, found.moves)),
+        degrees_of_freedom=found.ensembles - 1,
+        made={"rungs": len(ladder.rungs), "ensembles": found.ensembles, "draws": len(found.influence)},
+    )
+
+
+def _reasons(found: dict, moves: bool) -> list[str]:
+    reasons = []
+    if found["least_overlap"] < LEAST_OVERLAP:
+        reasons.append(f"neighbouring rungs overlap by only {found['least_overlap']:.3f}")
+    if moves:
+        reasons.append(
+            f"the ensembles still move, by {found['drift']:.2f} nats from the first half of the draws to the second"
+        )
+    if found["renewals"] < LEAST_RENEWALS:
+        reasons.append(
+            f"all chains at the top have become new ones from the bottom {found['renewals']:.0f} times, and not at "
+            f"least {LEAST_RENEWALS}"
+        )
+    return reasons
+
+
+def recorded_along(tree: Any, machine: Machine) -> LogPartitionEstimate | None:
+    """Return the estimate that `fit` made along the ladder of this very machine; None if it made none."""
+    found = recorded_ladder(tree, machine)
+    if found is None:
+        return None
+    name, group = found
+    if f"{name}_log_z_estimate" not in group:
+        return None
+    prefix = f"{name}_log_z_"
+    values = {str(key).removeprefix(prefix): group[key].values for key in group.data_vars}
+    attrs = {key.removeprefix(prefix): x for key, x in group.attrs.items()}
+    diagnostics = {key.removeprefix("diagnostic_"): x[()] for key, x in values.items() if key.startswith("diagnostic_")}
+    return LogPartitionEstimate(
+        float(values["estimate"]),
+        float(values["standard_error"]),
+        "ladder",
+        diagnostics=diagnostics,
+        reasons=tuple(filter(None, str(attrs["reasons"]).split("; "))),
+        degrees_of_freedom=int(attrs["ensembles"]) - 1,
+        made={key: int(attrs[key]) for key in ("rungs", "ensembles", "draws")},
+    )

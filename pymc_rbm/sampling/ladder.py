@@ -1,0 +1,373 @@
+"""A ladder of machines from independent units to one machine, with chains on every rung that swap with neighbours.
+
+Rung 0 is drawn exactly. The others are swept, and neighbours s < t swap their states x_s and x_t with probability
+
+    min(1, exp(F_s(x_s) + F_t(x_t) - F_s(x_t) - F_t(x_s))),
+
+which leaves the product of all densities invariant (Geyer 1991). A *lift* goes up from the bottom: rung by rung it
+sweeps and then swaps with the rung below, so that what the bottom draws is carried up as far as swaps accept it. The
+rungs may be any machines of one form: those at rising inverse temperatures, or those that learning came through
+(parallel trajectory tempering, Béreux, Decelle, Furtlehner & Seoane 2025, ICLR). A replica takes about twice
+the sum of the inverse acceptances of all pairs, in lifts, to go up and come back (Syed et al. 2022, JRSS B 84): where
+neighbours overlap, a machine whose own sweeps never leave a mode is still drawn from in the right proportions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from pytensor.compile.io import In, Out
+
+from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.sampling.dispersal import dispersed_states
+from pymc_rbm.sampling.sweep import sweeps as run_sweeps
+from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.fast_calls import Quick
+
+__all__ = ["Ladder", "Rung", "acceptance", "between", "independent", "ladder_to", "recorded_ladder"]
+
+LEAST, WEAK, TORN = 0.3, 0.2, 0.1
+"""Acceptances of swaps. Below the first a moving top leaves a rung behind; below the second a rung is put half-way
+between neighbours; below the third a ladder is torn."""
+STEP = 1.2
+"""The deviation of the difference of energies between neighbours that `Ladder.reach` aims at: erfc(STEP/2) = .4."""
+SETTLE = 20
+"""Sweeps of a new rung that `Ladder.reach` makes, and lifts after all of them."""
+HALVINGS = 12
+MEMORY = 0.05
+"""The weight of a new swap in the moving average of a pair's acceptance."""
+MOST_RUNGS = 200
+MOST_STARTS = 100
+"""Chains that find the visible means."""
+OF_RUNGS = "states", "born", "seen", "acceptance"
+NEVER, FROM_TOP, FROM_BOTTOM = 0, 1, 2
+
+
+@dataclass
+class Rung:
+    """A machine with numbers and chains of it.
+
+    Attributes
+    ----------
+    machine : Machine
+    states : ndarray, shape (chains, visible)
+    born : ndarray of int, shape (chains,)
+        The generation in which each state's replica was last drawn at the bottom; 0 if it never was.
+    seen : ndarray of int8, shape (chains,)
+        The end of the ladder that the replica was at last.
+    acceptance : float
+        Of swaps with the rung below, a moving average; 1 of the bottom.
+    """
+
+    machine: Machine
+    states: np.ndarray
+    born: np.ndarray
+    seen: np.ndarray
+    acceptance: float = 1.0
+
+    @classmethod
+    def new(cls, machine: Machine, states: np.ndarray, acceptance: float = 1.0) -> Rung:
+        """Return a rung of chains that never were at the bottom."""
+        return cls(machine, states, np.zeros(len(states), "int64"), np.zeros(len(states), "int8"), acceptance)
+
+    def copy(self) -> Rung:
+        """Return a rung whose arrays are its own."""
+        return replace(self, states=self.states.copy(), born=self.born.copy(), seen=self.seen.copy())
+
+
+@dataclass
+class Ladder:
+    """Rungs from the bottom to the top.
+
+    Attributes
+    ----------
+    rungs : list of Rung
+    generation : int
+        How often all replicas at the top had been drawn at the bottom since the last time, plus one.
+    trips : ndarray of int, shape (chains,)
+        How often replicas came to the top from the bottom, and back to the bottom.
+    turn : int
+        The rung that the next lift begins with.
+    """
+
+    rungs: list[Rung]
+    generation: int = 1
+    trips: np.ndarray = field(default_factory=lambda: np.zeros(0, "int64"))
+    turn: int = 1
+
+    def __post_init__(self):
+        if not len(self.trips):
+            self.trips = np.zeros(len(self.rungs[0].states), "int64")
+
+    @property
+    def top(self) -> Rung:
+        """The last rung."""
+        return self.rungs[-1]
+
+    @property
+    def acceptances(self) -> np.ndarray:
+        """Those of each pair of neighbours, from the bottom."""
+        return np.array([rung.acceptance for rung in self.rungs[1:]])
+
+    @property
+    def renewals(self) -> int:
+        """How often all states at the top had become new ones from the bottom."""
+        return self.generation - 1
+
+    def lift(self, rng: np.random.Generator, sweeps: int = 1, most: int | None = None) -> list[list[np.ndarray]]:
+        """Sweep and swap up to the top, or ``most`` rungs from where the last lift ended, and at the top.
+
+        Returns, for each pair that was swapped, ``F_upper - F_lower`` at the states of the lower rung and at those of
+        the upper one, before the swap: two arrays of shape (chains,).
+        """
+        last = len(self.rungs) - 1
+        if most is None or most >= last:
+            pairs = list(range(1, last + 1))
+            self.turn = 1
+        else:
+            first = 1 if self.turn >= last else self.turn
+            pairs = list(range(first, min(first + most, last)))
+            self.turn = pairs[-1] + 1
+            pairs.append(last)
+        return [self._pair(k, rng, sweeps) for k in pairs]
+
+    def _pair(self, k: int, rng: np.random.Generator, sweeps: int) -> list[np.ndarray]:
+        low, high = self.rungs[k - 1], self.rungs[k]
+        if k == 1:
+            low.states = swept(low.machine, low.states, rng)
+            low.born[:] = self.generation
+            self.trips += low.seen == FROM_TOP
+            low.seen[:] = FROM_BOTTOM
+        form, dtype = high.machine.template, high.machine.dtype
+        both = *low.machine.parameters, *high.machine.parameters
+        next_rng, high.states, *found = _pair_function(form, dtype)(
+            rng, low.states, high.states, np.asarray(sweeps), *both
+        )
+        _advance(rng, next_rng)
+        gain = found[1] - found[0]
+        high.acceptance += MEMORY * (np.exp(np.minimum(gain, 0)).mean() - high.acceptance)
+        swap = rng.random(len(gain)) < np.exp(np.minimum(gain, 0))
+        for name in ("states", "born", "seen"):
+            below, above = getattr(low, name), getattr(high, name)
+            moved = swap if below.ndim == 1 else swap[:, None]
+            setattr(low, name, np.where(moved, above, below))
+            setattr(high, name, np.where(moved, below, above))
+        if high is self.top:
+            high.seen[high.seen == FROM_BOTTOM] = FROM_TOP
+            if high.born.min() >= self.generation:
+                self.generation += 1
+        return found
+
+    def settle_acceptances(self) -> None:
+        """Measure the acceptance of each pair at the states of this moment."""
+        for low, high in zip(self.rungs, self.rungs[1:], strict=False):
+            high.acceptance = acceptance(low, high)
+
+    def reach(self, machine: Machine, rng: np.random.Generator) -> None:
+        """Add rungs on the straight way from the top's parameters to those of ``machine``, which becomes the top.
+
+        Each is so far from the one before that energies differ by a deviation of `STEP`; its chains start where those
+        of the one before are, and sweep. A way of more than `MOST_RUNGS` ends with one long step.
+        """
+        t, start = 0.0, self.top.machine
+        while t < 1:
+            t, rung = self._next(start, machine, t, rng, direct=len(self.rungs) >= MOST_RUNGS)
+            self.rungs.append(rung)
+        self.settle_acceptances()
+
+    def _next(
+        self, start: Machine, end: Machine, t: float, rng: np.random.Generator, direct: bool
+    ) -> tuple[float, Rung]:
+        """Return a rung that is one step beyond the top, which is at ``t`` of the way, and where it is."""
+        states, here = self.top.states, free_energy(self.top.machine, self.top.states)
+
+        def at(s: float) -> Machine:
+            return end if s == 1 else between(start, end, s)
+
+        def far(s: float) -> bool:
+            return not (free_energy(at(s), states) - here).std() <= STEP  # NaN is far
+
+        low, high = t, 1.0
+        for _ in range(HALVINGS if not direct and far(1.0) else 0):
+            middle = (low + high) / 2
+            low, high = (low, middle) if far(middle) else (middle, high)
+        s = high if low == t else low
+        for _ in range(HALVINGS):
+            rung = self.top.copy()
+            rung.machine, rung.states = at(s), swept(at(s), states, rng, SETTLE)
+            if direct or acceptance(self.top, rung) >= LEAST:
+                break
+            s = (t + s) / 2
+        return s, rung
+
+    def mend(self, rng: np.random.Generator, moving: bool = False) -> bool:
+        """Put a rung half-way between the neighbours that swap least, if that is too little; return whether it did.
+
+        Every second of its chains starts at the lower, the others at the upper neighbour. With a ``moving`` top, which
+        sees to the last pair itself, that one is left alone.
+        """
+        among = self.acceptances[: len(self.rungs) - 1 - moving]
+        k = int(np.argmin(among)) if len(among) else 0
+        if not len(among) or among[k] >= WEAK or len(self.rungs) >= MOST_RUNGS:
+            return False
+        low, high = self.rungs[k : k + 2]
+        middle = low.copy()
+        middle.machine = between(low.machine, high.machine, 0.5)
+        for name in ("states", "born", "seen"):
+            getattr(middle, name)[::2] = getattr(high, name)[::2]
+        middle.states = swept(middle.machine, middle.states, rng, SETTLE)
+        self.rungs.insert(k + 1, middle)
+        middle.acceptance, high.acceptance = acceptance(low, middle), acceptance(middle, high)
+        return True
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything as arrays by name, those of rungs with an axis of rungs first."""
+        parameters = zip(*(rung.machine.parameters for rung in self.rungs), strict=True)
+        found = {f"parameter_{i}": np.stack(x) for i, x in enumerate(parameters)}
+        found |= {key: np.array([getattr(rung, key) for rung in self.rungs]) for key in OF_RUNGS}
+        return found | {"trips": self.trips.copy(), "counts": np.array([self.generation, self.turn])}
+
+    @classmethod
+    def of(cls, form: Machine, arrays: Mapping[str, np.ndarray]) -> Ladder:
+        """Return the ladder of these `arrays`, of machines of the form of ``form``."""
+        parameters = [arrays[f"parameter_{i}"] for i in range(len(form.parameters))]
+        machines = [form.with_parameters([np.array(x) for x in flat]) for flat in zip(*parameters, strict=True)]
+        own = zip(*(arrays[key] for key in OF_RUNGS), strict=True)
+        rungs = [
+            Rung(machine, states.copy(), born.copy(), seen.copy(), float(accepted))
+            for machine, (states, born, seen, accepted) in zip(machines, own, strict=True)
+        ]
+        generation, turn = map(int, arrays["counts"])
+        return cls(rungs, generation, np.array(arrays["trips"]), turn)
+
+    def thin(self, forced: bool = False, moving: bool = False) -> int:
+        """Leave out rungs without which replicas go up and down no slower; return how many.
+
+        A lift has one step a pair, and a round trip takes about ``2 Σ 1/a`` lifts with the acceptances a of the
+        pairs: in steps, ``2 n Σ 1/a`` for n pairs. Without rung k it would be ``2 (n - 1) (Σ 1/a - 1/a_k - 1/a_{k+1} +
+        1/a)``, with a the acceptance of swaps past it. Pairs below `TORN` are not made. With ``forced`` one rung goes
+        in any case, the one that is needed least; where the top is ``moving``, the rung that it has just left stays.
+        """
+        left_out = 0
+        while len(self.rungs) > 2 + moving:
+            slow = 1 / np.maximum(self.acceptances, 1e-9)
+            past = np.array([acceptance(a, b) for a, b in zip(self.rungs, self.rungs[2:], strict=False)])
+            cost = 1 / np.maximum(past, 1e-9) - slow[:-1] - slow[1:]
+            cost[past < TORN] = cost[past < TORN] if forced else np.inf
+            k = int(np.argmin(cost[: len(cost) - moving]))
+            if not forced and not (len(slow) - 1) * (slow.sum() + cost[k]) <= len(slow) * slow.sum():
+                break
+            del self.rungs[k + 1]
+            self.rungs[k + 1].acceptance = past[k]
+            left_out += 1
+            if forced:
+                break
+        return left_out
+
+
+def independent(machine: Machine, bias: Any, chains: int, rng: np.random.Generator) -> Rung:
+    """Return the bottom, independent units of the form of ``machine``, visible ones with ``bias``, and draws of it."""
+    kinds = machine.by_kind
+    biases = [np.zeros_like(x) for x in kinds.biases]
+    biases[VISIBLE] = np.asarray(bias, kinds.biases[VISIBLE].dtype)
+    bottom = machine.with_parameters(
+        replace(kinds, biases=tuple(biases), weights=tuple(np.zeros_like(w) for w in kinds.weights))
+    )
+    unit = machine.layers[VISIBLE].unit
+    first = np.zeros((chains, len(biases[VISIBLE])), unit.dtype)
+    return Rung.new(bottom, swept(bottom, first, rng))
+
+
+def between(a: Machine, b: Machine, t: float) -> Machine:
+    """Return the machine with the parameters ``(1 - t)`` of ``a`` and ``t`` of ``b``."""
+    ends = zip(a.parameters, b.parameters, strict=True)
+    return a.with_parameters([((1 - t) * p + t * q).astype(p.dtype) for p, q in ends])
+
+
+def acceptance(low: Rung, high: Rung) -> float:
+    """Return the mean acceptance of swaps of two rungs' states."""
+    both = np.concatenate([low.states, high.states])
+    up, down = (free_energy(high.machine, both) - free_energy(low.machine, both)).reshape(2, -1)
+    return float(np.exp(np.minimum(down - up, 0)).mean())
+
+
+def ladder_to(machine: Machine, chains: int, rng: np.random.Generator, mean: np.ndarray | None = None) -> Ladder:
+    """Return a ladder to a machine with numbers, along the straight way from independent units.
+
+    These have the visible means ``mean``; by default those of chains of the machine itself from dispersed starts.
+    """
+    unit = machine.layers[VISIBLE].unit
+    if mean is None:
+        states = swept(machine, dispersed_states(machine, MOST_STARTS, rng), rng, SETTLE)
+        mean = (states.sum(0) + unit.middle) / (len(states) + 1)
+    ladder = Ladder([independent(machine, unit.bias_of_mean(mean), chains, rng)])
+    ladder.reach(machine, rng)
+    for _ in range(SETTLE):
+        ladder.lift(rng)
+        ladder.mend(rng)
+    return ladder
+
+
+def recorded_ladder(tree: Any, machine: Machine) -> tuple[str, xr.Dataset] | None:
+    """Return the name of the RBM and the group ``ladder`` in what `fit` returned, if this machine is at its top."""
+    group = tree["ladder"].to_dataset() if isinstance(tree, xr.DataTree) and "ladder" in tree else xr.Dataset()
+    ending = "_ladder_counts"
+    for name in (str(x).removesuffix(ending) for x in group.data_vars if str(x).endswith(ending)):
+        keys = [f"{name}_ladder_parameter_{i}" for i in range(len(machine.parameters))]
+        tops = [group[key].values[-1] for key in keys if key in group]
+        if len(tops) == len(keys) and all(map(np.array_equal, tops, machine.parameters)):
+            return name, group
+    return None
+
+
+def swept(machine: Machine, states: np.ndarray, rng: np.random.Generator, sweeps: int = 1) -> np.ndarray:
+    """Return the visible states after some sweeps; the generator moves on."""
+    next_rng, new = _sweep_function(machine.template, machine.dtype)(rng, states, sweeps, *machine.parameters)
+    _advance(rng, next_rng)
+    return new
+
+
+def _advance(rng: np.random.Generator, next_rng: np.random.Generator) -> None:
+    if next_rng is not rng:  # the compiled function worked on a copy
+        rng.bit_generator.state = next_rng.bit_generator.state
+
+
+def free_energy(machine: Machine, states: np.ndarray) -> np.ndarray:
+    """Return ``F`` of visible states."""
+    return _energy_function(machine.template, machine.dtype)(states, *machine.parameters)[0]
+
+
+def _states_of(template: Machine) -> pt.TensorVariable:
+    return pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
+
+
+@remembered(64)
+def _sweep_function(template: Machine, dtype: str):
+    machine, inputs = template.symbolic(dtype=dtype)
+    rng, v, n = pt.random.rng("rng"), _states_of(template), pt.lscalar("sweeps")
+    (new, *_), next_rng = run_sweeps(machine, machine.at(v), rng, n)
+    return pytensor.function([In(rng, mutable=True), v, n, *inputs], [Out(next_rng, borrow=True), new])
+
+
+@remembered(64)
+def _energy_function(template: Machine, dtype: str):
+    machine, inputs = template.symbolic(dtype=dtype)
+    v = _states_of(template)
+    return pytensor.function([v, *inputs], [machine.free_energy(v)], on_unused_input="ignore")
+
+
+@remembered(64)
+def _pair_function(template: Machine, dtype: str):
+    """Compile (rng, x, y, sweeps, lower machine, upper machine) -> rng, y swept, and F_upper - F_lower at x and y."""
+    (low, below), (high, above) = (template.symbolic(dtype=dtype) for _ in range(2))
+    rng, x, y, n = pt.random.rng("rng"), _states_of(template), _states_of(template), pt.lscalar("sweeps")
+    (new, *_), next_rng = run_sweeps(high, high.at(y), rng, n)
+    steps = [(high.free_energy(v) - low.free_energy(v)).astype("float64") for v in (x, new)]
+    inputs = [In(rng, mutable=True), x, y, n, *below, *above]
+    return Quick(pytensor.function(inputs, [Out(next_rng, borrow=True), new, *steps], on_unused_input="ignore"))
