@@ -181,7 +181,8 @@ def fit(
         ``parameters``: free variables and Deterministics of the model, with its dims and coords, at the last iterate;
         or, of 200 updates of `pm.sgd` or more whose end somebody looked at (see ``epochs``), at the average of the
         second half of them, from where the particles then went on, unless the last one has a higher likelihood
-        by two standard errors. (Particles that lag behind the last machine make it look better.) The attribute
+        by two standard errors (particles that lag behind the last machine make it look better), or by the exact log Z
+        where that is a sum over at most 2¹⁶ states. The attribute
         ``iterate`` says which: "average" or "last"; ``average_gain`` and ``average_gain_error``, by how much the
         average was better, in nats a row.
         ``machines``: weights and biases of each RBM that these make. ``averaged_parameters``, ``averaged_machines``:

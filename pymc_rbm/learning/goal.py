@@ -29,7 +29,16 @@ from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.reentrant import value_of
 
-__all__ = ["Goal", "LogSums", "Penalty", "exact_log_z", "free_energies_of", "independent_log_z", "slopes_of"]
+__all__ = [
+    "Goal",
+    "LogSums",
+    "Penalty",
+    "exact_log_z",
+    "free_energies_of",
+    "independent_log_z",
+    "slopes_of",
+    "value_at",
+]
 
 CHUNK_ENTRIES = 2**21
 Gradient = list[np.ndarray]
@@ -184,6 +193,11 @@ def exact_log_z(machine: Machine) -> Callable[[Machine], tuple[float, Gradient]]
         return None
     states = value_of(joint_states(machine, layer, np.arange(int(count))))
     return LogSums(states.astype(machine.layers[layer].unit.dtype), np.zeros(1, int), np.ones(1), 0.0, layer)
+
+
+def value_at(log_z: Callable[[Machine], tuple[float, Gradient]], machine: Machine) -> float:
+    """Return what `exact_log_z` found of a machine, without its gradient where that is work of its own."""
+    return float(log_z.of_groups(machine)[0]) if isinstance(log_z, LogSums) else log_z(machine)[0]
 
 
 def independent_log_z(machine: Machine) -> float:

@@ -28,6 +28,10 @@ def test_gain_against_enumeration(in_chains):
     weights = rng.uniform(0.5, 2, 50)
     exact = np.average((logs[1] - logs[0])[rows], weights=weights)
     machines = [pmr.restricted(*x) for x in (first, second)]
+    looks = [Look({"v": machine}, {"v": STATES[:2]}) for machine in machines]  # what lags does not matter
+    [(value, error)] = gain(*looks, {"v": STATES[rows]}, {"v": weights}, exact=True)
+    assert value == pytest.approx(exact, abs=1e-12)
+    assert error == 0
     errors, said, lagging = [], [], []
     for _ in range(200):
         draws = [STATES[rng.choice(len(STATES), 100, p=np.exp(x))] for x in logs]
