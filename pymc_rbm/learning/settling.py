@@ -126,8 +126,8 @@ class Settling:
     def take_the_better(self, updates: int, sweeps: int) -> bool:
         """Leave the learner at the average of the iterates unless the last one is better; return whether it is there.
 
-        Better by two standard errors, which are 0 where log Z is exact: particles that lag behind the last machine speak
-        for it, and not for the average. Of short runs, and where draws cannot be had, the last one is kept.
+        Better by two standard errors, which are 0 where log Z is exact: particles that lag behind the last machine
+        speak for it, and not for the average. Of short runs, and where draws cannot be had, the last one is kept.
         """
         draws = self._draws(updates)
         if not self._steady or draws < 2:

@@ -121,8 +121,8 @@ class Learner:
             for trajectory, states in self._ladders:
                 states.set_value(trajectory.go_back())
         else:
-            if min(overlaps) < LEAST:
-                for trajectory, overlap in zip(self.trajectories, overlaps, strict=True):
+            for trajectory, overlap in zip(self.trajectories, overlaps, strict=True):
+                if overlap < LEAST:
                     trajectory.add(overlap)
             left = shares.mean() / float(self._last_swap.factor.get_value())
             self._scale_steps(SHORTER if left < LITTLE_LEFT else LONGER if left > ALL_LEFT else 1.0)

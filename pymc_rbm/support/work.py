@@ -22,8 +22,12 @@ def parts_of(whole: int, most: int) -> list[int]:
 
 
 def can_show(progressbar: bool) -> bool:
-    """Whether a bar is wanted and can be shown: in Jupyter rich needs ipywidgets, and warns where it has none."""
-    return progressbar and not (get_console().is_jupyter and find_spec("ipywidgets") is None)
+    """Whether a bar is wanted and can be shown.
+
+    In Jupyter rich needs ipywidgets, and warns where it has none. In a pipe or a file it would leave an empty line.
+    """
+    console = get_console()
+    return progressbar and (find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal)
 
 
 class Work:

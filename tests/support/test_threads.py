@@ -405,6 +405,7 @@ def test_progress_bars_side_by_side(capfd):
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pymc_rbm.support.work.SECONDS_WITHOUT_BAR", 0.0)
+        patch.setattr("pymc_rbm.support.work.can_show", bool)  # as in a terminal
         job = lambda: found.append(pmr.log_partition(MACHINES[0], **options).estimate)  # noqa: E731
         threads = [threading.Thread(target=job) for _ in range(4)]
         for x in threads:
