@@ -121,11 +121,11 @@ def fit(
     learning_rate : float or callable, optional
         Default: 0.3 with tempering. Without it 0.3 where learning ends by its own judgement or after ``epochs``, the
         model is nothing but machines of binary or other finite units whose W, b and c are free variables themselves,
-        and rows are more than half of the parameters; else 0.1; divided by the largest eigenvalue of the covariance
-        between different visible units where that is above 1. Weights then grow from zero no faster than for weakly
-        correlated data; a rate that is too high for strongly correlated ones drives all plain particles into one mode,
-        and W to infinity. A number is held for the first half of learning and then falls linearly to zero: with a rate
-        that does not fall, the parameters keep wandering around the optimum. A callable maps the share of learning
+        and rows are more than a quarter of the parameters; else 0.1; divided by the largest eigenvalue of the
+        covariance between different visible units where that is above 1. Weights then grow from zero no faster than for
+        weakly correlated data; a rate that is too high for strongly correlated ones drives all plain particles into one
+        mode, and W to infinity. A number is held for the first half of learning and then falls linearly to zero: with a
+        rate that does not fall, the parameters keep wandering around the optimum. A callable maps the share of learning
         done, from 0 to 1, to the rate; `pymc_rbm.schedules` has some.
     max_gradient_norm : float, optional
         Scale the gradient (of all parameters together, after centring) down to this Euclidean norm where it is larger.
