@@ -114,10 +114,10 @@ class Run:
                 self._after_epoch(done, bar, interrupt)
                 if self.stopped or interrupt.pending:
                     return done, interrupt.pending
-            self._finish(done)
+            self._finish(done, interrupt)
         return done, False
 
-    def _finish(self, done: int) -> None:
+    def _finish(self, done: int, interrupt: DeferredInterrupt) -> None:
         """Take the average of the iterates, or the last one, and say which; the checkpoint has what is returned."""
         average = False
         if self.settling is not None:
@@ -125,7 +125,7 @@ class Run:
             gain, error = map(float, self.settling.gain_of_average)
             which = "average" if average else "last"
             self.attrs |= {"iterate": which, "average_gain": gain, "average_gain_error": error}
-        self.learner.measure_ladders(len(self.history))
+        self.learner.measure_ladders(len(self.history), lambda: interrupt.pending)
         if (average or self.learner.trajectories) and self.checkpoint is not None:
             self.checkpoint.write(self.gathered(done, gradient=self.learner.small))
 

@@ -8,7 +8,7 @@ the updates since the last swap tore the machine off its ladder, and are taken b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -85,13 +85,15 @@ class Trajectory:
         self.ladder.reach(machine, rng)
         return self.ladder.top.states
 
-    def measure(self, machine: Machine, states: np.ndarray, rng: np.random.Generator, updates: int) -> None:
-        """Find log Z of the machine, with a tenth of the work of so many updates."""
+    def measure(
+        self, machine: Machine, states: np.ndarray, rng: np.random.Generator, updates: int, stop: Callable[[], bool]
+    ) -> None:
+        """Find log Z of the machine, with a tenth of the work of so many updates, or less where it is to ``stop``."""
         self._at(machine, states)
         ladder = Ladder.of(machine, self.ladder.arrays())
         ladder.settle_acceptances()
         lifts = updates // (10 * len(ladder.rungs))
-        self.log_z = along(ladder, int(np.clip(lifts, FEWEST_LIFTS, MOST_LIFTS)), rng)
+        self.log_z = along(ladder, int(np.clip(lifts, FEWEST_LIFTS, MOST_LIFTS)), rng, stop)
 
     def report(self) -> dict[str, float]:
         """Return the figures of this moment, by name."""

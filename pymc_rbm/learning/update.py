@@ -134,11 +134,11 @@ class Learner:
         factor = self._last_swap.factor
         factor.set_value(np.minimum(1.0, by * factor.get_value()))
 
-    def measure_ladders(self, updates: int) -> None:
+    def measure_ladders(self, updates: int, stop: Callable[[], bool]) -> None:
         """Find log Z along the ladders, at the machines of this moment. Nothing that learning goes on from changes."""
         numbers, rng = self._numbers(), copy.deepcopy(self.rng)
         for trajectory, states in self._ladders:
-            trajectory.measure(numbers[trajectory.name], states.get_value(), rng, updates)
+            trajectory.measure(numbers[trajectory.name], states.get_value(), rng, updates, stop)
 
     def _swap(self, numbers: dict[str, Machine], sweeps: int) -> None:
         for trajectory, states in self._ladders:

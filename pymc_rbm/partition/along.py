@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,23 @@ __all__ = ["along", "recorded_along"]
 
 LEAST_OVERLAP = 0.03
 LEAST_RENEWALS = 2
+FEWEST = 10
+"""The fewest lifts that an error is taken from."""
 
 
-def along(ladder: Ladder, lifts: int, rng: np.random.Generator) -> LogPartitionEstimate:
-    """Estimate log Z of the ladder's top from so many lifts.
+def along(
+    ladder: Ladder, lifts: int, rng: np.random.Generator, stop: Callable[[], bool] = lambda: False
+) -> LogPartitionEstimate | None:
+    """Estimate log Z of the ladder's top from so many lifts, or those until ``stop``; None if these are too few.
 
     Chains of one place on all rungs swap among themselves only, so that each place is one of many independent
     ensembles, and the error is that of their mean, with Student's t. It is larger where they drift together.
     """
-    made = [ladder.lift(rng) for _ in range(lifts)]
+    made: list[list[list[np.ndarray]]] = []
+    while len(made) < lifts and not stop():
+        made.append(ladder.lift(rng))
+    if len(made) < FEWEST:
+        return None
     up, down = (np.array([[pair[i] for pair in lift] for lift in made]) * sign for i, sign in ((0, 1), (1, -1)))
     found = settled(up, down)
     bottom = float(value_of(sum(layer.log_z for layer in ladder.rungs[0].machine.layers)))

@@ -136,13 +136,12 @@ def sample_gibbs(
         if start is None
         else _checked_start(machine, start, chains, labels_of(target, learned))
     )
-    tree = learned if learned is not None else target
+    more: dict[str, Any] = {}
+    ladder = first_ladder(machine, target if learned is None else learned, method, first, rng)  # nothing to lose yet
     with DeferredInterrupt() as interrupt:
-        more: dict[str, Any] = {}
-        if method == "gibbs":
+        if ladder is None:
             kept, last = run_chains(machine, first, rng, draws, tune, sweeps, states, progressbar, partial=True)
         else:
-            ladder = first_ladder(machine, tree if method == "ptt" else None, method, first, rng)
             kept, last, more = run_ladder(ladder, rng, draws, tune, sweeps, states, progressbar)
         done = len(kept["free_energy"][0])
         attrs = {"sweeps": sweeps, "tune": tune, "method": method, "interrupted": int(done < draws), **more}

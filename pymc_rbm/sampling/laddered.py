@@ -21,11 +21,15 @@ CHAINS = 100
 """Those that find where the rungs of a new ladder must be."""
 
 
-def first_ladder(machine: Machine, learned: Any, method: str, start: np.ndarray, rng: np.random.Generator) -> Ladder:
-    """Return a ladder to the machine: the one that it was learned along, or one along the straight way.
+def first_ladder(
+    machine: Machine, learned: Any, method: str, start: np.ndarray, rng: np.random.Generator
+) -> Ladder | None:
+    """Return a ladder to the machine: the one that it was learned along, or one along the straight way; or None.
 
     Its chains at the top begin at ``start``, and have never been at the bottom.
     """
+    if method == "gibbs":
+        return None
     if method == "pt":
         ladder = _with_chains(ladder_to(machine, max(len(start), CHAINS), rng), len(start), rng)
     else:
