@@ -26,7 +26,8 @@ def trajectory_tempered(machine: Machine, base: Machine, batch: Any, states: Any
 
     It does not know of modes that particles never met: of mushrooms with 16 hidden units, after 40,000 updates, log Z
     along the ladder was 1.8 nats too small, and the log-likelihood 1.3 nats below that by ``tempered``, whose replicas
-    swap ten times as often. Where both learn the same it is no faster.
+    swap ten times as often. An update takes six to seven times as long as one of PCD with one sweep, and .4 to .8
+    times as long as one of ``tempered`` (64 x 16 to 784 x 500 units).
 
     Reports, by iteration: ``rungs``, ``swap_rate`` of the pair that swaps least, ``round_trips`` and ``renewals``, how
     often all particles had become new ones from the bottom, ``rejected``, how often updates were taken back because
