@@ -97,11 +97,11 @@ def iteration(
     rate: TensorVariable,
     sweeps: Any,
     rng: Any,
-    last_swap: LastSwap,
+    last_swap: Callable[[], LastSwap],
 ) -> Iteration:
     """Write down one iteration of learning; ``given`` maps the model's value variables to the shared parameters.
 
-    ``last_swap`` is used where particles swap along ladders.
+    ``last_swap`` is asked for where particles swap along ladders.
 
     The parameters θ climb ``mean_batch(-F(v)) - log Z + log prior / N`` (`objective`). The derivative of -log Z is
     estimated from particles, the negative phase; all the rest is differentiated as it stands, the positive phase.
@@ -136,7 +136,7 @@ def iteration(
     step.updates |= moves
     step.ladder = any(phase.ladder for phase in phases)
     if step.ladder:
-        step.updates |= _careful(step, parameters, machines, batches, phases, settings, rate, last_swap)
+        step.updates |= _careful(step, parameters, machines, batches, phases, settings, rate, last_swap())
     return step
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,10 +68,6 @@ class Learner:
         self._rows = [pt.lvector(f"{x.name}_rows") for x in observed]
         self._batch_machines = [machine_of_rows(m, r) for m, r in zip(self._machines, self._rows, strict=True)]
         self._particles = [self._first_particles(i, settings.chains) for i in range(len(observed))]
-        self._last_swap = LastSwap(
-            [pytensor.shared(p.get_value(), name=f"{p.name}_at_last_swap") for p in self._parameters],
-            pytensor.shared(np.asarray(1.0), name="step_factor"),
-        )
         self._update = self._compile_update(model)
         self._pseudo = self._compile_pseudo_log_likelihood()
         variables = parameter_variables(model)
@@ -129,6 +126,14 @@ class Learner:
         self._swap(numbers, sweeps)
         for shared, old in zip(self._parameters, self._last_swap.parameters, strict=True):
             old.set_value(shared.get_value())
+
+    @cached_property
+    def _last_swap(self) -> LastSwap:
+        """Where learning starts, at first; a copy of the parameters that only ladders need."""
+        return LastSwap(
+            [pytensor.shared(p.get_value(), name=f"{p.name}_at_last_swap") for p in self._parameters],
+            pytensor.shared(np.asarray(1.0), name="step_factor"),
+        )
 
     def _scale_steps(self, by: float) -> None:
         factor = self._last_swap.factor
@@ -348,7 +353,7 @@ class Learner:
             for x in zip(self.observed, self._batch_machines, self._data, self._rows, self._particles, strict=True)
         ]
         sweeps = self._sweeps if self._settings.sweeps is None else self._settings.sweeps
-        step = iteration(model, parts, self._given, self._settings, self._rate, sweeps, rng, self._last_swap)
+        step = iteration(model, parts, self._given, self._settings, self._rate, sweeps, rng, lambda: self._last_swap)
         self._ladder, self._memory = step.ladder, [(x, x.get_value()) for x in step.memory]
         for shared, start in step.starts.items():
             shared.set_value(_drawn(start, np.random.default_rng(self.rng.integers(2**31))))
