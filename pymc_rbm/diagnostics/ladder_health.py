@@ -5,11 +5,10 @@ from __future__ import annotations
 import xarray as xr
 
 from pymc_rbm.diagnostics.verdict import UNKNOWN, Finding
-from pymc_rbm.sampling.ladder import TORN
+from pymc_rbm.sampling.ladder import LEAST_RENEWALS, TORN
 
 __all__ = ["judge_ladder"]
 
-LEAST_RENEWALS = 2
 MOST_REJECTED = 0.01
 """The largest share of swaps after which updates were taken back."""
 

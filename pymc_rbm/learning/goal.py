@@ -35,7 +35,6 @@ __all__ = [
     "Penalty",
     "exact_log_z",
     "free_energies_of",
-    "independent_log_z",
     "slopes_of",
     "value_at",
 ]
@@ -198,11 +197,6 @@ def exact_log_z(machine: Machine) -> Callable[[Machine], tuple[float, Gradient]]
 def value_at(log_z: Callable[[Machine], tuple[float, Gradient]], machine: Machine) -> float:
     """Return what `exact_log_z` found of a machine, without its gradient where that is work of its own."""
     return float(log_z.of_groups(machine)[0]) if isinstance(log_z, LogSums) else log_z(machine)[0]
-
-
-def independent_log_z(machine: Machine) -> float:
-    """Return log Z of the machine's units without their couplings."""
-    return float(value_of(sum(layer.log_z for layer in machine.layers)))
 
 
 def free_energies_of(machine: Machine, states: np.ndarray, layer: int = VISIBLE) -> np.ndarray:

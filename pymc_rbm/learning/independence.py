@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from pymc_rbm.learning.goal import free_energies_of
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.machine.enumeration import symbolic_log_partition
 from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
+from pymc_rbm.sampling.ladder import uncoupled
 from pymc_rbm.support.reentrant import value_of
 
 __all__ = ["independent", "sampled_gain", "warn_of_independence"]
@@ -63,9 +63,7 @@ def warn_of_independence(learner: Learner, climbed: bool, after: str) -> None:
 
 def independent(machine: Machine, mean: np.ndarray) -> Machine:
     """Return the machine without its couplings, and with visible units of these means."""
-    zeros = machine.by_kind.map(np.zeros_like)
-    visible = machine.layers[VISIBLE].unit.bias_of_mean(mean)
-    return machine.with_parameters(replace(zeros, biases=(visible, *zeros.biases[1:]), own=machine.by_kind.own))
+    return uncoupled(machine, machine.layers[VISIBLE].unit.bias_of_mean(mean))
 
 
 def sampled_gain(machine: Machine, x: Observed, particles: np.ndarray) -> tuple[float, float]:

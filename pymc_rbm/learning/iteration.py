@@ -136,22 +136,14 @@ def iteration(
     step.updates |= moves
     step.ladder = any(phase.ladder for phase in phases)
     if step.ladder:
-        step.updates |= _careful(step, parameters, machines, batches, phases, settings, rate, last_swap())
+        noise = 1 / sum(rows.shape[0] for rows, _ in batches) + 1 / sum(x.particles.shape[0] for x in phases)
+        if settings.optimizer is pm.sgd:
+            step.updates |= damped(step.updates, parameters, rate, noise)
+        last, moved = last_swap(), [(m, phase.particles) for m, phase in zip(machines, phases, strict=True)]
+        limited, share = within(moved, step.updates, parameters, last.parameters, last.factor)
+        step.updates |= limited | {x: x for x in last.everything}
+        step.monitors["step_share"] = share
     return step
-
-
-def _careful(step, parameters, machines, batches, phases, settings, rate, last_swap) -> dict[Any, TensorVariable]:
-    """Steps that are short where the machine is stiff, and in all not too long for swaps to follow."""
-    particles = [phase.particles for phase in phases]
-    new: dict[Any, Any] = {}
-    if settings.optimizer is pm.sgd:
-        noise = 1 / sum(rows.shape[0] for rows, _ in batches) + 1 / sum(v.shape[0] for v in particles)
-        steps, new = damped(step.updates, parameters, rate, noise)
-        new |= steps
-    moved = list(zip(machines, particles, strict=True))
-    limited, share = within(moved, step.updates | new, parameters, last_swap.parameters, last_swap.factor)
-    step.monitors["step_share"] = share
-    return new | limited | {x: x for x in last_swap.everything}
 
 
 def _batch(part: Part, sweeps: Any, step: Iteration) -> tuple[TensorVariable, TensorVariable]:

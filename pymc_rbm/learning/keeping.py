@@ -72,6 +72,6 @@ class LastGood:
 
     def go_back(self) -> int:
         """Put learner and history back to where they were when the copy was made; return the epochs done then."""
-        self._learner.restore(self._learner.state_names(), self._state, generator_at(self._rng))
+        self._learner.restore(self._state, generator_at(self._rng))
         self._history.cut(*self._lengths)
         return self.epochs

@@ -95,13 +95,11 @@ def _about_rows(learner: Learner, visible: dict[str, list[str]]) -> tuple[dict[s
 
 def _state(learner: Learner, within: Within | None, marks: dict[str, str]) -> xr.Dataset:
     """Return the state that `fit` needs to go on exactly, and the marks by which it knows its data and model."""
-    names = learner.state_names()
-    names = names[: len(names) - sum(len(t.state()) for t in learner.trajectories)]  # ladders have a group of their own
-    kept = enumerate(learner.state()[: len(names)])
-    arrays = {f"state_{i}": ([f"state_{i}_dim_{k}" for k in range(x.ndim)], x) for i, x in kept}
+    kept = learner.own_state()  # ladders have a group of their own
+    arrays = {f"state_{i}": ([f"state_{i}_dim_{k}" for k in range(x.ndim)], x) for i, x in enumerate(kept.values())}
     attrs: dict[str, Any] = {
         "rng": as_text(learner.rng.bit_generator.state),
-        "names": json.dumps(names),
+        "names": json.dumps(list(kept)),
         "marks": json.dumps(marks),
     }
     if within is not None:
@@ -113,12 +111,10 @@ def _ladders(learner: Learner) -> xr.Dataset:
     """Return the ladders that particles swapped along, and log Z of their tops where it was found."""
     found = xr.Dataset()
     for trajectory in learner.trajectories:
-        name, rungs = trajectory.name, len(trajectory.ladder.rungs)
+        name = trajectory.name
         for key, x in trajectory.state().items():
-            dims = [f"{key}_dim_{k}" for k in range(x.ndim)]
-            if x.ndim and len(x) == rungs and not key.endswith(("trips", "counts")):
-                dims[0] = f"{name}_rung"
-            found[key] = dims, x
+            by_rung = [f"{name}_rung"] * (not key.endswith(("trips", "counts", "rejected")))
+            found[key] = [*by_rung, *(f"{key}_dim_{k}" for k in range(len(by_rung), x.ndim))], x
         if trajectory.log_z is not None:
             log_z = trajectory.log_z.to_datatree()["estimate"].to_dataset()
             own = {str(x): f"{name}_log_z_{x}" for x in (*log_z.data_vars, *log_z.dims)}
@@ -149,11 +145,10 @@ def restore(learner: Learner, learned: xr.DataTree) -> tuple[History, Within | N
             within = Within(began, int(state.attrs["epoch_iterations"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"The group `state` of `resume` is damaged: {error!r}. Begin anew, without it.") from error
-    for trajectory in learner.trajectories:
-        ladder = learned["ladder"].to_dataset() if "ladder" in learned else xr.Dataset()
-        found = [str(x) for x in ladder.data_vars if str(x).startswith(f"{trajectory.name}_ladder_")]
-        names, arrays = [*names, *found], [*arrays, *(ladder[x].values for x in found)]
-    learner.restore(names, arrays, rng)
+    ladders = learned["ladder"].to_dataset() if learner.trajectories and "ladder" in learned else {}
+    own = tuple(f"{trajectory.name}_ladder_" for trajectory in learner.trajectories)
+    values = dict(zip(names, arrays, strict=True)) | {k: x.values for k, x in ladders.items() if str(k).startswith(own)}
+    learner.restore(values, rng)
     return History.of(learned, [x.name for x in learner.observed]), within, marks
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from pymc_rbm.learning.goal import exact_log_z, free_energies_of, value_at
 from pymc_rbm.learning.update import Learner
+from pymc_rbm.machine.enumeration import is_tractable
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.bennett import log_ratio
 
@@ -132,7 +133,8 @@ class Settling:
         draws = self._draws(updates)
         if not self._steady or draws < 2:
             return False
-        last, average = (self._look(updates, sweeps, averaged=x) for x in (False, True))
+        exact = all(is_tractable(machine) for machine in self._learner.parameters(averaged=False)[1].values())
+        last, average = (self._look(0 if exact else updates, sweeps, averaged=x) for x in (False, True))
         gains, errors = np.transpose(self._gains(last, average, exact=True))
         self.gain_of_average = np.array([gains.sum(), np.linalg.norm(errors)])
         if not self.gain_of_average[0] >= -BEYOND_NOISE * self.gain_of_average[1]:  # nor where NaN: not normalisable

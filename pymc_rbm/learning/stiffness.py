@@ -19,19 +19,18 @@ from typing import Any
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
 
-__all__ = ["Damped", "damped"]
+__all__ = ["damped"]
 
 DIRECTIONS = 8
 GAIN, MEMORY = 0.2, 0.02
 """The weights of a new step in the directions, and in the moving averages of their noise."""
 TINY = 1e-100
 
-Damped = tuple[dict[Any, Any], dict[Any, Any]]
 
-
-def damped(updates: dict[Any, Any], parameters: Sequence[Any], rate: Any, noise: Any) -> Damped:
-    """Return new values of the shared ``parameters`` after damped steps, and of the shared variables of this.
+def damped(updates: dict[Any, Any], parameters: Sequence[Any], rate: Any, noise: Any) -> dict[Any, TensorVariable]:
+    """Return new values of the shared ``parameters`` after damped steps, and of shared variables that follow these.
 
     ``updates`` are those of plain gradient ascent with ``rate``. ``noise`` is ``1/rows + 1/particles``.
     """
@@ -58,9 +57,9 @@ def damped(updates: dict[Any, Any], parameters: Sequence[Any], rate: Any, noise:
     turned = [u + GAIN * pt.outer(moves / norm, s / norm) for u, s in zip(along, flat, strict=True)]
     gram = sum(u @ u.T for u in turned)
     triangle = pt.linalg.inv(pt.linalg.cholesky(gram))
-    more = {u: triangle @ x for u, x in zip(along, turned, strict=True)}
-    more |= {square: new_square, before: gradient, seen: seen + pt.gt(rate, 0)}
-    new = {
+    new = {u: triangle @ x for u, x in zip(along, turned, strict=True)}
+    new |= {square: new_square, before: gradient, seen: seen + pt.gt(rate, 0)}
+    new |= {
         p: p + s - (((1 - kept) * moves) @ u).reshape(p.shape) for p, s, u in zip(parameters, steps, along, strict=True)
     }
-    return tuple({x: value.astype(x.dtype) for x, value in found.items()} for found in (new, more))  # type: ignore[return-value]
+    return {shared: value.astype(shared.dtype) for shared, value in new.items()}

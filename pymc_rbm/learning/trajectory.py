@@ -15,7 +15,7 @@ import numpy as np
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.along import along
 from pymc_rbm.partition.estimate import LogPartitionEstimate
-from pymc_rbm.sampling.ladder import LEAST, MOST_RUNGS, TORN, Ladder, acceptance, independent
+from pymc_rbm.sampling.ladder import LEAST, MOST_RUNGS, TORN, Ladder, acceptance, independent, with_prefix
 
 __all__ = ["EVERY", "LEAST", "Trajectory", "torn"]
 
@@ -115,7 +115,7 @@ class Trajectory:
 
     def restore(self, values: Mapping[str, np.ndarray]) -> None:
         """Go back to a `state`."""
-        own = {key.removeprefix(f"{self.name}_ladder_"): x for key, x in values.items()}
+        own = with_prefix(values, f"{self.name}_ladder_")
         self.ladder, self.rejected = Ladder.of(self.ladder.top.machine, own), int(own["rejected"])
 
 

@@ -205,7 +205,7 @@ class Learner:
                 self._still(sweeps)
                 found.append(self.particle_states())
         finally:
-            self.restore(self.state_names(), state, rng)
+            self.restore(state, rng)
         return {x.name: np.array([states[x.name] for states in found]) for x in self.observed}
 
     def go_to_the_average(self, n: int, sweeps: int) -> None:
@@ -237,25 +237,23 @@ class Learner:
         """Whether the estimator swaps replicas."""
         return self._ladder or any(name.endswith("_swap_rate") for name in self._monitor_names)
 
-    def state(self) -> list[np.ndarray]:
-        """All that an update changes, the generator apart: parameters, averages, particles, optimiser's memory."""
-        found = [np.asarray(x.get_value()) for x in self._state]
-        return found + [x for t in self.trajectories for x in t.state().values()]
+    def own_state(self) -> dict[str, np.ndarray]:
+        """All that an update changes but generator and ladders: parameters, averages, particles, optimiser's memory."""
+        return {x.name or f"memory {i}": np.asarray(x.get_value()) for i, x in enumerate(self._state)}
 
-    def state_names(self) -> list[str]:
-        """What the arrays of `state` are: the optimiser's memory has no names of its own."""
-        found = [x.name or f"memory {i}" for i, x in enumerate(self._state)]
-        return found + [name for t in self.trajectories for name in t.state()]
+    def state(self) -> dict[str, np.ndarray]:
+        """The `own_state`, and the ladders."""
+        return self.own_state() | {key: x for t in self.trajectories for key, x in t.state().items()}
 
-    def restore(self, names: list[str], state: list[np.ndarray], rng: np.random.Generator) -> None:
-        """Go on from a `state`, with its names, and its generator."""
+    def restore(self, state: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+        """Go on from a `state`, and its generator."""
 
-        def shape(name: str, x: np.ndarray) -> tuple[int, ...]:
-            rungs = any(name.startswith(f"{t.name}_ladder_") for t in self.trajectories)
-            return x.shape[1:] if rungs else x.shape  # a ladder may have any number of rungs
+        def shapes(of: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+            """A ladder may have any number of rungs."""
+            ladders = tuple(f"{t.name}_ladder_" for t in self.trajectories)
+            return {name: x.shape[1:] if name.startswith(ladders) else x.shape for name, x in of.items()}
 
-        theirs = {name: shape(name, x) for name, x in zip(names, state, strict=True)}
-        ours = {name: shape(name, x) for name, x in zip(self.state_names(), self.state(), strict=True)}
+        theirs, ours = shapes(state), shapes(self.state())
         if list(theirs.items()) != list(ours.items()):  # memory has no names but its place
             wrong = [
                 f"{name}: {theirs.get(name, 'not there')} in it, {ours.get(name, 'not there')} here"
@@ -267,11 +265,10 @@ class Learner:
                 f"({'; '.join(wrong)}). Particles have one row a chain, as many as chains=; memory is the optimizer's; "
                 "offsets are there if centred=True; the others come from the model. Pass what that run was given."
             )
-        values = dict(zip(names, state, strict=True))
-        for name, shared in zip(self.state_names(), self._state, strict=False):
-            shared.set_value(values[name].astype(shared.dtype))
+        for shared, x in zip(self._state, state.values(), strict=False):
+            shared.set_value(x.astype(shared.dtype))
         for trajectory in self.trajectories:
-            trajectory.restore(values)
+            trajectory.restore(state)
         self.rng = rng
 
     @property

@@ -26,6 +26,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine.machine import Machine, logsumexp
 from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
+from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.units.unit import Unit, floating
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "batch_ndim",
     "cheapest_layer",
     "in_powers",
+    "independent_log_z",
     "is_constant",
     "is_enumerable",
     "is_tractable",
@@ -96,6 +98,11 @@ def is_enumerable(machine: Machine) -> bool:
 def is_tractable(machine: Machine) -> bool:
     """Whether log Z is known inside a graph: by enumeration, or as an integral over Gaussian units only."""
     return is_enumerable(machine) or is_gaussian(machine)
+
+
+def independent_log_z(machine: Machine) -> float:
+    """Return log Z of the machine's units without their couplings."""
+    return float(value_of(sum(layer.log_z for layer in machine.layers)))
 
 
 def joint_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:

@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from pymc_rbm.machine.enumeration import independent_log_z
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.bridging import settled
 from pymc_rbm.partition.estimate import LogPartitionEstimate
-from pymc_rbm.sampling.ladder import Ladder, recorded_ladder
-from pymc_rbm.support.reentrant import value_of
+from pymc_rbm.sampling.ladder import LEAST_RENEWALS, Ladder, recorded_ladder, with_prefix
 
 __all__ = ["along", "recorded_along"]
 
 LEAST_OVERLAP = 0.03
-LEAST_RENEWALS = 2
 FEWEST = 10
 """The fewest lifts that an error is taken from."""
 
@@ -32,11 +31,10 @@ def along(
     made: list[list[list[np.ndarray]]] = []
     while len(made) < lifts and not stop():
         made.append(ladder.lift(rng))
-    if len(made) < FEWEST:
+    if len(made) < FEWEST or len(ladder.trips) < 2:  # a single ensemble has no spread
         return None
     up, down = (np.array([[pair[i] for pair in lift] for lift in made]) * sign for i, sign in ((0, 1), (1, -1)))
     found = settled(up, down)
-    bottom = float(value_of(sum(layer.log_z for layer in ladder.rungs[0].machine.layers)))
     error = max(found.standard_error, abs(found.drift)) if found.moves else found.standard_error
     diagnostics = {
         "least_overlap": float(found.overlap.min()),
@@ -47,7 +45,7 @@ def along(
         "drift": found.drift,
     }
     return LogPartitionEstimate(
-        bottom + float(found.steps.sum()),
+        independent_log_z(ladder.rungs[0].machine) + float(found.steps.sum()),
         error,
         "ladder",
         diagnostics=diagnostics,
@@ -82,9 +80,8 @@ def recorded_along(tree: Any, machine: Machine) -> LogPartitionEstimate | None:
     if f"{name}_log_z_estimate" not in group:
         return None
     prefix = f"{name}_log_z_"
-    values = {str(key).removeprefix(prefix): group[key].values for key in group.data_vars}
-    attrs = {key.removeprefix(prefix): x for key, x in group.attrs.items()}
-    diagnostics = {key.removeprefix("diagnostic_"): x[()] for key, x in values.items() if key.startswith("diagnostic_")}
+    values, attrs = with_prefix(group, prefix), with_prefix(group.attrs, prefix)
+    diagnostics = {key: x.values[()] for key, x in with_prefix(values, "diagnostic_").items()}
     return LogPartitionEstimate(
         float(values["estimate"]),
         float(values["standard_error"]),

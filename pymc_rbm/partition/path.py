@@ -22,6 +22,7 @@ from pymc_rbm.partition.path_graphs import (
     means_function,
     walk_function,
 )
+from pymc_rbm.support.generators import advance
 
 __all__ = ["Path", "States"]
 
@@ -124,6 +125,5 @@ class Path:
 
 
 def _advance(rng: np.random.Generator, next_rng: np.random.Generator, states: States) -> States:
-    if next_rng is not rng:  # the compiled function worked on a copy
-        rng.bit_generator.state = next_rng.bit_generator.state
+    advance(rng, next_rng)
     return states

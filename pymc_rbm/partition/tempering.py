@@ -44,7 +44,7 @@ LEAST_DRAWS, HURRY = 20, 1.0  # draws that are needed after Ctrl-C, and seconds 
 
 
 @dataclass(frozen=True)
-class Ladder:
+class Replicas:
     """Results of a parallel-tempering run: energy differences, (iterations, levels - 1, ensembles), and swaps.
 
     ``old`` is the share of replicas that had not been at the base when these draws began, and so remember their starts.
@@ -70,11 +70,11 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
     betas = adapted(pilot_betas, replace(pilot, drift=pilot.variance), levels, 0.3)
     iterations = max(50, effort.budget // (levels * ENSEMBLES))
     work.begin("parallel tempering", iterations * levels * ENSEMBLES)
-    ladder = _temper(path, betas, iterations, rng, work)
-    found = settled(ladder.up, ladder.down)
-    diagnostics, error = _diagnosed(ladder, found)
+    run = _temper(path, betas, iterations, rng, work)
+    found = settled(run.up, run.down)
+    diagnostics, error = _diagnosed(run, found)
     finished = len(found.influence)
-    reasons = _reasons(diagnostics, ladder, found.moves)
+    reasons = _reasons(diagnostics, run, found.moves)
     estimate = path.log_z_base + float(found.steps.sum())
     if not work.interrupted:
         # The replicas may have missed states that annealing avoids, too.
@@ -97,16 +97,16 @@ def tempering(start: Prepared, effort: Effort, rng: np.random.Generator, work: W
     )
 
 
-def _diagnosed(ladder: Ladder, found: Solution) -> tuple[dict[str, Any], float]:
+def _diagnosed(run: Replicas, found: Solution) -> tuple[dict[str, Any], float]:
     """Return a run's diagnostics, and the standard error of its log Z."""
-    energies = ladder.top_energy[-len(found.influence) :]
+    energies = run.top_energy[-len(found.influence) :]
     rhat = max(_rhat(energies.T), _rhat(found.influence.T))
     diagnostics = {
         "overlap": _overlap_matrix(found.overlap),
         "least_overlap": float(found.overlap.min()),
-        "rejection": ladder.rejection,
-        "communication_barrier": float(ladder.rejection.sum()),
-        "round_trips": float(ladder.round_trips.sum()),
+        "rejection": run.rejection,
+        "communication_barrier": float(run.rejection.sum()),
+        "round_trips": float(run.round_trips.sum()),
         "rhat": rhat,
         "drift": found.drift,
     }
@@ -115,7 +115,7 @@ def _diagnosed(ladder: Ladder, found: Solution) -> tuple[dict[str, Any], float]:
     return diagnostics, max(error, abs(found.drift)) if found.moves else error
 
 
-def _reasons(found: dict, ladder: Ladder, moves: bool) -> list[str]:
+def _reasons(found: dict, run: Replicas, moves: bool) -> list[str]:
     reasons = []
     if found["least_overlap"] < LEAST_OVERLAP:
         reasons.append(f"neighbouring temperatures overlap by only {found['least_overlap']:.3f}")
@@ -125,12 +125,10 @@ def _reasons(found: dict, ladder: Ladder, moves: bool) -> list[str]:
         reasons.append(
             f"the ensembles still move, by {found['drift']:.2f} nats from the first half of the draws to the second"
         )
-    if ladder.old > MOST_OLD:
-        reasons.append(
-            f"{ladder.old:.0%} of the replicas have not been at the base, so that they remember their starts"
-        )
-    if (ladder.round_trips < 1).any():
-        n = int((ladder.round_trips < 1).sum())
+    if run.old > MOST_OLD:
+        reasons.append(f"{run.old:.0%} of the replicas have not been at the base, so that they remember their starts")
+    if (run.round_trips < 1).any():
+        n = int((run.round_trips < 1).sum())
         reasons.append(f"no replica of {n} of {ENSEMBLES} ensembles went from the base to the machine and back")
     elif found["round_trips"] < FEW_ROUND_TRIPS:
         reasons.append(
@@ -151,7 +149,7 @@ def _rhat(series: np.ndarray) -> float:
     return rhat if np.isfinite(rhat) else np.inf
 
 
-def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Generator, work: Work) -> Ladder:
+def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Generator, work: Work) -> Replicas:
     """Run the ensembles from dispersed starts at every temperature.
 
     The first fifth of the iterations is dropped, or three times as many as half of the replicas need to come to the
@@ -202,7 +200,7 @@ def _temper(path: Path, betas: np.ndarray, iterations: int, rng: np.random.Gener
         raise KeyboardInterrupt
     first = int(np.clip((3 * half - burn_in) // thin, 0, len(up) // 2))
     ups, downs, energies = (np.array(x[first:]) for x in (up, down, top))
-    return Ladder(ups, downs, energies, rejected / max(1, i + 1 - burn_in), trips.finished, old[first])
+    return Replicas(ups, downs, energies, rejected / max(1, i + 1 - burn_in), trips.finished, old[first])
 
 
 def _swap(states: States, accept: np.ndarray) -> None:

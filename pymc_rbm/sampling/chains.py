@@ -19,6 +19,7 @@ from pymc_rbm.machine.spellings import renamed
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.sampling.dispersal import dispersed_states
+from pymc_rbm.sampling.ladder import LEAST_RENEWALS
 from pymc_rbm.sampling.laddered import first_ladder, run_ladder
 from pymc_rbm.sampling.observables import leading_directions, names_of, symbolic_functionals
 from pymc_rbm.sampling.sweep import sweeps_of_a_piece, visits
@@ -33,7 +34,6 @@ __all__ = ["LADDERED", "run_chains", "sample_gibbs"]
 
 LADDERED = "pt", "ptt"
 METHODS = "gibbs", *LADDERED
-FEW_RENEWALS = 2
 TUNING_CHUNK = 100  # sweeps between two checks for Ctrl-C
 CHUNK_ENTRIES = 2**22
 """How many numbers, over chains, draws and units of the larger layer, are computed between two checks for Ctrl-C."""
@@ -137,9 +137,10 @@ def sample_gibbs(
         else _checked_start(machine, start, chains, labels_of(target, learned))
     )
     more: dict[str, Any] = {}
-    ladder = first_ladder(machine, target if learned is None else learned, method, first, rng)  # nothing to lose yet
+    if method in LADDERED:  # before Ctrl-C is deferred: there is nothing to lose yet
+        ladder = first_ladder(machine, target if learned is None else learned, method, first, rng)
     with DeferredInterrupt() as interrupt:
-        if ladder is None:
+        if method == "gibbs":
             kept, last = run_chains(machine, first, rng, draws, tune, sweeps, states, progressbar, partial=True)
         else:
             kept, last, more = run_ladder(ladder, rng, draws, tune, sweeps, states, progressbar)
@@ -152,7 +153,7 @@ def sample_gibbs(
             f"Interrupted after {done} of {draws} draws, which are returned. Pass last_states as start= to go on.",
             stacklevel=3,
         )
-    if attrs.get("renewals", FEW_RENEWALS) < FEW_RENEWALS:
+    if attrs.get("renewals", LEAST_RENEWALS) < LEAST_RENEWALS:
         warnings.warn(
             f"All {chains} chains became new ones from the bottom of the ladder {attrs['renewals']} times in {done:,} "
             f"draws: weights of modes cannot be trusted. Take more draws, or more lifts a draw (sweeps=).",

@@ -19,6 +19,7 @@ from pymc_rbm.machine.validation import normalisable_machine
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.sweep import sweep, sweeps, sweeps_of_a_piece
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.generators import advance
 from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.work import parts_of
 
@@ -45,8 +46,7 @@ def draw_visible(rng: np.random.Generator, rows: int, n_sweeps: int, machine: Ma
         next_rng, v = _chain_function(template)(rng, rows, first, *parameters)
         for n in others:
             next_rng, v = _further_function(template)(next_rng, v, n, *parameters)
-    if next_rng is not rng:  # the compiled function worked on a copy
-        rng.bit_generator.state = next_rng.bit_generator.state
+    advance(rng, next_rng)
     return v
 
 

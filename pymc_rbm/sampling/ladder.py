@@ -29,24 +29,38 @@ from pymc_rbm.sampling.dispersal import dispersed_states
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.fast_calls import Quick
+from pymc_rbm.support.generators import advance
 
-__all__ = ["Ladder", "Rung", "acceptance", "between", "independent", "ladder_to", "recorded_ladder"]
+__all__ = [
+    "LEAST_RENEWALS",
+    "Ladder",
+    "Rung",
+    "acceptance",
+    "between",
+    "independent",
+    "ladder_to",
+    "recorded_ladder",
+    "uncoupled",
+    "with_prefix",
+]
 
 LEAST, WEAK, TORN = 0.3, 0.2, 0.1
 """Acceptances of swaps. Below the first a moving top leaves a rung behind; below the second a rung is put half-way
 between neighbours; below the third a ladder is torn."""
 STEP = 1.2
 """The deviation of the difference of energies between neighbours that `Ladder.reach` aims at: erfc(STEP/2) = .4."""
+LEAST_RENEWALS = 2
+"""How often all chains at the top must have become new ones from the bottom, to be trusted with weights of modes."""
 SETTLE = 20
 """Sweeps of a new rung that `Ladder.reach` makes, and lifts after all of them."""
 HALVINGS = 12
 MEMORY = 0.05
 """The weight of a new swap in the moving average of a pair's acceptance."""
 MOST_RUNGS = 200
-MOST_STARTS = 100
+STARTS = 100
 """Chains that find the visible means."""
 OF_RUNGS = "states", "born", "seen", "acceptance"
-NEVER, FROM_TOP, FROM_BOTTOM = 0, 1, 2
+FROM_TOP, FROM_BOTTOM = 1, 2
 
 
 @dataclass
@@ -60,7 +74,7 @@ class Rung:
     born : ndarray of int, shape (chains,)
         The generation in which each state's replica was last drawn at the bottom; 0 if it never was.
     seen : ndarray of int8, shape (chains,)
-        The end of the ladder that the replica was at last.
+        The end of the ladder that the replica was at last; 0 if it was at none.
     acceptance : float
         Of swaps with the rung below, a moving average; 1 of the bottom.
     """
@@ -144,12 +158,10 @@ class Ladder:
             low.born[:] = self.generation
             self.trips += low.seen == FROM_TOP
             low.seen[:] = FROM_BOTTOM
-        form, dtype = high.machine.template, high.machine.dtype
+        pair = _pair_function(high.machine.template, high.machine.dtype)
         both = *low.machine.parameters, *high.machine.parameters
-        next_rng, high.states, *found = _pair_function(form, dtype)(
-            rng, low.states, high.states, np.asarray(sweeps), *both
-        )
-        _advance(rng, next_rng)
+        next_rng, high.states, *found = pair(rng, low.states, high.states, np.asarray(sweeps), *both)
+        advance(rng, next_rng)
         gain = found[1] - found[0]
         high.acceptance += MEMORY * (np.exp(np.minimum(gain, 0)).mean() - high.acceptance)
         swap = rng.random(len(gain)) < np.exp(np.minimum(gain, 0))
@@ -234,11 +246,11 @@ class Ladder:
         return found | {"trips": self.trips.copy(), "counts": np.array([self.generation, self.turn])}
 
     @classmethod
-    def of(cls, form: Machine, arrays: Mapping[str, np.ndarray]) -> Ladder:
+    def of(cls, form: Machine, arrays: Mapping[str, Any]) -> Ladder:
         """Return the ladder of these `arrays`, of machines of the form of ``form``."""
-        parameters = [arrays[f"parameter_{i}"] for i in range(len(form.parameters))]
+        parameters = [np.asarray(arrays[f"parameter_{i}"]) for i in range(len(form.parameters))]
         machines = [form.with_parameters([np.array(x) for x in flat]) for flat in zip(*parameters, strict=True)]
-        own = zip(*(arrays[key] for key in OF_RUNGS), strict=True)
+        own = zip(*(np.asarray(arrays[key]) for key in OF_RUNGS), strict=True)
         rungs = [
             Rung(machine, states.copy(), born.copy(), seen.copy(), float(accepted))
             for machine, (states, born, seen, accepted) in zip(machines, own, strict=True)
@@ -259,9 +271,10 @@ class Ladder:
             slow = 1 / np.maximum(self.acceptances, 1e-9)
             past = np.array([acceptance(a, b) for a, b in zip(self.rungs, self.rungs[2:], strict=False)])
             cost = 1 / np.maximum(past, 1e-9) - slow[:-1] - slow[1:]
-            cost[past < TORN] = cost[past < TORN] if forced else np.inf
+            if not forced:
+                cost[past < TORN] = np.inf
             k = int(np.argmin(cost[: len(cost) - moving]))
-            if not forced and not (len(slow) - 1) * (slow.sum() + cost[k]) <= len(slow) * slow.sum():
+            if not (forced or (len(slow) - 1) * (slow.sum() + cost[k]) <= len(slow) * slow.sum()):
                 break
             del self.rungs[k + 1]
             self.rungs[k + 1].acceptance = past[k]
@@ -271,16 +284,17 @@ class Ladder:
         return left_out
 
 
+def uncoupled(machine: Machine, bias: np.ndarray) -> Machine:
+    """Return the machine of the same form without weights, with ``bias`` for the visible units and none for others."""
+    zeros = machine.by_kind.map(np.zeros_like)
+    return machine.with_parameters(replace(zeros, biases=(bias, *zeros.biases[1:]), own=machine.by_kind.own))
+
+
 def independent(machine: Machine, bias: Any, chains: int, rng: np.random.Generator) -> Rung:
-    """Return the bottom, independent units of the form of ``machine``, visible ones with ``bias``, and draws of it."""
-    kinds = machine.by_kind
-    biases = [np.zeros_like(x) for x in kinds.biases]
-    biases[VISIBLE] = np.asarray(bias, kinds.biases[VISIBLE].dtype)
-    bottom = machine.with_parameters(
-        replace(kinds, biases=tuple(biases), weights=tuple(np.zeros_like(w) for w in kinds.weights))
-    )
-    unit = machine.layers[VISIBLE].unit
-    first = np.zeros((chains, len(biases[VISIBLE])), unit.dtype)
+    """Return the bottom of a ladder to the machine, `uncoupled`, and draws of it."""
+    layer = machine.layers[VISIBLE]
+    bottom = uncoupled(machine, np.asarray(bias, layer.bias.dtype))
+    first = np.zeros((chains, len(layer.bias)), layer.unit.dtype)
     return Rung.new(bottom, swept(bottom, first, rng))
 
 
@@ -297,21 +311,25 @@ def acceptance(low: Rung, high: Rung) -> float:
     return float(np.exp(np.minimum(down - up, 0)).mean())
 
 
-def ladder_to(machine: Machine, chains: int, rng: np.random.Generator, mean: np.ndarray | None = None) -> Ladder:
+def ladder_to(machine: Machine, chains: int, rng: np.random.Generator) -> Ladder:
     """Return a ladder to a machine with numbers, along the straight way from independent units.
 
-    These have the visible means ``mean``; by default those of chains of the machine itself from dispersed starts.
+    These have the visible means of chains of the machine itself from dispersed starts.
     """
     unit = machine.layers[VISIBLE].unit
-    if mean is None:
-        states = swept(machine, dispersed_states(machine, MOST_STARTS, rng), rng, SETTLE)
-        mean = (states.sum(0) + unit.middle) / (len(states) + 1)
+    states = swept(machine, dispersed_states(machine, STARTS, rng), rng, SETTLE)
+    mean = (states.sum(0) + unit.middle) / (len(states) + 1)
     ladder = Ladder([independent(machine, unit.bias_of_mean(mean), chains, rng)])
     ladder.reach(machine, rng)
     for _ in range(SETTLE):
         ladder.lift(rng)
         ladder.mend(rng)
     return ladder
+
+
+def with_prefix(values: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
+    """Return the values whose names begin with the prefix, by the rest of their names."""
+    return {str(key).removeprefix(prefix): x for key, x in values.items() if str(key).startswith(prefix)}
 
 
 def recorded_ladder(tree: Any, machine: Machine) -> tuple[str, xr.Dataset] | None:
@@ -329,13 +347,8 @@ def recorded_ladder(tree: Any, machine: Machine) -> tuple[str, xr.Dataset] | Non
 def swept(machine: Machine, states: np.ndarray, rng: np.random.Generator, sweeps: int = 1) -> np.ndarray:
     """Return the visible states after some sweeps; the generator moves on."""
     next_rng, new = _sweep_function(machine.template, machine.dtype)(rng, states, sweeps, *machine.parameters)
-    _advance(rng, next_rng)
+    advance(rng, next_rng)
     return new
-
-
-def _advance(rng: np.random.Generator, next_rng: np.random.Generator) -> None:
-    if next_rng is not rng:  # the compiled function worked on a copy
-        rng.bit_generator.state = next_rng.bit_generator.state
 
 
 def free_energy(machine: Machine, states: np.ndarray) -> np.ndarray:

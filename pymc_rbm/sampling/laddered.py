@@ -8,7 +8,7 @@ import numpy as np
 from rich.progress import track
 
 from pymc_rbm.machine.machine import Machine
-from pymc_rbm.sampling.ladder import Ladder, Rung, ladder_to, recorded_ladder
+from pymc_rbm.sampling.ladder import Ladder, Rung, ladder_to, recorded_ladder, with_prefix
 from pymc_rbm.sampling.observables import functionals
 from pymc_rbm.support.interrupts import DeferredInterrupt
 from pymc_rbm.support.memory import check_memory
@@ -21,15 +21,11 @@ CHAINS = 100
 """Those that find where the rungs of a new ladder must be."""
 
 
-def first_ladder(
-    machine: Machine, learned: Any, method: str, start: np.ndarray, rng: np.random.Generator
-) -> Ladder | None:
-    """Return a ladder to the machine: the one that it was learned along, or one along the straight way; or None.
+def first_ladder(machine: Machine, learned: Any, method: str, start: np.ndarray, rng: np.random.Generator) -> Ladder:
+    """Return a ladder to the machine: the one that it was learned along, or one along the straight way.
 
     Its chains at the top begin at ``start``, and have never been at the bottom.
     """
-    if method == "gibbs":
-        return None
     if method == "pt":
         ladder = _with_chains(ladder_to(machine, max(len(start), CHAINS), rng), len(start), rng)
     else:
@@ -40,9 +36,7 @@ def first_ladder(
                 "that as learned=, or take method='pt'."
             )
         name, group = found
-        prefix = f"{name}_ladder_"
-        arrays = {str(key).removeprefix(prefix): x.values for key, x in group.items() if str(key).startswith(prefix)}
-        ladder = _with_chains(Ladder.of(machine, arrays), len(start), rng)
+        ladder = _with_chains(Ladder.of(machine, with_prefix(group, f"{name}_ladder_")), len(start), rng)
     ladder.rungs[-1] = Rung.new(machine, np.array(start), ladder.top.acceptance)
     return Ladder(ladder.rungs)
 

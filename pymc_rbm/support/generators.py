@@ -1,4 +1,4 @@
-"""Random generators whose state is written to files as text, and read back."""
+"""Random generators: moved on, and their state written to files as text and read back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_text", "generator_at", "generator_of", "serialisable"]
+__all__ = ["advance", "as_text", "generator_at", "generator_of", "serialisable"]
 
 KNOWN = {"PCG64": np.random.PCG64}
 """The bit generators that a file may name. A file cannot make anything else be called."""
@@ -41,6 +41,12 @@ def generator_of(text: str) -> np.random.Generator:
             f"The state of the random generator in the file is damaged: {text[:100]!r}. Expected the state of one of "
             f"{sorted(KNOWN)}, as pymc_rbm.fit writes it. Begin anew with its parameters: fit(start=…)."
         ) from error
+
+
+def advance(rng: np.random.Generator, next_rng: np.random.Generator) -> None:
+    """Move a generator on to where a compiled function left it, which may have worked on a copy."""
+    if next_rng is not rng:
+        rng.bit_generator.state = next_rng.bit_generator.state
 
 
 def generator_at(state: Any) -> np.random.Generator:

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 import pymc_rbm as pmr
 from pymc_rbm.partition import tempering as bridging
 from pymc_rbm.partition.bridging import settled, solution
-from pymc_rbm.partition.tempering import ENSEMBLES, Ladder, _rhat
+from pymc_rbm.partition.tempering import ENSEMBLES, Replicas, _rhat
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -62,7 +62,7 @@ def ladder(rng, draws, levels=4, step=0.0, memory=0.0):
     slow = memory * np.repeat(rng.standard_normal((1, 1, 1, ENSEMBLES)), draws, axis=1)
     shift = step * (np.arange(draws) < draws / 2)[:, None, None] + slow[0]
     # With F_(k+1) - F_k ~ Normal(±½, 1) below and above, both means are those of a log ratio of zero.
-    return Ladder(
+    return Replicas(
         0.5 + shift + noise[0], 0.5 - shift + noise[1], np.zeros((draws, ENSEMBLES)), np.zeros(3), np.full(10, 9.0), 0.0
     )
 
@@ -93,7 +93,7 @@ def test_draws_that_still_move_are_dropped_and_said_where_they_never_settle():
     # With all of them it is wrong: three steps are off by a half in half of the draws, by 0.75 together.
     assert abs(solution(moved.up, moved.down).steps.sum()) > 0.5
     slope = np.linspace(-3, 3, 400)[:, None, None]
-    rising = Ladder(moved.up + slope, moved.down - slope, moved.top_energy, moved.rejection, moved.round_trips, 0.0)
+    rising = Replicas(moved.up + slope, moved.down - slope, moved.top_energy, moved.rejection, moved.round_trips, 0.0)
     assert settled_of(rising).moves
     assert len(settled_of(rising).influence) < 100
 
@@ -108,7 +108,7 @@ def test_ensembles_that_disagree_on_log_z_are_seen_where_their_energies_agree():
 
 def test_few_round_trips_are_said():
     quiet = {"least_overlap": 0.3, "rhat": 1.0, "round_trips": 30.0, "drift": 0.0}
-    run = Ladder(
+    run = Replicas(
         *[np.zeros((9, 2, ENSEMBLES))] * 2, np.zeros((9, ENSEMBLES)), np.zeros(2), np.full(ENSEMBLES, 3.0), 0.0
     )
     assert bridging._reasons(quiet, run, False) == [

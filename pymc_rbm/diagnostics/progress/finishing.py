@@ -12,10 +12,11 @@ from pymc_rbm.diagnostics.progress.completions import data_sums
 from pymc_rbm.diagnostics.progress.rise import Rise, climbed
 from pymc_rbm.diagnostics.progress.sampled_rise import DRAWS, Draw, Sampled, climbed_by_draws, gain_by_draws
 from pymc_rbm.diagnostics.thresholds import SHARE_OF_ERROR, SHARE_OF_GAIN
-from pymc_rbm.learning.goal import Goal, LogSums, Penalty, exact_log_z, independent_log_z
+from pymc_rbm.learning.goal import Goal, LogSums, Penalty, exact_log_z
 from pymc_rbm.learning.independence import independent
 from pymc_rbm.learning.penalties import recorded_penalty
 from pymc_rbm.machine.colouring import own_entries
+from pymc_rbm.machine.enumeration import independent_log_z
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_machine
 

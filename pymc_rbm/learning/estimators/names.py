@@ -34,16 +34,11 @@ def find_method(method: str | Callable[..., NegativePhase]) -> Callable[..., Neg
 
 def follows_chains(estimator: Callable) -> bool:
     """Whether an estimator's gradient comes from persistent chains, so that their autocorrelation matters to it."""
-    return getattr(estimator, "func", estimator) in (
-        persistent,
-        fast_persistent,
-        tempered,
-        trajectory_tempered,
-    )
+    return getattr(estimator, "func", estimator) in (persistent, fast_persistent, tempered, trajectory_tempered)
 
 
 def swaps_replicas(estimator: Callable) -> bool:
-    """Whether an estimator's chains leave modes through replicas at higher temperatures."""
+    """Whether an estimator's chains leave modes through replicas of other machines."""
     return getattr(estimator, "func", estimator) in (tempered, trajectory_tempered)
 
 

@@ -11,7 +11,9 @@ from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 __all__ = ["trajectory_tempered"]
 
 
-def trajectory_tempered(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any):
+def trajectory_tempered(
+    machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any
+) -> NegativePhase:
     """Return the negative phase of persistent contrastive divergence whose chains swap along learning's trajectory.
 
     After every few updates the particles swap with chains of earlier machines, down to independent units that are
