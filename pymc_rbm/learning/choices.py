@@ -9,6 +9,7 @@ from typing import Any
 import pymc as pm
 import xarray as xr
 
+from pymc_rbm.learning.budget import Budget
 from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.defaults import RATE, Correlations, bears_fast_rate, climbs_alone, default_method, default_rate
 from pymc_rbm.learning.estimators.names import follows_chains, name_of, shares_chains, swaps_replicas
@@ -21,6 +22,8 @@ __all__ = ["BATCH_SIZE", "CHAINS", "Choices", "choose"]
 BATCH_SIZE, CHAINS = 100, 100
 EPOCHS, MOST_ITERATIONS = 50, 1000
 """The least number of epochs of stochastic methods, and the most iterations of L-BFGS, which ends by itself."""
+ENDLESS = 2**40
+"""The most epochs where a number of seconds is the bound."""
 UPDATES, MOST_UPDATES = 10_000, 40_000
 """The least number of updates of stochastic methods, and the most that they go on to where they still rise."""
 
@@ -50,6 +53,7 @@ def choose(
     observed: list[Observed],
     *,
     epochs: int | None,
+    budget: Budget,
     method: Callable | None,
     batch_size: int | None,
     chains: int,
@@ -61,7 +65,7 @@ def choose(
 ) -> Choices:
     """Decide what `fit` was not told; its docstring says how. ValueError where what it was told does not go together.
 
-    ``epochs`` bounds what is chosen, and changes nothing else: more of them must never give less.
+    ``epochs`` and ``budget`` bound what is chosen, and change nothing else: more of them must never give less.
     """
     _check_resume(resume)
     estimator = method
@@ -94,8 +98,9 @@ def choose(
         raise ValueError(
             f"`resume` learned with {resume.attrs['method']!r}, this call asks for {name_of(estimator)!r}."
         )
-    least, most = _epochs(observed, batch_size)
-    least = MOST_ITERATIONS if climbs else least
+    least, most = (MOST_ITERATIONS, 0) if climbs else _epochs(observed, batch_size, budget)
+    if climbs and budget.updates is not None:
+        epochs = min(budget.updates, epochs or budget.updates)
     return Choices(
         estimator,
         None if climbs else optimizer or pm.sgd,
@@ -106,11 +111,14 @@ def choose(
     )
 
 
-def _epochs(observed: list[Observed], batch_size: int | None) -> tuple[int, int]:
+def _epochs(observed: list[Observed], batch_size: int | None, budget: Budget) -> tuple[int, int]:
     """The least and the most epochs of stochastic methods: few rows make few updates an epoch."""
     updates = 1 if batch_size is None else max(-(-len(x.rows) // batch_size) for x in observed)
+    if budget.updates is not None:
+        asked = -(-budget.updates // updates) + 1  # one more where the first one is the rest of one
+        return asked, asked
     least = max(EPOCHS, -(-UPDATES // updates))
-    return least, max(least, -(-MOST_UPDATES // updates))
+    return least, max(least, -(-MOST_UPDATES // updates)) if budget.seconds is None else ENDLESS
 
 
 def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:

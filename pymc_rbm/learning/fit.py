@@ -12,6 +12,7 @@ import pymc as pm
 import xarray as xr
 from pymc.model import modelcontext
 
+from pymc_rbm.learning.budget import Budget
 from pymc_rbm.learning.checkpoints import Checkpoint
 from pymc_rbm.learning.choices import BATCH_SIZE, CHAINS, choose
 from pymc_rbm.learning.data import observed_machines
@@ -36,6 +37,8 @@ __all__ = ["fit"]
 def fit(
     epochs: int | None = None,
     *,
+    updates: int | None = None,
+    seconds: float | None = None,
     method: str | Callable | None = None,
     batch_size: int | None = BATCH_SIZE,
     chains: int = CHAINS,
@@ -85,6 +88,14 @@ def fit(
         states (mixtures, up to ten binary units on one side), or states and rows are at most 6,000 together (twelve
         units and 1,904 rows), or all units are Gaussian, the exact maximum is climbed to, by
         ``method="exact", optimizer="lbfgs"`` in at most ``epochs`` iterations, 1,000 by default.
+    updates : int, optional
+        The same bound in iterations; learning may end within an epoch, and goes on there with ``resume``. Where
+        ``epochs`` are given, too, what ends first is the bound.
+    seconds : float, optional
+        The most seconds from the first update on; what is compiled before does not count. Learning still ends by its
+        own judgement if that is sooner, and else goes on as long as the log-likelihood rises, beyond 40,000 updates,
+        too. The rate falls in the second half of the time, and a warning says if learning had not settled. How many
+        updates are made depends on the machine: such a run cannot be had again from its ``random_seed``.
     method : {"pcd", "cd", "fpcd", "pt", "ptt", "ucd", "exact"} or estimator, optional
         Persistent contrastive divergence (`estimators.persistent`), contrastive divergence (``contrastive``: restarted
         at the data in each iteration; biased, no chains to diagnose), fast PCD (``fast_persistent``), PCD with
@@ -260,6 +271,10 @@ def fit(
     model = _model(model, epochs)
     check_back_end(compile_kwargs)
     epochs = None if epochs is None else whole_number("epochs", epochs)
+    budget = Budget(
+        None if updates is None else whole_number("updates", updates),
+        None if seconds is None else finite_number("seconds", seconds, 0),
+    )
     chains, checkpoint_every = whole_number("chains", chains), whole_number("checkpoint_every", checkpoint_every)
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     horizon = None if horizon is None else whole_number("horizon", horizon)
@@ -284,6 +299,7 @@ def fit(
             model,
             observed,
             epochs=epochs,
+            budget=budget,
             method=method,
             batch_size=batch_size,
             chains=chains,
@@ -325,6 +341,7 @@ def fit(
         before=before,
         epochs=chosen.epochs,
         horizon=before + chosen.epochs if horizon is None else horizon,
+        ends=horizon is None,
         batch_size=None if chosen.climbs else batch_size,
         sweeps=chosen.sweeps,
         on_iteration=on_iteration,
@@ -341,9 +358,15 @@ def fit(
         within=within,
         marks=marks,
         ascent=ascent,
-        settling=Settling(learner, chosen.most_epochs, epochs is not None, chosen.optimizer is pm.sgd)
+        settling=Settling(
+            learner,
+            chosen.most_epochs,
+            not (epochs is None and updates is None),
+            chosen.optimizer is pm.sgd,
+        )
         if chosen.most_epochs
         else None,
+        budget=budget,
     )
     with DeferredInterrupt() as interrupt:
         done, interrupted = run.learn(progressbar)

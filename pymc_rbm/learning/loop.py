@@ -18,6 +18,7 @@ import xarray as xr
 
 from pymc_rbm.distributions.lookup import labels_in
 from pymc_rbm.learning.batches import Batches
+from pymc_rbm.learning.budget import Budget
 from pymc_rbm.learning.callbacks import LearningStatus
 from pymc_rbm.learning.checkpoints import Checkpoint
 from pymc_rbm.learning.history import History
@@ -25,7 +26,7 @@ from pymc_rbm.learning.keeping import Bounds, LastGood
 from pymc_rbm.learning.lbfgs import Ascent
 from pymc_rbm.learning.progress import LearningProgressBar
 from pymc_rbm.learning.result import Within, learned_tree
-from pymc_rbm.learning.settling import Settling
+from pymc_rbm.learning.settling import Settling, quarters
 from pymc_rbm.learning.sweeps import INTERVAL, paced
 from pymc_rbm.learning.trajectory import EVERY
 from pymc_rbm.learning.update import Learner
@@ -36,6 +37,8 @@ __all__ = ["Run"]
 
 SHARE_LEFT = 0.01
 """A climb has converged where no more than this share of the statistical error is left to gain."""
+LEAST_UPDATES = 400
+"""Whether fewer updates than that rise nobody looks, unless they are four epochs."""
 MANY_ENTRIES = 2**16
 SECONDS = 0.1
 """How long a call with many iterations may take: Ctrl-C waits for its end. Results do not depend on their number."""
@@ -70,11 +73,19 @@ class Run:
     ascent: Ascent | None = None
     settling: Settling | None = None
     """Where given, the horizon is the first one only."""
+    ends: bool = True
+    """Whether the schedule ends where this run does."""
+    budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self):
         self.counts = [len(x.rows) for x in self.learner.observed]
         self.batches = 1 if self.batch_size is None else -(-max(self.counts) // self.batch_size)
         self.stopped, self.began, self.most = False, time.perf_counter(), 1
+        self.spent: str | None = None
+        """What of the budget ended learning."""
+        self._already = len(self.history)
+        self._start = self.before * self.batches + (0 if self.within is None else self.within.iterations)
+        self._second_half: int | None = None  # where the rate began to fall with time
         self.now = self._first_sweeps()
         self.here: Within | None = None  # where in an epoch it is
         self.last_good, self.bounds = LastGood(self.learner, self.history, self.before), Bounds(self.learner)
@@ -107,11 +118,10 @@ class Run:
             if self.ascent is not None:
                 return self._climb(self.ascent, bar, interrupt), interrupt.pending
             done = self.before
-            while done < self.before + self.epochs:
-                if not self._epoch(done, interrupt):
-                    return done, interrupt.pending
-                done += 1
-                self._after_epoch(done, bar, interrupt)
+            while done < self.before + self.epochs and not self.spent:
+                if self._epoch(done, interrupt):
+                    done += 1
+                    self._after_epoch(done, bar, interrupt)
                 if self.stopped or interrupt.pending:
                     return done, interrupt.pending
             self._finish(done, interrupt)
@@ -126,7 +136,7 @@ class Run:
             which = "average" if average else "last"
             self.attrs |= {"iterate": which, "average_gain": gain, "average_gain_error": error}
         self.learner.measure_ladders(len(self.history), lambda: interrupt.pending)
-        if (average or self.learner.trajectories) and self.checkpoint is not None:
+        if (average or self.spent or self.learner.trajectories) and self.checkpoint is not None:
             self.checkpoint.write(self.gathered(done, gradient=self.learner.small))
 
     def _climb(self, ascent: Ascent, bar: LearningProgressBar, interrupt: DeferredInterrupt) -> int:
@@ -138,11 +148,12 @@ class Run:
             self._epoch(done, interrupt)
             done += 1
             self._after_epoch(done, bar, interrupt)
-            return self.stopped or interrupt.pending
+            self.spent = self.budget.spent(len(self.history) - self._already)
+            return self.stopped or interrupt.pending or bool(self.spent)
 
         ascent.interrupted = lambda: interrupt.pending
         end = ascent.climb(self.epochs, note)
-        if (end.polished or done == self.before) and not (self.stopped or interrupt.pending):
+        if (end.polished or done == self.before) and not (self.stopped or interrupt.pending or self.spent):
             note()
         matters = SHARE_LEFT * self.learner.statistical_error
         converged = end.gradient <= 10 * ascent.tolerance or end.left <= matters
@@ -156,6 +167,7 @@ class Run:
             "epochs_done": epochs_done,
             "interrupted": int(interrupted),
             "stopped": int(self.stopped),
+            "spent": self.spent or "",
             "seconds": time.perf_counter() - self.began,
         }
         attrs = self.attrs | now
@@ -178,8 +190,11 @@ class Run:
             if interrupt is None:
                 continue
             interrupt.prompt = False  # now there is something to lose
+            if done < self.batches:
+                self._look(epoch * self.batches + done)
+            self.spent = None if self.ascent is not None else self.budget.spent(len(self.history) - self._already)
             self._call(self.on_iteration, epoch, interrupt)
-            if interrupt.pending or self.stopped:
+            if interrupt.pending or self.stopped or self.spent:
                 break
         if done == self.batches:
             self.here = None
@@ -190,13 +205,38 @@ class Run:
         if self.on_iteration is not None:
             return 1
         intervals = [INTERVAL] * (self.sweeps is None) + [EVERY] * bool(self.learner.trajectories)
-        return min([self.most, *(n - len(self.history) % n for n in intervals)])
+        updates = self.budget.updates
+        left = self.most if updates is None else max(1, updates - len(self.history) + self._already)
+        return min([self.most, left, *(n - len(self.history) % n for n in intervals)])
+
+    @property
+    def _total(self) -> int:
+        """How many iterations the schedule has."""
+        total = self.horizon * self.batches
+        return min(total, self._start + self.budget.updates) if self.budget.updates and self.ends else total
+
+    def _look(self, iteration: int) -> None:
+        """Look whether the objective still rises, at the first and second quarter of the horizon or of the time."""
+        if self.settling is None:
+            return
+        by_epoch = self.horizon >= 4 and self.budget.updates is None
+        if not by_epoch and self._total < LEAST_UPDATES:
+            return
+        scale, length = (self.batches, self.horizon) if by_epoch else (1, self._total)
+        quarter, half = (n * scale for n in quarters(length))
+        gone = self.budget.time_gone()
+        done = max((iteration >= quarter) + (iteration >= half), (gone >= 0.25) + (gone >= 0.5))
+        found = self.settling.horizon(done, self.horizon, len(self.history), self.now, last=gone >= 0.5)
+        self.epochs = self.horizon = found
 
     def _iterate(self, first: int, rows: list[np.ndarray]) -> None:
         """Run an iteration for each of some batches, in one call; ``first`` is the number of the first."""
-        total, iterations = self.horizon * self.batches, range(first, first + len(rows[0]))
-        rates = [self.rate(min(1.0, i / total)) for i in iterations]
-        weights = [1 / max(1, i - total // 2) if self.ascent is None else 1.0 for i in iterations]
+        total, gone, iterations = self._total, self.budget.time_gone(), range(first, first + len(rows[0]))
+        if gone >= 0.5 and self._second_half is None:
+            self._second_half = first
+        half = min(total // 2, total if self._second_half is None else self._second_half)
+        rates = [self.rate(min(1.0, max(i / total, gone))) for i in iterations]
+        weights = [1 / max(1, i - half) if self.ascent is None else 1.0 for i in iterations]
         self.history.add(self.learner.update(rows, rates, self.now, weights))
         if self.learner.trajectories and len(self.history) % EVERY == 0:
             self.learner.tend_ladders(self.now, self.history.series("step_share", EVERY))
@@ -221,8 +261,7 @@ class Run:
         self._check(done)
         self._record(done)
         self.last_good.keep(done)
-        if self.settling is not None:
-            self.epochs = self.horizon = self.settling.horizon(done, self.horizon, len(self.history), self.now)
+        self._look(done * self.batches)
         bar.total = self.epochs
         bar.update(done - self.before, **self.history.monitors(bar.visible))
         if self.checkpoint is not None and done % self.checkpoint_every == 0:
@@ -274,7 +313,7 @@ class Run:
         """
         done, self.here = self.last_good.go_back(), self.within
         self.now = self._first_sweeps()
-        if epochs is not None and self.ascent is None:
+        if epochs is not None and self.ascent is None and self.budget.seconds is None:  # rates of then are not known
             for epoch in range(done, epochs):
                 self._epoch(epoch, None)
                 self._record(epoch + 1)

@@ -21,7 +21,7 @@ from pymc_rbm.machine.enumeration import is_tractable
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.bennett import log_ratio
 
-__all__ = ["Look", "Settling", "gain"]
+__all__ = ["Look", "Settling", "gain", "quarters"]
 
 BEYOND_NOISE = 2.0
 """A gain of so many standard errors is one beyond doubt."""
@@ -68,6 +68,11 @@ def gain(
     return found
 
 
+def quarters(horizon: int) -> tuple[int, int]:
+    """Return when the first and the second quarter of a horizon end."""
+    return max(1, horizon // 4), max(1, horizon // 2)
+
+
 class Settling:
     """How long learning keeps its full rate, until a quarter of the horizon no longer matters, and what it returns.
 
@@ -92,6 +97,7 @@ class Settling:
     def __init__(self, learner: Learner, most: int, asked: bool, steady: bool):
         self._learner, self.most, self.asked, self._steady = learner, most, asked, steady
         self._before: Look | None = None
+        self._settled = False
         self.gain = self.gain_of_average = np.full(2, np.nan)
 
     @property
@@ -109,20 +115,30 @@ class Settling:
     def _matters(self) -> float:
         return min(SHARE_OF_ERROR * self._learner.statistical_error, MATTERS)
 
-    def horizon(self, done: int, horizon: int, updates: int, sweeps: int) -> int:
-        """The horizon to go on with after ``done`` epochs: twice as long where learning rises at the half of it.
+    @property
+    def seen(self) -> bool:
+        """Whether two looks told whether the objective rose."""
+        return bool(np.isfinite(self.gain[0]))
 
-        ``updates`` are those done so far, ``sweeps`` those of the last one.
+    def horizon(self, quarters: int, horizon: int, updates: int, sweeps: int, last: bool = False) -> int:
+        """The horizon to go on with: twice as long where learning rises in the second of its ``quarters``, two by then.
+
+        ``updates`` are those done so far, ``sweeps`` those of the last one. The ``last`` look prolongs nothing.
         """
-        if done == max(1, horizon // 4):
-            self._before = self._look(updates, sweeps)
-        elif done == horizon // 2 and self._before is not None:
-            now = self._look(updates, sweeps)
-            found = self._gains(self._before, now)
-            self.gain, self._before = max(found, key=lambda x: x[0] / max(x[1], 1e-300)), now
-            if self.rising and not self.asked:
-                return min(2 * horizon, self.most)
-        return horizon
+        if self._settled or quarters == 0:
+            return horizon
+        if self._before is None:
+            self._settled = quarters > 1  # the first one was over too soon
+            self._before = None if self._settled else self._look(updates, sweeps)
+            return horizon
+        if quarters == 1:
+            return horizon
+        now = self._look(updates, sweeps)
+        found = self._gains(self._before, now)
+        self.gain, self._before = max(found, key=lambda x: x[0] / max(x[1], 1e-300)), now
+        longer = horizon if self.asked or last or not self.rising else min(2 * horizon, self.most)
+        self._settled = longer <= horizon
+        return longer
 
     def take_the_better(self, updates: int, sweeps: int) -> bool:
         """Leave the learner at the average of the iterates unless the last one is better; return whether it is there.

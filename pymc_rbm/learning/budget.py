@@ -1,0 +1,34 @@
+"""What bounds learning besides epochs: updates and seconds."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+__all__ = ["Budget"]
+
+
+@dataclass
+class Budget:
+    """So many updates of a run, and so many seconds after the first of them; None is no bound."""
+
+    updates: int | None = None
+    seconds: float | None = None
+    _end: float | None = field(default=None, init=False)
+
+    def time_gone(self) -> float:
+        """Return the share of the seconds that is gone, from 0 to 1; 0 where there is no such bound."""
+        if self.seconds is None or self._end is None:
+            return 0.0
+        return min(1.0, 1 - (self._end - time.perf_counter()) / self.seconds)
+
+    def spent(self, updates: int) -> str | None:
+        """Return what is used up after ``updates`` updates, in words; None where there is more.
+
+        The clock starts when it is called first: what is compiled for the first update does not count.
+        """
+        if self.updates is not None and updates >= self.updates:
+            return f"{self.updates:,} updates"
+        if self.seconds is not None and self._end is None:
+            self._end = time.perf_counter() + self.seconds
+        return f"{self.seconds:g} seconds" if self.time_gone() == 1 else None
