@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,14 @@ class Observed:
         known = self.rows if self.missing is None else np.ma.masked_array(self.rows, self.missing)
         deviation = np.ma.filled(np.ma.std(known, axis=0, dtype="float64"), 1.0)
         return np.where(deviation > 0, deviation, 1.0)
+
+    @cached_property
+    def distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows that differ, and how much each counts: enough for sums over complete rows with one machine."""
+        if self.by_row or self.missing is not None or not self.machine.layers[VISIBLE].unit.finite:
+            return self.rows, self.weights
+        rows, where = np.unique(self.rows, axis=0, return_inverse=True)
+        return rows, np.bincount(where.ravel(), self.weights, len(rows))
 
     @property
     def mean(self) -> np.ndarray:

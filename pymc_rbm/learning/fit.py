@@ -85,9 +85,10 @@ def fit(
         looks: 10,000 updates, and at least 50 epochs.)
         Where ``method``, ``optimizer``, ``learning_rate``, ``sweeps``, ``horizon`` and ``resume`` are left out,
         ``batch_size`` and ``chains`` are the default ones, no entry is missing, and log Z is a sum over at most 1,024
-        states (mixtures, up to ten binary units on one side), or states and rows are at most 6,000 together (twelve
-        units and 1,904 rows), or all units are Gaussian, the exact maximum is climbed to, by
-        ``method="exact", optimizer="lbfgs"`` in at most ``epochs`` iterations, 1,000 by default.
+        states (mixtures, up to ten binary units on one side), or states and different rows are at most 6,000
+        together (twelve units and 1,904 rows) or hold at most 2¹⁹ numbers (15 units on both sides and 2,184 rows), or
+        all units are Gaussian, the exact maximum is climbed to, by ``method="exact", optimizer="lbfgs"`` in at most
+        ``epochs`` iterations, 1,000 by default.
     updates : int, optional
         The same bound in iterations; learning may end within an epoch, and goes on there with ``resume``. Where
         ``epochs`` are given, too, what ends first is the bound.

@@ -309,10 +309,7 @@ class Learner:
 
     def ascent(self, model: pm.Model) -> Ascent:
         """What climbs the objective of all rows by its exact value."""
-        batches = [
-            (data, pt.as_tensor(x.weights.astype(pytensor.config.floatX)))
-            for x, data in zip(self.observed, self._data, strict=True)
-        ]
+        batches = [_whole(x, data) for x, data in zip(self.observed, self._data, strict=True)]
         log_z = [symbolic_log_partition(machine) for machine in self._machines]
         goal = objective(model, self.observed, self._machines, batches, log_z)
         goal = graph_replace(goal, self._given, strict=False)
@@ -377,6 +374,15 @@ class Learner:
         ]
         inputs = [*self._rows, *chosen]
         return compiled(inputs, per_row, by=pm.compile, on_unused_input="ignore", **self._settings.compile_kwargs)
+
+
+def _whole(x: Observed, data: Any) -> tuple[Any, Any]:
+    """All rows as one batch of those that differ; `objective` divides by the number of rows that there are."""
+    rows, weights = x.distinct
+    if len(rows) < len(x.rows):
+        data = pytensor.shared(rows, name=f"{x.name}_distinct", borrow=True)
+        weights = weights * (len(rows) / len(x.rows))
+    return data, pt.as_tensor(weights.astype(pytensor.config.floatX))
 
 
 def _drawn(draw: Callable[[Any], TensorVariable], rng: np.random.Generator) -> np.ndarray:

@@ -333,3 +333,20 @@ def test_noise_below_it_or_learned_is_not():
                 observed=real_rows(0.2))  # fmt: skip
     pmr.fit(model=model, **ONE)
     pmr.fit(model=with_priors(PARITY), **ONE)
+
+
+def test_rows_that_are_there_twice_are_weights():
+    """The climb goes through different rows; likelihood and rows in the result are those of the whole table."""
+    rng = np.random.default_rng(3)
+    rows, counts = rng.integers(0, 2, (20, 4)), rng.integers(1, 5, 20)
+    found = []
+    for table, weights in ((rows.repeat(counts, axis=0), None), (rows, counts)):
+        with pm.Model():
+            pmr.RBM("v", pm.Normal("W", 0, 1, shape=(4, 3)), pm.Flat("b", shape=4), np.zeros(3), observed=table)
+            found.append(pmr.fit(progressbar=False, random_seed=1, row_weights=weights))
+    assert found[0]["data"].sizes["v_kept_row"] == counts.sum()
+    for x in found:
+        assert x.attrs["converged"]
+    a, b = (np.sort(np.abs(np.linalg.svd(x["parameters"]["W"].values)[1])) for x in found)
+    np.testing.assert_allclose(a, b, atol=1e-6)
+    np.testing.assert_allclose(*(x["parameters"]["b"] for x in found), atol=1e-6)

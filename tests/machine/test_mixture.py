@@ -122,6 +122,11 @@ def test_fit_with_nothing_said_ends_where_em_ends():
     assert found > max(em(v, start) for start in starts) - OVERFIT
 
 
+def different(units, rows):
+    """So many different rows of bits."""
+    return np.arange(rows)[:, None] >> np.arange(units).clip(max=30) & 1
+
+
 def scale_prior():
     return pm.Normal("W", 0, pm.HalfNormal("scale"), shape=(2, 2))
 
@@ -136,9 +141,13 @@ def scale_prior():
         (lambda: pm.Normal("W", shape=(2, 7)), pmr.Bernoulli(), [[0, 1], [1, 1]], True),
         (lambda: pm.Normal("W", shape=(10, 10)), pmr.Bernoulli(), [[0, 1] * 5] * 2, True),
         (lambda: pm.Normal("W", shape=(10, 10)), pmr.Bernoulli(), [[0, 1] * 5] * 6000, True),
-        (lambda: pm.Normal("W", shape=(12, 12)), pmr.Bernoulli(), [[0, 1] * 6] * 1904, True),
-        (lambda: pm.Normal("W", shape=(12, 12)), pmr.Bernoulli(), [[0, 1] * 6] * 1905, False),
-        (lambda: pm.Normal("W", shape=(13, 13)), pmr.Bernoulli(), [[0, 1] * 6 + [0]] * 2, False),
+        (lambda: pm.Normal("W", shape=(12, 12)), pmr.Bernoulli(), [[0, 1] * 6] * 9999, True),
+        (lambda: pm.Normal("W", shape=(15, 15)), pmr.Bernoulli(), different(15, 2184), True),
+        (lambda: pm.Normal("W", shape=(15, 15)), pmr.Bernoulli(), [*different(15, 2184)] * 2, True),
+        (lambda: pm.Normal("W", shape=(15, 15)), pmr.Bernoulli(), different(15, 2185), False),
+        (lambda: pm.Normal("W", shape=(200, 12)), pmr.Bernoulli(), different(200, 1904), True),
+        (lambda: pm.Normal("W", shape=(200, 12)), pmr.Bernoulli(), different(200, 1905), False),
+        (lambda: pm.Normal("W", shape=(16, 16)), pmr.Bernoulli(), [[0, 1] * 8] * 2, False),
         (
             lambda: pm.Normal("W", shape=(2, 2)),
             pmr.Bernoulli(),
@@ -149,7 +158,7 @@ def scale_prior():
 )
 @MASKED
 def test_when_the_exact_maximum_is_the_default(weights, hidden, rows, expected):
-    """A sum over at most 1,024 states, or 6,000 states and rows, complete data, no hierarchy."""
+    """At most 1,024 states, or 6,000 states and different rows, or 2¹⁹ numbers in them; complete data, no hierarchy."""
     n = np.shape(rows)[1]
     with pm.Model() as model:
         W = weights()
