@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 from pymc.progress_bar import ProgressBarManager
+from rich import get_console
 from rich.progress import TextColumn
 from rich.table import Column
 
-__all__ = ["LearningProgressBar"]
+__all__ = ["LearningProgressBar", "fitting"]
+
+
+OWN_WIDTH = 66
+"""How many characters PyMC's own columns need: bar, number, speed, time elapsed and remaining."""
+
+
+def fitting(columns: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Return the first ones, as many as a terminal has room for; everywhere else all."""
+    console = get_console()
+    if not console.is_terminal or console.is_jupyter:
+        return columns
+    ends = np.cumsum([max(len(title), 6) + 3 for title, _ in columns.values()])
+    return dict(list(columns.items())[: int((OWN_WIDTH + ends <= console.width).sum())])
 
 
 class LearningProgressBar(ProgressBarManager):
-    """Progress bar with one column a monitor, some only if named in ``extra``; it is updated once an epoch."""
+    """Progress bar with one column a monitor, some only if named in ``extra``, as many as there is room for; it is updated once an epoch."""
 
     step_name = "Epoch"
     columns: ClassVar = {
@@ -26,7 +41,7 @@ class LearningProgressBar(ProgressBarManager):
     def __init__(self, epochs: int, progressbar: bool, *extra: str):
         super().__init__(n_bars=1, progressbar=progressbar)
         self.total = epochs
-        shown = self.columns | {key: self.optional[key] for key in extra}
+        shown = fitting(self.columns | {key: self.optional[key] for key in extra})
         columns = [
             TextColumn(f"{{task.fields[{key}]:{style}}}", table_column=Column(title, min_width=len(title)))
             for key, (title, style) in shown.items()
