@@ -27,7 +27,10 @@ def fitting(columns: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
 
 
 class LearningProgressBar(ProgressBarManager):
-    """Progress bar with one column a monitor, some only if named in ``extra``, as many as there is room for; it is updated once an epoch."""
+    """Progress bar with one column a monitor, some only if named in ``extra``, as many as there is room for.
+
+    It is updated once an epoch.
+    """
 
     step_name = "Epoch"
     columns: ClassVar = {
