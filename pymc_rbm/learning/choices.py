@@ -14,6 +14,7 @@ from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.defaults import RATE, Correlations, bears_fast_rate, climbs_alone, default_method, default_rate
 from pymc_rbm.learning.estimators.names import follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.learning.estimators.pcd import exact
+from pymc_rbm.learning.patterns import MOST_COMPLETIONS
 from pymc_rbm.learning.schedules import hold_then_fall
 from pymc_rbm.support.arguments import whole_number
 
@@ -81,9 +82,13 @@ def choose(
             f"The biases of {by_row} differ by row, and each row needs a chain of its own: method must be 'pcd', "
             f"'cd' or 'exact', got {name_of(estimator)!r}."
         )
-    incomplete = [x.name for x in observed if x.missing is not None]
-    if climbs and incomplete:
-        raise ValueError(f"optimizer='lbfgs' needs complete data; entries of {incomplete} are missing. Use pm.sgd.")
+    incomplete = [x.name for x in observed if x.patterns is None] if climbs else []
+    if incomplete:
+        raise ValueError(
+            f"optimizer='lbfgs' sums over all that may stand where entries of {incomplete} are missing: needed are at "
+            f"most {MOST_COMPLETIONS:,} completions of finitely many values, and biases that do not differ by row. "
+            "Use pm.sgd."
+        )
     if sweeps is None:
         waits = follows_chains(estimator) and not swaps_replicas(estimator)
         sweeps = "auto" if chains > 1 and waits and not by_row else 1

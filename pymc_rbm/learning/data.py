@@ -16,6 +16,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.distributions.lookup import dependants, labels_in, machine_of_rv, named_machines, rbm_behind
 from pymc_rbm.distributions.operations import HiddenRV
 from pymc_rbm.distributions.readings import reading
+from pymc_rbm.learning.patterns import Patterns
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.support.arguments import shape_of
@@ -74,12 +75,12 @@ class Observed:
         return np.where(deviation > 0, deviation, 1.0)
 
     @cached_property
-    def distinct(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rows that differ, and how much each counts: enough for sums over complete rows with one machine."""
-        if self.by_row or self.missing is not None or not self.machine.layers[VISIBLE].unit.finite:
-            return self.rows, self.weights
-        rows, where = np.unique(self.rows, axis=0, return_inverse=True)
-        return rows, np.bincount(where.ravel(), self.weights, len(rows))
+    def patterns(self) -> Patterns | None:
+        """The rows that differ, for exact sums; None where entries are missing in too many ways."""
+        unit = self.machine.layers[VISIBLE].unit
+        if self.by_row:
+            return Patterns(self.rows, self.weights) if self.missing is None else None
+        return Patterns.of(unit, self.rows, self.weights, self.missing)
 
     @property
     def mean(self) -> np.ndarray:

@@ -189,9 +189,14 @@ def _machines_alone(model: pm.Model) -> bool:
 
     The joint density of a hierarchy has no maximum in general.
     """
-    free = [rv for rv in model.free_RVs if not isinstance(rv.owner.op, HiddenRV)]
+    free = [rv for rv in model.free_RVs if not (isinstance(rv.owner.op, HiddenRV) or _is_imputed(rv))]
     alone = not model.potentials and all(rbm_behind(rv) is not None for rv in model.observed_RVs)
     return alone and not any(set(free) & set(ancestors([rv])) - {rv} for rv in free)
+
+
+def _is_imputed(rv: Any) -> bool:
+    """Whether a variable holds the missing entries of an observed RBM."""
+    return rv.name.endswith("_unobserved") and rbm_behind(rv) is not None
 
 
 def _is_small(x: Observed) -> bool:
@@ -201,15 +206,14 @@ def _is_small(x: Observed) -> bool:
     """
     widest = max(n or 0 for n in sizes_of(x.machine))
     sums = _states(x) * widest * (len(x.rows) if x.by_row else 1)
-    if x.missing is not None or x.rows.size > MOST_ENTRIES:
+    if x.rows.size > MOST_ENTRIES or not (is_gaussian(x.machine) or sums <= MOST_ENTRIES):
         return False
-    return is_gaussian(x.machine) or (sums <= MOST_ENTRIES and (_states(x) <= FEW_STATES or _are_few(x, widest)))
-
-
-def _are_few(x: Observed, widest: int) -> bool:
-    """Whether states and different rows are few."""
+    if x.missing is None and (is_gaussian(x.machine) or _states(x) <= FEW_STATES):
+        return True
     most = max(FEW_STATES_AND_ROWS, FEW_ENTRIES // widest)
-    return not x.by_row and _states(x) < most and _states(x) + len(x.distinct[0]) <= most
+    if x.by_row or _states(x) >= most:
+        return False
+    return x.patterns is not None and _states(x) + len(x.patterns.states) <= most
 
 
 def _states(x: Observed) -> float:

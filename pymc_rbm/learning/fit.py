@@ -84,11 +84,12 @@ def fit(
         ``horizon``, ``resume`` or a callable as ``learning_rate``, and for methods without persistent chains nobody
         looks: 10,000 updates, and at least 50 epochs.)
         Where ``method``, ``optimizer``, ``learning_rate``, ``sweeps``, ``horizon`` and ``resume`` are left out,
-        ``batch_size`` and ``chains`` are the default ones, no entry is missing, and log Z is a sum over at most 1,024
+        ``batch_size`` and ``chains`` are the default ones, and log Z is a sum over at most 1,024
         states (mixtures, up to ten binary units on one side), or states and different rows are at most 6,000
         together (twelve units and 1,904 rows) or hold at most 2¹⁹ numbers (15 units on both sides and 2,184 rows), or
         all units are Gaussian, the exact maximum is climbed to, by ``method="exact", optimizer="lbfgs"`` in at most
-        ``epochs`` iterations, 1,000 by default.
+        ``epochs`` iterations, 1,000 by default. Where entries are missing, all that may stand there is summed over:
+        rows then count with all their completions, at most 65,536 in all.
     updates : int, optional
         The same bound in iterations; learning may end within an epoch, and goes on there with ``resume``. Where
         ``epochs`` are given, too, what ends first is the bound.
@@ -248,9 +249,9 @@ def fit(
     and the chains, of machines that differ, cannot be compared: no ``particles`` are returned); "cd" needs no memory,
     and "exact" sums for each row. Give covariates mean zero and unit variance: the rate for A goes with their square.
 
-    Missing entries (masked ``observed``) are drawn by clamped Gibbs in the positive phase: each row keeps a completed
-    state, which ``sweeps`` sweeps with the known units held renew whenever the row comes up. The objective is then
-    the likelihood of what is known, and the completions lag as the particles do.
+    Missing entries (masked ``observed``) are summed over by exact climbs. Else they are drawn by clamped Gibbs in the
+    positive phase: each row keeps a completed state, which ``sweeps`` sweeps with the known units held renew whenever
+    the row comes up. The objective is the likelihood of what is known, and the completions lag as the particles do.
 
     Priors are the regularisers. ``pm.Normal`` on W is weight decay, ``pm.Laplace`` favours zeros, a group prior such as
     ``pm.Normal("W", 0, pm.HalfNormal("scale", dims="unit"))`` switches whole hidden units off, and a sparsity target

@@ -11,12 +11,12 @@ import pytensor.tensor as pt
 from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.goal import free_energies_of
 from pymc_rbm.learning.update import Learner
-from pymc_rbm.machine.enumeration import symbolic_log_partition
-from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
+from pymc_rbm.machine.enumeration import independent_log_z, symbolic_log_partition
+from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.sampling.ladder import uncoupled
 from pymc_rbm.support.reentrant import value_of
 
-__all__ = ["independent", "sampled_gain", "warn_of_independence"]
+__all__ = ["independent", "mean_log_likelihood", "sampled_gain", "warn_of_independence"]
 
 BY_CHANCE = 0.5
 """The nats, in all rows together, that a single weight gains on average where units are independent (Akaike 1974)."""
@@ -42,7 +42,9 @@ def warn_of_independence(learner: Learner, climbed: bool, after: str) -> None:
         if x.by_row or not machine.couplings:
             continue
         if climbed:
-            found, alone = _mean_log_likelihood(machine, x), _of_independent_units(machine, x)
+            other = independent(machine, _means(machine, x))
+            found = mean_log_likelihood(machine, x, symbolic_log_partition(machine))
+            alone = mean_log_likelihood(other, x, independent_log_z(other))
             few, said = (found - alone) * rows < BY_CHANCE, f"{found:.4f} against {alone:.4f} nats a row"
             remedy = "the climb ended at the saddle W = 0: give the weights a wider prior, or start= with larger ones."
         elif learner.persistent and (x.missing is None or not x.missing.any(1).all()):
@@ -83,22 +85,15 @@ def sampled_gain(machine: Machine, x: Observed, particles: np.ndarray) -> tuple[
     return float(gain), float(shares.std() / shares.mean() / np.sqrt(len(shares)))
 
 
-def _mean_log_likelihood(machine: Machine, x: Observed) -> float:
-    values = -(machine.free_energy(pt.as_tensor(x.rows)) + symbolic_log_partition(machine))
-    return _weighted(values, x)
-
-
-def _of_independent_units(machine: Machine, x: Observed) -> float:
-    unit = machine.layers[VISIBLE].unit
-    alone = Layer(unit, unit.bias_of_mean(_means(machine, x)))
-    return _weighted(-(alone.energy(pt.as_tensor(x.rows.astype("float64"))) + alone.log_z), x)
+def mean_log_likelihood(machine: Machine, x: Observed, log_z: Any) -> float:
+    """Return the mean log-likelihood a row of what is known, in nats, given ``log_z``."""
+    patterns = x.patterns
+    assert patterns is not None
+    values = value_of(-(patterns.free_energies(machine, pt.as_tensor(patterns.states)) + log_z))
+    return float(np.average(values, weights=patterns.weights))
 
 
 def _means(machine: Machine, x: Observed) -> np.ndarray:
     """Return the data's means, none certain of a value."""
     known = x.weights.sum() if x.missing is None else x.weights @ ~x.missing  # missing entries hold zeros
     return (x.weights @ x.rows + 1e-3 * machine.layers[VISIBLE].unit.middle) / (known + 1e-3)
-
-
-def _weighted(values: Any, x: Observed) -> float:
-    return float(np.average(value_of(values), weights=x.weights))

@@ -122,7 +122,8 @@ def iteration(
     if settings.optimizer is None:
         return step
     observed, machines = [part.observed for part in parts], [part.machine for part in parts]
-    goal = objective(model, observed, machines, batches, [phase.log_z for phase in phases])
+    energies = [(machine.free_energy(x), weights) for machine, (x, weights) in zip(machines, batches, strict=True)]
+    goal = objective(model, observed, energies, [phase.log_z for phase in phases])
     goal = graph_replace(goal, given, strict=False)
     seen = list(zip(observed, machines, batches, phases, strict=True))
     gradients, offsets = descent(model, goal, given, seen, settings.centred)

@@ -22,7 +22,6 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.distributions.lookup import plain, rbm_behind
 from pymc_rbm.distributions.operations import HiddenRV
 from pymc_rbm.learning.data import Observed
-from pymc_rbm.machine.machine import Machine
 
 __all__ = ["direct_parameters", "intercepts", "objective", "parameter_variables", "rest_of_model"]
 
@@ -30,14 +29,14 @@ __all__ = ["direct_parameters", "intercepts", "objective", "parameter_variables"
 def objective(
     model: pm.Model,
     observed: list[Observed],
-    machines: list[Machine],
-    batches: list[tuple[Any, Any]],
+    energies: list[tuple[Any, Any]],
     log_z: list[Any],
 ) -> TensorVariable:
     """Penalised log-likelihood per row, ``mean w (-F - log Z) + log prior / N``, for gradients.
 
-    ``machines`` and ``log_z`` say through which variables the likelihood is seen; the rest of the model is a function
-    of its value variables. ``batches`` are pairs of states and row weights w; N is the sum of all weights. Each phase
+    ``energies`` are pairs of free energies F and row weights w, of a batch; with ``log_z`` they say through which
+    variables the likelihood is seen. The rest of the model is a function of its value variables. N is the sum of all
+    weights. Each phase
     is divided by its own count. In a batch of weighted rows log Z gets the weight of the batch: without bias, as
     dividing by it would not be, and with less noise than a constant weight; where rows have a log Z each, z is a vector
     and each gets its own row's weight. Densities of transformed parameters are
@@ -46,8 +45,8 @@ def objective(
     """
     total = sum(x.weights.sum() for x in observed)
     terms = [
-        len(x.weights) / total * -(weights * (machine.free_energy(batch) + z)).mean()
-        for x, machine, (batch, weights), z in zip(observed, machines, batches, log_z, strict=True)
+        len(x.weights) / total * -(weights * (energy + z)).mean()
+        for x, (energy, weights), z in zip(observed, energies, log_z, strict=True)
     ]
     rest = rest_of_model(model)
     if rest is not None:

@@ -74,4 +74,5 @@ def _entries(x: Observed) -> int:
     states = 1 if is_gaussian(x.machine) else cheapest_layer(x.machine)[1]
     if states == np.inf:  # log Z is not a sum over states
         return ENTRIES + 1
-    return widest * (len(x.distinct[0]) + int(states) * (len(x.rows) if x.by_row else 1))
+    rows = len(x.rows if x.patterns is None else x.patterns.states)
+    return widest * (rows + int(states) * (len(x.rows) if x.by_row else 1))

@@ -309,9 +309,9 @@ class Learner:
 
     def ascent(self, model: pm.Model) -> Ascent:
         """What climbs the objective of all rows by its exact value."""
-        batches = [_whole(x, data) for x, data in zip(self.observed, self._data, strict=True)]
+        energies = [_of_all_rows(x, machine) for x, machine in zip(self.observed, self._machines, strict=True)]
         log_z = [symbolic_log_partition(machine) for machine in self._machines]
-        goal = objective(model, self.observed, self._machines, batches, log_z)
+        goal = objective(model, self.observed, energies, log_z)
         goal = graph_replace(goal, self._given, strict=False)
         return Ascent(goal, self._parameters, self._settings.compile_kwargs)
 
@@ -376,13 +376,12 @@ class Learner:
         return compiled(inputs, per_row, by=pm.compile, on_unused_input="ignore", **self._settings.compile_kwargs)
 
 
-def _whole(x: Observed, data: Any) -> tuple[Any, Any]:
-    """All rows as one batch of those that differ; `objective` divides by the number of rows that there are."""
-    rows, weights = x.distinct
-    if len(rows) < len(x.rows):
-        data = pytensor.shared(rows, name=f"{x.name}_distinct", borrow=True)
-        weights = weights * (len(rows) / len(x.rows))
-    return data, pt.as_tensor(weights.astype(pytensor.config.floatX))
+def _of_all_rows(x: Observed, machine: Machine) -> tuple[TensorVariable, TensorVariable]:
+    """Free energies of patterns, and weights by which their mean is that over rows: `objective` knows rows only."""
+    assert x.patterns is not None
+    states = pytensor.shared(x.patterns.states, name=f"{x.name}_patterns", borrow=True)
+    weights = x.patterns.weights * (len(x.patterns.weights) / len(x.rows))
+    return x.patterns.free_energies(machine, states), pt.as_tensor(weights.astype(pytensor.config.floatX))
 
 
 def _drawn(draw: Callable[[Any], TensorVariable], rng: np.random.Generator) -> np.ndarray:

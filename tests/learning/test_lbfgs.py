@@ -7,7 +7,7 @@ import pymc as pm
 import pytest
 import reference as ref
 from models import model_of
-from options import MASKED, MUTED
+from options import MUTED
 from pairs import PAIRS, UNITS, rows_of
 
 import pymc_rbm as pmr
@@ -167,10 +167,3 @@ def test_it_can_be_stopped():
 def test_refusals(options, message):
     with model_of(rows_of("bernoulli"), 2, 2.0), pytest.raises(ValueError, match=message):
         pmr.fit(**ASCENT | options)
-
-
-@MASKED
-def test_missing_entries_are_refused():
-    rows = rows_of("bernoulli")
-    with model_of(np.ma.masked_array(rows, np.eye(N, 2)), 2), pytest.raises(ValueError, match=r"\['v'\] are missing"):
-        pmr.fit(**ASCENT)

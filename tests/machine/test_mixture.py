@@ -152,7 +152,7 @@ def scale_prior():
             lambda: pm.Normal("W", shape=(2, 2)),
             pmr.Bernoulli(),
             np.ma.masked_array([[0, 1], [1, 1]], [[0, 1], [0, 0]]),
-            False,
+            True,
         ),
     ],
 )

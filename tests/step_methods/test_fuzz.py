@@ -1,8 +1,8 @@
 """Random compositions: exact starts, two draws of BlockGibbs, and whatever can be counted after them.
 
 ``PYMC_RBM_FUZZ_SEED`` (1120) and ``PYMC_RBM_FUZZ_CASES`` (60) say which of them the slow tests try. A night:
-``PYMC_RBM_FUZZ_SEED=$RANDOM PYMC_RBM_FUZZ_CASES=200 pytest -m slow tests/test_fuzz.py``. ``Composition(seed)`` prints
-what a failing one is made of.
+``PYMC_RBM_FUZZ_SEED=$RANDOM PYMC_RBM_FUZZ_CASES=200 pytest -m slow tests/step_methods/test_fuzz.py``.
+``Composition(seed)`` prints what a failing one is made of.
 """
 
 import os

@@ -7,15 +7,14 @@ import pytensor
 import pytensor.tensor as pt
 
 from pymc_rbm.learning.goal import LogSums, free_energies_of
+from pymc_rbm.learning.patterns import MOST_COMPLETIONS, completed, number_of_completions
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.modes import INTERPRETED
-from pymc_rbm.units.unit import Unit
 
 __all__ = ["data_sums"]
 
-MOST_COMPLETIONS = 2**16
 DRAWN, LEAST_DRAWN, SWEEPS = 2**13, 10, 100
 """How many completions are drawn for all rows together, and for each row at least, and after how many sweeps."""
 
@@ -32,8 +31,8 @@ def data_sums(
     if missing is None or not missing.any():
         return LogSums(rows, np.arange(len(rows)), weights)
     unit = machine.layers[VISIBLE].unit
-    if np.isfinite(total := _number_of_completions(unit, missing)) and total <= MOST_COMPLETIONS:
-        each = [_completed(unit, row, where) for row, where in zip(rows, missing, strict=True)]
+    if np.isfinite(total := number_of_completions(unit, missing)) and total <= MOST_COMPLETIONS:
+        each = [completed(unit, row, where) for row, where in zip(rows, missing, strict=True)]
         sizes = np.array([len(x) for x in each])
         return LogSums(np.concatenate(each).astype(unit.dtype), np.cumsum(sizes) - sizes, weights)
     n = max(LEAST_DRAWN, DRAWN // len(rows))
@@ -41,30 +40,6 @@ def data_sums(
     _, states = _clamped_function(machine.template)(rng, np.repeat(rows, n, axis=0), known, SWEEPS, *machine.parameters)
     offsets = np.log(n) - free_energies_of(machine, states)
     return LogSums(states, np.arange(0, len(states), n), weights, offsets)
-
-
-def _number_of_completions(unit: Unit, missing: np.ndarray) -> float:
-    if not unit.finite:
-        return np.inf
-    logs, start = np.zeros(len(missing)), 0
-    for family, n in unit.parts(missing.shape[1]):
-        logs += np.log(len(family.states or ())) * missing[:, start : start + n].sum(1) / family.width
-        start += n
-    return float(np.exp(np.minimum(logs, 700)).sum())
-
-
-def _completed(unit: Unit, row: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Return all completions of a row."""
-    found, start = row[None].astype("float64"), 0
-    for family, n in unit.parts(len(row)):
-        states = np.reshape(np.array(family.states, "float64"), (-1, family.width))
-        for i in range(start, start + n, family.width):
-            if missing[i]:
-                before = np.repeat(found, len(states), axis=0)
-                before[:, i : i + family.width] = np.tile(states, (len(found), 1))
-                found = before
-        start += n
-    return found
 
 
 @remembered(64)
