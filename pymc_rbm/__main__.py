@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
+import warnings
 from pathlib import Path
 
 import arviz as az
@@ -54,14 +56,19 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
         b = pm.Flat("b", dims=data.dims[1])
         c = pm.Flat("c", dims="unit")
         pmr.RBM("digit", W, b, c, observed=train)
-        learned = pmr.fit(
-            epochs=options.epochs,
-            learning_rate=RATE,
-            checkpoint=file,
-            checkpoint_every=100,
-            on_epoch=leaving.hold,
-            random_seed=options.seed,
-        )
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            learned = pmr.fit(
+                epochs=options.epochs,
+                learning_rate=RATE,
+                checkpoint=file,
+                checkpoint_every=100,
+                on_epoch=leaving.hold,
+                random_seed=options.seed,
+            )
+    warned = [in_words_of_the_job(str(warning.message)) for warning in said]
+    for line in warned:
+        console.print(line, style="yellow", highlight=False)
     save(learned, file)
     leaving.saved()
     console.print(f"Wrote {file}", soft_wrap=True)
@@ -89,7 +96,8 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
     }
     for name, figure in figures.items():
         figure.savefig(options.out / f"{name}.png", dpi=150)
-    console.print(report(model, learned, fantasies, found, log_z, train, test, time.perf_counter() - began))
+    seconds = time.perf_counter() - began
+    console.print(report(model, learned, fantasies, found, log_z, train, test, seconds, warned))
     console.print(f"Wrote {', '.join(f'{name}.png' for name in figures)} to {options.out}", soft_wrap=True)
 
 
@@ -136,6 +144,13 @@ def split(data: xr.DataArray, seed: int) -> tuple[xr.DataArray, xr.DataArray]:
     return data[np.sort(order[held_out:])], data[np.sort(order[:held_out])]
 
 
+def in_words_of_the_job(warning: str) -> str:
+    """Return what `fit` warns of, with the remedy that the command line has."""
+    return re.sub(
+        r", as asked for,|Go on with pymc_rbm\.fit.*", lambda x: "Raise --epochs." * (x[0][0] == "G"), warning
+    )
+
+
 def report(
     model: pm.Model,
     learned: xr.DataTree,
@@ -145,6 +160,7 @@ def report(
     train: xr.DataArray,
     test: xr.DataArray,
     seconds: float,
+    warned: list[str],
 ) -> Table:
     """Return the table that the main job prints."""
     machine = pmr.machine_of(model, learned)
@@ -171,6 +187,8 @@ def report(
     table.add_row("test log-likelihood per row", f"{log_likelihood.mean():.2f} ± {error:.2f}", f"nats; {z}")
     table.add_row("the same, independent units", f"{independent.mean():.2f}", "nats; a machine should be above it")
     worst = float(found.measures["rhat"].max())
+    answer = ("may not have", "see above") if warned else ("seems so", "no rise beyond noise at its full rate")
+    table.add_row("did learning finish?", *answer)
     table.add_row("did the chains mix?", found.verdict, found.reasons[0])
     table.add_row("largest R-hat", f"{worst:.3f}", f"{CHAINS} chains, {DRAWS} draws, {SWEEPS} sweeps a draw")
     table.add_row("ESS of the free energy", f"{ess:.0f}", f"of {CHAINS * DRAWS} draws")

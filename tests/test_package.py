@@ -213,7 +213,17 @@ def test_every_chain_is_shown():
 def test_main_job(tmp_path, capfd):
     main(["--out", str(tmp_path), "--epochs", "20", "--hidden", "12", "--seed", "2"])
     shown = capfd.readouterr().out
-    for words in ("test log-likelihood per row", "independent units", "R-hat", "ESS", "sweeps per second", "seconds"):
+    for words in (
+        "test log-likelihood per row",
+        "independent units",
+        "R-hat",
+        "ESS",
+        "sweeps per second",
+        "seconds",
+        "did learning finish?",
+        "may not have",
+        "Raise --epochs.",
+    ):
         assert words in shown
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {
