@@ -8,6 +8,7 @@ from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_defa
 from pytensor.link.numba.dispatch.compile_ops import numba_deepcopy
 
 from pymc_rbm.kernels.compiling import VERSION
+from pymc_rbm.kernels.exact_sums import binary_log_z
 from pymc_rbm.kernels.fields import (
     are_binary,
     binary_dot,
@@ -20,6 +21,7 @@ from pymc_rbm.kernels.fields import (
 from pymc_rbm.kernels.one_row import FEW_ROWS
 from pymc_rbm.kernels.operations import (
     BinaryDot,
+    BinaryLogZ,
     LevelsKernel,
     Means,
     RowSums,
@@ -238,6 +240,24 @@ def _softplus_sums(op, node, **kwargs):
         return out
 
     return softplus_sums, VERSION + (dtype == "float32")
+
+
+@register_funcify_default_op_cache_key(BinaryLogZ)
+def _binary_log_z(op, node, **kwargs):
+    matrix, vector = _array("float64", 2), _array("float64", 1)
+    run = through_pointer(binary_log_z, types.void(matrix, vector, vector, vector))
+
+    @numba_njit
+    def log_z(weights, first, second):
+        weights, (n, m) = np.ascontiguousarray(weights), weights.shape
+        if len(first) != n or len(second) != m:
+            raise ValueError("The shapes of weights and biases do not fit.")
+        out = np.empty(1 + n * m + n + m)
+        run(weights, np.ascontiguousarray(first), np.ascontiguousarray(second), out)
+        by_weights = out[1 : n * m + 1].copy().reshape(n, m)
+        return np.asarray(out[0]), by_weights, out[n * m + 1 : n * m + n + 1].copy(), out[n * m + n + 1 :].copy()
+
+    return log_z, VERSION
 
 
 @register_funcify_default_op_cache_key(Means)

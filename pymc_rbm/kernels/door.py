@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.kernels.exact_sums import log_z_and_gradient
 from pymc_rbm.kernels.field_rewrites import use_means  # noqa: F401  # its rewrites, and those of sweeps, register on import
 from pymc_rbm.kernels.nodes import BinaryLevels, BinarySweeps, BinaryWalk, Form
+from pymc_rbm.kernels.operations import BinaryLogZ
+from pymc_rbm.machine.enumeration import sizes_of
 from pymc_rbm.machine.machine import HIDDEN, Machine, State
 from pymc_rbm.units.binary import Bernoulli, Spin
 
-__all__ = ["BinaryLevels", "BinaryWalk", "along_path", "as_node", "is_binary_pair"]
+__all__ = [
+    "BinaryLevels",
+    "BinaryWalk",
+    "along_path",
+    "as_node",
+    "is_binary_pair",
+    "log_partition_of_pair",
+    "log_z_of_pair",
+]
 
 
 def is_binary_pair(machine: Machine) -> bool:
@@ -26,6 +37,40 @@ def is_binary_pair(machine: Machine) -> bool:
         and all(p is not None for p in machine.parameters)
         and machine.by_kind.map(lambda p: pt.as_tensor(p).ndim) == machine.by_kind.core_ndims
     )
+
+
+def log_partition_of_pair(machine: Machine) -> TensorVariable:
+    """Return log Z of an `is_binary_pair`, a sum over the states of the smaller layer, differentiable once.
+
+    With x = low + d·bit for both layers the machine is one of bits: W d dᵀ, b d + W low d, and a number.
+    """
+    (b, c), [W] = machine.by_kind.biases, machine.by_kind.weights
+    b, c, W = (pt.as_tensor(x) for x in (b, c, W))
+    (low, high), (low_2, high_2) = (cast(Bernoulli | Spin, layer.unit).values for layer in machine.layers)
+    d, d_2 = high - low, high_2 - low_2
+    rest = low * b.sum() + low_2 * c.sum() + low * low_2 * W.sum()
+    bits = [W * (d * d_2), d * (b + low_2 * W.sum(1)), d_2 * (c + low * W.sum(0))]
+    sizes = [np.inf if n is None else n for n in sizes_of(machine)]
+    if sizes[0] < sizes[1]:
+        bits = [bits[0].T, bits[2], bits[1]]
+    return (rest + BinaryLogZ()(*(x.astype("float64") for x in bits))[0]).astype(W.dtype)
+
+
+def log_z_of_pair(machine: Machine) -> tuple[float, list[np.ndarray]]:
+    """Return the same of a machine with numbers, and its gradient by the parameters."""
+    (b, c), [W] = machine.by_kind.biases, machine.by_kind.weights
+    (low, high), (low_2, high_2) = (cast(Bernoulli | Spin, layer.unit).values for layer in machine.layers)
+    d, d_2 = high - low, high_2 - low_2
+    bits = [W * (d * d_2), d * (b + low_2 * W.sum(1)), d_2 * (c + low * W.sum(0))]
+    if len(b) < len(c):
+        value, by_W, by_c, by_b = log_z_and_gradient(bits[0].T, bits[2], bits[1])
+        by_W = by_W.T
+    else:
+        value, by_W, by_b, by_c = log_z_and_gradient(*bits)
+    rest = low * b.sum() + low_2 * c.sum() + low * low_2 * W.sum()
+    means = low + d * by_b, low_2 + d_2 * by_c
+    by_W = low * low_2 + d * d_2 * by_W + d * low_2 * by_b[:, None] + low * d_2 * by_c
+    return float(rest + value), [*means, by_W]
 
 
 def as_node(

@@ -6,11 +6,12 @@ from importlib import import_module
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.gradient import DisconnectedType
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.tensor.type import TensorType
 
-__all__ = ["BinaryDot", "LevelsKernel", "Means", "RowSums", "StateSums", "SweepKernel", "WalkKernel"]
+__all__ = ["BinaryDot", "BinaryLogZ", "LevelsKernel", "Means", "RowSums", "StateSums", "SweepKernel", "WalkKernel"]
 
 Pair = tuple[bool, ...]
 
@@ -152,6 +153,38 @@ class BinaryDot(KernelOp):
         """Compute the product by NumPy, without a table."""
         states, *rest = inputs
         output_storage[0][0] = _fields(states.T if self.transposed else states, *rest)
+
+
+class BinaryLogZ(KernelOp):
+    """log Z of two layers of 0/1 units and its gradient, by a sum over the states of the second (`exact_sums`).
+
+    Inputs are W (first, second) and the layers' biases, all float64; the outputs after log Z are the derivatives by
+    them. These are not differentiated again.
+    """
+
+    __props__ = ()
+
+    def make_node(self, *parameters):
+        """Return the node, which loads its implementation: no rewrite puts it in place."""
+        import_module("pymc_rbm.kernels.dispatch")
+        return Apply(self, list(parameters), [pt.dscalar(), *(x.type() for x in parameters)])
+
+    def infer_shape(self, node, shapes):
+        """Return the shapes of the inputs, after that of a number."""
+        return [(), *shapes]
+
+    def perform(self, node, inputs, output_storage):
+        """Call the kernel."""
+        values = import_module("pymc_rbm.kernels.exact_sums").log_z_and_gradient(*inputs)
+        for storage, value in zip(output_storage, values, strict=True):
+            storage[0] = np.asarray(value)
+
+    def pullback(self, inputs, outputs, output_gradients):
+        """Return the derivatives of log Z, times that of what follows."""
+        first, *others = output_gradients
+        if not all(isinstance(x.type, DisconnectedType) for x in others):
+            raise NotImplementedError("Second derivatives of log Z are not available: use the sum as a graph.")
+        return [first * x for x in outputs[1:]]
 
 
 class StateSums(KernelOp):

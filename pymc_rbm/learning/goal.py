@@ -22,6 +22,7 @@ from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.scalar.math import Softplus
 from pytensor.tensor.elemwise import Elemwise
 
+from pymc_rbm.learning.exact_sums import is_summed_fast, log_z_of_pair
 from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, joint_states, sized
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
@@ -187,6 +188,8 @@ def exact_log_z(machine: Machine) -> Callable[[Machine], tuple[float, Gradient]]
             return float(value), slopes
 
         return of
+    if is_summed_fast(machine):
+        return log_z_of_pair
     layer, count = cheapest_layer(machine)
     if count > 2**ENUMERABLE:
         return None

@@ -9,9 +9,10 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pymc_rbm.learning.data import Observed
+from pymc_rbm.learning.exact_sums import log_partition
 from pymc_rbm.learning.goal import free_energies_of
 from pymc_rbm.learning.update import Learner
-from pymc_rbm.machine.enumeration import independent_log_z, symbolic_log_partition
+from pymc_rbm.machine.enumeration import independent_log_z
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.sampling.ladder import uncoupled
 from pymc_rbm.support.reentrant import value_of
@@ -43,7 +44,7 @@ def warn_of_independence(learner: Learner, climbed: bool, after: str) -> None:
             continue
         if climbed:
             other = independent(machine, _means(machine, x))
-            found = mean_log_likelihood(machine, x, symbolic_log_partition(machine))
+            found = mean_log_likelihood(machine, x, log_partition(machine))
             alone = mean_log_likelihood(other, x, independent_log_z(other))
             few, said = (found - alone) * rows < BY_CHANCE, f"{found:.4f} against {alone:.4f} nats a row"
             remedy = "the climb ended at the saddle W = 0: give the weights a wider prior, or start= with larger ones."

@@ -17,13 +17,13 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.learning.data import Observed, learned_variables
 from pymc_rbm.learning.estimators.pcd import shared_rows
+from pymc_rbm.learning.exact_sums import log_partition
 from pymc_rbm.learning.iteration import LastSwap, Part, Settings, iteration
 from pymc_rbm.learning.lbfgs import Ascent
 from pymc_rbm.learning.objective import objective, parameter_variables
 from pymc_rbm.learning.start import start_values
 from pymc_rbm.learning.staying import shortened
 from pymc_rbm.learning.trajectory import LEAST, Trajectory, torn
-from pymc_rbm.machine.enumeration import symbolic_log_partition
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import has_bounds
 from pymc_rbm.machine.rows import machine_of_rows
@@ -310,7 +310,7 @@ class Learner:
     def ascent(self, model: pm.Model) -> Ascent:
         """What climbs the objective of all rows by its exact value."""
         energies = [_of_all_rows(x, machine) for x, machine in zip(self.observed, self._machines, strict=True)]
-        log_z = [symbolic_log_partition(machine) for machine in self._machines]
+        log_z = [log_partition(machine) for machine in self._machines]
         goal = objective(model, self.observed, energies, log_z)
         goal = graph_replace(goal, self._given, strict=False)
         return Ascent(goal, self._parameters, self._settings.compile_kwargs)

@@ -25,7 +25,8 @@ import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.machine.enumeration import is_tractable, sizes_of, symbolic_log_partition
+from pymc_rbm.learning.exact_sums import is_summed, log_partition
+from pymc_rbm.machine.enumeration import sizes_of
 from pymc_rbm.machine.machine import HIDDEN, Machine
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
@@ -139,20 +140,22 @@ def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: A
 def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
     """Return the exact gradient of log Z, by enumeration of the smaller side, which has at most 16 units.
 
+    Two layers of `Bernoulli` units or `Spin`s may have 20 on the smaller side: 25 ms an iteration for 20x20.
+
     Where all units are Gaussian it is an integral. It has neither bias nor noise. The persistent chains run along, for
     diagnosis only.
 
     Raises
     ------
     ValueError
-        If neither side has at most 16 binary units.
+        If neither side has at most 16 binary units, or 20 where both sides are binary.
     """
-    if not is_tractable(machine):
+    if not is_summed(machine):
         raise ValueError(
-            f"method='exact' enumerates the smaller side, which has more than 16 units: sizes {sizes_of(machine)}. Use "
-            "method='pcd'."
+            f"method='exact' enumerates the smaller side, which has more than 16 units, 20 of two binary layers: sizes "
+            f"{sizes_of(machine)}. Use method='pcd'."
         )
-    return replace(persistent(machine, base, batch, states, rng, sweeps), log_z=symbolic_log_partition(machine))
+    return replace(persistent(machine, base, batch, states, rng, sweeps), log_z=log_partition(machine))
 
 
 def fast_persistent(
