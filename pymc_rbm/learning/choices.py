@@ -11,7 +11,15 @@ import xarray as xr
 
 from pymc_rbm.learning.budget import Budget
 from pymc_rbm.learning.data import Observed
-from pymc_rbm.learning.defaults import RATE, Correlations, bears_fast_rate, climbs_alone, default_method, default_rate
+from pymc_rbm.learning.defaults import (
+    RATE,
+    Correlations,
+    bears_fast_rate,
+    climbs_alone,
+    climbs_at_the_end,
+    default_method,
+    default_rate,
+)
 from pymc_rbm.learning.estimators.names import follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.learning.estimators.pcd import exact
 from pymc_rbm.learning.patterns import MOST_COMPLETIONS
@@ -43,6 +51,9 @@ class Choices:
     most_epochs: int
     """More than ``epochs`` where learning goes on as long as the objective rises; 0 where nobody looks if it does."""
 
+    last_iterations: int
+    """The most iterations of a climb of the exact objective from where learning ends; 0 where there is none."""
+
     @property
     def climbs(self) -> bool:
         """Whether L-BFGS climbs the exact objective."""
@@ -71,7 +82,8 @@ def choose(
     _check_resume(resume)
     estimator = method
     silent = all(x is None for x in (method, optimizer, learning_rate, sweeps, horizon))
-    if silent and (batch_size, chains) == (BATCH_SIZE, CHAINS):
+    silent = silent and (batch_size, chains) == (BATCH_SIZE, CHAINS)
+    if silent:
         climbed = climbs_alone(model, observed) if resume is None else "starts" in resume.attrs
         estimator, optimizer = (exact, "lbfgs") if climbed else (None, None)
     correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
@@ -113,6 +125,7 @@ def choose(
         None if sweeps == "auto" else whole_number("sweeps", sweeps),
         least if epochs is None else epochs,
         (most if epochs is None else epochs) if looks else 0,
+        _most_climbed(epochs, budget) if silent and looks and climbs_at_the_end(model, observed) else 0,
     )
 
 
@@ -124,6 +137,12 @@ def _epochs(observed: list[Observed], batch_size: int | None, budget: Budget) ->
         return asked, asked
     least = max(EPOCHS, -(-UPDATES // updates))
     return least, max(least, -(-MOST_UPDATES // updates)) if budget.seconds is None else ENDLESS
+
+
+def _most_climbed(epochs: int | None, budget: Budget) -> int:
+    """How long a climb may be; whoever asks for less than `EPOCHS` epochs or iterations gets none."""
+    asked = min(x for x in (epochs, budget.updates, MOST_ITERATIONS) if x is not None)
+    return asked if asked >= EPOCHS else 0
 
 
 def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:

@@ -20,6 +20,7 @@ from pymc_rbm.distributions.operations import HiddenRV
 from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.estimators.parallel_tempering import tempered
 from pymc_rbm.learning.estimators.pcd import NegativePhase, exact, persistent
+from pymc_rbm.learning.exact_sums import is_summed_fast
 from pymc_rbm.learning.objective import direct_parameters
 from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of
 from pymc_rbm.machine.machine import VISIBLE
@@ -32,6 +33,7 @@ __all__ = [
     "Correlations",
     "bears_fast_rate",
     "climbs_alone",
+    "climbs_at_the_end",
     "correlation",
     "curvature",
     "default_method",
@@ -58,9 +60,9 @@ FEW_STATES = 2**10
 FEW_STATES_AND_ROWS = 6000
 """The most states and different rows together: 1,000 evaluations of the exact objective, from up to eight starts, then
 cost about as much as learning that settles (355 rows of 18 items, 4,096 states: 22 and 19 s of CPU)."""
-FEW_ENTRIES = 2**19
-"""The same where units are few: the most numbers in states and different rows. An evaluation takes 25 ns for each of
-them, and 1,000 of them 13 s; learning that settles takes 7 s of 16,000 rows of 16 units, and ends lower."""
+MOST_FACTORS, MOST_IN_ROWS = 2**24, 2**22
+"""The most factors of an exact log Z (20x16 units), and numbers in states that complete rows, for a climb at the end:
+about 20 ms an evaluation, of which there are a thousand."""
 TWO_GROUPS = 5 / 9
 """That of a uniform distribution; a normal one has 1/3, two points have 1."""
 
@@ -210,10 +212,21 @@ def _is_small(x: Observed) -> bool:
         return False
     if x.missing is None and (is_gaussian(x.machine) or _states(x) <= FEW_STATES):
         return True
-    most = max(FEW_STATES_AND_ROWS, FEW_ENTRIES // widest)
-    if x.by_row or _states(x) >= most:
+    if x.by_row or _states(x) >= FEW_STATES_AND_ROWS:
         return False
-    return x.patterns is not None and _states(x) + len(x.patterns.states) <= most
+    return x.patterns is not None and _states(x) + len(x.patterns.states) <= FEW_STATES_AND_ROWS
+
+
+def climbs_at_the_end(model: pm.Model, observed: list[Observed]) -> bool:
+    """Whether the exact objective is summed fast enough to be climbed from where chains lead."""
+    return _machines_alone(model) and all(is_summed_fast(x.machine) and _is_affordable(x) for x in observed)
+
+
+def _is_affordable(x: Observed) -> bool:
+    widest = max(n or 0 for n in sizes_of(x.machine))
+    if _states(x) * widest > MOST_FACTORS or x.rows.size > MOST_ENTRIES or x.patterns is None:
+        return False
+    return x.patterns.states.size <= MOST_IN_ROWS
 
 
 def _states(x: Observed) -> float:

@@ -21,7 +21,10 @@ def warn_of_the_end(run: Run, done: int, interrupted: bool, starts: int) -> None
             "pymc_rbm.fit(epochs, resume=learned) goes on."
         )
     elif not run.stopped and run.ascent is not None:
-        _of_a_climb(run, starts)
+        _of_a_climb(run, f"from {starts} start{'s' * (starts > 1)}", run.spent or f"{run.epochs} iterations")
+    elif not run.stopped and run.attrs.get("iterate") == "climbed":
+        assert run.polish is not None
+        _of_a_climb(run, f"after {len(run.history):,} updates", f"{run.polish.most} iterations at the end of learning")
     elif not run.stopped and not _warned_of_a_rise(run, done):
         warn_of_independence(run.learner, False, f"after {len(run.history):,} updates")
     for name, machine in run.learner.parameters()[1].items():
@@ -37,12 +40,12 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=5)
 
 
-def _of_a_climb(run: Run, starts: int) -> None:
+def _of_a_climb(run: Run, after: str, length: str) -> None:
     if run.attrs["converged"]:
-        warn_of_independence(run.learner, True, f"from {starts} start{'s' * (starts > 1)}")
+        warn_of_independence(run.learner, True, after)
         return
     _warn(
-        f"L-BFGS did not reach the maximum in {run.spent or f'{run.epochs} iterations'}"
+        f"L-BFGS did not reach the maximum in {length}"
         f"{left_in_words(run.attrs['left_to_gain'])}. Raise {_bound(run)}; if it stays so there may be no maximum, "
         "which a prior on the weights gives."
     )

@@ -22,6 +22,7 @@ from pymc_rbm.learning.fingerprint import compare, marks_of
 from pymc_rbm.learning.history import AXES, History
 from pymc_rbm.learning.iteration import Settings
 from pymc_rbm.learning.loop import Callback, Run
+from pymc_rbm.learning.polish import Polish
 from pymc_rbm.learning.restarts import climb_from_the_best
 from pymc_rbm.learning.result import restore
 from pymc_rbm.learning.scales import warn_of_large_scales
@@ -86,10 +87,12 @@ def fit(
         Where ``method``, ``optimizer``, ``learning_rate``, ``sweeps``, ``horizon`` and ``resume`` are left out,
         ``batch_size`` and ``chains`` are the default ones, and log Z is a sum over at most 1,024
         states (mixtures, up to ten binary units on one side), or states and different rows are at most 6,000
-        together (twelve units and 1,904 rows) or hold at most 2¹⁹ numbers (15 units on both sides and 2,184 rows), or
-        all units are Gaussian, the exact maximum is climbed to, by ``method="exact", optimizer="lbfgs"`` in at most
-        ``epochs`` iterations, 1,000 by default. Where entries are missing, all that may stand there is summed over:
-        rows then count with all their completions, at most 65,536 in all.
+        together (twelve units and 1,904 rows), or all units are Gaussian, the exact maximum is climbed to, by
+        ``method="exact", optimizer="lbfgs"`` in at most ``epochs`` iterations, 1,000 by default. Where entries are
+        missing, all that may stand there is summed over: rows then count with all their completions, at most 65,536 in
+        all. Machines of two binary layers that are larger, up to 2²⁴ factors in log Z (64 units by 18, 20 by 19), learn
+        by chains, which find a good region, and then climb the exact objective from there, in as many iterations
+        (where ``epochs`` and ``updates`` are not below 50).
     updates : int, optional
         The same bound in iterations; learning may end within an epoch, and goes on there with ``resume``. Where
         ``epochs`` are given, too, what ends first is the bound.
@@ -195,9 +198,9 @@ def fit(
         or, of 200 updates of `pm.sgd` or more whose end somebody looked at (see ``epochs``), at the average of the
         second half of them, from where the particles then went on, unless the last one has a higher likelihood
         by two standard errors (particles that lag behind the last machine make it look better), or by the exact log Z
-        where that is a sum over at most 2¹⁶ states. The attribute
-        ``iterate`` says which: "average" or "last"; ``average_gain`` and ``average_gain_error``, by how much the
-        average was better, in nats a row.
+        where that is a sum over at most 2¹⁶ states; or where a climb from there ended (see ``epochs``). The attribute
+        ``iterate`` says which: "average", "last" or "climbed"; ``average_gain`` and ``average_gain_error``, by how much
+        the average was better, and ``climb_gain``, what the climb gained, in nats a row.
         ``machines``: weights and biases of each RBM that these make. ``averaged_parameters``, ``averaged_machines``:
         the same at the average of the iterates over the second half of the horizon, see `averaged`.
         ``learning``: monitors by ``iteration`` and ``epoch``, and what the method reports.
@@ -369,6 +372,7 @@ def fit(
         if chosen.most_epochs
         else None,
         budget=budget,
+        polish=Polish(model, learner, chosen.last_iterations) if chosen.last_iterations else None,
     )
     with DeferredInterrupt() as interrupt:
         done, interrupted = run.learn(progressbar)

@@ -38,6 +38,7 @@ __all__ = [
     "free_energies_of",
     "slopes_of",
     "value_at",
+    "without_softplus",
 ]
 
 CHUNK_ENTRIES = 2**21
@@ -229,7 +230,8 @@ def _softplus_by_numpy(fgraph, node):
     return [pt.maximum(x, 0) + pt.log1p(pt.exp(-abs(x)))]
 
 
-def _without_softplus(outputs: list[Any]) -> list[Any]:
+def without_softplus(outputs: list[Any]) -> list[Any]:
+    """Return outputs of a graph that is evaluated outside compiled code, with softplus in other words."""
     graph = FunctionGraph(outputs=outputs, clone=False)
     dfs_rewriter(_softplus_by_numpy).rewrite(graph)
     return list(graph.outputs)
@@ -239,7 +241,7 @@ def _without_softplus(outputs: list[Any]) -> list[Any]:
 def _free_energy_function(template: Machine, layer: int):
     machine, inputs = template.symbolic()
     x = pt.matrix(dtype=template.layers[layer].unit.dtype)
-    [value] = _without_softplus([machine.free_energy(x, layer)])
+    [value] = without_softplus([machine.free_energy(x, layer)])
     return pytensor.function([x, *inputs], value, on_unused_input="ignore", mode=INTERPRETED)
 
 
@@ -248,7 +250,7 @@ def _slope_function(template: Machine, layer: int):
     machine, inputs = template.symbolic()
     x, weights = pt.matrix(dtype=template.layers[layer].unit.dtype), pt.dvector()
     total = (weights * machine.free_energy(x, layer)).sum()
-    slopes = _without_softplus(pt.grad(total, inputs, disconnected_inputs="ignore"))
+    slopes = without_softplus(pt.grad(total, inputs, disconnected_inputs="ignore"))
     return pytensor.function([x, weights, *inputs], slopes, on_unused_input="ignore", mode=INTERPRETED)
 
 

@@ -17,6 +17,7 @@ import pymc as pm
 import pytensor.tensor as pt
 import scipy
 
+from pymc_rbm.learning.goal import without_softplus
 from pymc_rbm.support.reentrant import compiled
 
 __all__ = ["Ascent", "left_in_words"]
@@ -25,6 +26,8 @@ TOLERANCES = {"float64": 1e-10, "float32": 2e-6}
 """The largest entry of the gradient, in nats a row, down to which the climb goes: what rounding allows."""
 ROUGH_ITERATIONS, ROUGH_CHANGE, ROUGH_GRADIENT = 300, 1e-9, 1e-5
 """The limits of climbs from which the best start is chosen."""
+SHARE_LEFT = 0.01
+"""A climb has converged where no more than this share of the statistical error is left to gain."""
 MEMORY = 30
 """How many pairs of updates L-BFGS keeps: many, because they are free of noise and cost little."""
 MOST_NEWTON = 30
@@ -54,6 +57,12 @@ class End(NamedTuple):
     gradient: float
     left: float
     polished: bool
+    tolerance: float
+
+    def record(self, statistical_error: float) -> dict[str, float]:
+        """Return what the result of `fit` says of it; ``converged`` is 1 where what is left does not matter."""
+        converged = self.gradient <= 10 * self.tolerance or self.left <= SHARE_LEFT * statistical_error
+        return {"largest_gradient": self.gradient, "left_to_gain": self.left, "converged": int(converged)}
 
 
 @dataclass
@@ -71,13 +80,18 @@ class Ascent:
         single = "float32" in [x.dtype for x in (self.goal, *self.parameters)]
         self._dtype = "float32" if single else "float64"
         self._lowest: tuple[float, np.ndarray] | None = None
-        self._function = compiled([], [self.goal, *slopes], by=pm.compile, **self.compile_kwargs)
+        outputs = without_softplus([self.goal, *slopes]) if "mode" in self.compile_kwargs else [self.goal, *slopes]
+        self._function = compiled([], outputs, by=pm.compile, **self.compile_kwargs)
         self._function()
 
     @property
     def tolerance(self) -> float:
         """The largest entry of the gradient down to which the climb goes, by the precision of parameters."""
         return TOLERANCES[self._dtype]
+
+    def value(self) -> float:
+        """Return the objective where the parameters are, in nats a row."""
+        return float(self._function()[0])
 
     def rough(self, start: list[np.ndarray]) -> float:
         """Return the objective that a rough climb from ``start`` reaches, or -inf where it is not defined.
@@ -122,7 +136,7 @@ class Ascent:
         self._place(found)
         slope = self._descent(found)[1]
         left = float(slope @ end.hess_inv.dot(slope) / 2) if end.nit > MEMORY else np.nan
-        return End(float(abs(slope).max()), left, found is not end.x)
+        return End(float(abs(slope).max()), left, found is not end.x, self.tolerance)
 
     def _polished(self, x: np.ndarray, solver: str) -> np.ndarray:
         """Return where Newton's method from ``x`` ends, if the gradient is smaller there, else ``x``."""

@@ -24,6 +24,7 @@ from pymc_rbm.learning.checkpoints import Checkpoint
 from pymc_rbm.learning.history import History
 from pymc_rbm.learning.keeping import Bounds, LastGood
 from pymc_rbm.learning.lbfgs import Ascent
+from pymc_rbm.learning.polish import Polish
 from pymc_rbm.learning.progress import LearningProgressBar
 from pymc_rbm.learning.result import Within, learned_tree
 from pymc_rbm.learning.settling import Settling, quarters
@@ -35,8 +36,6 @@ from pymc_rbm.support.interrupts import DeferredInterrupt
 
 __all__ = ["Run"]
 
-SHARE_LEFT = 0.01
-"""A climb has converged where no more than this share of the statistical error is left to gain."""
 LEAST_UPDATES = 400
 """Whether fewer updates than that rise nobody looks, unless they are four epochs."""
 MANY_ENTRIES = 2**16
@@ -73,6 +72,7 @@ class Run:
     ascent: Ascent | None = None
     settling: Settling | None = None
     """Where given, the horizon is the first one only."""
+    polish: Polish | None = None
     ends: bool = True
     """Whether the schedule ends where this run does."""
     budget: Budget = field(default_factory=Budget)
@@ -128,15 +128,22 @@ class Run:
         return done, False
 
     def _finish(self, done: int, interrupt: DeferredInterrupt) -> None:
-        """Take the average of the iterates, or the last one, and say which; the checkpoint has what is returned."""
-        average = False
+        """Take the average of the iterates, or the last one, climb on from there, and say which it was.
+
+        The checkpoint has what is returned.
+        """
+        average = climbed = False
         if self.settling is not None:
             average = self.settling.take_the_better(len(self.history), self.now)
             gain, error = map(float, self.settling.gain_of_average)
             which = "average" if average else "last"
             self.attrs |= {"iterate": which, "average_gain": gain, "average_gain_error": error}
+        if self.polish is not None and not (self.spent and self.budget.seconds is not None):
+            record = self.polish(self.now, lambda: interrupt.pending or self.budget.time_gone() == 1, self.bounds)
+            climbed = bool(record)
+            self.attrs |= ({"iterate": "climbed"} | record) if climbed else {}
         self.learner.measure_ladders(len(self.history), lambda: interrupt.pending)
-        if (average or self.spent or self.learner.trajectories) and self.checkpoint is not None:
+        if (average or climbed or self.spent or self.learner.trajectories) and self.checkpoint is not None:
             self.checkpoint.write(self.gathered(done, gradient=self.learner.small))
 
     def _climb(self, ascent: Ascent, bar: LearningProgressBar, interrupt: DeferredInterrupt) -> int:
@@ -155,9 +162,7 @@ class Run:
         end = ascent.climb(self.epochs, note)
         if (end.polished or done == self.before) and not (self.stopped or interrupt.pending or self.spent):
             note()
-        matters = SHARE_LEFT * self.learner.statistical_error
-        converged = end.gradient <= 10 * ascent.tolerance or end.left <= matters
-        self.attrs |= {"largest_gradient": end.gradient, "left_to_gain": end.left, "converged": int(converged)}
+        self.attrs |= end.record(self.learner.statistical_error)
         return done
 
     def gathered(self, epochs_done: int, interrupted: bool = False, *, gradient: bool = True) -> xr.DataTree:

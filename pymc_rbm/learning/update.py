@@ -17,7 +17,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.learning.data import Observed, learned_variables
 from pymc_rbm.learning.estimators.pcd import shared_rows
-from pymc_rbm.learning.exact_sums import log_partition
+from pymc_rbm.learning.exact_sums import is_summed_fast, log_partition
 from pymc_rbm.learning.iteration import LastSwap, Part, Settings, iteration
 from pymc_rbm.learning.lbfgs import Ascent
 from pymc_rbm.learning.objective import objective, parameter_variables
@@ -214,6 +214,10 @@ class Learner:
             p.set_value(average.get_value())
         for trajectory, states in self._ladders:
             states.set_value(trajectory.jump(self._numbers()[trajectory.name], self.rng))
+        self.follow(n, sweeps)
+
+    def follow(self, n: int, sweeps: int) -> None:
+        """Let the particles follow for ``n`` updates that move nothing else."""
         for _ in range(n):
             self._still(sweeps)
 
@@ -313,7 +317,9 @@ class Learner:
         log_z = [log_partition(machine) for machine in self._machines]
         goal = objective(model, self.observed, energies, log_z)
         goal = graph_replace(goal, self._given, strict=False)
-        return Ascent(goal, self._parameters, self._settings.compile_kwargs)
+        fast = all(map(is_summed_fast, self._machines))  # what is left of the graph is not worth seconds of compilation
+        options = ({"mode": INTERPRETED} if fast else {}) | self._settings.compile_kwargs
+        return Ascent(goal, self._parameters, options)
 
     def _first_particles(self, i: int, chains: int):
         """Shared start states of the chains: dispersed; where each row has its own, the data.

@@ -91,7 +91,7 @@ def measured(
         A function that draws independent visible states; None where they cannot be drawn.
     rng : Generator
     """
-    kept, of_average = learned["data"].dataset, learned.attrs.get("iterate") == "average"
+    kept, of_average = learned["data"].dataset, learned.attrs.get("iterate") in ("average", "climbed")
     rows = np.asarray(kept[f"{name}_rows"], machine.layers[VISIBLE].unit.dtype)
     weights = np.asarray(kept.get(f"{name}_row_weights", np.ones(len(rows))), "float64")
     missing = np.asarray(kept[f"{name}_missing"], bool) if f"{name}_missing" in kept else None
@@ -185,7 +185,12 @@ def _averaged(learned: xr.DataTree, name: str) -> Machine | None:
 
 
 def _trend_of_average(learned: xr.DataTree) -> tuple[float, float]:
-    """Return what `fit` measured where the average is what it returned, and the last iterate is gone."""
+    """Return what `fit` measured where the average is what it returned, and the last iterate is gone.
+
+    Nothing where the exact objective was climbed from there.
+    """
+    if learned.attrs["iterate"] == "climbed":
+        return 0.0, 0.0
     return -float(learned.attrs["average_gain"]), 2 * float(learned.attrs["average_gain_error"])
 
 
