@@ -22,8 +22,10 @@ class KernelOp(Op):
         return _restored, (type(self), self._props_dict())
 
     def perform(self, node, inputs, output_storage):
-        """Only what PyTensor may find of constants, once, is ever run from Python."""
-        raise NotImplementedError("This kernel runs on PyTensor's numba back end only.")
+        """Call the kernel."""
+        run = import_module("pymc_rbm.kernels.calls").run
+        for storage, value in zip(output_storage, run(node, inputs), strict=True):
+            storage[0] = value
 
 
 def _restored(kind: type[KernelOp], options: dict) -> KernelOp:
@@ -121,12 +123,6 @@ class LevelsKernel(KernelOp):
         return Apply(self, inputs, [pt.dvector(), pt.dvector(), inputs[4].type(), rng.type()])
 
 
-def _fields(states, weights, bias):
-    """Return the fields, computed by NumPy."""
-    fields = states.astype(weights.dtype) @ weights
-    return fields + bias if len(bias) else fields
-
-
 class BinaryDot(KernelOp):
     """``bias + states @ weights`` for an int8 matrix, by table where all states turn out to be 0 or 1.
 
@@ -148,11 +144,6 @@ class BinaryDot(KernelOp):
         """Return the shape of the product."""
         return [(shapes[0][self.transposed], shapes[1][1])]
 
-    def perform(self, node, inputs, output_storage):
-        """Compute the product by NumPy, without a table."""
-        states, *rest = inputs
-        output_storage[0][0] = _fields(states.T if self.transposed else states, *rest)
-
 
 class StateSums(KernelOp):
     """``states @ weights`` for an int8 matrix and a vector, and the sums of the states over units and over rows."""
@@ -168,13 +159,6 @@ class StateSums(KernelOp):
         """Return the shapes of the outputs: one number a row, another one a row, and one a unit."""
         [(rows, units), _] = shapes
         return [(rows,), (rows,), (units,)]
-
-    def perform(self, node, inputs, output_storage):
-        """Compute the same by NumPy."""
-        states, weights = inputs
-        values = states.astype(weights.dtype) @ weights, states.sum(1), states.sum(0)
-        for storage, value in zip(output_storage, values, strict=True):
-            storage[0] = value.astype(weights.dtype)
 
 
 class RowSums(KernelOp):
@@ -193,12 +177,6 @@ class RowSums(KernelOp):
         """Return the shape of the output: one number a row."""
         return [(shapes[0][0],)]
 
-    def perform(self, node, inputs, output_storage):
-        """Compute the same by NumPy."""
-        [x] = inputs
-        values = np.logaddexp(0, x) if self.function == "softplus" else np.exp(-np.logaddexp(0, -x))
-        output_storage[0][0] = values.sum(1, dtype=x.dtype)
-
 
 class SoftplusSums(KernelOp):
     """`RowSums` "softplus" of ``bias + states @ weights`` for an int8 matrix; the fields are not kept.
@@ -215,10 +193,6 @@ class SoftplusSums(KernelOp):
     def infer_shape(self, node, shapes):
         """Return the shape of the output: one number a row."""
         return [shapes[0][:1]]
-
-    def perform(self, node, inputs, output_storage):
-        """Compute the same by NumPy."""
-        RowSums("softplus").perform(node, [_fields(*inputs)], output_storage)
 
 
 class Means(KernelOp):
@@ -245,10 +219,3 @@ class Means(KernelOp):
         """A number for each, and one a row, twice."""
         [shape] = shapes
         return [shape, shape[:1], shape[:1]]
-
-    def perform(self, node, inputs, output_storage):
-        """Compute the same by NumPy."""
-        [x] = inputs
-        means, softplus = np.exp(-np.logaddexp(0, -x)), np.logaddexp(0, x)
-        for storage, value in zip(output_storage, (means, softplus.sum(1), means.sum(1)), strict=True):
-            storage[0] = value.astype(x.dtype)

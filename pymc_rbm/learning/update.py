@@ -28,7 +28,7 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import has_bounds
 from pymc_rbm.machine.rows import machine_of_rows
 from pymc_rbm.sampling.dispersal import spread
-from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.modes import INTERPRETED, by_kernels
 from pymc_rbm.support.reentrant import compiled, value_of
 from pymc_rbm.support.repetition import Repeated
 
@@ -58,9 +58,9 @@ class Learner:
     ):
         self.rng, self.observed, self._settings = rng, observed, settings
         values, points = learned_variables(model), start_values(model, observed, start, rng)
-        self._parameters = [pytensor.shared(points[v.name].astype(v.dtype), name=v.name) for v in values]
+        self._parameters = [_shared(points[v.name].astype(v.dtype), v.name) for v in values]
         self._given = dict(zip(values, self._parameters, strict=True))
-        self._averages = [pytensor.shared(p.get_value(), name=f"{p.name}_average") for p in self._parameters]
+        self._averages = [_shared(p.get_value(), f"{p.name}_average") for p in self._parameters]
         self._rate, self._weight = pt.scalar("learning_rate"), pt.scalar("averaging_weight")
         self._sweeps = pt.lscalar("sweeps")
         self._machines = [x.machine.with_parameters(self._at_parameters(model, x.machine.parameters)) for x in observed]
@@ -131,7 +131,7 @@ class Learner:
     def _last_swap(self) -> LastSwap:
         """Where learning starts, at first; a copy of the parameters that only ladders need."""
         return LastSwap(
-            [pytensor.shared(p.get_value(), name=f"{p.name}_at_last_swap") for p in self._parameters],
+            [_shared(p.get_value(), f"{p.name}_at_last_swap") for p in self._parameters],
             pytensor.shared(np.asarray(1.0), name="step_factor"),
         )
 
@@ -337,7 +337,7 @@ class Learner:
         """The data as a shared variable, not copied; missing entries start as independent draws at the data's means."""
         x, unit = self.observed[i], self._machines[i].layers[VISIBLE].unit
         if x.missing is None:
-            return pytensor.shared(x.rows, name=f"{x.name}_data", borrow=True)
+            return shared_rows(x.rows, f"{x.name}_data")
         rng = np.random.default_rng(self.rng.integers(2**31))
         field = unit.scaled(pt.as_tensor(np.broadcast_to(x.bias, x.rows.shape)))
         drawn = _drawn(lambda r: unit.sample(field, r)[1], rng)
@@ -376,7 +376,13 @@ class Learner:
             )
         ]
         inputs = [*self._rows, *chosen]
-        return compiled(inputs, per_row, by=pm.compile, on_unused_input="ignore", **self._settings.compile_kwargs)
+        asked = self._settings.compile_kwargs
+        return compiled(inputs, per_row, by=pm.compile if asked else by_kernels, on_unused_input="ignore", **asked)
+
+
+def _shared(value: np.ndarray, name: str) -> Any:
+    """Return a shared variable of a known shape, which no graph has to check."""
+    return pytensor.shared(value, name=name, shape=value.shape)
 
 
 def _drawn(draw: Callable[[Any], TensorVariable], rng: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 
@@ -16,6 +15,7 @@ from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import normalisable_machine
 from pymc_rbm.support.arguments import generator
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import by_kernels
 
 __all__ = ["pseudo_log_likelihood"]
 
@@ -80,4 +80,4 @@ def pseudo_log_likelihood(
 def _conditional_function(template: Machine):
     machine, inputs = template.symbolic()
     v, unit = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.lvector("unit")
-    return pytensor.function([v, unit, *inputs], machine.log_conditional(v, unit))
+    return by_kernels([v, unit, *inputs], machine.log_conditional(v, unit))

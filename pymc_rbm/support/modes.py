@@ -6,17 +6,39 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import pytensor
 from pytensor import config
-from pytensor.compile.mode import Mode
+from pytensor.compile.mode import Mode, get_default_mode
+from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+from pytensor.link.numba.linker import NumbaLinker
 from pytensor.link.vm import VMLinker
+from pytensor.scan.op import Scan
 
-__all__ = ["INTERPRETED", "InOrder", "first_call"]
+__all__ = ["INTERPRETED", "InOrder", "by_kernels", "first_call"]
 
 INTERPRETED = Mode(VMLinker(use_cloop=False, c_thunks=False), "fast_compile")
 """NumPy evaluates each node of a graph, called from Python. This is ready in a tenth of a second, where numba
 takes up to six, and where PyTensor's FAST_COMPILE starts a C compiler. On 2,000 states of 784 units numba saves less
 than that in 50 calls."""
+BY_KERNELS = Mode(
+    VMLinker(use_cloop=False, c_thunks=False), RewriteDatabaseQuery(include=["fast_compile", "rbm_kernels"])
+)
+"""The same with kernels, which Python calls."""
+
+
+def by_kernels(inputs: Any, outputs: Any, mode: Any = None, **options: Any) -> Any:
+    """Compile a function that is called a few times on many rows: kernels do its work, and Python calls these.
+
+    Numba would take seconds for what is left of the graph. Graphs with loops outside of kernels are compiled as a
+    whole (in ``mode``, by default the usual one), and so are all on other back ends.
+    """
+    if isinstance(get_default_mode().linker, NumbaLinker):
+        found = pytensor.function(inputs, outputs, mode=BY_KERNELS, **options)
+        if not any(isinstance(node.op, Scan) for node in found.maker.fgraph.apply_nodes):
+            return found
+    return pytensor.function(inputs, outputs, mode=mode, **options)
 
 
 class InOrder:
