@@ -36,7 +36,10 @@ def _compiled(node: Any) -> Callable:
         name = f"{implementation.__name__}_alone"
         source = f"def {name}(*args): return implementation(*args)"
         alone = compile_numba_function_src(
-            source, name, {"implementation": implementation}, cache_key=f"pymc_rbm_{VERSION}_{key}_alone"
+            source,
+            name,
+            globals() | {"implementation": implementation},  # numba's cache names this module
+            cache_key=f"pymc_rbm_{VERSION}_{key}_alone",
         )
         return numba_njit(alone, final_function=True, cache=True)
 

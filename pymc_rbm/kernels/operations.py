@@ -10,7 +10,16 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.tensor.type import TensorType
 
-__all__ = ["BinaryDot", "LevelsKernel", "Means", "RowSums", "StateSums", "SweepKernel", "WalkKernel"]
+__all__ = [
+    "BinaryDot",
+    "LevelsKernel",
+    "Means",
+    "RowSums",
+    "StateSums",
+    "SweepKernel",
+    "UnitConditionals",
+    "WalkKernel",
+]
 
 Pair = tuple[bool, ...]
 
@@ -193,6 +202,23 @@ class SoftplusSums(KernelOp):
     def infer_shape(self, node, shapes):
         """Return the shape of the output: one number a row."""
         return [shapes[0][:1]]
+
+
+class UnitConditionals(KernelOp):
+    """Log-probability of one unit of each row of 0/1 states given the others, hidden 0/1 units summed out.
+
+    Inputs: the fields ``c + vW`` (rows, hidden), v (rows, visible) as int8, the units' numbers (rows,), W and b.
+    """
+
+    __props__ = ()
+
+    def make_node(self, fields, states, unit, weights, bias):
+        """Return the node; all but states and numbers are of one floating type."""
+        return Apply(self, [fields, states, unit, weights, bias], [TensorType(weights.dtype, states.type.shape[:1])()])
+
+    def infer_shape(self, node, shapes):
+        """Return the shape of the output: one number a row."""
+        return [shapes[1][:1]]
 
 
 class Means(KernelOp):

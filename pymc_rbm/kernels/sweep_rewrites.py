@@ -11,10 +11,10 @@ import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 
-from pymc_rbm.kernels.nodes import BinaryLevels, BinarySweeps, BinaryWalk
-from pymc_rbm.kernels.operations import LevelsKernel, Means, SweepKernel, WalkKernel
+from pymc_rbm.kernels.nodes import BinaryConditional, BinaryLevels, BinarySweeps, BinaryWalk
+from pymc_rbm.kernels.operations import BinaryDot, LevelsKernel, Means, SweepKernel, UnitConditionals, WalkKernel
 from pymc_rbm.kernels.shapes import of_shape
-from pymc_rbm.units.binary import Spin
+from pymc_rbm.units.binary import Bernoulli, Spin
 
 __all__ = ["FLOATS", "TAGS", "have_kernel"]
 
@@ -104,6 +104,18 @@ def use_levels_kernel(fgraph, node):
     return [*shaped, next_rng]
 
 
+@node_rewriter([BinaryConditional])
+def use_conditional_kernel(fgraph, node):
+    """Use `UnitConditionals` for units of 0 and 1, where the parameters are of one floating type."""
+    v, unit, b, c, weights = node.inputs
+    plain = all(type(layer.unit) is Bernoulli for layer in node.op.template.layers)
+    if not plain or v.dtype != "int8" or v.ndim != 2 or not have_kernel(weights, b, c):
+        return None
+    out = UnitConditionals()(BinaryDot(False)(v, weights, c), v, unit.astype("int64"), weights, b)
+    copy_stack_trace(node.outputs, out)
+    return [of_shape(out.astype(node.outputs[0].dtype), node.outputs[0].type.shape)]
+
+
 @node_rewriter([SweepKernel, WalkKernel, LevelsKernel, Means], inplace=True)
 def work_in_place(fgraph, node):
     """Let a kernel overwrite its generator, or the array that its fields are written to."""
@@ -115,7 +127,7 @@ def work_in_place(fgraph, node):
 
 
 # These run before the nodes are expanded.
-nodes = dfs_rewriter(use_sweep_kernel, use_walk_kernel, use_levels_kernel)
+nodes = dfs_rewriter(use_sweep_kernel, use_walk_kernel, use_levels_kernel, use_conditional_kernel)
 optdb.register("rbm_sweep_kernel", nodes, *TAGS, position=-0.02)
 # PyTensor does the same for random variables at this position.
 in_place = dfs_rewriter(work_in_place, ignore_newtrees=True)

@@ -27,6 +27,7 @@ from pymc_rbm.machine.enumeration import symbolic_log_partition
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import has_bounds
 from pymc_rbm.machine.rows import machine_of_rows
+from pymc_rbm.sampling.conditionals import log_conditional
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.support.modes import INTERPRETED, by_kernels
 from pymc_rbm.support.reentrant import compiled, value_of
@@ -172,7 +173,8 @@ class Learner:
         counts = [(len(x.rows), min(len(x.rows), np.clip(len(x.rows) // 5, *MONITORED_ROWS))) for x in self.observed]
         rows = [self.rng.choice(n, some, replace=False, shuffle=False) for n, some in counts]
         units = [self.rng.integers(x.units, size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
-        return [float(x) for x in self._pseudo(*rows, *units)]
+        values = self._pseudo(*rows, *units)
+        return [x.units * float(of_rows.mean()) for x, of_rows in zip(self.observed, values, strict=True)]
 
     def parameters(self, averaged: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Machine]]:
         """Free variables and their Deterministics in the constrained space, and the machines that they make."""
@@ -368,12 +370,10 @@ class Learner:
     def _compile_pseudo_log_likelihood(self):
         chosen = [pt.lvector() for _ in self.observed]
         per_row = [
-            x.units * machine.log_conditional(data[rows], unit).mean()
+            log_conditional(machine, data[rows], unit)
             if machine.layers[VISIBLE].unit.finite
             else pt.as_tensor(np.nan)  # real units have no conditional in closed form
-            for x, machine, data, rows, unit in zip(
-                self.observed, self._batch_machines, self._data, self._rows, chosen, strict=True
-            )
+            for machine, data, rows, unit in zip(self._batch_machines, self._data, self._rows, chosen, strict=True)
         ]
         inputs = [*self._rows, *chosen]
         asked = self._settings.compile_kwargs
