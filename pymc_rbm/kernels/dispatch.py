@@ -21,6 +21,7 @@ from pymc_rbm.kernels.fields import (
 from pymc_rbm.kernels.one_row import FEW_ROWS
 from pymc_rbm.kernels.operations import (
     BinaryDot,
+    ColumnSums,
     LevelsKernel,
     Means,
     RowSums,
@@ -212,6 +213,19 @@ def _row_sums(op, node, **kwargs):
         return out
 
     return row_sums, VERSION + (dtype == "float32")
+
+
+@register_funcify_default_op_cache_key(ColumnSums)
+def _column_sums(op, node, **kwargs):
+    @numba_njit
+    def column_sums(x):
+        sums = np.zeros(x.shape[1], np.float64)
+        for r in range(len(x)):
+            for j in range(x.shape[1]):
+                sums[j] += x[r, j]
+        return sums.astype(x.dtype)
+
+    return column_sums, VERSION
 
 
 @register_funcify_default_op_cache_key(SoftplusSums)

@@ -14,7 +14,7 @@ from pytensor.tensor.math import Dot, Sum
 from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import Subtensor
 
-from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums, StateSums, SweepKernel
+from pymc_rbm.kernels.operations import BinaryDot, ColumnSums, Means, RowSums, SoftplusSums, StateSums, SweepKernel
 from pymc_rbm.kernels.shapes import Shaped, of_shape, unshaped
 from pymc_rbm.kernels.sweep_rewrites import FLOATS, TAGS, have_kernel
 
@@ -175,6 +175,18 @@ def use_softplus_sums(fgraph, node):
     return [of_shape(out, node.outputs[0].type.shape)]
 
 
+@node_rewriter([Sum])
+def use_column_sums(fgraph, node):
+    """Use `ColumnSums` for sums over the rows of what `Means` returned."""
+    [x], [out] = node.inputs, node.outputs
+    means = unshaped(x).owner
+    if node.op.axis != (0,) or x.ndim != 2 or means is None or not isinstance(means.op, Means) or out.dtype != x.dtype:
+        return None
+    found = ColumnSums()(x)
+    copy_stack_trace(node.outputs, found)
+    return [of_shape(found, out.type.shape)]
+
+
 def _is_used_once(fgraph, x):
     """Whether one node uses ``x``, perhaps with a specified shape."""
     [(node, _), *others] = fgraph.clients[x]
@@ -231,3 +243,4 @@ optdb.register("rbm_means", dfs_rewriter(use_means), *TAGS, position=1.57)
 optdb.register("rbm_softplus_sums", dfs_rewriter(use_softplus_sums), *TAGS, position=1.58)
 # These run after factors are taken out of sums and before the remaining nodes are fused.
 optdb.register("rbm_state_sums", dfs_rewriter(use_state_sums), *TAGS, position=2.5)
+optdb.register("rbm_column_sums", dfs_rewriter(use_column_sums), *TAGS, position=2.51)

@@ -9,11 +9,12 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.link.numba.linker import NumbaLinker
 from pytensor.link.vm import VMLinker
+from pytensor.tensor.math import Sum
 from pytensor.tensor.shape import SpecifyShape
 
 import pymc_rbm as pmr
 from pymc_rbm.kernels import calls
-from pymc_rbm.kernels.operations import BinaryDot, SweepKernel, UnitConditionals
+from pymc_rbm.kernels.operations import BinaryDot, ColumnSums, SweepKernel, UnitConditionals
 from pymc_rbm.learning.loop import Run
 from pymc_rbm.sampling.conditionals import log_conditional
 from pymc_rbm.sampling.sweep import sweeps
@@ -99,7 +100,7 @@ def test_other_back_ends_and_loops_are_compiled_as_ever():
 
 
 def test_what_numba_compiles_for_a_first_fit(monkeypatch):
-    """One graph, the update, without checks of shapes that are known; all the rest is interpreted."""
+    """One graph, the update, without checks of shapes that are known and generic sums; all the rest is interpreted."""
     compiled, convert = [], NumbaLinker.fgraph_convert
 
     class ReachedError(Exception):
@@ -122,4 +123,15 @@ def test_what_numba_compiles_for_a_first_fit(monkeypatch):
             pmr.fit(1, progressbar=False)
     [update] = compiled
     assert SweepKernel in update
-    assert SpecifyShape not in update
+    assert not {SpecifyShape, Sum} & set(update)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_sums_over_rows_as_pytensor_adds_them(dtype):
+    rng, x = np.random.default_rng(4), pt.matrix(dtype=dtype)
+    values = rng.normal(0, 100, (300, 7)).astype(dtype)
+    outputs = [ColumnSums()(x), x.sum(0)]
+    found = pytensor.function([x], outputs)(values)
+    np.testing.assert_array_equal(*found)
+    assert found[0].dtype == dtype
+    np.testing.assert_array_equal(found[0], np.add.accumulate(values.astype(float))[-1].astype(dtype))
