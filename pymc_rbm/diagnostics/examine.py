@@ -17,6 +17,7 @@ from pymc_rbm.sampling.observables import SATURATED, chunks
 from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.convergence import FEW_DRAWS, cautious, columns, convergence, count_units
+from pymc_rbm.support.modes import by_kernels
 from pymc_rbm.units.binary import Bernoulli
 
 __all__ = ["activity", "examine"]
@@ -175,4 +176,4 @@ def _activity_function(template: Machine):
     p = machine.layers[HIDDEN].unit.level(machine.mean(HIDDEN, [v, None]))
     extreme = pt.or_(p < SATURATED, p > 1 - SATURATED).sum()
     expected = machine.mean(VISIBLE, [None, h]).sum(0)
-    return pytensor.function([rng, v, *inputs], [next_rng, expected, p.min(0), p.max(0), extreme])
+    return by_kernels([rng, v, *inputs], [next_rng, expected, p.min(0), p.max(0), extreme])

@@ -17,17 +17,20 @@ from pymc_rbm.kernels.fields import (
     sum_sigmoid,
     sum_softplus,
     sum_softplus_of_states,
+    unit_conditionals,
 )
 from pymc_rbm.kernels.one_row import FEW_ROWS
 from pymc_rbm.kernels.operations import (
     BinaryDot,
     BinaryLogZ,
+    ColumnSums,
     LevelsKernel,
     Means,
     RowSums,
     SoftplusSums,
     StateSums,
     SweepKernel,
+    UnitConditionals,
     WalkKernel,
 )
 from pymc_rbm.kernels.pointers import through_pointer
@@ -214,6 +217,19 @@ def _row_sums(op, node, **kwargs):
     return row_sums, VERSION + (dtype == "float32")
 
 
+@register_funcify_default_op_cache_key(ColumnSums)
+def _column_sums(op, node, **kwargs):
+    @numba_njit
+    def column_sums(x):
+        sums = np.zeros(x.shape[1], np.float64)
+        for r in range(len(x)):
+            for j in range(x.shape[1]):
+                sums[j] += x[r, j]
+        return sums.astype(x.dtype)
+
+    return column_sums, VERSION
+
+
 @register_funcify_default_op_cache_key(SoftplusSums)
 def _softplus_sums(op, node, **kwargs):
     dtype = node.inputs[1].dtype
@@ -258,6 +274,29 @@ def _binary_log_z(op, node, **kwargs):
         return np.asarray(out[0]), by_weights, out[n * m + 1 : n * m + n + 1].copy(), out[n * m + n + 1 :].copy()
 
     return log_z, VERSION
+
+
+@register_funcify_default_op_cache_key(UnitConditionals)
+def _unit_conditionals(op, node, **kwargs):
+    dtype = node.inputs[0].dtype
+    matrix, vector = _array(dtype, 2), _array(dtype, 1)
+    arrays = matrix, _array("int8", 2), _array("int64", 1), matrix, vector, vector
+    run = through_pointer(unit_conditionals, types.void(*arrays))
+
+    @numba_njit
+    def conditionals(fields, states, unit, weights, bias):
+        fields, states = np.ascontiguousarray(fields), np.ascontiguousarray(states)
+        unit, weights, bias = np.ascontiguousarray(unit), np.ascontiguousarray(weights), np.ascontiguousarray(bias)
+        visible, hidden = weights.shape
+        if fields.shape != (len(states), hidden) or states.shape[1] != visible or len(bias) != visible:
+            raise ValueError("The shapes of states, weights and bias do not fit.")
+        if len(unit) != len(states) or (len(unit) and (unit.min() < 0 or unit.max() >= visible)):
+            raise IndexError("There must be the number of a visible unit for each row.")
+        out = np.empty(len(states), fields.dtype)
+        run(fields, states, unit, weights, bias, out)
+        return out
+
+    return conditionals, VERSION + (dtype == "float32")
 
 
 @register_funcify_default_op_cache_key(Means)

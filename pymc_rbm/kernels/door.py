@@ -11,7 +11,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.kernels.exact_sums import log_z_and_gradient
 from pymc_rbm.kernels.field_rewrites import use_means  # noqa: F401  # its rewrites, and those of sweeps, register on import
-from pymc_rbm.kernels.nodes import BinaryLevels, BinarySweeps, BinaryWalk, Form
+from pymc_rbm.kernels.nodes import BinaryConditional, BinaryLevels, BinarySweeps, BinaryWalk, Form
 from pymc_rbm.kernels.operations import BinaryLogZ
 from pymc_rbm.machine.enumeration import sizes_of
 from pymc_rbm.machine.machine import HIDDEN, Machine, State
@@ -22,6 +22,7 @@ __all__ = [
     "BinaryWalk",
     "along_path",
     "as_node",
+    "conditional_node",
     "is_binary_pair",
     "log_partition_of_pair",
     "log_z_of_pair",
@@ -138,6 +139,14 @@ def along_path(
     v, base_b, base_c, *parameters = dummies[1 + len(betas) :]
     outputs = definition(machine.with_parameters(parameters), (base_b, base_c), [v], inner_rng, *inner_betas)
     return kind(dummies, outputs, template=machine.template, **options)(*arguments, return_list=True)
+
+
+def conditional_node(machine: Machine, v: Any, unit: Any) -> TensorVariable:
+    """Return what ``machine.log_conditional(v, unit)`` returns, as the output of one `BinaryConditional` node."""
+    arguments = [pt.as_tensor(x) for x in (v, unit, *machine.parameters)]
+    v, unit, *parameters = dummies = [x.type() for x in arguments]
+    value = machine.with_parameters(parameters).log_conditional(v, unit)
+    return BinaryConditional(dummies, [value], template=machine.template, name="Conditional")(*arguments)
 
 
 def _present(entries: Sequence[Any]) -> list[Any]:

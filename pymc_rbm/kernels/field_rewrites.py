@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import permutations
 
-import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 from pytensor.scalar.basic import Add, Cast, Mul, TrueDiv
@@ -15,10 +14,14 @@ from pytensor.tensor.math import Dot, Sum
 from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import Subtensor
 
-from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums, StateSums, SweepKernel
+from pymc_rbm.kernels.operations import BinaryDot, ColumnSums, Means, RowSums, SoftplusSums, StateSums, SweepKernel
+from pymc_rbm.kernels.shapes import Shaped, of_shape, unshaped
 from pymc_rbm.kernels.sweep_rewrites import FLOATS, TAGS, have_kernel
 
 __all__: list[str] = []
+
+WHOLE = {"float64": "int64"}
+"""The type of whole numbers, as many as rows, that a type of numbers holds exactly."""
 
 
 def _is_transpose(x):
@@ -49,7 +52,7 @@ def use_binary_dot(fgraph, node):
     flips = _is_transpose(states)
     out = BinaryDot(flips)(states.owner.inputs[0] if flips else states, weights)
     copy_stack_trace(node.outputs, out)
-    return [pt.specify_shape(out, node.outputs[0].type.shape)]
+    return [of_shape(out, node.outputs[0].type.shape)]
 
 
 @node_rewriter([BinaryDot])
@@ -91,7 +94,7 @@ def add_bias_inside(fgraph, node):
         ):
             out = dot.op(*dot.inputs[:2], row.owner.inputs[0])
             copy_stack_trace(node.outputs, out)
-            return [pt.specify_shape(out, node.outputs[0].type.shape)]
+            return [of_shape(out, node.outputs[0].type.shape)]
     return None
 
 
@@ -99,7 +102,7 @@ def add_bias_inside(fgraph, node):
 def use_fields_of_sweep(fgraph, node):
     """Use the fields that a `SweepKernel` drew its last hidden states from, instead of computing them anew."""
     states, weights, bias = node.inputs
-    states = _unshaped(states)
+    states = unshaped(states)
     if node.op.transposed or states.owner is None or not isinstance(states.owner.op, Subtensor) or states.ndim != 2:
         return None
     sweep = states.owner.inputs[0].owner  # the visible states of its only draw
@@ -111,7 +114,7 @@ def use_fields_of_sweep(fgraph, node):
         return None
     fields = sweep.outputs[2]
     copy_stack_trace(node.outputs, fields)
-    return [pt.specify_shape(fields, node.outputs[0].type.shape)]
+    return [of_shape(fields, node.outputs[0].type.shape)]
 
 
 def _is_field(x):
@@ -121,7 +124,7 @@ def _is_field(x):
         return False
     if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Add | Mul):
         return any(map(_is_field, node.inputs))
-    if isinstance(node.op, SpecifyShape):
+    if isinstance(node.op, SpecifyShape | Shaped):
         return _is_field(node.inputs[0])
     return isinstance(node.op, BinaryDot | SweepKernel)
 
@@ -160,7 +163,7 @@ def use_softplus_sums(fgraph, node):
     """Use `SoftplusSums` for `RowSums` of a `BinaryDot` of many rows that is used nowhere else."""
     from pymc_rbm.kernels.one_row import FEW_ROWS
 
-    fields = _unshaped(node.inputs[0])
+    fields = unshaped(node.inputs[0])
     dot = fields.owner
     if node.op.function != "softplus" or dot is None or not isinstance(dot.op, BinaryDot) or dot.op.transposed:
         return None
@@ -169,26 +172,31 @@ def use_softplus_sums(fgraph, node):
         return None
     out = SoftplusSums()(*dot.inputs)
     copy_stack_trace(node.outputs, out)
-    return [pt.specify_shape(out, node.outputs[0].type.shape)]
+    return [of_shape(out, node.outputs[0].type.shape)]
 
 
-def _unshaped(x):
-    """Return ``x`` before its shape was specified."""
-    while x.owner is not None and isinstance(x.owner.op, SpecifyShape):
-        x = x.owner.inputs[0]
-    return x
+@node_rewriter([Sum])
+def use_column_sums(fgraph, node):
+    """Use `ColumnSums` for sums over the rows of what `Means` returned."""
+    [x], [out] = node.inputs, node.outputs
+    means = unshaped(x).owner
+    if node.op.axis != (0,) or x.ndim != 2 or means is None or not isinstance(means.op, Means) or out.dtype != x.dtype:
+        return None
+    found = ColumnSums()(x)
+    copy_stack_trace(node.outputs, found)
+    return [of_shape(found, out.type.shape)]
 
 
 def _is_used_once(fgraph, x):
     """Whether one node uses ``x``, perhaps with a specified shape."""
     [(node, _), *others] = fgraph.clients[x]
-    return not others and (not isinstance(node.op, SpecifyShape) or _is_used_once(fgraph, node.outputs[0]))
+    return not others and (not isinstance(node.op, SpecifyShape | Shaped) or _is_used_once(fgraph, node.outputs[0]))
 
 
 def _sums(fgraph, x, axis):
     """Return the nodes that sum ``x``, or ``x`` with a specified shape, over an axis."""
     clients = [node for node, _ in fgraph.clients[x]]
-    shaped = [node.outputs[0] for node in clients if isinstance(node.op, SpecifyShape)]
+    shaped = [node.outputs[0] for node in clients if isinstance(node.op, SpecifyShape | Shaped)]
     clients += [node for y in shaped for node, _ in fgraph.clients[y]]
     return [node.outputs[0] for node in clients if isinstance(node.op, Sum) and node.op.axis == (axis,)]
 
@@ -212,14 +220,14 @@ def use_state_sums(fgraph, node):
             and not row.type.broadcastable[1]
             and have_kernel(row, node.outputs[0])
         ):
-            states = _unshaped(states)
+            states = unshaped(states)
             dots, row_sums, unit_sums = StateSums()(states, row.owner.inputs[0])
             found = {node.outputs[0]: dots}
             for out in _sums(fgraph, states, 1):
-                found[out] = pt.specify_shape(row_sums.astype(out.dtype), out.type.shape)
+                found[out] = of_shape(row_sums.astype(out.dtype), out.type.shape)
             for out in _sums(fgraph, states, 0):
-                if out.dtype == unit_sums.dtype:  # int8 sums of many rows would overflow
-                    found[out] = pt.specify_shape(unit_sums, out.type.shape)
+                if out.dtype in (unit_sums.dtype, WHOLE.get(unit_sums.dtype)):  # int8 sums of many rows would overflow
+                    found[out] = of_shape(unit_sums.astype(out.dtype), out.type.shape)
             copy_stack_trace(node.outputs, list(found.values()))
             return found
     return None
@@ -235,3 +243,4 @@ optdb.register("rbm_means", dfs_rewriter(use_means), *TAGS, position=1.57)
 optdb.register("rbm_softplus_sums", dfs_rewriter(use_softplus_sums), *TAGS, position=1.58)
 # These run after factors are taken out of sums and before the remaining nodes are fused.
 optdb.register("rbm_state_sums", dfs_rewriter(use_state_sums), *TAGS, position=2.5)
+optdb.register("rbm_column_sums", dfs_rewriter(use_column_sums), *TAGS, position=2.51)

@@ -18,6 +18,7 @@ __all__ = [
     "sum_sigmoid",
     "sum_softplus",
     "sum_softplus_of_states",
+    "unit_conditionals",
 ]
 
 ROWS = 1024
@@ -168,6 +169,30 @@ def sum_softplus_of_states(start, stop, states, weights, bias, out):
         end = min(begin + ROWS, stop)
         fields_of(0, end - begin, states[begin:end], weights, bias, fields, False)
         _softplus_sums(fields[: end - begin], out[begin:end])
+
+
+@kernel
+def unit_conditionals(fields, states, unit, weights, bias, out):
+    """Write ``log p(v_u | the others)`` to ``out`` for unit u of each row of ``states``, with ``fields = c + vW``.
+
+    With v' the row with that unit flipped, ``log p = -log(1 + exp(F(v) - F(v')))``, and
+    ``F(v) - F(v') = b_u (v'_u - v_u) + Σ_j softplus(field_j + (v'_u - v_u) W_uj) - softplus(field_j)``.
+    """
+    rows, units = fields.shape
+    flipped, sums = np.empty((min(TOGETHER, rows), units), fields.dtype), np.empty(2 * TOGETHER, fields.dtype)
+    for begin in range(0, rows, TOGETHER):
+        some = min(TOGETHER, rows - begin)
+        for k in range(some):
+            u = unit[begin + k]
+            step = fields.dtype.type(1 - 2 * states[begin + k, u])
+            out[begin + k] = step * bias[u]
+            for j in range(units):
+                flipped[k, j] = fields[begin + k, j] + step * weights[u, j]
+        _softplus_sums(fields[begin : begin + some], sums[:TOGETHER])
+        _softplus_sums(flipped[:some], sums[TOGETHER:])
+        for k in range(some):
+            difference = out[begin + k] + sums[TOGETHER + k] - sums[k]
+            out[begin + k] = -max(difference, 0) - np.log1p(np.exp(-abs(difference)))
 
 
 @kernel

@@ -13,7 +13,7 @@ from pytensor.compile.builders import OpFromGraph
 
 from pymc_rbm.machine.machine import Machine
 
-__all__ = ["BinaryLevels", "BinarySweeps", "BinaryWalk", "Form"]
+__all__ = ["BinaryConditional", "BinaryLevels", "BinarySweeps", "BinaryWalk", "Form"]
 
 Flags = tuple[bool, ...]
 
@@ -70,6 +70,17 @@ class BinaryWalk(OpFromGraph):
 
     def __init__(self, *args, template: Machine, reverse: bool, **kwargs):
         self.template, self.reverse = template, reverse
+        super().__init__(*args, inline=True, **kwargs)
+
+
+class BinaryConditional(OpFromGraph):
+    """The log-probability of one visible unit of each row given the others, of a machine of two binary layers.
+
+    Inputs are the visible states, the units' numbers, and b, c, W.
+    """
+
+    def __init__(self, *args, template: Machine, **kwargs):
+        self.template = template
         super().__init__(*args, inline=True, **kwargs)
 
 

@@ -11,7 +11,18 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.tensor.type import TensorType
 
-__all__ = ["BinaryDot", "BinaryLogZ", "LevelsKernel", "Means", "RowSums", "StateSums", "SweepKernel", "WalkKernel"]
+__all__ = [
+    "BinaryDot",
+    "BinaryLogZ",
+    "ColumnSums",
+    "LevelsKernel",
+    "Means",
+    "RowSums",
+    "StateSums",
+    "SweepKernel",
+    "UnitConditionals",
+    "WalkKernel",
+]
 
 Pair = tuple[bool, ...]
 
@@ -23,8 +34,10 @@ class KernelOp(Op):
         return _restored, (type(self), self._props_dict())
 
     def perform(self, node, inputs, output_storage):
-        """Only what PyTensor may find of constants, once, is ever run from Python."""
-        raise NotImplementedError("This kernel runs on PyTensor's numba back end only.")
+        """Call the kernel."""
+        run = import_module("pymc_rbm.kernels.calls").run
+        for storage, value in zip(output_storage, run(node, inputs), strict=True):
+            storage[0] = value
 
 
 def _restored(kind: type[KernelOp], options: dict) -> KernelOp:
@@ -122,12 +135,6 @@ class LevelsKernel(KernelOp):
         return Apply(self, inputs, [pt.dvector(), pt.dvector(), inputs[4].type(), rng.type()])
 
 
-def _fields(states, weights, bias):
-    """Return the fields, computed by NumPy."""
-    fields = states.astype(weights.dtype) @ weights
-    return fields + bias if len(bias) else fields
-
-
 class BinaryDot(KernelOp):
     """``bias + states @ weights`` for an int8 matrix, by table where all states turn out to be 0 or 1.
 
@@ -149,11 +156,6 @@ class BinaryDot(KernelOp):
         """Return the shape of the product."""
         return [(shapes[0][self.transposed], shapes[1][1])]
 
-    def perform(self, node, inputs, output_storage):
-        """Compute the product by NumPy, without a table."""
-        states, *rest = inputs
-        output_storage[0][0] = _fields(states.T if self.transposed else states, *rest)
-
 
 class BinaryLogZ(KernelOp):
     """log Z of two layers of 0/1 units and its gradient, by a sum over the states of the second (`exact_sums`).
@@ -172,12 +174,6 @@ class BinaryLogZ(KernelOp):
     def infer_shape(self, node, shapes):
         """Return the shapes of the inputs, after that of a number."""
         return [(), *shapes]
-
-    def perform(self, node, inputs, output_storage):
-        """Call the kernel."""
-        values = import_module("pymc_rbm.kernels.exact_sums").log_z_and_gradient(*inputs)
-        for storage, value in zip(output_storage, values, strict=True):
-            storage[0] = np.asarray(value)
 
     def pullback(self, inputs, outputs, output_gradients):
         """Return the derivatives of log Z, times that of what follows."""
@@ -202,13 +198,6 @@ class StateSums(KernelOp):
         [(rows, units), _] = shapes
         return [(rows,), (rows,), (units,)]
 
-    def perform(self, node, inputs, output_storage):
-        """Compute the same by NumPy."""
-        states, weights = inputs
-        values = states.astype(weights.dtype) @ weights, states.sum(1), states.sum(0)
-        for storage, value in zip(output_storage, values, strict=True):
-            storage[0] = value.astype(weights.dtype)
-
 
 class RowSums(KernelOp):
     """Sum of an elementary function, "softplus" or "sigmoid", over each row of a matrix."""
@@ -226,11 +215,22 @@ class RowSums(KernelOp):
         """Return the shape of the output: one number a row."""
         return [(shapes[0][0],)]
 
-    def perform(self, node, inputs, output_storage):
-        """Compute the same by NumPy."""
-        [x] = inputs
-        values = np.logaddexp(0, x) if self.function == "softplus" else np.exp(-np.logaddexp(0, -x))
-        output_storage[0][0] = values.sum(1, dtype=x.dtype)
+
+class ColumnSums(KernelOp):
+    """Sums over the rows of a matrix, added row by row in float64, as PyTensor adds them where rows lie in order.
+
+    PyTensor's own sum takes numba four seconds, for any other order of memory.
+    """
+
+    __props__ = ()
+
+    def make_node(self, x):
+        """Return the node."""
+        return Apply(self, [x], [TensorType(x.dtype, x.type.shape[1:])()])
+
+    def infer_shape(self, node, shapes):
+        """Return the shape of the output: one number a column."""
+        return [shapes[0][1:]]
 
 
 class SoftplusSums(KernelOp):
@@ -249,9 +249,22 @@ class SoftplusSums(KernelOp):
         """Return the shape of the output: one number a row."""
         return [shapes[0][:1]]
 
-    def perform(self, node, inputs, output_storage):
-        """Compute the same by NumPy."""
-        RowSums("softplus").perform(node, [_fields(*inputs)], output_storage)
+
+class UnitConditionals(KernelOp):
+    """Log-probability of one unit of each row of 0/1 states given the others, hidden 0/1 units summed out.
+
+    Inputs: the fields ``c + vW`` (rows, hidden), v (rows, visible) as int8, the units' numbers (rows,), W and b.
+    """
+
+    __props__ = ()
+
+    def make_node(self, fields, states, unit, weights, bias):
+        """Return the node; all but states and numbers are of one floating type."""
+        return Apply(self, [fields, states, unit, weights, bias], [TensorType(weights.dtype, states.type.shape[:1])()])
+
+    def infer_shape(self, node, shapes):
+        """Return the shape of the output: one number a row."""
+        return [shapes[1][:1]]
 
 
 class Means(KernelOp):
@@ -278,10 +291,3 @@ class Means(KernelOp):
         """A number for each, and one a row, twice."""
         [shape] = shapes
         return [shape, shape[:1], shape[:1]]
-
-    def perform(self, node, inputs, output_storage):
-        """Compute the same by NumPy."""
-        [x] = inputs
-        means, softplus = np.exp(-np.logaddexp(0, -x)), np.logaddexp(0, x)
-        for storage, value in zip(output_storage, (means, softplus.sum(1), means.sum(1)), strict=True):
-            storage[0] = value.astype(x.dtype)

@@ -11,9 +11,10 @@ import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 
-from pymc_rbm.kernels.nodes import BinaryLevels, BinarySweeps, BinaryWalk
-from pymc_rbm.kernels.operations import LevelsKernel, Means, SweepKernel, WalkKernel
-from pymc_rbm.units.binary import Spin
+from pymc_rbm.kernels.nodes import BinaryConditional, BinaryLevels, BinarySweeps, BinaryWalk
+from pymc_rbm.kernels.operations import BinaryDot, LevelsKernel, Means, SweepKernel, UnitConditionals, WalkKernel
+from pymc_rbm.kernels.shapes import of_shape
+from pymc_rbm.units.binary import Bernoulli, Spin
 
 __all__ = ["FLOATS", "TAGS", "have_kernel"]
 
@@ -46,7 +47,7 @@ def use_sweep_kernel(fgraph, node):
     counts = given["draws"], given["n"]
     trace, h, _, next_rng = kernel(given["rng"], *counts, *states, weights, b, c, *held, return_list=True)
     if form.traced:
-        visits = pt.specify_shape(trace.reshape((trace.shape[0], *batch, trace.shape[2])), node.outputs[0].type.shape)
+        visits = of_shape(trace.reshape((trace.shape[0], *batch, trace.shape[2])), node.outputs[0].type.shape)
         copy_stack_trace(node.outputs, [visits, next_rng])
         return [visits, next_rng]
     news = [trace[0], h]
@@ -55,7 +56,7 @@ def use_sweep_kernel(fgraph, node):
         new for new, x, all_held in zip(news, given["state"], form.held, strict=True) if x is not None or not all_held
     ]
     shaped = [
-        pt.specify_shape(new if old.ndim == 2 else new.reshape((*batch, new.shape[1])), old.type.shape)
+        of_shape(new if old.ndim == 2 else new.reshape((*batch, new.shape[1])), old.type.shape)
         for new, old in zip(news, node.outputs, strict=False)
     ]
     copy_stack_trace(node.outputs, [*shaped, next_rng])
@@ -79,7 +80,7 @@ def use_walk_kernel(fgraph, node):
     kernel = WalkKernel(_spins(node.op.template), node.op.reverse)
     increments, new, next_rng = kernel(rng, betas, v, weights, b, c, base_b, base_c, return_list=True)
     increments = increments.astype(node.outputs[0].dtype)
-    shaped = [pt.specify_shape(x, old.type.shape) for x, old in zip((increments, new), node.outputs, strict=False)]
+    shaped = [of_shape(x, old.type.shape) for x, old in zip((increments, new), node.outputs, strict=False)]
     copy_stack_trace(node.outputs, [*shaped, next_rng])
     return [*shaped, next_rng]
 
@@ -96,11 +97,23 @@ def use_levels_kernel(fgraph, node):
     )
     shapes = (v.shape[:2], v.shape[:2], v.shape)
     shaped = [
-        pt.specify_shape(x.reshape(shape).astype(old.dtype), old.type.shape)
+        of_shape(x.reshape(shape).astype(old.dtype), old.type.shape)
         for x, shape, old in zip(found, shapes, node.outputs, strict=False)
     ]
     copy_stack_trace(node.outputs, [*shaped, next_rng])
     return [*shaped, next_rng]
+
+
+@node_rewriter([BinaryConditional])
+def use_conditional_kernel(fgraph, node):
+    """Use `UnitConditionals` for units of 0 and 1, where the parameters are of one floating type."""
+    v, unit, b, c, weights = node.inputs
+    plain = all(type(layer.unit) is Bernoulli for layer in node.op.template.layers)
+    if not plain or v.dtype != "int8" or v.ndim != 2 or not have_kernel(weights, b, c):
+        return None
+    out = UnitConditionals()(BinaryDot(False)(v, weights, c), v, unit.astype("int64"), weights, b)
+    copy_stack_trace(node.outputs, out)
+    return [of_shape(out.astype(node.outputs[0].dtype), node.outputs[0].type.shape)]
 
 
 @node_rewriter([SweepKernel, WalkKernel, LevelsKernel, Means], inplace=True)
@@ -114,7 +127,7 @@ def work_in_place(fgraph, node):
 
 
 # These run before the nodes are expanded.
-nodes = dfs_rewriter(use_sweep_kernel, use_walk_kernel, use_levels_kernel)
+nodes = dfs_rewriter(use_sweep_kernel, use_walk_kernel, use_levels_kernel, use_conditional_kernel)
 optdb.register("rbm_sweep_kernel", nodes, *TAGS, position=-0.02)
 # PyTensor does the same for random variables at this position.
 in_place = dfs_rewriter(work_in_place, ignore_newtrees=True)

@@ -37,4 +37,5 @@ def centred(
     """
     mu, lam = pt.as_tensor(mu), pt.as_tensor(lam)
     gW = gW - mu[:, None] * gc[None, :] - gb[:, None] * lam[None, :]
-    return gW, gb - gW @ lam, gc - gW.T @ mu
+    # Rows times gW, not its transpose times a column: numba compiles one product for both.
+    return gW, gb - gW @ lam, gc - pt.dot(mu[None, :], gW)[0]

@@ -75,10 +75,10 @@ def _centre(part: Phases, own: list[Any], gradients: dict[Any, Any]) -> dict[Any
     """Centre the gradients of a machine's own W, b and c in place; return the updates of the offsets."""
     x, machine, (batch, _), phase = part
     W, b, c = own
-    mu = pytensor.shared(x.mean.astype(W.dtype), name=f"{x.name}_visible_offset")
+    mu = pytensor.shared(x.mean.astype(W.dtype), name=f"{x.name}_visible_offset", shape=b.type.shape)
     units = [layer.unit for layer in machine.layers]
     start = np.full(c.get_value(borrow=True).shape, units[HIDDEN].middle, W.dtype)
-    lam = pytensor.shared(start, name=f"{x.name}_hidden_offset")
+    lam = pytensor.shared(start, name=f"{x.name}_hidden_offset", shape=c.type.shape)
     # The gradients are by W, b and c in units of σ, and so are the states.
     offsets = [offset * _per_unit(unit, pt.ones_like(offset)) for unit, offset in zip(units, (mu, lam), strict=True)]
     gradients[W], gradients[b], gradients[c] = centred(gradients[W], gradients[b], gradients[c], *offsets)

@@ -27,8 +27,9 @@ from pymc_rbm.learning.trajectory import LEAST, Trajectory, torn
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import has_bounds
 from pymc_rbm.machine.rows import machine_of_rows
+from pymc_rbm.sampling.conditionals import log_conditional
 from pymc_rbm.sampling.dispersal import spread
-from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.modes import INTERPRETED, by_kernels
 from pymc_rbm.support.reentrant import compiled, value_of
 from pymc_rbm.support.repetition import Repeated
 
@@ -58,9 +59,9 @@ class Learner:
     ):
         self.rng, self.observed, self._settings = rng, observed, settings
         values, points = learned_variables(model), start_values(model, observed, start, rng)
-        self._parameters = [pytensor.shared(points[v.name].astype(v.dtype), name=v.name) for v in values]
+        self._parameters = [_shared(points[v.name].astype(v.dtype), v.name) for v in values]
         self._given = dict(zip(values, self._parameters, strict=True))
-        self._averages = [pytensor.shared(p.get_value(), name=f"{p.name}_average") for p in self._parameters]
+        self._averages = [_shared(p.get_value(), f"{p.name}_average") for p in self._parameters]
         self._rate, self._weight = pt.scalar("learning_rate"), pt.scalar("averaging_weight")
         self._sweeps = pt.lscalar("sweeps")
         self._machines = [x.machine.with_parameters(self._at_parameters(model, x.machine.parameters)) for x in observed]
@@ -131,7 +132,7 @@ class Learner:
     def _last_swap(self) -> LastSwap:
         """Where learning starts, at first; a copy of the parameters that only ladders need."""
         return LastSwap(
-            [pytensor.shared(p.get_value(), name=f"{p.name}_at_last_swap") for p in self._parameters],
+            [_shared(p.get_value(), f"{p.name}_at_last_swap") for p in self._parameters],
             pytensor.shared(np.asarray(1.0), name="step_factor"),
         )
 
@@ -172,7 +173,8 @@ class Learner:
         counts = [(len(x.rows), min(len(x.rows), np.clip(len(x.rows) // 5, *MONITORED_ROWS))) for x in self.observed]
         rows = [self.rng.choice(n, some, replace=False, shuffle=False) for n, some in counts]
         units = [self.rng.integers(x.units, size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
-        return [float(x) for x in self._pseudo(*rows, *units)]
+        values = self._pseudo(*rows, *units)
+        return [x.units * float(of_rows.mean()) for x, of_rows in zip(self.observed, values, strict=True)]
 
     def parameters(self, averaged: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Machine]]:
         """Free variables and their Deterministics in the constrained space, and the machines that they make."""
@@ -340,7 +342,7 @@ class Learner:
         """The data as a shared variable, not copied; missing entries start as independent draws at the data's means."""
         x, unit = self.observed[i], self._machines[i].layers[VISIBLE].unit
         if x.missing is None:
-            return pytensor.shared(x.rows, name=f"{x.name}_data", borrow=True)
+            return shared_rows(x.rows, f"{x.name}_data")
         rng = np.random.default_rng(self.rng.integers(2**31))
         field = unit.scaled(pt.as_tensor(np.broadcast_to(x.bias, x.rows.shape)))
         drawn = _drawn(lambda r: unit.sample(field, r)[1], rng)
@@ -371,15 +373,19 @@ class Learner:
     def _compile_pseudo_log_likelihood(self):
         chosen = [pt.lvector() for _ in self.observed]
         per_row = [
-            x.units * machine.log_conditional(data[rows], unit).mean()
+            log_conditional(machine, data[rows], unit)
             if machine.layers[VISIBLE].unit.finite
             else pt.as_tensor(np.nan)  # real units have no conditional in closed form
-            for x, machine, data, rows, unit in zip(
-                self.observed, self._batch_machines, self._data, self._rows, chosen, strict=True
-            )
+            for machine, data, rows, unit in zip(self._batch_machines, self._data, self._rows, chosen, strict=True)
         ]
         inputs = [*self._rows, *chosen]
-        return compiled(inputs, per_row, by=pm.compile, on_unused_input="ignore", **self._settings.compile_kwargs)
+        asked = self._settings.compile_kwargs
+        return compiled(inputs, per_row, by=pm.compile if asked else by_kernels, on_unused_input="ignore", **asked)
+
+
+def _shared(value: np.ndarray, name: str) -> Any:
+    """Return a shared variable of a known shape, which no graph has to check."""
+    return pytensor.shared(value, name=name, shape=value.shape)
 
 
 def _of_all_rows(x: Observed, machine: Machine) -> tuple[TensorVariable, TensorVariable]:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 
@@ -26,6 +25,7 @@ from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import one_machine
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.labels import Labels
+from pymc_rbm.support.modes import by_kernels
 from pymc_rbm.support.received import receive
 from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.units.beside import Beside
@@ -144,4 +144,4 @@ def _function(template: Machine, entries: tuple[int, ...]):
     v, states = pt.matrix(dtype=unit.dtype), pt.matrix(dtype=unit.at(np.array(entries)).dtype)
     shape = (v.shape[0], states.shape[0], v.shape[1])
     both = pt.broadcast_to(v[:, None], shape)[..., np.array(entries)].set(states.astype(unit.dtype))
-    return pytensor.function([v, states, *inputs], -machine.free_energy(both))
+    return by_kernels([v, states, *inputs], -machine.free_energy(both))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 
@@ -14,8 +13,10 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import normalisable_machine
+from pymc_rbm.sampling.conditionals import log_conditional
 from pymc_rbm.support.arguments import generator
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import by_kernels
 
 __all__ = ["pseudo_log_likelihood"]
 
@@ -80,4 +81,4 @@ def pseudo_log_likelihood(
 def _conditional_function(template: Machine):
     machine, inputs = template.symbolic()
     v, unit = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.lvector("unit")
-    return pytensor.function([v, unit, *inputs], machine.log_conditional(v, unit))
+    return by_kernels([v, unit, *inputs], log_conditional(machine, v, unit))

@@ -111,8 +111,12 @@ def joint_states(machine: Machine, layer: int, indices: Any) -> TensorVariable:
     for unit, n in machine.layers[layer].unit.parts(sizes_of(machine)[layer] or 0):
         values = np.asarray(unit.states, dtype=unit.dtype).reshape(-1, unit.width)
         units = n // unit.width
-        digits = (index // len(values) ** np.arange(units)) % len(values)
-        found.append(pt.as_tensor(values)[digits].reshape((-1, n)))
+        if values.size == 2:
+            is_second = pt.neq(pt.bitwise_and(index, 2 ** np.arange(units)), 0)
+            found.append(pt.switch(is_second, *values[::-1, 0]))
+        else:
+            digits = (index // len(values) ** np.arange(units)) % len(values)
+            found.append(pt.as_tensor(values)[digits].reshape((-1, n)))
         index = index // len(values) ** units
     return found[0] if len(found) == 1 else pt.concatenate(found, axis=-1)
 

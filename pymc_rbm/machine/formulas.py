@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from pytensor.graph.basic import Variable
@@ -20,6 +19,7 @@ from pymc_rbm.machine.validation import check_pair, one_machine, with_numbers
 from pymc_rbm.support.arguments import shape_of
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.labels import SIDES, Labels
+from pymc_rbm.support.modes import by_kernels
 from pymc_rbm.units.states import check_last_axis
 from pymc_rbm.units.unit import Unit
 
@@ -211,7 +211,7 @@ def _means_function(template: Machine, layer: int):
     machine, inputs = template.symbolic()
     x = pt.dmatrix("x")
     mean = machine.mean(layer, machine.at(x, 1 - layer))
-    return pytensor.function([x, *inputs], mean, on_unused_input="ignore")
+    return by_kernels([x, *inputs], mean, on_unused_input="ignore")
 
 
 def _energy(machine: Machine, v: Any, h: Any) -> Any:
@@ -307,4 +307,4 @@ def _compiled(formula: Callable, template: Machine, states: int, absent: tuple[b
     inputs = [pt.tensor(dtype=dtype, shape=shape) for dtype, shape in types]
     given = iter(inputs[states:])
     machine = template.with_parameters([None if missing else next(given) for missing in absent])
-    return pytensor.function(inputs, formula(machine, *inputs[:states]), on_unused_input="ignore")
+    return by_kernels(inputs, formula(machine, *inputs[:states]), on_unused_input="ignore")

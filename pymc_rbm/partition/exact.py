@@ -24,7 +24,7 @@ from pymc_rbm.machine.rows import has_rows, row_count
 from pymc_rbm.machine.separate import separate
 from pymc_rbm.partition.path import Path
 from pymc_rbm.support.compiled import remembered
-from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.modes import INTERPRETED, by_kernels
 from pymc_rbm.support.work import Work
 
 __all__ = ["QUICKLY_ENUMERATED_STATES", "enumerated"]
@@ -77,7 +77,8 @@ def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> Any:
     shapes = machine.by_kind.map(np.shape)
     if rows > 1:  # one function for any number
         shapes = replace(shapes, biases=tuple((None, shape[-1]) for shape in shapes.biases))
-    log_sum = _enumeration_function(machine.template, tuple(shapes.flat()), layer, interpreted)
+    by = "node" if interpreted else "kernels" if count <= QUICKLY_ENUMERATED_STATES else "graph"
+    log_sum = _enumeration_function(machine.template, tuple(shapes.flat()), layer, by)
     chunk = max(1, CHUNK_ENTRIES // (rows * max(n or 1 for n in sizes_of(machine))))
     work.begin("enumerating", int(count))
     parts = []
@@ -101,8 +102,10 @@ def _gaussian_function(template: Machine):
 
 
 @remembered(64)
-def _enumeration_function(template: Machine, shapes: tuple[tuple[int | None, ...], ...], layer: int, interpreted: bool):
+def _enumeration_function(template: Machine, shapes: tuple[tuple[int | None, ...], ...], layer: int, by: str):
     machine, inputs = sized(template, shapes)
     indices = pt.lvector("indices")
-    log_sum, mode = logsumexp(log_weights_of_states(machine, layer, indices)), INTERPRETED if interpreted else None
-    return pytensor.function([indices, *inputs], log_sum, mode=mode)
+    log_sum = logsumexp(log_weights_of_states(machine, layer, indices))
+    if by == "kernels":
+        return by_kernels([indices, *inputs], log_sum)
+    return pytensor.function([indices, *inputs], log_sum, mode=INTERPRETED if by == "node" else None)

@@ -23,7 +23,7 @@ from pymc_rbm.kernels.door import BinaryLevels, BinaryWalk, along_path, is_binar
 from pymc_rbm.machine.machine import Machine, State
 from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.support.compiled import remembered
-from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.modes import INTERPRETED, by_kernels
 
 __all__ = [
     "base_function",
@@ -116,10 +116,10 @@ def _whole(template: Machine, kept: Any) -> list[Any]:
     return state
 
 
-def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any], mode: Any = INTERPRETED) -> Any:
-    return pytensor.function(
-        [In(rng, mutable=True), *inputs], [Out(next_rng, borrow=True), *outputs], on_unused_input="ignore", mode=mode
-    )
+def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any], by: Any = pytensor.function) -> Any:
+    mode = INTERPRETED if by is pytensor.function else _mode_of_walks()
+    inputs, outputs = [In(rng, mutable=True), *inputs], [Out(next_rng, borrow=True), *outputs]
+    return by(inputs, outputs, on_unused_input="ignore", mode=mode)
 
 
 def _mode_of_walks() -> Any:
@@ -141,7 +141,7 @@ def energy_function(template: Machine):
     machine, parameters = template.symbolic()
     states = _state_symbols(template, 2)
     energy = marginal_energy(machine, _whole(template, states))
-    return pytensor.function([*states, *parameters], energy, on_unused_input="ignore")
+    return by_kernels([*states, *parameters], energy, on_unused_input="ignore")
 
 
 @remembered(64)
@@ -197,7 +197,7 @@ def walk_function(template: Machine, own_biases: bool, reverse: bool, dtype: str
     rng, betas, states = pt.random.rng("rng"), pt.vector("betas", dtype=dtype), _state_symbols(template, 2)
     walk = partial(_walk, reverse)
     *outputs, next_rng = along_path(BinaryWalk, walk, machine, base, states, rng, [betas], name="Walk", reverse=reverse)
-    return _compile(rng, [betas, *states, *base, *parameters], next_rng, outputs, _mode_of_walks())
+    return _compile(rng, [betas, *states, *base, *parameters], next_rng, outputs, by_kernels)
 
 
 def _walk(reverse: bool, machine: Machine, base: Any, states: Any, rng: Any, betas: Any) -> list[Any]:
@@ -235,7 +235,7 @@ def levels_function(template: Machine, dtype: str):
     rng, betas = pt.random.rng("rng"), [pt.vector(dtype=dtype) for _ in range(3)]
     states = _state_symbols(template, 3)
     *outputs, next_rng = along_path(BinaryLevels, _levels, machine, base, states, rng, betas, name="Levels")
-    return _compile(rng, [*betas, *states, *base, *parameters], next_rng, outputs, _mode_of_walks())
+    return _compile(rng, [*betas, *states, *base, *parameters], next_rng, outputs, by_kernels)
 
 
 def _levels(machine: Machine, base: Any, states: Any, rng: Any, *betas: Any) -> list[Any]:

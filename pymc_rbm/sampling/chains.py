@@ -6,7 +6,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from pytensor.compile.io import In, Out
@@ -28,6 +27,7 @@ from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.interrupts import DeferredInterrupt
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.memory import check_memory
+from pymc_rbm.support.modes import by_kernels
 from pymc_rbm.support.work import can_show, parts_of
 
 __all__ = ["LADDERED", "run_chains", "sample_gibbs"]
@@ -241,7 +241,7 @@ def _advance_function(template: Machine, dtype: str):
     trace, next_rng = visits(machine, v, rng, draws, n)
     values = symbolic_functionals(machine, trace.reshape((-1, trace.shape[2])), directions)
     values = [x.reshape((draws, v.shape[0], *x.shape[1:]), ndim=x.ndim + 1) for x in values]
-    return pytensor.function(
+    return by_kernels(
         [In(rng, mutable=True), v, draws, n, directions, *inputs], [Out(next_rng, borrow=True), trace, *values]
     )
 

@@ -11,12 +11,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.support.compiled import remembered
+from pymc_rbm.support.modes import by_kernels
 
 __all__ = ["FUNCTIONALS", "WITHOUT_DIRECTIONS", "functionals", "leading_directions", "names_of", "symbolic_functionals"]
 
@@ -91,4 +91,4 @@ def _functionals_function(template: Machine):
     """Compile (v, directions, parameters…) -> the `FUNCTIONALS` by row."""
     machine, inputs = template.symbolic()
     v, directions = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dmatrix()
-    return pytensor.function([v, directions, *inputs], symbolic_functionals(machine, v, directions))
+    return by_kernels([v, directions, *inputs], symbolic_functionals(machine, v, directions))

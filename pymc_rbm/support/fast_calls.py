@@ -7,7 +7,9 @@ generator. What was found for one argument holds for all others of its kind, so 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from pytensor.link.numba.linker import NumbaLinker
@@ -17,6 +19,7 @@ from pymc_rbm.support.reentrant import Reentrant, one_compiles
 __all__ = ["Quick", "compiled_for", "in_numba"]
 
 PLAIN = np.ndarray, np.random.Generator
+_bare: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 class Quick:
@@ -50,7 +53,7 @@ class Quick:
         if not in_numba(self._function) or self._function.maker.fgraph.update_mapping or len(values) != len(inputs):
             return None
         taken = (type(v) in PLAIN and x.type.is_valid_value(v) for x, v in zip(inputs, values, strict=True))
-        return compiled_for(self._function.vm.jit_fn, values).entry_point if all(taken) else None
+        return partial(_spread, compiled_for(self._function, values).entry_point) if all(taken) else None
 
 
 def in_numba(function: Any) -> bool:
@@ -63,11 +66,34 @@ def _kind(x: Any) -> tuple | type:
     return (x.dtype, x.shape, x.flags.num) if type(x) is np.ndarray else type(x)
 
 
-def compiled_for(jitted: Any, values: Sequence[Any]) -> Any:
-    """Return numba's machine code of the function behind a PyTensor function, for arguments of these types."""
-    from numba import typeof, types
+def _spread(entry: Any, values: Sequence[Any]) -> Any:
+    return entry(*values)
 
-    arguments = (types.StarArgTuple.from_types(tuple(map(typeof, values))),)
+
+def compiled_for(function: Any, values: Sequence[Any]) -> Any:
+    """Return numba's machine code of the function behind a PyTensor function, for arguments of these types."""
+    from numba import typeof
+
+    arguments = tuple(map(typeof, values))
     with one_compiles():
+        jitted = _bare_function(function.vm.jit_fn)
         jitted.compile(arguments)
-    return next(x for x in jitted.overloads.values() if x.signature.args == arguments)
+    return jitted.overloads[arguments]
+
+
+def _bare_function(jitted: Any) -> Any:
+    """Return the function inside the one that PyTensor wraps around each graph to keep it on disk, kept there, too.
+
+    The wrapper would have LLVM optimise the whole graph a second time.
+    """
+    from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
+    from pytensor.link.numba.dispatch.basic import numba_njit
+
+    if jitted not in _bare:
+        outer = jitted.py_func
+        key, wrapped = CACHED_SRC_FUNCTIONS.get(outer), outer.__globals__.get("jitable_func")
+        inner = outer if wrapped is None else wrapped.py_func  # without a cache nothing is wrapped
+        if key is not None:
+            CACHED_SRC_FUNCTIONS[inner] = f"{key}_bare"
+        _bare[jitted] = numba_njit(inner, final_function=True, cache=key is not None)
+    return _bare[jitted]

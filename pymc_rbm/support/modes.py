@@ -5,18 +5,74 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
+import pytensor
 from pytensor import config
-from pytensor.compile.mode import Mode
+from pytensor.compile.maker import FunctionMaker
+from pytensor.compile.mode import Mode, get_default_mode
+from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+from pytensor.link.numba.linker import NumbaLinker
 from pytensor.link.vm import VMLinker
+from pytensor.scalar.basic import Exp, Log, Log1p, Tanh
+from pytensor.scalar.math import Sigmoid, Softplus
+from pytensor.scan.op import Scan
+from pytensor.tensor.elemwise import Elemwise
 
-__all__ = ["INTERPRETED", "InOrder", "first_call"]
+__all__ = ["INTERPRETED", "InOrder", "by_kernels", "first_call"]
 
 INTERPRETED = Mode(VMLinker(use_cloop=False, c_thunks=False), "fast_compile")
 """NumPy evaluates each node of a graph, called from Python. This is ready in a tenth of a second, where numba
 takes up to six, and where PyTensor's FAST_COMPILE starts a C compiler. On 2,000 states of 784 units numba saves less
 than that in 50 calls."""
+ELEMENTARY = Exp, Log, Log1p, Sigmoid, Softplus, Tanh
+
+
+class _TooSlowError(Exception):
+    """A graph has work outside of kernels that Python should not be left with."""
+
+
+class _Maker(FunctionMaker):
+    def create(self, *arguments: Any, **options: Any) -> Any:
+        """Make the function, unless something in it should be compiled. A loop would start a C compiler here."""
+        if any(map(_is_slow, self.fgraph.apply_nodes)):
+            raise _TooSlowError
+        return super().create(*arguments, **options)
+
+
+class _ByKernels(Mode):
+    """As `INTERPRETED`, with kernels, which Python calls."""
+
+    @property
+    def function_maker(self) -> type[FunctionMaker]:
+        """What makes functions in this mode."""
+        return _Maker
+
+
+BY_KERNELS = _ByKernels(
+    VMLinker(use_cloop=False, c_thunks=False), RewriteDatabaseQuery(include=["fast_compile", "rbm_kernels"])
+)
+
+
+def by_kernels(inputs: Any, outputs: Any, mode: Any = None, **options: Any) -> Any:
+    """Compile a function that is called a few times on many rows: kernels do its work, and Python calls these.
+
+    Numba would take seconds for what is left of the graph. Graphs with loops or elementary functions of matrices
+    outside of kernels are compiled as a whole (in ``mode``, by default the usual one), and so are all on other back
+    ends: NumPy takes ten times as long for these.
+    """
+    if isinstance(get_default_mode().linker, NumbaLinker):
+        with suppress(_TooSlowError):
+            return pytensor.function(inputs, outputs, mode=BY_KERNELS, **options)
+    return pytensor.function(inputs, outputs, mode=mode, **options)
+
+
+def _is_slow(node: Any) -> bool:
+    """Whether a node does work on matrices, or a loop, that Python should not be left with."""
+    if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, ELEMENTARY):
+        return any(sum(not alone for alone in x.type.broadcastable) > 1 for x in node.outputs)
+    return isinstance(node.op, Scan)
 
 
 class InOrder:

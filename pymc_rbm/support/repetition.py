@@ -71,9 +71,10 @@ class Repeated:
 
         once = [np.asarray(x[0]) if i in _each(changing) else x for i, x in enumerate(values)]
         with first_call():
-            update = compiled_for(self._function.vm.jit_fn, once)
+            update = compiled_for(self._function, once)
         signature = update.signature
-        source = _source([np.ndim(x) for x in values], changing, moving, len(signature.return_type))
+        recorded = [x.ndim for x in list(signature.return_type)[1 : len(signature.return_type) - len(moving)]]
+        source = _source([np.ndim(x) for x in values], changing, moving, recorded)
         key = sha256(f"{__name__} {source}".encode()).hexdigest()  # numba's cache on disk names this module
         loop = compile_numba_function_src(source, "repeated", dict(globals()), cache_key=f"pymc_rbm_repeated_{key}")
         loop = numba_njit(loop, final_function=True, cache=True)
@@ -104,23 +105,34 @@ def _kind(x: Any) -> Any:
     return (x.dtype, x.ndim, x.flags.c_contiguous, x.flags.writeable) if isinstance(x, np.ndarray) else type(x)
 
 
-def _source(ndims: list[int], changing: int, moving: list[int], outputs: int) -> str:
-    """Write the loop; it returns the generator, the records, then the new values of the ``moving`` inputs."""
+def _source(ndims: list[int], changing: int, moving: list[int], of_records: list[int]) -> str:
+    """Write the loop; it returns the generator, the records, then the new values of the ``moving`` inputs.
+
+    ``of_records`` are numbers of axes. Entries are copied one by one: where whole arrays are assigned, numba compiles
+    a check of shapes and the text of its error, for two seconds.
+    """
     names = [f"x{i}" for i in range(len(ndims))]
     given = ", ".join(f"np.asarray({x}[i])" if i in _each(changing) else x for i, x in enumerate(names))
-    recorded = [f"r{k}" for k in range(1, outputs - len(moving))]
+    recorded = [f"r{k}" for k in range(1, 1 + len(of_records))]
     found = ", ".join(["x0", *recorded, *(names[i] for i in moving)])
     new = ", ".join(["x0", *(f"y{r[1:]}" for r in recorded), *(f"z{i}" for i in moving)])
     lines = [
         f"def repeated(update, {', '.join(names)}):",
         "    n = len(x2)",
         "    for i in range(n):",
-        f"        {new} = update(({given},))",
+        f"        {new} = update({given})",
         "        if i == 0:",
         *(f"            {r} = np.empty((n, *y{r[1:]}.shape), y{r[1:]}.dtype)" for r in recorded),
-        *(f"        {r}[i] = y{r[1:]}" for r in recorded),
+        *(line for r, ndim in zip(recorded, of_records, strict=True) for line in _copied(r, ndim)),
         # Updates may be views with other layouts. `np.ascontiguousarray` would give a scalar an axis.
         *(f"        x{i} = np.ascontiguousarray(z{i})" if ndims[i] else f"        x{i} = z{i}" for i in moving),
         f"    return {found}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _copied(record: str, ndim: int) -> list[str]:
+    """Write the loops that copy what one call returned, ``y1``, to its place in a record, ``r1``."""
+    value, axes = f"y{record[1:]}", [f"j{axis}" for axis in range(ndim)]
+    lines = [f"{'    ' * (2 + k)}for {j} in range({value}.shape[{k}]):" for k, j in enumerate(axes)]
+    return [*lines, f"{'    ' * (2 + ndim)}{record}[{', '.join(['i', *axes])}] = {value}[{', '.join(axes) or '()'}]"]

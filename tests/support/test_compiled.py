@@ -7,7 +7,7 @@ from pytensor.link.vm import VMLinker
 
 import pymc_rbm as pmr
 from pymc_rbm.partition.path import Path
-from pymc_rbm.partition.path_graphs import energy_function, walkable
+from pymc_rbm.partition.path_graphs import walk_function, walkable
 from pymc_rbm.support.compiled import remembered
 
 pytestmark = pytest.mark.interpreted
@@ -42,7 +42,8 @@ def test_a_function_serves_only_the_settings_under_which_it_was_asked_for():
 @pytest.mark.parametrize("linker", [VMLinker, pytest.param(NumbaLinker, marks=pytest.mark.compiled)])
 def test_marks_choose_the_back_end(linker):
     """Of functions that tests compile, and of those that the package has kept since an earlier test."""
-    path = Path(walkable(pmr.restricted(np.ones((2, 1)), np.zeros(2), np.zeros(1))), (np.zeros(2), np.zeros(1)))
+    machine = pmr.restricted(np.ones((2, 1)), np.zeros(2), np.zeros(1), visible=pmr.Gaussian(1.0))
+    path = Path(walkable(machine), (np.zeros(2), np.zeros(1)))
     x = pt.scalar()
-    for function in (pytensor.function([x], x + 1), energy_function(path.template)):
+    for function in (pytensor.function([x], x + 1), walk_function(path.template, path.rows, False, path.dtype)):
         assert isinstance(function.maker.linker, linker)

@@ -77,8 +77,8 @@ class NegativePhase:
 
 
 def shared_rows(rows: np.ndarray, name: str) -> Any:
-    """Return a shared variable of rows, whose type knows of a single column, so that updates of that type fit."""
-    return pytensor.shared(rows, name=name, shape=(None, 1 if rows.shape[1] == 1 else None))
+    """Return a shared variable of rows, not copied, whose type knows the number of columns."""
+    return pytensor.shared(rows, name=name, shape=(None, rows.shape[1]), borrow=True)
 
 
 def surrogate_log_partition(machine: Machine, particles: Any) -> TensorVariable:
