@@ -144,12 +144,14 @@ def diagnose(
         machine = None if machine is None else normalisable_machine(check_pair(machine))
         return _diagnose_run(idata, machine, name_of_run(idata, name), probes, rng, progressbar)
     rows = watch_rows(idata, machine, name, target)
+    laddered = _swap(idata)
     if rows is not None:
+        rows = [replace(row, laddered=laddered) for row in rows]
         draws = next(iter(rows[0].functionals.values())).shape[1]
         name, _, row = rows[0].name.partition(", ")
         shown = row if len(rows) == 1 else f"{len(rows)} rows, each a machine of its own"
         return Diagnosis.of(f"{name}, {shown}, {draws:,} draws a chain", *examine_rows(rows, probes, rng, progressbar))
-    watched = replace(watch_draws(idata, machine, name), laddered=idata.attrs.get("method") in LADDERED)
+    watched = replace(watch_draws(idata, machine, name), laddered=laddered)
     chains, draws = next(iter(watched.functionals.values())).shape[:2]
     what = "lift" if watched.laddered else "sweep"
     sweeps = "" if watched.sweeps is None else f", {watched.sweeps} {what}{'s' * (watched.sweeps > 1)} a draw"
@@ -158,6 +160,11 @@ def diagnose(
     if any(x.verdict == NOT_MIXED for x in findings) and rows_apart(idata, machine, name):
         findings = [ROWS_APART, *(x for x in findings if x.verdict != NOT_MIXED)]
     return Diagnosis.of(subject, findings, measures)
+
+
+def _swap(idata: xr.DataTree) -> bool:
+    """Whether the chains that were drawn swap along ladders."""
+    return idata.attrs.get("method") in LADDERED or ("sample_stats" in idata and "rungs" in idata["sample_stats"])
 
 
 def _data_starts(learned: xr.DataTree | None, watched: Watched, rng: np.random.Generator) -> dict[str, np.ndarray]:
