@@ -37,8 +37,12 @@ from pymc_rbm.support.fast_calls import Quick
 from pymc_rbm.support.generators import advance
 
 __all__ = [
+    "FROM_BOTTOM",
+    "FROM_TOP",
     "LEAST_RENEWALS",
+    "MOST_RUNGS",
     "SETTLE",
+    "STEP",
     "Ladder",
     "Rung",
     "acceptance",
