@@ -30,7 +30,7 @@ from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.work import can_show, parts_of
 
-__all__ = ["LADDERED", "run_chains", "sample_gibbs"]
+__all__ = ["run_chains", "sample_gibbs"]
 
 TUNING_CHUNK = 100  # sweeps between two checks for Ctrl-C
 CHUNK_ENTRIES = 2**22

@@ -18,7 +18,7 @@ from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.step_methods.blocks import blocks_of, hidden_children, is_hidden, visible_kind
 from pymc_rbm.step_methods.metropolis import CLIMBING, MOST, tuned_caution
 from pymc_rbm.step_methods.rungs import RungFunctions, check_swaps, rung_functions
-from pymc_rbm.step_methods.swapping import Replicas, begun, lift, refreshed
+from pymc_rbm.step_methods.swapping import Replicas, begun, lift
 from pymc_rbm.step_methods.transition import compile_transition
 from pymc_rbm.support.arguments import check_back_end, whole_number
 from pymc_rbm.support.interrupts import whole
@@ -172,13 +172,13 @@ class BlockGibbs(BlockedStep):
         if swap:
             self.stats_dtypes_shapes = {**self.stats_dtypes_shapes, **OF_LADDERS}
             self.stats_dtypes = [{name: dtype for name, (dtype, _) in self.stats_dtypes_shapes.items()}]
-        self.tune, self._tunes = True, False  # calls of step by hand leave the posterior invariant from the first on
+        self.tune, self._tuning_draws = True, 0  # calls of step by hand leave the posterior invariant from the first on
         self._forget()
 
     def setup_chain(self, rng, tune, draws):
         """Start a chain with its own generator and nothing tuned."""
         super().setup_chain(rng, tune, draws)
-        self.tune = self._tunes = tune > 0
+        self.tune, self._tuning_draws = tune > 0, tune
         self._forget()
 
     def _forget(self):
@@ -211,10 +211,9 @@ class BlockGibbs(BlockedStep):
         if self._rungs and self.replicas is None:
             self.replicas = []
             for rungs in self._rungs:
-                self.rng, made = begun(rungs, self.rng, self.caution, point)
+                self.rng, made = begun(rungs, self.rng, self.caution, point, self._tuning_draws * self.sweeps)
                 self.replicas.append(made)
         for rungs, replicas in zip(self._rungs, self.replicas or [], strict=True):
-            refreshed(replicas, rungs, point, self.tune and self._tunes)
             self.rng, value = lift(rungs, replicas, self.rng, self.caution, point)
             point = {**point, rungs.value: value}
         return point
@@ -228,7 +227,7 @@ class BlockGibbs(BlockedStep):
 
     def _caution(self):
         """Return θ of each corrected layer; negative where real units shall accept whatever climbs (`joint_moves`)."""
-        if not (self.tune and self._ranges and self.tuned < CLIMBING and self._tunes):
+        if not (self.tune and self._ranges and self.tuned < CLIMBING and self._tuning_draws):
             return self.caution
         return np.array([-1.0 if m == MOST else c for c, (_, m) in zip(self.caution, self._ranges, strict=True)])
 

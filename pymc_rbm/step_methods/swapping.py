@@ -16,8 +16,8 @@ draws anew after the swap. Rows swap by themselves where dependants keep them ap
 *Tuning.* Rungs stand where neighbours swap with equal probability: with the acceptance a, their energies differ as if
 by a normal variable of deviation ``s = -√2 Φ⁻¹(a/2)``, and s adds up along the way, so that inverse temperatures follow
 by interpolation, one each `STEP` (about as in `ladder`; Syed et al. 2022, JRSS B 84). This is done before the first
-draw, with replicas alone, and again during ``tune`` draws after 50, 150, 350, … lifts, each time with y° as it is then.
-After ``tune`` nothing changes: the densities of the rungs are fixed.
+draw, with replicas alone, and again in ``tune`` draws after 50, 150, 350, … lifts, each time with y° as it is then, if
+as many lifts as since the last time are left for replicas to settle. After that the densities of the rungs are fixed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from pymc_rbm.sampling.ladder import FROM_BOTTOM, FROM_TOP, MOST_RUNGS, STEP
 from pymc_rbm.step_methods.rungs import RungFunctions
 from pymc_rbm.support.interrupts import whole
 
-__all__ = ["Replicas", "begun", "lift", "refreshed"]
+__all__ = ["Replicas", "begun", "lift"]
 
 FIRST_PAIRS = 8
 FIRST_ROUNDS = 10, 20, 40, 80
 """Lifts between two placings of the rungs before the first draw."""
 FIRST_DUE = 50
-ENTRIES, MOST_CHAINS = 2**22, 100
+ENTRIES, MOST_CHAINS = 2**19, 100
 """How many entries the states may have that give the means of the independent units, and how many chains they are."""
 LEAST_ACCEPTANCE = 1e-4
 """What counts as the acceptance of a pair that has swapped less."""
@@ -64,8 +64,8 @@ class Replicas:
         The generation in which a replica was drawn at the bottom, and the end where it was last, by row (`ladder`).
     accepted : ndarray, shape (K, …)
         Sums of the acceptances of each pair since rungs were placed.
-    lifts, due : int
-        How many there were since then, and how many until they are placed again.
+    lifts, due, left : int
+        How many there were since then, with how many they are placed again, and how many are left of tuning.
     generation, trips : ndarray, shape (…)
         Renewals of the top plus one, and round trips, by row.
     """
@@ -81,6 +81,7 @@ class Replicas:
     trips: np.ndarray
     lifts: int = 0
     due: int = FIRST_DUE
+    left: int = 0
     frozen: bool = False
 
     def figures(self) -> dict[str, Any]:
@@ -118,9 +119,12 @@ class Replicas:
 
 
 def begun(
-    functions: RungFunctions, rng: np.random.Generator, cautions: np.ndarray, point: Point
+    functions: RungFunctions, rng: np.random.Generator, cautions: np.ndarray, point: Point, tuning: int
 ) -> tuple[np.random.Generator, Replicas]:
-    """Return replicas that all start where the variable is, with rungs that are placed by replicas alone."""
+    """Return replicas that all start where the variable is, with rungs that are placed by replicas alone.
+
+    ``tuning`` is the number of lifts in which they may be placed again.
+    """
     rest = [np.array(point[name]) for name in functions.rest]
     x = np.array(point[functions.value])
     size = x.size if functions.mask is None else functions.mask.size
@@ -140,6 +144,7 @@ def begun(
         np.zeros((len(t) - 1, *rows)),
         np.ones(rows, "int64"),
         np.zeros(rows, "int64"),
+        left=tuning,
     )
     for number in FIRST_ROUNDS:
         for _ in range(number):
@@ -148,22 +153,25 @@ def begun(
     return rng, replicas
 
 
-def refreshed(replicas: Replicas, functions: RungFunctions, point: Point, tuning: bool) -> None:
-    """Place the rungs again where that is due while tuning; count anew when tuning has ended."""
-    if not tuning:
-        if not replicas.frozen:
-            replicas.forget()
-        replicas.frozen = True
-    elif replicas.lifts >= replicas.due:
-        replicas.rest, due = [np.array(point[name]) for name in functions.rest], 2 * replicas.due
-        replicas.place()
-        replicas.due = due
+def _tune(functions: RungFunctions, replicas: Replicas, point: Point) -> None:
+    """Place the rungs again where that is due; count anew when tuning has ended."""
+    r = replicas
+    if r.left == 0:
+        if not r.frozen:
+            r.forget()
+        r.frozen = True
+        return
+    r.left -= 1
+    if r.left >= r.due and r.lifts >= r.due:
+        r.rest, r.due = [np.array(point[name]) for name in functions.rest], 2 * r.due
+        r.place()
 
 
 def lift(
     functions: RungFunctions, replicas: Replicas, rng: np.random.Generator, cautions: np.ndarray, point: Point
 ) -> tuple[np.random.Generator, np.ndarray]:
     """Sweep and swap all rungs below the top and then swap with it; return the generator and the variable's value."""
+    _tune(functions, replicas, point)
     return _up(functions, replicas, rng, cautions, point[functions.value], point)
 
 
