@@ -64,7 +64,7 @@ def clamped_ladder(
     learned
         What `fit` returned, for "ptt".
     method : {"pt", "ptt"}
-        Along the straight way from independent units, or along the machines of learning.
+        Along the straight way from independent units, or along the machines of learning above these.
     start : ndarray, shape (placing chains, rows, visible)
         States, with the known values.
     held : ndarray of bool, shape (rows, visible)
@@ -76,11 +76,10 @@ def clamped_ladder(
     if method == "pt":
         ladder = ladder_from(_bottom(machine, start, held, rng), machine, rng)
     else:
-        rungs, states = [], start
-        for rung in learned_ladder(machine, learned).rungs:
-            states = swept(rung.machine, states, rng, SETTLE, held)
-            rungs.append(Rung.new(rung.machine, states, held=held))
-        ladder = Ladder(rungs)
+        first, *others = (rung.machine for rung in learned_ladder(machine, learned).rungs)
+        ladder = ladder_from(_bottom(first, start, held, rng), first, rng)  # whatever learning began with
+        for each in others:
+            ladder.rungs.append(Rung.new(each, swept(each, ladder.top.states, rng, SETTLE, held), held=held))
         ladder.settle_acceptances()
         while ladder.mend(rng):
             ladder.lift(rng)
