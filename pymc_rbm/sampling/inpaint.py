@@ -125,10 +125,9 @@ def inpaint(
     Warns
     -----
     UserWarning
-        If rows have not converged; if there are fewer than 20 draws a chain, from which nothing can be said. Plain
-        chains that start on one side of two far modes may disagree, or all come to one of them. Two modes
-        that agree in both directions and the free energy have probability zero; a mode that no chain has met stays
-        unseen.
+        If rows have not converged; if there are fewer than 20 draws a chain, from which nothing can be said. Where
+        plain chains disagree because they stay in modes, ``method="pt"`` is the remedy. Two modes that agree in both
+        directions and the free energy have probability zero; a mode that no chain has met stays unseen.
 
     Examples
     --------

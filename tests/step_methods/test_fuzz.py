@@ -104,14 +104,27 @@ def test_compositions_show_a_broken_ratio(monkeypatch):
     assert np.abs(z).max() > LIMIT
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", SWAPPING)
-def test_compositions_that_swap_with_exact_draws(seed, monkeypatch):
-    """Of two rungs the lower is drawn anew each time, so that all is in equilibrium from the start."""
+@pytest.fixture
+def two_rungs(monkeypatch):
+    """The lower of two rungs is drawn anew each time, so that all is in equilibrium from the start."""
     monkeypatch.setattr(swapping, "FIRST_PAIRS", 1)
     monkeypatch.setattr(swapping, "FIRST_ROUNDS", ())
     monkeypatch.setattr(swapping, "MOST_CHAINS", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SWAPPING)
+def test_compositions_that_swap_with_exact_draws(seed, two_rungs):
     check(seed, method="pt")
+
+
+@pytest.mark.slow
+def test_compositions_show_a_broken_swap(two_rungs, monkeypatch):
+    """By half the difference of log-densities."""
+    right = swapping._gain
+    monkeypatch.setattr(swapping, "_gain", lambda *arguments: right(*arguments) / 2)
+    z, _ = z_scores(Composition(3), method="pt")
+    assert np.abs(z).max() > LIMIT
 
 
 @pytest.mark.slow
