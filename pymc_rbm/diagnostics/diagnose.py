@@ -12,6 +12,7 @@ from pymc_rbm.diagnostics.chains import Watched, machine_behind, name_of_run, wa
 from pymc_rbm.diagnostics.conditioned import rows_apart, watch_rows
 from pymc_rbm.diagnostics.examine import examine
 from pymc_rbm.diagnostics.ladder_health import judge_ladder
+from pymc_rbm.diagnostics.laddered_draws import are_laddered, judge_laddered
 from pymc_rbm.diagnostics.progress.finishing import measured
 from pymc_rbm.diagnostics.progress.sampled_rise import Draw, drawing
 from pymc_rbm.diagnostics.progress.verdict import judge_gradient, judge_learning, judge_reach
@@ -22,7 +23,7 @@ from pymc_rbm.machine.enumeration import is_tractable
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.machine.records import in_order
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
-from pymc_rbm.sampling.chains import LADDERED, run_chains
+from pymc_rbm.sampling.chains import run_chains
 from pymc_rbm.sampling.observables import functionals, leading_directions
 from pymc_rbm.support.arguments import generator
 from pymc_rbm.support.convergence import ESS_PER_CHAIN, RHAT, columns, convergence, two_sample
@@ -65,6 +66,9 @@ def diagnose(
     Rows of a masked variable, draws by `inpaint` and rows whose biases differ are not draws of one machine. They are
     compared within a row, with the machine of its free units given the observed ones, and the verdict is that of the
     worst row. Draws of a model in which anything but hidden units depends on free units are refused.
+
+    Of draws along a ladder the report gives the weights of two groups, where the draws are two groups along one of
+    these projections, with their Monte Carlo error, and how often chains were renewed from the bottom.
 
     This is about states. For weights under NUTS R-hat is large although nothing is wrong, because hidden units can
     change places: `relabel` first.
@@ -144,17 +148,22 @@ def diagnose(
         machine = None if machine is None else normalisable_machine(check_pair(machine))
         return _diagnose_run(idata, machine, name_of_run(idata, name), probes, rng, progressbar)
     rows = watch_rows(idata, machine, name, target)
+    laddered = are_laddered(idata)
     if rows is not None:
+        rows = [replace(row, laddered=laddered) for row in rows]
         draws = next(iter(rows[0].functionals.values())).shape[1]
         name, _, row = rows[0].name.partition(", ")
         shown = row if len(rows) == 1 else f"{len(rows)} rows, each a machine of its own"
         return Diagnosis.of(f"{name}, {shown}, {draws:,} draws a chain", *examine_rows(rows, probes, rng, progressbar))
-    watched = replace(watch_draws(idata, machine, name), laddered=idata.attrs.get("method") in LADDERED)
+    watched = replace(watch_draws(idata, machine, name), laddered=laddered)
     chains, draws = next(iter(watched.functionals.values())).shape[:2]
     what = "lift" if watched.laddered else "sweep"
     sweeps = "" if watched.sweeps is None else f", {watched.sweeps} {what}{'s' * (watched.sweeps > 1)} a draw"
     subject = f"{watched.name}, {chains} chains of {draws:,} draws{sweeps}"
     findings, measures = examine(watched, probes, rng, progressbar, _data_starts(learned, watched, rng))
+    if laddered:
+        of_ladder, figures = judge_laddered(idata, watched.functionals)
+        findings, measures = findings + of_ladder, measures.assign(figures)
     if any(x.verdict == NOT_MIXED for x in findings) and rows_apart(idata, machine, name):
         findings = [ROWS_APART, *(x for x in findings if x.verdict != NOT_MIXED)]
     return Diagnosis.of(subject, findings, measures)

@@ -19,7 +19,7 @@ from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.sampling.dispersal import dispersed_states
 from pymc_rbm.sampling.ladder import LEAST_RENEWALS
-from pymc_rbm.sampling.laddered import first_ladder, run_ladder
+from pymc_rbm.sampling.laddered import LADDERED, check_method, first_ladder, run_ladder
 from pymc_rbm.sampling.observables import leading_directions, names_of, symbolic_functionals
 from pymc_rbm.sampling.sweep import sweeps_of_a_piece, visits
 from pymc_rbm.support.arguments import check_back_end, generator, whole_number, whole_numbers
@@ -30,10 +30,8 @@ from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.modes import by_kernels
 from pymc_rbm.support.work import can_show, parts_of
 
-__all__ = ["LADDERED", "run_chains", "sample_gibbs"]
+__all__ = ["run_chains", "sample_gibbs"]
 
-LADDERED = "pt", "ptt"
-METHODS = "gibbs", *LADDERED
 TUNING_CHUNK = 100  # sweeps between two checks for Ctrl-C
 CHUNK_ENTRIES = 2**22
 """How many numbers, over chains, draws and units of the larger layer, are computed between two checks for Ctrl-C."""
@@ -122,8 +120,7 @@ def sample_gibbs(
     """
     draws, chains, sweeps = whole_numbers(draws=draws, chains=chains, sweeps=sweeps)
     tune = whole_number("tune", tune, 0)
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
+    check_method(method)
     check_back_end()
     check_alone(target, "sample_gibbs")
     machine = machine_of(target, learned)

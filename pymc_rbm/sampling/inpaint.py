@@ -18,12 +18,14 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.machine.validation import normalisable_rows
+from pymc_rbm.sampling.clamped_ladder import check_sums_out, clamped_ladder, figures_of_rows, lifted, placing_chains
 from pymc_rbm.sampling.dispersal import spread
+from pymc_rbm.sampling.inpainted import figures_of, tree_of, warn_of_rows
+from pymc_rbm.sampling.laddered import LADDERED, check_method
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.sampling.sweep import sweeps_of_a_piece
 from pymc_rbm.support.arguments import check_back_end, generator, whole_number, whole_numbers
 from pymc_rbm.support.compiled import remembered
-from pymc_rbm.support.convergence import FEW_DRAWS, RHAT, convergence, ess_asked
 from pymc_rbm.support.interrupts import DeferredInterrupt
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.memory import check_memory
@@ -48,12 +50,13 @@ def inpaint(
     tune: int = 1000,
     chains: int = 4,
     sweeps: int = 1,
+    method: str = "gibbs",
     states: bool = True,
     name: str | None = None,
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
 ) -> xr.DataTree:
-    """Draw the missing units of each row given its observed ones, ``p(v_missing | v_observed)``, by clamped Gibbs.
+    """Draw the missing units of each row given its observed ones, ``p(v_missing | v_observed)``, by Markov chains.
 
     Draws are coherent: the missing units of a draw belong together, and to the observed ones beside them. (The
     posterior predictive of a masked variable joins the trace's missing units with *freshly drawn* observed ones.)
@@ -75,7 +78,14 @@ def inpaint(
         Chains of each row. Missing units start dispersed, each chain at a level of its own, and every second opposite
         to the one before (real units where opposite hidden units put them), so that chains can disagree.
     sweeps : int, default 1
-        Sweeps per stored draw.
+        Sweeps per stored draw; with a ladder, lifts.
+    method : {"gibbs", "pt", "ptt"}, default "gibbs"
+        "gibbs" runs clamped block Gibbs chains, which do not leave modes. With the others the chains of each row swap
+        with those of other machines in which the same units are clamped (`clamped_ladder`), down to independent ones
+        that are drawn exactly, so that every mode that appears on the way gets its weight: "pt" along the straight way
+        to the machine, with as many rungs as the row that needs most; "ptt" along the machines that learning came
+        through, which `fit` with ``method="ptt"`` has returned as ``learned``. A *lift* sweeps every rung and swaps
+        every pair; it costs as many sweeps as there are rungs.
     states : bool, default True
         Whether to keep the completed rows. Their mean and the functionals are always kept.
     name : str, optional
@@ -93,7 +103,10 @@ def inpaint(
         the units' conditional means (less noise than averaging draws), and ``{name}_missing``. ``convergence``, by row:
         ``rhat`` and ``ess`` (bulk), the worst over the functionals, NaN where nothing is missing, and ``converged``:
         an R-hat up to 1.01, or what chance explains in one of that many rows, and an ESS of at least ``ess_asked``,
-        which is 400 or, if that is less, a quarter of the draws of all chains (10 a chain at least).
+        which is 400 or, if that is less, a quarter of the draws of all chains (10 a chain at least). With a ladder it
+        has ``round_trips`` of replicas between the bottom and the machine, ``renewals``, how often all chains of the
+        row had become new ones from the bottom (fewer than two are not ``converged``), and ``acceptance``, that of the
+        pair of rungs that swaps least. ``attrs`` have the least of rows, and ``rungs``.
         Dims and coords are those of ``data``, else of the machine, where they have any. Ctrl-C returns the draws so
         far, with a warning and ``attrs["interrupted"] = 1``.
 
@@ -101,8 +114,9 @@ def inpaint(
     ------
     ValueError
         Before any work, if nothing is missing, an observed entry is not a state of its unit, entries of one unit are
-        missing in part, sizes do not fit, or ``target`` is a model in which something else depends on its free units
-        (then `pm.sample` of the masked variable is the right thing).
+        missing in part, sizes do not fit, ``target`` is a model in which something else depends on its free units
+        (then `pm.sample` of the masked variable is the right thing), or a ladder is asked for where hidden units are
+        coupled to each other.
     MemoryError
         Before any work, if what is to be returned needs more memory than there is.
     KeyboardInterrupt
@@ -111,9 +125,9 @@ def inpaint(
     Warns
     -----
     UserWarning
-        If rows have not converged; if there are fewer than 20 draws a chain, from which nothing can be said. Two modes
-        that agree in both directions and the free energy have probability zero; a mode that no chain has met stays
-        unseen.
+        If rows have not converged; if there are fewer than 20 draws a chain, from which nothing can be said. Where
+        plain chains disagree because they stay in modes, ``method="pt"`` is the remedy. Two modes that agree in both
+        directions and the free energy have probability zero; a mode that no chain has met stays unseen.
 
     Examples
     --------
@@ -125,9 +139,12 @@ def inpaint(
     """
     draws, chains, sweeps = whole_numbers(draws=draws, chains=chains, sweeps=sweeps)
     tune = whole_number("tune", tune, 0)
+    check_method(method)
     check_back_end()
     check_alone(target, "inpaint")
     machine = normalisable_rows(machine_of(target, learned))
+    if method in LADDERED:
+        check_sums_out(machine)
     labels = labels_of(target, learned)
     name = name or labels.name
     given = _checked(machine, data, replace(labels, name=name), draws * chains, states)
@@ -135,44 +152,25 @@ def inpaint(
     held = ~np.ma.getmaskarray(rows)
     lengths = draws, tune, sweeps
     rng = generator(random_seed)
+    placing = placing_chains(rows, chains) if method in LADDERED else chains
+    rng, directions, first = _begun(machine, rows, held, rng, placing)
+    ladder = None
+    if method in LADDERED:  # before Ctrl-C is deferred: there is nothing to lose yet
+        of_learning = target if learned is None else learned
+        ladder = clamped_ladder(machine.numeric(), of_learning, method, first[VISIBLE], held, chains, rng)
+    begun = rng, directions, [x[:chains] for x in first]
     with DeferredInterrupt() as interrupt:
-        kept, means = _run(machine, rows, held, rng, chains, lengths, states, progressbar)
+        kept, means = _run(machine, held, begun, ladder, lengths, states, progressbar)
         with interrupt.lifted():
-            tree = _tree(name, kept, means, held, given)
+            tree = tree_of(name, kept, means, held, given, {} if ladder is None else figures_of_rows(ladder))
     done = kept["projection"].shape[1]
     if done < draws:
         warnings.warn(f"Interrupted after {done} of {draws} draws, which are returned.", stacklevel=3)
-    attrs = {"created_by": "pymc_rbm.inpaint", "sweeps": sweeps, "tune": tune, "interrupted": int(done < draws)}
-    tree.attrs = attrs
+    attrs = {"created_by": "pymc_rbm.inpaint", "sweeps": sweeps, "tune": tune, "method": method}
+    tree.attrs = attrs | {"interrupted": int(done < draws)} | figures_of(ladder, held)
     if done == draws:
-        _warn_of_rows(tree["convergence"].to_dataset(), chains, draws)
+        warn_of_rows(tree["convergence"].to_dataset(), chains, draws, method)
     return tree
-
-
-def _warn_of_rows(found: xr.Dataset, chains: int, draws: int) -> None:
-    """Warn of rows that have not converged, with the R-hat or ESS that was found and the limits."""
-    wrong = ~found["converged"].values
-    if not wrong.any():
-        return
-    if draws < FEW_DRAWS:
-        message = (
-            f"{draws} draws a chain are too few to say whether rows have converged. Raise draws to {FEW_DRAWS} or more."
-        )
-    else:
-        apart, few = found["rhat"].values > found["rhat_limit"].values, found["ess"].values < found["ess_asked"].values
-        parts = []
-        if apart.any():
-            parts.append(f"the chains of {apart.sum()} disagree (R-hat up to {float(found['rhat'].max()):.3f})")
-        if few.any():
-            parts.append(
-                f"{few.sum()} have few effective draws (ESS down to {float(found['ess'].min()):.0f} of "
-                f"{chains * draws:,} draws, at least {float(found['ess_asked']):.0f} are needed)"
-            )
-        message = (
-            f"{wrong.sum()} of {len(wrong)} rows have not converged: {'; '.join(parts)}. Raise draws and tune, or "
-            "sweeps; the group convergence has R-hat and ESS of each row."
-        )
-    warnings.warn(message, stacklevel=4)
 
 
 def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bool) -> Data:
@@ -200,21 +198,45 @@ def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bo
     return given
 
 
-def _run(machine, rows, held, rng, chains, lengths, states, progressbar):
-    """Run the chains; return draws by name, shape (chain, draw, row, …), and the mean of the conditional means."""
-    draws, tune, sweeps = lengths
-    parameters = [np.asarray(p, dtype="float64") for p in machine.parameters]
-    start, advance = _functions(machine.template, tuple(p.ndim for p in parameters))
+def _begun(
+    machine: Machine, rows: Any, held: np.ndarray, rng: np.random.Generator, chains: int
+) -> tuple[np.random.Generator, np.ndarray, list[np.ndarray]]:
+    """Return the generator, moved on, the directions of projections, and dispersed states with the known values."""
+    parameters = _numbers(machine)
+    start, _ = _functions(machine.template, tuple(p.ndim for p in parameters))
     directions = rng.standard_normal((rows.shape[1], DIRECTIONS)) / np.sqrt(rows.shape[1])
     rng, *state = start(rng, chains, rows.filled(0), held, *parameters)
-    most = sweeps_of_a_piece(machine, chains * len(rows))
-    tuning, (*first, last) = parts_of(tune, min(TUNING_CHUNK, most)), parts_of(sweeps, most)
+    return rng, directions, state
+
+
+def _numbers(machine: Machine) -> list[np.ndarray]:
+    return [np.asarray(p, dtype="float64") for p in machine.parameters]
+
+
+def _run(machine, held, begun, ladder, lengths, states, progressbar):
+    """Run the chains; return draws by name, shape (chain, draw, row, …), and the mean of the conditional means.
+
+    With a ladder, lifts take the place of sweeps, and each draw is the top's after one more sweep.
+    """
+    (draws, tune, sweeps), (rng, directions, state), parameters = lengths, begun, _numbers(machine)
+    _, advance = _functions(machine.template, tuple(p.ndim for p in parameters))
+    most = sweeps_of_a_piece(machine, state[VISIBLE].shape[0] * len(held))
+    most_tuning = min(TUNING_CHUNK, most)
+    if ladder is not None:
+        most, most_tuning = max(1, most // len(ladder.rungs)), 1
+    tuning, (*first, last) = parts_of(tune, most_tuning), parts_of(sweeps, most)
     kept: list[list[np.ndarray]] = []
-    total = np.zeros(rows.shape)
+    total = np.zeros(held.shape)
     with DeferredInterrupt() as interrupt:
         steps = [(n, False) for n in tuning] + draws * [*((n, False) for n in first), (last, True)]
-        for n, stored in track(steps, "Inpainting", disable=not can_show(progressbar), transient=True):
+        for number, (n, stored) in enumerate(
+            track(steps, "Inpainting", disable=not can_show(progressbar), transient=True)
+        ):
+            if ladder is not None:
+                state[VISIBLE], n = lifted(ladder, rng, n, mend=number < len(tuning)), 1
             rng, energy, projection, mean, *state = advance(rng, *state, n, held, directions, *parameters)
+            if ladder is not None:
+                ladder.top.states = state[VISIBLE]
             if stored:
                 kept.append([energy, projection, *state[: int(states)]])
                 total += mean
@@ -254,38 +276,3 @@ def _functions(template: Machine, ndims: tuple[int, ...]):
     outputs = [Out(next_rng, borrow=True), energy, pt.dot(mean, directions), mean.mean(0), *new]
     inputs = [In(rng, mutable=True), *state, n, held, directions, *parameters]
     return start, pytensor.function(inputs, outputs, **options)
-
-
-def _tree(name: str, kept: dict[str, np.ndarray], means: np.ndarray, held: np.ndarray, given: Data) -> xr.DataTree:
-    (row, unit), coords = given.dims, given.coords
-    lead = ("chain", "draw", row)
-    dims = {"states": (*lead, unit), "free_energy": lead, "projection": (*lead, f"{name}_direction")}
-    posterior = xr.Dataset({name if key == "states" else f"{name}_{key}": (dims[key], x) for key, x in kept.items()})
-    posterior = posterior.assign_coords({key: np.arange(posterior.sizes[key]) for key in ("chain", "draw")})
-    of_rows = given.row_coords
-    groups = {
-        "posterior": posterior.assign_coords(coords if "states" in kept else of_rows),
-        "mean": xr.Dataset({name: ((row, unit), means), f"{name}_missing": ((row, unit), ~held)}, coords=coords),
-        "convergence": _convergence(kept, row, held).assign_coords(of_rows),
-    }
-    return xr.DataTree.from_dict(groups)
-
-
-def _convergence(kept: dict[str, np.ndarray], row: str, held: np.ndarray) -> xr.Dataset:
-    """Return R-hat and ESS of each row, the worst over its functionals that are not constant."""
-    rows = np.flatnonzero(~held.all(1))
-    found = {key: np.full(len(held), np.nan) for key in ("rhat", "rhat_limit", "ess")}
-    chains, draws = kept["free_energy"].shape[:2]
-    asked = ess_asked(chains, draws)
-    for i in rows:
-        of_row = convergence({key: x[:, :, i] for key, x in kept.items() if key != "states"}, among=len(rows))
-        moving = of_row.dropna("functional", subset=["rhat"])
-        if moving.sizes["functional"]:
-            limits = np.fmax(RHAT, moving["rhat_by_chance"].values)
-            worst = np.argmax(moving["rhat"].values - limits)
-            found["rhat"][i], found["rhat_limit"][i] = moving["rhat"].values[worst], limits[worst]
-            found["ess"][i] = moving["ess_bulk"].min()
-    wrong = (found["rhat"] > found["rhat_limit"]) | (found["ess"] < asked)
-    wrong[rows] |= draws < FEW_DRAWS
-    columns = {key: (row, x) for key, x in (found | {"converged": ~wrong}).items()}
-    return xr.Dataset(columns | {"ess_asked": ((), asked)})

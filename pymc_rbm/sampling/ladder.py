@@ -10,6 +10,11 @@ rungs may be any machines of one form: those at rising inverse temperatures, or 
 (parallel trajectory tempering, Béreux, Decelle, Furtlehner & Seoane 2025, ICLR). A replica takes about twice
 the sum of the inverse acceptances of all pairs, in lifts, to go up and come back (Syed et al. 2022, JRSS B 84): where
 neighbours overlap, a machine whose own sweeps never leave a mode is still drawn from in the right proportions.
+
+*Clamped units.* Where some visible units are held at known values, states have the shape (chains, rows, visible): the
+free units of each row are a machine of their own, in which what the known ones send is a part of the biases, and so
+each row has a ladder of its own, of the same parameters. Its swaps are judged by themselves. The known units' own
+energies cancel.
 """
 
 from __future__ import annotations
@@ -32,14 +37,21 @@ from pymc_rbm.support.fast_calls import Quick
 from pymc_rbm.support.generators import advance
 
 __all__ = [
+    "FROM_BOTTOM",
+    "FROM_TOP",
     "LEAST_RENEWALS",
+    "MOST_RUNGS",
+    "SETTLE",
+    "STEP",
     "Ladder",
     "Rung",
     "acceptance",
     "between",
     "independent",
+    "ladder_from",
     "ladder_to",
     "recorded_ladder",
+    "swept",
     "uncoupled",
     "with_prefix",
 ]
@@ -70,25 +82,37 @@ class Rung:
     Attributes
     ----------
     machine : Machine
-    states : ndarray, shape (chains, visible)
-    born : ndarray of int, shape (chains,)
+    states : ndarray, shape (chains, visible), or (chains, rows, visible) with ``held``
+    born : ndarray of int, shape (chains,) or (chains, rows)
         The generation in which each state's replica was last drawn at the bottom; 0 if it never was.
-    seen : ndarray of int8, shape (chains,)
+    seen : ndarray of int8, shape (chains,) or (chains, rows)
         The end of the ladder that the replica was at last; 0 if it was at none.
-    acceptance : float
+    acceptance : float, or ndarray of shape (rows,)
         Of swaps with the rung below, a moving average; 1 of the bottom.
+    held : ndarray of bool, shape (rows, visible), optional
+        The units that keep their values.
     """
 
     machine: Machine
     states: np.ndarray
     born: np.ndarray
     seen: np.ndarray
-    acceptance: float = 1.0
+    acceptance: Any = 1.0
+    held: np.ndarray | None = None
+    _known: tuple[Any, ...] = (None,)
+
+    @property
+    def known(self) -> tuple[Any, ...]:
+        """The machine, what functions of it are compiled for, and its parameters: found once for many swaps."""
+        if self._known[0] is not self.machine:
+            self._known = self.machine, _form(self.machine, self.held is not None), self.machine.parameters
+        return self._known
 
     @classmethod
-    def new(cls, machine: Machine, states: np.ndarray, acceptance: float = 1.0) -> Rung:
+    def new(cls, machine: Machine, states: np.ndarray, acceptance: Any = 1.0, held: np.ndarray | None = None) -> Rung:
         """Return a rung of chains that never were at the bottom."""
-        return cls(machine, states, np.zeros(len(states), "int64"), np.zeros(len(states), "int8"), acceptance)
+        shape = states.shape[:-1]
+        return cls(machine, states, np.zeros(shape, "int64"), np.zeros(shape, "int8"), acceptance, held)
 
     def copy(self) -> Rung:
         """Return a rung whose arrays are its own."""
@@ -102,22 +126,22 @@ class Ladder:
     Attributes
     ----------
     rungs : list of Rung
-    generation : int
+    generation : int, or ndarray of int, shape (rows,)
         How often all replicas at the top had been drawn at the bottom since the last time, plus one.
-    trips : ndarray of int, shape (chains,)
+    trips : ndarray of int, shape (chains,) or (chains, rows)
         How often replicas came to the top from the bottom, and back to the bottom.
     turn : int
         The rung that the next lift begins with.
     """
 
     rungs: list[Rung]
-    generation: int = 1
+    generation: Any = 1
     trips: np.ndarray = field(default_factory=lambda: np.zeros(0, "int64"))
     turn: int = 1
 
     def __post_init__(self):
         if not len(self.trips):
-            self.trips = np.zeros(len(self.rungs[0].states), "int64")
+            self.trips = np.zeros(self.rungs[0].born.shape, "int64")
 
     @property
     def top(self) -> Rung:
@@ -126,13 +150,13 @@ class Ladder:
 
     @property
     def acceptances(self) -> np.ndarray:
-        """Those of each pair of neighbours, from the bottom."""
-        return np.array([rung.acceptance for rung in self.rungs[1:]])
+        """Those of each pair of neighbours, from the bottom; the least of rows."""
+        return np.array([np.min(rung.acceptance) for rung in self.rungs[1:]])
 
     @property
-    def renewals(self) -> int:
-        """How often all states at the top had become new ones from the bottom."""
-        return self.generation - 1
+    def renewals(self) -> Any:
+        """How often all states at the top, of each row, had become new ones from the bottom."""
+        return self.generation - 1 if np.ndim(self.generation) else int(self.generation) - 1
 
     def lift(self, rng: np.random.Generator, sweeps: int = 1, most: int | None = None) -> list[list[np.ndarray]]:
         """Sweep and swap up to the top, or ``most`` rungs from where the last lift ended, and at the top.
@@ -154,26 +178,26 @@ class Ladder:
     def _pair(self, k: int, rng: np.random.Generator, sweeps: int) -> list[np.ndarray]:
         low, high = self.rungs[k - 1], self.rungs[k]
         if k == 1:
-            low.states = swept(low.machine, low.states, rng)
+            low.states = swept(low.machine, low.states, rng, held=low.held)
             low.born[:] = self.generation
             self.trips += low.seen == FROM_TOP
             low.seen[:] = FROM_BOTTOM
-        pair = _pair_function(high.machine.template, high.machine.dtype)
-        both = *low.machine.parameters, *high.machine.parameters
-        next_rng, high.states, *found = pair(rng, low.states, high.states, np.asarray(sweeps), *both)
+        held = [] if high.held is None else [high.held]
+        (_, _, below), (_, form, above) = low.known, high.known
+        arguments = low.states, high.states, np.asarray(sweeps), *held, *below, *above
+        next_rng, high.states, *found = _pair_function(*form)(rng, *arguments)
         advance(rng, next_rng)
         gain = found[1] - found[0]
-        high.acceptance += MEMORY * (np.exp(np.minimum(gain, 0)).mean() - high.acceptance)
-        swap = rng.random(len(gain)) < np.exp(np.minimum(gain, 0))
+        high.acceptance = high.acceptance + MEMORY * (np.exp(np.minimum(gain, 0)).mean(0) - high.acceptance)
+        swap = rng.random(gain.shape) < np.exp(np.minimum(gain, 0))
         for name in ("states", "born", "seen"):
-            below, above = getattr(low, name), getattr(high, name)
-            moved = swap if below.ndim == 1 else swap[:, None]
-            setattr(low, name, np.where(moved, above, below))
-            setattr(high, name, np.where(moved, below, above))
+            lower, upper = getattr(low, name), getattr(high, name)
+            moved = swap if lower.ndim == swap.ndim else swap[..., None]
+            setattr(low, name, np.where(moved, upper, lower))
+            setattr(high, name, np.where(moved, lower, upper))
         if high is self.top:
             high.seen[high.seen == FROM_BOTTOM] = FROM_TOP
-            if high.born.min() >= self.generation:
-                self.generation += 1
+            self.generation = self.generation + (high.born.min(0) >= self.generation)
         return found
 
     def settle_acceptances(self) -> None:
@@ -197,13 +221,14 @@ class Ladder:
         self, start: Machine, end: Machine, t: float, rng: np.random.Generator, direct: bool
     ) -> tuple[float, Rung]:
         """Return a rung that is one step beyond the top, which is at ``t`` of the way, and where it is."""
-        states, here = self.top.states, free_energy(self.top.machine, self.top.states)
+        states, held = self.top.states, self.top.held
+        here = free_energy(self.top.machine, states)
 
         def at(s: float) -> Machine:
             return end if s == 1 else between(start, end, s)
 
         def far(s: float) -> bool:
-            return not (free_energy(at(s), states) - here).std() <= STEP  # NaN is far
+            return not np.max((free_energy(at(s), states) - here).std(0)) <= STEP  # NaN is far
 
         low, high = t, 1.0
         for _ in range(HALVINGS if not direct and far(1.0) else 0):
@@ -212,8 +237,8 @@ class Ladder:
         s = high if low == t else low
         for _ in range(HALVINGS):
             rung = self.top.copy()
-            rung.machine, rung.states = at(s), swept(at(s), states, rng, SETTLE)
-            if direct or acceptance(self.top, rung) >= LEAST:
+            rung.machine, rung.states = at(s), swept(at(s), states, rng, SETTLE, held)
+            if direct or np.min(acceptance(self.top, rung)) >= LEAST:
                 break
             s = (t + s) / 2
         return s, rung
@@ -233,7 +258,7 @@ class Ladder:
         middle.machine = between(low.machine, high.machine, 0.5)
         for name in ("states", "born", "seen"):
             getattr(middle, name)[::2] = getattr(high, name)[::2]
-        middle.states = swept(middle.machine, middle.states, rng, SETTLE)
+        middle.states = swept(middle.machine, middle.states, rng, SETTLE, middle.held)
         self.rungs.insert(k + 1, middle)
         middle.acceptance, high.acceptance = acceptance(low, middle), acceptance(middle, high)
         return True
@@ -304,11 +329,12 @@ def between(a: Machine, b: Machine, t: float) -> Machine:
     return a.with_parameters([((1 - t) * p + t * q).astype(p.dtype) for p, q in ends])
 
 
-def acceptance(low: Rung, high: Rung) -> float:
-    """Return the mean acceptance of swaps of two rungs' states."""
+def acceptance(low: Rung, high: Rung) -> Any:
+    """Return the mean acceptance of swaps of two rungs' states, of each row where units are held."""
     both = np.concatenate([low.states, high.states])
-    up, down = (free_energy(high.machine, both) - free_energy(low.machine, both)).reshape(2, -1)
-    return float(np.exp(np.minimum(down - up, 0)).mean())
+    up, down = np.split(free_energy(high.machine, both) - free_energy(low.machine, both), 2)
+    found = np.exp(np.minimum(down - up, 0)).mean(0)
+    return found if found.ndim else float(found)
 
 
 def ladder_to(machine: Machine, chains: int, rng: np.random.Generator) -> Ladder:
@@ -319,7 +345,12 @@ def ladder_to(machine: Machine, chains: int, rng: np.random.Generator) -> Ladder
     unit = machine.layers[VISIBLE].unit
     states = swept(machine, dispersed_states(machine, STARTS, rng), rng, SETTLE)
     mean = (states.sum(0) + unit.middle) / (len(states) + 1)
-    ladder = Ladder([independent(machine, unit.bias_of_mean(mean), chains, rng)])
+    return ladder_from(independent(machine, unit.bias_of_mean(mean), chains, rng), machine, rng)
+
+
+def ladder_from(bottom: Rung, machine: Machine, rng: np.random.Generator) -> Ladder:
+    """Return a ladder along the straight way to the machine, with as many rungs as swaps need."""
+    ladder = Ladder([bottom])
     ladder.reach(machine, rng)
     for _ in range(SETTLE):
         ladder.lift(rng)
@@ -344,43 +375,68 @@ def recorded_ladder(tree: Any, machine: Machine) -> tuple[str, xr.Dataset] | Non
     return None
 
 
-def swept(machine: Machine, states: np.ndarray, rng: np.random.Generator, sweeps: int = 1) -> np.ndarray:
+def swept(
+    machine: Machine, states: np.ndarray, rng: np.random.Generator, sweeps: int = 1, held: np.ndarray | None = None
+) -> np.ndarray:
     """Return the visible states after some sweeps; the generator moves on."""
-    next_rng, new = _sweep_function(machine.template, machine.dtype)(rng, states, sweeps, *machine.parameters)
+    given = [] if held is None else [held]
+    function = _sweep_function(*_form(machine, held is not None))
+    next_rng, new = function(rng, states, sweeps, *given, *machine.parameters)
     advance(rng, next_rng)
     return new
 
 
 def free_energy(machine: Machine, states: np.ndarray) -> np.ndarray:
     """Return ``F`` of visible states."""
-    return _energy_function(machine.template, machine.dtype)(states, *machine.parameters)[0]
+    return _energy_function(*_form(machine, states.ndim > 2))(states, *machine.parameters)[0]
 
 
-def _states_of(template: Machine) -> pt.TensorVariable:
-    return pt.matrix(dtype=template.layers[VISIBLE].unit.dtype)
+def _form(machine: Machine, clamped: bool) -> tuple[Machine, str, tuple[int, ...], bool]:
+    """Return what functions are compiled for: biases may differ by row where states have an axis of rows."""
+    return machine.template, machine.dtype, tuple(map(np.ndim, machine.parameters)), clamped
+
+
+def _symbolic(template: Machine, dtype: str, ndims: tuple[int, ...]) -> tuple[Machine, list[pt.TensorVariable]]:
+    inputs = [pt.tensor(dtype=dtype, shape=(None,) * n) for n in ndims]
+    return template.with_parameters(inputs), inputs
+
+
+def _states_of(template: Machine, clamped: bool) -> pt.TensorVariable:
+    return pt.tensor(dtype=template.layers[VISIBLE].unit.dtype, shape=(None,) * (2 + clamped))
+
+
+def _masks_of(template: Machine, clamped: bool) -> tuple[list[pt.TensorVariable], list[Any] | None]:
+    """Return the input that says which units are held, if there is one, and what sweeps take for it."""
+    if not clamped:
+        return [], None
+    held = pt.tensor(dtype="bool", shape=(None, None))
+    return [held], [held, *[None] * (len(template.layers) - 1)]
 
 
 @remembered(64)
-def _sweep_function(template: Machine, dtype: str):
-    machine, inputs = template.symbolic(dtype=dtype)
-    rng, v, n = pt.random.rng("rng"), _states_of(template), pt.lscalar("sweeps")
-    (new, *_), next_rng = run_sweeps(machine, machine.at(v), rng, n)
-    return pytensor.function([In(rng, mutable=True), v, n, *inputs], [Out(next_rng, borrow=True), new])
+def _sweep_function(template: Machine, dtype: str, ndims: tuple[int, ...], clamped: bool):
+    machine, inputs = _symbolic(template, dtype, ndims)
+    rng, v, n = pt.random.rng("rng"), _states_of(template, clamped), pt.lscalar("sweeps")
+    held, masks = _masks_of(template, clamped)
+    (new, *_), next_rng = run_sweeps(machine, machine.at(v), rng, n, masks)
+    return pytensor.function([In(rng, mutable=True), v, n, *held, *inputs], [Out(next_rng, borrow=True), new])
 
 
 @remembered(64)
-def _energy_function(template: Machine, dtype: str):
-    machine, inputs = template.symbolic(dtype=dtype)
-    v = _states_of(template)
+def _energy_function(template: Machine, dtype: str, ndims: tuple[int, ...], clamped: bool):
+    machine, inputs = _symbolic(template, dtype, ndims)
+    v = _states_of(template, clamped)
     return pytensor.function([v, *inputs], [machine.free_energy(v)], on_unused_input="ignore")
 
 
 @remembered(64)
-def _pair_function(template: Machine, dtype: str):
-    """Compile (rng, x, y, sweeps, lower machine, upper machine) -> rng, y swept, and F_upper - F_lower at x and y."""
-    (low, below), (high, above) = (template.symbolic(dtype=dtype) for _ in range(2))
-    rng, x, y, n = pt.random.rng("rng"), _states_of(template), _states_of(template), pt.lscalar("sweeps")
-    (new, *_), next_rng = run_sweeps(high, high.at(y), rng, n)
+def _pair_function(template: Machine, dtype: str, ndims: tuple[int, ...], clamped: bool):
+    """Compile (rng, x, y, sweeps, held, lower, upper machine) -> rng, y swept, and F_upper - F_lower at x and y."""
+    (low, below), (high, above) = (_symbolic(template, dtype, ndims) for _ in range(2))
+    rng, n = pt.random.rng("rng"), pt.lscalar("sweeps")
+    x, y = (_states_of(template, clamped) for _ in range(2))
+    held, masks = _masks_of(template, clamped)
+    (new, *_), next_rng = run_sweeps(high, high.at(y), rng, n, masks)
     steps = [(high.free_energy(v) - low.free_energy(v)).astype("float64") for v in (x, new)]
-    inputs = [In(rng, mutable=True), x, y, n, *below, *above]
+    inputs = [In(rng, mutable=True), x, y, n, *held, *below, *above]
     return Quick(pytensor.function(inputs, [Out(next_rng, borrow=True), new, *steps], on_unused_input="ignore"))

@@ -14,11 +14,19 @@ from pymc_rbm.support.interrupts import DeferredInterrupt
 from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.work import can_show, parts_of
 
-__all__ = ["first_ladder", "run_ladder"]
+__all__ = ["LADDERED", "check_method", "first_ladder", "learned_ladder", "run_ladder"]
 
+LADDERED = "pt", "ptt"
+METHODS = "gibbs", *LADDERED
 CHUNK_ENTRIES = 2**20
 CHAINS = 100
 """Those that find where the rungs of a new ladder must be."""
+
+
+def check_method(method: Any) -> None:
+    """Refuse what is not a method of drawing."""
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
 
 
 def first_ladder(machine: Machine, learned: Any, method: str, start: np.ndarray, rng: np.random.Generator) -> Ladder:
@@ -29,16 +37,21 @@ def first_ladder(machine: Machine, learned: Any, method: str, start: np.ndarray,
     if method == "pt":
         ladder = _with_chains(ladder_to(machine, max(len(start), CHAINS), rng), len(start), rng)
     else:
-        found = recorded_ladder(learned, machine)
-        if found is None:
-            raise ValueError(
-                "method='ptt' needs what pymc_rbm.fit(method='ptt') returned, with its machine. Pass "
-                "that as learned=, or take method='pt'."
-            )
-        name, group = found
-        ladder = _with_chains(Ladder.of(machine, with_prefix(group, f"{name}_ladder_")), len(start), rng)
+        ladder = _with_chains(learned_ladder(machine, learned), len(start), rng)
     ladder.rungs[-1] = Rung.new(machine, np.array(start), ladder.top.acceptance)
     return Ladder(ladder.rungs)
+
+
+def learned_ladder(machine: Machine, learned: Any) -> Ladder:
+    """Return the ladder along which the machine was learned, or raise ValueError where none was recorded."""
+    found = recorded_ladder(learned, machine)
+    if found is None:
+        raise ValueError(
+            "method='ptt' needs what pymc_rbm.fit(method='ptt') returned, with its machine. Pass that as learned=, or "
+            "take method='pt'."
+        )
+    name, group = found
+    return Ladder.of(machine, with_prefix(group, f"{name}_ladder_"))
 
 
 def _with_chains(ladder: Ladder, chains: int, rng: np.random.Generator) -> Ladder:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 from pymc.model import modelcontext
 from pymc.step_methods import STEP_METHODS
@@ -16,13 +14,25 @@ from rich.table import Column
 from pymc_rbm.distributions.lookup import dependants_of_units, machine_of_rv, rbm_of
 from pymc_rbm.distributions.readings import check_readings
 from pymc_rbm.machine.enumeration import sizes_of
-from pymc_rbm.step_methods.blocks import hidden_children, is_hidden, visible_kind
+from pymc_rbm.machine.machine import VISIBLE
+from pymc_rbm.step_methods.blocks import blocks_of, hidden_children, is_hidden, visible_kind
 from pymc_rbm.step_methods.metropolis import CLIMBING, MOST, tuned_caution
+from pymc_rbm.step_methods.rungs import RungFunctions, check_swaps, rung_functions
+from pymc_rbm.step_methods.swapping import Replicas, begun, lift
 from pymc_rbm.step_methods.transition import compile_transition
 from pymc_rbm.support.arguments import check_back_end, whole_number
 from pymc_rbm.support.interrupts import whole
 
 __all__ = ["BlockGibbs", "register"]
+
+METHODS = "gibbs", "pt"
+OF_LADDERS: dict = {
+    "rungs": (np.int64, []),
+    "least_acceptance": (np.float64, []),
+    "round_trips": (np.int64, []),
+    "renewals": (np.int64, []),
+}
+"""Statistics of chains that swap."""
 
 
 @dataclass_state
@@ -32,6 +42,7 @@ class BlockGibbsState(StepMethodState):
     tune: bool
     tuned: int
     caution: np.ndarray
+    replicas: list[Replicas] | None = None
 
 
 class BlockGibbs(BlockedStep):
@@ -55,12 +66,20 @@ class BlockGibbs(BlockedStep):
     other. Block and step sizes are tuned in ``tune`` draws. A Hidden variable with dependants
     is part of the state.
 
+    *Several modes.* Plain block Gibbs does not leave them. With ``method="pt"`` each free or masked RBM variable swaps
+    with chains on rungs between independent units, drawn exactly, and its conditional in the model, with dependants and
+    random parameters as they are (`swapping` says why this leaves the model's law as it is). Rungs are placed before
+    the first draw and in ``tune`` draws, and fixed afterwards.
+
     Parameters
     ----------
     vars : list of variables, optional
         RBM and Hidden variables. Default: all of the model's.
     sweeps : int, default 1
-        Sweeps per stored draw. Through ``pm.sample``: ``pm.sample(block_gibbs={"sweeps": 10})``.
+        Sweeps per stored draw; with ``method="pt"`` lifts, each of which sweeps every rung and swaps every pair.
+        Through ``pm.sample``: ``pm.sample(block_gibbs={"sweeps": 10})``.
+    method : {"gibbs", "pt"}, default "gibbs"
+        Whether chains swap along a ladder. ``pm.sample(block_gibbs={"method": "pt"})``.
     model : Model, optional
     rng : Generator or seed, optional
     initial_point, compile_kwargs, blocked
@@ -70,7 +89,8 @@ class BlockGibbs(BlockedStep):
     ------
     ValueError
         If ``vars`` are of another kind, or leave out the Hidden variable of an RBM, or other terms depend on a layer of
-        several families of which some are real.
+        several families of which some are real; with ``method="pt"``, if hidden units of a free RBM are observed or
+        have dependants, or no RBM is free.
 
     Warns
     -----
@@ -88,16 +108,21 @@ class BlockGibbs(BlockedStep):
     restricted machine, the colours or the units of a general one); ``rows_together``, how many rows one acceptance
     serves (1 where each row is judged by itself, or where all conditionals are exact); ``dependants``, how many terms
     of the model depend on units that are drawn: with some, draws are not those of the machine alone, and `diagnose`
-    refuses them.
+    refuses them. With ``method="pt"`` also ``rungs``, ``least_acceptance`` of the pair of rungs that swaps least,
+    ``round_trips`` of replicas between the independent units and the variable, and ``renewals``, how often the variable
+    had become a new one from there, all of the draws so far, and of the variable and row with the least. Fewer than two
+    renewals of a chain say that it remembers where it began.
 
     References
     ----------
     .. [1] Geman, S., Geman, D. (1984). Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of
        images. IEEE Transactions on Pattern Analysis and Machine Intelligence 6, 721-741.
+    .. [2] Geyer, C. J. (1991). Markov chain Monte Carlo maximum likelihood. Computing Science and Statistics 23,
+       156-163.
     """
 
     name = "block_gibbs"
-    stats_dtypes_shapes: ClassVar[dict] = {
+    stats_dtypes_shapes: dict = {  # noqa: RUF012  # PyMC's name; an instance may have more
         "free_energy": (np.float64, []),
         "flipped": (np.float64, []),
         "visible_mean": (np.float64, []),
@@ -115,6 +140,7 @@ class BlockGibbs(BlockedStep):
         vars=None,
         *,
         sweeps: int = 1,
+        method: str = "gibbs",
         model=None,
         rng=None,
         initial_point=None,
@@ -124,6 +150,8 @@ class BlockGibbs(BlockedStep):
         model = modelcontext(model)
         check_back_end(compile_kwargs)
         self.sweeps = whole_number("sweeps", sweeps)
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
         self.rng = get_random_generator(rng)
         if vars is None:
             vars = [rv for rv in model.free_RVs if visible_kind(rv) or is_hidden(rv)]
@@ -134,28 +162,38 @@ class BlockGibbs(BlockedStep):
         machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not is_hidden(rv)]
         self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
         self.dependants = len(dependants_of_units(model))
+        blocks = blocks_of(model, rvs)
+        swap = method == "pt"
+        self._rungs = _rungs(model, blocks, compile_kwargs or {}) if swap else []
+        self._rounds = self.sweeps if swap else 1
         self._inputs, self._ranges, self.rows_together, self._function = compile_transition(
-            model, rvs, self.sweeps, compile_kwargs or {}
+            model, rvs, 1 if swap else self.sweeps, compile_kwargs or {}, blocks
         )
-        self.tune, self._tunes = True, False  # calls of step by hand leave the posterior invariant from the first on
+        if swap:
+            self.stats_dtypes_shapes = {**self.stats_dtypes_shapes, **OF_LADDERS}
+            self.stats_dtypes = [{name: dtype for name, (dtype, _) in self.stats_dtypes_shapes.items()}]
+        self.tune, self._tuning_draws = True, 0  # calls of step by hand leave the posterior invariant from the first on
         self._forget()
 
     def setup_chain(self, rng, tune, draws):
         """Start a chain with its own generator and nothing tuned."""
         super().setup_chain(rng, tune, draws)
-        self.tune = self._tunes = tune > 0
+        self.tune, self._tuning_draws = tune > 0, tune
         self._forget()
 
     def _forget(self):
         self.caution, self.tuned = np.array([start for start, _ in self._ranges], dtype="float64"), 0
+        self.replicas = None
 
     def step(self, point):
         """Return the next point and the statistics."""
-        arguments = [point[name] for name in self._inputs]
-        # Ctrl-C waits for the end of the call: PyMC then keeps the draws so far.
-        self.rng, *outputs = whole(self._function, self.rng, self._caution(), *arguments)
         n = len(self.vars)
-        values = {var.name: new for var, new in zip(self.vars, outputs, strict=False)}
+        for _ in range(self._rounds):
+            point = self._swapped(point)
+            arguments = [point[name] for name in self._inputs]
+            # Ctrl-C waits for the end of the call: PyMC then keeps the draws so far.
+            self.rng, *outputs = whole(self._function, self.rng, self._caution(), *arguments)
+            point = {**point, **{var.name: new for var, new in zip(self.vars, outputs, strict=False)}}
         stats = {name: float(x) for name, x in zip(self.stats_dtypes_shapes, outputs[n : n + 4], strict=False)}
         rates = [accepted / changed if changed else 1.0 for accepted, changed in outputs[n + 4 :]]
         if self.tune and rates:
@@ -166,11 +204,30 @@ class BlockGibbs(BlockedStep):
             self.caution, self.tuned = np.array(tuned), self.tuned + 1
         accepted = float(np.mean(rates)) if rates else 1.0
         constant = {key: getattr(self, key) for key in ("sweeps", "blocks", "rows_together", "dependants")}
-        return {**point, **values}, [{**stats, **constant, "accepted": accepted}]
+        return point, [{**stats, **constant, "accepted": accepted, **self._figures()}]
+
+    def _swapped(self, point):
+        """Return the point after the variables have swapped along their ladders, which are made at the first call."""
+        if self._rungs and self.replicas is None:
+            self.replicas = []
+            for rungs in self._rungs:
+                self.rng, made = begun(rungs, self.rng, self.caution, point, self._tuning_draws * self.sweeps)
+                self.replicas.append(made)
+        for rungs, replicas in zip(self._rungs, self.replicas or [], strict=True):
+            self.rng, value = lift(rungs, replicas, self.rng, self.caution, point)
+            point = {**point, rungs.value: value}
+        return point
+
+    def _figures(self):
+        """Return the statistics of ladders: the most rungs, and the least of all else."""
+        if not self.replicas:
+            return {}
+        found = [x.figures() for x in self.replicas]
+        return {key: (max if key == "rungs" else min)(x[key] for x in found) for key in OF_LADDERS}
 
     def _caution(self):
         """Return θ of each corrected layer; negative where real units shall accept whatever climbs (`joint_moves`)."""
-        if not (self.tune and self._ranges and self.tuned < CLIMBING and self._tunes):
+        if not (self.tune and self._ranges and self.tuned < CLIMBING and self._tuning_draws):
             return self.caution
         return np.array([-1.0 if m == MOST else c for c, (_, m) in zip(self.caution, self._ranges, strict=True)])
 
@@ -192,6 +249,20 @@ class BlockGibbs(BlockedStep):
     @staticmethod
     def _make_progressbar_update_functions():
         return (lambda stats: {key: stats[key] for key in ("free_energy", "flipped")},)
+
+
+def _rungs(model, blocks, compile_kwargs) -> list[RungFunctions]:
+    """Compile the rungs of each variable with visible units that are drawn."""
+    found, start = [], 0
+    for block in blocks:
+        own = slice(start, start + len(block.proposals))
+        start = own.stop
+        if VISIBLE in block.rvs:
+            check_swaps(block)
+            found.append(rung_functions(model, block, own, compile_kwargs))
+    if not found:
+        raise ValueError("method='pt' needs visible units of an RBM that are drawn, and here are none: leave it out.")
+    return found
 
 
 def register() -> None:

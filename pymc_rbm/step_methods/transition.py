@@ -26,11 +26,15 @@ from pymc_rbm.step_methods.metropolis import caution_range, corrected_update, mo
 from pymc_rbm.support.fast_calls import Quick
 from pymc_rbm.support.reentrant import compiled
 
-__all__ = ["compile_transition", "one_move", "transition_graph"]
+__all__ = ["compile_transition", "moved", "one_move", "transition_graph"]
 
 
-def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compile_kwargs: dict):
+def compile_transition(
+    model: pm.Model, rvs: list[TensorVariable], n: int, compile_kwargs: dict, blocks: list[Block] | None = None
+):
     """Compile (rng, cautions, values…) -> (rng, new value of each variable, statistics, acceptance).
+
+    ``blocks`` are `blocks_of` the model, if they are known.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
     function
         The compiled transition.
     """
-    (rng, cautions), (next_rng, *outputs), ranges, together = transition_graph(model, rvs, n)
+    (rng, cautions), (next_rng, *outputs), ranges, together = transition_graph(model, rvs, n, blocks)
     inputs = [x for x in explicit_graph_inputs(outputs) if x in model.value_vars]
     arguments = [In(rng, mutable=True), cautions, *inputs]
     outputs = [Out(next_rng, borrow=True), *outputs]
@@ -52,7 +56,7 @@ def compile_transition(model: pm.Model, rvs: list[TensorVariable], n: int, compi
     return [x.name for x in inputs], ranges, together, Quick(function)
 
 
-def transition_graph(model: pm.Model, rvs: list[TensorVariable], n: int):
+def transition_graph(model: pm.Model, rvs: list[TensorVariable], n: int, blocks: list[Block] | None = None):
     """Return ``(rng, cautions)``, a graph of what `compile_transition` compiles, ``ranges`` and ``together``."""
     rng = next_rng = pt.random.rng("rng")
     cautions = pt.dvector("cautions")
@@ -62,7 +66,7 @@ def transition_graph(model: pm.Model, rvs: list[TensorVariable], n: int):
     together = 1
     acceptance: list[TensorVariable] = []
     seen: set[Variable] = set()  # visible variables, which several hidden ones may share
-    for block in blocks_of(model, rvs):
+    for block in blocks_of(model, rvs) if blocks is None else blocks:
         changes = bool(set(ancestors([block.state[VISIBLE]])) & set(new))
         block = _updated(block, new)
         theta = {layer: cautions[len(ranges) + k] for k, layer in enumerate(block.proposals)}
@@ -70,7 +74,7 @@ def transition_graph(model: pm.Model, rvs: list[TensorVariable], n: int):
             caution_range(block.machine.layers[i].unit, block.units[i], block.together[i]) for i in block.proposals
         ]
         together = max([together, *block.together.values()])
-        state, next_rng, counts = _transition(block, n, next_rng, theta)
+        state, next_rng, counts = moved(block, n, next_rng, theta)
         acceptance += counts
         for layer, rv in block.rvs.items():
             x, held = state[layer], block.held[layer]
@@ -112,8 +116,8 @@ def _updated(block: Block, new: dict[Variable, TensorVariable]) -> Block:
     return replace(block, machine=machine, state=state, offsets=offsets, proposals=proposals)
 
 
-def _transition(block: Block, n: int, rng: TensorVariable, theta: dict[int, TensorVariable]):
-    """Return the new state, the next rng and, for each corrected layer, acceptance and number of proposals."""
+def moved(block: Block, n: int, rng: TensorVariable, theta: dict[int, TensorVariable]):
+    """Move a block n times; return its state, the next rng and each corrected layer's acceptance and proposals."""
     # Where the other layer is given, one exact draw will do.
     alone = len(block.held) > 1 and sum(held is not True for held in block.held) < 2
     depends = any(set(ancestors(e.outputs)) & set(e.layers) for e in block.offsets.values())

@@ -17,6 +17,7 @@ from scipy import stats
 
 import pymc_rbm as pmr
 from pymc_rbm.step_methods import metropolis as corrections
+from pymc_rbm.step_methods import swapping
 from pymc_rbm.support.modes import INTERPRETED
 
 pytestmark = [pytest.mark.interpreted, MASKED, pytest.mark.filterwarnings("ignore:The real units of")]
@@ -26,6 +27,8 @@ NIGHTLY = int(os.environ.get("PYMC_RBM_FUZZ_CASES", "60"))
 SEED = int(os.environ.get("PYMC_RBM_FUZZ_SEED", "1120"))
 FOUND = [44, 1189]
 """Those that once failed: a single unit between walls, whose paths did not compile; visible units with one state."""
+SWAPPING = [2, 3, 6, 9, 11, 16, 17, 18, 21, 24]
+"""Compositions with visible units that are drawn and hidden ones that sum out."""
 FAMILY = 1e-3
 """The probability that any of 200 nights' figures is beyond its limit by chance: some 40 figures a composition."""
 LIMIT = stats.norm.isf(FAMILY / (200 * 40) / 2)
@@ -38,12 +41,12 @@ def starts(composition, rng):
     return x + widths * (rng.random(x.shape) - 0.5), states, p, widths
 
 
-def stepped(composition, x, steps=2):
+def stepped(composition, x, steps=2, **options):
     """Rows after some steps, entries that are sampled only; and the step."""
     n = len(composition.v.bias)
     with pm.Model() as model:
         composition.build()
-        step = pmr.BlockGibbs(rng=5, sweeps=1 + composition.seed % 2)
+        step = pmr.BlockGibbs(rng=5, sweeps=1 + composition.seed % 2, **options)
     point = model.initial_point(random_seed=1)
     names = [name for name in ("v", "v_unobserved", "h", "h_unobserved") if name in point]
     half = slice(None, None, 2) if composition.masking == "rows" else slice(None)
@@ -66,10 +69,10 @@ def figures(x):
     return np.column_stack([x, *pairs])
 
 
-def z_scores(composition):
+def z_scores(composition, **options):
     """Deviations of the figures from their exact means in standard errors, and whether all that can move has moved."""
     x, states, p, widths = starts(composition, np.random.default_rng([7, composition.seed]))
-    ends, moved, _ = stepped(composition, x)
+    ends, moved, _ = stepped(composition, x, **options)
     exact = figures(states[:, composition.sampled])
     n = composition.sampled.sum()
     squares = n + np.flatnonzero([i == j for i in range(n) for j in range(i, n)])
@@ -80,10 +83,10 @@ def z_scores(composition):
     return np.where(deviation > 1e-6, z, 0.0), moved > 0 or deviation[:own].max() < 1e-6
 
 
-def check(seed):
+def check(seed, **options):
     composition = Composition(seed)
     with pytensor.config.change_flags(mode=INTERPRETED):  # those that are slow, too: a graph is evaluated twice
-        z, moved = z_scores(composition)
+        z, moved = z_scores(composition, **options)
     assert moved, composition
     assert np.abs(z).max() < LIMIT, f"{composition}: {z.round(1)}"
 
@@ -98,6 +101,29 @@ def test_compositions_show_a_broken_ratio(monkeypatch):
     real = corrections.accepts
     monkeypatch.setattr(corrections, "accepts", lambda log_ratio, rng: real(log_ratio / 2, rng))
     z, _ = z_scores(Composition(33))
+    assert np.abs(z).max() > LIMIT
+
+
+@pytest.fixture
+def two_rungs(monkeypatch):
+    """The lower of two rungs is drawn anew each time, so that all is in equilibrium from the start."""
+    monkeypatch.setattr(swapping, "FIRST_PAIRS", 1)
+    monkeypatch.setattr(swapping, "FIRST_ROUNDS", ())
+    monkeypatch.setattr(swapping, "MOST_CHAINS", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SWAPPING)
+def test_compositions_that_swap_with_exact_draws(seed, two_rungs):
+    check(seed, method="pt")
+
+
+@pytest.mark.slow
+def test_compositions_show_a_broken_swap(two_rungs, monkeypatch):
+    """By half the difference of log-densities."""
+    right = swapping._gain
+    monkeypatch.setattr(swapping, "_gain", lambda *arguments: right(*arguments) / 2)
+    z, _ = z_scores(Composition(3), method="pt")
     assert np.abs(z).max() > LIMIT
 
 
