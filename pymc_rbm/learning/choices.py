@@ -58,6 +58,7 @@ def choose(
     learning_rate: Any,
     resume: xr.DataTree | None,
     horizon: int | None,
+    low_rank: bool,
 ) -> Choices:
     """Decide what `fit` was not told; its docstring says how. ValueError where what it was told does not go together.
 
@@ -70,7 +71,7 @@ def choose(
         climbed = climbs_alone(model, observed) if resume is None else "starts" in resume.attrs
         estimator, optimizer = (exact, "lbfgs") if climbed else (None, None)
     correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
-    estimator = estimator or default_method(correlations, observed, chains)
+    estimator = estimator or default_method(correlations, observed, chains, low_rank)
     climbs = _climbs(optimizer, estimator, learning_rate)
     if by_row and not shares_chains(estimator):
         raise ValueError(
