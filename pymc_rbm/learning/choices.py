@@ -10,7 +10,14 @@ import pymc as pm
 import xarray as xr
 
 from pymc_rbm.learning.data import Observed
-from pymc_rbm.learning.defaults import RATE, Correlations, bears_fast_rate, climbs_alone, default_method, default_rate
+from pymc_rbm.learning.defaults import (
+    RATE,
+    Correlations,
+    bears_fast_rate,
+    climbs_alone,
+    default_method,
+    default_rate,
+)
 from pymc_rbm.learning.estimators.names import follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.learning.estimators.pcd import exact
 from pymc_rbm.learning.schedules import hold_then_fall
@@ -62,7 +69,8 @@ def choose(
 ) -> Choices:
     """Decide what `fit` was not told; its docstring says how. ValueError where what it was told does not go together.
 
-    ``epochs`` bounds what is chosen, and changes nothing else: more of them must never give less.
+    ``epochs`` bounds what is chosen, and changes nothing else: more of them must never give less. ``low_rank``
+    says whether learning starts there (`low_rank.asked_for`).
     """
     _check_resume(resume)
     estimator = method
@@ -90,7 +98,7 @@ def choose(
         learning_rate = RATE
     elif learning_rate is None:
         fast = looks and bears_fast_rate(model, observed)
-        learning_rate = default_rate(correlations, swaps_replicas(estimator), fast)
+        learning_rate = default_rate(correlations, swaps_replicas(estimator), fast, low_rank)
     if resume is not None and resume.attrs.get("method") not in (None, name_of(estimator)):
         raise ValueError(
             f"`resume` learned with {resume.attrs['method']!r}, this call asks for {name_of(estimator)!r}."

@@ -21,7 +21,7 @@ from pymc_rbm.learning.fingerprint import compare, marks_of
 from pymc_rbm.learning.history import AXES, History
 from pymc_rbm.learning.iteration import Settings
 from pymc_rbm.learning.loop import Callback, Run
-from pymc_rbm.learning.low_rank import LOW_RANK, check_low_rank, low_rank_machines
+from pymc_rbm.learning.low_rank import LOW_RANK, asked_for, low_rank_machines
 from pymc_rbm.learning.restarts import climb_from_the_best
 from pymc_rbm.learning.result import restore
 from pymc_rbm.learning.scales import warn_of_large_scales
@@ -123,7 +123,8 @@ def fit(
     learning_rate : float or callable, optional
         Default: 0.3 with tempering. Without it 0.3 where learning ends by its own judgement or after ``epochs``, the
         model is nothing but machines of binary or other finite units whose W, b and c are free variables themselves,
-        and rows are more than a quarter of the parameters; else 0.1; divided by the largest eigenvalue of the
+        and rows are more than a quarter of the parameters; else 0.1. From ``start="low rank"`` at most 0.2, also with
+        tempering. Without tempering, and from there, divided by the largest eigenvalue of the
         covariance between different visible units where that is above 1. Weights then grow from zero no faster than for
         weakly correlated data; a rate that is too high for strongly correlated ones drives all plain particles into one
         mode, and W to infinity. A number is held for the first half of learning and then falls linearly to zero: with a
@@ -284,9 +285,7 @@ def fit(
     generator(random_seed)
     with Prompt():
         observed = observed_machines(model, row_weights)
-        warm = isinstance(start, str) and start == LOW_RANK
-        if warm:
-            check_low_rank(model, observed)
+        low_rank = asked_for(model, observed, start, resume)
         warn_of_large_scales(observed)
         for x in observed:
             if x.name in AXES:
@@ -306,7 +305,7 @@ def fit(
             learning_rate=learning_rate,
             resume=resume,
             horizon=horizon,
-            low_rank=warm,
+            low_rank=low_rank,
         )
         settings = Settings(
             chosen.estimator,
@@ -317,8 +316,8 @@ def fit(
             centred,
             compile_kwargs or {},
         )
-        machines = low_rank_machines(model, observed) if warm and resume is None else {}
-        values: Any = None if warm else start
+        machines = low_rank_machines(model, observed) if low_rank and resume is None else {}
+        values: Any = None if isinstance(start, str) and start == LOW_RANK else start
         learner = Learner(model, observed, settings, values, serialisable(random_seed), machines)
         if chosen.sweeps is None and (chains < 2 or not learner.persistent):
             raise ValueError(
@@ -355,7 +354,7 @@ def fit(
             "method": name_of(chosen.estimator),
         }
         | ({"starts": starts} if chosen.climbs else {})
-        | ({"start": LOW_RANK} if warm or (resume is not None and "start" in resume.attrs) else {}),
+        | ({"start": LOW_RANK} if low_rank else {}),
         within=within,
         marks=marks,
         ascent=ascent,

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pymc as pm
 import scipy
-from scipy.special import logsumexp
+import xarray as xr
 
 from pymc_rbm.learning.data import Observed, evenly
 from pymc_rbm.learning.directions import leading
@@ -34,7 +35,7 @@ from pymc_rbm.machine.machine import Machine, restricted
 from pymc_rbm.units.binary import Bernoulli, Spin
 from pymc_rbm.units.unit import Unit
 
-__all__ = ["LOW_RANK", "check_low_rank", "low_rank_machines"]
+__all__ = ["LOW_RANK", "asked_for", "low_rank_machines"]
 
 LOW_RANK = "low rank"
 """The name of this start, for `fit`."""
@@ -62,12 +63,16 @@ def low_rank_machines(model: pm.Model, observed: Sequence[Observed]) -> dict[str
     return {x.name: _machine(x, int(shapes[str(direct_parameters(model, x)[0])][1])) for x in observed}
 
 
-def check_low_rank(model: pm.Model, observed: Sequence[Observed]) -> None:
-    """Refuse a model to which ``start="low rank"`` does not apply: ValueError, before any work."""
+def asked_for(model: pm.Model, observed: Sequence[Observed], start: Any, resume: xr.DataTree | None) -> bool:
+    """Whether learning is to start from low-rank machines, or did; ValueError, before any work, where it cannot."""
+    if resume is not None:
+        return "start" in getattr(resume, "attrs", {})
+    if not isinstance(start, str) or start != LOW_RANK:
+        return False
     for x in observed:
         units = [layer.unit for layer in x.machine.layers]
         if len(units) != 2 or len(x.machine.couplings) != 1 or not all(isinstance(u, Bernoulli | Spin) for u in units):
-            wrong = f"has layers of {units}" + " with couplings inside" * (len(x.machine.couplings) > len(units) - 1)
+            wrong = f"has layers of {units}" + " that are coupled inside" * (len(units) == 1)
         elif x.by_row:
             wrong = "has biases that differ by row"
         elif None in direct_parameters(model, x):
@@ -79,6 +84,7 @@ def check_low_rank(model: pm.Model, observed: Sequence[Observed]) -> None:
             f"free variables themselves, such as pm.Normal or pm.Flat; {x.name!r} {wrong}. Leave start out, or give a "
             "dict of values by name of free variable."
         )
+    return True
 
 
 def _machine(x: Observed, size: int) -> Machine:
@@ -179,7 +185,7 @@ class _Goal:
         W = self.directions @ A
         sums, on = _softplus_sums(b.astype("float32") + halves.astype("float32") @ W.T.astype("float32"))
         log_p = halves @ (c - self.mean @ W) + sums
-        log_z = logsumexp(log_p)
+        log_z = log_p.max() + np.log(np.exp(log_p - log_p.max()).sum())
         return log_z, np.exp(log_p - log_z), halves, on
 
 

@@ -250,6 +250,41 @@ def test_same_seed_same_draws_and_resume_and_a_checkpoint_go_on_bit_for_bit(tmp_
     assert not other["parameters"].dataset.equals(whole["parameters"].dataset)
 
 
+class ChosenError(Exception):
+    """What `fit` is about to do."""
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """The method and whether learning starts from a low-rank machine, of a call of `fit` that does nothing else."""
+
+    def learner(model, observed, settings, start, rng, low_rank):
+        raise ChosenError(settings.method.__name__, bool(low_rank))
+
+    def of(shares=(0.5, 0.3, 0.2), **options):
+        with model_of(groups(shares=shares)[0], 12, 1.0), pytest.raises(ChosenError) as caught:
+            pmr.fit(**options, **QUIET)
+        return caught.value.args
+
+    monkeypatch.setattr("pymc_rbm.learning.fit.Learner", learner)
+    return of
+
+
+def test_its_method_unless_told_otherwise(chosen):
+    assert chosen(start="low rank") == ("trajectory_tempered", True)
+    assert chosen(start="low rank", method="pt") == ("tempered", True)
+    assert chosen(start="low rank", shares=(1.0,)) == ("persistent", True)  # nothing is strongly correlated
+    assert chosen() == ("tempered", False)
+
+
+def test_a_run_goes_on_as_it_began(chosen):
+    before = xr.DataTree.from_dict({"state": xr.Dataset(), "learning": xr.Dataset()})
+    before.attrs = {"method": "tempered", "epochs_done": 1}
+    assert chosen(resume=before) == chosen(resume=before, start="low rank") == ("tempered", False)
+    before.attrs = {"method": "trajectory_tempered", "epochs_done": 1, "start": "low rank"}
+    assert chosen(resume=before) == ("trajectory_tempered", False)  # its machine is in the state
+
+
 def refused(rows, W=None, b=None, c=None, **options):
     n = rows.shape[1]
     with pm.Model() as model:
