@@ -6,6 +6,10 @@ process, after 500 updates that compile and build the ladder.
 ``python benchmarks/trajectory.py clusters [seeds]``: mixtures of 2, 5 and 20 groups of unequal weight in 100 binary
 dimensions, 5 % of whose entries are flipped, 40 hidden units, 20,000 updates: the total variation between the weights
 of the groups in the data and in draws of what was learned (200 chains along a ladder), and the renewals.
+
+``python benchmarks/trajectory.py starts [seeds] [updates]``: such mixtures, 5 % and 1 % of whose entries are flipped,
+and 16 hidden units, so that log Z is a sum: the log-likelihood, beside that of the mixture itself, and the total
+variation of exact draws, from the usual start (with the method that fit chooses, and "ptt") and the low-rank one.
 """
 
 import sys
@@ -17,6 +21,7 @@ import pymc as pm
 
 import pymc_rbm as pmr
 from pymc_rbm.machine.records import recorded_machine
+from pymc_rbm.sampling.bottom import exact_draws
 
 METHODS = "pcd", "pt", "ptt"
 SIZES = (64, 16), (100, 40), (784, 100), (784, 500)
@@ -80,6 +85,32 @@ def clusters(seeds=3):
                 print(f"{k:7}{method:>8}{seed:6}{distance:17.3f}{seconds:9.0f}{renewals:>10}", flush=True)
 
 
+def starts(seeds=2, updates=4000):
+    """Print a row a mixture, start and seed."""
+    print(f"{'groups':>7}{'flipped':>9}{'start':>10}{'method':>22}{'seed':>6}{'nats a row':>12}{'total variation':>17}")
+    for k in (2, 3, 5, 8, 20):
+        for flipped in (0.05, 0.01):
+            rows, which, centres = groups(k, flipped=flipped)
+            data = np.bincount(which, minlength=k) / len(rows)
+            near = np.array([np.where(rows == x, 1 - flipped, flipped).prod(1) for x in centres])
+            print(f"{k:7}{flipped:9}{'the mixture itself':>38}{np.log(data @ near).mean():12.3f}")
+            for method, start in ((None, None), ("ptt", None), ("ptt", "low rank")):
+                for seed in range(1, seeds + 1):
+                    with model_of(rows, 16):
+                        epochs = updates // 100
+                        learned = pmr.fit(epochs, method=method, start=start, random_seed=seed, progressbar=False)
+                    machine = recorded_machine(learned)
+                    found = pmr.log_likelihood(rows, machine)["log_likelihood"]["v"].values.mean()
+                    drawn = exact_draws(machine.numeric(), 20_000, np.random.default_rng(0))
+                    nearest = np.argmin([(drawn != x).sum(1) for x in centres], axis=0)
+                    distance = np.abs(np.bincount(nearest, minlength=k) / len(drawn) - data).sum() / 2
+                    print(
+                        f"{k:7}{flipped:9}{start or '-':>10}{learned.attrs['method']:>22}{seed:6}"
+                        f"{found:12.3f}{distance:17.3f}",
+                        flush=True,
+                    )
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    {"cost": cost, "clusters": clusters}[sys.argv[1]](*map(int, sys.argv[2:]))
+    {"cost": cost, "clusters": clusters, "starts": starts}[sys.argv[1]](*map(int, sys.argv[2:]))

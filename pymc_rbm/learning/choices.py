@@ -74,10 +74,12 @@ def choose(
     learning_rate: Any,
     resume: xr.DataTree | None,
     horizon: int | None,
+    low_rank: bool,
 ) -> Choices:
     """Decide what `fit` was not told; its docstring says how. ValueError where what it was told does not go together.
 
     ``epochs`` and ``budget`` bound what is chosen, and change nothing else: more of them must never give less.
+    ``low_rank`` says whether learning starts there (`low_rank.asked_for`).
     """
     _check_resume(resume)
     estimator = method
@@ -87,7 +89,7 @@ def choose(
         climbed = climbs_alone(model, observed) if resume is None else "starts" in resume.attrs
         estimator, optimizer = (exact, "lbfgs") if climbed else (None, None)
     correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
-    estimator = estimator or default_method(correlations, observed, chains)
+    estimator = estimator or default_method(correlations, observed, chains, low_rank)
     climbs = _climbs(optimizer, estimator, learning_rate)
     if by_row and not shares_chains(estimator):
         raise ValueError(
@@ -110,7 +112,7 @@ def choose(
         learning_rate = RATE
     elif learning_rate is None:
         fast = looks and bears_fast_rate(model, observed)
-        learning_rate = default_rate(correlations, swaps_replicas(estimator), fast)
+        learning_rate = default_rate(correlations, swaps_replicas(estimator), fast, low_rank)
     if resume is not None and resume.attrs.get("method") not in (None, name_of(estimator)):
         raise ValueError(
             f"`resume` learned with {resume.attrs['method']!r}, this call asks for {name_of(estimator)!r}."

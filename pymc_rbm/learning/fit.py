@@ -22,6 +22,7 @@ from pymc_rbm.learning.fingerprint import compare, marks_of
 from pymc_rbm.learning.history import AXES, History
 from pymc_rbm.learning.iteration import Settings
 from pymc_rbm.learning.loop import Callback, Run
+from pymc_rbm.learning.low_rank import LOW_RANK, asked_for, low_rank_machines
 from pymc_rbm.learning.polish import Polish
 from pymc_rbm.learning.restarts import climb_from_the_best
 from pymc_rbm.learning.result import restore
@@ -49,7 +50,7 @@ def fit(
     max_gradient_norm: float | None = None,
     centred: bool = True,
     row_weights: Any = None,
-    start: dict[str, Any] | None = None,
+    start: dict[str, Any] | str | None = None,
     resume: xr.DataTree | None = None,
     horizon: int | None = None,
     checkpoint: str | Path | None = None,
@@ -110,7 +111,8 @@ def fit(
         of a side of at most 16 units (``exact``). The docstring of each says what it is biased for.
         ``functools.partial(tempered, temperatures=20)`` sets options.
         Default: "pcd"; "pt" where the data's strongest correlation splits the rows into two groups, between which plain
-        chains would not go; "exact" for mixtures (one hidden unit), whose chains never mix.
+        chains would not go; "ptt" from a low-rank start of strongly correlated data; "exact" for mixtures (one hidden
+        unit), whose chains never mix.
     batch_size : int or None, default 100
         Rows per iteration; None takes all rows. An epoch's rows are split evenly, so batches may be a little smaller.
     chains : int, default 100
@@ -137,7 +139,8 @@ def fit(
     learning_rate : float or callable, optional
         Default: 0.3 with tempering. Without it 0.3 where learning ends by its own judgement or after ``epochs``, the
         model is nothing but machines of binary or other finite units whose W, b and c are free variables themselves,
-        and rows are more than a quarter of the parameters; else 0.1; divided by the largest eigenvalue of the
+        and rows are more than a quarter of the parameters; else 0.1. From ``start="low rank"`` at most 0.2, also with
+        tempering. Without tempering, and from there, divided by the largest eigenvalue of the
         covariance between different visible units where that is above 1. Weights then grow from zero no faster than for
         weakly correlated data; a rate that is too high for strongly correlated ones drives all plain particles into one
         mode, and W to infinity. A number is held for the first half of learning and then falls linearly to zero: with a
@@ -151,12 +154,19 @@ def fit(
         data, and usually faster and steadier.
     row_weights : array_like of shape (rows,), or dict of them by RBM variable, optional
         How often each row counts, at least 0; a weight of 2 is a row that stands there twice.
-    start : dict, optional
+    start : dict or "low rank", optional
         Start values by name of free variable. By default a variable used as b, or as a term of it, starts at the data's
         log-odds, W at Normal(0, 0.1/√visible), c at zero, others at PyMC's initial point; mixtures (one hidden unit)
         start at the groups of k-means. Hidden units that are given equal weights and biases, as by ``pm.find_MAP``
         without ``jitter=True``, would stay alike for ever: all but the first get the noise of the default added, and a
         warning says so. Other starts that "lbfgs" compares differ only in what is not named here.
+        "low rank", for clustered data and binary units (Bernoulli or Spin) whose W, b and c are free variables
+        themselves: up to twelve hidden units start at weights in the span of as many leading directions of the data,
+        where the exact likelihood (log Z is a sum over their states) is greatest, as far as 150 iterations of L-BFGS
+        go [5]_; the others start as by default. Particles start as exact draws of that machine, so that all its modes
+        have their weights, and with "ptt" it is the bottom of the ladder, which keeps them right. The search is not
+        random, takes a few percent of the time of "ptt", counts missing entries at their means and knows of no priors.
+        With plain chains ("pcd") the weights of modes drift, and can end worse than from the default start.
     resume : DataTree, optional
         What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
         (parameters, particles, optimiser's memory, generator) for ``epochs`` more, of which the first one is the rest
@@ -272,6 +282,8 @@ def fit(
     .. [3] Melchior, J., Fischer, A., Wiskott, L. (2016). How to center deep Boltzmann machines. JMLR 17.
     .. [4] Akaike, H. (1974). A new look at the statistical model identification. IEEE Trans. Automatic Control 19: what
        as many parameters gain by chance.
+    .. [5] Béreux, N., Decelle, A., Furtlehner, C., Rosset, L., Seoane, B. (2025). Fast training and sampling of
+       restricted Boltzmann machines. ICLR. Theirs tabulates the density over the directions; this one sums exactly.
     """
     model = _model(model, epochs)
     check_back_end(compile_kwargs)
@@ -293,6 +305,7 @@ def fit(
     generator(random_seed)
     with Prompt():
         observed = observed_machines(model, row_weights)
+        low_rank = asked_for(model, observed, start, resume)
         warn_of_large_scales(observed)
         for x in observed:
             if x.name in AXES:
@@ -313,6 +326,7 @@ def fit(
             learning_rate=learning_rate,
             resume=resume,
             horizon=horizon,
+            low_rank=low_rank,
         )
         settings = Settings(
             chosen.estimator,
@@ -323,7 +337,9 @@ def fit(
             centred,
             compile_kwargs or {},
         )
-        learner = Learner(model, observed, settings, start, serialisable(random_seed))
+        machines = low_rank_machines(model, observed) if low_rank and resume is None else {}
+        values: Any = None if isinstance(start, str) and start == LOW_RANK else start
+        learner = Learner(model, observed, settings, values, serialisable(random_seed), machines)
         if chosen.sweeps is None and (chains < 2 or not learner.persistent):
             raise ValueError(
                 'sweeps="auto" measures persistent chains, at least two: not available here. Give a number.'
@@ -337,7 +353,7 @@ def fit(
         before = 0 if resume is None else int(resume.attrs["epochs_done"])
         ascent, starts = learner.ascent(model) if chosen.climbs else None, 1
         if ascent is not None and resume is None:
-            starts = climb_from_the_best(ascent, model, observed, start, learner)
+            starts = climb_from_the_best(ascent, model, observed, values, learner)
     run = Run(
         model=model,
         learner=learner,
@@ -359,7 +375,8 @@ def fit(
             "sweeps": "auto" if chosen.sweeps is None else chosen.sweeps,
             "method": name_of(chosen.estimator),
         }
-        | ({"starts": starts} if chosen.climbs else {}),
+        | ({"starts": starts} if chosen.climbs else {})
+        | ({"start": LOW_RANK} if low_rank else {}),
         within=within,
         marks=marks,
         ascent=ascent,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.distributions.arguments import start_by_name
 from pymc_rbm.distributions.lookup import plain
 from pymc_rbm.learning.data import Observed, learned_variables
-from pymc_rbm.learning.objective import intercepts
+from pymc_rbm.learning.objective import direct_parameters, intercepts
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.mixture import free_components, is_mixture, with_components
 from pymc_rbm.support.reentrant import one_compiles, value_of
@@ -33,6 +34,7 @@ def start_values(
     start: dict[str, Any] | None,
     rng: np.random.Generator,
     scale: float = SCALE,
+    low_rank: Mapping[str, Machine] | None = None,
 ) -> dict[str, np.ndarray]:
     """Return start values of learning, by name of value variable.
 
@@ -40,8 +42,9 @@ def start_values(
     one that is its c at zero, one that is its W at Normal(0, scale/√visible), so that the fields on hidden units differ
     by about ``scale`` at any size, one that is a σ (or γ) of its visible units where these have the data's standard
     deviations. Mixtures start from groups of rows (`mixture_of_groups`). Others start where ``pm.sample`` would, and
-    ``start`` overrides all of it. Hidden units that are the same in ``start`` would stay so, and so would all of
-    them at W = 0: the former get noise, as do the ingredients of a W that is an expression, Normal(0, scale/10).
+    ``start`` overrides all of it. Where ``low_rank`` has machines by name of RBM, W, b and c start there, but for the
+    weights of hidden units that have none. Hidden units that are the same in ``start`` would stay so, and so would all
+    of them at W = 0: the former get noise, as do the ingredients of a W that is an expression, Normal(0, scale/10).
     """
     seed = int(rng.integers(2**31))
     with one_compiles():
@@ -65,6 +68,9 @@ def start_values(
         if value_var.name not in direct:
             old = point[value_var.name]
             point[value_var.name] = (old + rng.normal(0, scale / 10, np.shape(old))).astype(old.dtype)
+    for x in observed:
+        if low_rank:
+            point.update(_at_machine(model, x, low_rank[x.name], point))
     if start:
         point.update(_as_value_point(model, start))
         for x in observed:
@@ -77,6 +83,14 @@ def start_values(
                     stacklevel=4,
                 )
     return {v.name: np.asarray(point[v.name]) for v in learned_variables(model)}
+
+
+def _at_machine(model: pm.Model, x: Observed, machine: Machine, point: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the values of W, b and c that make the machine, but for small weights of units that have none in it."""
+    (b, c), [W] = machine.by_kind.biases, machine.by_kind.weights
+    names = [rv.name for rv in direct_parameters(model, x) if rv is not None]
+    values = np.where(W.any(0), W, point[names[0]]), b, c
+    return {name: value.astype(point[name].dtype) for name, value in zip(names, values, strict=True)}
 
 
 def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.random.Generator) -> int:
@@ -143,7 +157,7 @@ def _unit_parameters(model: pm.Model, x: Observed, groups: Machine | None) -> li
 
 def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarray]:
     if not isinstance(start, dict):
-        raise ValueError(f"start must be a dict of values by name of free variable, got {start!r}.")
+        raise ValueError(f"start must be a dict of values by name of free variable, or 'low rank', got {start!r}.")
     names = {rv.name for rv in model.free_RVs}
     unknown = set(start) - names
     if unknown:

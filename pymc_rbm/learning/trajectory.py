@@ -15,7 +15,7 @@ import numpy as np
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.along import along
 from pymc_rbm.partition.estimate import LogPartitionEstimate
-from pymc_rbm.sampling.ladder import LEAST, MOST_RUNGS, TORN, Ladder, acceptance, independent, with_prefix
+from pymc_rbm.sampling.ladder import LEAST, MOST_RUNGS, TORN, Ladder, Rung, acceptance, with_prefix
 
 __all__ = ["EVERY", "LEAST", "Trajectory", "torn"]
 
@@ -34,17 +34,15 @@ class Trajectory:
         Of the machine's RBM.
     machine : Machine
         Where learning starts, with numbers.
-    bias : ndarray, shape (visible,)
-        Of the independent units at the bottom.
-    states : ndarray, shape (chains, visible)
-        Particles, which are replaced by draws of the machine.
+    bottom : Rung
+        Which can be drawn from exactly: independent units, or a machine of which few hidden units have weights.
     rng : Generator
     """
 
-    def __init__(self, name: str, machine: Machine, bias: np.ndarray, states: np.ndarray, rng: np.random.Generator):
+    def __init__(self, name: str, machine: Machine, bottom: Rung, rng: np.random.Generator):
         self.name, self.rejected = name, 0
         self.log_z: LogPartitionEstimate | None = None
-        self.ladder = Ladder([independent(machine, bias, len(states), rng)])
+        self.ladder = Ladder([bottom])
         self.ladder.reach(machine, rng)
         self.add(1.0)
 

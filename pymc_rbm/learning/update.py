@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -27,8 +27,10 @@ from pymc_rbm.learning.trajectory import LEAST, Trajectory, torn
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import has_bounds
 from pymc_rbm.machine.rows import machine_of_rows
+from pymc_rbm.sampling.bottom import exact_draws
 from pymc_rbm.sampling.conditionals import log_conditional
 from pymc_rbm.sampling.dispersal import spread
+from pymc_rbm.sampling.ladder import bottom, independent
 from pymc_rbm.support.modes import INTERPRETED, by_kernels
 from pymc_rbm.support.reentrant import compiled, value_of
 from pymc_rbm.support.repetition import Repeated
@@ -46,7 +48,8 @@ class Learner:
     """One iteration of learning as one compiled function.
 
     Parameters live in shared variables in the model's unconstrained space, particles in shared variables of their own.
-    An update first advances the particles under the current parameters, then moves the parameters.
+    An update first advances the particles under the current parameters, then moves the parameters. Where ``low_rank``
+    has machines by name of RBM, learning starts at these, and with draws of them.
     """
 
     def __init__(
@@ -56,9 +59,11 @@ class Learner:
         settings: Settings,
         start: dict[str, Any] | None,
         rng: np.random.Generator,
+        low_rank: Mapping[str, Machine] | None = None,
     ):
         self.rng, self.observed, self._settings = rng, observed, settings
-        values, points = learned_variables(model), start_values(model, observed, start, rng)
+        self._low_rank = low_rank or {}
+        values, points = learned_variables(model), start_values(model, observed, start, rng, low_rank=self._low_rank)
         self._parameters = [_shared(points[v.name].astype(v.dtype), v.name) for v in values]
         self._given = dict(zip(values, self._parameters, strict=True))
         self._averages = [_shared(p.get_value(), f"{p.name}_average") for p in self._parameters]
@@ -160,11 +165,17 @@ class Learner:
         return {name: machine.numeric(machine.dtype) for name, machine in self.parameters()[1].items()}
 
     def _first_trajectories(self) -> list[Trajectory]:
-        """Ladders from independent units with the data's means to where learning starts; particles are drawn anew."""
+        """Ladders to where learning starts; particles are drawn anew."""
         numbers, found = self._numbers(), []
         rng = np.random.default_rng(self.rng.integers(2**31))
         for x, states in zip(self.observed, self._particles, strict=True):
-            found.append(Trajectory(x.name, numbers[x.name], x.bias, states.get_value(), rng))
+            machine, chains = numbers[x.name], len(states.get_value(borrow=True))
+            if x.name in self._low_rank:
+                parameters = [np.asarray(p, machine.dtype) for p in self._low_rank[x.name].parameters]
+                lowest = bottom(machine.with_parameters(parameters), chains, rng)
+            else:
+                lowest = independent(machine, x.bias, chains, rng)
+            found.append(Trajectory(x.name, machine, lowest, rng))
             states.set_value(found[-1].ladder.top.states)
         return found
 
@@ -324,7 +335,7 @@ class Learner:
         return Ascent(goal, self._parameters, options)
 
     def _first_particles(self, i: int, chains: int):
-        """Shared start states of the chains: dispersed; where each row has its own, the data.
+        """Shared start states of the chains: dispersed, draws of a low-rank start, or, one a row, the data.
 
         Real units also start at the data, every other chain: where these are far apart, chains would not find all.
         """
@@ -332,7 +343,9 @@ class Learner:
         if x.by_row:
             return shared_rows(self._data[i].get_value(), f"{x.name}_particles")
         size, machine = (chains, x.rows.shape[1]), self._machines[i]
-        first = _drawn(lambda r: spread(machine, size, r)[0], rng)
+        first = exact_draws(self._low_rank[x.name], chains, rng) if x.name in self._low_rank else None
+        if first is None:
+            first = _drawn(lambda r: spread(machine, size, r)[0], rng)
         if not machine.layers[VISIBLE].unit.finite:
             chosen = rng.choice(len(x.rows), size=len(first[1::2]), p=x.weights / x.weights.sum())
             first[1::2] = self._data[i].get_value(borrow=True)[chosen]

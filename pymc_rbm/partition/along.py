@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pymc_rbm.machine.enumeration import independent_log_z
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.bridging import settled
 from pymc_rbm.partition.estimate import LogPartitionEstimate
+from pymc_rbm.sampling.bottom import exact_log_z_of
 from pymc_rbm.sampling.ladder import LEAST_RENEWALS, Ladder, recorded_ladder, with_prefix
 
 __all__ = ["along", "recorded_along"]
@@ -45,7 +45,7 @@ def along(
         "drift": found.drift,
     }
     return LogPartitionEstimate(
-        independent_log_z(ladder.rungs[0].machine) + float(found.steps.sum()),
+        exact_log_z_of(ladder.rungs[0].machine) + float(found.steps.sum()),
         error,
         "ladder",
         diagnostics=diagnostics,

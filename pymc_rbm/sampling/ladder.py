@@ -30,6 +30,7 @@ import xarray as xr
 from pytensor.compile.io import In, Out
 
 from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.sampling.bottom import exact_draws
 from pymc_rbm.sampling.dispersal import dispersed_states
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.support.compiled import remembered
@@ -47,6 +48,7 @@ __all__ = [
     "Rung",
     "acceptance",
     "between",
+    "bottom",
     "independent",
     "ladder_from",
     "ladder_to",
@@ -178,7 +180,7 @@ class Ladder:
     def _pair(self, k: int, rng: np.random.Generator, sweeps: int) -> list[np.ndarray]:
         low, high = self.rungs[k - 1], self.rungs[k]
         if k == 1:
-            low.states = swept(low.machine, low.states, rng, held=low.held)
+            low.states = _redrawn(low.machine, low.states, rng, low.held)
             low.born[:] = self.generation
             self.trips += low.seen == FROM_TOP
             low.seen[:] = FROM_BOTTOM
@@ -318,9 +320,20 @@ def uncoupled(machine: Machine, bias: np.ndarray) -> Machine:
 def independent(machine: Machine, bias: Any, chains: int, rng: np.random.Generator) -> Rung:
     """Return the bottom of a ladder to the machine, `uncoupled`, and draws of it."""
     layer = machine.layers[VISIBLE]
-    bottom = uncoupled(machine, np.asarray(bias, layer.bias.dtype))
-    first = np.zeros((chains, len(layer.bias)), layer.unit.dtype)
-    return Rung.new(bottom, swept(bottom, first, rng))
+    return bottom(uncoupled(machine, np.asarray(bias, layer.bias.dtype)), chains, rng)
+
+
+def bottom(machine: Machine, chains: int, rng: np.random.Generator) -> Rung:
+    """Return a rung of exact draws: of a machine without weights, or with those of few hidden units only."""
+    layer = machine.layers[VISIBLE]
+    return Rung.new(machine, _redrawn(machine, np.zeros((chains, len(layer.bias)), layer.unit.dtype), rng))
+
+
+def _redrawn(
+    machine: Machine, states: np.ndarray, rng: np.random.Generator, held: np.ndarray | None = None
+) -> np.ndarray:
+    drawn = exact_draws(machine, len(states), rng) if held is None else None
+    return swept(machine, states, rng, held=held) if drawn is None else drawn
 
 
 def between(a: Machine, b: Machine, t: float) -> Machine:

@@ -15,7 +15,8 @@ from sklearn.cluster import KMeans
 
 import pymc_rbm as pmr
 from pymc_rbm.learning.data import observed_machines
-from pymc_rbm.learning.defaults import MOST_COLUMNS, Correlations, correlation
+from pymc_rbm.learning.defaults import Correlations, correlation
+from pymc_rbm.learning.directions import MOST_COLUMNS
 from pymc_rbm.learning.lbfgs import TOLERANCES
 from pymc_rbm.learning.restarts import MOST_STARTS
 from pymc_rbm.learning.start import mixture_of_groups
@@ -274,7 +275,7 @@ def test_many_columns_are_measured_by_products(strong, monkeypatch):
     rows = correlated(60, MOST_COLUMNS + 50, strong)
     [x] = observed_machines(with_priors(rows, 1))
     by_products = correlation(x)
-    monkeypatch.setattr("pymc_rbm.learning.defaults.MOST_COLUMNS", 10**6)
+    monkeypatch.setattr("pymc_rbm.learning.directions.MOST_COLUMNS", 10**6)
     by_matrix = correlation(x)
     assert by_products.strength == pytest.approx(by_matrix.strength, rel=1e-9)
     assert by_products.bimodality == pytest.approx(by_matrix.bimodality, rel=1e-4)

@@ -1,0 +1,43 @@
+"""Bottoms of ladders: independent units, or machines of which so few hidden units have weights that draws are exact."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pymc_rbm.machine.enumeration import independent_log_z, symbolic_log_partition
+from pymc_rbm.machine.machine import HIDDEN, Layer, Machine, restricted
+from pymc_rbm.sampling.forward import draw_visible
+from pymc_rbm.support.reentrant import value_of
+
+__all__ = ["exact_draws", "exact_log_z_of"]
+
+
+def exact_draws(machine: Machine, chains: int, rng: np.random.Generator) -> np.ndarray | None:
+    """Return independent draws of the visible units, by enumeration; None of a machine without any weights."""
+    few = _with_weights(machine)
+    return None if few is None else draw_visible(rng, chains, 0, few)
+
+
+def exact_log_z_of(machine: Machine) -> float:
+    """Return log Z of a bottom."""
+    few = _with_weights(machine)
+    if few is None:
+        return independent_log_z(machine)
+    idle = machine.layers[HIDDEN].bias[~_has_weights(machine)]
+    alone = Layer(machine.layers[HIDDEN].unit, np.asarray(idle, "float64"))
+    return float(value_of(symbolic_log_partition(few) + alone.log_z))
+
+
+def _has_weights(machine: Machine) -> np.ndarray:
+    """Whether each hidden unit has weights."""
+    return machine.couplings[0].weights.any(0)
+
+
+def _with_weights(machine: Machine) -> Machine | None:
+    """Return the machine without hidden units that have no weights; None if none has."""
+    if not any(c.weights.any() for c in machine.couplings):
+        return None
+    on = _has_weights(machine)
+    visible, hidden = machine.layers
+    W, b, c = (np.asarray(x, "float64") for x in (machine.couplings[0].weights[:, on], visible.bias, hidden.bias[on]))
+    return restricted(W, b, c, visible.unit, hidden.unit)
