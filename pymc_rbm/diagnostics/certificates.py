@@ -32,10 +32,13 @@ class Examined:
     name : str
     machine : Machine
     particles : ndarray or None, shape (particles, visible)
+        Those that gradients came from.
     draws : ndarray or None, shape (draws, visible)
-        States of chains that went on from them.
+        States of chains that went on from particles.
+    laddered : bool
+        Whether these chains swap along a ladder, which plain chains from elsewhere do not.
     stuck : bool
-        Whether these chains did not mix. Where they did, from all starts, there are no modes to look at.
+        Whether chains did not mix, or are not known to. Where they did, from all starts, there are no modes to look at.
     verdict : str
         That on learning.
     matters : float
@@ -49,6 +52,7 @@ class Examined:
     machine: Machine
     particles: np.ndarray | None
     draws: np.ndarray | None
+    laddered: bool
     stuck: bool
     verdict: str
     matters: float
@@ -80,11 +84,12 @@ class Certificates:
     def __init__(self, run: Examined, rng: np.random.Generator):
         self.run, self._rng = run, rng
         self.chains, self.learning, self.figures = list[Finding](), list[Finding](), dict[str, Any]()
+        self._elsewhere: np.ndarray | None = None
 
     def look_at_units(self) -> None:
-        """Count hidden units that do nothing."""
+        """Count hidden units that do nothing, also where chains from elsewhere were, if they were run."""
         run = self.run
-        states = [x for x in (run.rows, run.draws) if x is not None]
+        states = [x for x in (run.rows, run.draws, self._elsewhere) if x is not None]
         some = np.concatenate([x[self._rng.permutation(len(x))[:MOST_STATES]] for x in states])
         counts = dead_units(run.machine, some, self._rng)
         self.figures |= {key: ((), n) for key, n in counts.items()}
@@ -95,10 +100,11 @@ class Certificates:
         """Run chains from random starts, and from rows, for so many sweeps."""
         run = self.run
         found = excursions(run.machine, run.rows, run.weights, sweeps, self._rng, progressbar)
+        self._elsewhere = np.concatenate([found.tail, found.tail_from_data]).reshape(-1, run.rows.shape[1])
         path = approach(found.sweeps, found.looks, run.rows, run.weights)
         if path is not None:
             self._judge(path)
-        if run.stuck or run.particles is None:
+        if run.stuck:
             self._look_at_modes(found)
 
     def _judge(self, path: Approach) -> None:
@@ -116,7 +122,7 @@ class Certificates:
         modes = modes_of(run.machine, found, run.rows, run.weights)
         if modes is None:
             return
-        self.chains += judge_modes(modes, run.particles)
+        self.chains += judge_modes(modes, run.particles, plain=not run.laddered)
         self.figures |= {"mode_data": ("mode", modes.data), "mode_visited": ("mode", modes.visited)}
         if run.verdict == FINISHED:
             return

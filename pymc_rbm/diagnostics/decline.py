@@ -76,13 +76,11 @@ def approach(sweeps: np.ndarray, states: np.ndarray, rows: np.ndarray, weights: 
     """
     mean = weights @ rows
     x, data = states - mean, rows - mean
-    covariance = (data * weights[:, None]).T @ data
-    unit = (covariance**2).sum() - (np.diag(covariance) ** 2).sum()
-    if not unit > np.finfo(float).eps * (covariance**2).sum():
+    of_data = _Second.moments(data, weights)
+    if not of_data.lacking > np.finfo(float).eps * of_data.square:
         return None
-    within = weights @ _kernel(data, data) @ weights
-    found = [_squared_distance(look, data, weights, within) for look in x]
-    distance, without = np.array([a for a, _ in found]) / unit, np.array([b for _, b in found]) / unit
+    found = [_squared_distance(look, of_data) for look in x]
+    distance, without = (np.array(y) / of_data.lacking for y in zip(*found, strict=True))
     n = x.shape[1]
 
     def error(of: np.ndarray) -> np.ndarray:
@@ -101,16 +99,35 @@ def approach(sweeps: np.ndarray, states: np.ndarray, rows: np.ndarray, weights: 
     )
 
 
-def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    products = x @ y.T
-    return products + products**2
+@dataclass(frozen=True)
+class _Second:
+    """The second moments C of the data about their mean, as whichever is smaller: C itself, or rows and weights."""
+
+    roots: np.ndarray
+    """C if it is symmetric; else the rows z, each times the root of its weight, so that C is their square."""
+    whole: bool
+    square: float
+    """The sum of the squares of all entries of C."""
+    lacking: float
+    """That of the entries that are not on its diagonal."""
+
+    @classmethod
+    def moments(cls, data: np.ndarray, weights: np.ndarray) -> _Second:
+        roots, whole = data * np.sqrt(weights)[:, None], len(data) > data.shape[1]
+        square = float(((roots.T @ roots if whole else roots @ roots.T) ** 2).sum())
+        return cls(roots.T @ roots if whole else roots, whole, square, square - float(((roots**2).sum(0) ** 2).sum()))
+
+    def along(self, x: np.ndarray) -> np.ndarray:
+        """Return ``xᵀ C x`` of each row."""
+        return ((x @ self.roots) * x).sum(1) if self.whole else ((x @ self.roots.T) ** 2).sum(1)
 
 
-def _squared_distance(x: np.ndarray, data: np.ndarray, weights: np.ndarray, within: float) -> tuple[float, np.ndarray]:
-    """Return the squared distance by all chains, and without each of them."""
-    n, own, across = len(x), _kernel(x, x), _kernel(x, data) @ weights
+def _squared_distance(x: np.ndarray, of_data: _Second) -> tuple[float, np.ndarray]:
+    """Return the squared distance by all chains, and without each of them; the data's mean is zero."""
+    n, products, across = len(x), x @ x.T, of_data.along(x)
+    own = products + products**2
     np.fill_diagonal(own, 0)
     total, each = own.sum(), own.sum(1)
-    whole = total / (n * (n - 1)) - 2 * across.mean() + within
-    without = (total - 2 * each) / ((n - 1) * (n - 2)) - 2 * (across.sum() - across) / (n - 1) + within
+    whole = total / (n * (n - 1)) - 2 * across.mean() + of_data.square
+    without = (total - 2 * each) / ((n - 1) * (n - 2)) - 2 * (across.sum() - across) / (n - 1) + of_data.square
     return float(whole), without

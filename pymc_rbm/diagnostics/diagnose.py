@@ -96,6 +96,15 @@ def diagnose(
     the particles were where the last machine is, and learning took ten autocorrelation times. Where the gradient was
     exact no particles drove the run, and neither is asked.
 
+    Failures of a learning run that are known by name are in ``.failures``, and first in the report, each with what was
+    seen, what it means, and a remedy (`Diagnosis` has the list). They agree with the verdicts: those of learning are
+    not named where it has finished. "Particles lag" where functionals change as the particles run on, or where they are
+    behind the last moves of the parameters by more nats a row than the rise that matters, beyond Monte Carlo error.
+    With ``probes`` 128 chains from random starts and 32 from the data run as long as the particles did (256 to 4,096
+    sweeps). "Learned out of equilibrium" where the former come near the data and leave them again [2]_, by a tenth of
+    the squared correlations of the data and beyond chance. Where chains stay in modes, these are weighed in data,
+    particles and machine, exactly or along a ladder. Runs with ``method="ptt"`` go on along their ladder.
+
     Chains that mix say nothing about what was learned: those of independent units mix best. So the objective is climbed
     on from what was returned, on the rows that `fit` kept (of large tables some, with the gradient of all), with
     priors to second order: by L-BFGS on its exact value where log Z is a sum over at most 2¹⁶ states, or Gaussian. Else
@@ -114,6 +123,8 @@ def diagnose(
     ----------
     .. [1] Vehtari, A., Gelman, A., Simpson, D., Carpenter, B., Bürkner, P.-C. (2021). Rank-normalization, folding, and
        localization: an improved R-hat for assessing convergence of MCMC. Bayesian Analysis 16, 667-718.
+    .. [2] Decelle, A., Furtlehner, C., Seoane, B. (2021). Equilibrium and non-equilibrium regimes in the learning of
+       restricted Boltzmann machines. NeurIPS 34.
     """
     if not isinstance(idata, xr.DataTree):
         raise TypeError(

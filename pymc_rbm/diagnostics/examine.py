@@ -19,7 +19,7 @@ from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.convergence import FEW_DRAWS, cautious, columns, convergence, count_units
 from pymc_rbm.units.binary import Bernoulli
 
-__all__ = ["activity", "examine"]
+__all__ = ["PLAIN_PROBES", "activity", "examine"]
 
 WITHOUT_MACHINE = Finding(
     UNKNOWN,

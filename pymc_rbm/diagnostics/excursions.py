@@ -13,7 +13,7 @@ from pymc_rbm.sampling.chains import run_chains
 
 __all__ = ["Excursions", "excursions"]
 
-RANDOM, FROM_DATA = 64, 32
+RANDOM, FROM_DATA = 128, 32
 """How many chains start where."""
 FEWEST, MOST = 2**8, 2**12
 """Sweeps of a chain."""

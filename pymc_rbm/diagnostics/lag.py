@@ -23,7 +23,7 @@ import xarray as xr
 from pymc_rbm.learning.goal import free_energies_of
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.machine.records import recorded_machine
-from pymc_rbm.support.convergence import FALSE_ALARM
+from pymc_rbm.support.convergence import FALSE_ALARM, rounding
 
 __all__ = ["Lag", "lag", "last_moves", "slopes_along"]
 
@@ -41,7 +41,7 @@ class Lag:
     nats : float
         ``Δ²/(2s²)`` without the part of Δ² that is Monte Carlo error: unbiased to first order, and so below 0 at times.
     error : float
-        Its standard error.
+        Its standard error; up to 1.4 times as large where there is no lag.
     least : float
         What it is at least, with a chance of `FALSE_ALARM` that it is less: nats with |Δ| less by so many errors.
     moves : float
@@ -77,7 +77,7 @@ def lag(machine: Machine, moves: Moves, particles: np.ndarray, fresh: np.ndarray
     behind = slopes_along(machine, moves, particles)
     ahead = slopes_along(machine, moves, fresh.reshape(-1, fresh.shape[-1])).reshape(fresh.shape[:2])
     spread = float(ahead.var())
-    if not spread > 0 or len(behind) < 2 or len(ahead) < 2:
+    if not spread > rounding(ahead) ** 2 or len(behind) < 2 or len(ahead) < 2:
         return None
     delta = float(ahead.mean() - behind.mean())
     error = behind.var(ddof=1) / len(behind) + ahead.mean(1).var(ddof=1) / len(ahead)

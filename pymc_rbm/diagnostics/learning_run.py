@@ -9,7 +9,7 @@ import xarray as xr
 
 from pymc_rbm.diagnostics.certificates import Certificates, Examined
 from pymc_rbm.diagnostics.chains import Watched
-from pymc_rbm.diagnostics.examine import examine
+from pymc_rbm.diagnostics.examine import PLAIN_PROBES, examine
 from pymc_rbm.diagnostics.excursions import MOST
 from pymc_rbm.diagnostics.ladder_health import judge_ladder
 from pymc_rbm.diagnostics.lag import lag, last_moves
@@ -53,6 +53,11 @@ class _Particles:
     scalars: dict[str, float] = field(default_factory=dict)
 
     @property
+    def laddered(self) -> bool:
+        """Whether the chains swap along a ladder."""
+        return self.watched is not None and self.watched.laddered
+
+    @property
     def draws(self) -> np.ndarray | None:
         """States of the chains, shape (draws, visible)."""
         states = None if self.watched is None else self.watched.states
@@ -75,13 +80,14 @@ def diagnose_run(
     findings = seen.findings + findings
     measures = seen.measures.assign({key: ((), x) for key, x in (scalars | of_lag).items()})
     if f"{name}_rows" in learned["data"]:
-        stuck, verdict = any(x.verdict == NOT_MIXED for x in findings), learning[0].verdict
-        gained = scalars.get("gained", np.nan)
-        run = Examined(learned, name, machine, seen.states, seen.draws, stuck, verdict, matters, gained)
+        stuck = seen.states is None or any(x.verdict == NOT_MIXED or x is PLAIN_PROBES for x in findings)
+        led = None if learned.attrs.get("method") == EXACT else seen.states
+        gained, verdict = scalars.get("gained", np.nan), learning[0].verdict
+        run = Examined(learned, name, machine, led, seen.draws, seen.laddered, stuck, verdict, matters, gained)
         found = Certificates(run, rng)
-        found.look_at_units()
         if probes:
             found.look_elsewhere(RUN_ON_DRAWS * (seen.watched.sweeps or 1) if seen.watched else MOST, progressbar)
+        found.look_at_units()
         findings, learning = findings + found.chains, learning + found.learning
         measures = measures.assign(found.figures)
     return Diagnosis.of(seen.subject, findings, measures, learning)
@@ -101,7 +107,7 @@ def _of_particles(
     learned: xr.DataTree, machine: Machine, name: str, probes: bool, rng: np.random.Generator, progressbar: bool
 ) -> _Particles:
     rows, states = learned["data"].dataset.get(f"{name}_rows"), np.asarray(learned["particle_states"][name])
-    watched, before = run_on(machine, name, states, rng, progressbar)
+    watched, before = run_on(machine, name, states, rng, progressbar, learned)
     extra = {} if rows is None else {"data": rng.permutation(rows.values)[:DATA_PROBES]}
     findings, measures = examine(watched, probes, rng, progressbar, extra)
     failed = any(finding.verdict == NOT_MIXED for finding in findings)
@@ -110,11 +116,13 @@ def _of_particles(
     data_away, more = ([], {}) if rows is None else data_distance(machine, rows.values, after)
     subject = (
         f"{name}, a learning run with {len(states)} particles; {min(len(states), RUN_ON_CHAINS)} of them run on at the "
-        f"last parameters for {RUN_ON_DRAWS} draws, {watched.sweeps} sweep{'s' * (watched.sweeps != 1)} a draw"
+        f"last parameters for {RUN_ON_DRAWS} draws, {watched.sweeps} "
+        f"{'lift' if watched.laddered else 'sweep'}{'s' * (watched.sweeps != 1)} a draw"
     )
-    draw = None if failed else drawing(watched, measures, rng)
+    draw = None if failed or PLAIN_PROBES in findings else drawing(watched, measures, rng)
     of_ladder, scalars = judge_ladder(learned, name)
-    scalars["renewals"] = _renewals(learned, measures)
+    if not watched.laddered:  # its own renewals are counted
+        scalars["renewals"] = _renewals(learned, measures)
     measures = measures.assign(figures | more)
     findings = findings + of_ladder
     return _Particles(subject, findings, measures, draw, states, watched, failed, changed, data_away, scalars)
@@ -129,7 +137,7 @@ def _of_lag(
     moves, fresh = last_moves(learned, name, machine), seen.watched.states
     settled = None if fresh is None else fresh[:, RUN_ON_DRAWS // 2 :]
     behind = None if moves is None or settled is None else lag(machine, moves, seen.states, settled)
-    found = judge_particles(seen.changed, behind, matters, seen.failed, seen.scalars["renewals"])
+    found = judge_particles(seen.changed, behind, matters, seen.failed, seen.scalars.get("renewals", np.inf))
     return found, {} if behind is None else behind.figures()
 
 

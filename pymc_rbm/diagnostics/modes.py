@@ -32,6 +32,8 @@ MOST = 30
 EXACT_DRAWS = 10_000
 CHAINS, LIFTS, TUNING = 50, 200, 100
 """Of a ladder to the machine."""
+UNSEEN = 3
+"""Over n draws, the probability that a mode without any may have with a chance of e⁻³."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,14 @@ def modes_of(machine: Machine, found: Excursions, rows: np.ndarray, weights: np.
     return Modes(modes.centres, scale, data, visited)
 
 
-def judge_modes(modes: Modes, particles: np.ndarray | None) -> list[Finding]:
-    """Return what follows for modes that have data but no particles, or that random starts do not lead to."""
+def judge_modes(modes: Modes, particles: np.ndarray | None, plain: bool = True) -> list[Finding]:
+    """Return what follows for modes that have data but no particles, or that random starts do not lead to.
+
+    The latter is a failure only where the machine is drawn from by ``plain`` chains.
+    """
     findings = []
     away = float(modes.data[~modes.visited].sum())
-    if away > DATA_DISTANCE:
+    if plain and away > DATA_DISTANCE:
         seen = f"chains from random starts never come to where {away:.0%} of the data are, and chains from there stay"
         findings.append(DATA_NOT_REACHABLE.finding(NOT_MIXED, seen))
     if particles is None:
@@ -104,10 +109,11 @@ def judge_modes(modes: Modes, particles: np.ndarray | None) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Weights:
-    """The probabilities that the machine gives to modes, with standard errors, and how they were found."""
+    """The probabilities that the machine gives to modes, with standard errors, by how many draws, and of which kind."""
 
     values: np.ndarray
     errors: np.ndarray
+    draws: int
     how: str
 
 
@@ -121,7 +127,7 @@ def machine_weights(
     n = len(modes.data)
     if is_enumerable(machine):
         share = np.bincount(modes.of(draw_visible(rng, EXACT_DRAWS, 0, machine)), minlength=n) / EXACT_DRAWS
-        return Weights(share, np.sqrt(share * (1 - share) / EXACT_DRAWS), "by exact draws")
+        return Weights(share, np.sqrt(share * (1 - share) / EXACT_DRAWS), EXACT_DRAWS, "by exact draws")
     method = "pt" if recorded_ladder(learned, machine) is None else "ptt"
     chosen = start[rng.integers(len(start), size=CHAINS)]
     ladder = first_ladder(machine, learned, method, chosen, rng)
@@ -130,7 +136,8 @@ def machine_weights(
     share = by_chain.mean(0)
     if figures["renewals"] < LEAST_RENEWALS or (share[modes.data > 0] == 0).any():
         return None
-    return Weights(share, by_chain.std(0, ddof=1) / np.sqrt(CHAINS), "by chains that swap along a ladder")
+    error = by_chain.std(0, ddof=1) / np.sqrt(CHAINS)
+    return Weights(share, error, CHAINS * figures["renewals"], "by chains that swap along a ladder")
 
 
 def judge_weights(modes: Modes, weights: Weights, kept: float, matters: float, verdict: str) -> list[Finding]:
@@ -153,7 +160,7 @@ def judge_weights(modes: Modes, weights: Weights, kept: float, matters: float, v
         return []
     w, q = modes.data, weights.values
     error = np.hypot(weights.errors, np.sqrt(w * (1 - w) / kept))
-    least = q - scipy.stats.norm.isf(FALSE_ALARM / len(w)) * error
+    least = np.minimum(q - scipy.stats.norm.isf(FALSE_ALARM / len(w)) * error, 1 - UNSEEN / weights.draws)
     cost = np.where(least > w, scipy.special.rel_entr(w, least) + scipy.special.rel_entr(1 - w, 1 - least), 0.0)
     k = int(np.argmax(cost))
     if not cost[k] > matters:

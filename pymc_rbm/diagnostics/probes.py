@@ -148,12 +148,11 @@ def distinct(visited: np.ndarray, autocorrelation: float) -> list[int]:
     if not len(visited):
         return found
     means, error = visited.mean(1), visited.var(1) * autocorrelation / visited.shape[1]
+    margin = rounding(means)
     for i in range(len(visited)):
-        same = [
-            (np.abs(means[i] - means[j]) <= SAME_MODE * np.sqrt(error[i] + error[j]) + rounding(means)).all()
-            for j in found
-        ]
-        if not any(same):
+        if not any(
+            (np.abs(means[i] - means[j]) <= SAME_MODE * np.sqrt(error[i] + error[j]) + margin).all() for j in found
+        ):
             found.append(i)
     return found
 

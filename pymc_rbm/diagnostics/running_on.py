@@ -11,6 +11,8 @@ from pymc_rbm.diagnostics.chains import Watched
 from pymc_rbm.diagnostics.thresholds import DATA_DISTANCE
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.sampling.chains import run_chains
+from pymc_rbm.sampling.ladder import recorded_ladder
+from pymc_rbm.sampling.laddered import first_ladder, run_ladder
 from pymc_rbm.sampling.observables import functionals, leading_directions
 from pymc_rbm.support.convergence import ESS_PER_CHAIN, RHAT, columns, convergence, two_sample
 
@@ -18,21 +20,36 @@ __all__ = ["RUN_ON_CHAINS", "RUN_ON_DRAWS", "compare", "data_distance", "indepen
 
 RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
 RUN_ON_SWEEPS = 1, 4, 16, 64  # sweeps per draw, tried in turn until the chains agree
+MOST_SWEEPS = 100  # a draw, of a ladder: a lift has as many as there are rungs
 
 
 def run_on(
-    machine: Machine, name: str, particles: np.ndarray, rng: np.random.Generator, progressbar: bool
+    machine: Machine,
+    name: str,
+    particles: np.ndarray,
+    rng: np.random.Generator,
+    progressbar: bool,
+    learned: xr.DataTree | None = None,
 ) -> tuple[Watched, dict[str, np.ndarray]]:
-    """Continue the particles as chains, with more and more sweeps a draw until they agree; return functionals, too."""
+    """Continue the particles as chains, with more and more sweeps a draw until they agree; return functionals, too.
+
+    Where ``learned`` has a ladder to the machine they go on swapping along it, as they did while learning.
+    """
     before = {key: x[0] for key, x in columns(functionals(machine, particles[None])).items()}
     v = particles[rng.permutation(len(particles))[:RUN_ON_CHAINS]]
+    ladder = None if recorded_ladder(learned, machine) is None else first_ladder(machine, learned, "ptt", v, rng)
     for sweeps in RUN_ON_SWEEPS:
-        kept, last = run_chains(machine, v, rng, RUN_ON_DRAWS, 0, sweeps, progressbar=progressbar)
+        if ladder is not None and 1 < sweeps > MOST_SWEEPS // len(ladder.rungs):
+            break
+        if ladder is None:
+            kept, last = run_chains(machine, v, rng, RUN_ON_DRAWS, 0, sweeps, progressbar=progressbar)
+        else:
+            kept, last, _ = run_ladder(ladder, rng, RUN_ON_DRAWS, 0, sweeps, True, progressbar)
         states = kept.pop("states")
         table = convergence(kept)
         if table["rhat"].max() <= RHAT and table["ess_bulk"].min() >= ESS_PER_CHAIN * len(v):
             break
-    return Watched(name, machine, kept, states, last, sweeps), before
+    return Watched(name, machine, kept, states, last, sweeps, ladder is not None), before
 
 
 def independent_draws(watched: Watched, table: xr.Dataset) -> dict[str, np.ndarray]:

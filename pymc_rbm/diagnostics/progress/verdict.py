@@ -59,6 +59,9 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
 
 def _rising(progress: Progress, by: str, against: str) -> Finding:
     rise = progress.rise
+    if rise is not None and rise.revived:
+        reason = f"With other weights for its saturated hidden units the objective rises further, by {by} nats a row."
+        return Finding(NOT_FINISHED, reason, START)
     if rise is not None and rise.elsewhere:
         reason = (
             f"Learning ended at a saddle, or at a poor maximum, no better than independent units: from another start "
