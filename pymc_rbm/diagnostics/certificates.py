@@ -110,7 +110,7 @@ class Certificates:
     def _judge(self, path: Approach) -> None:
         looks = {"approach_sweeps": path.sweeps, "approach": path.distance, "approach_error": path.error}
         self.figures |= {key: ("look", x) for key, x in looks.items()} | {"approach_lost": ((), path.lost)}
-        if path.declines and self.run.verdict != FINISHED:
+        if path.declines and self.run.verdict != FINISHED and not self.run.laddered:
             seen = (
                 f"chains from random starts are nearest to the data after about {path.nearest:,} sweeps, and after "
                 f"{path.sweeps[-1]:,} further away, by {path.lost:.0%} of the squared distance of independent units"
