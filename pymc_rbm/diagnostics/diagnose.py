@@ -11,29 +11,16 @@ import xarray as xr
 from pymc_rbm.diagnostics.chains import Watched, machine_behind, name_of_run, watch_draws
 from pymc_rbm.diagnostics.conditioned import rows_apart, watch_rows
 from pymc_rbm.diagnostics.examine import examine
-from pymc_rbm.diagnostics.ladder_health import judge_ladder
 from pymc_rbm.diagnostics.laddered_draws import are_laddered, judge_laddered
-from pymc_rbm.diagnostics.progress.finishing import measured
-from pymc_rbm.diagnostics.progress.sampled_rise import Draw, drawing
-from pymc_rbm.diagnostics.progress.verdict import judge_gradient, judge_learning, judge_reach
+from pymc_rbm.diagnostics.learning_run import DATA_PROBES, diagnose_run
 from pymc_rbm.diagnostics.row_examination import examine_rows
-from pymc_rbm.diagnostics.thresholds import DATA_DISTANCE
-from pymc_rbm.diagnostics.verdict import NOT_MIXED, UNKNOWN, Diagnosis, Finding, judge_particles
-from pymc_rbm.machine.enumeration import is_tractable
-from pymc_rbm.machine.machine import Machine
+from pymc_rbm.diagnostics.verdict import NOT_MIXED, UNKNOWN, Diagnosis, Finding
 from pymc_rbm.machine.records import in_order
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
-from pymc_rbm.sampling.chains import run_chains
-from pymc_rbm.sampling.observables import functionals, leading_directions
 from pymc_rbm.support.arguments import generator
-from pymc_rbm.support.convergence import ESS_PER_CHAIN, RHAT, columns, convergence, two_sample
 
 __all__ = ["diagnose"]
 
-RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
-RUN_ON_SWEEPS = 1, 4, 16, 64  # sweeps per draw, tried in turn until the chains agree
-DATA_PROBES = 8
-EXACT, CLIMB = "exact", ("converged", "left_to_gain")  # the method without chance, and what it records
 ROWS_APART = Finding(
     UNKNOWN,
     "The chains of each row agree, but those of different rows do not: rows are machines of their own (covariates, "
@@ -112,6 +99,15 @@ def diagnose(
     the particles were where the last machine is, and learning took ten autocorrelation times. Where the gradient was
     exact no particles drove the run, and neither is asked.
 
+    Failures of a learning run that are known by name are in ``.failures``, and first in the report, each with what was
+    seen, what it means, and a remedy (`Diagnosis` has the list). They agree with the verdicts: those of learning are
+    not named where it has finished. "Particles lag" where functionals change as the particles run on, or where they are
+    behind the last moves of the parameters by more nats a row than the rise that matters, beyond Monte Carlo error.
+    With ``probes`` 128 chains from random starts and 32 from the data run as long as the particles did (256 to 4,096
+    sweeps). "Learned out of equilibrium" where the former come near the data and leave them again [2]_, by a tenth of
+    the squared correlations of the data and beyond chance. Where chains stay in modes, these are weighed in data,
+    particles and machine, exactly or along a ladder. Runs with ``method="ptt"`` go on along their ladder.
+
     Chains that mix say nothing about what was learned: those of independent units mix best. So the objective is climbed
     on from what was returned, on the rows that `fit` kept (of large tables some, with the gradient of all), with
     priors to second order: by L-BFGS on its exact value where log Z is a sum over at most 2¹⁶ states, or Gaussian. Else
@@ -130,6 +126,8 @@ def diagnose(
     ----------
     .. [1] Vehtari, A., Gelman, A., Simpson, D., Carpenter, B., Bürkner, P.-C. (2021). Rank-normalization, folding, and
        localization: an improved R-hat for assessing convergence of MCMC. Bayesian Analysis 16, 667-718.
+    .. [2] Decelle, A., Furtlehner, C., Seoane, B. (2021). Equilibrium and non-equilibrium regimes in the learning of
+       restricted Boltzmann machines. NeurIPS 34.
     """
     if not isinstance(idata, xr.DataTree):
         raise TypeError(
@@ -146,7 +144,7 @@ def diagnose(
         idata, learned = (in_order(x, machine.labels) for x in (idata, learned))
     if is_run:
         machine = None if machine is None else normalisable_machine(check_pair(machine))
-        return _diagnose_run(idata, machine, name_of_run(idata, name), probes, rng, progressbar)
+        return diagnose_run(idata, machine, name_of_run(idata, name), probes, rng, progressbar)
     rows = watch_rows(idata, machine, name, target)
     laddered = are_laddered(idata)
     if rows is not None:
@@ -175,134 +173,3 @@ def _data_starts(learned: xr.DataTree | None, watched: Watched, rng: np.random.G
     if rows is None or watched.last is None or rows.shape[-1] != watched.last.shape[-1]:
         return {}
     return {"data": rng.permutation(rows.values)[:DATA_PROBES]}
-
-
-def _diagnose_run(
-    learned: xr.DataTree, machine: Machine | None, name: str, probes: bool, rng: np.random.Generator, progressbar: bool
-) -> Diagnosis:
-    """Diagnose a learning run by chains from its particles at the last parameters, and by what is left to learn."""
-    if machine is None:
-        raise ValueError("This learning run does not have the parameters of the machine: pass the model as `target`.")
-    rows, method = learned["data"].dataset.get(f"{name}_rows"), learned.attrs.get("method", "")
-    scalars, data_away = _gradient(learned, name), list[str]()
-    if "particle_states" not in learned:
-        reason = f"The method {method!r} has no persistent chains to diagnose."
-        advice = "Draw from what was learned and diagnose the draws: pmr.sample_gibbs."
-        findings, measures = [Finding(UNKNOWN, reason, advice)], convergence({})
-        subject = f"{name}, a learning run without particles"
-        draw = None if rows is None else _drawing_from(machine, name, rows.values, rng, progressbar)
-    else:
-        particles = np.asarray(learned["particle_states"][name])
-        watched, before = _run_on(machine, name, particles, rng, progressbar)
-        extra = {} if rows is None else {"data": rng.permutation(rows.values)[:DATA_PROBES]}
-        findings, measures = examine(watched, probes, rng, progressbar, extra)
-        failed = any(finding.verdict == NOT_MIXED for finding in findings)
-        after = _independent(watched, measures)
-        lagging, figures = _compare(before, after, "particle_lag")
-        scalars["renewals"] = _renewals(learned, measures)
-        if method != EXACT:  # there the gradient does not come from particles
-            findings += judge_particles(lagging, failed, scalars["renewals"])
-        if rows is not None:
-            data_away, more = _data_distance(machine, rows.values, after)
-            figures |= more
-        measures = measures.assign(figures)
-        subject = (
-            f"{name}, a learning run with {len(particles)} particles; {min(len(particles), RUN_ON_CHAINS)} of them run "
-            f"on at the last parameters for {RUN_ON_DRAWS} draws, {watched.sweeps} "
-            f"sweep{'s' * (watched.sweeps != 1)} a draw"
-        )
-        draw = None if failed else drawing(watched, measures, rng)
-        of_ladder, figures_of_ladder = judge_ladder(learned, name)
-        findings, scalars = findings + of_ladder, scalars | figures_of_ladder
-    learning, more_scalars = _examine_learning(learned, name, machine, draw, data_away, scalars, rng)
-    measures = measures.assign({key: ((), x) for key, x in (scalars | more_scalars).items()})
-    return Diagnosis.of(subject, findings, measures, learning)
-
-
-def _examine_learning(
-    learned: xr.DataTree,
-    name: str,
-    machine: Machine,
-    draw: Draw | None,
-    data_away: list[str],
-    scalars: dict[str, float],
-    rng: np.random.Generator,
-) -> tuple[list[Finding], dict[str, float]]:
-    """Return findings about what is left to learn, and the figures behind them."""
-    climb: dict[str, float] = {key: float(learned.attrs[key]) for key in CLIMB if key in learned.attrs}
-    if f"{name}_rows" not in learned["data"]:
-        return [Finding(UNKNOWN, "No rows of the data were recorded, with which the machine could be compared.")], climb
-    progress = measured(learned, name, machine, draw, rng)
-    found = judge_learning(progress, climb)
-    if progress.rise is None:
-        found += judge_gradient(scalars.get("gradient_ratio", np.nan))
-    return found + judge_reach(data_away, found[0].verdict), climb | progress.figures()
-
-
-def _drawing_from(
-    machine: Machine, name: str, rows: np.ndarray, rng: np.random.Generator, progressbar: bool
-) -> Draw | None:
-    """Return a function that draws from machines like this one, by chains from data; None if these disagree."""
-    if is_tractable(machine):
-        return None  # draws are not needed
-    watched, _ = _run_on(machine, name, rows[rng.integers(len(rows), size=RUN_ON_CHAINS)], rng, progressbar)
-    return drawing(watched, convergence(watched.functionals), rng)
-
-
-def _data_distance(
-    machine: Machine, rows: np.ndarray, draws: dict[str, np.ndarray]
-) -> tuple[list[str], dict[str, Any]]:
-    """Return the projections in which draws and data differ, and all figures."""
-    projections = columns({"projection": (rows @ leading_directions(machine))[None]})
-    return _compare({key: x[0] for key, x in projections.items()}, draws, "data_distance", DATA_DISTANCE)
-
-
-def _run_on(
-    machine: Machine, name: str, particles: np.ndarray, rng: np.random.Generator, progressbar: bool
-) -> tuple[Watched, dict[str, np.ndarray]]:
-    """Continue the particles as chains, with more and more sweeps a draw until they agree; return functionals, too."""
-    before = {key: x[0] for key, x in columns(functionals(machine, particles[None])).items()}
-    v = particles[rng.permutation(len(particles))[:RUN_ON_CHAINS]]
-    for sweeps in RUN_ON_SWEEPS:
-        kept, last = run_chains(machine, v, rng, RUN_ON_DRAWS, 0, sweeps, progressbar=progressbar)
-        states = kept.pop("states")
-        table = convergence(kept)
-        if table["rhat"].max() <= RHAT and table["ess_bulk"].min() >= ESS_PER_CHAIN * len(v):
-            break
-    return Watched(name, machine, kept, states, last, sweeps), before
-
-
-def _independent(watched: Watched, table: xr.Dataset) -> dict[str, np.ndarray]:
-    """Return the functionals at draws that are so far apart that they are nearly independent."""
-    steps = np.ceil(table["autocorrelation"].fillna(1.0).values)
-    return {
-        key: x[:, :: int(min(step, RUN_ON_DRAWS))].ravel()
-        for (key, x), step in zip(columns(watched.functionals).items(), steps, strict=True)
-    }
-
-
-def _compare(
-    a: dict[str, np.ndarray], b: dict[str, np.ndarray], key: str, tolerated: float = 0.0
-) -> tuple[list[str], dict[str, Any]]:
-    """Compare two samples by functional; return the names that differ beyond chance and tolerance, and figures."""
-    found = {name: two_sample(a[name], b[name], len(a)) for name in a}
-    beyond = [name for name, (distance, by_chance) in found.items() if distance > max(by_chance, tolerated)]
-    dim = f"{key}_functional"
-    columns = np.reshape(list(found.values()), (-1, 2)).T
-    figures: dict[str, Any] = {dim: list(found)}
-    return beyond, figures | {key: (dim, columns[0]), f"{key}_by_chance": (dim, columns[1])}
-
-
-def _gradient(learned: xr.DataTree, name: str) -> dict[str, float]:
-    """Return the gradient's size, its Monte Carlo error and their ratio, where `fit` recorded them."""
-    if "gradient" not in learned:
-        return {}
-    norm, error = (float(learned["gradient"][f"{name}_gradient_{x}"]) for x in ("norm", "standard_error"))
-    return {"gradient_norm": norm, "gradient_standard_error": error, "gradient_ratio": norm / error}
-
-
-def _renewals(learned: xr.DataTree, measures: xr.Dataset) -> float:
-    """Return how many autocorrelation times of the last machine learning took, in sweeps of each chain."""
-    history = learned["learning"].dataset
-    taken = history["sweeps"].sum() if "sweeps" in history else history.sizes["iteration"] * learned.attrs["sweeps"]
-    return float(taken / np.fmax(1.0, measures["autocorrelation_sweeps"].max()))

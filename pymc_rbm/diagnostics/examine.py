@@ -20,7 +20,7 @@ from pymc_rbm.support.convergence import FEW_DRAWS, cautious, columns, convergen
 from pymc_rbm.support.modes import by_kernels
 from pymc_rbm.units.binary import Bernoulli
 
-__all__ = ["activity", "examine"]
+__all__ = ["PLAIN_PROBES", "activity", "examine"]
 
 WITHOUT_MACHINE = Finding(
     UNKNOWN,

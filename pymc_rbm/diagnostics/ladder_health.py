@@ -1,9 +1,10 @@
-"""What the ladder of a learning run says of its particles: failures by name, what each means, and the remedy."""
+"""What the ladder of a learning run says of its particles."""
 
 from __future__ import annotations
 
 import xarray as xr
 
+from pymc_rbm.diagnostics.failures import LADDER_TORN, NOT_RENEWED, RATE_TOO_HIGH
 from pymc_rbm.diagnostics.verdict import UNKNOWN, Finding
 from pymc_rbm.sampling.ladder import LEAST_RENEWALS, TORN
 
@@ -14,7 +15,7 @@ MOST_REJECTED = 0.01
 
 
 def judge_ladder(learned: xr.DataTree, name: str) -> tuple[list[Finding], dict[str, float]]:
-    """Return findings about the ladder of a run with ``method="ptt"``, and its last figures; nothing of others."""
+    """Return failures of the ladder of a run with ``method="ptt"``, and its last figures; nothing of others."""
     history = learned["learning"].dataset
     if f"{name}_renewals" not in history:
         return [], {}
@@ -22,29 +23,15 @@ def judge_ladder(learned: xr.DataTree, name: str) -> tuple[list[Finding], dict[s
     rejected = float(history[f"{name}_rejected"][-1])
     findings = []
     if last["swap_rate"] < TORN:
-        findings.append(
-            Finding(
-                UNKNOWN,
-                f"Ladder torn: the pair that swaps least does so in {last['swap_rate']:.0%} of all attempts, so that "
-                "the particles are cut off from the machines below, and from modes that they have not met.",
-                "Lower learning_rate, and go on with pmr.fit(resume=learned): the ladder mends itself meanwhile.",
-            )
-        )
+        seen = f"the pair that swaps least does so in {last['swap_rate']:.0%} of all attempts"
+        findings.append(LADDER_TORN.finding(UNKNOWN, seen))
     if last["renewals"] < LEAST_RENEWALS:
-        findings.append(
-            Finding(
-                UNKNOWN,
-                f"Particles not renewed: all of them were replaced by descendants of the independent units at the "
-                f"bottom {last['renewals']:.0f} times, and not twice, so that they remember their starts.",
-                "Learn for longer: pmr.fit(resume=learned).",
-            )
+        seen = (
+            f"all of them were replaced by descendants of the independent units at the bottom "
+            f"{last['renewals']:.0f} times, and not twice"
         )
+        findings.append(NOT_RENEWED.finding(UNKNOWN, seen))
     if rejected > MOST_REJECTED * history.sizes["iteration"]:
-        findings.append(
-            Finding(
-                UNKNOWN,
-                f"Rate too high: {rejected:.0f} times updates tore the machine off its ladder and were taken back.",
-                "Lower learning_rate.",
-            )
-        )
+        seen = f"{rejected:.0f} times updates tore the machine off its ladder and were taken back"
+        findings.append(RATE_TOO_HIGH.finding(UNKNOWN, seen))
     return findings, {f"ladder_{key}": x for key, x in last.items()} | {"ladder_rejected": rejected}

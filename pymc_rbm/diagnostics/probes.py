@@ -19,7 +19,7 @@ from pymc_rbm.sampling.chains import run_chains
 from pymc_rbm.sampling.observables import functionals
 from pymc_rbm.support.convergence import FALSE_ALARM, columns, rhat, rhat_by_chance, rounding, settled
 
-__all__ = ["ProbeResult", "mode_weight_bound", "run_probes"]
+__all__ = ["ProbeResult", "distinct", "mode_weight_bound", "run_probes"]
 
 BOUND_TEMPERATURES, BOUND_PARTICLES, BACKWARD_PARTICLES = 1000, 100, 10
 SAME_MODE = 5  # the most standard errors between means of probes in one mode
@@ -111,7 +111,7 @@ def run_probes(
     level = FALSE_ALARM / len(draws) / among
     scores = [_scores(probes[key], x, autocorrelation[key]) for key, x in draws.items()]
     away = np.max(scores, axis=(0, 1)) > scipy.stats.norm.isf(level / len(kinds) / 4)
-    elsewhere = visited[away][_distinct(visited[away], max([1.0, *autocorrelation.values()]))]
+    elsewhere = visited[away][distinct(visited[away], max([1.0, *autocorrelation.values()]))]
     weight = mode_weight_bound(machine, elsewhere, states, rng) if away.any() else 0.0
     compared = ~away if weight <= NEGLIGIBLE_WEIGHT else np.ones_like(away)
     together = {key: _together(x, probes[key][compared]) for key, x in draws.items()}
@@ -142,18 +142,17 @@ def _scores(probes: np.ndarray, draws: np.ndarray, autocorrelation: float) -> np
     return np.array(out)
 
 
-def _distinct(visited: np.ndarray, autocorrelation: float) -> list[int]:
+def distinct(visited: np.ndarray, autocorrelation: float) -> list[int]:
     """Return indices of probes of which no two are in the same mode, by the means of their units."""
     found: list[int] = []
     if not len(visited):
         return found
     means, error = visited.mean(1), visited.var(1) * autocorrelation / visited.shape[1]
+    margin = rounding(means)
     for i in range(len(visited)):
-        same = [
-            (np.abs(means[i] - means[j]) <= SAME_MODE * np.sqrt(error[i] + error[j]) + rounding(means)).all()
-            for j in found
-        ]
-        if not any(same):
+        if not any(
+            (np.abs(means[i] - means[j]) <= SAME_MODE * np.sqrt(error[i] + error[j]) + margin).all() for j in found
+        ):
             found.append(i)
     return found
 

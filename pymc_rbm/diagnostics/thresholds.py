@@ -28,6 +28,17 @@ DATA_DISTANCE = 0.1
 """The Kolmogorov-Smirnov distance between data and a learned machine, beyond chance, up to which the machine describes
 the data: a tenth of the probability lies elsewhere. This is a choice, as all learned machines differ from data."""
 
+APPROACH_LOST = DATA_DISTANCE
+"""How much chains that approach the data may lose again, as a share of the squared correlations that independent units
+lack. This is a choice."""
+
+IDLE = 0.01
+"""The range of a hidden unit's mean over data and draws, between its extremes, below which it is dead. It is a
+choice."""
+
+GROWTH = 0.01
+"""How much larger the last weights must be than their average over the second half of learning, along it, to grow."""
+
 RENEWALS = ESS_PER_CHAIN
 """How many autocorrelation times of the last machine learning must take for the particles to follow the parameters."""
 

@@ -11,10 +11,10 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.diagnostics.probes import ProbeResult
-from pymc_rbm.diagnostics.thresholds import NEGLIGIBLE_WEIGHT, RENEWALS, UNEXPLAINED
+from pymc_rbm.diagnostics.thresholds import NEGLIGIBLE_WEIGHT, UNEXPLAINED
 from pymc_rbm.support.convergence import ESS, ESS_PER_CHAIN, FEW_DRAWS, RHAT
 
-__all__ = ["Diagnosis", "Finding", "judge_chains", "judge_particles", "judge_probes", "judge_units"]
+__all__ = ["Diagnosis", "Finding", "judge_chains", "judge_probes", "judge_units"]
 
 MIXED, UNKNOWN, NOT_MIXED = "mixed", "cannot tell", "not mixed"
 FINISHED, NOT_FINISHED = "finished", "not finished"
@@ -28,11 +28,12 @@ SLOW = (
 
 
 class Finding(NamedTuple):
-    """One observation: the best verdict that it allows, the reason in words, and what to do about it."""
+    """One observation: the best verdict that it allows, the reason in words, what to do, and a failure's name."""
 
     verdict: str
     reason: str
     advice: str = ""
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,12 @@ class Diagnosis:
     verdict : {"mixed", "not finished", "not mixed", "cannot tell"}
         The gravest of ``chains`` and ``learning``. A learning run is "mixed" only if it has finished, too.
     reasons : list of str
-        The reasons for the verdict, the gravest first.
+        The reasons for the verdict: failures with a name first, then the gravest first.
+    failures : list of str
+        The names of failures of a learning run, of those in `diagnostics.failures`: "particles lag", "ladder torn",
+        "particles not renewed", "rate too high", "one mode lost", "mode over-weighted", "dead units", "drift to
+        infinity", "data not reachable", "learned out of equilibrium". A reason each says what was seen and what it
+        means, and ``advice`` has the remedy.
     advice : list of str
         What to do.
     measures : Dataset
@@ -69,13 +75,14 @@ class Diagnosis:
     chains: str = ""
     learning: str | None = None
     summary: str = ""
+    failures: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
         cls, subject: str, findings: Sequence[Finding], measures: xr.Dataset, learning: Sequence[Finding] = ()
     ) -> Diagnosis:
         """Return the diagnosis with the gravest verdicts of all findings, on chains and on learning."""
-        ranked = sorted([*learning, *findings], key=lambda finding: GRAVEST_FIRST.index(finding.verdict))
+        ranked = sorted([*learning, *findings], key=lambda x: (not x.failure, GRAVEST_FIRST.index(x.verdict)))
         advice = dict.fromkeys(finding.advice for finding in ranked if finding.advice)
         chains, learned = _gravest(findings), _gravest(learning) if learning else None
         summary = chains
@@ -84,7 +91,8 @@ class Diagnosis:
             summary = f"chains: {chains}; learning: {learned}{rise}"
         verdict = chains if learned in (None, FINISHED) else _gravest([*findings, *learning])
         reasons = [finding.reason for finding in ranked]
-        return cls(subject, verdict, reasons, list(advice), measures, chains, learned, summary)
+        failures = list(dict.fromkeys(x.failure for x in ranked if x.failure))
+        return cls(subject, verdict, reasons, list(advice), measures, chains, learned, summary, failures)
 
     @property
     def mixed(self) -> bool:
@@ -222,28 +230,4 @@ def judge_probes(result: ProbeResult) -> list[Finding]:
     if away:
         reason = f"{away} probes stay elsewhere, with a probability of at most {result.weight:.2g}"
         found.append(Finding(MIXED, f"{reason} (below {NEGLIGIBLE_WEIGHT}): negligible."))
-    return found
-
-
-def judge_particles(lagging: list[str], failed: bool, renewals: float) -> list[Finding]:
-    """Return what follows from a learning run's particles, which must have followed its parameters.
-
-    ``failed`` says whether the chains that continue them did not mix.
-    """
-    found = []
-    if failed:
-        advice = (
-            "Learn again with method='pt', with more sweeps or a narrower prior. Until then pmr.averaged(learned) is "
-            "the better estimate: it depends less on where the last particles were."
-        )
-        found.append(Finding(NOT_MIXED, "The gradients of learning came from chains like these.", advice))
-    if lagging:
-        reason = f"The particles lag behind the machine: as they run on, some functionals change: {', '.join(lagging)}."
-        found.append(Finding(NOT_MIXED, reason, "Lower the learning rate at the end, or run more sweeps an iteration."))
-    if renewals < RENEWALS:
-        reason = (
-            f"Learning took {renewals:.1f} autocorrelation times of the last machine, below {RENEWALS}: the particles "
-            "cannot have followed the parameters."
-        )
-        found.append(Finding(UNKNOWN, reason, "Learn longer, or run more sweeps an iteration."))
     return found

@@ -49,6 +49,10 @@ class Progress:
         Whether weights and biases are all that learning moves.
     direct : bool
         Whether learning moves them directly. Where they are functions of what it moves, they cannot go everywhere.
+    of_average : bool
+        Whether the machine is the average of the iterates.
+    growth : float
+        How much larger the last weights are than their average, along it: ``W·A/A·A - 1``, to which noise adds nothing.
     """
 
     rise: Rise | None
@@ -61,6 +65,8 @@ class Progress:
     pseudo_trend_error: float
     whole: bool
     direct: bool
+    of_average: bool = False
+    growth: float = np.nan
 
     def figures(self) -> dict[str, float]:
         """Return scalars for the report."""
@@ -114,9 +120,8 @@ def measured(
             rise = climbed_by_draws(sampled, machine, matters(gained, floor))
             trend = _trend_of_average(learned) if of_average else _sampled_trend(sampled, learned, name, machine)
     held = matters(gained + (0.0 if rise is None else rise.gain), floor)
-    return Progress(
-        rise, held, gained, *trend, trend[0] * _per_thousand(learned), *_pseudo_trend(learned, name), whole, direct
-    )
+    rate, growth = trend[0] * _per_thousand(learned), np.nan if of_average else _growth(learned, name, machine)
+    return Progress(rise, held, gained, *trend, rate, *_pseudo_trend(learned, name), whole, direct, of_average, growth)
 
 
 def matters(gained: float, floor: float) -> float:
@@ -182,6 +187,14 @@ def _averaged(learned: xr.DataTree, name: str) -> Machine | None:
     if "averaged_machines" not in learned:
         return None
     return recorded_machine(xr.DataTree.from_dict({"machines": learned["averaged_machines"].dataset}), name=name)
+
+
+def _growth(learned: xr.DataTree, name: str, machine: Machine) -> float:
+    averaged = _averaged(learned, name)
+    if averaged is None:
+        return np.nan
+    last, before = (np.ravel(m.couplings[0].weights) for m in (machine, averaged))
+    return float(last @ before / (before @ before) - 1) if before.any() else np.nan
 
 
 def _trend_of_average(learned: xr.DataTree) -> tuple[float, float]:

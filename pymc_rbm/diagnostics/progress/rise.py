@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pymc_rbm.diagnostics.examine import activity
 from pymc_rbm.learning.goal import Goal
-from pymc_rbm.machine.machine import Machine
+from pymc_rbm.machine.machine import HIDDEN, Machine
+from pymc_rbm.sampling.observables import SATURATED
 
 __all__ = ["Rise", "climbed", "perturbed"]
 
@@ -43,6 +45,8 @@ class Rise:
         Whether the objective at the end of the climb still rises when all weights and biases grow by a third.
     elsewhere : bool
         Whether only another start led to a gain.
+    revived : bool
+        Whether only new weights for saturated hidden units led to a gain.
     """
 
     gain: float
@@ -51,6 +55,7 @@ class Rise:
     exact: bool = False
     endless: bool = False
     elsewhere: bool = False
+    revived: bool = False
 
 
 def perturbed(machine: Machine, rng: np.random.Generator) -> Machine:
@@ -64,6 +69,29 @@ def perturbed(machine: Machine, rng: np.random.Generator) -> Machine:
     idle = np.linalg.norm(weights, axis=0) < IDLE
     weights[:, idle] += IDLE / np.sqrt(len(weights)) * rng.standard_normal((len(weights), int(idle.sum())))
     return with_weights(machine, weights)
+
+
+def _revived(goal: Goal, rng: np.random.Generator) -> Machine | None:
+    """Return the machine with small random weights for hidden units that are at an extreme for all rows; None if none.
+
+    What such a unit adds to the visible biases they keep. Climbs cannot do this: its gradient is almost zero.
+    """
+    machine = goal.machine
+    if len(machine.layers) == 1 or not machine.layers[HIDDEN].unit.finite or machine.layers[HIDDEN].unit.width > 1:
+        return None
+    own = activity(machine, goal.data.states[None], rng)
+    [low], [high] = own["hidden_low"], own["hidden_high"]
+    off, on = high < SATURATED, low > 1 - SATURATED
+    if not (off | on).any():
+        return None
+    parameters = machine.by_kind.map(lambda p: np.array(p, "float64"))
+    [W], (b, c) = parameters.weights, parameters.biases
+    least, most = (np.asarray(x, "float64") for x in machine.layers[HIDDEN].unit.ends)
+    b += W @ np.where(on, most, np.where(off, least, 0.0))
+    n = int((off | on).sum())
+    W[:, off | on] = IDLE / np.sqrt(len(W)) * rng.standard_normal((len(W), n))
+    c[off | on] = 0.0
+    return machine.with_parameters(parameters)
 
 
 def with_weights(machine: Machine, weights: np.ndarray) -> Machine:
@@ -99,7 +127,13 @@ def climbed(goal: Goal, matters: float, gained: float, rng: np.random.Generator)
             best, end, settled = again, there, done
     gain = max(0.0, sure - before)
     rise = Rise(gain, most=max(gain, best - before) if settled else np.inf, exact=True, endless=_is_endless(goal, end))
-    if gained + gain > matters or not moves:
+    if not moves or gain > matters:
+        return rise
+    if (other := _revived(goal, rng)) is not None:
+        _, _, value, _ = _climb(goal, goal.packed(other.parameters), matters)
+        if value - before > matters:
+            return Rise(value - before, most=np.inf, exact=True, revived=True)
+    if gained + gain > matters:
         return rise
     for scale in RESTARTS:
         weights = scale * rng.standard_normal(np.shape(start.couplings[0].weights))

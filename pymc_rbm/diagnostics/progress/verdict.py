@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pymc_rbm.diagnostics.failures import DRIFT, RATE_TOO_HIGH
 from pymc_rbm.diagnostics.progress.finishing import Progress
-from pymc_rbm.diagnostics.thresholds import GRADIENT
+from pymc_rbm.diagnostics.thresholds import GRADIENT, GROWTH
 from pymc_rbm.diagnostics.verdict import FINISHED, NOT_FINISHED, UNKNOWN, Finding
 from pymc_rbm.learning.lbfgs import left_in_words
 
@@ -46,7 +47,10 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
         reason = f"A further climb, measured {how}, gains at most {rise.most:.2g} nats a row, below {against}."
         found.append(Finding(FINISHED, reason))
     if rise.endless:
-        found.append(_without_maximum(found[0].verdict))
+        found.append(_without_maximum(found[0].verdict, progress.growth))
+    if progress.trend + progress.trend_error < -matters and not progress.of_average:
+        seen = f"the last iterate is {-progress.trend:.2g} nats a row worse than the average of the second half"
+        found.append(RATE_TOO_HIGH.finding(found[0].verdict, seen))
     if climbed and not climbed["converged"] and found[0].verdict == FINISHED:
         left = climbed.get("left_to_gain", np.nan)  # earlier versions recorded none
         found.append(Finding(FINISHED, f"L-BFGS has not converged{left_in_words(left)}."))
@@ -55,6 +59,9 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
 
 def _rising(progress: Progress, by: str, against: str) -> Finding:
     rise = progress.rise
+    if rise is not None and rise.revived:
+        reason = f"With other weights for its saturated hidden units the objective rises further, by {by} nats a row."
+        return Finding(NOT_FINISHED, reason, START)
     if rise is not None and rise.elsewhere:
         reason = (
             f"Learning ended at a saddle, or at a poor maximum, no better than independent units: from another start "
@@ -69,9 +76,9 @@ def _rising(progress: Progress, by: str, against: str) -> Finding:
     return Finding(NOT_FINISHED, reason, LONGER)
 
 
-def _without_maximum(verdict: str) -> Finding:
-    reason = "Where the climb ends the objective still rises as all weights grow, so that it may have no maximum."
-    return Finding(verdict, reason, "A prior on W, such as pm.Normal, gives the objective a maximum.")
+def _without_maximum(verdict: str, growth: float) -> Finding:
+    named = DRIFT.finding(verdict, "where a climb from here ends the objective still rises as all weights grow")
+    return named if verdict != FINISHED or growth > GROWTH else named._replace(failure="")
 
 
 def _unmeasured(progress: Progress, climbed: dict[str, float]) -> Finding:

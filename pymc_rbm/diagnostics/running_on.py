@@ -1,0 +1,79 @@
+"""Particles that run on at the last parameters, and comparisons of what they were with what they become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_rbm.diagnostics.chains import Watched
+from pymc_rbm.diagnostics.thresholds import DATA_DISTANCE
+from pymc_rbm.machine.machine import Machine
+from pymc_rbm.sampling.chains import run_chains
+from pymc_rbm.sampling.ladder import recorded_ladder
+from pymc_rbm.sampling.laddered import first_ladder, run_ladder
+from pymc_rbm.sampling.observables import functionals, leading_directions
+from pymc_rbm.support.convergence import ESS_PER_CHAIN, RHAT, columns, convergence, two_sample
+
+__all__ = ["RUN_ON_CHAINS", "RUN_ON_DRAWS", "compare", "data_distance", "independent_draws", "run_on"]
+
+RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
+RUN_ON_SWEEPS = 1, 4, 16, 64  # sweeps per draw, tried in turn until the chains agree
+MOST_SWEEPS = 100  # a draw, of a ladder: a lift has as many as there are rungs
+
+
+def run_on(
+    machine: Machine,
+    name: str,
+    particles: np.ndarray,
+    rng: np.random.Generator,
+    progressbar: bool,
+    learned: xr.DataTree | None = None,
+) -> tuple[Watched, dict[str, np.ndarray]]:
+    """Continue the particles as chains, with more and more sweeps a draw until they agree; return functionals, too.
+
+    Where ``learned`` has a ladder to the machine they go on swapping along it, as they did while learning.
+    """
+    before = {key: x[0] for key, x in columns(functionals(machine, particles[None])).items()}
+    v = particles[rng.permutation(len(particles))[:RUN_ON_CHAINS]]
+    ladder = None if recorded_ladder(learned, machine) is None else first_ladder(machine, learned, "ptt", v, rng)
+    for sweeps in RUN_ON_SWEEPS:
+        if ladder is not None and 1 < sweeps > MOST_SWEEPS // len(ladder.rungs):
+            break
+        if ladder is None:
+            kept, last = run_chains(machine, v, rng, RUN_ON_DRAWS, 0, sweeps, progressbar=progressbar)
+        else:
+            kept, last, _ = run_ladder(ladder, rng, RUN_ON_DRAWS, 0, sweeps, True, progressbar)
+        states = kept.pop("states")
+        table = convergence(kept)
+        if table["rhat"].max() <= RHAT and table["ess_bulk"].min() >= ESS_PER_CHAIN * len(v):
+            break
+    return Watched(name, machine, kept, states, last, sweeps, ladder is not None), before
+
+
+def independent_draws(watched: Watched, table: xr.Dataset) -> dict[str, np.ndarray]:
+    """Return the functionals at draws that are so far apart that they are nearly independent."""
+    steps = np.ceil(table["autocorrelation"].fillna(1.0).values)
+    return {
+        key: x[:, :: int(min(step, RUN_ON_DRAWS))].ravel()
+        for (key, x), step in zip(columns(watched.functionals).items(), steps, strict=True)
+    }
+
+
+def compare(
+    a: dict[str, np.ndarray], b: dict[str, np.ndarray], key: str, tolerated: float = 0.0
+) -> tuple[list[str], dict[str, Any]]:
+    """Compare two samples by functional; return the names that differ beyond chance and tolerance, and figures."""
+    found = {name: two_sample(a[name], b[name], len(a)) for name in a}
+    beyond = [name for name, (distance, by_chance) in found.items() if distance > max(by_chance, tolerated)]
+    dim = f"{key}_functional"
+    columns = np.reshape(list(found.values()), (-1, 2)).T
+    figures: dict[str, Any] = {dim: list(found)}
+    return beyond, figures | {key: (dim, columns[0]), f"{key}_by_chance": (dim, columns[1])}
+
+
+def data_distance(machine: Machine, rows: np.ndarray, draws: dict[str, np.ndarray]) -> tuple[list[str], dict[str, Any]]:
+    """Return the projections in which draws and data differ, and all figures."""
+    projections = columns({"projection": (rows @ leading_directions(machine))[None]})
+    return compare({key: x[0] for key, x in projections.items()}, draws, "data_distance", DATA_DISTANCE)
