@@ -10,7 +10,7 @@ import pymc_rbm as pmr
 from pymc_rbm.diagnostics.laddered_draws import two_groups
 
 
-def switching(rng, stay, share, chains=8, draws=2000):
+def switching(rng, stay, share, chains=8, draws=1000):
     """Chains of two states, each of which is redrawn with probability 1 - stay, with normal noise around it."""
     fresh, redrawn = rng.random((chains, draws)) < share, rng.random((chains, draws)) > stay
     state = np.empty((chains, draws))
@@ -20,11 +20,11 @@ def switching(rng, stay, share, chains=8, draws=2000):
     return 4 * state + 0.3 * rng.standard_normal((chains, draws))
 
 
-@pytest.mark.parametrize(("stay", "share"), [(0.0, 0.5), (0.9, 0.3), (0.95, 0.9)])
+@pytest.mark.parametrize(("stay", "share"), [(0.0, 0.5), (0.9, 0.2)])
 def test_weights_of_groups_are_within_their_errors(stay, share):
     rng, z = np.random.default_rng(1), []
     for _ in range(20):
-        x = np.stack([rng.standard_normal((8, 2000)), switching(rng, stay, share)], -1)
+        x = np.stack([rng.standard_normal((8, 1000)), switching(rng, stay, share)], -1)
         name, weight, error = two_groups({"projection": x, "free_energy": x[..., 1]})
         assert name == "projection 2"
         z.append((weight - share) / error)

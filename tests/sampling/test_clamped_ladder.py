@@ -123,7 +123,8 @@ def test_rows_with_two_modes_get_their_weights_and_plain_chains_do_not():
     assert pmr.diagnose(plain, machine, **QUIET).chains == "not mixed"
 
 
-@pytest.mark.parametrize("share", [0.5, pytest.param(0.8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.5, 0.8])
 def test_a_real_unit_of_two_clusters_has_the_exact_mean(share):
     """Clusters at 0 and 5, with σ = .5: one hidden unit says which. The other unit is known, and says nothing."""
     sigma = 0.5

@@ -162,7 +162,7 @@ def test_modes_get_their_weights_and_plain_chains_stay_in_one(dependant):
     assert 0.6 < share < 0.95
     with model:
         drawn = pm.sample(2500, tune=400, chains=4, cores=1, random_seed=1, block_gibbs={"method": "pt"}, **SILENT)
-        plain = pm.sample(2500, tune=400, chains=4, cores=1, random_seed=1, **SILENT)
+        plain = pm.sample(1000, tune=400, chains=4, cores=1, random_seed=1, **SILENT)
     above = (drawn["posterior"]["v"].mean("v_dim_0") > 0.5).astype(float)
     error = np.sqrt(share * (1 - share) / float(az.ess(above, method="mean")))
     assert error < 0.03
@@ -208,6 +208,38 @@ def test_a_chain_goes_on_from_its_state():
         (first, [here]), (second, [there]) = step.step(point), other.step(point)
     np.testing.assert_array_equal(first["v"], second["v"])
     assert here == there
+
+
+@pytest.mark.slow
+def test_rows_that_are_joined_and_machines_that_read_others():
+    """Two rows of v and a machine u whose biases read v; the sum of all units is observed. Eight times 64 states."""
+    (w, b, c), other = ref.machine(3, 2, scale=1.5, seed=1), ref.machine(3, 2, scale=1.5, seed=2)
+    seen, noise, states = 3.3, 0.8, np.array(ref.states(3))
+    log_v = np.array(ref.log_p(w, b, c))
+    log_p = np.empty((8, 8, 8))
+    for i, j in np.ndindex(8, 8):
+        log_u = np.array(ref.log_p(other[0], other[1] + states[i] + states[j] - 1, other[2]))
+        total = states[i].sum() + states[j].sum() + states.sum(1)
+        log_p[i, j] = log_v[i] + log_v[j] + log_u - (total - seen) ** 2 / (2 * noise**2)
+    p = np.exp(log_p - log_p.max()).ravel()
+    p /= p.sum()
+    with pm.Model():
+        v = pmr.RBM("v", w, b, c, size=2)
+        u = pmr.RBM("u", other[0], other[1] + v.sum(0) - 1, other[2])
+        pm.Normal("y", v.sum() + u.sum(), noise, observed=seen)
+        drawn = pm.sample(
+            6000, tune=300, chains=2, cores=1, random_seed=1, block_gibbs={"method": "pt"}, **SILENT
+        ).posterior
+    values = *np.moveaxis(drawn["v"].values, 2, 0), drawn["u"].values
+    first, second, third = (ref.index(x.reshape(-1, 3)) for x in values)
+    counts = np.bincount(64 * first + 8 * second + third, minlength=512)
+    ess = min(float(az.ess(drawn[x]).min()) for x in ("u", "v"))
+    assert ess > 2000
+    assert ref.total_variation(counts, p) < 1.5 * ref.total_variation_floor(p, ess)
+    # Without the observation the law would be another.
+    total = (states.sum(1)[:, None, None] + states.sum(1)[:, None] + states.sum(1)).ravel()
+    without = p * np.exp((total - seen) ** 2 / (2 * noise**2))
+    assert ref.total_variation(counts, without / without.sum()) > 4 * ref.total_variation_floor(p, ess)
 
 
 @pytest.mark.slow
