@@ -180,7 +180,10 @@ class _Goal:
         return -(value + (A * prior).sum() / 2), -slope
 
     def _states(self, A: np.ndarray, c: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return log Z, the probability of each hidden state, the states minus ½, and the visible means given each."""
+        """Return log Z, the probability of each hidden state, the states minus ½, and the visible means given each.
+
+        Fields are in single precision, at half the time; sums over units are not.
+        """
         halves = (np.arange(2**self.size)[:, None] >> np.arange(self.size) & 1) - 0.5
         W = self.directions @ A
         sums, on = _softplus_sums(b.astype("float32") + halves.astype("float32") @ W.T.astype("float32"))
