@@ -33,11 +33,9 @@ def _compiled(node: Any) -> Callable:
     """Return a kernel's implementation as a function of its own, which is kept on disk."""
     with InOrder():
         implementation, key = numba_funcify_and_cache_key(node.op, node=node)
-        name = f"{implementation.__name__}_alone"
-        source = f"def {name}(*args): return implementation(*args)"
         alone = compile_numba_function_src(
-            source,
-            name,
+            "def alone(*args): return implementation(*args)",
+            "alone",
             globals() | {"implementation": implementation},  # numba's cache names this module
             cache_key=f"pymc_rbm_{VERSION}_{key}_alone",
         )

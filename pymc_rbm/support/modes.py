@@ -60,9 +60,10 @@ def by_kernels(inputs: Any, outputs: Any, mode: Any = None, **options: Any) -> A
 
     Numba would take seconds for what is left of the graph. Graphs with loops or elementary functions of matrices
     outside of kernels are compiled as a whole (in ``mode``, by default the usual one), and so are all on other back
-    ends: NumPy takes ten times as long for these.
+    ends, and where the usual mode excludes kernels: NumPy takes ten times as long for these.
     """
-    if isinstance(get_default_mode().linker, NumbaLinker):
+    usual = get_default_mode()
+    if isinstance(usual.linker, NumbaLinker) and "rbm_kernels" not in (usual.provided_optimizer.exclude or ()):
         with suppress(_TooSlowError):
             return pytensor.function(inputs, outputs, mode=BY_KERNELS, **options)
     return pytensor.function(inputs, outputs, mode=mode, **options)
