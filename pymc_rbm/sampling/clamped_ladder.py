@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.sampling.ladder import SETTLE, Ladder, Rung, ladder_from, swept, uncoupled
+from pymc_rbm.sampling.ladder import SETTLE, Ladder, Rung, ladder_from, uncoupled
 from pymc_rbm.sampling.laddered import learned_ladder
+from pymc_rbm.sampling.rung_moves import swept
 from pymc_rbm.support.memory import check_memory
 
 __all__ = ["check_sums_out", "clamped_ladder", "figures_of_rows", "lifted", "placing_chains"]
