@@ -9,7 +9,6 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.kernels.exact_sums import log_z_and_gradient
 from pymc_rbm.kernels.field_rewrites import use_means  # noqa: F401  # its rewrites, and those of sweeps, register on import
 from pymc_rbm.kernels.nodes import BinaryConditional, BinaryLevels, BinarySweeps, BinaryWalk, Form
 from pymc_rbm.kernels.operations import BinaryLogZ
@@ -59,6 +58,8 @@ def log_partition_of_pair(machine: Machine) -> TensorVariable:
 
 def log_z_of_pair(machine: Machine) -> tuple[float, list[np.ndarray]]:
     """Return the same of a machine with numbers, and its gradient by the parameters."""
+    from pymc_rbm.kernels.exact_sums import log_z_and_gradient  # loads numba
+
     (b, c), [W] = machine.by_kind.biases, machine.by_kind.weights
     (low, high), (low_2, high_2) = (cast(Bernoulli | Spin, layer.unit).values for layer in machine.layers)
     d, d_2 = high - low, high_2 - low_2

@@ -94,6 +94,7 @@ def _bare_function(jitted: Any) -> Any:
         key, wrapped = CACHED_SRC_FUNCTIONS.get(outer), outer.__globals__.get("jitable_func")
         inner = outer if wrapped is None else wrapped.py_func  # without a cache nothing is wrapped
         if key is not None:
+            inner.__code__ = inner.__code__.replace(co_filename="<string>")  # numba looks for its files by this name
             CACHED_SRC_FUNCTIONS[inner] = f"{key}_bare"
         _bare[jitted] = numba_njit(inner, final_function=True, cache=key is not None)
     return _bare[jitted]

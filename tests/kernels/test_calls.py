@@ -1,6 +1,9 @@
 """Kernels called from Python, node by node, and how little is compiled around them."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pymc as pm
@@ -135,3 +138,22 @@ def test_sums_over_rows_as_pytensor_adds_them(dtype):
     np.testing.assert_array_equal(*found)
     assert found[0].dtype == dtype
     np.testing.assert_array_equal(found[0], np.add.accumulate(values.astype(float))[-1].astype(dtype))
+
+
+FITS = """
+import numpy as np, pymc as pm, pymc_rbm as pmr
+with pm.Model():
+    v = np.eye(4, dtype=int).repeat(5, axis=0)
+    pmr.RBM("v", pm.Normal("W", 0, 1, shape=(4, 3)), pm.Flat("b", shape=4), pm.Flat("c", shape=3), observed=v)
+    pmr.fit(3, method="pcd", learning_rate=0.1, progressbar=False, random_seed=1)
+"""
+
+
+@pytest.mark.slow
+def test_a_fit_compiles_nothing_in_the_next_process():
+    """Numba says what it writes to its cache: the second process has nothing to add."""
+    environment = os.environ | {"NUMBA_DEBUG_CACHE": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", FITS]
+    said = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert "loaded from" in said[1].stdout
+    assert "saved to" not in said[1].stdout

@@ -308,7 +308,7 @@ def test_unknown_method_and_too_large_for_exact():
         pytest.raises(ValueError, match=r"one of \['cd', 'exact', 'fpcd', 'pcd', 'pt', 'ptt', 'ucd'\]"),
     ):
         pmr.fit(1, method="guess", progressbar=False)
-    with model_of(np.zeros((3, 20)), 18), pytest.raises(ValueError, match=r"more than 16 units: sizes \[20, 18\]"):
+    with model_of(np.zeros((3, 22)), 21), pytest.raises(ValueError, match=r"20 of two binary layers: sizes \[22, 21\]"):
         pmr.fit(1, method="exact", progressbar=False)
 
 
@@ -751,7 +751,7 @@ def test_what_is_missing_in_all_rows_is_named():
     rows = np.ma.masked_array(DATA, np.zeros(DATA.shape, bool))
     rows[:, 2] = np.ma.masked
     with model_of(rows), pytest.warns(UserWarning, match=r"^\[2\] of 'v' are missing in all rows"):
-        pmr.fit(2, **QUIET)
+        pmr.fit(2, method="pcd", **QUIET)
 
 
 def test_models_that_cannot_be_learned():

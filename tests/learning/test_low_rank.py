@@ -262,7 +262,7 @@ def chosen(monkeypatch):
         raise ChosenError(settings.method.__name__, bool(low_rank))
 
     def of(shares=(0.5, 0.3, 0.2), **options):
-        with model_of(groups(shares=shares)[0], 12, 1.0), pytest.raises(ChosenError) as caught:
+        with model_of(groups(shares=shares)[0], 16, 1.0), pytest.raises(ChosenError) as caught:
             pmr.fit(**options, **QUIET)
         return caught.value.args
 

@@ -124,11 +124,11 @@ def test_labels_held_and_a_learned_model():
         learned = pmr.fit(200, method="exact", optimizer="lbfgs", compile_kwargs={"mode": "FAST_COMPILE"}, **QUIET)
     given_label = np.array([[NAN] * 4 + [1, 0], [NAN] * 4 + [0, 1]])
     for target in ((model, learned), (learned, None)):
-        found = pmr.inpaint(given_label, *target, draws=2000, tune=50, **QUIET)
+        found = pmr.inpaint(given_label, *target, draws=4000, tune=50, **QUIET)
         mean = found["mean"]["digit"].values[:, :4]
         assert (abs(mean - patterns[:, :4]) < 0.2).all()  # without the label, or with the other one, ½ or 1 off
     with pm.Model():
-        assert pmr.inpaint(given_label, model, learned, draws=2000, tune=50, **QUIET).equals(found)
+        assert pmr.inpaint(given_label, model, learned, draws=4000, tune=50, **QUIET).equals(found)
 
 
 def test_rows_with_biases_of_their_own():

@@ -415,8 +415,8 @@ def test_progress_bars_side_by_side(capfd):
     assert found == [expected] * 4
 
 
-COMPILERS = {"pytensor.function", "pm.compile", "eval", "initial_point", "rewrite_graph", "pm.draw"}
-OF_BUILDERS = {("path_graphs", "_compile")}
+COMPILERS = {"pytensor.function", "pm.compile", "by_kernels", "eval", "initial_point", "rewrite_graph", "pm.draw"}
+OF_BUILDERS = {("path_graphs", "_compile"), ("modes", "by_kernels")}
 """What only builders that are remembered call."""
 
 
