@@ -179,8 +179,12 @@ class Goal:
         return a - log_z + c + self.of_rest(x), slope
 
 
-def exact_log_z(machine: Machine) -> Callable[[Machine], tuple[float, Gradient]] | None:
-    """Return a function for log Z and its gradient of machines like this one; None where it is too large a sum."""
+def exact_log_z(machine: Machine, factors: float = np.inf) -> Callable[[Machine], tuple[float, Gradient]] | None:
+    """Return a function for log Z and its gradient of machines like this one; None where it is too large a sum.
+
+    Of two binary layers it is too large, too, where it has more ``factors`` than that, a nanosecond each, unless it has
+    at most 2¹⁶ terms.
+    """
     if is_gaussian(machine):
         closed = _gaussian_function(machine.template, tuple(map(np.shape, machine.parameters)))
 
@@ -189,9 +193,10 @@ def exact_log_z(machine: Machine) -> Callable[[Machine], tuple[float, Gradient]]
             return float(value), slopes
 
         return of
-    if is_summed_fast(machine):
-        return log_z_of_pair
     layer, count = cheapest_layer(machine)
+    widest = max(np.shape(x.bias)[-1] for x in machine.layers)
+    if is_summed_fast(machine) and (count <= 2**ENUMERABLE or count * widest <= factors):
+        return log_z_of_pair
     if count > 2**ENUMERABLE:
         return None
     states = value_of(joint_states(machine, layer, np.arange(int(count))))

@@ -67,6 +67,7 @@ def test_seconds_bound_learning_and_the_rate_falls_with_them():
     assert 0.2 < (rates == 0.01).mean() < 0.9
 
 
+@pytest.mark.slow
 def test_more_seconds_are_not_fewer_updates():
     """Learning that settles ends by its own judgement, long before the seconds are over."""
     learned = pmr.fit(seconds=3600, learning_rate=0.05, sweeps=1, model=model(), progressbar=False, random_seed=1)

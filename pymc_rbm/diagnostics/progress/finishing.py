@@ -23,6 +23,8 @@ from pymc_rbm.machine.records import recorded_machine
 __all__ = ["Progress", "measured"]
 
 LEAST_EPOCHS = 10
+FACTORS = 2**23
+"""The most factors of log Z with more than 2¹⁶ terms, of which a climb needs hundreds: 5 s."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def measured(
     masks, whole, direct = _masks(learned, name, machine)
     total = float(learned["objective"][f"{name}_rows"]) if "objective" in learned else float(weights.sum())
     floor = SHARE_OF_ERROR * min(sum(int(m.sum()) for m in masks), total) / (2 * total)
-    (penalty, rest), log_z = _penalty(learned, name, machine), exact_log_z(machine)
+    (penalty, rest), log_z = _penalty(learned, name, machine), exact_log_z(machine, FACTORS)
     data = data_sums(machine, rows, weights, missing, rng)
     if log_z is not None:
         goal = Goal(machine, masks, data, log_z, penalty, rest)
