@@ -75,7 +75,7 @@ MODE_OVER_WEIGHTED = Failure(
 DEAD_UNITS = Failure(
     "dead units",
     "they add nothing but a constant",
-    "Begin anew with a lower rate or other weights (start={'W': …}), or take fewer hidden units.",
+    "Take fewer hidden units, or begin anew with other weights (start={'W': …}).",
 )
 DRIFT = Failure(
     "drift to infinity",

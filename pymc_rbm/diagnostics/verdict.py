@@ -23,7 +23,8 @@ GRAVEST_FIRST = NOT_MIXED, NOT_FINISHED, UNKNOWN, FINISHED, MIXED
 LONGER = "Draw more, or run more sweeps per draw: pm.sample(block_gibbs={'sweeps': …}), pmr.sample_gibbs(sweeps=…)."
 SLOW = (
     "Do not use averages over these draws. If ten times as many sweeps change nothing, the machine has modes that "
-    "block Gibbs cannot leave: smaller weights (a narrower prior on W) mix better."
+    "block Gibbs cannot leave: smaller weights (a narrower prior on W) mix better, and chains of method='pt' go "
+    "between modes."
 )
 
 

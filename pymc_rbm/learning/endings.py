@@ -63,13 +63,15 @@ def _warned_of_a_rise(run: Run, done: int) -> bool:
         why = "and may not be finished: in the last quarter of them with the full rate the log-likelihood rose by "
         why += f"{gain:.2g} nats a row, with a standard error of {error:.1g}"
     elif by_time:
-        why = f"after {len(run.history):,} updates, before it could be seen whether the log-likelihood still rose"
+        what = "before it could be seen" if settling is not None else "and nobody looked"
+        why = f"after {len(run.history):,} updates, {what} whether the log-likelihood still rose"
     else:
         return False
     whose = "as asked for" if asked else "the most that it goes on to by default"
     _warn(
         f"Learning ended after {run.spent or f'{done} epochs'}, {whose}, {why}. Go on with "
-        f"pymc_rbm.fit({_more(run, done)}, resume=learned){f', or leave {_bound(run)} out' * asked}."
+        f"pymc_rbm.fit({_more(run, done)}, resume=learned){f', or leave {_bound(run)} out' * asked}"
+        f"{'; pymc_rbm.diagnose(learned) says whether it has finished' * (settling is None)}."
     )
     return True
 

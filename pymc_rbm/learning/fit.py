@@ -181,12 +181,12 @@ def fit(
         end of this call. 50 epochs and 50 resumed ones, both with ``horizon=100``, are bit for bit 100 epochs with it.
         With a horizon the last iterate is returned, so that learning can go on from it.
     checkpoint : path, optional
-        Write what would be returned to this netCDF file every ``checkpoint_every`` epochs; ``gradient`` and
-        ``objective`` only where a pass over the data takes milliseconds. The file is replaced at once, so that a crash
-        at any moment loses at most one period; of a link, the file that it leads to. ``xarray.open_datatree`` reads it.
-        A path that cannot be written to is refused before any work. Where a write fails later, because the disk is
-        full, a warning says so, the old file stays, and learning goes on. An image of the file, as large as the result,
-        is kept in memory.
+        Write what is returned to this netCDF file, and what would be every ``checkpoint_every`` epochs; ``gradient``
+        and ``objective`` only where a pass over the data takes milliseconds. The file is replaced at once, so that a
+        crash at any moment loses at most one period; of a link, the file that it leads to. ``xarray.open_datatree``
+        reads it. A path that cannot be written to is refused before any work. Where a write fails later, because the
+        disk is full, a warning says so, the old file stays, and learning goes on. An image of the file, as large as the
+        result, is kept in memory.
     checkpoint_every : int, default 10
     on_iteration, on_epoch : callable, optional
         Called after every iteration or epoch with a `LearningStatus`; a true return value ends learning.

@@ -53,7 +53,9 @@ def warn_of_independence(learner: Learner, climbed: bool, after: str) -> None:
             weights = sum(np.size(w) for w in machine.by_kind.weights)
             few = (gain + 2 * error) * rows < max(BY_CHANCE, SHARE_OF_CHANCE * weights / 2)
             said = f"by {gain:.2g} ± {error:.1g} nats a row"
-            remedy = "learning was too short, or its rate too low: leave epochs and learning_rate out."
+            remedy = (
+                "learning was too short, or its rate too low: leave learning_rate, epochs, updates and seconds out."
+            )
         else:
             continue
         if few:

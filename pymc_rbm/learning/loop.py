@@ -98,6 +98,10 @@ class Run:
         try:
             done, interrupted = self._learn(progressbar)
             self._check(done, at_the_end=True)
+            if self.checkpoint is not None and len(
+                self.history
+            ):  # the file has what is returned, and nothing of an earlier run
+                self.checkpoint.write(self.gathered(done, interrupted, gradient=self.learner.small))
         except BaseException as error:
             if not hasattr(error, "learned"):
                 error.learned = None  # type: ignore[attr-defined]  # given here to whatever ended it
@@ -128,23 +132,15 @@ class Run:
         return done, False
 
     def _finish(self, done: int, interrupt: DeferredInterrupt) -> None:
-        """Take the average of the iterates, or the last one, climb on from there, and say which it was.
-
-        The checkpoint has what is returned.
-        """
-        average = climbed = False
+        """Take the average of the iterates, or the last one, climb on from there, and say which it was."""
         if self.settling is not None:
-            average = self.settling.take_the_better(len(self.history), self.now)
+            which = "average" if self.settling.take_the_better(len(self.history), self.now) else "last"
             gain, error = map(float, self.settling.gain_of_average)
-            which = "average" if average else "last"
             self.attrs |= {"iterate": which, "average_gain": gain, "average_gain_error": error}
         if self.polish is not None and not (self.spent and self.budget.seconds is not None):
             record = self.polish(self.now, lambda: interrupt.pending or self.budget.time_gone() == 1, self.bounds)
-            climbed = bool(record)
-            self.attrs |= ({"iterate": "climbed"} | record) if climbed else {}
+            self.attrs |= {"iterate": "climbed"} | record if record else {}
         self.learner.measure_ladders(len(self.history), lambda: interrupt.pending)
-        if (average or climbed or self.spent or self.learner.trajectories) and self.checkpoint is not None:
-            self.checkpoint.write(self.gathered(done, gradient=self.learner.small))
 
     def _climb(self, ascent: Ascent, bar: LearningProgressBar, interrupt: DeferredInterrupt) -> int:
         """Follow the ascent to the maximum; return the number of its iterations."""

@@ -44,7 +44,9 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
         found.append(Finding(UNKNOWN, reason, LONGER))
     else:
         how = "exactly" if rise.exact else "by fresh draws"
-        reason = f"A further climb, measured {how}, gains at most {rise.most:.2g} nats a row, below {against}."
+        reason = (
+            f"A further climb, measured {how}, gained no more than {rise.most:.2g} nats a row, less than {against}."
+        )
         found.append(Finding(FINISHED, reason))
     if rise.endless:
         found.append(_without_maximum(found[0].verdict, progress.growth))
