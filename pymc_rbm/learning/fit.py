@@ -398,6 +398,8 @@ def fit(
         done, interrupted = run.learn(progressbar)
         with interrupt.lifted():
             learned = run.gathered(done, interrupted)
+        if file is not None:  # it has what is returned, and nothing of an earlier run
+            file.write(learned)
         late = not interrupted and interrupt.pending
     warn_of_the_end(run, done, interrupted, starts)
     if late:  # all is learned, but whoever pressed it wants no more

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.sampling.ladder import uncoupled
 from pymc_rbm.support.reentrant import value_of
 
-__all__ = ["independent", "mean_log_likelihood", "sampled_gain", "warn_of_independence"]
+__all__ = ["hardly_better", "independent", "mean_log_likelihood", "sampled_gain"]
 
 BY_CHANCE = 0.5
 """The nats, in all rows together, that a single weight gains on average where units are independent (Akaike 1974)."""
@@ -25,8 +24,8 @@ SHARE_OF_CHANCE = 0.5
 """Less than this share of what all weights gain by chance is no gain."""
 
 
-def warn_of_independence(learner: Learner, climbed: bool, after: str) -> None:
-    """Warn of machines whose likelihood is not above that of independent units with the data's means.
+def hardly_better(learner: Learner, climbed: bool, after: str) -> list[str]:
+    """Return warnings of machines whose likelihood is not above that of independent units with the data's means.
 
     Of a climb both are exact. Else the particles say by how much they differ, and it takes two standard errors for a
     warning. Machines whose biases differ by row are left out, and those without persistent chains.
@@ -37,7 +36,7 @@ def warn_of_independence(learner: Learner, climbed: bool, after: str) -> None:
     after : str
         What learning did: so many starts, or updates.
     """
-    machines, particles = learner.parameters()[1], learner.particle_states()
+    machines, particles, warned = learner.parameters()[1], learner.particle_states(), list[str]()
     for x in learner.observed:
         machine, rows = machines[x.name], x.weights.sum()
         if x.by_row or not machine.couplings:
@@ -59,11 +58,11 @@ def warn_of_independence(learner: Learner, climbed: bool, after: str) -> None:
         else:
             continue
         if few:
-            warnings.warn(
+            warned.append(
                 f"What was learned of {x.name!r} is hardly better than independent units: {said}, {after}. Either "
-                f"these rows tell of no dependence, or {remedy}",
-                stacklevel=4,
+                f"these rows tell of no dependence, or {remedy}"
             )
+    return warned
 
 
 def independent(machine: Machine, mean: np.ndarray) -> Machine:

@@ -98,10 +98,6 @@ class Run:
         try:
             done, interrupted = self._learn(progressbar)
             self._check(done, at_the_end=True)
-            if self.checkpoint is not None and len(
-                self.history
-            ):  # the file has what is returned, and nothing of an earlier run
-                self.checkpoint.write(self.gathered(done, interrupted, gradient=self.learner.small))
         except BaseException as error:
             if not hasattr(error, "learned"):
                 error.learned = None  # type: ignore[attr-defined]  # given here to whatever ended it
@@ -128,17 +124,21 @@ class Run:
                     self._after_epoch(done, bar, interrupt)
                 if self.stopped or interrupt.pending:
                     return done, interrupt.pending
-            self._finish(done, interrupt)
+            self._finish(interrupt)
         return done, False
 
-    def _finish(self, done: int, interrupt: DeferredInterrupt) -> None:
+    def _finish(self, interrupt: DeferredInterrupt) -> None:
         """Take the average of the iterates, or the last one, climb on from there, and say which it was."""
         if self.settling is not None:
             which = "average" if self.settling.take_the_better(len(self.history), self.now) else "last"
             gain, error = map(float, self.settling.gain_of_average)
             self.attrs |= {"iterate": which, "average_gain": gain, "average_gain_error": error}
-        if self.polish is not None and not (self.spent and self.budget.seconds is not None):
-            record = self.polish(self.now, lambda: interrupt.pending or self.budget.time_gone() == 1, self.bounds)
+
+        def stopped() -> bool:
+            return interrupt.pending or self.budget.time_gone() == 1
+
+        if self.polish is not None and not stopped():
+            record = self.polish(self.now, stopped, self.bounds)
             self.attrs |= {"iterate": "climbed"} | record if record else {}
         self.learner.measure_ladders(len(self.history), lambda: interrupt.pending)
 

@@ -36,10 +36,9 @@ def objective(
 
     ``energies`` are pairs of free energies F and row weights w, of a batch; with ``log_z`` they say through which
     variables the likelihood is seen. The rest of the model is a function of its value variables. N is the sum of all
-    weights. Each phase
-    is divided by its own count. In a batch of weighted rows log Z gets the weight of the batch: without bias, as
-    dividing by it would not be, and with less noise than a constant weight; where rows have a log Z each, z is a vector
-    and each gets its own row's weight. Densities of transformed parameters are
+    weights. Each phase is divided by its own count. In a batch of weighted rows log Z gets the weight of the batch:
+    without bias, as dividing by it would not be, and with less noise than a constant weight; where rows have a log Z
+    each, z is a vector and each gets its own row's weight. Densities of transformed parameters are
     those of the constrained parameters: no Jacobian, as in ``pm.find_MAP``. The value is no likelihood where log Z is
     a surrogate.
     """

@@ -83,8 +83,9 @@ def test_a_bound_does_not_change_the_method(bound):
 
 
 def test_a_climb_that_is_cut_says_so():
-    with pytest.warns(UserWarning, match=r"L-BFGS did not reach the maximum in 3 (updates|iterations)"):
+    with pytest.warns(UserWarning, match=r"L-BFGS did not reach the maximum in 3 (updates|iterations)") as said:
         pmr.fit(updates=3, model=model(), progressbar=False, random_seed=1)
+    assert [x.filename for x in said] == [__file__]  # where it was called
 
 
 @pytest.mark.parametrize(
