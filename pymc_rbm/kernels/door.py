@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
@@ -40,16 +40,9 @@ def is_binary_pair(machine: Machine) -> bool:
 
 
 def log_partition_of_pair(machine: Machine) -> TensorVariable:
-    """Return log Z of an `is_binary_pair`, a sum over the states of the smaller layer, differentiable once.
-
-    With x = low + d·bit for both layers the machine is one of bits: W d dᵀ, b d + W low d, and a number.
-    """
-    (b, c), [W] = machine.by_kind.biases, machine.by_kind.weights
-    b, c, W = (pt.as_tensor(x) for x in (b, c, W))
-    (low, high), (low_2, high_2) = (cast(Bernoulli | Spin, layer.unit).values for layer in machine.layers)
-    d, d_2 = high - low, high_2 - low_2
-    rest = low * b.sum() + low_2 * c.sum() + low * low_2 * W.sum()
-    bits = [W * (d * d_2), d * (b + low_2 * W.sum(1)), d_2 * (c + low * W.sum(0))]
+    """Return log Z of an `is_binary_pair`, a sum over the states of the smaller layer, differentiable once."""
+    b, c, W = map(pt.as_tensor, machine.parameters)
+    bits, rest, _ = _in_bits(machine, b, c, W)
     sizes = [np.inf if n is None else n for n in sizes_of(machine)]
     if sizes[0] < sizes[1]:
         bits = [bits[0].T, bits[2], bits[1]]
@@ -60,19 +53,25 @@ def log_z_of_pair(machine: Machine) -> tuple[float, list[np.ndarray]]:
     """Return the same of a machine with numbers, and its gradient by the parameters."""
     from pymc_rbm.kernels.exact_sums import log_z_and_gradient  # loads numba
 
-    (b, c), [W] = machine.by_kind.biases, machine.by_kind.weights
-    (low, high), (low_2, high_2) = (cast(Bernoulli | Spin, layer.unit).values for layer in machine.layers)
-    d, d_2 = high - low, high_2 - low_2
-    bits = [W * (d * d_2), d * (b + low_2 * W.sum(1)), d_2 * (c + low * W.sum(0))]
+    b, c, W = machine.parameters
+    bits, rest, ((low, d), (low_2, d_2)) = _in_bits(machine, b, c, W)
     if len(b) < len(c):
         value, by_W, by_c, by_b = log_z_and_gradient(bits[0].T, bits[2], bits[1])
         by_W = by_W.T
     else:
         value, by_W, by_b, by_c = log_z_and_gradient(*bits)
-    rest = low * b.sum() + low_2 * c.sum() + low * low_2 * W.sum()
-    means = low + d * by_b, low_2 + d_2 * by_c
     by_W = low * low_2 + d * d_2 * by_W + d * low_2 * by_b[:, None] + low * d_2 * by_c
-    return float(rest + value), [*means, by_W]
+    return float(rest + value), [low + d * by_b, low_2 + d_2 * by_c, by_W]
+
+
+def _in_bits(machine: Machine, b: Any, c: Any, W: Any) -> tuple[list[Any], Any, list[tuple[float, float]]]:
+    """Return W, b and c of the machine of bits that it is, the difference of log Z, and low and d of each layer.
+
+    With x = low + d·bit for both layers: ``W d d'``, ``d (b + low' W 1)``, ``d' (c + low Wᵀ 1)``, and a number.
+    """
+    (low, d), (low_2, d_2) = scales = [(low, high - low) for low, high in (x.unit.ends for x in machine.layers)]
+    rest = low * b.sum() + low_2 * c.sum() + low * low_2 * W.sum()
+    return [W * (d * d_2), d * (b + low_2 * W.sum(1)), d_2 * (c + low * W.sum(0))], rest, scales
 
 
 def as_node(
