@@ -10,6 +10,7 @@ import xarray as xr
 
 from pymc_rbm.diagnostics.verdict import MIXED, UNKNOWN, Finding
 from pymc_rbm.learning.defaults import TWO_GROUPS
+from pymc_rbm.learning.directions import bimodality
 from pymc_rbm.sampling.ladder import LEAST_RENEWALS
 from pymc_rbm.sampling.laddered import LADDERED
 from pymc_rbm.support.convergence import columns, convergence
@@ -58,7 +59,7 @@ def two_groups(functionals: Mapping[str, np.ndarray]) -> tuple[str, float, float
     of which there is no error. The error is ``√(w (1 - w) / ESS)`` of a share w.
     """
     projections = columns({key: x for key, x in functionals.items() if key == "projection"})
-    scores = {name: _bimodality(x.ravel()) for name, x in projections.items()}
+    scores = {name: bimodality(x.ravel()) for name, x in projections.items()}
     name = max(scores, key=lambda key: scores[key], default=None)
     if name is None or scores[name] <= TWO_GROUPS:
         return None
@@ -69,15 +70,6 @@ def two_groups(functionals: Mapping[str, np.ndarray]) -> tuple[str, float, float
     if not np.isfinite(ess) or (np.ptp(upper, axis=1) == 0).all():
         return None
     return name, weight, float(np.sqrt(weight * (1 - weight) / ess))
-
-
-def _bimodality(x: np.ndarray) -> float:
-    z = x - x.mean()
-    square = (z**2).mean()
-    if square <= 0:
-        return 0.0
-    skewness, kurtosis = (z**3).mean() / square**1.5, (z**4).mean() / square**2
-    return float((skewness**2 + 1) / kurtosis)
 
 
 def _threshold(x: np.ndarray) -> float:

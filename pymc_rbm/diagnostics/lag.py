@@ -20,9 +20,9 @@ import numpy as np
 import scipy
 import xarray as xr
 
+from pymc_rbm.diagnostics.progress.finishing import averaged_machine
 from pymc_rbm.learning.goal import free_energies_of
 from pymc_rbm.machine.machine import Machine
-from pymc_rbm.machine.records import recorded_machine
 from pymc_rbm.support.convergence import FALSE_ALARM, rounding
 
 __all__ = ["Lag", "lag", "last_moves", "slopes_along"]
@@ -93,10 +93,9 @@ def last_moves(learned: xr.DataTree, name: str, machine: Machine) -> Moves | Non
 
     None where the average is what `fit` returned, which the particles have followed, or where nothing has moved.
     """
-    if learned.attrs.get("iterate") == "average" or "averaged_machines" not in learned:
+    before = averaged_machine(learned, name)
+    if learned.attrs.get("iterate") == "average" or before is None:
         return None
-    tree = xr.DataTree.from_dict({"machines": learned["averaged_machines"].dataset})
-    before = recorded_machine(tree, name=name)
     moves = [np.asarray(p) - q for p, q in zip(machine.parameters, before.parameters, strict=True)]
     return moves if any(x.any() for x in moves) else None
 

@@ -17,13 +17,13 @@ from pytensor.graph.traversal import ancestors
 from pymc_rbm.distributions.lookup import rbm_behind
 from pymc_rbm.distributions.operations import HiddenRV
 from pymc_rbm.learning.data import Observed
-from pymc_rbm.learning.directions import leading
+from pymc_rbm.learning.directions import bimodality, leading
 from pymc_rbm.learning.estimators.parallel_tempering import tempered
 from pymc_rbm.learning.estimators.pcd import NegativePhase, exact, persistent
 from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
 from pymc_rbm.learning.exact_sums import is_summed_fast
 from pymc_rbm.learning.objective import direct_parameters
-from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of
+from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of, widest_layer
 from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.machine.mixture import is_mixture
 from pymc_rbm.machine.normalisable import is_gaussian
@@ -126,13 +126,11 @@ def correlation(x: Observed) -> Correlation:
     if x.machine.layers[VISIBLE].unit.parameters:  # learning is in units of σ, for which the data's deviation stands in
         rows = rows / x.deviation
     [strength], vectors = leading(rows, 1)
-    along = (rows - rows.mean(0)) @ vectors[:, 0]
-    square = (along**2).mean()
     curved = curvature(rows) if x.machine.own_coupling(VISIBLE) is not None else 0.0
-    if square == 0:
+    along = (rows - rows.mean(0)) @ vectors[:, 0]
+    if not along.any():
         return Correlation(curvature=curved)
-    skewness, kurtosis = (along**3).mean() / square**1.5, (along**4).mean() / square**2
-    return Correlation(float(strength), float((skewness**2 + 1) / kurtosis), curved)
+    return Correlation(float(strength), bimodality(along), curved)
 
 
 def curvature(rows: np.ndarray) -> float:
@@ -187,8 +185,7 @@ def _is_small(x: Observed) -> bool:
 
     An evaluation goes through all states and all rows, an update through some hundred particles and rows.
     """
-    widest = max(n or 0 for n in sizes_of(x.machine))
-    sums = _states(x) * widest * (len(x.rows) if x.by_row else 1)
+    sums = _states(x) * widest_layer(x.machine) * (len(x.rows) if x.by_row else 1)
     if x.rows.size > MOST_ENTRIES or not (is_gaussian(x.machine) or sums <= MOST_ENTRIES):
         return False
     if x.missing is None and (is_gaussian(x.machine) or _states(x) <= FEW_STATES):
@@ -204,8 +201,7 @@ def climbs_at_the_end(model: pm.Model, observed: list[Observed]) -> bool:
 
 
 def _is_affordable(x: Observed) -> bool:
-    widest = max(n or 0 for n in sizes_of(x.machine))
-    if _states(x) * widest > MOST_FACTORS or x.rows.size > MOST_ENTRIES or x.patterns is None:
+    if _states(x) * widest_layer(x.machine) > MOST_FACTORS or x.rows.size > MOST_ENTRIES or x.patterns is None:
         return False
     return x.patterns.states.size <= MOST_IN_ROWS
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-__all__ = ["leading"]
+__all__ = ["bimodality", "leading"]
 
 MOST_COLUMNS = 1000
 """The most columns of data whose covariance is made as a matrix."""
 TOLERANCE = 1e-6
 """The tolerance of an eigenvector of more columns: the residual relative to the eigenvalue."""
+
+
+def bimodality(x: np.ndarray) -> float:
+    """Return ``(skewness² + 1) / kurtosis``, at most 1, which only two points reach (Pearson 1916); 0 of one point."""
+    z = x - x.mean()
+    square = (z**2).mean()
+    if square <= 0:
+        return 0.0
+    skewness, kurtosis = (z**3).mean() / square**1.5, (z**4).mean() / square**2
+    return float((skewness**2 + 1) / kurtosis)
 
 
 def leading(rows: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from pytensor.scalar.math import Softplus
 from pytensor.tensor.elemwise import Elemwise
 
 from pymc_rbm.learning.exact_sums import is_summed_fast, log_z_of_pair
-from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, joint_states, sized
+from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, joint_states, sized, widest_layer
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
 from pymc_rbm.support.compiled import remembered
@@ -194,8 +194,7 @@ def exact_log_z(machine: Machine, factors: float = np.inf) -> Callable[[Machine]
 
         return of
     layer, count = cheapest_layer(machine)
-    widest = max(np.shape(x.bias)[-1] for x in machine.layers)
-    if is_summed_fast(machine) and (count <= 2**ENUMERABLE or count * widest <= factors):
+    if is_summed_fast(machine) and (count <= 2**ENUMERABLE or count * widest_layer(machine) <= factors):
         return log_z_of_pair
     if count > 2**ENUMERABLE:
         return None

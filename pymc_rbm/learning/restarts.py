@@ -18,7 +18,7 @@ from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.lbfgs import Ascent
 from pymc_rbm.learning.start import start_values
 from pymc_rbm.learning.update import Learner
-from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of
+from pymc_rbm.machine.enumeration import cheapest_layer, widest_layer
 from pymc_rbm.machine.normalisable import is_gaussian
 
 __all__ = ["climb_from_the_best"]
@@ -70,9 +70,8 @@ def _other_points(
 
 def _entries(x: Observed) -> int:
     """Return about how many numbers an evaluation of the objective computes, as fields of rows and of states."""
-    widest = max(n or 0 for n in sizes_of(x.machine))
     states = 1 if is_gaussian(x.machine) else cheapest_layer(x.machine)[1]
     if states == np.inf:  # log Z is not a sum over states
         return ENTRIES + 1
     rows = len(x.rows if x.patterns is None else x.patterns.states)
-    return widest * (rows + int(states) * (len(x.rows) if x.by_row else 1))
+    return widest_layer(x.machine) * (rows + int(states) * (len(x.rows) if x.by_row else 1))

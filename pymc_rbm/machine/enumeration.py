@@ -44,6 +44,7 @@ __all__ = [
     "sized",
     "sizes_of",
     "symbolic_log_partition",
+    "widest_layer",
 ]
 
 ENUMERABLE = 16
@@ -62,6 +63,11 @@ def sizes_of(machine: Machine) -> list[int | None]:
         sizes[c.first] = sizes[c.first] or first
         sizes[c.second] = sizes[c.second] or second
     return sizes
+
+
+def widest_layer(machine: Machine) -> int:
+    """Return the size of the largest layer, as far as sizes are known."""
+    return max(n or 0 for n in sizes_of(machine))
 
 
 def cheapest_layer(machine: Machine) -> tuple[int, float]:

@@ -116,10 +116,12 @@ def _whole(template: Machine, kept: Any) -> list[Any]:
     return state
 
 
-def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any], by: Any = pytensor.function) -> Any:
-    mode = INTERPRETED if by is pytensor.function else _mode_of_walks()
+def _compile(rng: Any, inputs: list[Any], next_rng: Any, outputs: list[Any], walks: bool = False) -> Any:
+    """Compile a function of the generator; ``walks`` have a kernel, or a mode of their own."""
     inputs, outputs = [In(rng, mutable=True), *inputs], [Out(next_rng, borrow=True), *outputs]
-    return by(inputs, outputs, on_unused_input="ignore", mode=mode)
+    if walks:
+        return by_kernels(inputs, outputs, on_unused_input="ignore", mode=_mode_of_walks())
+    return pytensor.function(inputs, outputs, on_unused_input="ignore", mode=INTERPRETED)
 
 
 def _mode_of_walks() -> Any:
@@ -197,7 +199,7 @@ def walk_function(template: Machine, own_biases: bool, reverse: bool, dtype: str
     rng, betas, states = pt.random.rng("rng"), pt.vector("betas", dtype=dtype), _state_symbols(template, 2)
     walk = partial(_walk, reverse)
     *outputs, next_rng = along_path(BinaryWalk, walk, machine, base, states, rng, [betas], name="Walk", reverse=reverse)
-    return _compile(rng, [betas, *states, *base, *parameters], next_rng, outputs, by_kernels)
+    return _compile(rng, [betas, *states, *base, *parameters], next_rng, outputs, walks=True)
 
 
 def _walk(reverse: bool, machine: Machine, base: Any, states: Any, rng: Any, betas: Any) -> list[Any]:
@@ -235,7 +237,7 @@ def levels_function(template: Machine, dtype: str):
     rng, betas = pt.random.rng("rng"), [pt.vector(dtype=dtype) for _ in range(3)]
     states = _state_symbols(template, 3)
     *outputs, next_rng = along_path(BinaryLevels, _levels, machine, base, states, rng, betas, name="Levels")
-    return _compile(rng, [*betas, *states, *base, *parameters], next_rng, outputs, by_kernels)
+    return _compile(rng, [*betas, *states, *base, *parameters], next_rng, outputs, walks=True)
 
 
 def _levels(machine: Machine, base: Any, states: Any, rng: Any, *betas: Any) -> list[Any]:

@@ -20,7 +20,7 @@ from pymc_rbm.machine.enumeration import independent_log_z
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_machine
 
-__all__ = ["Progress", "measured"]
+__all__ = ["Progress", "averaged_machine", "measured"]
 
 LEAST_EPOCHS = 10
 FACTORS = 2**23
@@ -185,14 +185,15 @@ def _pseudo_trend(learned: xr.DataTree, name: str) -> tuple[float, float]:
     return float(slope), float(3 * np.sqrt(left @ left / (len(values) - 2) / (epochs @ epochs)))
 
 
-def _averaged(learned: xr.DataTree, name: str) -> Machine | None:
+def averaged_machine(learned: xr.DataTree, name: str) -> Machine | None:
+    """Return the machine at the average over the second half of learning; None where there was none."""
     if "averaged_machines" not in learned:
         return None
     return recorded_machine(xr.DataTree.from_dict({"machines": learned["averaged_machines"].dataset}), name=name)
 
 
 def _growth(learned: xr.DataTree, name: str, machine: Machine) -> float:
-    averaged = _averaged(learned, name)
+    averaged = averaged_machine(learned, name)
     if averaged is None:
         return np.nan
     last, before = (np.ravel(m.couplings[0].weights) for m in (machine, averaged))
@@ -210,7 +211,7 @@ def _trend_of_average(learned: xr.DataTree) -> tuple[float, float]:
 
 
 def _exact_trend(goal: Goal, learned: xr.DataTree, name: str) -> tuple[float, float]:
-    averaged = _averaged(learned, name)
+    averaged = averaged_machine(learned, name)
     if averaged is None:
         return np.nan, np.nan
     here, there = (goal(goal.packed(m.parameters))[0] for m in (goal.machine, averaged))
@@ -218,7 +219,7 @@ def _exact_trend(goal: Goal, learned: xr.DataTree, name: str) -> tuple[float, fl
 
 
 def _sampled_trend(sampled: Sampled, learned: xr.DataTree, name: str, machine: Machine) -> tuple[float, float]:
-    averaged = _averaged(learned, name)
+    averaged = averaged_machine(learned, name)
     if averaged is None:
         return np.nan, np.nan
     goal = sampled.goal(machine, sampled.draw(machine, 4 * DRAWS[0]))
