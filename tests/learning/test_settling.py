@@ -225,8 +225,9 @@ def test_plain_learning_of_bars_and_stripes():
     rows = pmr.datasets.bars_and_stripes(4).values
     model = model_of(rows, 16)
     learned = pmr.fit(model=model, **QUIET)
-    assert learned.attrs["iterate"] == "average"
-    assert learned.attrs["average_gain"] > -2 * learned.attrs["average_gain_error"]
+    assert learned.attrs["iterate"] == "climbed"  # 16 hidden units: log Z is summed
+    assert learned.attrs["climb_gain"] > 0
+    assert learned.attrs["converged"] == 1
     assert UPDATES <= learned["learning"].sizes["iteration"] <= MOST_UPDATES
     assert learned.attrs["epochs"] == learned.attrs["epochs_done"]
     found = likelihood_of(model, learned, rows)
@@ -236,16 +237,16 @@ def test_plain_learning_of_bars_and_stripes():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Data in v contains missing values")
 def test_plain_learning_with_a_missing_entry():
-    """One missing entry of 3,600 must not cost what is learned of all others: within .15 nats of the exact climb."""
+    """One missing entry of 3,600 must not cost what is learned of all others, by whichever method."""
     rows = survey()
     masked = np.ma.masked_array(rows, np.zeros(rows.shape, bool))
     masked[0, 0] = np.ma.masked
     whole, part = (model_of(x, 5, 1.0) for x in (rows, masked))
     best = likelihood_of(whole, pmr.fit(model=whole, **QUIET), rows[1:])
-    learned = pmr.fit(model=part, **QUIET)
-    assert learned.attrs["method"] == "persistent"
-    found = likelihood_of(part, learned, rows[1:])
+    climbed, chains = pmr.fit(model=part, **QUIET), pmr.fit(model=part, method="pcd", **QUIET)
+    assert [x.attrs["method"] for x in (climbed, chains)] == ["exact", "persistent"]
     independent = np.mean(rows, axis=0)
     alone = (independent * np.log(independent) + (1 - independent) * np.log(1 - independent)).sum()
     assert best > alone + 0.5
-    assert abs(found - best) < 0.15
+    for learned, least in ((climbed, 0.01), (chains, 0.15)):
+        assert abs(likelihood_of(part, learned, rows[1:]) - best) < least
