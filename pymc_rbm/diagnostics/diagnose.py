@@ -54,7 +54,9 @@ def diagnose(
     compared within a row, with the machine of its free units given the observed ones, and the verdict is that of the
     worst row. Draws of a model in which anything but hidden units depends on free units are refused.
 
-    Of draws along a ladder the report gives the weights of two groups, where the draws are two groups along one of
+    Draws along a ladder have probes that swap along another one, made for them, because plain chains would stay in
+    modes that the draws visit rightly. Where these do not all become new ones from its bottom twice, nothing can be
+    told from them. The report gives the weights of two groups, where the draws are two groups along one of
     these projections, with their Monte Carlo error, and how often chains were renewed from the bottom.
 
     This is about states. For weights under NUTS R-hat is large although nothing is wrong, because hidden units can
@@ -97,7 +99,7 @@ def diagnose(
     A learning run's own draws come from a machine that changes, so its particles are run on at the last parameters and
     these chains are diagnosed, with rows of the data among the starts of the probes. They are "mixed" only if moreover
     the particles were where the last machine is, and learning took ten autocorrelation times. Where the gradient was
-    exact no particles drove the run, and neither is asked.
+    exact, in the end at least, no particles drove the run, and neither is asked.
 
     Failures of a learning run that are known by name are in ``.failures``, and first in the report, each with what was
     seen, what it means, and a remedy (`Diagnosis` has the list). They agree with the verdicts: those of learning are

@@ -11,7 +11,18 @@ import xarray as xr
 
 from pymc_rbm.diagnostics.chains import Watched
 from pymc_rbm.diagnostics.probes import ProbeResult, run_probes
-from pymc_rbm.diagnostics.verdict import NOT_MIXED, UNKNOWN, Finding, judge_chains, judge_probes, judge_units
+from pymc_rbm.diagnostics.verdict import (
+    LADDER_MISSES,
+    LONGER,
+    MORE_LIFTS,
+    NOT_MIXED,
+    SLOW,
+    UNKNOWN,
+    Finding,
+    judge_chains,
+    judge_probes,
+    judge_units,
+)
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.sampling.observables import SATURATED, chunks
 from pymc_rbm.sampling.sweep import sweep
@@ -20,17 +31,20 @@ from pymc_rbm.support.convergence import FEW_DRAWS, cautious, columns, convergen
 from pymc_rbm.support.modes import by_kernels
 from pymc_rbm.units.binary import Bernoulli
 
-__all__ = ["PLAIN_PROBES", "activity", "examine"]
+__all__ = ["STAYING_PROBES", "activity", "examine"]
+
+ALONG_A_LADDER = {LONGER: MORE_LIFTS, SLOW: LADDER_MISSES}
+"""Advice on chains that swap, by that on those that do not."""
 
 WITHOUT_MACHINE = Finding(
     UNKNOWN,
     "Chains that agree may share a mode, and draws alone cannot show it.",
     "Pass the machine: diagnose(draws, model, learned=learned), or call it within `with pmr.generative(...)`.",
 )
-PLAIN_PROBES = Finding(
+STAYING_PROBES = Finding(
     UNKNOWN,
-    "Probes, which swap along no ladder, stay longer where they are than these draws do: in a mode that the ladder "
-    "misses, or gives little weight, or only between modes.",
+    "Probes swap along a ladder of their own, but did not all become new ones from its bottom twice: where they stay, "
+    "they do so whatever the draws do.",
     "Compare the weights of modes with those of another seed: pmr.sample_gibbs(method='pt', random_seed=…).",
 )
 WITHOUT_PROBES = Finding(UNKNOWN, "No probes were run: chains that agree may share a mode.", "Pass probes=True.")
@@ -71,9 +85,12 @@ def examine(
         findings.append(WITHOUT_PROBES)
     elif draws >= FEW_DRAWS and all(finding.verdict != NOT_MIXED for finding in findings):
         result = _probe(watched.machine, watched, watched.last, table, rng, extra, progressbar, among)
-        found = judge_probes(result)
-        findings += [PLAIN_PROBES if watched.laddered and x.verdict == NOT_MIXED else x for x in found]
+        found = judge_probes(result, watched.laddered)
+        findings += [STAYING_PROBES if x.verdict == NOT_MIXED and not result.renewed else x for x in found]
         measures = measures.assign(_probe_measures(result))
+    if watched.laddered:
+        measures.attrs["moves"] = "lifts"
+        findings = [x._replace(advice=ALONG_A_LADDER[x.advice]) if x.advice in ALONG_A_LADDER else x for x in findings]
     return findings, measures
 
 
@@ -91,7 +108,8 @@ def _probe(
     sizes = [x.size for x in columns(watched.functionals).values()]
     tau = {str(key): cautious(t, n) for key, t, n in zip(table.functional.values, times, sizes, strict=True)}
     states = last if watched.states is None else watched.states.reshape(-1, watched.states.shape[-1])
-    return run_probes(machine, watched.functionals, states, watched.sweeps or 1, tau, rng, extra, progressbar, among)
+    seen = watched.functionals, states, watched.sweeps or 1, tau
+    return run_probes(machine, *seen, rng, extra, progressbar, among, watched.laddered)
 
 
 def _probe_measures(result: ProbeResult) -> dict[str, Any]:

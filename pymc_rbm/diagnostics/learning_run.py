@@ -9,7 +9,7 @@ import xarray as xr
 
 from pymc_rbm.diagnostics.certificates import Certificates, Examined
 from pymc_rbm.diagnostics.chains import Watched
-from pymc_rbm.diagnostics.examine import PLAIN_PROBES, examine
+from pymc_rbm.diagnostics.examine import STAYING_PROBES, examine
 from pymc_rbm.diagnostics.excursions import MOST
 from pymc_rbm.diagnostics.ladder_health import judge_ladder
 from pymc_rbm.diagnostics.lag import lag, last_moves
@@ -26,7 +26,7 @@ from pymc_rbm.diagnostics.running_on import (
     run_on,
 )
 from pymc_rbm.diagnostics.thresholds import SHARE_OF_ERROR
-from pymc_rbm.diagnostics.verdict import NOT_MIXED, UNKNOWN, Diagnosis, Finding
+from pymc_rbm.diagnostics.verdict import LONGER, MORE_LIFTS, NOT_MIXED, UNKNOWN, Diagnosis, Finding
 from pymc_rbm.machine.enumeration import is_tractable
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.support.convergence import convergence
@@ -34,6 +34,10 @@ from pymc_rbm.support.convergence import convergence
 __all__ = ["DATA_PROBES", "diagnose_run"]
 
 DATA_PROBES = 8
+DRAW = (
+    "These are chains of the machine that was learned, too short to judge it. Diagnose longer ones: "
+    "pmr.diagnose(pmr.sample_gibbs(learned, sweeps=…)), with method='pt' where there are modes."
+)
 EXACT, CLIMB = "exact", ("converged", "left_to_gain")  # the method without chance, and what it records
 
 
@@ -80,8 +84,8 @@ def diagnose_run(
     findings = seen.findings + findings
     measures = seen.measures.assign({key: ((), x) for key, x in (scalars | of_lag).items()})
     if f"{name}_rows" in learned["data"]:
-        stuck = seen.states is None or any(x.verdict == NOT_MIXED or x is PLAIN_PROBES for x in findings)
-        led = None if learned.attrs.get("method") == EXACT else seen.states
+        stuck = seen.states is None or any(x.verdict == NOT_MIXED or x is STAYING_PROBES for x in findings)
+        led = seen.states if _led(learned) else None
         gained, verdict = scalars.get("gained", np.nan), learning[0].verdict
         run = Examined(learned, name, machine, led, seen.draws, seen.laddered, stuck, verdict, matters, gained)
         found = Certificates(run, rng)
@@ -110,6 +114,7 @@ def _of_particles(
     watched, before = run_on(machine, name, states, rng, progressbar, learned)
     extra = {} if rows is None else {"data": rng.permutation(rows.values)[:DATA_PROBES]}
     findings, measures = examine(watched, probes, rng, progressbar, extra)
+    findings = [x._replace(advice=DRAW) if x.advice in (LONGER, MORE_LIFTS) else x for x in findings]
     failed = any(finding.verdict == NOT_MIXED for finding in findings)
     after = independent_draws(watched, measures)
     changed, figures = compare(before, after, "particle_lag")
@@ -119,7 +124,7 @@ def _of_particles(
         f"last parameters for {RUN_ON_DRAWS} draws, {watched.sweeps} "
         f"{'lift' if watched.laddered else 'sweep'}{'s' * (watched.sweeps != 1)} a draw"
     )
-    draw = None if failed or PLAIN_PROBES in findings else drawing(watched, measures, rng)
+    draw = None if failed or STAYING_PROBES in findings else drawing(watched, measures, rng)
     of_ladder, scalars = judge_ladder(learned, name)
     if not watched.laddered:  # its own renewals are counted
         scalars["renewals"] = _renewals(learned, measures)
@@ -128,11 +133,16 @@ def _of_particles(
     return _Particles(subject, findings, measures, draw, states, watched, failed, changed, data_away, scalars)
 
 
+def _led(learned: xr.DataTree) -> bool:
+    """Whether particles drove the run to its end, and no exact gradient did."""
+    return learned.attrs.get("method") != EXACT and learned.attrs.get("iterate") != "climbed"
+
+
 def _of_lag(
     learned: xr.DataTree, machine: Machine, name: str, seen: _Particles, matters: float
 ) -> tuple[list[Finding], dict[str, float]]:
     """Return whether the particles have followed the parameters; nothing where gradients did not come from them."""
-    if seen.states is None or seen.watched is None or learned.attrs.get("method") == EXACT:
+    if seen.states is None or seen.watched is None or not _led(learned):
         return [], {}
     moves, fresh = last_moves(learned, name, machine), seen.watched.states
     settled = None if fresh is None else fresh[:, RUN_ON_DRAWS // 2 :]

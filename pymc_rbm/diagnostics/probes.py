@@ -2,7 +2,8 @@
 
 Chains that agree may share a mode. Probes start from states that were chosen to lead to other modes, if there are any:
 where they stay away from the draws, the draws did not mix. Whether such a mode has any weight is then a question of
-free energies, which annealing in both directions bounds.
+free energies, which annealing in both directions bounds. Draws by chains that swap along a ladder have probes that swap,
+too: by detailed balance such a chain leaves a mode that its ladder hardly finds as seldom as it finds it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from pymc_rbm.diagnostics.probe_starts import annealed, base_path, bias_of, star
 from pymc_rbm.diagnostics.thresholds import BURN_IN, LEAST_PROBE_DRAWS, MARGIN, NEGLIGIBLE_WEIGHT
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.sampling.chains import run_chains
+from pymc_rbm.sampling.ladder import LEAST_RENEWALS, TORN
+from pymc_rbm.sampling.laddered import first_ladder, run_ladder
 from pymc_rbm.sampling.observables import functionals
 from pymc_rbm.support.convergence import FALSE_ALARM, columns, rhat, rhat_by_chance, rounding, settled
 
 __all__ = ["ProbeResult", "distinct", "mode_weight_bound", "run_probes"]
 
+MOST_TRIPS = 100
+"""Round trips of replicas along a ladder in which probes must become new ones from its bottom twice."""
 BOUND_TEMPERATURES, BOUND_PARTICLES, BACKWARD_PARTICLES = 1000, 100, 10
 SAME_MODE = 5  # the most standard errors between means of probes in one mode
 
@@ -37,19 +42,21 @@ class ProbeResult:
         Whether the probe's mean of some functional is further from the draws' than chance allows.
     rhat, rhat_by_chance : dict
         R-hat of draws and probes together (without negligible probes) by functional, and what chance allows.
-    draws, sweeps : int
-        Length of a probe, burn-in included.
+    sweeps : int
+        Length of a probe, burn-in included: sweeps, or lifts.
     weight : float
         Upper bound on the probability of where the probes that are away sit; 0 without such probes.
+    renewed : bool
+        Whether all probes along a ladder became new ones from its bottom twice; True of others.
     """
 
     kinds: list[str]
     away: np.ndarray
     rhat: dict[str, float]
     rhat_by_chance: dict[str, float]
-    draws: int
     sweeps: int
     weight: float
+    renewed: bool = True
 
     @property
     def negligible(self) -> bool:
@@ -72,8 +79,9 @@ def run_probes(
     extra: dict[str, np.ndarray] | None = None,
     progressbar: bool = False,
     among: int = 1,
+    laddered: bool = False,
 ) -> ProbeResult:
-    """Run probes with as many sweeps a draw as the draws had, and compare them with the draws.
+    """Run probes with as many sweeps, or lifts, a draw as the draws had, and compare them with the draws.
 
     Parameters
     ----------
@@ -93,6 +101,8 @@ def run_probes(
     progressbar : bool
     among : int
         How many machines are probed, among which the chance of a false alarm is shared.
+    laddered : bool
+        Whether the draws' chains swap along a ladder: then the probes do along another, made for them.
 
     Notes
     -----
@@ -103,7 +113,11 @@ def run_probes(
     kinds = [kind for kind, x in by_kind.items() for _ in x]
     length = max(LEAST_PROBE_DRAWS, int(np.ceil(BURN_IN * max([1.0, *autocorrelation.values()]))))
     first = np.concatenate(list(by_kind.values()))
-    kept, _ = run_chains(machine, first, rng, length, length * sweeps, sweeps, progressbar=progressbar)
+    if laddered:
+        kept, burn_in, renewed = _along_ladder(machine, first, rng, length, sweeps, progressbar)
+    else:
+        burn_in, renewed = length * sweeps, True
+        kept, _ = run_chains(machine, first, rng, length, burn_in, sweeps, progressbar=progressbar)
     visited = kept.pop("states")
     draws = columns(functionals)
     probes = {key: settled(x, draws[key]) for key, x in columns(kept).items()}
@@ -120,10 +134,24 @@ def run_probes(
         away,
         {key: rhat(x) for key, x in together.items()},
         {key: rhat_by_chance(len(x), x.shape[1], autocorrelation[key], level) for key, x in together.items()},
-        2 * length,
-        2 * length * sweeps,
+        burn_in + length * sweeps,
         weight,
+        renewed,
     )
+
+
+def _along_ladder(
+    machine: Machine, first: np.ndarray, rng: np.random.Generator, draws: int, lifts: int, progressbar: bool
+) -> tuple[dict[str, np.ndarray], int, bool]:
+    """Run probes along a ladder; return functionals and states, lifts before, and whether they were renewed."""
+    ladder = first_ladder(machine, None, "pt", first, rng)
+    trip = int(np.ceil(2 * (1 / np.maximum(ladder.acceptances, TORN)).sum()))  # lifts, as `Ladder.thin` says
+    burn_in = 0
+    while burn_in < draws * lifts or (ladder.renewals < LEAST_RENEWALS and burn_in < MOST_TRIPS * trip):
+        run_ladder(ladder, rng, 1, trip - 1, 1, False, progressbar)
+        burn_in += trip
+    kept, _, _ = run_ladder(ladder, rng, draws, 0, lifts, True, progressbar)
+    return kept, burn_in, ladder.renewals >= LEAST_RENEWALS
 
 
 def _scores(probes: np.ndarray, draws: np.ndarray, autocorrelation: float) -> np.ndarray:

@@ -26,6 +26,14 @@ SLOW = (
     "block Gibbs cannot leave: smaller weights (a narrower prior on W) mix better, and chains of method='pt' go "
     "between modes."
 )
+MORE_LIFTS = (
+    "Draw more, or make more lifts a draw: pmr.sample_gibbs(method='pt', sweeps=…), pm.sample(block_gibbs={'method': "
+    "'pt', 'sweeps': …})."
+)
+LADDER_MISSES = (
+    "Do not use averages over these draws. If ten times as many lifts change nothing, the machine has modes that the "
+    "ladder does not find: smaller weights (a narrower prior on W) mix better."
+)
 
 
 class Finding(NamedTuple):
@@ -108,7 +116,8 @@ class Diagnosis:
         m = self.measures
         in_sweeps = "autocorrelation_sweeps" in m
         tau = m["autocorrelation_sweeps" if in_sweeps else "autocorrelation"]
-        rows = [["", "R-hat", "ESS", "tail ESS", f"autocorrelation ({'sweeps' if in_sweeps else 'draws'})"]]
+        unit = m.attrs.get("moves", "sweeps") if in_sweeps else "draws"
+        rows = [["", "R-hat", "ESS", "tail ESS", f"autocorrelation ({unit})"]]
         if "probe_rhat" in m:
             rows[0] += ["R-hat with probes", "by chance"]
         for i, name in enumerate(m.functional.values):
@@ -208,9 +217,9 @@ def judge_units(measures: dict[str, float], still_chains: int, draws: int) -> li
     return [*found, Finding(MIXED, f"{never}, {known}; this is not an error in itself.")]
 
 
-def judge_probes(result: ProbeResult) -> list[Finding]:
-    """Return what follows from probes."""
-    n, length = len(result.kinds), f"{result.sweeps:,} sweeps"
+def judge_probes(result: ProbeResult, laddered: bool = False) -> list[Finding]:
+    """Return what follows from probes, which are chains along a ladder where the draws are."""
+    n, length = len(result.kinds), f"{result.sweeps:,} {'lifts along a ladder' if laddered else 'sweeps'}"
     away = int(result.away.sum())
     if away and not result.negligible:
         kinds = ", ".join(dict.fromkeys(k for k, a in zip(result.kinds, result.away, strict=True) if a))

@@ -20,7 +20,7 @@ from pymc_rbm.learning.defaults import (
     default_method,
     default_rate,
 )
-from pymc_rbm.learning.estimators.names import follows_chains, name_of, shares_chains, swaps_replicas
+from pymc_rbm.learning.estimators.names import argument_of, follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.learning.estimators.pcd import exact
 from pymc_rbm.learning.patterns import MOST_COMPLETIONS
 from pymc_rbm.learning.schedules import hold_then_fall
@@ -106,8 +106,8 @@ def choose(
     if sweeps is None:
         waits = follows_chains(estimator) and not swaps_replicas(estimator)
         sweeps = "auto" if chains > 1 and waits and not by_row else 1
-    whole = horizon is None and resume is None and not callable(learning_rate)  # a schedule ends
-    looks = whole and not climbs and not by_row and follows_chains(estimator)
+    ends = horizon is None and not callable(learning_rate)  # a schedule of the user's is kept to
+    looks = ends and not climbs and not by_row and follows_chains(estimator)
     if learning_rate is None and climbs:  # an ascent has steps of its own
         learning_rate = RATE
     elif learning_rate is None:
@@ -115,7 +115,8 @@ def choose(
         learning_rate = default_rate(correlations, swaps_replicas(estimator), fast, low_rank)
     if resume is not None and resume.attrs.get("method") not in (None, name_of(estimator)):
         raise ValueError(
-            f"`resume` learned with {resume.attrs['method']!r}, this call asks for {name_of(estimator)!r}."
+            f"`resume` learned with method={argument_of(resume.attrs['method'])!r}, this call asks for "
+            f"{argument_of(name_of(estimator))!r}: give the arguments that it was learned with."
         )
     least, most = (MOST_ITERATIONS, 0) if climbs else _epochs(observed, batch_size, budget)
     if climbs and budget.updates is not None:

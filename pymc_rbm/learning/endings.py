@@ -23,7 +23,7 @@ def _said(run: Run, done: int, interrupted: bool, starts: int) -> list[str]:
         planned = "" if run.budget.seconds is not None else f" of {run.before + run.epochs}"
         return [
             f"Learning was interrupted in epoch {done + 1}{planned}; what was learned so far is returned. "
-            "pymc_rbm.fit(epochs, resume=learned) goes on."
+            "The same call with resume=learned goes on."
         ]
     if run.stopped:
         return []

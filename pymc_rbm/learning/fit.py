@@ -83,8 +83,8 @@ def fit(
         [4]_, if that is less), or the standard error of this, and then lets it fall as long again: at least 10,000
         updates and 50 epochs in all, no more epochs than make 40,000 updates. A warning says if it still rose then, or
         in the second quarter of the ``epochs`` that were asked for. (Where rows have machines of their own, with
-        ``horizon``, ``resume`` or a callable as ``learning_rate``, and for methods without persistent chains nobody
-        looks: 10,000 updates, and at least 50 epochs.)
+        ``horizon`` or a callable as ``learning_rate``, and for methods without persistent chains nobody looks: 10,000
+        updates, and at least 50 epochs.)
         Where ``method``, ``optimizer``, ``learning_rate``, ``sweeps``, ``horizon`` and ``resume`` are left out,
         ``batch_size`` and ``chains`` are the default ones, and log Z is a sum over at most 1,024
         states (mixtures, up to ten binary units on one side), or states and different rows are at most 6,000
@@ -173,7 +173,8 @@ def fit(
     resume : DataTree, optional
         What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
         (parameters, particles, optimiser's memory, generator) for ``epochs`` more, of which the first one is the rest
-        of an epoch that was left half done. (L-BFGS begins with an empty memory.) ``start`` and ``random_seed`` do not
+        of an epoch that was left half done. (L-BFGS begins with an empty memory.) Without a number learning ends by its
+        own judgement, as it would have. ``start`` and ``random_seed`` do not
         matter then. It warns, by name, if data, ``row_weights``, ``batch_size`` or the rest of the model differ
         from what is recorded, and of files of earlier versions, which recorded none of these.
     horizon : int, optional
@@ -385,7 +386,7 @@ def fit(
         ascent=ascent,
         settling=Settling(
             learner,
-            chosen.most_epochs,
+            before + chosen.most_epochs,
             not (epochs is None and updates is None),
             chosen.optimizer is pm.sgd,
         )

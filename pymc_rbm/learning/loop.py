@@ -228,7 +228,7 @@ class Run:
         gone = self.budget.time_gone()
         done = max((iteration >= quarter) + (iteration >= half), (gone >= 0.25) + (gone >= 0.5))
         found = self.settling.horizon(done, self.horizon, len(self.history), self.now, last=gone >= 0.5)
-        self.epochs = self.horizon = found
+        self.epochs, self.horizon = found - self.before, found
 
     def _iterate(self, first: int, rows: list[np.ndarray]) -> None:
         """Run an iteration for each of some batches, in one call; ``first`` is the number of the first."""

@@ -39,6 +39,7 @@ __all__ = [
     "MOST_RUNGS",
     "SETTLE",
     "STEP",
+    "TORN",
     "Ladder",
     "Rung",
     "acceptance",

@@ -477,6 +477,7 @@ def test_layers_learned_apart_must_differ_in_name():
         pmr.DeepBeliefNetwork.of(*trees)
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_pm_sample_of_a_network_with_observed_pixels(exact):
     """E[h¹ | known pixels] by pm.sample from an up-pass start, against enumeration."""

@@ -51,3 +51,34 @@ def test_chains_that_were_not_renewed_are_called_so():
     found = pmr.diagnose(drawn, machine, probes=False, **QUIET)
     assert any(x.startswith("Chains not renewed: ") for x in found.reasons)
     assert found.measures["renewals"] == drawn.attrs["renewals"] < 2
+
+
+def drawn_along_a_ladder(machine, **options):
+    return pmr.sample_gibbs(machine, method="pt", chains=16, draws=2000, **QUIET, **options)
+
+
+def test_probes_of_draws_along_a_ladder_swap_along_another():
+    """Two modes that plain chains do not leave; chains that swap do, and their draws are mixed."""
+    W, b, c = ref.curie_weiss(20, 0.4)
+    machine = pmr.restricted(W, b + 0.05, c)
+    drawn = drawn_along_a_ladder(machine)
+    found = pmr.diagnose(drawn, machine, **QUIET)
+    assert found.verdict == "mixed"
+    assert not found.measures["probe_away"].any()
+    assert "lifts along a ladder" in "".join(found.reasons)
+    assert "autocorrelation (lifts)" in str(found)
+    # Those of one mode only, which agree, are told from them.
+    one = pmr.sample_gibbs(machine, start=np.ones((16, 20), int), chains=16, draws=500, tune=0, **QUIET)
+    assert (one["posterior"]["v"].values.mean(-1) > 0.5).all()
+    one.attrs.update(method="pt", renewals=10)
+    assert pmr.diagnose(one, machine, **QUIET).verdict == "not mixed"
+
+
+def test_a_mode_that_no_ladder_finds_is_not_called_mixed():
+    """Half of the probability is in a narrow mode, which opens late on the way: independent units never come there."""
+    n, w = 100, 5.0
+    depth = n * (np.log1p(np.exp(w)) - np.log(2))  # both values of the one hidden unit have the same weight
+    machine = pmr.restricted(np.full((n, 1), w), np.zeros(n), [-depth])
+    drawn = drawn_along_a_ladder(machine, start=np.random.default_rng(1).integers(0, 2, (16, n)), tune=0)
+    assert drawn["posterior"]["v"].values.mean((1, 2)).max() < 0.6
+    assert not pmr.diagnose(drawn, machine, **QUIET)

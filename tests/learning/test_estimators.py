@@ -87,7 +87,7 @@ def learned_bars():
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("sweeps", [1, 4])
+@pytest.mark.parametrize("sweeps", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_coupled_chains_are_unbiased(learned_bars, sweeps):
     """2,000 estimates within 4 standard errors of the enumerated gradient; CD-k from the same starts is not."""
     expected = exact_gradient(learned_bars)
@@ -213,7 +213,8 @@ def test_without_a_rate_fast_is_plain(learned_bars):
 # ----------------------------------------------------------------------------------------------- all in fit
 
 
-COMPILED = [pytest.param(method, marks=pytest.mark.compiled) for method in ("fpcd", "pt", "ucd")]
+COMPILED = [pytest.param(method, marks=pytest.mark.compiled) for method in ("fpcd", "pt")]
+COMPILED += [pytest.param("ucd", marks=[pytest.mark.compiled, pytest.mark.slow])]
 
 
 @pytest.mark.parametrize("method", ["pcd", "cd", "exact", *COMPILED])

@@ -126,6 +126,7 @@ def test_few_iterations_warn_and_can_be_resumed():
     assert float(found["mean"]) == pytest.approx(float(expected["mean"]), abs=1e-7)
 
 
+@pytest.mark.slow
 def test_a_climb_has_converged_where_nothing_that_matters_is_left():
     """What is left to gain is measured against where it ends; a gradient of 1e-10 is not asked for."""
     rows = np.repeat(pmr.datasets.bars_and_stripes(3).values, 50, axis=0)

@@ -44,7 +44,12 @@ def plain_objective(rows, states, W, b, weights):
     ("rows", "visible", "states"),
     [
         (BITS, pmr.Bernoulli(), list(itertools.product([0, 1], repeat=4))),
-        (LETTERS, pmr.Categorical(3), [np.ravel(x) for x in itertools.product(np.eye(3, dtype=int), repeat=2)]),
+        pytest.param(
+            LETTERS,
+            pmr.Categorical(3),
+            [np.ravel(x) for x in itertools.product(np.eye(3, dtype=int), repeat=2)],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 @MASKED

@@ -39,6 +39,7 @@ def noisy():
     return learn_scales(factor_rows())
 
 
+@pytest.mark.slow
 def test_learning_does_not_depend_on_the_unit_of_measurement(noisy):
     """Metres or millimetres: with default rates the same machine, whatever the scale of each column."""
     scale = np.array([0.01, 1.0, 1000.0])

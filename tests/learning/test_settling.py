@@ -219,6 +219,17 @@ def test_an_exact_climb_is_resumed_as_one():
     assert again.attrs["epochs_done"] > first.attrs["epochs_done"] == 5
 
 
+def test_a_run_that_was_left_ends_by_its_own_judgement(monkeypatch):
+    """The rate, the looks and the choice of the iterate are those of a run that nobody left."""
+    monkeypatch.setattr("pymc_rbm.learning.choices.UPDATES", 1000)
+    model, ends = model_of(survey()[:100], 3), {"method": "pcd", **QUIET}
+    first = pmr.fit(model=model, on_epoch=lambda status: status.epoch == 20, **ends)
+    again, whole = (pmr.fit(model=model, resume=x, **ends) for x in (first, None))
+    assert whole.attrs["iterate"] == again.attrs["iterate"] in ("average", "last")
+    assert np.isfinite(again.attrs["average_gain"])
+    np.testing.assert_array_equal(again["learning"]["learning_rate"][:50], whole["learning"]["learning_rate"][:50])
+
+
 @pytest.mark.slow
 def test_plain_learning_of_bars_and_stripes():
     """30 rows of 16 pixels: 50 epochs of one batch, the default of old, ended at independent units, -11.09 nats."""

@@ -46,6 +46,7 @@ def bars():
         return pmr.fit(2000, method="ptt", **QUIET)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Learning ended after")
 def test_particles_have_the_moments_of_the_machine_at_every_stage(bars):
     """The gradient of each rung's log Z, by all its chains, against enumeration: ten stages of learning and more."""
@@ -92,6 +93,7 @@ def test_log_z_along_the_way_is_covered_and_costs_nothing():
     assert abs(in_errors(errors)) < MOST
 
 
+@pytest.mark.slow
 def test_the_recorded_log_z_is_taken_only_for_its_own_machine(tmp_path):
     rows, _ = clusters(rows=500)
     with model_of(rows, 30, 1.0) as model:
@@ -108,6 +110,7 @@ def test_the_recorded_log_z_is_taken_only_for_its_own_machine(tmp_path):
             pmr.log_partition(target, method="ladder")
 
 
+@pytest.mark.slow
 def test_resumed_learning_is_the_same_to_the_bit(tmp_path):
     rows, _ = clusters(rows=300)
     with model_of(rows, 8, 1.0):
@@ -123,6 +126,7 @@ def test_resumed_learning_is_the_same_to_the_bit(tmp_path):
     np.testing.assert_array_equal(called["parameters"]["W"], whole["parameters"]["W"])
 
 
+@pytest.mark.slow
 def test_two_groups_get_their_weights():
     rows, centre = clusters()
     with model_of(rows, 8, 1.0) as model:
@@ -138,6 +142,7 @@ def test_two_groups_get_their_weights():
     assert likelihood_of(model, learned, rows) > -0.5 * 40 * np.log(2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:What was learned", "ignore:Learning ended after")
 def test_updates_that_tear_the_ladder_are_taken_back(monkeypatch):
     rows, _ = clusters(rows=500)

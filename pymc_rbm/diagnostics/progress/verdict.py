@@ -12,7 +12,7 @@ from pymc_rbm.learning.lbfgs import left_in_words
 
 __all__ = ["judge_learning", "judge_reach"]
 
-LONGER = "Learn longer, pmr.fit(epochs, resume=learned), or begin anew with a higher rate."
+LONGER = "Learn longer, by the same call of fit with resume=learned, or begin anew with a higher rate."
 START = "Start several times from other, larger values of W (start={'W': …}), and keep the best result."
 
 

@@ -10,7 +10,7 @@ from pymc_rbm.learning.estimators.parallel_tempering import tempered
 from pymc_rbm.learning.estimators.pcd import NegativePhase, contrastive, exact, fast_persistent, persistent
 from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
 
-__all__ = ["METHODS", "find_method", "follows_chains", "name_of", "shares_chains", "swaps_replicas"]
+__all__ = ["METHODS", "argument_of", "find_method", "follows_chains", "name_of", "shares_chains", "swaps_replicas"]
 
 METHODS: dict[str, Callable[..., NegativePhase]] = {
     "pcd": persistent,
@@ -50,3 +50,8 @@ def shares_chains(estimator: Callable) -> bool:
 def name_of(estimator: Any) -> str:
     """Return the name of an estimator; of a ``functools.partial`` that of its function."""
     return estimator.__name__ if hasattr(estimator, "__name__") else name_of(estimator.func)
+
+
+def argument_of(name: str) -> str:
+    """Return what `fit` calls the estimator of this name as its argument ``method``; users' own have no other name."""
+    return next((key for key, estimator in METHODS.items() if estimator.__name__ == name), name)
