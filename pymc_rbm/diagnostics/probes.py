@@ -2,7 +2,7 @@
 
 Chains that agree may share a mode. Probes start from states that were chosen to lead to other modes, if there are any:
 where they stay away from the draws, the draws did not mix. Whether such a mode has any weight is then a question of
-free energies, which annealing in both directions bounds. Draws by chains that swap along a ladder have probes that swap,
+free energies, which annealing in both directions bounds. Draws by chains that swap along a ladder have probes that do,
 too: by detailed balance such a chain leaves a mode that its ladder hardly finds as seldom as it finds it.
 """
 
