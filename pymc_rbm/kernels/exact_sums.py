@@ -103,12 +103,9 @@ def _with_bit(x, j):
     return total
 
 
-@kernel
-def binary_log_z(weights, bias, summed_bias, out):
-    """Write log Z and its gradient by weights (units, summed), bias (units,) and summed_bias (summed,) to ``out``.
-
-    All are float64, the arrays contiguous; ``out`` is flat, with one number and as many as there are parameters.
-    """
+@fast
+def _sums(weights, bias, summed_bias, out):
+    """Do what `binary_log_z` does, by the states of all units of the second layer."""
     n, m = weights.shape
     few = m // 2
     high, low = np.empty((n, 1 << (m - few))), np.empty((n, 1 << few))
@@ -156,6 +153,44 @@ def binary_log_z(weights, bias, summed_bias, out):
             d_weights[i, j] = (_with_bit(by_low[i], j) if j < few else _with_bit(by_high[i], j - few)) / total
     for j in range(m):
         d_summed[j] = (_with_bit(c_low, j) if j < few else _with_bit(c_high, j - few)) / total
+
+
+@kernel
+def binary_log_z(weights, bias, summed_bias, out):
+    """Write log Z and its gradient by weights (units, summed), bias (units,) and summed_bias (summed,) to ``out``.
+
+    All are float64, the arrays contiguous; ``out`` is flat, with one number and as many as there are parameters.
+    Units of the second layer without weights are independent of all others, and double no number of states.
+    """
+    n, m = weights.shape
+    used = np.empty(m, np.bool_)
+    for j in range(m):
+        used[j] = np.any(weights[:, j] != 0)
+    k = used.sum()
+    if k == m:
+        _sums(weights, bias, summed_bias, out)
+        return
+    w, c, found = np.empty((n, k)), np.empty(k), np.empty(1 + n * k + n + k)
+    at = 0
+    for j in range(m):
+        if used[j]:
+            w[:, at], c[at] = weights[:, j], summed_bias[j]
+            at += 1
+    _sums(w, bias, c, found)
+    d_bias = out[n * m + 1 : n * m + n + 1]
+    d_bias[:] = found[n * k + 1 : n * k + n + 1]
+    total, at = found[0], 0
+    for j in range(m):
+        by_weights = out[1 + j : n * m + 1 : m]
+        if used[j]:
+            by_weights[:], out[n * m + n + 1 + j] = found[1 + at : n * k + 1 : k], found[n * k + n + 1 + at]
+            at += 1
+        else:
+            x = summed_bias[j]
+            total += max(x, 0.0) + np.log1p(np.exp(-abs(x)))
+            on = 1 / (1 + np.exp(-x))
+            by_weights[:], out[n * m + n + 1 + j] = d_bias * on, on
+    out[0] = total
 
 
 def log_z_and_gradient(weights: np.ndarray, *biases: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:

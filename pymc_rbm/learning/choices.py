@@ -22,6 +22,7 @@ from pymc_rbm.learning.defaults import (
 )
 from pymc_rbm.learning.estimators.names import argument_of, follows_chains, name_of, shares_chains, swaps_replicas
 from pymc_rbm.learning.estimators.pcd import exact
+from pymc_rbm.learning.growing import GROWN
 from pymc_rbm.learning.patterns import MOST_COMPLETIONS
 from pymc_rbm.learning.schedules import hold_then_fall
 from pymc_rbm.support.arguments import whole_number
@@ -53,6 +54,8 @@ class Choices:
 
     last_iterations: int
     """The most iterations of a climb of the exact objective from where learning ends; 0 where there is none."""
+    grows: bool
+    """Whether the exact climb starts from a machine that is grown."""
 
     @property
     def climbs(self) -> bool:
@@ -75,18 +78,21 @@ def choose(
     resume: xr.DataTree | None,
     horizon: int | None,
     low_rank: bool,
+    grows: bool,
 ) -> Choices:
     """Decide what `fit` was not told; its docstring says how. ValueError where what it was told does not go together.
 
     ``epochs`` and ``budget`` bound what is chosen, and change nothing else: more of them must never give less.
-    ``low_rank`` says whether learning starts there (`low_rank.asked_for`).
+    ``low_rank`` says whether learning starts there (`low_rank.asked_for`), ``grows`` whether it may from a machine that
+    is grown.
     """
     _check_resume(resume)
     estimator = method
     silent = all(x is None for x in (method, optimizer, learning_rate, sweeps, horizon))
     silent = silent and (batch_size, chains) == (BATCH_SIZE, CHAINS)
     if silent:
-        climbed = climbs_alone(model, observed) if resume is None else "starts" in resume.attrs
+        grows = grows and climbs_at_the_end(model, observed) and (resume is None or GROWN in resume.attrs)
+        climbed = (grows or climbs_alone(model, observed)) if resume is None else "starts" in resume.attrs
         estimator, optimizer = (exact, "lbfgs") if climbed else (None, None)
     correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
     estimator = estimator or default_method(correlations, observed, chains, low_rank)
@@ -129,6 +135,7 @@ def choose(
         least if epochs is None else epochs,
         (most if epochs is None else epochs) if looks else 0,
         _most_climbed(epochs, budget) if silent and looks and climbs_at_the_end(model, observed) else 0,
+        silent and climbs and grows and _most_climbed(epochs, budget) > 0,
     )
 
 

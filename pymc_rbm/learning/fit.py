@@ -19,6 +19,7 @@ from pymc_rbm.learning.data import observed_machines
 from pymc_rbm.learning.endings import warn_of_the_end
 from pymc_rbm.learning.estimators.names import find_method, name_of
 from pymc_rbm.learning.fingerprint import compare, marks_of
+from pymc_rbm.learning.growing import GROWN, can_grow, growing_of
 from pymc_rbm.learning.history import AXES, History
 from pymc_rbm.learning.iteration import Settings
 from pymc_rbm.learning.loop import Callback, Run
@@ -91,9 +92,12 @@ def fit(
         together (twelve units and 1,904 rows), or all units are Gaussian, the exact maximum is climbed to, by
         ``method="exact", optimizer="lbfgs"`` in at most ``epochs`` iterations, 1,000 by default. Where entries are
         missing, all that may stand there is summed over: rows then count with all their completions, at most 65,536 in
-        all. Machines of two binary layers that are larger, up to 2²⁴ factors in log Z (64 units by 18, 20 by 19), learn
-        by chains, which find a good region, and then climb the exact objective from there, in as many iterations
-        (where ``epochs`` and ``updates`` are not below 50).
+        all. So is that of larger machines of two binary layers, up to 2²⁴ factors in log Z (64 units by 18, 20 by 19),
+        if their W, b and c are free variables themselves and ``start`` is left out; of others chains find a good
+        region, from where the exact objective is climbed in as many iterations. Such machines are grown: hidden units,
+        at most 64, come one after the other, an epoch each, at the best of four random weights, and all are climbed
+        each time [6]_. Where a climb of all units at once ends as high, that is taken. (Nothing is grown, and nothing
+        climbed at the end of chains, where ``epochs`` or ``updates`` are below 50.)
     updates : int, optional
         The same bound in iterations; learning may end within an epoch, and goes on there with ``resume``. Where
         ``epochs`` are given, too, what ends first is the bound.
@@ -288,6 +292,8 @@ def fit(
        as many parameters gain by chance.
     .. [5] Béreux, N., Decelle, A., Furtlehner, C., Rosset, L., Seoane, B. (2025). Fast training and sampling of
        restricted Boltzmann machines. ICLR. Theirs tabulates the density over the directions; this one sums exactly.
+    .. [6] Côté, M.-A., Larochelle, H. (2016). An infinite restricted Boltzmann machine. Neural Computation 28,
+       1265-1288. There units are added while chains learn.
     """
     model = _model(model, epochs)
     check_back_end(compile_kwargs)
@@ -331,6 +337,7 @@ def fit(
             resume=resume,
             horizon=horizon,
             low_rank=low_rank,
+            grows=start is None and can_grow(model, observed),
         )
         settings = Settings(
             chosen.estimator,
@@ -358,6 +365,7 @@ def fit(
         ascent, starts = learner.ascent(model) if chosen.climbs else None, 1
         if ascent is not None and resume is None:
             starts = climb_from_the_best(ascent, model, observed, values, learner)
+        growing = growing_of(model, learner, ascent, resume) if chosen.grows and ascent is not None else None
     run = Run(
         model=model,
         learner=learner,
@@ -380,6 +388,7 @@ def fit(
             "method": name_of(chosen.estimator),
         }
         | ({"starts": starts} if chosen.climbs else {})
+        | ({GROWN: growing.seed} if growing is not None else {})
         | ({"start": LOW_RANK} if low_rank else {}),
         within=within,
         marks=marks,
@@ -394,6 +403,7 @@ def fit(
         else None,
         budget=budget,
         polish=Polish(model, learner, chosen.last_iterations) if chosen.last_iterations else None,
+        growing=growing,
     )
     with DeferredInterrupt() as interrupt:
         done, interrupted = run.learn(progressbar)

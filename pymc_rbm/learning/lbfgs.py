@@ -20,7 +20,7 @@ import scipy
 from pymc_rbm.learning.goal import without_softplus
 from pymc_rbm.support.reentrant import compiled
 
-__all__ = ["Ascent", "left_in_words"]
+__all__ = ["NOWHERE", "SHARE_LEFT", "Ascent", "left_in_words"]
 
 TOLERANCES = {"float64": 1e-10, "float32": 2e-6}
 """The largest entry of the gradient, in nats a row, down to which the climb goes: what rounding allows."""
@@ -65,6 +65,10 @@ class End(NamedTuple):
         return {"largest_gradient": self.gradient, "left_to_gain": self.left, "converged": int(converged)}
 
 
+NOWHERE = End(np.nan, np.nan, False, 0.0)
+"""The end of a climb that did not begin."""
+
+
 @dataclass
 class Ascent:
     """Maximise ``goal``, a graph of shared variables ``parameters``, which are left at the best point found."""
@@ -93,15 +97,41 @@ class Ascent:
         """Return the objective where the parameters are, in nats a row."""
         return float(self._function()[0])
 
-    def rough(self, start: list[np.ndarray]) -> float:
+    def place(self, values: list[np.ndarray]) -> None:
+        """Put the parameters there."""
+        self._put(self._joined(values))
+
+    def value_at(self, values: list[np.ndarray]) -> float:
+        """Return the objective there, and leave the parameters where they are."""
+        here = [p.get_value() for p in self.parameters]
+        self.place(values)
+        found = self.value()
+        self.place(here)
+        return found
+
+    def rough(
+        self, start: list[np.ndarray], moving: list[np.ndarray] | None = None, most: int = ROUGH_ITERATIONS
+    ) -> float:
         """Return the objective that a rough climb from ``start`` reaches, or -inf where it is not defined.
 
-        ``start`` has one array a parameter.
+        ``start`` has one array a parameter; entries that are not ``moving`` stay. The parameters are left where the
+        climb ends, or where it is `interrupted`.
         """
+        moves = 1.0 if moving is None else self._joined(moving)
+
+        def descent(x: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope = self._descent(x)
+            return value, slope * moves
+
+        def callback(intermediate_result: Any) -> None:
+            if self.interrupted():
+                raise StopIteration
+
         x, self._lowest = self._joined(start), None
-        options = self._options(ROUGH_ITERATIONS, ROUGH_CHANGE, ROUGH_GRADIENT)
+        options = self._options(most, ROUGH_CHANGE, ROUGH_GRADIENT)
         try:
-            end = scipy.optimize.minimize(self._descent, x, jac=True, method="L-BFGS-B", options=options)
+            end = scipy.optimize.minimize(descent, x, jac=True, method="L-BFGS-B", callback=callback, options=options)
+            self._put(end.x)
             return -float(end.fun)
         except FloatingPointError:
             return -np.inf
@@ -117,7 +147,7 @@ class Ascent:
 
         def callback(intermediate_result: Any) -> None:
             nonlocal stopped
-            self._place(intermediate_result.x)
+            self._put(intermediate_result.x)
             stopped = after_each()
             if stopped:
                 raise StopIteration
@@ -133,7 +163,7 @@ class Ascent:
         for solver in () if stopped or end.nit >= most else SOLVERS:  # Newton's method works only near the maximum
             if abs(self._descent(found)[1]).max() > self.tolerance:
                 found = self._polished(found, solver)
-        self._place(found)
+        self._put(found)
         slope = self._descent(found)[1]
         left = float(slope @ end.hess_inv.dot(slope) / 2) if end.nit > MEMORY else np.nan
         return End(float(abs(slope).max()), left, found is not end.x, self.tolerance)
@@ -167,7 +197,7 @@ class Ascent:
     def _joined(values: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([np.ravel(x) for x in values]).astype("float64")
 
-    def _place(self, x: np.ndarray) -> None:
+    def _put(self, x: np.ndarray) -> None:
         used = 0
         for p in self.parameters:
             old = p.get_value(borrow=True)
@@ -176,7 +206,7 @@ class Ascent:
 
     def _descent(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Return minus the objective and its gradient; where it is not defined, a slope back to where it was."""
-        self._place(x)
+        self._put(x)
         value, *slopes = self._function()
         slope = np.concatenate([np.ravel(s) for s in slopes]).astype("float64")
         if np.isfinite(value) and np.isfinite(slope).all():

@@ -21,9 +21,10 @@ from pymc_rbm.learning.batches import Batches
 from pymc_rbm.learning.budget import Budget
 from pymc_rbm.learning.callbacks import LearningStatus
 from pymc_rbm.learning.checkpoints import Checkpoint
+from pymc_rbm.learning.growing import Growing
 from pymc_rbm.learning.history import History
 from pymc_rbm.learning.keeping import Bounds, LastGood
-from pymc_rbm.learning.lbfgs import Ascent
+from pymc_rbm.learning.lbfgs import NOWHERE, Ascent
 from pymc_rbm.learning.polish import Polish
 from pymc_rbm.learning.progress import LearningProgressBar
 from pymc_rbm.learning.result import Within, learned_tree
@@ -37,7 +38,7 @@ from pymc_rbm.support.interrupts import DeferredInterrupt
 __all__ = ["Run"]
 
 LEAST_UPDATES = 400
-"""Whether fewer updates than that rise nobody looks, unless they are four epochs."""
+"""Nobody looks whether fewer updates than that rise, unless they make four epochs."""
 MANY_ENTRIES = 2**16
 SECONDS = 0.1
 """How long a call with many iterations may take: Ctrl-C waits for its end. Results do not depend on their number."""
@@ -73,6 +74,8 @@ class Run:
     settling: Settling | None = None
     """Where given, the horizon is the first one only."""
     polish: Polish | None = None
+    growing: Growing | None = None
+    """Where the ascent starts instead, if that is higher."""
     ends: bool = True
     """Whether the schedule ends where this run does."""
     budget: Budget = field(default_factory=Budget)
@@ -154,8 +157,11 @@ class Run:
             self.spent = self.budget.spent(len(self.history) - self._already)
             return self.stopped or interrupt.pending or bool(self.spent)
 
-        ascent.interrupted = lambda: interrupt.pending
-        end = ascent.climb(self.epochs, note)
+        ascent.interrupted = lambda: interrupt.pending or self.budget.time_gone() == 1
+        if self.growing is not None and self.growing(note):
+            self.attrs |= NOWHERE.record(self.learner.statistical_error)
+            return done
+        end = ascent.climb(max(1, self.before + self.epochs - done), note)
         if (end.polished or done == self.before) and not (self.stopped or interrupt.pending or self.spent):
             note()
         self.attrs |= end.record(self.learner.statistical_error)

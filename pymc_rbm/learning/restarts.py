@@ -21,7 +21,7 @@ from pymc_rbm.learning.update import Learner
 from pymc_rbm.machine.enumeration import cheapest_layer, widest_layer
 from pymc_rbm.machine.normalisable import is_gaussian
 
-__all__ = ["climb_from_the_best"]
+__all__ = ["CLOSE", "climb_from_the_best"]
 
 SCALES = 2.0, 4.0, 1.0, 8.0
 """The sizes of the fields on the hidden units at other starts, used in turn."""

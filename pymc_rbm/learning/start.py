@@ -20,7 +20,7 @@ from pymc_rbm.machine.mixture import free_components, is_mixture, with_component
 from pymc_rbm.support.reentrant import one_compiles, value_of
 from pymc_rbm.units.unit import Unit
 
-__all__ = ["mixture_of_groups", "start_values"]
+__all__ = ["mixture_of_groups", "small_weights", "start_values"]
 
 SCALE = 0.1
 """The size of the fields that W sends to the hidden units where learning starts."""
@@ -57,7 +57,7 @@ def start_values(
             if rv is not None:
                 old = point[rv.name]
                 if value is None:
-                    value = _small_weights(x, old.shape, scale, rng)
+                    value = small_weights(x, old.shape, scale, rng)
                 point[rv.name] = np.broadcast_to(np.asarray(value, old.dtype), old.shape).copy()
                 direct.add(rv.name)
         for rv, value in _unit_parameters(model, x, groups):
@@ -108,13 +108,13 @@ def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.ra
     steps = np.abs(np.diff(whole[:, order], axis=1)).max(0, initial=0.0)
     same = order[1:][steps <= ALIKE * np.abs(whole).max(initial=0.0)]
     if len(same):
-        noise = _small_weights(x, (len(columns), len(same)), SCALE, rng)
+        noise = small_weights(x, (len(columns), len(same)), SCALE, rng)
         point[W.name] = columns.copy()
         point[W.name][:, same] += noise.astype(columns.dtype)
     return len(same)
 
 
-def _small_weights(x: Observed, shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:
+def small_weights(x: Observed, shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:
     """Draw weights that make fields of about ``scale`` on the hidden units, however the visible units are measured."""
     size = x.deviation[:, None] if x.machine.layers[VISIBLE].unit.parameters else 1.0
     return size * rng.normal(0, scale / np.sqrt(shape[0]), shape)

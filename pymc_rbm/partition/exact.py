@@ -9,6 +9,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+from pymc_rbm.kernels.door import is_binary_pair, log_z_of_pair
 from pymc_rbm.machine.enumeration import (
     ENUMERABLE,
     IntractableError,
@@ -17,6 +18,7 @@ from pymc_rbm.machine.enumeration import (
     log_weights_of_states,
     sized,
     sizes_of,
+    widest_layer,
 )
 from pymc_rbm.machine.machine import Machine, logsumexp
 from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
@@ -27,14 +29,16 @@ from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.modes import INTERPRETED, by_kernels
 from pymc_rbm.support.work import Work
 
-__all__ = ["QUICKLY_ENUMERATED_STATES", "enumerated"]
+__all__ = ["QUICKLY_ENUMERATED_STATES", "enumerated", "known_parts", "log_z"]
 
 MAX_ENUMERATED_STATES = 2**25
 QUICKLY_ENUMERATED_STATES = 2**20
+QUICKLY_SUMMED_FACTORS = 2**28
+"""By the kernel of two binary layers, which cannot be interrupted: a quarter of a second."""
 CHUNK_ENTRIES = 2**22
 
 
-def _known_parts(machine: Machine, method: str) -> list[Machine]:
+def known_parts(machine: Machine, method: str) -> list[Machine]:
     """Return the machine, or those that it falls apart into, where log Z is to be computed exactly; otherwise nothing.
 
     The method "auto" enumerates up to 2²⁰ states; "exact" enumerates what it can, and a later step raises otherwise.
@@ -54,11 +58,14 @@ def _states(machine: Machine) -> float:
     return 0 if not machine.couplings or is_gaussian(machine) else cheapest_layer(machine)[1]
 
 
-def _exact(machine: Machine, work: Work, is_part: bool) -> float:
+def log_z(machine: Machine, work: Work, is_part: bool) -> float:
+    """Return log Z of a machine, or of a part of one, of which there may be many."""
     if not machine.couplings:
         return float(Path(machine, tuple(layer.bias for layer in machine.layers)).log_z_base)
     if is_gaussian(machine):
         return float(_gaussian_function(machine.template)(*machine.parameters))
+    if is_binary_pair(machine) and _states(machine) * widest_layer(machine) <= QUICKLY_SUMMED_FACTORS:
+        return finite(log_z_of_pair(machine)[0])
     return float(enumerated(machine, work, interpreted=is_part and _states(machine) <= 2**ENUMERABLE))
 
 
@@ -87,7 +94,11 @@ def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> Any:
             raise KeyboardInterrupt
         parts.append(log_sum(np.arange(start, min(start + chunk, int(count))), *machine.parameters))
         work.advance(min(chunk, int(count) - start))
-    total = np.logaddexp.reduce(parts)
+    return finite(np.logaddexp.reduce(parts))
+
+
+def finite(total: Any) -> Any:
+    """Return the log of a sum over states, or raise ValueError where there is no such sum."""
     if not np.isfinite(total).all():
         raise ValueError(
             "The sum over states is not finite: the machine cannot be normalised. Make its weights smaller."

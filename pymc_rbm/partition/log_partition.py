@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.machine.enumeration import (
-    sizes_of,
-)
+from pymc_rbm.machine.enumeration import sizes_of
 from pymc_rbm.machine.given import by_draw, posterior_of
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.machine.records import in_order
@@ -20,7 +18,7 @@ from pymc_rbm.partition.ais import Effort, ais, prepared, reverse_ais
 from pymc_rbm.partition.along import recorded_along
 from pymc_rbm.partition.compare import compared
 from pymc_rbm.partition.estimate import LogPartitionEstimate
-from pymc_rbm.partition.exact import _exact, _known_parts
+from pymc_rbm.partition.exact import known_parts, log_z
 from pymc_rbm.partition.path_graphs import walkable
 from pymc_rbm.partition.tempering import tempering
 from pymc_rbm.support.arguments import check_back_end, finite_number, generator, whole_number
@@ -168,7 +166,7 @@ def log_partition(
     learned = in_order(learned, given.labels)
     if base_mean is not None:
         base_mean = _base_mean(machine, base_mean, None, None)  # every method refuses means that do not fit
-    parts = _known_parts(machine, method)
+    parts = known_parts(machine, method)
     recorded = None
     if not parts:
         bytes_of_particle = sum(n or 0 for n in sizes_of(machine)) * BYTES_OF_UNIT + BYTES_OF_PARTICLE
@@ -188,7 +186,7 @@ def log_partition(
             return recorded
     with Work(progressbar) as work:
         if parts:
-            return LogPartitionEstimate(sum(_exact(part, work, len(parts) > 1) for part in parts), 0.0, "exact")
+            return LogPartitionEstimate(sum(log_z(part, work, len(parts) > 1) for part in parts), 0.0, "exact")
         rows = _learned_rows(machine, learned) if given_rows is None else given_rows
         mean = _base_mean(machine, base_mean, learned, rows if data is not None else None)
         check_back_end()
@@ -206,7 +204,7 @@ def _of_draws(target: Any, posterior: Any, method: str, progressbar: bool) -> An
     """Return log Z of every draw of a posterior, where it is quick to enumerate."""
 
     def exact(machine: Machine) -> float:
-        parts = _known_parts(normalisable_machine(machine), "auto") if method in ("auto", "exact") else []
+        parts = known_parts(normalisable_machine(machine), "auto") if method in ("auto", "exact") else []
         if not parts:
             raise ValueError(
                 "For a posterior log Z is found exactly for every draw, which needs one side of at most 20 binary "
@@ -215,7 +213,7 @@ def _of_draws(target: Any, posterior: Any, method: str, progressbar: bool) -> An
             )
         if work.interrupted:
             raise KeyboardInterrupt
-        return sum(_exact(part, work, len(parts) > 1) for part in parts)
+        return sum(log_z(part, work, len(parts) > 1) for part in parts)
 
     with Work(progressbar) as work:
         return by_draw(exact, target, posterior).rename("log_z")

@@ -261,8 +261,8 @@ def chosen(monkeypatch):
     def learner(model, observed, settings, start, rng, low_rank):
         raise ChosenError(settings.method.__name__, bool(low_rank))
 
-    def of(shares=(0.5, 0.3, 0.2), **options):
-        with model_of(groups(shares=shares)[0], 16, 1.0), pytest.raises(ChosenError) as caught:
+    def of(shares=(0.5, 0.3, 0.2), hidden=16, **options):
+        with model_of(groups(shares=shares)[0], hidden, 1.0), pytest.raises(ChosenError) as caught:
             pmr.fit(**options, **QUIET)
         return caught.value.args
 
@@ -274,7 +274,8 @@ def test_its_method_unless_told_otherwise(chosen):
     assert chosen(start="low rank") == ("trajectory_tempered", True)
     assert chosen(start="low rank", method="pt") == ("tempered", True)
     assert chosen(start="low rank", shares=(1.0,)) == ("persistent", True)  # nothing is strongly correlated
-    assert chosen() == ("tempered", False)
+    assert chosen(hidden=24) == ("tempered", False)
+    assert chosen() == ("exact", False)  # log Z is summed
 
 
 def test_a_run_goes_on_as_it_began(chosen):

@@ -1,4 +1,4 @@
-"""Learning by chains that ends with an exact climb."""
+"""Learning by chains that ends with an exact climb, of machines whose W is an expression and cannot be grown."""
 
 import numpy as np
 import pymc as pm
@@ -16,7 +16,7 @@ ROWS = pmr.datasets.bars_and_stripes(4).values
 
 def model(hidden=14, rows=ROWS, prior=lambda: 1.0):
     with pm.Model() as made:
-        W = pm.Normal("W", 0, prior(), shape=(rows.shape[1], hidden))
+        W = pm.Deterministic("W", pm.Normal("half", 0, prior() / 2, shape=(rows.shape[1], hidden)) * 2)
         pmr.RBM("v", W, pm.Flat("b", shape=rows.shape[1]), pm.Flat("c", shape=hidden), observed=rows)
     return made
 
@@ -110,8 +110,14 @@ def test_of_which_machines(made, expected):
 def test_what_a_climb_ruins_is_not_taken():
     """Without a prior, two identical rows have no maximum: what comes back is finite and not absurd."""
     with pm.Model():
-        W = pm.Flat("W", shape=(16, 14))
-        pmr.RBM("v", W, pm.Flat("b", shape=16), np.zeros(14), observed=np.repeat(ROWS[:2], 30, axis=0))
+        W = pm.Flat("half", shape=(16, 14)) * 2
+        pmr.RBM(
+            "v",
+            pm.Deterministic("W", W),
+            pm.Flat("b", shape=16),
+            np.zeros(14),
+            observed=np.repeat(ROWS[:2], 30, axis=0),
+        )
         learned = pmr.fit(progressbar=False, random_seed=1)
     assert np.abs(learned["parameters"]["W"]).max() < 1e6
 
@@ -139,3 +145,29 @@ def test_log_z_and_its_gradient_by_plain_loops(visible, hidden, size, scale):
     np.testing.assert_allclose(by_c, p.sum(0) @ h, atol=1e-11)
     np.testing.assert_allclose(by_W, v.T @ p @ h, atol=1e-11)
     np.testing.assert_allclose(log_partition(machine).eval(), log_z, rtol=1e-12)
+
+
+@pytest.mark.parametrize("unused", [(0,), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_units_without_weights_are_summed_by_themselves(unused, flipped):
+    """Against an enumeration of all states, and by finite differences for the weights that are 0."""
+    rng = np.random.default_rng(4)
+    W, b, c = rng.normal(size=(4, 3)), rng.normal(size=4), 3 * rng.normal(size=3)
+    W[:, list(unused)] = 0
+    if flipped:
+        W, b, c = W.T, c, b
+    parameters = [b, c, W]
+
+    def log_z(b, c, W):
+        v = np.array(list(ref.states(len(b))))
+        return np.logaddexp.reduce(v @ b + np.logaddexp(0, v @ W + c).sum(1))
+
+    value, slopes = exact_log_z(pmr.restricted(W, b, c))(pmr.restricted(W, b, c))
+    np.testing.assert_allclose(value, log_z(*parameters), rtol=1e-12)
+    for k, slope in enumerate(slopes):
+        for i in np.ndindex(slope.shape):
+            ends = [[x.copy() for x in parameters] for _ in range(2)]
+            ends[0][k][i] -= 1e-5
+            ends[1][k][i] += 1e-5
+            low, high = (log_z(*x) for x in ends)
+            np.testing.assert_allclose(slope[i], (high - low) / 2e-5, atol=1e-8)

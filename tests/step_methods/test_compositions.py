@@ -132,7 +132,7 @@ def test_resume_refuses_parameters_in_another_order():
     first = pmr.fit(2, model=model("bc"), method="pcd", random_seed=1, progressbar=False)
     with pytest.raises(ValueError, match=r"of another run.*the order is"):
         pmr.fit(2, model=model("cb"), method="pcd", resume=first, progressbar=False)
-    with pytest.raises(ValueError, match=r"learned with 'persistent'.*'contrastive'"):
+    with pytest.raises(ValueError, match=r"learned with method='pcd'.*'cd'"):
         pmr.fit(2, model=model("bc"), resume=first, method="cd", progressbar=False)
 
 
