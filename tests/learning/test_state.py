@@ -196,7 +196,7 @@ def test_resume_says_what_differs(whole, changed, named):
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"chains": 5}, ValueError, r"another run.*v_particles: \(3, 4\) in it, \(5, 4\) here.*chains="),
+        ({"chains": 5}, ValueError, r"another run.*v_particles: \(3, 4\) in `resume`, \(5, 4\) here.*chains="),
         ({"optimizer": pm.adam}, ValueError, r"another run.*memory"),
         ({"method": "cd"}, ValueError, "learned with method='pcd', this call asks for 'cd'"),
         ({"resume": "learned.nc"}, TypeError, r"got str: 'learned.nc'.*xarray.open_datatree"),
