@@ -547,7 +547,7 @@ def test_generative_refuses_another_model(whole):
         pmr.generative(model_of(DATA, 3, 1.0, name="w"), whole)
     with pytest.raises(ValueError, match=r"shapes differ \(W: \(4, 3\) there, \(4, 2\) here"):
         pmr.generative(model_of(DATA, 2, 1.0), whole)
-    with pytest.raises(ValueError, match=r"Expected what pymc_rbm\.fit returned, got a DataTree with \[\]"):
+    with pytest.raises(ValueError, match=r"Expected what pymc_rbm\.fit returned, got a DataTree with the groups \[\]"):
         pmr.generative(model_of(DATA, 3, 1.0), xr.DataTree())
 
 
