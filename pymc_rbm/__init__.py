@@ -99,7 +99,7 @@ __all__ = [
 ]
 
 _MOVED = {"coupling": "unbiased", "tempering": "tempered"}
-"""Modules of version 0.1 that had one estimator each."""
+"""Estimators that were modules of their own in version 0.1, with the module that now has them."""
 
 
 def __getattr__(name: str) -> Any:

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
     train, test = split(data, options.seed)
     console = Console()
     console.print(
-        f"{len(train)} rows to learn from and {len(test)} held out, of {data.shape[1]} units each; "
+        f"Learning from {len(train)} rows of {data.shape[1]} units, with {len(test)} rows held out, and "
         f"{options.hidden} hidden units."
     )
     coords = {data.dims[1]: data[data.dims[1]].values, "unit": np.arange(options.hidden)}
@@ -145,7 +145,7 @@ def split(data: xr.DataArray, seed: int) -> tuple[xr.DataArray, xr.DataArray]:
 
 
 def in_words_of_the_job(warning: str) -> str:
-    """Return what `fit` warns of, with the remedy that the command line has."""
+    """Return a warning of `fit` with the remedy that the command line has."""
     return re.sub(
         r", as asked for,|Go on with pymc_rbm\.fit.*", lambda x: "Raise --epochs." * (x[0][0] == "G"), warning
     )
@@ -185,9 +185,11 @@ def report(
     spread = log_likelihood.std(ddof=1) / np.sqrt(len(test)) if len(test) > 1 else np.nan
     error = np.hypot(spread, log_z.standard_error)
     table.add_row("test log-likelihood per row", f"{log_likelihood.mean():.2f} ± {error:.2f}", f"nats; {z}")
-    table.add_row("the same, independent units", f"{independent.mean():.2f}", "nats; a machine should be above it")
+    table.add_row("the same for independent units", f"{independent.mean():.2f}", "nats; a machine should be above it")
     worst = float(found.measures["rhat"].max())
-    answer = ("may not have", "see above") if warned else ("seems so", "no rise beyond noise at its full rate")
+    answer = (
+        ("may not have", "see above") if warned else ("seems so", "the log-likelihood no longer rises beyond noise")
+    )
     table.add_row("did learning finish?", *answer)
     table.add_row("did the chains mix?", found.verdict, found.reasons[0])
     table.add_row("largest R-hat", f"{worst:.3f}", f"{CHAINS} chains, {DRAWS} draws, {SWEEPS} sweeps a draw")

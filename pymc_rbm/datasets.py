@@ -1,4 +1,4 @@
-"""Data to learn from: scikit-learn's handwritten digits, bars and stripes, and files."""
+"""Make or load data to learn from: scikit-learn's handwritten digits, bars and stripes, and files."""
 
 from __future__ import annotations
 
@@ -106,7 +106,10 @@ def _rows_of(path: str | Path) -> np.ndarray:
     names = [name for name in ("data", "x", "train") if name in tables] or tables
     if len(names) != 1 and not {"data", "x", "train"} & set(names):
         contents = {name: x.shape for name, x in arrays.items()}
-        raise ValueError(f"{path} has the arrays {contents}; expected one two-dimensional array, or one called 'data'.")
+        raise ValueError(
+            f"{path} has the arrays {contents}; expected one two-dimensional array, or several of "
+            "which one is called 'data'. Write it anew by np.savez('data.npz', data=array)."
+        )
     return arrays[names[0]]
 
 

@@ -90,8 +90,8 @@ BORN_WRONG = {
         f"The shapes do not fit: W (4, 3), b (4,), c (4,). {SHAPES} Check which of them has the wrong size."),
     "rows of b and of c": ((W, np.stack([B] * 5), np.stack([C] * 2)),
         f"The batch axes do not fit: W (4, 3), b (5, 4), c (2, 3). {SHAPES} Axes before these are as long for all"),
-    "b a number": ((W, np.array(0.0), C), f"b must have at least 1 axes, got shape (). {SHAPES}"),
-    "c a number": ((W, B, 0.0), f"c must have at least 1 axes, got shape (). {SHAPES}"),
+    "b a number": ((W, np.array(0.0), C), f"b must have at least 1 axis, got shape (). {SHAPES}"),
+    "c a number": ((W, B, 0.0), f"c must have at least 1 axis, got shape (). {SHAPES}"),
     "W a vector": ((W[0], B, C), f"W must have at least 2 axes, got shape (3,). {SHAPES}"),
     "no hidden units": ((W[:, :0], B, C[:0]), "W has shape (4, 0), but each side of a machine needs at least"),
     "no visible units": ((W[:0], B[:0], C), "W has shape (0, 3), but each side of a machine needs at least one unit."),
@@ -166,14 +166,14 @@ LAYER = Layer(pmr.Bernoulli(), np.zeros(2))
 
 # fmt: off
 NOT_MACHINES = [
-    ((LAYER,) * 2, (Coupling(0, 2, np.eye(2)),), ValueError, "joins layers 0 and 2, but the machine has 2: layers are"),
+    ((LAYER,) * 2, (Coupling(0, 2, np.eye(2)),), ValueError, "joins layers 0 and 2, but the machine has 2 layers."),
     ((LAYER,) * 2, (Coupling(-1, 0, np.eye(2)),), ValueError, "joins layers -1 and 0, but the machine has 2"),
     ((LAYER,) * 2, (Coupling(0, 1.0, np.eye(2)),), ValueError, "joins layers 0 and 1.0, but the machine has 2"),
     ((LAYER,) * 2, (Coupling(0, 1, np.eye(2)),) * 2, ValueError, "Layers 0 and 1 are coupled by 2 couplings: give one"),
     ((LAYER,) * 2, (Coupling(0, 1, np.eye(2)), Coupling(1, 0, np.eye(2))), ValueError, "are coupled by 2 couplings"),
     ((LAYER,) * 2, (Coupling(0, 1, np.eye(2), ((0,), (1,))),), ValueError, "two layers takes no classes"),
-    ((LAYER, 3), (), TypeError, "takes a tuple of Layers and one of Couplings, got 3 for a Layer"),
-    ((LAYER,), (np.eye(2),), TypeError, "for a Coupling. Make a machine of arrays by pymc_rbm.restricted"),
+    ((LAYER, 3), (), TypeError, "takes a tuple of Layers and a tuple of Couplings, got 3 in the place of a Layer"),
+    ((LAYER,), (np.eye(2),), TypeError, "in the place of a Coupling. Make a machine of arrays by pymc_rbm.restricted"),
     ((Layer(None, np.zeros(2)),), (), TypeError, "visible must be a unit such as"),
     ((LAYER,) * 3, (Coupling(0, 1, np.eye(2)), Coupling(1, 2, np.eye(3))), ValueError,
      "the weights between layers 1 and 2 (3, 3)"),
@@ -249,7 +249,7 @@ def lateral():
 
 NOT_A_PAIR = "Expected a machine of a visible and a hidden layer, or of one layer coupled to itself, got"
 NOT_ONE = "Expected one machine, got parameters with batch axes:"
-NOT_A_MACHINE = "Expected a Machine, an RBM variable or a PyMC model with one, got"
+NOT_A_MACHINE = "Expected a Machine, an RBM variable, a PyMC model with one, or what pymc_rbm.fit returned, got"
 NO_NUMBERS = "Numbers are needed, but"
 LAYERS = ("conditional_hidden", "hidden_mean", "conditional_visible", "energy")
 # fmt: off
@@ -442,7 +442,7 @@ WRONG_STATES = {  # the units, the states, what is said, and who need not say it
         set(BY_STATES) - set(MEANS)),
     "masked": (None, np.ma.masked_array(V, ONE_OF), MISSING, HOLES_ALLOWED),
     "NaN of a DataArray": (None, as_frame(np.where(ONE_OF, NAN, V)), MISSING, HOLES_ALLOWED),
-    "three axes": (None, shaped(2, 5, 4), "{name} must have shape (rows, 4), got (2, 5, 4). Make one axis", ANY_AXES),
+    "three axes": (None, shaped(2, 5, 4), "{name} must have shape (rows, 4), got (2, 5, 4). Join the axes", ANY_AXES),
     "no rows": (None, shaped(0, 4), "{name} must have shape (rows, 4), got (0, 4). There must be at least", ANY_AXES),
     "0 of spins": (SPINS, np.where(ONE_OF, 0, 2 * V - 1), "{name} must contain only -1 and 1, got 1 other", MEANS),
     "labels beyond": (CATEGORIES, np.array([[0, 2]] * 5), "{name} has one number for each of 2 Categorical(q=2)",

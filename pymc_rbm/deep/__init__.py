@@ -1,1 +1,1 @@
-"""Deep belief networks."""
+"""Learn deep belief networks, measure them and draw from them."""

@@ -1,4 +1,4 @@
-r"""The variational bound on the log-likelihood of a deep belief network.
+r"""Estimate the variational bound on the log-likelihood of a deep belief network.
 
 Layers h⁰ = v, h¹, …, h^{L-1} and the restricted machine on top of h^{L-1}. The network and its up-pass are
 

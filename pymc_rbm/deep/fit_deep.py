@@ -1,4 +1,4 @@
-"""Greedy learning of deep belief networks: machine by machine, from the bottom up."""
+"""Learn deep belief networks greedily, machine by machine, from the bottom up."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def fit_deep(
     refused = {"model", "resume", "start", "row_weights", "checkpoint"} & set(options)
     if refused:
         raise ValueError(
-            f"fit_deep got {sorted(refused)}, which single machines take. See below=, tied= and copies=, or learn "
-            "each machine by fit and stack them by pymc_rbm.DeepBeliefNetwork.of."
+            f"fit_deep does not take {sorted(refused)}, which pymc_rbm.fit takes for single machines. Use below=, "
+            "tied= and copies=, or learn each machine by fit and stack them by pymc_rbm.DeepBeliefNetwork.of."
         )
     check_unit(visible, "visible")
     plan = Plan(data, hidden, visible or Bernoulli(), name, whole_number("copies", copies), below)
@@ -125,7 +125,9 @@ def fit_deep(
             if network is None:
                 raise
             warnings.warn(
-                f"Interrupted before machine {len(network) + 1} was learned; those below it are returned.", stacklevel=2
+                f"Interrupted before machine {len(network) + 1} was learned; the network of the machines below it "
+                "is returned. Pass it as below= to go on.",
+                stacklevel=2,
             )
             return network
         network = DeepBeliefNetwork.of(*(network.layers if network is not None else ()), layer)
@@ -144,7 +146,9 @@ class Plan:
             raise ValueError("hidden must have the number of units of at least one machine, as in [64, 32], got none.")
         self.sizes, self.copies = [whole_number("hidden", n) for n in sizes], copies
         if np.ndim(data) == 1 and not hasattr(data, "toarray"):
-            raise ValueError(f"data must have shape (rows, visible), got {np.shape(data)}, one row: give more.")
+            raise ValueError(
+                f"data must have shape (rows, visible), got shape {np.shape(data)}, which is one row. Give more rows."
+            )
         name = name or name_of(data) or "v"
         got, labels = receive(data), Labels(name)
         if below is not None:
@@ -162,13 +166,16 @@ class Plan:
         self._widths, self._before = [*below_widths, *self.sizes], 0 if below is None else len(below)
 
     def check_tied(self, tied: list[bool]) -> None:
-        """Refuse to tie a machine to the one below where there is none, or where it does not have the units for it."""
+        """Refuse to tie a machine if there is none below it, or if it does not have the units for it."""
         for k, wanted in enumerate(tied, start=self._before + 1):
             if wanted and k == 1:
                 raise ValueError("Machine 1 cannot be tied: there is no machine below it. Begin the list with False.")
             if wanted and self._widths[k] < self._widths[k - 2]:
                 n, least = self._widths[k], self._widths[k - 2]
-                raise ValueError(f"Machine {k} has {n} hidden units; to be tied it needs {least}, as two layers below.")
+                raise ValueError(
+                    f"Machine {k} has {n} hidden units, but to be tied it needs at least {least}, as "
+                    "many as the layer two below. Raise its number in hidden=, or give tied=False."
+                )
             if wanted and k == 2 and not isinstance(self._unit, Bernoulli):
                 raise ValueError(
                     f"Machine 2 has binary hidden units and cannot be tied to {self._unit!r}: give tied=False."
@@ -214,6 +221,8 @@ def _lists(options: dict[str, Any], n: int) -> list[list[Any]]:
     for key, value in options.items():
         values = value if isinstance(value, list) else [value] * n
         if len(values) != n:
-            raise ValueError(f"{key} is a list of {len(values)}, but there are {n} machines to learn: give as many.")
+            raise ValueError(
+                f"{key} is a list of {len(values)} entries, but there are {n} machines to learn. Give a list of {n}."
+            )
         lists.append(values)
     return lists

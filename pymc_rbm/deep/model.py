@@ -1,4 +1,4 @@
-"""A deep belief network as a PyMC model: a restricted Boltzmann machine on top, plain PyMC distributions below."""
+"""Turn a deep belief network into a PyMC model: an RBM on top, plain PyMC distributions below."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIRECTED: dict[type[Unit], Callable[[Any, Any], tuple[Any, dict[str, Any]]]] = {
     Binomial: lambda unit, field: (pm.Binomial, {"n": unit.n, "logit_p": field}),
     Gaussian: lambda unit, field: (pm.Normal, {"mu": unit.mean(field), "sigma": unit.sigma}),
 }
-"""PyMC's distribution of a unit in a field, and its parameters, by family of units."""
+"""For each family of units, PyMC's distribution of a unit in a field, and the parameters of the distribution."""
 
 
 def network_model(

@@ -1,4 +1,4 @@
-"""Deep belief networks: stacks of restricted machines, of which all but the top one are directed layers."""
+"""A deep belief network is a stack of restricted machines, of which all but the top one are directed layers."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class DeepBeliefNetwork(Stack):
         """
         layer = self._checked_layer(layer)
         given, rng = self._states(data) if sampled else self._means(data), generator(random_seed)
-        x = whole(given, remedy="See DeepBeliefNetwork.inpaint.")
+        x = whole(given, remedy="Complete the rows by DeepBeliefNetwork.inpaint.")
         for machine in self.machines[:layer]:
             x = states_up(machine, x, rng) if sampled else means_given(machine, HIDDEN, x)
         return self._array(given, x, layer)
@@ -181,7 +181,7 @@ class DeepBeliefNetwork(Stack):
         number is too high, and a bound no longer.
         """
         given, draws = self._states(data, ndim=2), whole_number("draws", draws, 2)
-        rows = whole(given, remedy="bound needs whole rows; see DeepBeliefNetwork.inpaint.")
+        rows = whole(given, remedy="bound needs whole rows: complete them by DeepBeliefNetwork.inpaint.")
         rng = generator(random_seed)
         if log_z is None:
             log_z = self.log_partition(random_seed=rng.spawn(1)[0], progressbar=progressbar)
@@ -228,8 +228,16 @@ class DeepBeliefNetwork(Stack):
         if observed is not None:
             given = self._states(observed, "observed")
             states, dims = given.values, given.rows
-            if size is not None or states.ndim > 2:
-                raise ValueError(f"observed has shape {states.shape}, whose rows are the networks: leave size out.")
+            if states.ndim > 2:
+                raise ValueError(
+                    f"observed must have shape (visible,) or (rows, visible), where each row is a network, got shape "
+                    f"{states.shape}. Give at most one axis of rows."
+                )
+            if size is not None:
+                raise ValueError(
+                    f"observed has shape {states.shape}, whose rows are the networks, and got size={size!r}, "
+                    "too: leave size out."
+                )
             if states.ndim == 2:
                 labels = given.row_coords.get(dims[0])
                 rows = dims[0], np.arange(len(states)) if labels is None else np.asarray(labels)
@@ -292,7 +300,8 @@ class DeepBeliefNetwork(Stack):
         stuck = (accepted.reshape(len(accepted), chains, -1).mean((0, 1)) < STUCK).sum()
         if stuck:
             warnings.warn(
-                f"{stuck} rows accepted less than {STUCK:.0%} of their proposals: their chains hardly move.",
+                f"{stuck} rows accepted less than {STUCK:.0%} of their proposals: their chains hardly move. Raise "
+                "draws and tune, or do not use these rows.",
                 stacklevel=2,
             )
         units = dict(zip(self.dims[:-1], self.labels, strict=False))

@@ -31,11 +31,13 @@ def log_density(unit: Unit, x: Any, field: Any) -> TensorVariable:
 
 
 def check_stack(machines: Sequence[Machine]) -> None:
-    """Refuse machines of which one's visible units are not the hidden units of the one below."""
+    """Refuse a stack in which a machine's visible units are not the hidden units of the machine below."""
     for i, machine in enumerate(machines):
         if len(machine.layers) != 2 or [(c.first, c.second) for c in machine.couplings] != [(VISIBLE, HIDDEN)]:
             raise ValueError(
-                f"Machine {i + 1} of {len(machines)} is not a restricted machine: use pymc_rbm.restricted."
+                f"Machine {i + 1} of {len(machines)} must be a restricted machine, of a visible and a hidden layer "
+                f"with one coupling between them, got {len(machine.layers)} layers and {len(machine.couplings)} "
+                "couplings. Make it by pymc_rbm.restricted."
             )
     for i, (below, above) in enumerate(pairwise(machines), start=1):
         lower, upper = below.layers[HIDDEN], above.layers[VISIBLE]

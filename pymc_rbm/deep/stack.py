@@ -27,8 +27,8 @@ class Stack:
         keys = [f"layer_{i}" for i in range(1, len(learned.children) + 1)]
         if not keys or set(keys) != set(learned.children):
             raise ValueError(
-                f"Expected a DataTree with the children layer_1, layer_2, … from pymc_rbm.fit_deep, got one with "
-                f"{list(learned.children)}."
+                "Expected a DataTree with the children layer_1, layer_2, … from pymc_rbm.fit_deep, got one with "
+                f"{list(learned.children)}. Pass network.learned, or stack machines by pymc_rbm.DeepBeliefNetwork.of."
             )
         self.learned = learned
         self.layers = layers = tuple(learned.children[key] for key in keys)
@@ -57,7 +57,9 @@ class Stack:
             raise ValueError("A deep belief network needs at least one machine, got none: pass some.")
         names = ["v", *(f"h{i}" for i in range(1, len(layers)))] if names is None else list(names)
         if len(set(names)) != len(layers):
-            raise ValueError(f"{len(layers)} machines need as many different names, got {names}.")
+            raise ValueError(
+                f"{len(layers)} machines need as many different names, got {names}. Give one name for each machine."
+            )
         dims = [f"{name}_unit" for name in names] + [f"h{len(layers)}_unit"]
         trees = {}
         for i, layer in enumerate(layers):

@@ -1,4 +1,4 @@
-"""What chains from elsewhere, and hidden units, say of a learning run: failures that its particles do not show."""
+"""Chains from other starts, and hidden units, show failures of a learning run that its particles do not show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pymc_rbm.machine.machine import Machine
 __all__ = ["Certificates", "Examined"]
 
 MOST_STATES = 2000
-"""Rows, and draws, that hidden units are looked at with."""
+"""Hidden units are examined on at most this many rows, and as many draws."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Examined:
     name : str
     machine : Machine
     particles : ndarray or None, shape (particles, visible)
-        Those that gradients came from.
+        The particles that the gradients came from.
     draws : ndarray or None, shape (draws, visible)
         States of chains that went on from particles.
     laddered : bool
@@ -40,7 +40,7 @@ class Examined:
     stuck : bool
         Whether chains did not mix, or are not known to. Where they did, from all starts, there are no modes to look at.
     verdict : str
-        That on learning.
+        The verdict on learning.
     matters : float
         The rise of the objective that matters, in nats a row.
     gained : float
@@ -65,14 +65,14 @@ class Examined:
 
     @property
     def weights(self) -> np.ndarray:
-        """Those of the rows, which sum to one."""
+        """The weights of the rows, which sum to one."""
         kept = self.learned["data"].dataset
         weights = np.asarray(kept.get(f"{self.name}_row_weights", np.ones(len(self.rows))), "float64")
         return weights / weights.sum()
 
     @property
     def independent_rows(self) -> float:
-        """How many rows the sampling error of the kept ones is that of: infinite where these are all."""
+        """The number of independent rows with the same sampling error as the kept ones; infinite where all are kept."""
         of_all = self.learned["objective"].dataset if "objective" in self.learned else {}
         total, kept = float(of_all.get(f"{self.name}_rows", 0.0)), len(self.rows)
         return kept / (1 - kept / total) if kept < total else np.inf
@@ -87,7 +87,7 @@ class Certificates:
         self._elsewhere: np.ndarray | None = None
 
     def look_at_units(self) -> None:
-        """Count hidden units that do nothing, also where chains from elsewhere were, if they were run."""
+        """Count hidden units that do nothing on rows, on draws and, if they were run, on chains from other starts."""
         run = self.run
         states = [x for x in (run.rows, run.draws, self._elsewhere) if x is not None]
         some = np.concatenate([x[self._rng.permutation(len(x))[:MOST_STATES]] for x in states])
@@ -97,7 +97,7 @@ class Certificates:
         self.learning += judge_dead(counts, units, run.verdict, learned=not run.gained <= run.matters)
 
     def look_elsewhere(self, sweeps: int, progressbar: bool) -> None:
-        """Run chains from random starts, and from rows, for so many sweeps."""
+        """Run chains from random starts, and from rows of the data, for ``sweeps`` sweeps."""
         run = self.run
         found = excursions(run.machine, run.rows, run.weights, sweeps, self._rng, progressbar)
         self._elsewhere = np.concatenate([found.tail, found.tail_from_data]).reshape(-1, run.rows.shape[1])
@@ -113,7 +113,8 @@ class Certificates:
         if path.declines and self.run.verdict != FINISHED and not self.run.laddered:
             seen = (
                 f"chains from random starts are nearest to the data after about {path.nearest:,} sweeps, and after "
-                f"{path.sweeps[-1]:,} further away, by {path.lost:.0%} of the squared distance of independent units"
+                f"{path.sweeps[-1]:,} sweeps they are further away again, by {path.lost:.0%} of the squared distance "
+                "between independent units and the data"
             )
             self.learning.append(OUT_OF_EQUILIBRIUM.finding(self.run.verdict, seen))
 

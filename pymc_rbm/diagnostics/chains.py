@@ -1,4 +1,4 @@
-"""The chains of one machine that `diagnose` examines, from draws or from a learning run."""
+"""Collect the chains of one machine that `diagnose` examines, from draws or from a learning run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Watched:
     sweeps : int or None
         Sweeps per draw; lifts, where the chains swap along a ladder.
     laddered : bool
-        Whether they do.
+        Whether the chains swap along a ladder.
     """
 
     name: str
@@ -94,7 +94,7 @@ def _machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | N
 
 
 def _in_order_of_run(machine: Machine, idata: xr.DataTree, learned: Any, name: str | None) -> Machine:
-    """Return the machine with its units in the order of what a learning run recorded, where that is another one."""
+    """Return the machine with its units in the order that a learning run recorded, if its own order differs."""
     names = recorded_names(idata) if "learning" in idata else []
     if machine.labels is None or not names:
         return machine
@@ -123,7 +123,7 @@ def _only(names: list[str], name: str | None) -> str:
     if name is None and len(names) == 1:
         return names[0]
     if name not in names:
-        raise ValueError(f"Several machines, or none of this name: name must be one of {names}, got {name!r}.")
+        raise ValueError(f"name must be the name of a machine, one of {names}, got {name!r}.")
     return name
 
 
@@ -224,7 +224,7 @@ def _recorded_functionals(idata: xr.DataTree, name: str) -> dict[str, np.ndarray
 
 
 def sweeps_of(idata: xr.DataTree) -> int | None:
-    """Return the sweeps a draw, where they were recorded."""
+    """Return the number of sweeps for each draw; None where it was not recorded."""
     if "sample_stats" in idata and "sweeps" in idata["sample_stats"].data_vars:
         return int(np.ravel(idata["sample_stats"]["sweeps"])[0])
     return int(idata.attrs["sweeps"]) if "sweeps" in idata.attrs else None

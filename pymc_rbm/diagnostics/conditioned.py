@@ -1,4 +1,4 @@
-"""Draws of which each row is that of a machine of its own, because units are observed or biases differ by row.
+"""Collect draws in which each row has a machine of its own, because units are observed or biases differ by row.
 
 Rows of a masked variable condition on the units that are observed, and where biases differ by row each has its own.
 Given its clamped units, the rest of a row is drawn from a machine again (`clamping`), which is the same for rows with
@@ -25,7 +25,8 @@ from pymc_rbm.support.convergence import RHAT, convergence
 __all__ = ["rows_apart", "watch_rows"]
 
 ENOUGH_CHAINS = 4
-"""The number of chains of a row from which they are hardly all in one mode by chance, and in another in other rows."""
+"""With this many chains for each row, chance hardly puts all of one row into one mode, and all of another into
+another."""
 
 
 def watch_rows(idata: xr.DataTree, machine: Machine | None, name: str | None, target: Any) -> list[Watched] | None:
@@ -48,7 +49,7 @@ def watch_rows(idata: xr.DataTree, machine: Machine | None, name: str | None, ta
     held = np.zeros(states.shape[2:], bool) if held is None else held.reshape(states.shape[2:])
     if own not in (0, 1, len(held)):
         raise ValueError(
-            f"The biases of {name} differ by row, for {own} rows, but the draws have {len(held)}. Pass the "
+            f"The biases of {name} differ by row, for {own} rows, but the draws have {len(held)} rows. Pass the "
             "model that was sampled."
         )
     found = list(_watched(name, machine, states, held, own, sweeps_of(idata)))
@@ -58,7 +59,7 @@ def watch_rows(idata: xr.DataTree, machine: Machine | None, name: str | None, ta
 
 
 def rows_apart(idata: xr.DataTree, machine: Machine | None, name: str | None) -> bool:
-    """Whether the chains of each row agree with each other, where those of all rows together do not."""
+    """Return whether the chains of each row agree with each other, where those of all rows together do not."""
     name, x = states_among(idata, machine, name)
     if machine is None or x is None or x.ndim < 4 or x.sizes["chain"] < ENOUGH_CHAINS:
         return False

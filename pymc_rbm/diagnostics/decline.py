@@ -36,13 +36,13 @@ class Approach:
         where bars are means over the data, C is the covariance of the data, and :math:`E_t` is the expectation after t
         sweeps. Unbiased; below 0 at times, where it is smaller than its error.
     error : ndarray, shape (looks,)
-        Its standard error.
+        The standard error of the distance.
     nearest : int
         After how many sweeps, between the ends, the chains were nearest as far as chance allows to say so.
     lost : float
-        By how much the squared distance at the end exceeds that one.
+        By how much the squared distance at the end exceeds the one at ``nearest``.
     declines : bool
-        Whether that is more than `APPROACH_LOST`, and the start was further away than that, too, beyond chance.
+        Whether start and end are both further away than ``nearest`` by more than `APPROACH_LOST`, beyond chance.
     """
 
     sweeps: np.ndarray
@@ -54,7 +54,7 @@ class Approach:
 
 
 def approach(sweeps: np.ndarray, states: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> Approach | None:
-    r"""Return how independent chains approach the data; None where these have no correlations.
+    r"""Return how independent chains approach the data; None where the data have no correlations.
 
     Parameters
     ----------
@@ -104,12 +104,12 @@ class _Second:
     """The second moments C of the data about their mean, as whichever is smaller: C itself, or rows and weights."""
 
     roots: np.ndarray
-    """C if it is symmetric; else the rows z, each times the root of its weight, so that C is their square."""
+    """C if ``whole``; else the rows z, each times the root of its weight, from which C is the product zᵀz."""
     whole: bool
     square: float
     """The sum of the squares of all entries of C."""
     lacking: float
-    """That of the entries that are not on its diagonal."""
+    """The sum of the squares of the entries of C that are not on its diagonal."""
 
     @classmethod
     def moments(cls, data: np.ndarray, weights: np.ndarray) -> _Second:
@@ -123,7 +123,7 @@ class _Second:
 
 
 def _squared_distance(x: np.ndarray, of_data: _Second) -> tuple[float, np.ndarray]:
-    """Return the squared distance by all chains, and without each of them; the data's mean is zero."""
+    """Return the squared distance by all chains, and by all but one, for each one; the data's mean is zero."""
     n, products, across = len(x), x @ x.T, of_data.along(x)
     own = products + products**2
     np.fill_diagonal(own, 0)

@@ -23,8 +23,8 @@ __all__ = ["diagnose"]
 
 ROWS_APART = Finding(
     UNKNOWN,
-    "The chains of each row agree, but those of different rows do not: rows are machines of their own (covariates, "
-    "observed units), or each row is in a mode of its own.",
+    "The chains of each row agree, but chains of different rows do not: either rows have machines of their own "
+    "(covariates, observed units), or each row is in a mode of its own.",
     "Pass the model that was sampled as `target`, or the draws of one row with its machine.",
 )
 
@@ -133,7 +133,8 @@ def diagnose(
     """
     if not isinstance(idata, xr.DataTree):
         raise TypeError(
-            f"Expected a DataTree from pm.sample, sample_gibbs or fit, got {type(idata).__name__}: pass that."
+            "Expected a DataTree from pm.sample, pymc_rbm.sample_gibbs or pymc_rbm.fit, got "
+            f"{type(idata).__name__}. Pass what one of these returned."
         )
     is_run = "learning" in idata and "data" in idata
     if not is_run and "posterior" not in idata:

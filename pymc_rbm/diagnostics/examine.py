@@ -1,4 +1,4 @@
-"""Examination of chains: measures of the functionals, units that never change and probes, with findings."""
+"""Examine chains: measure functionals, count units that never change, run probes, and say what follows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pymc_rbm.units.binary import Bernoulli
 __all__ = ["STAYING_PROBES", "activity", "examine"]
 
 ALONG_A_LADDER = {LONGER: MORE_LIFTS, SLOW: LADDER_MISSES}
-"""Advice on chains that swap, by that on those that do not."""
+"""For each advice on chains that do not swap along a ladder, the advice on chains that do."""
 
 WITHOUT_MACHINE = Finding(
     UNKNOWN,
@@ -43,8 +43,8 @@ WITHOUT_MACHINE = Finding(
 )
 STAYING_PROBES = Finding(
     UNKNOWN,
-    "Probes swap along a ladder of their own, but did not all become new ones from its bottom twice: where they stay, "
-    "they do so whatever the draws do.",
+    "Probes (chains from other starts) swap along a ladder of their own, but did not all become new ones from its "
+    "bottom twice: where they stay says nothing about the draws.",
     "Compare the weights of modes with those of another seed: pmr.sample_gibbs(method='pt', random_seed=…).",
 )
 WITHOUT_PROBES = Finding(UNKNOWN, "No probes were run: chains that agree may share a mode.", "Pass probes=True.")

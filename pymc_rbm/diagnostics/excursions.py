@@ -1,4 +1,4 @@
-"""Chains of a learned machine from random starts and from rows of the data, looked at after 1, 2, 4, … sweeps."""
+"""Run chains of a learned machine from random starts and from rows of the data, and look after 1, 2, 4, … sweeps."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from pymc_rbm.sampling.chains import run_chains
 __all__ = ["Excursions", "excursions"]
 
 RANDOM, FROM_DATA = 128, 32
-"""How many chains start where."""
+"""The numbers of chains that start at random states, and at rows of the data."""
 FEWEST, MOST = 2**8, 2**12
-"""Sweeps of a chain."""
+"""The fewest and the most sweeps of a chain."""
 TAIL = 32
-"""Draws over its second half."""
+"""The number of draws that are kept over the second half of a chain."""
 
 
 @dataclass(frozen=True)
 class Excursions:
-    """States of the chains.
+    """States that chains from random starts, and from rows of the data, go through.
 
     Attributes
     ----------
     sweeps : ndarray of int, shape (looks,)
         0, and the powers of two up to the length of the chains.
     looks : ndarray, shape (looks, random chains, visible)
-        Of those from random starts.
+        States of the chains from random starts, at each look.
     tail : ndarray, shape (random chains, draws, visible)
-        Of the same, over their second half.
+        States of the same chains over their second half.
     tail_from_data : ndarray, shape (chains from data, draws, visible)
     """
 
@@ -50,7 +50,7 @@ def excursions(
     rng: np.random.Generator,
     progressbar: bool = False,
 ) -> Excursions:
-    """Run the chains for so many sweeps, rounded up to a power of two, of which there are at least 256, at most 4,096.
+    """Run the chains for ``sweeps`` sweeps, rounded up to a power of two between 256 and 4,096.
 
     Random starts are independent units: each state alike where there are finitely many, else at the data's means.
     """

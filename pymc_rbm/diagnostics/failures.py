@@ -1,4 +1,4 @@
-"""Failures of learning by name: what each means, and the remedy."""
+"""Each failure of learning has a name, a meaning and a remedy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Failure:
     remedy: str
 
     def finding(self, verdict: str, seen: str) -> Finding:
-        """Return a finding that names it, with what was seen of it, and the best verdict that this allows."""
+        """Return a finding that names this failure, with what was seen of it, and the best verdict that it allows."""
         reason = f"{self.name.capitalize()}: {seen}, so that {self.meaning}."
         return Finding(verdict, reason, self.remedy, self.name)
 
@@ -51,7 +51,7 @@ PARTICLES_LAG = Failure(
 )
 LADDER_TORN = Failure(
     "ladder torn",
-    "the particles are cut off from the machines below, and from modes that they have not met",
+    "the particles are cut off from earlier machines on the ladder, and from modes that they have not met",
     "Lower learning_rate, and go on with pmr.fit(resume=learned): the ladder mends itself meanwhile.",
 )
 NOT_RENEWED = Failure(
@@ -59,12 +59,12 @@ NOT_RENEWED = Failure(
 )
 RATE_TOO_HIGH = Failure(
     "rate too high",
-    "steps undo what others gained",
+    "steps undo what earlier steps gained",
     "Lower learning_rate; pmr.averaged(learned) has less noise until then.",
 )
 MODE_LOST = Failure(
     "one mode lost",
-    "nothing holds the machine's probability there",
+    "no particle shows how much probability the machine has there",
     "Learn again with method='ptt', whose particles get to every mode.",
 )
 MODE_OVER_WEIGHTED = Failure(
@@ -79,8 +79,8 @@ DEAD_UNITS = Failure(
 )
 DRIFT = Failure(
     "drift to infinity",
-    "it may have no maximum, and weights grow as long as one learns",
-    "A prior on W, such as pm.Normal, gives the objective a maximum.",
+    "the objective may have no maximum, and weights grow as long as learning goes on",
+    "Put a prior on W, such as pm.Normal, which gives the objective a maximum.",
 )
 DATA_NOT_REACHABLE = Failure(
     "data not reachable",
@@ -89,7 +89,7 @@ DATA_NOT_REACHABLE = Failure(
 )
 OUT_OF_EQUILIBRIUM = Failure(
     "learned out of equilibrium",
-    "the machine describes the data after that many sweeps only, and not where its chains end",
+    "the machine describes the data only early in its chains, and not in equilibrium, where they end",
     "Learn again with persistent chains (method='pcd', 'ptt'), more sweeps an iteration or a lower rate.",
 )
 FAILURES = {
@@ -107,4 +107,4 @@ FAILURES = {
         OUT_OF_EQUILIBRIUM,
     )
 }
-"""All of them, by name."""
+"""All failures, by name."""

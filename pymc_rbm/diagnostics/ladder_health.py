@@ -1,4 +1,4 @@
-"""What the ladder of a learning run says of its particles."""
+"""Judge the particles of a learning run by its ladder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pymc_rbm.sampling.ladder import LEAST_RENEWALS, TORN
 __all__ = ["judge_ladder"]
 
 MOST_REJECTED = 0.01
-"""The largest share of swaps after which updates were taken back."""
+"""The share of swaps after which updates were taken back, above which the learning rate is too high."""
 
 
 def judge_ladder(learned: xr.DataTree, name: str) -> tuple[list[Finding], dict[str, float]]:
-    """Return failures of the ladder of a run with ``method="ptt"``, and its last figures; nothing of others."""
+    """Return failures and last figures of the ladder of a run with ``method="ptt"``; both are empty for other runs."""
     history = learned["learning"].dataset
     if f"{name}_renewals" not in history:
         return [], {}
@@ -23,12 +23,12 @@ def judge_ladder(learned: xr.DataTree, name: str) -> tuple[list[Finding], dict[s
     rejected = float(history[f"{name}_rejected"][-1])
     findings = []
     if last["swap_rate"] < TORN:
-        seen = f"the pair that swaps least does so in {last['swap_rate']:.0%} of all attempts"
+        seen = f"the two neighbours on the ladder that swap least do so in {last['swap_rate']:.0%} of all attempts"
         findings.append(LADDER_TORN.finding(UNKNOWN, seen))
     if last["renewals"] < LEAST_RENEWALS:
         seen = (
-            f"all of them were replaced by descendants of the independent units at the bottom "
-            f"{last['renewals']:.0f} times, and not twice"
+            "descendants of the independent units at the bottom of the ladder replaced all of them "
+            f"{last['renewals']:.0f} times, fewer than {LEAST_RENEWALS}"
         )
         findings.append(NOT_RENEWED.finding(UNKNOWN, seen))
     if rejected > MOST_REJECTED * history.sizes["iteration"]:

@@ -1,4 +1,4 @@
-"""What ladders add to the diagnosis of draws: whether chains were renewed, and the weights of two groups of draws."""
+"""Judge draws along ladders: whether their chains were renewed, and what weights two groups of draws have."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ def judge_laddered(
         figures["renewals"] = renewals
         if renewals < LEAST_RENEWALS:
             reason = (
-                f"Chains not renewed: they became new ones from the bottom of the ladder {renewals} times, and not "
-                "twice, so that they remember their starts, and weights of modes cannot be trusted."
+                f"Chains not renewed: they became new ones from the bottom of the ladder {renewals} times, fewer "
+                f"than {LEAST_RENEWALS}, so that they remember their starts, and weights of modes cannot be trusted."
             )
-            found.append(Finding(UNKNOWN, reason, "Take more draws, or more lifts a draw (sweeps=)."))
+            found.append(
+                Finding(UNKNOWN, reason, "Take more draws, or more lifts up the ladder for each draw (sweeps=).")
+            )
     split = two_groups(functionals)
     if split is not None:
         name, weight, error = split
@@ -73,7 +75,7 @@ def two_groups(functionals: Mapping[str, np.ndarray]) -> tuple[str, float, float
 
 
 def _threshold(x: np.ndarray) -> float:
-    """Return the middle between the neighbouring values of which the split has the largest variance of two means."""
+    """Return the threshold, midway between neighbouring values, that makes the variance of two means largest."""
     x = np.sort(x)
     below = np.arange(1, len(x))
     sums = np.cumsum(x)[:-1]

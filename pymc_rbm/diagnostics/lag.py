@@ -1,4 +1,4 @@
-r"""Lag: the particles of a learning run against its last moves.
+r"""Measure how far the particles of a learning run lag behind the last moves of its parameters.
 
 Particles that do not keep up with the parameters have the statistics of an earlier machine. Let δ be the last moves of
 the parameters θ and ``g(v) = -∂F(v)/∂θ · δ``, whose mean is the slope of log Z along them. Fresh sweeps at fixed
@@ -34,16 +34,16 @@ Moves = list[np.ndarray]
 
 @dataclass(frozen=True)
 class Lag:
-    """How far particles are behind.
+    """How far particles lag behind the last moves of the parameters.
 
     Attributes
     ----------
     nats : float
         ``Δ²/(2s²)`` without the part of Δ² that is Monte Carlo error: unbiased to first order, and so below 0 at times.
     error : float
-        Its standard error; up to 1.4 times as large where there is no lag.
+        The standard error of ``nats``; up to 1.4 times too large where there is no lag.
     least : float
-        What it is at least, with a chance of `FALSE_ALARM` that it is less: nats with |Δ| less by so many errors.
+        A lower bound of the true nats, wrong with a chance of `FALSE_ALARM`: nats with |Δ| less by so many errors.
     moves : float
         How much of the moves the particles have yet to follow, ``Δ/s²``; negative where they are ahead.
     """
@@ -64,9 +64,9 @@ def lag(machine: Machine, moves: Moves, particles: np.ndarray, fresh: np.ndarray
     Parameters
     ----------
     machine : Machine
-        At the last parameters.
+        The machine at the last parameters.
     moves : list of ndarray
-        By which its parameters moved last.
+        How far each of its parameters moved last.
     particles : ndarray, shape (particles, visible)
         Independent of each other.
     fresh : ndarray, shape (chains, draws, visible)

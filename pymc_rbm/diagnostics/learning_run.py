@@ -1,4 +1,4 @@
-"""The diagnosis of a learning run, by chains from its particles, by what is left to learn, and failures by name."""
+"""Diagnose a learning run by chains from its particles and by what is left to learn, and name its failures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["DATA_PROBES", "diagnose_run"]
 
 DATA_PROBES = 8
 DRAW = (
-    "These are chains of the machine that was learned, too short to judge it. Diagnose longer ones: "
+    "These chains of the learned machine are too short to judge it. Diagnose longer ones: "
     "pmr.diagnose(pmr.sample_gibbs(learned, sweeps=…)), with method='pt' where there are modes."
 )
 EXACT, CLIMB = "exact", ("converged", "left_to_gain")  # the method without chance, and what it records
@@ -43,7 +43,7 @@ EXACT, CLIMB = "exact", ("converged", "left_to_gain")  # the method without chan
 
 @dataclass
 class _Particles:
-    """What is seen of a learning run's particles; without them, of chains from data."""
+    """What the particles of a learning run show or, if it has none, chains that start at the data."""
 
     subject: str
     findings: list[Finding]
@@ -73,7 +73,10 @@ def diagnose_run(
 ) -> Diagnosis:
     """Diagnose a learning run by chains from its particles at the last parameters, and by what is left to learn."""
     if machine is None:
-        raise ValueError("This learning run does not have the parameters of the machine: pass the model as `target`.")
+        raise ValueError(
+            "This learning run has no record of the machine's weights and biases. Pass the model that "
+            "was fitted as `target`."
+        )
     of_chains = _of_particles if "particle_states" in learned else _without_particles
     seen = of_chains(learned, machine, name, probes, rng, progressbar)
     scalars = _gradient(learned, name) | seen.scalars
@@ -134,7 +137,7 @@ def _of_particles(
 
 
 def _led(learned: xr.DataTree) -> bool:
-    """Whether particles drove the run to its end, and no exact gradient did."""
+    """Return whether particles, and not an exact gradient, drove the run to its end."""
     return learned.attrs.get("method") != EXACT and learned.attrs.get("iterate") != "climbed"
 
 
@@ -163,7 +166,9 @@ def _examine_learning(
     """Return findings about what is left to learn, and the figures behind them."""
     climb: dict[str, float] = {key: float(learned.attrs[key]) for key in CLIMB if key in learned.attrs}
     if f"{name}_rows" not in learned["data"]:
-        return [Finding(UNKNOWN, "No rows of the data were recorded, with which the machine could be compared.")], climb
+        return [
+            Finding(UNKNOWN, "fit recorded no rows of the data, so that the machine cannot be compared with them.")
+        ], climb
     progress = measured(learned, name, machine, draw, rng)
     found = judge_learning(progress, climb)
     if progress.rise is None:

@@ -1,4 +1,4 @@
-"""Modes that chains of a learned machine do not leave, and what data, particles and the machine have in them.
+"""Find modes that chains of a learned machine do not leave, and how much of data, particles and machine is in them.
 
 Where a machine has such modes its plain chains say nothing of how they weigh. Chains from rows of the data and from
 random starts find them; then every state belongs to the one whose mean is nearest. Any such rule is fair, as it is the
@@ -31,20 +31,20 @@ __all__ = ["Modes", "Weights", "judge_modes", "judge_weights", "machine_weights"
 MOST = 30
 EXACT_DRAWS = 10_000
 CHAINS, LIFTS, TUNING = 50, 200, 100
-"""Of a ladder to the machine."""
+"""The numbers of chains, of lifts that are kept, and of lifts before these, along a ladder to the machine."""
 UNSEEN = 3
-"""Over n draws, the probability that a mode without any may have with a chance of e⁻³."""
+"""A mode in which none of n draws falls has a probability above this number over n with a chance of e⁻³ at most."""
 
 
 @dataclass(frozen=True)
 class Modes:
-    """Modes by their means.
+    """Modes, each of which is given by its mean.
 
     Attributes
     ----------
     centres : ndarray, shape (modes, visible)
     scale : ndarray, shape (visible,)
-        By which units are divided in distances.
+        The numbers by which the units are divided before distances are taken.
     data : ndarray, shape (modes,)
         The share of the data in each.
     visited : ndarray of bool, shape (modes,)
@@ -93,7 +93,10 @@ def judge_modes(modes: Modes, particles: np.ndarray | None, plain: bool = True) 
     findings = []
     away = float(modes.data[~modes.visited].sum())
     if plain and away > DATA_DISTANCE:
-        seen = f"chains from random starts never come to where {away:.0%} of the data are, and chains from there stay"
+        seen = (
+            f"chains from random starts never come to where {away:.0%} of the data are, and chains that start "
+            "there stay there"
+        )
         findings.append(DATA_NOT_REACHABLE.finding(NOT_MIXED, seen))
     if particles is None:
         return findings
@@ -101,15 +104,15 @@ def judge_modes(modes: Modes, particles: np.ndarray | None, plain: bool = True) 
     by_chance = (1 - modes.data) ** len(particles)
     lost = (counts == 0) & (by_chance < FALSE_ALARM / len(modes.data))
     if lost.any():
-        where = "a mode" if lost.sum() == 1 else f"{lost.sum()} modes"
-        seen = f"none of {len(particles)} particles is in {where} with {modes.data[lost].sum():.0%} of the data"
+        where = "a mode that holds" if lost.sum() == 1 else f"{lost.sum()} modes that together hold"
+        seen = f"none of {len(particles)} particles is in {where} {modes.data[lost].sum():.0%} of the data"
         findings.append(MODE_LOST.finding(NOT_MIXED, seen))
     return findings
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The probabilities that the machine gives to modes, with standard errors, by how many draws, and of which kind."""
+    """Probabilities that the machine gives to modes, standard errors, and how many draws of which kind gave them."""
 
     values: np.ndarray
     errors: np.ndarray
@@ -154,7 +157,7 @@ def judge_weights(modes: Modes, weights: Weights, kept: float, matters: float, v
         Nats a row. With the right weights, and nothing else changed inside and outside of the mode, a row gains the
         Kullback–Leibler divergence of both pairs of weights.
     verdict : str
-        That on learning. A maximum leaves nothing to say.
+        The verdict on learning. Where learning has finished there is nothing to say.
     """
     if verdict == FINISHED:
         return []

@@ -1,4 +1,4 @@
-"""The verdict on a learning run's particles, which must have followed its parameters."""
+"""Judge the particles of a learning run, which must have followed its parameters."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def judge_particles(
     changed : list of str
         The functionals that change beyond chance as the particles run on.
     lag : Lag or None
-        That behind the last moves of the parameters.
+        How far the particles lag behind the last moves of the parameters.
     matters : float
-        The nats a row that it may cost.
+        How many nats a row the lag may cost.
     failed : bool
         Whether the chains that continue the particles did not mix.
     renewals : float
@@ -34,7 +34,14 @@ def judge_particles(
             "Learn again with method='pt', with more sweeps or a narrower prior. Until then pmr.averaged(learned) is "
             "the better estimate: it depends less on where the last particles were."
         )
-        found.append(Finding(NOT_MIXED, "The gradients of learning came from chains like these.", advice))
+        found.append(
+            Finding(
+                NOT_MIXED,
+                "The chains that continue the particles did not mix, and the gradients of "
+                "learning came from such chains.",
+                advice,
+            )
+        )
     seen = [f"as they run on, some functionals change ({', '.join(changed)})"] if changed else []
     if lag is not None and lag.least > matters:
         seen.append(f"they are {lag.nats:.2g} ± {lag.error:.1g} nats behind the last moves of the parameters")
@@ -42,8 +49,8 @@ def judge_particles(
         found.append(PARTICLES_LAG.finding(NOT_MIXED, ", and ".join(seen)))
     if renewals < RENEWALS:
         reason = (
-            f"Learning took {renewals:.1f} autocorrelation times of the last machine, below {RENEWALS}: the particles "
-            "cannot have followed the parameters."
+            f"Learning took {renewals:.1f} autocorrelation times of the last machine, but at least {RENEWALS} are "
+            "needed: the particles cannot have followed the parameters."
         )
         found.append(Finding(UNKNOWN, reason, "Learn longer, or run more sweeps an iteration."))
     return found

@@ -90,7 +90,7 @@ def _of_hidden_states(
 
 
 def _rare(unit: Unit, means: np.ndarray) -> np.ndarray:
-    """Return hidden states of draws with one unit at the value that the draws have least, the rarest values first.
+    """Return hidden states of draws with one unit set to the value that draws have least often, the rarest value first.
 
     A value's share among draws is its frequency for one-hot units, else how near the mean is to the value's end. Values
     with a share of a tenth or more need no probe.
@@ -115,7 +115,7 @@ def _rare(unit: Unit, means: np.ndarray) -> np.ndarray:
 
 
 def _melted(machine: Machine, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Run chains of real units at rising β, from one at which the way between two states costs a nat, to β = 1."""
+    """Run chains of real units at rising β, from one at which the barrier between two states is one nat, to β = 1."""
     others = states[rng.permutation(len(states))]
     own, other, between = (
         functionals(machine, x.astype(states.dtype))["free_energy"] for x in (states, others, (states + others) / 2)

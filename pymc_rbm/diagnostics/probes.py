@@ -25,7 +25,7 @@ from pymc_rbm.support.convergence import FALSE_ALARM, columns, rhat, rhat_by_cha
 __all__ = ["ProbeResult", "distinct", "mode_weight_bound", "run_probes"]
 
 MOST_TRIPS = 100
-"""Round trips of replicas along a ladder in which probes must become new ones from its bottom twice."""
+"""The most round trips along a ladder that probes get to become new ones from its bottom twice."""
 BOUND_TEMPERATURES, BOUND_PARTICLES, BACKWARD_PARTICLES = 1000, 100, 10
 SAME_MODE = 5  # the most standard errors between means of probes in one mode
 
@@ -143,7 +143,7 @@ def run_probes(
 def _along_ladder(
     machine: Machine, first: np.ndarray, rng: np.random.Generator, draws: int, lifts: int, progressbar: bool
 ) -> tuple[dict[str, np.ndarray], int, bool]:
-    """Run probes along a ladder; return functionals and states, lifts before, and whether they were renewed."""
+    """Run probes along a ladder; return functionals and states, the burn-in in lifts, and whether all were renewed."""
     ladder = first_ladder(machine, None, "pt", first, rng)
     trip = int(np.ceil(2 * (1 / np.maximum(ladder.acceptances, TORN)).sum()))  # lifts, as `Ladder.thin` says
     burn_in = 0

@@ -87,8 +87,9 @@ def relabel(
     machine, posterior = rv.owner.op.template, idata["posterior"].dataset
     if len(machine.layers) != 2 or len(machine.couplings) != 1:
         raise ValueError(
-            f"relabel needs a machine of a visible and a hidden layer, got {len(machine.layers)} layers, and units "
-            "cannot change places between layers."
+            f"relabel needs a machine of a visible and a hidden layer with one coupling, got {len(machine.layers)} "
+            f"layers and {len(machine.couplings)} couplings. Compare what does not depend on the order of units, "
+            "such as the free energy."
         )
     found = _found(rv, posterior)
     parts, ends = _parts(machine.layers[HIDDEN].unit, found, flips)
@@ -133,7 +134,7 @@ def _model_and_machine(target: Any, name: str | None) -> tuple[pm.Model | None, 
     if name is None and len(machines) == 1:
         [name] = machines
     if name not in machines:
-        raise ValueError(f"Several RBMs, or none of this name: name must be one of {list(machines)}, got {name!r}.")
+        raise ValueError(f"name must be the name of an RBM, one of {list(machines)}, got {name!r}.")
     return model, machines[name]
 
 
@@ -176,7 +177,7 @@ def _among(x: Any, posterior: xr.Dataset) -> Any:
 
 
 def _parts(unit: Unit, found: _Found, flips: bool | None) -> tuple[list[Exchangeable], np.ndarray]:
-    """Return which entries of the hidden layer can change places, and the sum of the ends of those that can turn."""
+    """Return which hidden units can change places, and the sum of the two extremes of those that can be flipped."""
     hidden, parts, start = found.W.sizes[found.W.dims[-1]], [], 0
     ends = np.zeros(hidden)
     centred = np.full(hidden, True) if isinstance(found.c, xr.DataArray) else np.broadcast_to(found.c == 0, hidden)
@@ -191,12 +192,12 @@ def _parts(unit: Unit, found: _Found, flips: bool | None) -> tuple[list[Exchange
 
 
 def _signs(family: Unit, found: _Found, flips: bool | None) -> tuple[Any, float]:
-    """Return whether units of a family can be turned, and the sum of their ends."""
+    """Return whether units of a family can be flipped, and the sum of their two extremes."""
     if family.finite:
         ends = float(np.sum(family.ends))
         if flips and ends and found.b is None:
             raise ValueError(
-                f"Turning {family!r} units moves the visible biases, which are not among the draws: "
+                f"Flipping {family!r} units moves the visible biases, which are not among the draws: "
                 "name them in the model, b = pymc.Deterministic('b', …), or leave flips out."
             )
         return ends == 0 or found.b is not None, ends
@@ -229,7 +230,7 @@ def _transformations(found: _Found, parts: list[Exchangeable]) -> np.ndarray:
 
 
 def _changed(found: _Found, T: np.ndarray, ends: np.ndarray) -> dict[Any, xr.DataArray]:
-    """Return W and c after the transformation, and b where units were turned."""
+    """Return W and c after the transformation, and b if units were flipped."""
     changed = {found.W.name: found.W.copy(data=found.W.values @ T.mT)}
     if isinstance(found.c, xr.DataArray):
         changed[found.c.name] = found.c.copy(data=_times(T, found.c.values))
@@ -251,7 +252,7 @@ def _spread(x: np.ndarray, ndim: int) -> np.ndarray:
 
 
 def _carried(x: xr.DataArray, unit: Any, places: np.ndarray) -> xr.DataArray:
-    """Return a variable with the dim of the hidden units, each entry at the new place of its unit."""
+    """Return a variable along the hidden units with each entry moved to the new place of its unit."""
     unit = unit if unit in x.dims else x.dims[-1]
     last = x.transpose("chain", "draw", ..., unit)
     return last.copy(data=_times(places, last.values).astype(x.dtype))

@@ -1,4 +1,4 @@
-"""Examination of rows that are machines of their own, each by itself, with findings about all of them."""
+"""Examine rows that have machines of their own, each by itself, and say what follows for all of them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,14 @@ def _of_some(concerned: list[tuple[Watched, list[Finding]]], rows: int, verdict:
     if rows == 1:
         return own
     share = "every row" if len(concerned) == rows else f"{len(concerned)} of {rows} rows"
-    return [Finding(verdict, f"In {share}, compared within a row; {row.name}: {x.reason}", x.advice) for x in own]
+    return [
+        Finding(
+            verdict,
+            f"In {share}, where chains are compared within a row; for example {row.name}: {x.reason}",
+            x.advice,
+        )
+        for x in own
+    ]
 
 
 def _of_all(table: xr.Dataset, results: list, rows: int, probed: int) -> list[Finding]:
@@ -78,7 +85,10 @@ def _of_all(table: xr.Dataset, results: list, rows: int, probed: int) -> list[Fi
     constant = sum(int(m.get("visible_dead", 0)) + int(m.get("visible_always_on", 0)) for _, m in results)
     if constant:
         found.append(
-            Finding(MIXED, f"{constant} free units never change, which the machine explains; no error in itself.")
+            Finding(
+                MIXED,
+                f"{constant} free units never change, which the machine explains; this is not an error in itself.",
+            )
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Particles that run on at the last parameters, and comparisons of what they were with what they become."""
+"""Run particles on at the last parameters, and compare what they were with what they become."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_on(
     progressbar: bool,
     learned: xr.DataTree | None = None,
 ) -> tuple[Watched, dict[str, np.ndarray]]:
-    """Continue the particles as chains, with more and more sweeps a draw until they agree; return functionals, too.
+    """Continue the particles as chains, with more sweeps a draw until they agree; return their functionals before, too.
 
     Where ``learned`` has a ladder to the machine they go on swapping along it, as they did while learning.
     """

@@ -1,4 +1,4 @@
-"""Transformations of W and c that leave p(v) as it is, since hidden units can change places, and alignment of draws.
+"""Align draws of W and c by transformations that leave p(v) as it is, since hidden units can change places.
 
 With ``h' = T h + e``, T a permutation with signs, the machine with ``W' = W Tᵀ``, ``c' = T c`` has the same p(v):
 
@@ -123,7 +123,7 @@ def _assignment(gain: np.ndarray) -> np.ndarray:
 
 
 def _assignment_of_groups(gain: np.ndarray, width: int) -> np.ndarray:
-    """Return the same where units are groups of entries: values are assigned within pairs of units, then units."""
+    """Return the assignment where units are groups of entries: first values within pairs of units, then units."""
     n = len(gain) // width
     blocks = gain.reshape(n, width, n, width).transpose(0, 2, 1, 3)
     inner = np.array([[_assignment(blocks[i, j]) for j in range(n)] for i in range(n)])

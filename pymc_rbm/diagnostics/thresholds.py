@@ -1,11 +1,11 @@
-"""All thresholds of the verdict, with their sources; no other file of the diagnostics has numbers that decide it."""
+"""All thresholds of the verdict are here, with their sources; no other numbers of the diagnostics decide it."""
 
 from __future__ import annotations
 
 from pymc_rbm.support.convergence import ESS_PER_CHAIN
 
 BURN_IN = 20
-"""How many autocorrelation times a probe runs before it is compared, and again while it is. An integrated
+"""How many autocorrelation times a probe runs before it is compared, and again while it is compared. An integrated
 autocorrelation time is about two relaxation times, so what a start leaves in the mean is e⁻⁴⁰ of its distance, if the
 draws' own autocorrelation is that of the whole machine. Where it is not, the probes disagree with the draws."""
 
@@ -17,8 +17,8 @@ NEGLIGIBLE_WEIGHT = 0.01
 of a hundred that sits d standard deviations away gives R-hat² - 1 of about d²/100.)"""
 
 MARGIN = 3
-"""For the bound on a mode's weight: standard errors of a mean, and nats by which the log of a mean of weights exceeds
-that of its expectation with a probability of at most e⁻³ (Markov's inequality)."""
+"""The bound on a mode's weight allows for this many standard errors of a mean, and this many nats by which the log of a
+mean of weights may exceed the log of its expectation, with a probability of at most e⁻³ (Markov's inequality)."""
 
 UNEXPLAINED = 20
 """The expected number of independent draws with a unit on, from which a unit that never was on contradicts the machine:
@@ -37,7 +37,7 @@ IDLE = 0.01
 choice."""
 
 GROWTH = 0.01
-"""How much larger the last weights must be than their average over the second half of learning, along it, to grow."""
+"""Weights count as growing if the last ones exceed their average over the second half, along it, by this share."""
 
 RENEWALS = ESS_PER_CHAIN
 """How many autocorrelation times of the last machine learning must take for the particles to follow the parameters."""

@@ -27,8 +27,8 @@ SLOW = (
     "between modes."
 )
 MORE_LIFTS = (
-    "Draw more, or make more lifts a draw: pmr.sample_gibbs(method='pt', sweeps=…), pm.sample(block_gibbs={'method': "
-    "'pt', 'sweeps': …})."
+    "Draw more, or make more lifts up the ladder for each draw: pmr.sample_gibbs(method='pt', sweeps=…), "
+    "pm.sample(block_gibbs={'method': 'pt', 'sweeps': …})."
 )
 LADDER_MISSES = (
     "Do not use averages over these draws. If ten times as many lifts change nothing, the machine has modes that the "
@@ -169,7 +169,11 @@ def _of_rise(measures: xr.Dataset) -> str:
 def judge_chains(table: xr.Dataset, chains: int, draws: int) -> list[Finding]:
     """Return what follows from R-hat and ESS of the functionals."""
     if draws < FEW_DRAWS:
-        return [Finding(UNKNOWN, f"{draws} draws a chain are too few for a verdict (at least {FEW_DRAWS}).", LONGER)]
+        return [
+            Finding(
+                UNKNOWN, f"{draws} draws a chain are too few for a verdict, which needs at least {FEW_DRAWS}.", LONGER
+            )
+        ]
     rhats, limits, sizes = (table[key].values for key in ("rhat", "rhat_by_chance", "ess_bulk"))
     if np.isnan(rhats).all():
         return [Finding(UNKNOWN, "All chains are constant at the same values: there is nothing to compare.", LONGER)]
@@ -181,7 +185,13 @@ def judge_chains(table: xr.Dataset, chains: int, draws: int) -> list[Finding]:
         return [Finding(NOT_MIXED, f"{disagree}, above {RHAT} by more than chance.", SLOW)]
     slow = f"ESS of the {table.functional.values[least]} is {ess:.0f} in {chains} x {draws:,} draws"
     if ess < ESS_PER_CHAIN * chains:
-        return [Finding(NOT_MIXED, f"The chains are slower than they are long: {slow}.", SLOW)]
+        return [
+            Finding(
+                NOT_MIXED,
+                f"The chains move too slowly for their length: {slow}, below {ESS_PER_CHAIN} for each chain.",
+                SLOW,
+            )
+        ]
     found = []
     if rhat > RHAT:
         found.append(Finding(UNKNOWN, f"{disagree}, above {RHAT}, which chance can explain in so few draws.", LONGER))
@@ -201,7 +211,13 @@ def judge_units(measures: dict[str, float], still_chains: int, draws: int) -> li
         found.append(Finding(NOT_MIXED, f"{still_chains} {moves} while others do.", SLOW))
     if draws >= FEW_DRAWS and any(stuck.values()):
         words = " and ".join(f"{n} {side}" for side, n in stuck.items() if n)
-        found.append(Finding(NOT_MIXED, f"{words} units are stuck: constant in each chain, not the same in all.", SLOW))
+        found.append(
+            Finding(
+                NOT_MIXED,
+                f"{words} units are stuck: they never change within a chain, but differ between chains.",
+                SLOW,
+            )
+        )
     constant = int(measures.get("visible_dead", 0) + measures.get("visible_always_on", 0))
     if not constant:
         return found
@@ -218,7 +234,7 @@ def judge_units(measures: dict[str, float], still_chains: int, draws: int) -> li
 
 
 def judge_probes(result: ProbeResult, laddered: bool = False) -> list[Finding]:
-    """Return what follows from probes, which are chains along a ladder where the draws are."""
+    """Return what follows from probes, which are chains along a ladder if the draws are."""
     n, length = len(result.kinds), f"{result.sweeps:,} {'lifts along a ladder' if laddered else 'sweeps'}"
     away = int(result.away.sum())
     if away and not result.negligible:
@@ -226,11 +242,11 @@ def judge_probes(result: ProbeResult, laddered: bool = False) -> list[Finding]:
         weight = (
             "whose probability annealing cannot bound"
             if result.weight >= 1
-            else f"of a probability of at most {result.weight:.2g}"
+            else f"whose probability is at most {result.weight:.2g}"
         )
         reason = (
-            f"{away} of {n} probes ({kinds}) stay away from the draws for {length}, in a mode {weight}: the chains "
-            "agree because they share a mode."
+            f"{away} of {n} probes, chains from other starts ({kinds}), stay away from the draws for {length}, in a "
+            f"mode {weight}: the chains agree because they share a mode."
         )
         return [Finding(NOT_MIXED, reason, SLOW)]
     if result.disagreeing:

@@ -1,4 +1,4 @@
-"""Arguments of a variable besides its parameters: shapes, dims and coords."""
+"""Check the arguments of a variable besides its parameters: shapes, dims and coords."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def same_rows(v: Any, shape: Any) -> None:
     rows, wanted = tuple(shape[:-1]), shape_of(v)[:-1]
     if len(rows) != len(wanted) or any(None not in (m, n) and m != n for m, n in zip(rows, wanted, strict=True)):
         raise ValueError(
-            f"Hidden units of shape {tuple(shape)} do not fit {v}, of shape {shape_of(v)}: each row of v needs one row "
-            "of hidden units."
+            f"Hidden units of shape {tuple(shape)} do not fit {v}, of shape {shape_of(v)}: each row of {v} needs one "
+            "row of hidden units."
         )
 
 
@@ -71,7 +71,10 @@ def start_by_name(model: pm.Model, name: str, value: Any) -> Any:
     if not isinstance(value, xr.DataArray) or not dims:
         return value
     if set(value.dims) != set(dims):
-        raise ValueError(f"start[{name!r}] has dims {value.dims}, but the variable has dims {dims}. Rename them.")
+        raise ValueError(
+            f"start[{name!r}] has dims {value.dims}, but the variable has dims {dims}. Rename the dims "
+            "of the start value."
+        )
     return _in_model_order(model, named(value.transpose(*dims), f"start[{name!r}]"), f"start[{name!r}]").value
 
 
@@ -102,8 +105,8 @@ def with_dims(name: str, data: Any, dims: Any, labels: Labels, unit: Unit, size:
 def _check_units_last(what: str, names: Any, labels: Labels) -> None:
     if names and labels.visible and labels.visible in tuple(names)[:-1]:
         raise ValueError(
-            f"{what} has the dims {tuple(names)}, but {labels.visible!r} are the machine's visible units, which come "
-            f"last. {'Reorder dims' if what == 'dims' else 'Transpose the data (.T)'}."
+            f"{what} has the dims {tuple(names)}, but {labels.visible!r} is the dim of the machine's visible units, "
+            f"which must come last. {'Reorder dims' if what == 'dims' else 'Transpose the data (.T)'}."
         )
 
 

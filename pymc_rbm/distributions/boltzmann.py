@@ -1,4 +1,4 @@
-"""The general Boltzmann machine, one layer coupled to itself, as a random variable."""
+"""The general Boltzmann machine, one layer coupled to itself, is a random variable of PyMC."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["BoltzmannMachine"]
 
 
 class BoltzmannMachine(MachineDistribution):
-    r"""General Boltzmann machine: units of one layer, any of them coupled; all units 0 or 1 by default.
+    r"""A general Boltzmann machine: any units of its one layer may be coupled, and all units are 0 or 1 by default.
 
     .. math::
 
@@ -93,7 +93,9 @@ class BoltzmannMachine(MachineDistribution):
         U, b, _ = general_together(named(U, "U"), named(b, "b"))
         unit, size = unit or Bernoulli(), general_size(U, b)
         if size is None:
-            raise ValueError("The number of units must be known, but U and b have none. Give U or b a fixed length.")
+            raise ValueError(
+                "The number of units must be known, but neither U nor b has a fixed length. Give U or b a fixed length."
+            )
         check_layer(unit, size, "visible")
         coupling = Coupling(0, 0, *_couplings(U, unit, size, pattern))
         machine = Machine((Layer(unit, b),), (coupling,))
@@ -114,9 +116,11 @@ def _couplings(U: Any, unit: Unit, size: int, pattern: Any) -> tuple[Any, Any]:
 
 def _checked_pattern(pattern: Any, size: int) -> np.ndarray:
     pattern = np.asarray(pattern) != 0
-    if pattern.shape != (size, size) or (pattern != pattern.T).any():
+    if pattern.shape != (size, size):
         raise ValueError(
-            f"pattern must be a symmetric matrix of shape ({size}, {size}), got {pattern.shape}, or one "
-            "that is not symmetric. Pass pattern | pattern.T."
+            f"pattern must be a symmetric matrix of shape ({size}, {size}), got shape {pattern.shape}. Give one row "
+            "and one column for each unit."
         )
+    if (pattern != pattern.T).any():
+        raise ValueError("pattern must be a symmetric matrix, got one that is not. Pass pattern | pattern.T.")
     return pattern

@@ -30,7 +30,7 @@ __all__ = ["constant_log_partition"]
 
 SEED = 0
 MOST_ESTIMATED = 8
-"""For how many machines that differ by row one node estimates log Z: each may take a minute."""
+"""The most machines that differ by row for which a node estimates log Z, as each may take a minute."""
 REMEMBERED = 256
 
 _known: OrderedDict[Any, LogPartitionEstimate] = OrderedDict()
@@ -38,7 +38,7 @@ _lock = RLock()
 
 
 class ConstantLogPartition(Op):
-    """log Z of a machine by `log_partition`, for parameters that stay the same from one evaluation to the next."""
+    """An Op that finds log Z by `log_partition`, for parameters that stay the same from one evaluation to the next."""
 
     __props__ = ("template", "batch_ndim")
 
@@ -125,7 +125,7 @@ def _warn(machine: Machine, found: LogPartitionEstimate) -> None:
 
 @node_rewriter([ConstantLogPartition])
 def _folded(fgraph, node):
-    """Replace log Z of constants by its value."""
+    """Replace log Z of a machine with constant parameters by its value."""
     if all(isinstance(x, Constant) for x in node.inputs):
         storage = [[None]]
         node.op.perform(node, [x.data for x in node.inputs], storage)

@@ -1,4 +1,4 @@
-"""Deep Boltzmann machines as restricted ones: even layers are on the visible side, odd layers on the hidden side."""
+"""A deep Boltzmann machine is a restricted one: even layers are on the visible side, odd ones on the hidden side."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def DeepBoltzmannMachine(  # noqa: N802  it is used as a distribution is
     dims: Any = None,
     **kwargs: Any,
 ) -> TensorVariable:
-    r"""Deep Boltzmann machine: layers in a row, each coupled to the next; all units 0 or 1 by default.
+    r"""Return a deep Boltzmann machine of layers that are coupled each to the next; all units are 0 or 1 by default.
 
     .. math::
 
@@ -91,7 +91,10 @@ def DeepBoltzmannMachine(  # noqa: N802  it is used as a distribution is
     sizes = _sizes(weights, biases)
     families = list(units) if isinstance(units, list | tuple) else [units] * len(sizes)
     if len(families) != len(sizes):
-        raise ValueError(f"units must be one unit for all layers or one for each of {len(sizes)}, got {len(families)}.")
+        raise ValueError(
+            f"units must be one unit for all layers, or a list of one for each of the {len(sizes)} "
+            f"layers, got a list of {len(families)}."
+        )
     for i, unit in enumerate(families):
         check_unit(unit, f"units[{i}]")
     families = [unit or Bernoulli() for unit in families]

@@ -66,7 +66,7 @@ early_measurable_ir_rewrites_db.register("mark_machines_that_are_factors", _mark
 
 
 class OfRows(Op):
-    """Log-densities of rows minus log Z, a number or one a row, which is left out of their sum."""
+    """An Op that subtracts log Z, a number or one a row, from log-densities of rows; sums of rows leave it out."""
 
     __props__ = ()
 

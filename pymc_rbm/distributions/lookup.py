@@ -44,7 +44,7 @@ __all__ = [
 
 
 _known_models: weakref.WeakKeyDictionary[Variable, weakref.ref[pm.Model]] = weakref.WeakKeyDictionary()
-"""Where the model of a variable was found."""
+"""For each variable, the model in which it was found."""
 
 
 def rbm_of(v: Variable) -> TensorVariable:
@@ -106,7 +106,7 @@ def _masked_parts(v: Any) -> list[Any]:
 
 
 def is_joined(value: Any) -> bool:
-    """Whether ``value`` is that of a masked variable, which PyMC joined from observed and imputed entries."""
+    """Whether ``value`` belongs to a masked variable, which PyMC joined from observed and imputed entries."""
     return len(_masked_parts(_unviewed(value))) == 2
 
 
@@ -133,7 +133,7 @@ def dependants(model: pm.Model, rv: Variable) -> list[TensorVariable]:
 
 
 def dependants_of_units(model: pm.Model, machine: TensorVariable | None = None) -> dict[str, str]:
-    """Return what depends on free units, except hidden units, by name, with the name of the units.
+    """Return, by name, what depends on free units except hidden units, with the name of these units.
 
     The units are those of ``machine``, an RBM variable as `rbm_behind` returns it, or of all machines.
     """
@@ -190,7 +190,7 @@ def _has(models: list[pm.Model], variable: Variable) -> bool:
 
 
 def held_entries(target: Any, name: str, free: int) -> np.ndarray | None:
-    """Return which entries of a masked variable are observed; ``free`` are not. None where no model is known."""
+    """Return which entries of a masked variable are observed, all but ``free`` of them; None if no model is known."""
     model = model_of(target)
     parts = [f"{name}_observed", f"{name}_unobserved"]
     if model is None or not {name, *parts} <= set(model.named_vars):

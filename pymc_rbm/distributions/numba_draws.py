@@ -25,7 +25,7 @@ class Performed(Op):
             self.destroy_map = {0: [0]}
 
     def make_node(self, *inputs):
-        """Return the node, with outputs as those of the other Op."""
+        """Return the node, whose outputs have the types of the other Op's outputs."""
         return Apply(self, inputs, [out.type() for out in self.of.make_node(*inputs).outputs])
 
     def perform(self, node, inputs, output_storage):

@@ -35,7 +35,8 @@ class MachineRV(RandomVariable):
     template: Machine
     sizes: tuple[int | None, ...]
     factor: bool
-    """Whether the log-density is a factor of a model's; a rewrite of `factors` sets it, never the user."""
+    """Whether the log-density is a factor of a model's log-density; a rewrite of `factors` sets this, never the
+    user."""
 
     def __init__(self, *args, template=None, sizes=None, sweeps=DRAW_SWEEPS, knows_log_z=False, factor=False, **kwargs):
         self.factor = factor
@@ -60,7 +61,7 @@ class MachineRV(RandomVariable):
         return machine.by_kind.weights_first()
 
     def given(self, rv: TensorVariable) -> Parameters:
-        """The parameters among the inputs of a variable, as they are there."""
+        """Return the parameters among the inputs of a variable, unchanged."""
         return self.template.by_kind.at_weights_first(rv.owner.inputs[2 : 2 + len(self._axes)])
 
     def _with(self, parameters) -> Machine:

@@ -1,4 +1,4 @@
-"""A restricted Boltzmann machine and its hidden units as PyMC's random variables."""
+"""A restricted Boltzmann machine and its hidden units are random variables of PyMC."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _dispersed_state(op, rv, rng, size, *parameters):
 
 
 class MachineDistribution(Distribution):
-    """Base of the distributions of a machine's visible layer."""
+    """The base class of all distributions of a machine's visible layer."""
 
     @classmethod
     def checked(
@@ -116,7 +116,7 @@ def add_named_parts(name: str, v: TensorVariable) -> None:
 
 
 class RBM(MachineDistribution):
-    r"""Restricted Boltzmann machine, hidden units summed out; all units 0 or 1 by default.
+    r"""A restricted Boltzmann machine with its hidden units summed out; all units are 0 or 1 by default.
 
     .. math::
 
@@ -313,13 +313,14 @@ def _with_hidden(v: Any) -> TensorVariable:
     rv = rbm_of(v)
     if len(rv.owner.op.template.layers) < 2:
         raise ValueError(
-            f"{v} has no hidden layer, because its hidden units are masked entries of its own layer. Read these."
+            f"{v} has no hidden layer, because its hidden units are masked entries of its own layer. Read them from "
+            f"the draws of {v}."
         )
     return rv
 
 
 def _one_each(layer: Layer, size: int | None, side: str) -> list[TensorVariable]:
-    """The parameters of a layer's units with one entry for each; ValueError where they have another number."""
+    """Return the parameters of a layer's units with one entry for each unit; ValueError where their number differs."""
     check_layer(layer.unit, size, side, shape_of)
     bias = pt.as_tensor(layer.bias)
     each = [pt.as_tensor(p.values if isinstance(p, xr.DataArray) else p) for p in layer.unit.parameters]
@@ -337,6 +338,6 @@ def _check_normalisable(machine: Machine) -> None:
 
 
 def as_float(x: Any) -> TensorVariable:
-    """A parameter as a tensor of PyTensor's floating type."""
+    """Return a parameter as a tensor of PyTensor's floating type."""
     x = pt.as_tensor(x.values if isinstance(x, xr.DataArray) else x)
     return x if x.dtype == pytensor.config.floatX else x.astype(pytensor.config.floatX)

@@ -46,8 +46,8 @@ def reading(model: pm.Model, rv: TensorVariable) -> np.ndarray:
     values = _given(uncast(model.rvs_to_values[rv]))
     if np.ma.is_masked(values):
         raise ValueError(
-            f"{name} contains NaN ({np.ma.getmaskarray(values).sum()} entries): pm.Data holds whole rows only. To have "
-            "missing entries sampled, pass observed= a masked array: numpy.ma.masked_invalid(data)."
+            f"{name} contains NaN ({np.ma.getmaskarray(values).sum()} entries): pm.Data holds whole rows only. To "
+            "have missing entries sampled, pass a masked array as observed=: numpy.ma.masked_invalid(data)."
         )
     values = np.ma.getdata(values)
     if isinstance(rv.owner.op, PartialObservedRV):

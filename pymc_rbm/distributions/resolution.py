@@ -150,7 +150,7 @@ def _machines_in(model: pm.Model | None, target: TensorVariable, posterior: Any)
 
 
 def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, list[TensorVariable], Any]:
-    """Return the machine of an RBM, random variables, and a function from their values to its parameters."""
+    """Return the machine of an RBM, random variables behind it, and a function from their values to its parameters."""
     machine = machine_of_rv(rbm_of(target))
     graphs = [pt.as_tensor(p) for p in machine.parameters]
     random = [
@@ -170,7 +170,7 @@ def _parameters_function(target: TensorVariable, values: Any) -> tuple[Machine, 
 
 
 def _model_of(target: TensorVariable, learned: Any) -> pm.Model | None:
-    """Return the model of a variable, where ``learned`` has names that may be those of its coords."""
+    """Return the model of a variable if ``learned`` may have names that belong to its coords, else None."""
     return model_of(target) if isinstance(learned, xr.DataTree | xr.Dataset) else None
 
 

@@ -1,4 +1,4 @@
-"""Kernels called from Python, by the same machine code that compiled graphs call."""
+"""Call kernels from Python, by the same machine code that compiled graphs call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pymc_rbm.support.modes import InOrder
 __all__ = ["run"]
 
 SMALL = 2**16
-"""Entries of an array that is rather copied than compiled for, where it must not be written to."""
+"""A read-only array of at most this many entries is copied, which avoids compiling a kernel for its type."""
 _known: dict[Any, Callable] = {}
 
 

@@ -1,4 +1,4 @@
-"""Implementations in numba of the Ops of `operations`."""
+"""Implement the Ops of `operations` in numba."""
 
 from __future__ import annotations
 
@@ -291,7 +291,7 @@ def _unit_conditionals(op, node, **kwargs):
         if fields.shape != (len(states), hidden) or states.shape[1] != visible or len(bias) != visible:
             raise ValueError("The shapes of states, weights and bias do not fit.")
         if len(unit) != len(states) or (len(unit) and (unit.min() < 0 or unit.max() >= visible)):
-            raise IndexError("There must be the number of a visible unit for each row.")
+            raise IndexError("unit must have one entry, the number of a visible unit, for each row of states.")
         out = np.empty(len(states), fields.dtype)
         run(fields, states, unit, weights, bias, out)
         return out

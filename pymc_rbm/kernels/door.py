@@ -1,4 +1,4 @@
-"""The one door to the kernels, which sweeps and paths call."""
+"""Sweeps and paths call the kernels through the functions of this file only."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def is_binary_pair(machine: Machine) -> bool:
 
 
 def log_partition_of_pair(machine: Machine) -> TensorVariable:
-    """Return log Z of an `is_binary_pair`, a sum over the states of the smaller layer, differentiable once."""
+    """Return log Z of a machine that `is_binary_pair`: a sum over the smaller layer's states, differentiable once."""
     b, c, W = map(pt.as_tensor, machine.parameters)
     bits, rest, _ = _in_bits(machine, b, c, W)
     sizes = [np.inf if n is None else n for n in sizes_of(machine)]
@@ -50,7 +50,7 @@ def log_partition_of_pair(machine: Machine) -> TensorVariable:
 
 
 def log_z_of_pair(machine: Machine) -> tuple[float, list[np.ndarray]]:
-    """Return the same of a machine with numbers, and its gradient by the parameters."""
+    """Return log Z of such a machine with numbers for parameters, and its gradient by these."""
     from pymc_rbm.kernels.exact_sums import log_z_and_gradient  # loads numba
 
     b, c, W = machine.parameters
@@ -65,7 +65,7 @@ def log_z_of_pair(machine: Machine) -> tuple[float, list[np.ndarray]]:
 
 
 def _in_bits(machine: Machine, b: Any, c: Any, W: Any) -> tuple[list[Any], Any, list[tuple[float, float]]]:
-    """Return W, b and c of the machine of bits that it is, the difference of log Z, and low and d of each layer.
+    """Return W, b and c of the equivalent machine of 0/1 units, the difference of log Z, and low and d of each layer.
 
     With x = low + d·bit for both layers: ``W d d'``, ``d (b + low' W 1)``, ``d' (c + low Wᵀ 1)``, and a number.
     """
@@ -126,7 +126,7 @@ def along_path(
     betas: Sequence[TensorVariable],
     **options: Any,
 ) -> list[TensorVariable]:
-    """Return what ``definition(machine, base, states, rng, *betas)`` returns, of two binary layers as one node.
+    """Return what ``definition(machine, base, states, rng, *betas)`` returns; for two binary layers it is one node.
 
     ``kind`` says which; ``base`` are the biases of the base, ``states`` those of the layers that a sweep
     reads, ``options`` the node's.

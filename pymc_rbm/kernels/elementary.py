@@ -1,4 +1,4 @@
-"""Elementary functions of sixteen numbers at once, by polynomials, because numba cannot vectorise others everywhere.
+"""Polynomials give elementary functions of sixteen numbers at once, since numba cannot vectorise others everywhere.
 
 ``exp(x) = 2^k · exp(r)`` with ``k = round(x / log 2)`` and ``|r| ≤ log(2)/2``; the factor 2^k is an addition to the
 exponent's bits. The polynomial of float32 is that of Cephes (Moshier 1989), of relative error below 2⁻²³; that of
@@ -24,13 +24,13 @@ CEPHES = tuple(
     map(np.float32, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 0.16666665459, 0.5))
 )
 TAYLOR = tuple(1 / math.factorial(k) for k in range(13, 1, -1))
-
+"""The coefficients of the polynomials of the exponential, in float32 (Cephes) and in float64."""
 
 MOST = {types.float32: np.float32(87), types.float64: np.float64(700)}
 """The largest argument of the exponential, above which twice its value would overflow."""
 LOG_2 = math.log(2)
 piecewise = partial(overload, jit_options={"forceinline": True, "error_model": "numpy"})
-"""The coefficients of the polynomial, by type of number."""
+"""The decorator of implementations of a function on lanes, which are put into their callers."""
 
 
 def exponential(x):

@@ -21,7 +21,7 @@ from pymc_rbm.kernels.sweep_rewrites import FLOATS, TAGS, have_kernel
 __all__: list[str] = []
 
 WHOLE = {"float64": "int64"}
-"""The type of whole numbers, as many as rows, that a type of numbers holds exactly."""
+"""For each floating type, the type of whole numbers that it holds exactly, up to the number of rows."""
 
 
 def _is_transpose(x):

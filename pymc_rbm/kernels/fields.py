@@ -1,4 +1,4 @@
-"""Kernels for many rows: products of binary states and weights, and sums of functions of fields over units."""
+"""Kernels for many rows find products of binary states and weights, and sums over units of functions of fields."""
 
 from __future__ import annotations
 

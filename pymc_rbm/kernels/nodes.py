@@ -57,7 +57,7 @@ class BinarySweeps(OpFromGraph):
         super().__init__(*args, inline=True, **kwargs)
 
     def connection_pattern(self, node):
-        """Return that no output is differentiable: states are discrete."""
+        """Return a pattern without connections: no output is differentiable, because states are discrete."""
         return [[False] * len(node.outputs) for _ in node.inputs]
 
 

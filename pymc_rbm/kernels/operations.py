@@ -28,7 +28,7 @@ Pair = tuple[bool, ...]
 
 
 class KernelOp(Op):
-    """Base of Ops that are kernels: unpickling one, in a new process say, loads its implementation in numba."""
+    """The base class of Ops that are kernels; unpickling one, as in a new process, loads its numba implementation."""
 
     def __reduce__(self):
         return _restored, (type(self), self._props_dict())
@@ -176,10 +176,13 @@ class BinaryLogZ(KernelOp):
         return [(), *shapes]
 
     def pullback(self, inputs, outputs, output_gradients):
-        """Return the derivatives of log Z, times that of what follows."""
+        """Return the derivatives of log Z, times the derivative of what is computed from it."""
         first, *others = output_gradients
         if not all(isinstance(x.type, DisconnectedType) for x in others):
-            raise NotImplementedError("Second derivatives of log Z are not available: use the sum as a graph.")
+            raise NotImplementedError(
+                "Second derivatives of log Z are not available: take log Z from "
+                "symbolic_log_partition, the sum as a graph."
+            )
         return [first * x for x in outputs[1:]]
 
 
@@ -268,7 +271,7 @@ class UnitConditionals(KernelOp):
 
 
 class Means(KernelOp):
-    """Sigmoid of a matrix of fields, and what `RowSums` has for "softplus" and "sigmoid" of it.
+    """The sigmoid of a matrix of fields, and its `RowSums` of "softplus" and "sigmoid".
 
     Parameters
     ----------
@@ -288,6 +291,6 @@ class Means(KernelOp):
         return Apply(self, [x], [x.type(), *(TensorType(x.dtype, x.type.shape[:1])() for _ in range(2))])
 
     def infer_shape(self, node, shapes):
-        """A number for each, and one a row, twice."""
+        """Return the shapes of the outputs: one number for each field, and twice one for each row."""
         [shape] = shapes
         return [shape, shape[:1], shape[:1]]

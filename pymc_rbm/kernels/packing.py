@@ -1,4 +1,4 @@
-"""Binary states as codes: four neighbouring units become one of sixteen numbers.
+"""Binary states become codes: four neighbouring units become one of sixteen numbers.
 
 A layer of n units and R rows is an array of shape (blocks, R, 2) of 64-bit words, flattened: sixteen bytes, which are
 the codes of a row's 64 units of a block. Missing units of the last block are off. States are int8, 0 or 1 for Bernoulli
@@ -24,7 +24,7 @@ WORDS = 2
 
 @piece
 def blocks_of(units):
-    """Return the number of blocks of that many units."""
+    """Return the number of blocks that ``units`` units fill."""
     return (units + BLOCK - 1) // BLOCK
 
 

@@ -1,4 +1,4 @@
-"""The product of binary states and weights by table: the method of four Russians (Arlazarov et al. 1970).
+"""Tables give the product of binary states and weights, by the method of four Russians (Arlazarov et al. 1970).
 
 Four units have sixteen joint states, so a row of four weights has sixteen possible contributions to a field. For a tile
 of `BLOCK` inputs and `TILE` outputs they are added up beforehand; a row of states then costs one addition of a table
@@ -40,7 +40,7 @@ def aligned(count, like):
 
 @piece
 def tiles_of(units):
-    """Return the number of tiles of that many outputs."""
+    """Return the number of tiles that ``units`` outputs fill."""
     return (units + TILE - 1) // TILE
 
 

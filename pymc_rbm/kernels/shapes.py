@@ -1,4 +1,4 @@
-"""Shapes of what kernels return, which are known where they take the place of other nodes, and need no check."""
+"""Shapes of what kernels return are known where kernels take the place of other nodes, and need no check."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Shaped(TypeCastingOp):
 
 
 def of_shape(x, shape):
-    """Return ``x`` with a type that has this shape, as far as it is known, too."""
+    """Return ``x`` with a type that also has this shape, as far as it is known."""
     known = [new if old is None else old for old, new in zip(x.type.shape, shape, strict=True)]
     return x if tuple(known) == x.type.shape else Shaped().make_node(x, x.type.clone(shape=known)).outputs[0]
 
 
 def unshaped(x):
-    """Return ``x`` before anybody said what its shape is."""
+    """Return ``x`` without the nodes that state its shape."""
     while x.owner is not None and isinstance(x.owner.op, SpecifyShape | Shaped):
         x = x.owner.inputs[0]
     return x

@@ -1,4 +1,4 @@
-"""Sweeps of many chains: products by table, and one pass over each field that draws units as codes.
+"""Sweeps of many chains take products from tables, and draw units as codes in one pass over each field.
 
 A sweep draws the hidden layer from the visible one and the visible layer from the hidden one. With a unit's state
 ``x = low + (high - low)·s`` for s of 0 or 1, the argument of the logistic function is affine in the product of s and W,

@@ -1,4 +1,4 @@
-"""Uniform random numbers in lanes: xoshiro128++ (Blackman & Vigna 2021, ACM TOMS 47), one generator a lane.
+"""Uniform random numbers come in lanes: xoshiro128++ (Blackman & Vigna 2021, ACM TOMS 47), one generator a lane.
 
 The lanes start at independent uniform states of 128 bits, taken from the NumPy generator of the graph, so that
 ``random_seed`` rules. With a period of 2¹²⁸ - 1, two of 16 lanes that deliver 2⁴⁰ numbers each overlap with probability

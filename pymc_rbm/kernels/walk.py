@@ -1,4 +1,4 @@
-"""Sweeps at several temperatures, for annealing and tempering: one product gives states and free energies.
+"""Sweeps at several temperatures, for annealing and tempering, get states and free energies from one product.
 
 In a layer that interpolates between a base and a machine, the argument of the logistic function is affine in β, too
 (`lines`): ``z_j(β) = base_j + β·(slope_j + factor·Σ_i s_i W_ij)``, with units s of 0 or 1 as in `sweep`. One product

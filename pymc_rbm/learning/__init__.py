@@ -1,1 +1,1 @@
-"""Learning by fit: data, objective, estimators, update, loop, result."""
+"""These modules make up `fit`: data, objective, estimators, update, loop and result."""

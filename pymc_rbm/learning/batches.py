@@ -1,4 +1,4 @@
-"""The rows of an epoch, in random order and in batches."""
+"""An epoch goes through all rows in random order and in batches."""
 
 from __future__ import annotations
 

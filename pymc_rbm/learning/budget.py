@@ -1,4 +1,4 @@
-"""What bounds learning besides epochs: updates and seconds."""
+"""Updates and seconds bound learning besides epochs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["Budget"]
 
 @dataclass
 class Budget:
-    """So many updates of a run, and so many seconds after the first of them; None is no bound."""
+    """The most updates of a run, and the most seconds after its first update; None sets no bound."""
 
     updates: int | None = None
     seconds: float | None = None
     _end: float | None = field(default=None, init=False)
 
     def time_gone(self) -> float:
-        """Return the share of the seconds that is gone, from 0 to 1; 0 where there is no such bound."""
+        """Return the share of the seconds that has passed, from 0 to 1; 0 where seconds are not bounded."""
         if self.seconds is None or self._end is None:
             return 0.0
         return min(1.0, 1 - (self._end - time.perf_counter()) / self.seconds)
 
     def spent(self, updates: int) -> str | None:
-        """Return what is used up after ``updates`` updates, in words; None where there is more.
+        """Return the bound that is reached after ``updates`` updates, in words; None where neither is.
 
         The clock starts when it is called first: what is compiled for the first update does not count.
         """

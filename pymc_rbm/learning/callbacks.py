@@ -1,4 +1,4 @@
-"""Callbacks of learning: the status that they get, and those that stop learning early."""
+"""Callbacks of learning get a status, and may stop learning early."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class _Stop:
         values = self._held_out.values
         if np.ma.is_masked(values) or not np.isfinite(values).all():
             raise ValueError(
-                "held_out must be whole rows, but contains NaN, infinity or missing entries: leave such rows out."
+                "held_out must be whole rows of finite numbers, but contains NaN, infinity or missing entries: "
+                "leave such rows out."
             )
         self.rows = np.atleast_2d(np.ma.getdata(values))
         self.epochs: list[int] = []
@@ -78,7 +79,10 @@ class _Stop:
             return False
         machines = status.machines()
         if len(machines) != 1:
-            raise ValueError(f"Early stopping needs a model with one observed RBM, got {sorted(machines)}.")
+            raise ValueError(
+                f"Early stopping needs a model with one observed RBM, got the RBMs {sorted(machines)}. "
+                "Write a callback of your own, which gets status.machines()."
+            )
         [(name, machine)] = machines.items()
         visible = machine.layers[VISIBLE]
         self.rows = np.ma.getdata(data_of(self._held_out, visible, status.labels(name), "held_out").values)

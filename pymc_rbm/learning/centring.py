@@ -1,4 +1,4 @@
-r"""Centred gradients: learning that does not care whether a unit's states are called 0 and 1 or 1 and 0.
+r"""With centred gradients learning does not care whether a unit's states are called 0 and 1 or 1 and 0.
 
 With offsets μ and λ write the energy in centred units, ``-(v - μ)ᵀW(h - λ) - b̃ᵀ(v - μ) - c̃ᵀ(h - λ)``. Up to a
 constant that is the same machine with ``b = b̃ - Wλ`` and ``c = c̃ - Wᵀμ``. Ascent in ``(W, b̃, c̃)`` sees the

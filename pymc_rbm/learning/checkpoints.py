@@ -19,9 +19,9 @@ from pymc_rbm.support.files import replace, writable
 __all__ = ["Checkpoint", "save"]
 
 GROWING = "iteration", "epoch", "draw", "snapshot"
-"""Dimensions of the history: entries are added and never change."""
+"""The dimensions along which the history grows: entries are added and never change."""
 CHUNK_BYTES = 2**14
-"""The bytes of a growing variable that are stored together; the file is larger by at most so much a variable."""
+"""The bytes of a growing variable in one chunk; for each variable the file is larger by at most as much."""
 
 
 def save(tree: xr.DataTree, path: str | Path) -> None:
@@ -49,7 +49,7 @@ class Checkpoint:
         except (OSError, MemoryError) as error:
             warnings.warn(
                 f"The checkpoint {str(self.target)!r} was not written: {error}. Learning goes on, and tries again at "
-                "the next checkpoint; the file, if there is one, is still the one before.",
+                "the next checkpoint; an earlier file, if there is one, stays as it was.",
                 stacklevel=2,
             )
             return False

@@ -1,4 +1,4 @@
-"""The data that a model's RBMs are learned from: rows, which entries are missing, and how much each row counts."""
+"""Collect the data that a model's RBMs are learned from: rows, missing entries, and how much each row counts."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Observed:
 
     @cached_property
     def patterns(self) -> Patterns | None:
-        """The rows that differ, for exact sums; None where entries are missing in too many ways."""
+        """The different rows, for exact sums; None where rows with missing entries have too many completions."""
         unit = self.machine.layers[VISIBLE].unit
         if self.by_row:
             return Patterns(self.rows, self.weights) if self.missing is None else None
@@ -117,12 +117,15 @@ def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed
     by_name = row_weights if isinstance(row_weights, dict) else dict.fromkeys(observed, row_weights)
     unknown = set(by_name) - set(observed)
     if unknown:
-        raise ValueError(f"row_weights has the names {sorted(unknown)}, but the observed RBMs are {sorted(observed)}.")
+        raise ValueError(
+            f"row_weights has the names {sorted(unknown)}, but the observed RBMs are "
+            f"{sorted(observed)}. Use these names."
+        )
     return [_observed(model, name, rv, by_name.get(name)) for name, rv in observed.items()]
 
 
 def learned_variables(model: pm.Model) -> list[TensorVariable]:
-    """Return the value variables that learning moves: continuous ones that are not units, as Gaussian units are."""
+    """Return the value variables that learning moves: all continuous ones, except units, which may be Gaussian."""
     units = [rv for rv in model.free_RVs if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV)]
     return [x for x in model.continuous_value_vars if model.values_to_rvs[x] not in units]
 
@@ -134,7 +137,8 @@ def _check_free(model: pm.Model, rv: TensorVariable) -> None:
         if rv.dtype not in discrete_types:
             return
         raise ValueError(
-            f"fit needs continuous parameters, but {rv.name} is free and discrete: observe it or leave it out."
+            f"fit needs continuous parameters, but {rv.name} is free and discrete. Observe it, fix it by pm.do, or "
+            "leave it out."
         )
     units = [] if is_hidden else [x for x in model.free_RVs if isinstance(x.owner.op, HiddenRV)]
     ignored = [x.name for x in dependants(model, rv) if x not in units]
@@ -168,8 +172,8 @@ def _warn_of_unseen(name: str, unseen: np.ndarray, labels: Labels) -> None:
     names = labels.coords.get(labels.visible)
     if len(unseen) and names is not None:
         warnings.warn(
-            f"{np.asarray(names)[unseen].tolist()} of {name!r} are missing in all rows: nothing is learned of them. "
-            "Leave them out.",
+            f"{np.asarray(names)[unseen].tolist()} of {name!r} are missing in all rows, so that nothing is learned "
+            "about them. Leave them out.",
             stacklevel=5,
         )
 
@@ -187,8 +191,8 @@ def _check_batch_axes(name: str, machine: Machine, rows: int) -> None:
     shapes = [shape_of(p) for p in given.biases]
     if any(len(s) > 2 or (len(s) == 2 and s[0] not in (None, rows)) for s in shapes):
         raise ValueError(
-            f"The biases of {name} have shapes {shapes}, but its data have {rows} rows. Give one "
-            "bias a unit, or one a unit and row."
+            f"The biases of {name} have shapes {shapes}, but its data have {rows} rows. Give one bias for each unit, "
+            "or one for each row and unit."
         )
 
 
@@ -202,6 +206,6 @@ def _weights(name: str, weights: Any, rows: int) -> np.ndarray:
     if weights.shape != (rows,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise ValueError(
             f"row_weights of {name} must be {rows} finite numbers of at least 0, not all 0, one a row; got shape "
-            f"{weights.shape}, from {weights.min(initial=np.inf):g} to {weights.max(initial=-np.inf):g}."
+            f"{weights.shape}, with values from {weights.min(initial=np.inf):g} to {weights.max(initial=-np.inf):g}."
         )
     return weights

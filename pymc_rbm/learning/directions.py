@@ -14,7 +14,7 @@ TOLERANCE = 1e-6
 
 
 def bimodality(x: np.ndarray) -> float:
-    """Return ``(skewness² + 1) / kurtosis``, at most 1, which only two points reach (Pearson 1916); 0 of one point."""
+    """Return ``(skewness² + 1) / kurtosis``, at most 1, which only two points reach (Pearson 1916); 0 for one point."""
     z = x - x.mean()
     square = (z**2).mean()
     if square <= 0:

@@ -1,4 +1,4 @@
-"""What `fit` says where something else than its aim ended learning, or where little was learned."""
+"""Warn where something other than its aim ended learning, or where little was learned."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def _said(run: Run, done: int, interrupted: bool, starts: int) -> list[str]:
 
 def _of_edges(run: Run) -> list[str]:
     return [
-        f"{name!r} was learned to the edge of what is known to be normalisable: steps further were shortened, and this "
-        "is no optimum. Give the visible units a larger σ, lower learning_rate, or choose binary hidden units."
+        f"{name!r} was learned to the edge of what is known to be normalisable: steps beyond it were shortened, and "
+        "this is not an optimum. Give the visible units a larger σ, lower learning_rate, or choose binary hidden "
+        "units."
         for name, machine in run.learner.parameters()[1].items()
         if at_the_edge(machine)
     ]
@@ -48,13 +49,14 @@ def _of_a_climb(run: Run, after: str, length: str) -> list[str]:
     if run.attrs["converged"]:
         return hardly_better(run.learner, True, after)
     return [
-        f"L-BFGS did not reach the maximum in {length}{left_in_words(run.attrs['left_to_gain'])}. Raise {_bound(run)}; "
-        "if it stays so there may be no maximum, which a prior on the weights gives."
+        f"L-BFGS did not reach the maximum in {length}{left_in_words(run.attrs['left_to_gain'])}. Raise "
+        f"{_bound(run)}; if that does not help, there may be no maximum: then give the weights a prior, with which "
+        "there is one."
     ]
 
 
 def _of_a_rise(run: Run, done: int) -> list[str]:
-    """Say that the log-likelihood still rose, or that a bound in seconds came before anybody could see."""
+    """Say that the log-likelihood still rose, or that seconds ran out before this could be seen."""
     settling, by_time = run.settling, bool(run.spent) and _bound(run) == "seconds"
     asked = bool(run.spent) or (settling is not None and settling.asked)
     if settling is not None and settling.seen:
@@ -62,14 +64,14 @@ def _of_a_rise(run: Run, done: int) -> list[str]:
         if not (settling.rising if by_time and not settling.asked else settling.unfinished):
             return []
         gain, error = settling.gain
-        why = "and may not be finished: in the last quarter of them with the full rate the log-likelihood rose by "
+        why = "and may not be finished: in the last quarter of learning at the full rate the log-likelihood rose by "
         why += f"{gain:.2g} nats a row, with a standard error of {error:.1g}"
     elif by_time:
-        what = "before it could be seen" if settling is not None else "and nobody looked"
+        what = "before it could be seen" if settling is not None else "and it was not checked"
         why = f"after {len(run.history):,} updates, {what} whether the log-likelihood still rose"
     else:
         return []
-    whose = "as asked for" if asked else "the most that it goes on to by default"
+    whose = "as asked for" if asked else "which is the most by default"
     return [
         f"Learning ended after {run.spent or f'{done} epochs'}, {whose}, {why}. Go on with "
         f"pymc_rbm.fit({_more(run, done)}, resume=learned){f', or leave {_bound(run)} out' * asked}"
@@ -78,10 +80,10 @@ def _of_a_rise(run: Run, done: int) -> list[str]:
 
 
 def _bound(run: Run) -> str:
-    """The argument that bounded learning."""
+    """Return the name of the argument that bounded learning."""
     return (run.spent or "epochs").split()[-1]
 
 
 def _more(run: Run, done: int) -> str:
-    """As much once more, as an argument."""
+    """Return the argument of `fit` that asks for as much learning again."""
     return f"{_bound(run)}={getattr(run.budget, _bound(run))}" if run.spent else str(done)

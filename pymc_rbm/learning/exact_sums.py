@@ -1,4 +1,4 @@
-"""log Z as learning sums it: by the kernel of two binary layers where there are such, else as a graph."""
+"""Learning sums log Z by the kernel of two binary layers where there are such, else as a graph."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def is_summed(machine: Machine) -> bool:
 
 
 def log_partition(machine: Machine) -> TensorVariable:
-    """Return log Z as a node that is differentiable, once at least; `symbolic_log_partition` says of which machines."""
+    """Return log Z as a node that is differentiable at least once, for machines that `symbolic_log_partition` takes."""
     return log_partition_of_pair(machine) if is_summed_fast(machine) else symbolic_log_partition(machine)

@@ -1,4 +1,4 @@
-"""Hashes of a run's data and of the rest of its model, which go into its file and tell it from other runs."""
+"""Hashes of a run's data and of the rest of its model go into its file and tell it from other runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["compare", "marks_of"]
 
 
 def marks_of(model: pm.Model, observed: list[Observed], batch_size: int | None) -> dict[str, str]:
-    """Return marks of what a run was given, hashes and numbers, by names in words."""
+    """Return hashes and numbers that mark what a run was given, each under a name in words."""
     marks = {"batch_size": repr(batch_size), "the model's priors and fixed values": _hash_of_model(model)}
     for x in observed:
         missing = [] if x.missing is None else [x.missing]
@@ -35,8 +35,9 @@ def compare(theirs: dict[str, str] | None, ours: dict[str, str]) -> None:
     if theirs is None:
         warnings.warn(
             "`resume` was written by an earlier version of pymc_rbm, which recorded neither the data nor the model: "
-            "whether they are the same cannot be checked. If they are, and learning had ended with an epoch, it goes "
-            "on exactly; an epoch that was left half done is begun again. To be sure, begin anew.",
+            "whether they are the same cannot be checked. If they are the same, and learning had ended with a whole "
+            "epoch, it goes on exactly; an epoch that was left half done is begun again. To be sure, begin anew "
+            "without resume.",
             stacklevel=3,
         )
         return
@@ -45,8 +46,8 @@ def compare(theirs: dict[str, str] | None, ours: dict[str, str]) -> None:
         known = [f"{key} ({theirs[key]} then, {ours[key]} now)" if key == "batch_size" else key for key in differ]
         warnings.warn(
             f"`resume` comes from a run that differs from this call in {', '.join(known)}: learning goes on from its "
-            "parameters, particles and generator, but the result is not that of either run alone. Pass what it was "
-            "given to go on exactly, or its parameters as start= to begin anew.",
+            "parameters, particles and generator, but the result is not that of either run alone. To go on exactly, "
+            "pass what that run was given; to begin anew, pass its parameters as start=.",
             stacklevel=3,
         )
 

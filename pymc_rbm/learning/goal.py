@@ -1,4 +1,4 @@
-"""The objective of learning as a number: the penalised log-likelihood a row, by the parameters of one machine.
+"""Evaluate the objective of learning: the penalised log-likelihood a row, by the parameters of one machine.
 
 Both of its parts are logs of sums of exp(-F): for a row, over its missing entries; for log Z, over all states of one
 layer. Where a sum is too long, draws x_i of the machine θ₀ that the climb starts from stand for it,
@@ -98,12 +98,12 @@ class Penalty:
     at: Gradient
     slopes: Gradient
     curvatures: Gradient
-    """The diagonal second derivatives."""
+    """The second derivatives by each parameter, without mixed ones."""
     quadratic: bool = True
-    """Whether the penalty is right everywhere, and not only where entries keep their signs."""
+    """Whether the penalty is exact everywhere, and not only where entries keep their signs."""
 
     def __call__(self, parameters: Sequence[np.ndarray]) -> tuple[float, Gradient]:
-        """Return the difference to the value at the point, and its gradient."""
+        """Return the penalty minus its value at the point of expansion, and its gradient."""
         moves = [x - y for x, y in zip(parameters, self.at, strict=True)]
         bent = [c * m for c, m in zip(self.curvatures, moves, strict=True)]
         value = sum(float((m * (s + b / 2)).sum()) for m, s, b in zip(moves, self.slopes, bent, strict=True))
@@ -112,7 +112,7 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Goal:
-    """Penalised log-likelihood a row; where draws estimate log Z, its difference to that of the machine they are from.
+    """Penalised log-likelihood a row or, if draws estimate log Z, its difference to that of the machine they come from.
 
     Attributes
     ----------
@@ -235,7 +235,7 @@ def _softplus_by_numpy(fgraph, node):
 
 
 def without_softplus(outputs: list[Any]) -> list[Any]:
-    """Return outputs of a graph that is evaluated outside compiled code, with softplus in other words."""
+    """Return outputs of a graph that is evaluated outside compiled code, with softplus made of NumPy's operations."""
     graph = FunctionGraph(outputs=outputs, clone=False)
     dfs_rewriter(_softplus_by_numpy).rewrite(graph)
     return list(graph.outputs)

@@ -1,4 +1,4 @@
-"""The gradient of the likelihood at given parameters, with the Monte Carlo error of its negative phase."""
+"""Find the gradient of the likelihood at given parameters, with the Monte Carlo error of its negative phase."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the objective to the gradients that the optimiser gets: measured in each unit's own scale, and centred.
+"""The optimiser gets gradients of the objective that are measured in each unit's own scale, and centred.
 
 Both are the plain gradient times a positive definite matrix, so that the fixed points stay where they are.
 """
@@ -55,7 +55,7 @@ def descent(
 
 
 def _scales(machine: Machine) -> list[Any]:
-    """What entries of W, b and c (or U and b) are measured in: the σ of their units; None where units have none.
+    """Return what entries of W, b and c (or U and b) are measured in: the σ of their units; None if units have none.
 
     Learning in these units multiplies the gradient by them twice. Its curvature is then of order one at any σ, as it
     is for binary units, and a learning rate means the same.
@@ -67,7 +67,7 @@ def _scales(machine: Machine) -> list[Any]:
 
 
 def _per_unit(unit: Unit, ones: Any) -> Any:
-    """1/σ by entry."""
+    """Return 1/σ for each entry."""
     return pt.sqrt(unit.scaled(ones))
 
 

@@ -1,4 +1,4 @@
-"""The history of learning: monitors by iteration and by epoch, and snapshots of the particles."""
+"""The history of learning has monitors by iteration and by epoch, and snapshots of the particles."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class History:
         return len(self), len(self._epochs), len(self._snapshots)
 
     def cut(self, iterations: int, epochs: int, snapshots: int) -> None:
-        """Forget all but so many iterations, epochs and snapshots, as `lengths` returned them earlier."""
+        """Forget everything after the iterations, epochs and snapshots whose numbers `lengths` returned earlier."""
         kept, self._iterations, self._length = self._iterations, [], 0
         for some in kept:
             left = {key: x[: iterations - len(self)] for key, x in some.items()}

@@ -1,4 +1,4 @@
-"""Whether what was learned is better than independent units, and a warning where it is not."""
+"""Find out whether what was learned is better than independent units, and warn where it is not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["hardly_better", "independent", "mean_log_likelihood", "sampled_gain"
 BY_CHANCE = 0.5
 """The nats, in all rows together, that a single weight gains on average where units are independent (Akaike 1974)."""
 SHARE_OF_CHANCE = 0.5
-"""Less than this share of what all weights gain by chance is no gain."""
+"""A gain below this share of what all weights gain by chance does not count as a gain."""
 
 
 def hardly_better(learner: Learner, climbed: bool, after: str) -> list[str]:
@@ -60,7 +60,7 @@ def hardly_better(learner: Learner, climbed: bool, after: str) -> list[str]:
         if few:
             warned.append(
                 f"What was learned of {x.name!r} is hardly better than independent units: {said}, {after}. Either "
-                f"these rows tell of no dependence, or {remedy}"
+                f"these rows show no dependence between the units, or {remedy}"
             )
     return warned
 
@@ -96,6 +96,6 @@ def mean_log_likelihood(machine: Machine, x: Observed, log_z: Any) -> float:
 
 
 def _means(machine: Machine, x: Observed) -> np.ndarray:
-    """Return the data's means, none certain of a value."""
+    """Return the data's means, shrunk so that none is at an extreme."""
     known = x.weights.sum() if x.missing is None else x.weights @ ~x.missing  # missing entries hold zeros
     return (x.weights @ x.rows + 1e-3 * machine.layers[VISIBLE].unit.middle) / (known + 1e-3)

@@ -38,9 +38,9 @@ class Settings:
     method: Callable[..., NegativePhase]
     chains: int
     sweeps: int | None
-    """None: a number that may change while learning."""
+    """The sweeps of an update; None if their number may change while learning."""
     optimizer: Callable | None
-    """None: updates advance the particles only, and leave the parameters to others."""
+    """The optimiser; with None updates advance only the particles, and something else moves the parameters."""
     max_gradient_norm: float | None
     centred: bool
     compile_kwargs: dict
@@ -52,9 +52,9 @@ class Part:
 
     observed: Observed
     machine: Machine
-    """At the shared parameters; where biases differ by row, those of the batch's rows."""
+    """The machine at the shared parameters; where biases differ by row, it has the biases of the batch's rows."""
     data: Any
-    """A shared variable: all rows, missing entries as they are imputed now."""
+    """A shared variable of all rows, in which missing entries have their present imputed values."""
     rows: TensorVariable
     """Indices of the batch's rows."""
     particles: Any
@@ -63,14 +63,14 @@ class Part:
 
 @dataclass(frozen=True)
 class LastSwap:
-    """Where the parameters were when the particles swapped last, and what every step is multiplied by; all shared."""
+    """The parameters at the particles' last swap, and the factor of every step; all are shared variables."""
 
     parameters: list[Any]
     factor: Any
 
     @property
     def everything(self) -> list[Any]:
-        """All of these variables."""
+        """All shared variables of the last swap."""
         return [*self.parameters, self.factor]
 
 
@@ -82,7 +82,7 @@ class Iteration:
     updates: dict[Any, TensorVariable] = field(default_factory=dict)
     monitors: dict[str, TensorVariable] = field(default_factory=dict)
     starts: dict[Any, Callable] = field(default_factory=dict)
-    """Where shared variables of the estimator start, as `NegativePhase.starts`."""
+    """The start values of the estimator's shared variables, as in `NegativePhase.starts`."""
     memory: list[Any] = field(default_factory=list)
     """The optimiser's own shared variables."""
     ladder: bool = False
@@ -148,7 +148,7 @@ def iteration(
 
 
 def _batch(part: Part, sweeps: Any, step: Iteration) -> tuple[TensorVariable, TensorVariable]:
-    """Rows and weights of a batch; what is missing in it is drawn anew given the rest, by clamped Gibbs."""
+    """Return rows and weights of a batch, with missing entries drawn anew given the rest, by clamped Gibbs."""
     x, batch = part.observed, part.data[part.rows]
     uniform = (x.weights == 1).all()
     weights = pt.ones(1) if uniform else pytensor.shared(x.weights.astype(pytensor.config.floatX))[part.rows]
@@ -161,14 +161,14 @@ def _batch(part: Part, sweeps: Any, step: Iteration) -> tuple[TensorVariable, Te
 
 
 def _base(part: Part) -> Machine:
-    """Independent units with the data's means."""
+    """Return the machine of independent units with the data's means."""
     biases = [0.0 * layer.bias for layer in part.machine.layers]
     biases[VISIBLE] = part.observed.bias.astype(pytensor.config.floatX)
     return part.machine.without_couplings(biases)
 
 
 def _chains(part: Part) -> Any:
-    """The chains that the estimator advances: all of them, or those of the batch's rows."""
+    """Return the chains that the estimator advances: all of them, or those of the batch's rows."""
     return part.particles[part.rows] if part.observed.by_row else part.particles
 
 
@@ -180,7 +180,7 @@ def _advanced(part: Part, phase: NegativePhase) -> dict[Any, TensorVariable]:
 
 
 def _recorded(part: Part, batch: Any, weights: Any, phase: NegativePhase) -> dict[str, TensorVariable]:
-    """What is kept of each iteration: free energies, other functionals of the particles, the estimator's report."""
+    """Return what each iteration records: free energies, other functionals of particles, the estimator's report."""
     name, values = part.observed.name, symbolic_functionals(part.machine, phase.particles)
     found = {f"{name}_free_energy_data": (weights * part.machine.free_energy(batch)).mean()}
     found |= {f"{name}_{key}": value for key, value in zip(names_of(part.machine), values, strict=True)}

@@ -13,10 +13,11 @@ from pymc_rbm.support.generators import generator_at
 __all__ = ["Bounds", "LastGood"]
 
 SHARE = 100
-"""How many times as long as copying took must pass before the next copy, so that it takes a hundredth of the time."""
+"""The next copy waits this many times as long as the last one took, so that copies take a hundredth of the time."""
 WILD, LOST = 1e6, 1e15
-"""Absurd sizes, as multiples of the start values (at least 1): of a machine's parameters, which for binary units are
-nats, with probabilities of 0 or 1 from 40 on; and of variables, of which parameters may be any function."""
+"""Sizes that count as absurd, as multiples of the start values (at least 1). The first is for a machine's parameters,
+which for binary units are nats, with probabilities of 0 or 1 from 40 on. The second is for variables, because
+parameters may be any function of them."""
 
 
 class Bounds:

@@ -1,4 +1,4 @@
-r"""A warm start for clustered data: the machine of a few hidden units along the data's leading directions.
+r"""Start learning of clustered data from a machine of a few hidden units along the data's leading directions.
 
 The columns of W are kept in the span of the leading directions u_1 … u_k of the data (`directions.leading`), W = UA
 (Decelle & Furtlehner 2021, PRL 127, 158303; Béreux, Decelle, Furtlehner, Rosset & Seoane 2025, ICLR). Such a machine
@@ -39,10 +39,10 @@ from pymc_rbm.units.unit import Unit
 __all__ = ["LOW_RANK", "asked_for", "low_rank_machines"]
 
 LOW_RANK = "low rank"
-"""The name of this start, for `fit`."""
+"""The value of `fit`'s argument ``start`` that asks for this start."""
 MOST_UNITS = 12
 MOST_ENTRIES = 2**22
-"""The most factors of log Z: 4 ms an evaluation."""
+"""The most factors of log Z that the climb sums, which take about 4 ms for each evaluation."""
 STATES_A_UNIT, COLUMNS = 16, 6000
 """How many states may be summed over for each hidden unit, and for so many visible ones: the climb then takes a few
 percent of 10,000 updates of ``method="ptt"``."""
@@ -50,10 +50,10 @@ MOST_ROWS, MOST_CELLS = 2**13, 2**23
 """The most rows, and entries of these, that the climb sees."""
 ROWS_OF_DIRECTIONS = 2000
 ITERATIONS, MEMORY, CHANGE = 150, 20, 1e-7
-"""Limits of L-BFGS: it is only a start."""
+"""Limits of L-BFGS: iterations, pairs that it keeps, and relative change. They are loose, as it only finds a start."""
 WIDTH = 4.0
 ROUNDING = 1e-9
-"""Directions without correlation."""
+"""The eigenvalue up to which a direction counts as uncorrelated."""
 
 
 def low_rank_machines(model: pm.Model, observed: Sequence[Observed]) -> dict[str, Machine]:
@@ -63,7 +63,7 @@ def low_rank_machines(model: pm.Model, observed: Sequence[Observed]) -> dict[str
 
 
 def asked_for(model: pm.Model, observed: Sequence[Observed], start: Any, resume: xr.DataTree | None) -> bool:
-    """Whether learning is to start from low-rank machines, or did; ValueError, before any work, where it cannot."""
+    """Return whether learning starts, or started, from low-rank machines; ValueError, before any work, if it cannot."""
     if resume is not None:
         return "start" in getattr(resume, "attrs", {})
     if not isinstance(start, str) or start != LOW_RANK:
@@ -71,7 +71,7 @@ def asked_for(model: pm.Model, observed: Sequence[Observed], start: Any, resume:
     for x in observed:
         units = [layer.unit for layer in x.machine.layers]
         if len(units) != 2 or len(x.machine.couplings) != 1 or not all(isinstance(u, Bernoulli | Spin) for u in units):
-            wrong = f"has layers of {units}" + " that are coupled inside" * (len(units) == 1)
+            wrong = f"has layers of {units}" + ", which are coupled to each other" * (len(units) == 1)
         elif x.by_row:
             wrong = "has biases that differ by row"
         elif None in direct_parameters(model, x):
@@ -80,14 +80,14 @@ def asked_for(model: pm.Model, observed: Sequence[Observed], start: Any, resume:
             continue
         raise ValueError(
             f"start={LOW_RANK!r} needs RBMs of Bernoulli or Spin units, one layer on each side, whose W, b and c are "
-            f"free variables themselves, such as pm.Normal or pm.Flat; {x.name!r} {wrong}. Leave start out, or give a "
-            "dict of values by name of free variable."
+            f"free variables themselves, such as pm.Normal or pm.Flat, but {x.name!r} {wrong}. Leave start out, or "
+            "give a dict of values by name of free variable."
         )
     return True
 
 
 def _machine(x: Observed, size: int) -> Machine:
-    """Return the machine of ``size`` hidden units, of which the first are those of the climb; others have no weights.
+    """Return the machine of ``size`` hidden units: the first ones are those of the climb, the others have zero weights.
 
     Missing entries stand at their means. Nothing is random.
     """
@@ -117,7 +117,7 @@ def _chosen(weights: np.ndarray, most: int) -> np.ndarray:
 
 
 def climbed(rows: np.ndarray, units: int, counted: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return W, b and c of at most so many hidden units, for rows of zeros and ones; fewer directions have fewer.
+    """Return W, b and c for rows of 0 and 1, with ``units`` hidden units, or fewer if there are fewer directions.
 
     ``counted`` is how many rows stand against the prior. One more row of halves keeps all means from being certain.
     """
@@ -158,7 +158,7 @@ class _Goal:
 
     @property
     def size(self) -> int:
-        """The number of directions, which is that of the hidden units."""
+        """The number of directions, which is also the number of hidden units."""
         return self.projections.shape[1]
 
     def parts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What learning climbs: the model's log-density, with an estimator in the place of log Z.
+"""Learning climbs the model's log-density, with an estimator in the place of log Z.
 
 The gradient of the mean log-likelihood of an energy-based model is the positive minus the negative phase (Ackley,
 Hinton & Sejnowski 1985),
@@ -32,7 +32,7 @@ def objective(
     energies: list[tuple[Any, Any]],
     log_z: list[Any],
 ) -> TensorVariable:
-    """Penalised log-likelihood per row, ``mean w (-F - log Z) + log prior / N``, for gradients.
+    """Return the penalised log-likelihood per row, ``mean w (-F - log Z) + log prior / N``, for gradients.
 
     ``energies`` are pairs of free energies F and row weights w, of a batch; with ``log_z`` they say through which
     variables the likelihood is seen. The rest of the model is a function of its value variables. N is the sum of all
@@ -54,7 +54,7 @@ def objective(
 
 
 def rest_of_model(model: pm.Model) -> TensorVariable | None:
-    """The log-density of everything but machines, in constrained parameters; None where there is nothing else."""
+    """Return the log-density of everything but machines, in constrained parameters; None if there is nothing else."""
     # Free units integrate to one; observed RBMs are in the surrogate.
     others = [
         rv
@@ -67,7 +67,7 @@ def rest_of_model(model: pm.Model) -> TensorVariable | None:
 
 
 def parameter_variables(model: pm.Model) -> list[TensorVariable]:
-    """Free continuous variables, and the Deterministics that depend on no machine's units."""
+    """Return free continuous variables, and the Deterministics that do not depend on units of a machine."""
     units = {rv for rv in model.basic_RVs if rbm_behind(rv) is not None or isinstance(rv.owner.op, HiddenRV)}
     free = [rv for rv in model.free_RVs if rv not in units]
     derived = [x for x in model.deterministics if not units & set(pytensor.graph.traversal.ancestors([x]))]
@@ -75,7 +75,7 @@ def parameter_variables(model: pm.Model) -> list[TensorVariable]:
 
 
 def direct_parameters(model: pm.Model, x: Observed) -> tuple[TensorVariable | None, ...]:
-    """The free variables that *are* the W, b and c of an RBM; None for what is an expression, data or transformed.
+    """Return the free variables that *are* W, b and c of an RBM, with None for expressions, data and transformed ones.
 
     Of a machine of one layer, its U and b.
     """
@@ -85,13 +85,13 @@ def direct_parameters(model: pm.Model, x: Observed) -> tuple[TensorVariable | No
 
 
 def intercepts(model: pm.Model, x: Observed) -> tuple[TensorVariable | None, ...]:
-    """As `direct_parameters`, but of a bias that is a sum, such as ``b0 + X @ A``, the term that is a free variable."""
+    """Return `direct_parameters`; of a bias that is a sum, as ``b0 + X @ A``, take the term that is a free variable."""
     biases = x.rv.owner.op.given(x.rv).biases
     return direct_parameters(model, x)[0], *(_intercept(model, b) for b in biases)
 
 
 def _intercept(model: pm.Model, p: Any) -> TensorVariable | None:
-    """The first free vector among the terms of ``p``, one entry for each unit."""
+    """Return the first term of ``p`` that is a free vector with one entry for each unit."""
     terms, size = [plain(p)], p.type.shape[-1]
     for term in terms:  # grows
         op = term.owner and term.owner.op

@@ -1,4 +1,4 @@
-r"""The data as exact sums see them: rows that differ, how much each counts, and what completes unfinished ones.
+r"""Exact sums see the data as different rows, how much each counts, and what completes rows with missing entries.
 
 With w the weights of the patterns that differ, the data's term of the log-likelihood is
 
@@ -25,12 +25,12 @@ __all__ = ["MOST_COMPLETIONS", "Patterns", "completed", "number_of_completions"]
 
 MOST_COMPLETIONS = 2**16
 MOST_MEMBERS = 2**20
-"""The most entries of a table of completions, which has as many columns as the row with the most."""
+"""The most entries of a table of completions, which has a column for each completion of the row with the most."""
 
 
 @dataclass(frozen=True)
 class Patterns:
-    """Different rows.
+    """The different rows of some data, with their weights and completions.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Patterns:
 
     @classmethod
     def of(cls, unit: Unit, rows: np.ndarray, weights: np.ndarray, missing: np.ndarray | None) -> Patterns | None:
-        """Return those of some rows; None where there are too many completions of those that have ``missing``."""
+        """Return the patterns of some rows; None where the rows with ``missing`` entries have too many completions."""
         if missing is None:
             return cls(*_different(rows, weights)) if unit.finite else cls(rows, weights)
         if number_of_completions(unit, missing) > MOST_COMPLETIONS:

@@ -1,4 +1,4 @@
-"""The terms of the objective of learning beside the kept rows: priors and potentials, and the other rows.
+"""`fit` records the terms of its objective beside the kept rows: priors and potentials, and the other rows.
 
 `fit` records it, so that what it returned is enough to say whether the objective still rises: the rest of the model's
 log-density to second order about the last iterate (exact for normal and flat priors), and the difference that all
@@ -84,7 +84,7 @@ def recorded_penalty(learned: xr.DataTree, name: str, machine: Machine, key: str
 
 
 def moved(learned: xr.DataTree, machines: dict[str, tuple[Machine, Machine]]) -> xr.Dataset:
-    """Return the record about the first machine of each pair as one about the second, without the gradient of rows."""
+    """Return the record that expands about each pair's first machine, moved to the second, without rows' gradient."""
     group = learned["objective"].to_dataset()
     for name, (old, new) in machines.items():
         _, slopes = recorded_penalty(learned, name, old)(new.parameters)
@@ -112,7 +112,7 @@ def _how_free(model: pm.Model, x: Observed, free: list[TensorVariable | None]) -
 def _penalty(
     model: pm.Model, learner: Learner, x: Observed, machine: Machine, free: list[TensorVariable | None]
 ) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
-    """Return slopes and diagonal curvatures of the rest of the model by each parameter, and whether these say all."""
+    """Return slopes and diagonal curvatures of the rest of the model by each parameter, and whether they are exact."""
     zeros = [np.zeros(np.shape(p)) for p in machine.parameters]
     own = [k for k, rv in enumerate(free) if rv is not None]
     if _are_simple(model, [free[k] for k in own]):
@@ -153,7 +153,7 @@ def _are_simple(model: pm.Model, variables: list[TensorVariable]) -> bool:
 
 
 def _parameters(rv: TensorVariable) -> list[Any]:
-    """The parameters of a prior, without the dims that PyMC adds."""
+    """Return the parameters of a prior, without the dims that PyMC adds."""
     return [plain(p) for p in rv.owner.op.dist_params(rv.owner)]
 
 

@@ -18,7 +18,7 @@ OWN_WIDTH = 66
 
 
 def fitting(columns: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Return the first ones, as many as a terminal has room for; everywhere else all."""
+    """Return the first columns that a terminal has room for; all of them where there is no terminal."""
     console = get_console()
     if not console.is_terminal or console.is_jupyter:
         return columns

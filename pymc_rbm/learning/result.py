@@ -1,4 +1,4 @@
-"""The result of learning: a DataTree that can be written, read and resumed, and the averaged iterates."""
+"""The result of learning is a DataTree that can be written, read and resumed, with averaged iterates."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _about_rows(learner: Learner, visible: dict[str, list[str]]) -> tuple[dict[s
 
 
 def _state(learner: Learner, within: Within | None, marks: dict[str, str]) -> xr.Dataset:
-    """Return the state that `fit` needs to go on exactly, and the marks by which it knows its data and model."""
+    """Return the state with which `fit` goes on exactly, and the hashes by which it recognises data and model."""
     kept = learner.own_state()  # ladders have a group of their own
     arrays = {f"state_{i}": ([f"state_{i}_dim_{k}" for k in range(x.ndim)], x) for i, x in enumerate(kept.values())}
     attrs: dict[str, Any] = {
@@ -144,7 +144,10 @@ def restore(learner: Learner, learned: xr.DataTree) -> tuple[History, Within | N
             began = generator_of(state.attrs["epoch_rng"]).bit_generator.state
             within = Within(began, int(state.attrs["epoch_iterations"]))
     except (KeyError, TypeError) as error:
-        raise ValueError(f"The group `state` of `resume` is damaged: {error!r}. Begin anew, without it.") from error
+        raise ValueError(
+            f"The group `state` of `resume` is damaged: {error!r}. Begin anew without resume, from its "
+            "parameters by start=."
+        ) from error
     ladders = learned["ladder"].to_dataset() if learner.trajectories and "ladder" in learned else {}
     own = tuple(f"{trajectory.name}_ladder_" for trajectory in learner.trajectories)
     values = dict(zip(names, arrays, strict=True)) | {k: x.values for k, x in ladders.items() if str(k).startswith(own)}
@@ -165,7 +168,8 @@ def averaged(learned: xr.DataTree) -> xr.DataTree:
         )
     if "averaged_parameters" not in learned:
         raise ValueError(
-            f"averaged takes what pymc_rbm.fit returned, got a tree with the groups {sorted(learned.children)}."
+            "averaged takes what pymc_rbm.fit returned, with the group 'averaged_parameters', got a DataTree with "
+            f"the groups {sorted(learned.children)}. Pass the whole result of fit."
         )
     other = learned.copy()
     for group in ("parameters", "machines"):

@@ -1,4 +1,4 @@
-"""A warning where the σ of Gaussian units exceeds the deviation of their data, so that nothing can be learned."""
+"""Warn where the σ of Gaussian units exceeds the deviation of their data, so that nothing can be learned."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ def warn_of_large_scales(observed: list[Observed]) -> None:
             deviation = np.sqrt(variance[worst])
             warnings.warn(
                 f"The sigma of {above.size} of the {len(sigma)} visible entries of {x.name!r} is above the standard "
-                f"deviation of their data: {sigma[worst]:.3g} against {deviation:.3g} for entry {worst}. Their "
-                "variance is sigma² and more, whatever W is, so that nothing can be learned of them. Standardise the "
-                "data and take a sigma below 1, or learn it: visible=pmr.Gaussian(pm.HalfNormal(...)).",
+                f"deviation of their data: {sigma[worst]:.3g} against {deviation:.3g} for entry {worst}. Whatever W "
+                "is, their variance under the machine is at least sigma², so that nothing can be learned about "
+                "them. Standardise the data and take a sigma below 1, or learn it: "
+                "visible=pmr.Gaussian(pm.HalfNormal(...)).",
                 stacklevel=3,
             )
 

@@ -19,7 +19,7 @@ def constant(rate: float) -> Schedule:
 
 
 def hold_then_fall(rate: float) -> Schedule:
-    """Return ``rate`` for the first half, then a straight line to zero: what `fit` makes of a number."""
+    """Return ``rate`` in the first half, then a straight line to zero; `fit` makes this of a number."""
     rate = _positive(rate)
     return lambda done: rate * min(1.0, 2 * (1 - done))
 

@@ -1,4 +1,4 @@
-"""Whether learning still rises, and whether its average is better than its end: gains in log-likelihood, by particles.
+"""Particles tell whether the log-likelihood still rises, and whether the average is better than the last iterate.
 
 With machines θ₀ and θ₁, particles of each, and the data's rows v,
 
@@ -24,13 +24,13 @@ from pymc_rbm.partition.bennett import log_ratio
 __all__ = ["Look", "Settling", "gain", "quarters"]
 
 BEYOND_NOISE = 2.0
-"""A gain of so many standard errors is one beyond doubt."""
+"""A gain of at least this many standard errors is beyond doubt."""
 SHARE_OF_ERROR, MATTERS = 0.1, 0.03
 """A gain below this share of the statistical error, or so many nats a row if that is less, does not matter. What a run
 has yet to gain is about what its last quarter gained, or twice that."""
 MOST_DRAWS = 100
 UPDATES_A_DRAW = 100
-"""How many updates a draw needs: three looks are then a few percent of learning at most."""
+"""A look takes one draw for this many updates, so that three looks are at most a few percent of learning."""
 ENTRIES = 2**23
 """The most entries of states in a look."""
 
@@ -74,7 +74,7 @@ def quarters(horizon: int) -> tuple[int, int]:
 
 
 class Settling:
-    """How long learning keeps its full rate, until a quarter of the horizon no longer matters, and what it returns.
+    """Decide how long learning keeps its full rate, and whether it returns the average or the last iterate.
 
     Parameters
     ----------
@@ -102,12 +102,12 @@ class Settling:
 
     @property
     def rising(self) -> bool:
-        """Whether the last look saw a rise that matters, by more than its error: what is missed is not made up for."""
+        """Whether the last look saw a rise that matters and exceeds its error; a rise that is missed here is lost."""
         return bool(self.gain[0] > max(self.gain[1], self._matters))
 
     @property
     def unfinished(self) -> bool:
-        """Whether the last look saw a rise that matters beyond doubt; where the end was asked for, statistically."""
+        """Whether the last look saw, beyond doubt, a rise that matters (statistically, if the end was asked for)."""
         least = SHARE_OF_ERROR * self._learner.statistical_error if self.asked else self._matters
         return bool(self.gain[0] - BEYOND_NOISE * self.gain[1] > least)
 
@@ -121,7 +121,7 @@ class Settling:
         return bool(np.isfinite(self.gain[0]))
 
     def horizon(self, quarters: int, horizon: int, updates: int, sweeps: int, last: bool = False) -> int:
-        """The horizon to go on with: twice as long where learning rises in the second of its ``quarters``, two by then.
+        """Return the horizon to go on with, which is doubled if learning still rose in the second of its ``quarters``.
 
         ``updates`` are those done so far, ``sweeps`` those of the last one. The ``last`` look prolongs nothing.
         """

@@ -32,7 +32,7 @@ MOST_HALVINGS = 40
 EDGE = 1e-3
 """The smallest eigenvalue of P, scaled to a unit diagonal, below which learning has come to the boundary."""
 SLACK = 1e-6
-"""The least value, above rounding, that a step leaves of the smallest eigenvalue of P, scaled to a unit diagonal."""
+"""The smallest eigenvalue of P, scaled to a unit diagonal, that a step must leave; it is above rounding errors."""
 
 
 def shortened(machine: Machine, updates: dict[Any, Any], parameters: list[Any]) -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-r"""Stiff directions of a machine: steps along them are short, so that steps along all others need not be.
+r"""Steps along stiff directions of a machine are shortened, so that steps along all others need not be.
 
 With gradient g, rate η and Fisher's information Λ along a unit vector u, near the optimum the objective falls by Λ/2
 times the square of the way along u. A step ``η u·g`` overshoots where ηΛ > 2: the weights of modes of clustered data

@@ -1,4 +1,4 @@
-"""The number of sweeps an update is chosen by the autocorrelation of the particles, so that these forget enough."""
+"""The autocorrelation of the particles decides how many sweeps an update makes, so that particles forget enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ladder of a machine that is learned: earlier machines are its rungs, and the particles are the chains at its top.
+"""A machine that is learned has a ladder: earlier machines are its rungs, and the particles are the chains at its top.
 
 Every `EVERY` updates the particles swap with the chains of the last rung, and some of the lower rungs swap, too. Where
 swaps between the machine and the last rung have become rarer than `sampling.ladder.LEAST`, the machine of this moment
@@ -20,9 +20,9 @@ from pymc_rbm.sampling.ladder import LEAST, MOST_RUNGS, TORN, Ladder, Rung, acce
 __all__ = ["EVERY", "LEAST", "Trajectory", "torn"]
 
 EVERY = 5
-"""Updates between two swaps with the last rung; twice as many lower rungs at most are swept then."""
+"""The number of updates between two swaps with the last rung; at a swap at most twice as many lower rungs are swept."""
 FEWEST_LIFTS, MOST_LIFTS = 50, 200
-"""Of all rungs, for log Z."""
+"""The fewest and most lifts through all rungs from which log Z is found."""
 
 
 class Trajectory:
@@ -55,7 +55,7 @@ class Trajectory:
         self.ladder.top.machine, self.ladder.top.states = machine, states
 
     def add(self, overlap: float) -> None:
-        """Make the top a rung, which overlaps with the last one so much; leave out rungs that are not needed."""
+        """Make the top a rung, given its overlap with the last rung, and leave out rungs that are not needed."""
         ladder = self.ladder
         ladder.top.acceptance = overlap
         ladder.rungs.append(ladder.top.copy())
@@ -72,21 +72,21 @@ class Trajectory:
         return self.ladder.top.states
 
     def swap(self, machine: Machine, states: np.ndarray, rng: np.random.Generator, sweeps: int) -> np.ndarray:
-        """Swap and sweep some rungs, and return the particles' states after it."""
+        """Swap and sweep some rungs, and return the particles' states afterwards."""
         self._at(machine, states)
         self.ladder.mend(rng, moving=True)
         self.ladder.lift(rng, sweeps, 2 * EVERY)
         return self.ladder.top.states
 
     def jump(self, machine: Machine, rng: np.random.Generator) -> np.ndarray:
-        """Add rungs from the top to another machine, which becomes the top; return states of it."""
+        """Add rungs from the top to another machine, which becomes the top, and return states of that machine."""
         self.ladder.reach(machine, rng)
         return self.ladder.top.states
 
     def measure(
         self, machine: Machine, states: np.ndarray, rng: np.random.Generator, updates: int, stop: Callable[[], bool]
     ) -> None:
-        """Find log Z of the machine, with a tenth of the work of so many updates, or less where it is to ``stop``."""
+        """Find log Z of the machine, with a tenth of the work of ``updates`` updates, or less if ``stop`` says so."""
         self._at(machine, states)
         ladder = Ladder.of(machine, self.ladder.arrays())
         ladder.settle_acceptances()

@@ -1,4 +1,4 @@
-r"""A trust region: between two swaps with its ladder a machine moves no further than swaps can follow.
+r"""A trust region keeps a machine, between two swaps with its ladder, from moving further than swaps can follow.
 
 Let θ₀ be the parameters at the last swap, and θ' those after the optimiser's step, with ``Δ(v) = F_θ'(v) - F_θ₀(v)``.
 Swaps between the two machines are accepted with probability
@@ -25,8 +25,9 @@ from pymc_rbm.machine.machine import Machine
 __all__ = ["LEAST", "within"]
 
 LEAST = 0.54
-"""The least acceptance of swaps with where the machine was: where Δ is normal, the divergence is at most .37 nats. An
-overlap of .3 with the last rung, 1.47 deviations, then does not fall behind .1, 2.33 deviations, before it is seen."""
+"""The least acceptance of swaps with the machine at the last swap: where Δ is normal, the divergence is at most .37
+nats. An overlap of .3 with the last rung, 1.47 deviations, then does not fall behind .1, 2.33 deviations, before it
+is seen."""
 SHARES = 0.5 ** np.arange(12)
 
 

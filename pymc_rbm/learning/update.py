@@ -1,4 +1,4 @@
-"""The compiled update of learning and everything that it moves: parameters, particles, the optimiser's memory."""
+"""Compile the update of learning, and hold all that it moves: parameters, particles and the optimiser's memory."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ from pymc_rbm.support.repetition import Repeated
 __all__ = ["Learner"]
 
 QUICK = 2**24
-"""Products, of a row and a parameter each, that take milliseconds."""
+"""The most products of a row and a parameter that still take only milliseconds."""
 LITTLE_LEFT, ALL_LEFT, SHORTER, LONGER = 0.7, 0.99, 0.8, 1.1
-"""Shares of steps that the trust region left, below and above which, and factors by which, steps change."""
+"""A step gets shorter if the trust region left less than the first share of it, and longer if it left more than
+the second; the third and the fourth number are the factors."""
 MONITORED_ROWS = 100, 1000  # at least and at most; a fifth of the data in between, to cost little beside an epoch
 
 
 class Learner:
-    """One iteration of learning as one compiled function.
+    """A learner: one iteration of learning as one compiled function, with all that it moves.
 
     Parameters live in shared variables in the model's unconstrained space, particles in shared variables of their own.
     An update first advances the particles under the current parameters, then moves the parameters. Where ``low_rank``
@@ -135,7 +136,7 @@ class Learner:
 
     @cached_property
     def _last_swap(self) -> LastSwap:
-        """Where learning starts, at first; a copy of the parameters that only ladders need."""
+        """Return shared copies of the parameters at the last swap, at first at the start; only ladders need them."""
         return LastSwap(
             [_shared(p.get_value(), f"{p.name}_at_last_swap") for p in self._parameters],
             pytensor.shared(np.asarray(1.0), name="step_factor"),
@@ -146,7 +147,7 @@ class Learner:
         factor.set_value(np.minimum(1.0, by * factor.get_value()))
 
     def measure_ladders(self, updates: int, stop: Callable[[], bool]) -> None:
-        """Find log Z along the ladders, at the machines of this moment. Nothing that learning goes on from changes."""
+        """Find log Z of the present machines along the ladders, and leave everything as learning needs it to go on."""
         numbers, rng = self._numbers(), copy.deepcopy(self.rng)
         for trajectory, states in self._ladders:
             trajectory.measure(numbers[trajectory.name], states.get_value(), rng, updates, stop)
@@ -157,15 +158,15 @@ class Learner:
 
     @property
     def _ladders(self) -> list[tuple[Trajectory, Any]]:
-        """Ladders, if there are any, and the shared particles at the top of each."""
+        """Return the ladders, if there are any, with the shared particles at the top of each."""
         return list(zip(self.trajectories, self._particles, strict=False))
 
     def _numbers(self) -> dict[str, Machine]:
-        """The machines of this moment, with numbers."""
+        """Return the present machines, with numbers for parameters."""
         return {name: machine.numeric(machine.dtype) for name, machine in self.parameters()[1].items()}
 
     def _first_trajectories(self) -> list[Trajectory]:
-        """Ladders to where learning starts; particles are drawn anew."""
+        """Return ladders to the machines that learning starts from, and draw the particles anew."""
         numbers, found = self._numbers(), []
         rng = np.random.default_rng(self.rng.integers(2**31))
         for x, states in zip(self.observed, self._particles, strict=True):
@@ -180,7 +181,7 @@ class Learner:
         return found
 
     def pseudo_log_likelihood(self) -> list[float]:
-        """Stochastic estimate per row, a total over units: one random unit of each of some random rows."""
+        """Return the pseudo log-likelihood per row, estimated from one random unit of each of some random rows."""
         counts = [(len(x.rows), min(len(x.rows), np.clip(len(x.rows) // 5, *MONITORED_ROWS))) for x in self.observed]
         rows = [self.rng.choice(n, some, replace=False, shuffle=False) for n, some in counts]
         units = [self.rng.integers(x.units, size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
@@ -188,7 +189,7 @@ class Learner:
         return [x.units * float(of_rows.mean()) for x, of_rows in zip(self.observed, values, strict=True)]
 
     def parameters(self, averaged: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Machine]]:
-        """Free variables and their Deterministics in the constrained space, and the machines that they make."""
+        """Return free variables and Deterministics in the constrained space, and the machines that they make."""
         values = (self._averaged_values if averaged else self._values)()
         machines, used = {}, len(self._names)
         for x, machine in zip(self.observed, self._machines, strict=True):
@@ -199,7 +200,7 @@ class Learner:
 
     @property
     def persistent(self) -> bool:
-        """Whether there are persistent chains of one machine, which can be followed; rows' own are one a machine."""
+        """Whether there are persistent chains of one machine, which can be followed, and not one machine a row."""
         by_row = any(x.by_row for x in self.observed)
         return not by_row and all(states in self._state for states in self._particles)
 
@@ -241,7 +242,7 @@ class Learner:
             self._swap(self._numbers(), sweeps)
 
     def learned_values(self) -> list[np.ndarray]:
-        """The parameters as they are moved: in the model's unconstrained space, not copied."""
+        """Return the parameters in the model's unconstrained space, where they are moved, without a copy."""
         return [p.get_value(borrow=True) for p in self._parameters]
 
     @property
@@ -255,32 +256,33 @@ class Learner:
         return self._ladder or any(name.endswith("_swap_rate") for name in self._monitor_names)
 
     def own_state(self) -> dict[str, np.ndarray]:
-        """All that an update changes but generator and ladders: parameters, averages, particles, optimiser's memory."""
+        """Return all that an update changes, except generator and ladders: parameters, averages, particles, memory."""
         return {x.name or f"memory {i}": np.asarray(x.get_value()) for i, x in enumerate(self._state)}
 
     def state(self) -> dict[str, np.ndarray]:
-        """The `own_state`, and the ladders."""
+        """Return the `own_state` and the ladders."""
         return self.own_state() | {key: x for t in self.trajectories for key, x in t.state().items()}
 
     def restore(self, state: dict[str, np.ndarray], rng: np.random.Generator) -> None:
-        """Go on from a `state`, and its generator."""
+        """Set the learner to a `state`, with its generator."""
 
         def shapes(of: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-            """A ladder may have any number of rungs."""
+            """Return the shapes by name, without the number of rungs, since a ladder may have any."""
             ladders = tuple(f"{t.name}_ladder_" for t in self.trajectories)
             return {name: x.shape[1:] if name.startswith(ladders) else x.shape for name, x in of.items()}
 
         theirs, ours = shapes(state), shapes(self.state())
         if list(theirs.items()) != list(ours.items()):  # memory has no names but its place
             wrong = [
-                f"{name}: {theirs.get(name, 'not there')} in it, {ours.get(name, 'not there')} here"
+                f"{name}: {theirs.get(name, 'missing')} in `resume`, {ours.get(name, 'missing')} here"
                 for name in {**theirs, **ours}
                 if theirs.get(name) != ours.get(name)
-            ] or [f"the order is {list(theirs)} in it, {list(ours)} here"]
+            ] or [f"the order is {list(theirs)} in `resume`, {list(ours)} here"]
             raise ValueError(
                 f"`resume` is of another run: shapes of its state differ from what this model and these arguments need "
-                f"({'; '.join(wrong)}). Particles have one row a chain, as many as chains=; memory is the optimizer's; "
-                "offsets are there if centred=True; the others come from the model. Pass what that run was given."
+                f"({'; '.join(wrong)}). Particles have one row a chain, as many as chains=; memory belongs to the "
+                "optimizer; offsets exist if centred=True; all others come from the model. Pass what the run in "
+                "`resume` was given."
             )
         for shared, x in zip(self._state, state.values(), strict=False):
             shared.set_value(x.astype(shared.dtype))
@@ -295,20 +297,20 @@ class Learner:
 
     @property
     def statistical_error(self) -> float:
-        """What this many parameters gain by chance, in nats a row: half a nat each in all rows (Akaike 1974)."""
+        """The nats a row that as many parameters gain by chance: half a nat for each in all rows (Akaike 1974)."""
         return float(sum(x.size for x in self.learned_values()) / 2 / sum(x.weights.sum() for x in self.observed))
 
     def particle_states(self) -> dict[str, np.ndarray]:
-        """Visible states of the chains, by name of RBM."""
+        """Return the visible states of the chains, by name of RBM."""
         return {x.name: states.get_value() for x, states in zip(self.observed, self._particles, strict=True)}
 
     def rows(self, name: str, indices: np.ndarray) -> np.ndarray:
-        """Rows of an RBM's data, missing entries as they are imputed now."""
+        """Return rows of an RBM's data, with missing entries as they are imputed now."""
         [data] = [d for x, d in zip(self.observed, self._data, strict=True) if x.name == name]
         return data.get_value(borrow=True)[indices]
 
     def some_rows(self) -> dict[str, np.ndarray]:
-        """The rows of each RBM's data that are kept."""
+        """Return the rows of each RBM's data that the result keeps."""
         return {x.name: self.rows(x.name, x.kept) for x in self.observed}
 
     # ------------------------------------------------------------------------------------------ how it is made
@@ -319,13 +321,13 @@ class Learner:
         return graph_replace(graphs, self._given, strict=False)
 
     def function_of(self, inputs: list[Any], graphs: list[Any]) -> Callable:
-        """A function of some of the model's value variables, with the others where learning has them now."""
+        """Return a function of some of the model's value variables, with all others at their present values."""
         given = {value: p for value, p in self._given.items() if value not in inputs}
         graphs = graph_replace(graphs, given, strict=False)
         return compiled(inputs, graphs, by=pm.compile, on_unused_input="ignore", mode=INTERPRETED)
 
     def ascent(self, model: pm.Model) -> Ascent:
-        """What climbs the objective of all rows by its exact value."""
+        """Return the `Ascent` that climbs the objective of all rows by its exact value."""
         energies = [_of_all_rows(x, machine) for x, machine in zip(self.observed, self._machines, strict=True)]
         log_z = [log_partition(machine) for machine in self._machines]
         goal = objective(model, self.observed, energies, log_z)
@@ -335,7 +337,7 @@ class Learner:
         return Ascent(goal, self._parameters, options)
 
     def _first_particles(self, i: int, chains: int):
-        """Shared start states of the chains: dispersed, draws of a low-rank start, or, one a row, the data.
+        """Return shared start states of the chains: dispersed, draws of a low-rank start or, with one a row, the data.
 
         Real units also start at the data, every other chain: where these are far apart, chains would not find all.
         """
@@ -352,7 +354,7 @@ class Learner:
         return shared_rows(first, f"{x.name}_particles")
 
     def _completed(self, i: int):
-        """The data as a shared variable, not copied; missing entries start as independent draws at the data's means."""
+        """Return the data as a shared variable, not copied; missing entries are drawn independently at their means."""
         x, unit = self.observed[i], self._machines[i].layers[VISIBLE].unit
         if x.missing is None:
             return shared_rows(x.rows, f"{x.name}_data")
@@ -402,7 +404,7 @@ def _shared(value: np.ndarray, name: str) -> Any:
 
 
 def _of_all_rows(x: Observed, machine: Machine) -> tuple[TensorVariable, TensorVariable]:
-    """Free energies of patterns, and weights by which their mean is that over rows: `objective` knows rows only."""
+    """Return free energies of patterns, and weights that make their mean one over rows, as `objective` needs."""
     assert x.patterns is not None
     states = pytensor.shared(x.patterns.states, name=f"{x.name}_patterns", borrow=True)
     weights = x.patterns.weights * (len(x.patterns.weights) / len(x.rows))
@@ -410,5 +412,5 @@ def _of_all_rows(x: Observed, machine: Machine) -> tuple[TensorVariable, TensorV
 
 
 def _drawn(draw: Callable[[Any], TensorVariable], rng: np.random.Generator) -> np.ndarray:
-    """What a graph of a generator gives, once."""
+    """Return the value of a graph that draws from a generator, evaluated once."""
     return value_of(draw(pt.random.shared_rng(rng)))

@@ -1,1 +1,1 @@
-"""How likely rows of data are, and parts of rows."""
+"""Find how likely rows of data are, and parts of rows."""

@@ -81,7 +81,7 @@ def clamped(machine: Machine, rows: np.ndarray, missing: np.ndarray) -> Clamped:
 
 
 def _classes(classes: tuple[tuple[int, ...], ...] | None, missing: np.ndarray) -> tuple[tuple[int, ...], ...] | None:
-    """Return the classes of the missing entries, with the numbers that these entries have among themselves."""
+    """Return the classes of the missing entries, which are numbered among themselves."""
     if classes is None:
         return None
     number = np.cumsum(missing) - 1

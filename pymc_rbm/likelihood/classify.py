@@ -1,4 +1,4 @@
-"""Exact probabilities of a part of the visible units given the rest: labels given pixels, for example.
+"""Find exact probabilities of a part of the visible units given the rest, as of labels given pixels.
 
 For a part with few joint states s, and the rest r of the visible units,
 
@@ -97,9 +97,11 @@ def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tup
     named = unit.named_parts() if isinstance(unit, Beside) else {}
     unknown = [part for part in parts if part not in named]
     if unknown or not parts:
+        missing = f"There is no part {unknown} among the visible units {unit.family!r}"
+        wrong = missing if parts else f"At least one part must be named, got {list(parts)}"
         raise ValueError(
-            f"There is no part {unknown} among the visible units {unit.family!r}; parts with names are {list(named)}. "
-            "Name them where the machine is made, as in visible=pymc_rbm.Beside(label=(pymc_rbm.Categorical(10), 10))."
+            f"{wrong}; parts with names are {list(named)}. Name one of these, or name parts where the machine is made, "
+            "as in visible=pymc_rbm.Beside(label=(pymc_rbm.Categorical(10), 10))."
         )
     entries = np.concatenate([np.arange(size)[named[part]] for part in sorted(parts, key=lambda x: named[x].start)])
     alone = Machine((Layer(unit.at(entries).family, np.zeros(len(entries))),), ())
@@ -132,7 +134,13 @@ def _rest_of(v: Any, unit: Any, size: int, rest: np.ndarray, labels: Labels) -> 
     if labels.visible in labels.coords:
         own = replace(own, coords={labels.visible: np.asarray(labels.coords[labels.visible])[rest]})
     if not got.values.ndim or got.values.shape[-1] not in (len(rest), family.count(len(rest))):
-        check_last_axis(got.values.shape, unit, size, "v", hint=f" Or {len(rest)}, without the part.")
+        check_last_axis(
+            got.values.shape,
+            unit,
+            size,
+            "v",
+            hint=f" Or give {len(rest)} entries, without the part that is classified.",
+        )
     return data_of(got, Layer(family, np.zeros(len(rest))), own, "v")
 
 

@@ -1,4 +1,4 @@
-"""Log-likelihoods with the error of log Z, and conditionals."""
+"""Find log-likelihoods of rows, with the error that log Z adds, and log-probabilities of some units given others."""
 
 from __future__ import annotations
 
@@ -232,16 +232,15 @@ def _asked(units: Any, labels: Labels, size: int) -> np.ndarray:
     if isinstance(units, list | tuple) and units and all(isinstance(x, str) for x in units):
         unknown = [x for x in units if x not in names]
         if unknown:
-            known = f"its units are called {names.tolist()}" if len(names) else "the machine has no names for its units"
-            raise ValueError(
-                f"units has the names {unknown}, but {known}. Give these, or {size} booleans, one a visible entry."
-            )
+            known = f"the machine's units have the names {names.tolist()}. Use these, or give"
+            known = known if len(names) else "the machine has no names for its units. Give"
+            raise ValueError(f"units has the names {unknown}, but {known} {size} booleans, one for each visible entry.")
         return np.isin(names, units)
     asked = aligned(receive(units, "units"), labels, "units", size).values
     if asked.dtype != bool or asked.shape != (size,) or not asked.any():
         raise ValueError(
-            f"units must be {size} booleans, one a visible entry and one at least True, or a list of names; got "
-            f"{units!r}."
+            f"units must be {size} booleans, one for each visible entry and one at least True, or a list of names; "
+            f"got {units!r}."
         )
     return asked
 
@@ -264,12 +263,16 @@ def _summed_out(
 
 def _warn(log_z: LogPartitionEstimate, spread: float) -> None:
     if not log_z.reliable:
-        warnings.warn(f"log Z is not reliable, and so the log-likelihoods are not: {log_z.reasons[0]}.", stacklevel=4)
+        warnings.warn(
+            f"log Z is not reliable, and so the log-likelihoods are not: {log_z.reasons[0]}. Pass log_z=, from "
+            "pymc_rbm.log_partition with a larger budget.",
+            stacklevel=4,
+        )
     elif log_z.standard_error > max(spread, 1e-12):
         warnings.warn(
             f"The error of log Z, {log_z.standard_error:.2f} nats, exceeds the spread of the rows, {spread:.2f}: "
-            "the values of single rows mean little, but differences between rows stand. Lower target_error or raise "
-            "budget in log_partition.",
+            "the values of single rows mean little, but differences between rows can be trusted. Pass log_z=, from "
+            "pymc_rbm.log_partition with a lower target_error or a larger budget.",
             stacklevel=4,
         )
 
@@ -283,24 +286,26 @@ def log_likelihood_by_row(machine: Machine, data: Data, log_z: Any = None) -> tu
         If ``data`` do not fit, or log Z is not given and no side has at most 16 units.
     """
     rows = row_count(machine)
-    remedy = f"data must be {rows} whole rows, one for each row of covariates: complete them by inpaint."
+    remedy = f"data must be {rows} whole rows, one for each row of covariates. Complete them by pymc_rbm.inpaint."
     v = whole(data, remedy=remedy)
     if len(v) != rows:
         raise ValueError(
             f"data must be {rows} whole rows, one for each row of covariates, got shape {v.shape}. For other "
-            "covariates pm.set_data them in the model first."
+            "covariates call pm.set_data in the model first."
         )
     inputs = [pt.tensor(dtype="float64", shape=np.shape(p)) for p in machine.parameters]
     inner, x = machine.with_parameters(inputs), pt.constant(np.asarray(v))
     if log_z is None and not is_enumerable(inner):
         raise ValueError(
-            "Each row of this machine has its own log Z, and no side is small enough (at most 16 units) to find them "
-            "all exactly. Take one at a time, pymc_rbm.log_partition(pymc_rbm.machine_of_row(target, learned, row=0)), "
+            "Each row of this machine has its own log Z, and no side is small enough (at most 16 units) to find all "
+            "exactly. Find one at a time, by pymc_rbm.log_partition(pymc_rbm.machine_of_row(target, learned, row=0)), "
             "or give them all as log_z."
         )
     outputs = [inner.free_energy(x), symbolic_log_partition(inner) if log_z is None else pt.as_tensor(log_z)]
     values = (np.asarray(p, dtype="float64") for p in machine.parameters)
     free_energy, found = compiled(inputs, outputs, on_unused_input="ignore")(*values)
     if np.shape(found) != (rows,):
-        raise ValueError(f"log_z must have one entry for each of {rows} rows, got shape {np.shape(found)}.")
+        raise ValueError(
+            f"log_z must have one entry for each of {rows} rows, shape ({rows},), got shape {np.shape(found)}."
+        )
     return -free_energy - found, found

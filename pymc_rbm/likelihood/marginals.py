@@ -1,4 +1,4 @@
-"""Unnormalised probabilities of rows with missing entries, which are summed out with all other layers.
+"""Find unnormalised probabilities of rows with missing entries, which are summed out with all other layers.
 
 Rows with the same entries missing are treated together, as machines that differ in their biases (`clamping`). Their
 log Z has a closed form where no couplings are left, is a sum over the states of the smaller layer where it has at most
@@ -39,7 +39,7 @@ VARIANCE = 0.1
 
 @dataclass(frozen=True)
 class Marginals:
-    """``log Σ exp(-E)`` over all units that are not known, one value a row, and standard errors, 0 where it is exact.
+    """Sums ``log Σ exp(-E)`` over all units that are not known, one a row, with standard errors, 0 where exact.
 
     ``annealed`` says which rows are estimates, ``uncertain`` how many of these have too few effective particles, so
     that their errors cannot be trusted.
@@ -78,8 +78,8 @@ def marginals(
             elif particles is None:
                 raise ValueError(
                     f"Row {here[0]} has {pattern.sum()} of {len(pattern)} entries missing, too many to sum out "
-                    "exactly (at most 2¹⁶ states of them, or of the hidden units). Leave such rows out, or impute "
-                    "them as a part of the model."
+                    "exactly (at most 2¹⁶ states of them, or of the hidden units). Leave such rows out, or mask "
+                    "their missing entries in `observed`, so that pm.sample imputes them."
                 )
             else:
                 most = budget // (len(rows) * particles)
@@ -103,7 +103,7 @@ def _chunks(indices: np.ndarray, machine: Machine) -> Iterator[np.ndarray]:
 
 
 def _heed(work: Work) -> None:
-    """Raise KeyboardInterrupt if Ctrl-C came: half of the rows, or of a sum, are of no use."""
+    """Raise KeyboardInterrupt if Ctrl-C was pressed: half of the rows, or of a sum, cannot be used."""
     if work.interrupted:
         raise KeyboardInterrupt
 

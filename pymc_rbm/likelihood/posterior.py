@@ -1,4 +1,4 @@
-"""Log-likelihoods under every draw of a posterior over the parameters, in the form that ``az.loo`` takes."""
+"""Find log-likelihoods under every draw of a posterior over the parameters, in the form that ``az.loo`` takes."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def log_likelihood_of_draws(
     size = posterior.sizes["chain"], posterior.sizes["draw"]
     given = None if log_z is None else np.asarray(log_z, dtype="float64")
     if given is not None and given.shape != size:
-        raise ValueError(f"log_z must have one entry for each of {size} chains and draws, got shape {given.shape}.")
+        raise ValueError(f"log_z must have one entry for each chain and draw, shape {size}, got shape {given.shape}.")
     check_memory(
         2 * 8 * size[0] * size[1] * len(data),
-        f"The log-likelihoods of {len(data):,} rows under {size[0] * size[1]:,} draws",
+        f"Keeping log-likelihoods of {len(data):,} rows under {size[0] * size[1]:,} draws",
         "Take every tenth draw, posterior.isel(draw=slice(None, None, 10)), or fewer rows.",
     )
     rows, values, found = None, [], np.empty(size[0] * size[1])
@@ -83,6 +83,6 @@ def _checked(machine: Machine, exact: bool) -> Machine:
     if exact and cheapest_layer(machine)[1] > QUICKLY_ENUMERATED_STATES:
         raise ValueError(
             "Every draw has a log Z of its own, and no side is small enough (at most 20 binary units) to find them "
-            "exactly. Give log_z, one number a draw, from pymc_rbm.log_partition."
+            "exactly. Give log_z, one number for each draw, from pymc_rbm.log_partition."
         )
     return machine

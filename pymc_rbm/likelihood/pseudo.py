@@ -1,4 +1,4 @@
-"""Pseudo log-likelihoods: conditionals of single units, which need no log Z."""
+"""Find pseudo log-likelihoods, which are sums of conditionals of single units and need no log Z."""
 
 from __future__ import annotations
 

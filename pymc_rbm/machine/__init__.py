@@ -1,1 +1,1 @@
-"""Layers and couplings as one energy, and its algebra: exact sums, formulas, validation, the one door for data."""
+"""Layers and couplings make one energy; its algebra is here: exact sums, formulas, validation and entry of data."""

@@ -1,4 +1,4 @@
-"""Units of one layer that are not coupled to each other, so that a sweep can update them at once."""
+"""Find classes of units in one layer that are not coupled to each other, so that a sweep can update them at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pymc_rbm.units.unit import Unit
 __all__ = ["MOST_CLASSES", "classes_of", "coloured", "own_entries", "unit_numbers"]
 
 MOST_CLASSES = 6
-"""With more classes, or one a unit, units are updated one by one, by a loop and not by many blocks in the graph."""
+"""With more classes than this, or one for each unit, a loop updates units one by one, instead of many blocks."""
 
 Classes = tuple[tuple[int, ...], ...]
 
@@ -27,7 +27,7 @@ def own_entries(unit: Unit, size: int) -> np.ndarray:
 
 
 def classes_of(pattern: np.ndarray, unit: Unit) -> Classes | None:
-    """Return classes of entries whose units ``pattern`` does not couple, in the order of a sweep; None if too many.
+    """Return classes of entries whose units ``pattern`` does not couple, in sweep order; None if there are too many.
 
     ``pattern``, shape (size, size), is zero where two entries are not coupled; batch axes are joined.
     """

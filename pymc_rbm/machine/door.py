@@ -1,4 +1,4 @@
-"""The one door for data: whatever users have becomes states of a machine's visible units, with dims and coords.
+"""All data enter here: whatever users pass becomes states of a machine's visible units, with dims and coords.
 
 *Names.* Where both the machine and the data name their units, names rule: axes and entries are put into the machine's
 order, and what does not fit is refused. *Missing.* Masked entries are missing, and so is NaN in what has no mask
@@ -38,11 +38,11 @@ class Data:
 
     @property
     def mask(self) -> np.ndarray:
-        """True where an entry is missing."""
+        """The mask of the entries, True where one is missing."""
         return np.ma.getmaskarray(self.values)
 
     def keep_free(self, *dims: str) -> None:
-        """Refuse data some of whose axes are called as axes that the result adds."""
+        """Refuse data with axes that have the names of axes that the result adds."""
         taken = [d for d in self.dims if d in dims]
         if taken:
             raise ValueError(
@@ -186,7 +186,7 @@ def _hot(family: Unit, labels: np.ndarray, missing: np.ndarray, name: str) -> np
 
 
 def _check_categories(got: Received, unit: Unit, size: int, name: str) -> None:
-    """Refuse columns of texts, but for units that have as many values as the column has categories."""
+    """Refuse columns of texts, except for units that have as many values as the column has categories."""
     if not got.categories:
         return
     widths = [family.width for family, n in unit.parts(size) for _ in range(n // family.width)]
@@ -194,7 +194,7 @@ def _check_categories(got: Received, unit: Unit, size: int, name: str) -> None:
         width = widths[column] if len(widths) == got.values.shape[-1] else 1
         if width != len(texts) or width == 1:
             needed = f"a unit of {width} values" if width > 1 else f"{unit!r}, which takes numbers"
-            kinds = f"the {len(texts)} categories {texts[:4]}" if len(texts) > 1 else f"one category only, {texts},"
+            kinds = f"the {len(texts)} categories {texts[:4]}" if len(texts) > 1 else f"only one category, {texts},"
             if len(texts) > 2 or width > 1:
                 remedy = (
                     f"Use visible=pymc_rbm.Categorical({len(texts)}) there, or name all values that there may be, "
@@ -206,12 +206,12 @@ def _check_categories(got: Received, unit: Unit, size: int, name: str) -> None:
 
 
 def _of_shape(values: np.ndarray, unit: Unit, size: int, name: str, ndim: int | None, side: str) -> np.ndarray:
-    """The values with ``ndim`` axes, a single row as rows of one; ValueError where there is no clear way."""
+    """Return the values with ``ndim`` axes, a single row as an array of one row; ValueError where neither fits."""
     check_last_axis(values.shape, unit, size, name, side)
     rows = values[None] if ndim is not None and values.ndim == ndim - 1 else values
     if ndim is None or (rows.ndim == ndim and len(rows)):
         return rows
-    remedy = f"Make one axis of those before the last: {name}.reshape(-1, {size})."
+    remedy = f"Join the axes before the last into one: {name}.reshape(-1, {size})."
     if not len(values):
         remedy = "There must be at least one row."
     raise ValueError(f"{name} must have shape (rows, {size}), got {values.shape}. {remedy}")

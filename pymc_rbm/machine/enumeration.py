@@ -137,17 +137,17 @@ def log_weights_of_states(machine: Machine, layer: int, indices: Any) -> TensorV
 
 
 def sized(template: Machine, shapes: Sequence[tuple[int | None, ...]]) -> tuple[Machine, list[TensorVariable]]:
-    """The machine with inputs of a compiled function, of known shapes, for parameters, and these inputs."""
+    """Return the machine with symbolic parameters of known shapes, and these as inputs of a compiled function."""
     inputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
     return template.with_parameters(inputs), inputs
 
 
 class EnumeratedLogPartition(OpFromGraph):
-    """log Z by enumeration of the smaller layer: one node in the graph, replaced by the sum at compilation."""
+    """An Op for log Z by enumeration of the smaller layer: one node, which compilation replaces by the sum."""
 
 
 class IntractableLogPartition(Op):
-    """log Z of a machine too large to enumerate: a node that raises when it is evaluated or differentiated."""
+    """An Op for log Z of a machine too large to enumerate, which raises when it is evaluated or differentiated."""
 
     __props__ = ("message", "batch_ndim")
 

@@ -1,4 +1,4 @@
-"""Energies and conditionals as plain functions: of arrays they return arrays, of symbolic variables symbolic ones."""
+"""Energies and conditionals are plain functions, which return arrays for arrays and symbolic results for variables."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def means_given(machine: Machine, layer: int, x: np.ndarray) -> np.ndarray:
 
 
 def by_chunks(function: Callable, rows: np.ndarray) -> np.ndarray:
-    """What ``function`` makes of rows, asked for some of them at a time."""
+    """Return what ``function`` makes of rows, computed for some of them at a time."""
     rows = np.asarray(rows, dtype="float64")
     flat = rows.reshape(-1, rows.shape[-1])
     parts = [function(flat[i : i + CHUNK_ROWS]) for i in range(0, max(len(flat), 1), CHUNK_ROWS)]
@@ -207,7 +207,7 @@ def by_chunks(function: Callable, rows: np.ndarray) -> np.ndarray:
 
 @remembered(128)
 def _means_function(template: Machine, layer: int):
-    """(states of the other layer, parameters…) -> means of ``layer``."""
+    """Compile (states of the other layer, parameters…) -> means of ``layer``."""
     machine, inputs = template.symbolic()
     x = pt.dmatrix("x")
     mean = machine.mean(layer, machine.at(x, 1 - layer))
@@ -244,16 +244,22 @@ def _machine(
         return with_numbers(machine, machine.dtype), labels_of(W, learned)
     missing = [name for name, x in biases.items() if x is None]
     if missing:
-        raise TypeError(f"Give {' and '.join(['W', *biases])}: {' and '.join(missing)} is missing.")
+        raise TypeError(
+            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing. Give "
+            f"{' and '.join(['W', *biases])}, or a machine in their place."
+        )
     machine = restricted(W, biases.get("b"), biases.get("c"), visible, hidden)
     restricted_sizes(machine.couplings[0].weights, *(layer.bias for layer in machine.layers))
     return machine, machine.labels or Labels()
 
 
 def _with_hidden(machine: Machine, layer: int) -> Machine:
-    """Return the machine, which must have two layers, ``layer`` without couplings inside, so that it has means."""
+    """Return the machine; ValueError unless it has two layers and, inside ``layer``, no couplings."""
     if len(machine.layers) < 2:
-        raise ValueError("This machine has no hidden layer: its hidden units are the masked entries of its own layer.")
+        raise ValueError(
+            "This machine has no hidden layer: its hidden units are the masked entries of its own "
+            "layer. Read them from its draws."
+        )
     return machine if len(machine.layers) == 2 and machine.own_coupling(layer) is None else check_pair(machine)
 
 

@@ -1,4 +1,4 @@
-"""The values of a model's parameters, from what `fit` returned, a dict of them, or a posterior over them."""
+"""Read the values of a model's parameters from what `fit` returned, a dict of them, or a posterior over them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["by_draw", "is_given", "machines_of_draws", "posterior_of", "values_o
 
 
 def is_given(x: Any) -> bool:
-    """Whether ``x`` may hold values of parameters, for which `values_of` has them or a remedy."""
+    """Whether ``x`` may hold values of parameters, which `values_of` returns or refuses with a remedy."""
     return isinstance(x, xr.DataTree | Mapping) or hasattr(x, "posterior")
 
 
@@ -42,7 +42,8 @@ def values_of(learned: Any) -> Mapping[Any, Any]:
         found: Any = learned["parameters"].dataset if "parameters" in learned else learned.dataset
         if "parameters" not in learned and not found.data_vars:
             raise ValueError(
-                f"Expected what pymc_rbm.fit returned, got a DataTree with {sorted(map(str, learned.children))}."
+                "Expected what pymc_rbm.fit returned, got a DataTree with the groups "
+                f"{sorted(map(str, learned.children))}. Pass the whole result of fit."
             )
         return found
     if not isinstance(learned, Mapping):

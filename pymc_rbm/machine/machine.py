@@ -114,7 +114,7 @@ class Machine:
 
     @property
     def by_kind(self) -> Parameters:
-        """Biases of the layers, weights of the couplings, then the parameters of the layers' units."""
+        """All parameters by kind: biases of layers, weights of couplings, then the parameters of the layers' units."""
         own = tuple(p for layer in self.layers for p in layer.unit.parameters)
         return Parameters(tuple(x.bias for x in self.layers), tuple(c.weights for c in self.couplings), own)
 
@@ -132,7 +132,10 @@ class Machine:
         names = [layer.unit.parameter_names for layer in self.layers]
         needed = len(self.layers) + len(self.couplings) + sum(map(len, names))
         if len(flat) != needed:
-            raise ValueError(f"Expected {needed} parameters, got {len(flat)}.")
+            raise ValueError(
+                f"Expected {needed} parameters, got {len(flat)}. Give biases, weights and parameters "
+                "of units, as in Machine.parameters."
+            )
         given = iter(flat)
         biases = [next(given) for _ in self.layers]
         couplings = tuple([Coupling(c.first, c.second, next(given), c.classes) for c in self.couplings])
@@ -159,7 +162,7 @@ class Machine:
 
     @property
     def dtype(self) -> str:
-        """float32 if all parameters are float32, otherwise float64."""
+        """The type of the numbers: float32 if all parameters are float32, otherwise float64."""
         return "float32" if all(np.asarray(p).dtype == np.float32 for p in self.parameters) else "float64"
 
     def numeric(self, dtype: str = "float64") -> Machine:
@@ -258,8 +261,9 @@ class Machine:
         """Return the `inflow` of every layer but ``layer``, whose state is ``x``."""
         if not self.others_sum_out(layer):
             raise ValueError(
-                "The free energy has a closed form only where the summed-out layers are not coupled to each other, nor "
-                "inside. log_likelihood and log_conditional go through their states."
+                "The free energy has a closed form only where the layers that are summed out are not coupled, "
+                "neither to each other nor to themselves. Use pymc_rbm.log_likelihood or log_conditional, which sum "
+                "over their states."
             )
         return [None if i == layer else self.inflow(i, self.at(x, layer)) for i in range(len(self.layers))]
 
@@ -375,22 +379,25 @@ def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> 
 
 
 def _structure(layers: Any, couplings: Any) -> tuple[tuple[Layer, ...], tuple[Coupling, ...]]:
-    """Layers and couplings with arrays for lists and DataArrays; refuse what does not make one machine."""
+    """Return layers and couplings with arrays for lists and DataArrays; refuse what does not make one machine."""
     for x, kind in [*((x, Layer) for x in layers), *((x, Coupling) for x in couplings)]:
         if not isinstance(x, kind):
             raise TypeError(
-                f"A Machine takes a tuple of Layers and one of Couplings, got {x!r} for a {kind.__name__}. Make a "
-                "machine of arrays by pymc_rbm.restricted(W, b, c)."
+                f"A Machine takes a tuple of Layers and a tuple of Couplings, got {x!r} in the place of a "
+                f"{kind.__name__}. Make a machine of arrays by pymc_rbm.restricted(W, b, c)."
             )
     known = range(len(layers))
     for c in couplings:
         if not all(isinstance(i, int | np.integer) and i in known for i in (c.first, c.second)):
             raise ValueError(
-                f"A coupling joins layers {c.first!r} and {c.second!r}, but the machine has {len(layers)}: layers are "
-                f"numbered from 0 to {len(layers) - 1}."
+                f"A coupling joins layers {c.first!r} and {c.second!r}, but the machine has {len(layers)} layers. "
+                f"Give first and second numbers from 0 to {len(layers) - 1}."
             )
         if c.classes is not None and c.first != c.second:
-            raise ValueError("A coupling of two layers takes no classes: a layer that is coupled to itself has them.")
+            raise ValueError(
+                "A coupling of two layers takes no classes, which only a layer that is coupled to "
+                "itself has. Leave classes out."
+            )
     pairs = [(c.first, c.second) for c in couplings]
     twice = [pair for pair in pairs if sum(set(pair) == set(other) for other in pairs) > 1]
     if twice:
@@ -410,7 +417,7 @@ def _structure(layers: Any, couplings: Any) -> tuple[tuple[Layer, ...], tuple[Co
 
 
 def _side(layer: int, layers: int) -> str:
-    """What a layer is called in messages."""
+    """Return what a layer is called in messages."""
     return f"layer_{layer}" if layers > 2 else SIDES[layer]
 
 

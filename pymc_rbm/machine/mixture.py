@@ -1,4 +1,4 @@
-"""Mixtures as machines: a single one-hot hidden unit chooses the component.
+"""Mixtures are machines whose single one-hot hidden unit chooses the component.
 
 With a hidden layer of a single unit of K entries, exactly one of them 1, the visible units given component k are
 independent with field ``b + W_k``, and the machine is a mixture of K product distributions. For Gaussian visible units
@@ -68,7 +68,8 @@ def mixture_parameters(target: Any, learned: Any = None) -> xr.Dataset:
     if hidden.unit.width != len(hidden.bias):
         raise ValueError(
             f"A mixture has one one-hot hidden unit; this machine has {len(hidden.bias) // hidden.unit.width} units "
-            f"{hidden.unit!r} on its hidden side. Use hidden=pymc_rbm.Categorical({len(hidden.bias)})."
+            f"{hidden.unit!r} on its hidden side. Make the machine with "
+            f"hidden=pymc_rbm.Categorical({len(hidden.bias)})."
         )
     components = pt.eye(len(hidden.bias))
     log_weights = -machine.free_energy(components, HIDDEN)
@@ -102,7 +103,10 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
             f"{weights.shape} and {means.shape}. Give one positive weight and one row of means for each component."
         )
     if sigma.shape not in ((), means.shape[1:]):
-        raise ValueError(f"sigma must be one number, or one for each of {means.shape[1]} units, got {sigma.shape}.")
+        raise ValueError(
+            f"sigma must be one number, or one for each of {means.shape[1]} units, shape "
+            f"({means.shape[1]},), got shape {sigma.shape}."
+        )
     b = means.mean(0)
     W = (means - b).T
     c = np.log(weights) - ((means**2 - b**2) / (2 * sigma**2)).sum(1)

@@ -1,7 +1,7 @@
-"""The numbers of a machine where they are given: names of axes, sizes, finiteness, symmetry. One fault has one message.
+"""Check the numbers of a machine where they are given: names of axes, sizes, finiteness, symmetry.
 
-Symbolic parameters have no numbers yet and pass, and so does None: machines that the package makes of these cost
-nothing.
+One fault has one message. Symbolic parameters have no numbers yet and pass, and so does None: machines that the
+package makes of these cost nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ WORDS: dict[tuple[int, Any], tuple[Parameters, str]] = {
         "or pymc_rbm.RBM.)",
     ),
 }
-"""What the parameters of a machine of so many layers and these couplings are called, and what shapes they have."""
+"""For numbers of layers and pairs that are coupled, what the parameters are called and what shapes they have."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Named:
 
     @property
     def transposed(self) -> Named:
-        """The same with its last two axes exchanged."""
+        """The same parameter with its last two axes exchanged."""
         dims, labels = ((*x[:-2], x[-1], x[-2]) if len(x) > 1 else x for x in (self.dims, self.labels))
         return Named(np.swapaxes(self.value, -1, -2), dims, labels)
 
@@ -148,7 +148,7 @@ def general_together(U: Named, b: Named) -> tuple[Any, Any, Labels]:
 
 
 def of_restricted(W: Any, b: Any, c: Any) -> tuple[Any, Any, Any, Labels | None]:
-    """The parameters of a restricted machine, put together by name; names where they came with any."""
+    """Return the parameters of a restricted machine, put together by name, and the names they came with, or None."""
     if W is None and b is None and c is None:
         return W, b, c, None
     W, b, c, labels = together(named(W, "W"), named(b, "b"), named(c, "c"))
@@ -156,7 +156,7 @@ def of_restricted(W: Any, b: Any, c: Any) -> tuple[Any, Any, Any, Labels | None]
 
 
 def of_boltzmann(U: Any, b: Any) -> tuple[Any, Any, Labels | None]:
-    """The parameters of a general machine, put together by name; names where they came with any."""
+    """Return the parameters of a general machine, put together by name, and the names they came with, or None."""
     if U is None or isinstance(U, Variable) or isinstance(b, Variable):
         return U, b, None
     U, b, labels = general_together(named(U, "U"), named(b, "b"))
@@ -191,7 +191,7 @@ def check_layer(unit: Unit | None, size: int | None, side: str, shape_of: Callab
 
 
 def words_for(layers: int, pairs: Pairs) -> tuple[Parameters, str]:
-    """What the weights and biases of a machine are called, and what shapes they have."""
+    """Return what the weights and biases of a machine are called, and what shapes they have."""
     known = WORDS.get((layers, tuple(pairs)))
     if known is not None:
         return known
@@ -203,12 +203,12 @@ def words_for(layers: int, pairs: Pairs) -> tuple[Parameters, str]:
 
 
 def names_of(machine: Any) -> Parameters:
-    """What the weights and biases of ``machine`` are called."""
+    """Return what the weights and biases of ``machine`` are called."""
     return words_for(len(machine.layers), [(c.first, c.second) for c in machine.couplings])[0]
 
 
 def sizes_that_fit(biases: Shapes, weights: Shapes, pairs: Pairs) -> list[int | None]:
-    """Return the sizes of the layers, or raise ValueError where shapes do not fit. What is None fits."""
+    """Return the sizes of the layers, or raise ValueError where shapes do not fit. None fits any size."""
     sizes = _sizes(biases, weights, pairs)
     rows = [*(x[:-1] for x in biases if x), *(x[:-2] for x in weights if x)]
     rows_fit = not any(rows) or _are_broadcast(rows)
@@ -220,10 +220,15 @@ def sizes_that_fit(biases: Shapes, weights: Shapes, pairs: Pairs) -> list[int | 
     given = [(name, shape, ndim) for name, shape, ndim in named if shape is not None]
     shown = ", ".join(f"{name} {shape}" for name, shape, _ in given)
     if sizes is not None:
-        raise ValueError(f"The batch axes do not fit: {shown}. {needed} Axes before these are as long for all, or one.")
+        raise ValueError(
+            f"The batch axes do not fit: {shown}. {needed} Axes before these are as long for all "
+            "parameters, or of length one."
+        )
     for name, shape, ndim in given:
         if len(shape) < ndim:
-            raise ValueError(f"{name} must have at least {ndim} axes, got shape {shape}. {needed}")
+            raise ValueError(
+                f"{name} must have at least {ndim} {'axis' if ndim == 1 else 'axes'}, got shape {shape}. {needed}"
+            )
         if ndim == 2:
             check_not_empty(name, shape)
     hint = "Check which of them has the wrong size."
@@ -233,7 +238,7 @@ def sizes_that_fit(biases: Shapes, weights: Shapes, pairs: Pairs) -> list[int | 
 
 
 def _sizes(biases: Shapes, weights: Shapes, pairs: Pairs) -> list[int | None] | None:
-    """The sizes of the layers as far as shapes say them; None where shapes do not fit."""
+    """Return the sizes of the layers as far as shapes say them; None where shapes do not fit."""
     if () in biases:
         return None
     sizes = [None if shape is None else shape[-1] for shape in biases]
@@ -273,7 +278,7 @@ def restricted_sizes(W: Any, b: Any, c: Any) -> tuple[int | None, int | None]:
 
 
 def _checked_sizes(parameters: Parameters, pairs: Pairs) -> list[int | None]:
-    """The sizes of the layers, whatever the parameters are: those of variables are inferred."""
+    """Return the sizes of the layers, whatever the parameters are; the shapes of variables are inferred."""
     shapes = parameters.map(lambda x: None if x is None else shape_of(x))
     sizes = sizes_that_fit(list(shapes.biases), list(shapes.weights), pairs)
     names, _ = words_for(len(sizes), pairs)
@@ -301,7 +306,7 @@ def check_numbers(machine: Any) -> None:
 
 
 def _check_classes(classes: Any, U: np.ndarray, number: np.ndarray) -> None:
-    """Refuse classes that are not whole units, each once, or that hold units which are coupled."""
+    """Refuse classes that do not hold each whole unit once, or that hold units which are coupled."""
     if classes is None:
         return
     whole = sorted(i for group in classes for i in group) == list(range(len(number))) and all(
@@ -326,7 +331,8 @@ def check_couplings(U: np.ndarray, allowed: np.ndarray, given: bool, inside: np.
     if np.any(U[..., inside] != 0):
         raise ValueError(
             f"{name} must be zero between a unit and itself (on the diagonal, in blocks where a unit has several "
-            "entries). For 0/1 units x² = x: add half of the diagonal to b. For ±1 units it is a constant."
+            "entries). For 0/1 units x² = x: add half of the diagonal to b. For ±1 units x² = 1, so that the "
+            "diagonal only adds a constant: set it to zero."
         )
     if given and np.any(U[..., ~allowed] != 0):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Where each parameter of a machine stands, in the flat list of compiled functions and files and in the inputs of Ops.
+"""Find where each parameter of a machine stands in flat lists, as in files, and in the inputs of Ops.
 
 Nothing outside of this file counts positions.
 """
@@ -33,24 +33,27 @@ class Parameters:
         return [*self.weights, *self.biases, *self.own]
 
     def at(self, flat: Sequence[Any]) -> Parameters:
-        """Return entries in the order of `flat` as what they are; ValueError where they are not as many."""
+        """Return entries in the order of `flat` as parameters by kind; ValueError where their number is wrong."""
         return self._filled(flat, "biases", "weights", "own")
 
     def at_weights_first(self, given: Sequence[Any]) -> Parameters:
-        """Return entries in the order of `weights_first` as what they are."""
+        """Return entries in the order of `weights_first` as parameters by kind."""
         return self._filled(given, "weights", "biases", "own")
 
     def _filled(self, given: Sequence[Any], *order: str) -> Parameters:
         if len(given) != len(self.flat()):
-            raise ValueError(f"Expected {len(self.flat())} parameters, got {len(given)}.")
+            raise ValueError(
+                f"Expected {len(self.flat())} parameters, got {len(given)}. Give one for each bias, "
+                "coupling and parameter of units."
+            )
         rest = iter(given)
         return Parameters(**{key: tuple(islice(rest, len(getattr(self, key)))) for key in order})
 
     def map(self, function: Callable, *others: Parameters) -> Parameters:
-        """``function`` of each entry, and of those at its place in ``others``."""
+        """Return ``function`` of each entry and of the entries at its place in ``others``."""
         return self.at([function(*x) for x in zip(self.flat(), *(other.flat() for other in others), strict=True)])
 
     @property
     def core_ndims(self) -> Parameters:
-        """How many axes each has without batch axes."""
+        """How many axes each parameter has without batch axes."""
         return Parameters((1,) * len(self.biases), (2,) * len(self.weights), (1,) * len(self.own))

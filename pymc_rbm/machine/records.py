@@ -1,4 +1,4 @@
-"""Machines in a DataTree: what `fit` and `sample_gibbs` write about them, and how it is read."""
+"""Record machines in a DataTree, as `fit` and `sample_gibbs` do, and read them from there."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from pymc_rbm.units.unit import Unit, unit_of
 __all__ = ["in_order", "recorded", "recorded_labels", "recorded_machine", "recorded_names"]
 
 LONGEST, MOST_STATES = 10_000, 2**20
-"""The largest descriptions of units that are read from a file, which may come from anybody: characters, and states."""
+"""The most characters of a description of units, and the most states, that are read from a file of unknown origin."""
 
 
 def recorded(machines: Mapping[str, Machine], dims: Mapping[str, tuple[str, str]], coords: Any = None) -> xr.Dataset:
-    """The group ``machines``: weights, biases and what the units are, by name and the dims of both sides of each."""
+    """Return the group ``machines``: weights, biases and kinds of units, by name, with the dims of both sides."""
     from arviz_base import dict_to_dataset
 
     found, units = dict[Any, Any](), dict[str, str]()
@@ -89,13 +89,13 @@ def recorded_machine(target: xr.DataTree, learned: Any = None, name: str | None 
     names = recorded_names(target)
     if posterior_of(target) is not None:
         raise ValueError(
-            "This is a posterior, which does not say of which machine: pass the model as target and the posterior as "
-            "learned."
+            "This is a posterior, which does not say of which machine it is: pass the model as target and the "
+            "posterior as learned."
         )
     if name not in names and (name is not None or len(names) != 1):
         raise ValueError(
-            f"Expected what pymc_rbm.fit or pymc_rbm.sample_gibbs returned, with one machine or the name of one of its "
-            f"machines: got a DataTree with {len(names)}, {names}, and name={name!r}."
+            "Expected what pymc_rbm.fit or pymc_rbm.sample_gibbs returned, with a single machine, or with one of "
+            f"its machines as name=, got a DataTree with the machines {names}, and name={name!r}."
         )
     name, values, units = name or names[0], target["machines"].to_dataset(), list[Any]()
     sides = [side for side in SIDES if f"{name}_{side}_bias" in values]
@@ -115,7 +115,9 @@ def _bounded(text: str, size: int) -> Unit:
             raise ValueError("too long")
         nodes = list(ast.walk(ast.parse(text, mode="eval")))
     except (MemoryError, RecursionError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{text[:100]!r} is not a unit of this version of pymc_rbm.") from error
+        raise ValueError(
+            f"{text[:100]!r} is not a unit of this version of pymc_rbm: read the file with the version that wrote it."
+        ) from error
     numbers = [x.value for x in nodes if isinstance(x, ast.Constant) and isinstance(x.value, int)]
     if max(numbers, default=0) > MOST_STATES:
         raise ValueError(

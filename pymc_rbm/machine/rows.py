@@ -87,10 +87,13 @@ def machine_of_row(target: Any, learned: Any = None, *, row: int) -> Machine:
     machine = machine_of(target, learned)
     row = whole_number("row", row, 0)
     if not has_rows(machine):
-        raise ValueError("All rows of this machine share their parameters: use the machine itself.")
+        raise ValueError(
+            "All rows of this machine share their parameters, so that no row has a machine of its "
+            "own: use the machine itself."
+        )
     rows = row_count(machine)
     if row >= rows:
-        raise ValueError(f"row must be below {rows}, the number of rows, got {row}.")
+        raise ValueError(f"row must be below {rows}, the number of rows, got {row}: the first row is 0.")
     return machine_of_rows(machine, row)
 
 

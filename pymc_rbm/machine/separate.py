@@ -15,7 +15,7 @@ __all__ = ["part_of", "separate"]
 
 
 def separate(machine: Machine) -> list[Machine]:
-    """Return the machines that ``machine`` falls apart into: no coupling joins units of two of them.
+    """Return the machines that ``machine`` consists of, such that no coupling joins units of two of them.
 
     All units that are not coupled to any other form one machine without couplings. ``machine`` is as
     `Machine.numeric` returns it.
@@ -48,5 +48,5 @@ def _part(machine: Machine, chosen: list[np.ndarray]) -> Machine:
 
 
 def part_of(layer: Layer, chosen: np.ndarray) -> Layer:
-    """The chosen entries of a layer, whole units, with numbers for biases."""
+    """Return the chosen entries of a layer, which are whole units, with numbers for biases."""
     return Layer(layer.unit.at(np.flatnonzero(chosen)), layer.bias[chosen])

@@ -26,7 +26,7 @@ def data_first(*further: str) -> Callable[[F], F]:
             name, given = function.__name__, dict(zip(before, arguments, strict=False))
             now = f"{name}(data, target, learned{', …' * bool(further)})"
             if "data" not in given.keys() | named.keys():
-                raise TypeError(f"{name} got a {type(arguments[0]).__name__} as data, which come first: {now}.")
+                raise TypeError(f"{name} takes the data first, but got a {type(arguments[0]).__name__}. Call {now}.")
             _warn(f"{name}({', '.join(before)})", now)
             return function(**given, **named)
 

@@ -25,8 +25,11 @@ def machine_of(target: Any, learned: Any = None) -> Machine:
         What `fit` returned, or values by name, as ``pm.find_MAP`` returns them; needed where the parameters of
         ``target`` are random variables.
     """
-    hint = " Values of parameters need their model: target=model, learned=values." * is_given(target)
-    raise TypeError(f"Expected a Machine, an RBM variable or a PyMC model with one, got {type(target).__name__}.{hint}")
+    hint = " Values of parameters need their model: pass target=model, learned=values." * is_given(target)
+    raise TypeError(
+        "Expected a Machine, an RBM variable, a PyMC model with one, or what pymc_rbm.fit returned, "
+        f"got {type(target).__name__}.{hint}"
+    )
 
 
 @machine_of.register

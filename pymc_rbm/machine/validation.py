@@ -1,4 +1,4 @@
-"""Whether a machine is what a function needs: its numbers sound, one machine, one that can be normalised."""
+"""Check that a machine is what a function needs: one machine, with sound numbers, that can be normalised."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["check_pair", "normalisable_machine", "normalisable_rows", "one_machi
 
 
 def with_numbers(machine: Machine, dtype: str = "float64") -> Machine:
-    """Return the machine with arrays for parameters; ValueError where there are none, or they are not sound."""
+    """Return the machine with arrays for parameters; ValueError where some are missing, not finite or not symmetric."""
     names = names_of(machine).flat()
     lacking = [name for name, p in zip(names, machine.parameters, strict=False) if p is None or known_values(p) is None]
     if lacking:
@@ -45,7 +45,7 @@ def one_machine(machine: Machine, dtype: str = "float64") -> Machine:
 
 
 def normalisable_machine(machine: Machine, dtype: str = "float64") -> Machine:
-    """Return `one_machine`, or raise ValueError where it cannot be normalised either: what draws and log Z need."""
+    """Return `one_machine`, or raise ValueError if it cannot be normalised; draws and log Z need this."""
     machine = one_machine(machine, dtype)
     check_normalisable(machine)
     return machine

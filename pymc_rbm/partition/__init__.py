@@ -1,1 +1,1 @@
-"""log Z as a number with an error: exact, by annealing, by tempering, or by both compared."""
+"""Find log Z as a number with an error: exactly, by annealing, by tempering, or by both compared."""

@@ -53,7 +53,8 @@ def prepared(
     fitted = fitted_base(path, states, rng, base_mean)
     if not np.isfinite(fitted.log_z_base):
         raise ValueError(
-            "The means of the machine's own chains diverge: it cannot be normalised. Make its weights smaller."
+            "The means of the machine's own chains are not finite, so the machine cannot be normalised. Make its "
+            "weights smaller."
         )
     spread = np.linspace(0, CHAINS - 1, CHECKED).astype(int)
     states = [x[spread] for x in states]
@@ -125,7 +126,7 @@ def _main_run(path: Path, effort: Effort, rng: np.random.Generator, work: Work) 
 def unseen_weight(
     start: Prepared, betas: np.ndarray, estimate: float, particles: int, rng: np.random.Generator, work: Work
 ) -> float:
-    """Return the weight, per sum of weights, of a forward particle that would end in a state of the machine's chains.
+    """Return the weight that a particle which ends in a state of the machine's chains would have, per sum of weights.
 
     With r(v) = exp(-F(v)) / (Ẑ p_ann(v)) from reverse annealing, which is about one where annealing goes as often as it
     should, the result is max r / particles.
@@ -140,7 +141,7 @@ def unseen_weight(
 
 
 def unseen_reasons(weight: float, particles: int) -> list[str]:
-    """Return what `unseen_weight` says against an estimate."""
+    """Return the reasons that `unseen_weight` gives against an estimate."""
     if weight <= UNSEEN:
         return []
     return [
@@ -196,7 +197,7 @@ def _chosen_rows(path: Path, rows: np.ndarray, most: int, rng: np.random.Generat
     if starts is None:
         raise ValueError(
             "Reverse annealing from data needs hidden units that are independent given the data, and those of this "
-            "machine are coupled. Leave out data, or use method='compare'."
+            "machine are coupled. Leave data out, or use method='compare'."
         )
     chosen = rng.choice(len(rows), min(most, len(rows)), replace=False)
     return [x[chosen] for x in starts]

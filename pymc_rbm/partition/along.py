@@ -1,4 +1,4 @@
-"""log Z of the top of a ladder: exact at the bottom, and Bennett's ratio from rung to rung."""
+"""log Z of the top of a ladder is exact at the bottom, with Bennett's ratios added from rung to rung."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FEWEST = 10
 def along(
     ladder: Ladder, lifts: int, rng: np.random.Generator, stop: Callable[[], bool] = lambda: False
 ) -> LogPartitionEstimate | None:
-    """Estimate log Z of the ladder's top from so many lifts, or those until ``stop``; None if these are too few.
+    """Estimate log Z of the ladder's top from ``lifts`` lifts, or fewer if ``stop`` says so; None if these are too few.
 
     Chains of one place on all rungs swap among themselves only, so that each place is one of many independent
     ensembles, and the error is that of their mean, with Student's t. It is larger where they drift together.
@@ -61,12 +61,12 @@ def _reasons(found: dict, moves: bool) -> list[str]:
         reasons.append(f"neighbouring rungs overlap by only {found['least_overlap']:.3f}")
     if moves:
         reasons.append(
-            f"the ensembles still move, by {found['drift']:.2f} nats from the first half of the draws to the second"
+            f"the estimate still moves, by {found['drift']:.2f} nats from the first half of the draws to the second"
         )
     if found["renewals"] < LEAST_RENEWALS:
         reasons.append(
-            f"all chains at the top have become new ones from the bottom {found['renewals']:.0f} times, and not at "
-            f"least {LEAST_RENEWALS}"
+            f"all chains at the top have become new ones from the bottom {found['renewals']:.0f} times, fewer "
+            f"than {LEAST_RENEWALS}"
         )
     return reasons
 

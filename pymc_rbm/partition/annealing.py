@@ -1,4 +1,4 @@
-"""Annealed importance sampling, forward and in reverse.
+"""Run annealed importance sampling, forward and in reverse.
 
 Forward, particles start at the base and are swept along the temperatures; the weights
 
@@ -26,7 +26,7 @@ from pymc_rbm.support.work import Work
 __all__ = ["Run", "adapted", "anneal", "explored", "fitted_base", "visible_starts"]
 
 BATCH_ENTRIES = 150_000
-"""How many units times particles are swept together: enough that the loop costs little, few enough to stop between."""
+"""How many units times particles are swept together, so that the loop costs little and Ctrl-C is soon heard."""
 SEGMENT_ENTRIES = 20_000_000
 """How many units times particles times temperatures, less than a second, lie between two checks for Ctrl-C."""
 
@@ -55,7 +55,7 @@ class Run:
         """What Ctrl-C left of the run, in words."""
         if self.hurried is None:
             return f"interrupted: {self.finished} of {self.wanted} particles finished"
-        return f"interrupted: {self.finished} particles took few steps along the rest, from β = {self.hurried:.2g}"
+        return f"interrupted: from β = {self.hurried:.2g} on, {self.finished} particles took only a few steps"
 
 
 def anneal(
@@ -93,8 +93,8 @@ def anneal(
     increments = np.concatenate([total for total, _ in pieces])
     if not np.isfinite(increments).all():
         raise ValueError(
-            "Annealing met an energy difference that is not finite: the machine, or one between it and the base, "
-            "cannot be normalised. Make its weights smaller."
+            "Annealing met an energy difference that is not finite: the machine, or one on the way to it, cannot be "
+            "normalised. Make its weights smaller."
         )
     states = [np.concatenate(parts) for parts in zip(*(s for _, s in pieces), strict=True)]
     mean, square, cross = np.sum(moments, axis=0) / len(increments)

@@ -1,4 +1,4 @@
-"""The ratio of two normalisers from draws of both: Bennett's acceptance ratio (1976), which is MBAR of two states."""
+"""Bennett's acceptance ratio (1976), MBAR of two states, finds the ratio of two normalisers from draws of both."""
 
 from __future__ import annotations
 

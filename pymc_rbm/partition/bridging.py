@@ -1,4 +1,4 @@
-"""Bennett's steps of log Z along a ladder of machines, with the error that chains on all of its rungs tell.
+"""Bennett's method finds steps of log Z along a ladder of machines, with an error from the chains on its rungs.
 
 Ensembles are independent sets of chains, one a rung, that swap among themselves only.
 """
@@ -15,7 +15,7 @@ from pymc_rbm.partition.bennett import root
 __all__ = ["FEW_DRAWS", "Solution", "settled", "solution"]
 
 FALSE_ALARM = 0.001
-"""The chance that ensembles are said to move although they are stationary."""
+"""The chance that stationary ensembles (independent sets of chains) are said to move."""
 FEW_DRAWS = 50
 ROUNDING = 1e-9
 
@@ -34,7 +34,7 @@ class Solution:
 
     @property
     def ensembles(self) -> int:
-        """Their number."""
+        """The number of ensembles."""
         return self.influence.shape[1]
 
     @property

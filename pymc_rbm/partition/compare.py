@@ -25,7 +25,7 @@ def compared(
     work: Work,
     recorded: LogPartitionEstimate | None = None,
 ) -> LogPartitionEstimate:
-    """Run rounds of growing work, each from scratch, until both estimates agree, reliably and with the target error.
+    """Run longer and longer rounds, each from scratch, until both estimates agree, reliably and precisely enough.
 
     An estimate that is ``recorded`` already stands in for tempering in a round of its own, if that is the last one.
     """

@@ -19,7 +19,7 @@ __all__ = ["FEW_EFFECTIVE", "LogPartitionEstimate", "log_mean_exp", "weight_diag
 FEW_EFFECTIVE = 30
 HEAVY_TAIL = 0.7
 LEAST_FOR_TAIL = 30
-"""The number of weights below which their tail is not fitted: it is a fifth of them, and ArviZ needs six or more."""
+"""With fewer weights than this their tail is not fitted, since it is a fifth of them, and ArviZ needs at least six."""
 NAMES = {
     "exact": "exact, by enumeration",
     "ais": "annealed importance sampling",
@@ -199,7 +199,9 @@ def weight_diagnostics(log_weights: np.ndarray) -> tuple[dict[str, float], list[
     if effective < min(FEW_EFFECTIVE, n / 2):
         reasons.append(f"{effective:.1f} effective particles of {n} are too few")
     if np.isnan(tail):
-        reasons.append(f"{n} particles are too few to see a heavy tail of their weights (at least {LEAST_FOR_TAIL})")
+        reasons.append(
+            f"{n} particles are too few to see a heavy tail of their weights (at least {LEAST_FOR_TAIL} are needed)"
+        )
     if tail > HEAVY_TAIL:
         reasons.append(f"the weights have a heavy tail (index {tail:.2f}, above {HEAVY_TAIL})")
     return found, reasons

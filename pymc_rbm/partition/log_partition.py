@@ -1,4 +1,4 @@
-"""log Z as a number: exact by enumeration, or estimated by methods that check each other."""
+"""Find log Z as a number: exactly, by enumeration, or by estimates that check each other."""
 
 from __future__ import annotations
 
@@ -174,13 +174,13 @@ def log_partition(
         check_memory(
             effort.particles * bytes_of_particle + (effort.temperatures or 0) * BYTES_OF_TEMPERATURE,
             f"Annealing of {effort.particles:,} particles{along}",
-            "Take fewer particles and more temperatures, or the other way round.",
+            "Take fewer particles with more temperatures, or fewer temperatures with more particles.",
         )
         recorded = recorded_along(learned, machine) if method in ("auto", "ladder") else None
         if method == "ladder" and recorded is None:
             raise ValueError(
-                "method='ladder' needs what pymc_rbm.fit(method='ptt') returned, with its machine. Pass "
-                "that as learned=, or leave method out."
+                "method='ladder' needs what pymc_rbm.fit(method='ptt') returned with this machine, but learned has "
+                "no ladder to it. Pass that result as learned=, or leave method out."
             )
         if method == "ladder" and recorded is not None:
             return recorded
@@ -242,13 +242,14 @@ def _base_mean(machine: Machine, base_mean: Any, learned: Any, rows: np.ndarray 
     base_mean = np.asarray(base_mean, dtype="float64")
     if base_mean.shape != np.shape(layer.bias):
         raise ValueError(
-            f"base_mean has shape {base_mean.shape}, but must have that of the visible layer, {np.shape(layer.bias)}."
+            f"base_mean must have the shape of the visible layer, {np.shape(layer.bias)}, got shape "
+            f"{base_mean.shape}. Give one mean for each visible unit."
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         certain = ~np.isfinite(layer.unit.bias_of_mean(base_mean))
     if certain.any():
         raise ValueError(
             f"base_mean must lie strictly between the units' extremes, but {certain.sum()} entries do not. Shrink "
-            "the means of n rows, for example to (n·mean + 0.5)/(n + 1)."
+            "the means towards the middle: for means of n rows of 0 and 1, to (n·mean + 0.5)/(n + 1)."
         )
     return base_mean

@@ -1,4 +1,4 @@
-"""The path of machines from a base of independent units to a machine with numbers for parameters.
+"""A path of machines leads from a base of independent units to a machine with numbers for parameters.
 
 With ``E_β = (1 - β)·E_base + β·E`` (`Machine.interpolate`), log Z is known at β = 0 and wanted at β = 1. States are
 those of the layers that a sweep reads ("kept layers"), and ``F`` is their free energy, the others summed out.

@@ -1,4 +1,4 @@
-"""Graphs for machines along the path from a base of independent units, and the functions compiled from them.
+"""Make graphs for machines along the path from a base of independent units, and compile functions from them.
 
 A sweep begins with a block of layers that are independent given the rest, so these sum out, and everything here is a
 function of the *rest*: ``F_β(rest) = -log Σ_first exp(-E_β)``, the free energy of the visible units in a restricted
@@ -95,7 +95,7 @@ def walkable(machine: Machine) -> Machine:
 def _symbols(
     template: Machine, own_biases: bool = False, dtype: str = "float64"
 ) -> tuple[Machine, Machine, list[TensorVariable], list[TensorVariable]]:
-    """Symbolic target and base, and the biases and parameters that these are made of."""
+    """Return symbolic target and base, and the biases and parameters that these are made of."""
     machine, parameters = template.symbolic(own_biases, dtype)
     base = [layer.bias.type() for layer in machine.layers]
     return machine, machine.without_couplings(base), base, parameters

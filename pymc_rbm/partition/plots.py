@@ -1,4 +1,4 @@
-"""Figures of an estimate of log Z."""
+"""Draw figures of an estimate of log Z."""
 
 from __future__ import annotations
 

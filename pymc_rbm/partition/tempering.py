@@ -1,4 +1,4 @@
-"""Parallel tempering, and log Z by bridge sampling between neighbouring temperatures.
+"""Run parallel tempering, and find log Z by bridge sampling between neighbouring temperatures.
 
 Replicas are swept at every temperature and neighbours are swapped, even and odd pairs in turn (Okabe et al. 2001; Syed
 et al. 2022). With draws x_k at β_k and x_{k+1} at β_{k+1}, the step Δ = log Z_{k+1} - log Z_k solves
@@ -120,16 +120,16 @@ def _reasons(found: dict, run: Replicas, moves: bool) -> list[str]:
     if found["least_overlap"] < LEAST_OVERLAP:
         reasons.append(f"neighbouring temperatures overlap by only {found['least_overlap']:.3f}")
     if found["rhat"] > MOST_RHAT:
-        reasons.append(f"the ensembles disagree (R-hat {found['rhat']:.2f})")
+        reasons.append(f"independent sets of chains disagree (R-hat {found['rhat']:.2f})")
     if moves:
         reasons.append(
-            f"the ensembles still move, by {found['drift']:.2f} nats from the first half of the draws to the second"
+            f"the estimate still moves, by {found['drift']:.2f} nats from the first half of the draws to the second"
         )
     if run.old > MOST_OLD:
-        reasons.append(f"{run.old:.0%} of the replicas have not been at the base, so that they remember their starts")
+        reasons.append(f"{run.old:.0%} of the replicas have never been at the base, so that they remember their starts")
     if (run.round_trips < 1).any():
         n = int((run.round_trips < 1).sum())
-        reasons.append(f"no replica of {n} of {ENSEMBLES} ensembles went from the base to the machine and back")
+        reasons.append(f"in {n} of {ENSEMBLES} ensembles no replica went from the base to the machine and back")
     elif found["round_trips"] < FEW_ROUND_TRIPS:
         reasons.append(
             f"{found['round_trips']:.0f} round trips of replicas from the base to the machine are too few (at least "

@@ -1,1 +1,1 @@
-"""Figures of machines, of learning and of draws."""
+"""Draw figures of machines, of learning and of draws."""

@@ -1,4 +1,4 @@
-"""Figures of machines, of learning and of draws, for images and for other data."""
+"""Draw figures of machines, of learning and of draws, for images and for other data."""
 
 from __future__ import annotations
 
@@ -143,7 +143,8 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
 
     if group not in idata:
         raise ValueError(
-            f"There is no group {group!r}: pass group=, one of {sorted(idata.children)} (fit returns 'particles')."
+            f"There is no group {group!r}: pass group=, one of {sorted(idata.children)}. (What fit returns has the "
+            "group 'particles'.)"
         )
     if var_names is None:
         var_names = [name for name in idata[group].data_vars if str(name).endswith("free_energy")]
@@ -170,7 +171,7 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
 
 
 def plot_learning(learned: xr.DataTree) -> Figure:
-    """Show the monitors of learning: pseudo log-likelihood by epoch; by iteration free energies and sweeps.
+    """Show pseudo log-likelihoods by epoch, and free energies and sweeps by iteration, as learning recorded them.
 
     Neither of the first two is a likelihood. If the free energy of the particles leaves that of the data, the particles
     are no longer where the data are. With tempering the third panel shows the swap rates of neighbouring temperatures
@@ -251,7 +252,7 @@ def plot_projections(
     else:
         watched = watch_draws(idata, machine, name)
         if watched.states is None:
-            raise ValueError("The draws have no states to project: draw with states=True.")
+            raise ValueError("The draws have no states to project. Draw again with states=True.")
         what, shown = "draws", {f"chain {i}": x for i, x in enumerate(watched.states[:panels])}
         name = watched.name
     if data is None:

@@ -1,1 +1,1 @@
-"""Sweeps, chains, forward draws, inpainting, and the quantities that chains are judged by."""
+"""Sample machines: sweeps, chains, forward draws, inpainting, and the quantities that judge chains."""

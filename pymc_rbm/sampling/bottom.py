@@ -1,4 +1,4 @@
-"""Bottoms of ladders: independent units, or machines of which so few hidden units have weights that draws are exact."""
+"""The bottom of a ladder is drawn exactly: it has independent units, or few hidden units with weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["exact_draws", "exact_log_z_of"]
 
 
 def exact_draws(machine: Machine, chains: int, rng: np.random.Generator) -> np.ndarray | None:
-    """Return independent draws of the visible units, by enumeration; None of a machine without any weights."""
+    """Return independent draws of the visible units, by enumeration; None for a machine without any weights."""
     few = _with_weights(machine)
     return None if few is None else draw_visible(rng, chains, 0, few)
 
@@ -34,7 +34,7 @@ def _has_weights(machine: Machine) -> np.ndarray:
 
 
 def _with_weights(machine: Machine) -> Machine | None:
-    """Return the machine without hidden units that have no weights; None if none has."""
+    """Return the machine with only those hidden units that have weights; None if no unit has."""
     if not any(c.weights.any() for c in machine.couplings):
         return None
     on = _has_weights(machine)

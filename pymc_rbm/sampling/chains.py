@@ -36,7 +36,7 @@ TUNING_CHUNK = 100  # sweeps between two checks for Ctrl-C
 CHUNK_ENTRIES = 2**22
 """How many numbers, over chains, draws and units of the larger layer, are computed between two checks for Ctrl-C."""
 UNDER_WAY = 100 * 2**20
-"""About how many bytes that work takes."""
+"""The approximate number of bytes that the work between two checks for Ctrl-C takes."""
 
 
 @renamed(thin="sweeps")
@@ -152,8 +152,9 @@ def sample_gibbs(
         )
     if attrs.get("renewals", LEAST_RENEWALS) < LEAST_RENEWALS:
         warnings.warn(
-            f"All {chains} chains became new ones from the bottom of the ladder {attrs['renewals']} times in {done:,} "
-            f"draws: weights of modes cannot be trusted. Take more draws, or more lifts a draw (sweeps=).",
+            f"All {chains} chains became new ones from the bottom of the ladder {attrs['renewals']} times in "
+            f"{done:,} draws, fewer than {LEAST_RENEWALS}: weights of modes cannot be trusted. Take more draws, or "
+            "more lifts up the ladder for each draw (sweeps=).",
             stacklevel=3,
         )
     return tree
@@ -224,7 +225,7 @@ def _check_memory(machine: Machine, chains: int, draws: int, directions: int, st
     each = state + 8 * (len(names_of(machine)) + directions)
     check_memory(
         chains * draws * each + UNDER_WAY,
-        f"Keeping {draws:,} draws of {chains:,} chains, {each:,} bytes each,",
+        f"Keeping {draws:,} draws of {chains:,} chains, at {each:,} bytes a draw,",
         "Keep fewer draws, each after more sweeps, or their functionals only (states=False), or take fewer chains.",
     )
 
@@ -249,8 +250,8 @@ def _checked_start(machine: Machine, start: Any, chains: int, labels: Labels) ->
     states = whole(data_of(start, layer, labels, "start", ndim=None), "start")
     if states.shape not in ((chains, size), (size,)):
         raise ValueError(
-            f"start has shape {states.shape}; {chains} chains of {size} visible units need ({chains}, {size}), or "
-            f"({size},) to start all chains alike."
+            f"start has shape {states.shape}, but {chains} chains of {size} visible units need ({chains}, {size}), "
+            f"or ({size},) to start all chains alike."
         )
     return np.broadcast_to(states, (chains, size))
 

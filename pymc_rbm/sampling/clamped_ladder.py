@@ -1,4 +1,4 @@
-"""Ladders of rows of which some visible units are clamped at known values, one ladder for each row.
+"""Rows with some visible units clamped at known values have ladders, one for each row.
 
 The free units m of a row given the known ones k have the density ``p_t(v_m | v_k) ∝ exp(-F_t(v_k, v_m))`` on the rung
 with the machine t. All rows share these machines. Where they lie on the straight way from independent units to a
@@ -22,7 +22,7 @@ from pymc_rbm.support.memory import check_memory
 __all__ = ["check_sums_out", "clamped_ladder", "figures_of_rows", "lifted", "placing_chains"]
 
 MOST_CHAINS, LEAST_CHAINS, ENTRIES = 100, 20, 2**24
-"""The chains of each row that find where rungs must be: fewer where rows have so many entries together."""
+"""The most and the fewest chains of each row that find where rungs must be, and the most entries of their states."""
 TYPICAL_RUNGS = 20
 
 
@@ -42,7 +42,7 @@ def placing_chains(rows: np.ndarray, chains: int) -> int:
     check_memory(
         TYPICAL_RUNGS * number * rows.nbytes,
         f"A ladder of some {TYPICAL_RUNGS} rungs for {number} chains of {rows.shape} states",
-        "Take fewer rows at a time.",
+        "Take fewer rows at a time, or method='gibbs'.",
     )
     return number
 
@@ -56,7 +56,7 @@ def clamped_ladder(
     chains: int,
     rng: np.random.Generator,
 ) -> Ladder:
-    """Return a ladder of each row, whose first ``chains`` chains are at their ``start`` on the top rung.
+    """Return a ladder for each row, whose first ``chains`` chains are at their ``start`` on the top rung.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def clamped_ladder(
 
 
 def _bottom(machine: Machine, start: np.ndarray, held: np.ndarray, rng: np.random.Generator) -> Rung:
-    """Return independent units with the means of the machine's own chains where they are free, and draws of them.
+    """Return independent units, free ones with the means of the machine's own chains, and draws of these units.
 
     The means are those of each row where biases differ by row, and otherwise over all rows in which a unit is free.
     """
@@ -103,7 +103,7 @@ def _bottom(machine: Machine, start: np.ndarray, held: np.ndarray, rng: np.rando
 
 
 def lifted(ladder: Ladder, rng: np.random.Generator, lifts: int, mend: bool) -> np.ndarray:
-    """Lift so many times and return the states at the top; where rungs are still placed, mend after each lift."""
+    """Make ``lifts`` lifts and return the states at the top; while rungs are still placed, mend after each lift."""
     for _ in range(lifts):
         ladder.lift(rng)
         if mend:

@@ -1,4 +1,4 @@
-"""The probability of one visible unit given the others, hidden units summed out."""
+"""Find the probability of one visible unit given the others, with hidden units summed out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["log_conditional"]
 
 
 def log_conditional(machine: Machine, v: Any, unit: Any) -> TensorVariable:
-    """Return `Machine.log_conditional`, of two binary layers as one node of the graph, which may have a kernel."""
+    """Return `Machine.log_conditional`; for two binary layers it is one node of the graph, which may have a kernel."""
     if is_binary_pair(machine):
         return conditional_node(machine, v, unit)
     return machine.log_conditional(v, unit)

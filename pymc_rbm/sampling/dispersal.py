@@ -23,7 +23,7 @@ __all__ = ["dispersed_states", "heated", "opposed", "spread"]
 
 
 def dispersed_states(machine: Machine, chains: int, rng: np.random.Generator) -> np.ndarray:
-    """Return visible start states, each at its own level of activity; real units of every two chains are opposite."""
+    """Return visible start states, each at its own level of activity; each pair of chains has opposite real units."""
     visible = machine.layers[VISIBLE]
     own = np.random.default_rng(rng.integers(2**63))
     v, _ = spread(machine, (chains, len(visible.bias)), pt.random.shared_rng(own), pairs=not visible.unit.finite)

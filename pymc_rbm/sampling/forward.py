@@ -1,4 +1,4 @@
-"""Forward draws from p(v), as when PyMC draws from an RBM.
+"""Draw forward from p(v), as when PyMC draws from an RBM.
 
 Everything here is the package's own symbolic graphs, compiled once a process, so that no back end has a sampler of its
 own. The drawing Op calls `draw_visible` whatever the back end.

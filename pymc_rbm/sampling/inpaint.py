@@ -188,7 +188,8 @@ def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bo
     wanted = {shape[0] for shape in biases if len(shape) > 1} - {1}
     if wanted - {len(values)}:
         raise ValueError(
-            f"The biases differ by row, for {wanted.pop()} rows, but data have {len(values)}. Give data for these rows."
+            f"The biases of this machine differ by row, for {wanted.pop()} rows, but data have {len(values)} rows. "
+            "Give one row of data for each row of biases."
         )
     check_memory(
         COPIES * draws * (states * values.data.nbytes + 8 * (1 + DIRECTIONS) * len(values)),
@@ -201,7 +202,7 @@ def _checked(machine: Machine, data: Any, labels: Labels, draws: int, states: bo
 def _begun(
     machine: Machine, rows: Any, held: np.ndarray, rng: np.random.Generator, chains: int
 ) -> tuple[np.random.Generator, np.ndarray, list[np.ndarray]]:
-    """Return the generator, moved on, the directions of projections, and dispersed states with the known values."""
+    """Return the advanced generator, the directions of projections, and dispersed start states with known values."""
     parameters = _numbers(machine)
     start, _ = _functions(machine.template, tuple(p.ndim for p in parameters))
     directions = rng.standard_normal((rows.shape[1], DIRECTIONS)) / np.sqrt(rows.shape[1])

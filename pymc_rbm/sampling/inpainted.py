@@ -1,4 +1,4 @@
-"""What inpainting returns: draws and means by row, whether each row has converged, and warnings where it has not."""
+"""Inpainting returns draws and means by row and whether each row has converged, and warns where it has not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["figures_of", "tree_of", "warn_of_rows"]
 
 
 def figures_of(ladder: Ladder | None, held: np.ndarray) -> dict[str, Any]:
-    """Return what is said of the ladder: its rungs, and the least of rows of which something is missing."""
+    """Return figures of the ladder: its rungs, and the worst row's figures, of rows in which something is missing."""
     if ladder is None:
         return {}
     least = {key: x[~held.all(1)].min() for key, x in figures_of_rows(ladder).items()}
@@ -57,7 +57,7 @@ def warn_of_rows(found: xr.Dataset, chains: int, draws: int, method: str) -> Non
         elsewhere = "" if method in LADDERED else ", or take method='pt', whose chains go between modes"
         message = (
             f"{wrong.sum()} of {len(wrong)} rows have not converged: {'; '.join(parts)}. Raise draws and tune, or "
-            f"sweeps{elsewhere}; the group convergence has R-hat and ESS of each row."
+            f"sweeps{elsewhere}. The group convergence of the result has R-hat and ESS of each row."
         )
     warnings.warn(message, stacklevel=4)
 
@@ -70,7 +70,7 @@ def tree_of(
     given: Data,
     of_ladder: dict[str, np.ndarray],
 ) -> xr.DataTree:
-    """Return the groups that `inpaint` describes; ``of_ladder`` are the columns about ladders, by row."""
+    """Return the groups that the docstring of `inpaint` describes; ``of_ladder`` has figures of ladders by row."""
     (row, unit), coords = given.dims, given.coords
     lead = ("chain", "draw", row)
     dims = {"states": (*lead, unit), "free_energy": lead, "projection": (*lead, f"{name}_direction")}

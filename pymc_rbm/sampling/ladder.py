@@ -1,4 +1,4 @@
-"""A ladder of machines from independent units to one machine, with chains on every rung that swap with neighbours.
+"""A ladder leads from independent units to one machine, with chains on every rung that swap with neighbours.
 
 Rung 0 is drawn exactly. The others are swept, and neighbours s < t swap their states x_s and x_t with probability
 
@@ -54,20 +54,20 @@ __all__ = [
 ]
 
 LEAST, WEAK, TORN = 0.3, 0.2, 0.1
-"""Acceptances of swaps. Below the first a moving top leaves a rung behind; below the second a rung is put half-way
-between neighbours; below the third a ladder is torn."""
+"""Limits for the acceptance of swaps. Below the first, a moving top leaves a rung behind; below the second, a new rung
+is put half-way between two neighbours; below the third, the ladder counts as torn."""
 STEP = 1.2
-"""The deviation of the difference of energies between neighbours that `Ladder.reach` aims at: erfc(STEP/2) = .4."""
+"""`Ladder.reach` aims at this deviation of the energy difference of neighbours, an acceptance of erfc(STEP/2) = .4."""
 LEAST_RENEWALS = 2
-"""How often all chains at the top must have become new ones from the bottom, to be trusted with weights of modes."""
+"""Weights of modes are trusted if all chains at the top have become new ones from the bottom at least this often."""
 SETTLE = 20
-"""Sweeps of a new rung that `Ladder.reach` makes, and lifts after all of them."""
+"""The number of sweeps of each new rung in `Ladder.reach`, and of lifts after the last one."""
 HALVINGS = 12
 MEMORY = 0.05
 """The weight of a new swap in the moving average of a pair's acceptance."""
 MOST_RUNGS = 200
 STARTS = 100
-"""Chains that find the visible means."""
+"""The number of chains that find the visible means."""
 OF_RUNGS = "states", "born", "seen", "acceptance"
 FROM_TOP, FROM_BOTTOM = 1, 2
 
@@ -100,7 +100,7 @@ class Rung:
 
     @property
     def known(self) -> tuple[Any, ...]:
-        """The machine, what functions of it are compiled for, and its parameters: found once for many swaps."""
+        """The machine, the form that its functions are compiled for, and its parameters, found once for many swaps."""
         if self._known[0] is not self.machine:
             self._known = self.machine, form_of(self.machine, self.held is not None), self.machine.parameters
         return self._known
@@ -112,7 +112,7 @@ class Rung:
         return cls(machine, states, np.zeros(shape, "int64"), np.zeros(shape, "int8"), acceptance, held)
 
     def copy(self) -> Rung:
-        """Return a rung whose arrays are its own."""
+        """Return a copy of the rung that shares no arrays with it."""
         return replace(self, states=self.states.copy(), born=self.born.copy(), seen=self.seen.copy())
 
 
@@ -147,7 +147,7 @@ class Ladder:
 
     @property
     def acceptances(self) -> np.ndarray:
-        """Those of each pair of neighbours, from the bottom; the least of rows."""
+        """The swap acceptance of each pair of neighbours, from the bottom; where rows swap by themselves, the least."""
         return np.array([np.min(rung.acceptance) for rung in self.rungs[1:]])
 
     @property
@@ -156,7 +156,7 @@ class Ladder:
         return self.generation - 1 if np.ndim(self.generation) else int(self.generation) - 1
 
     def lift(self, rng: np.random.Generator, sweeps: int = 1, most: int | None = None) -> list[list[np.ndarray]]:
-        """Sweep and swap up to the top, or ``most`` rungs from where the last lift ended, and at the top.
+        """Sweep and swap up to the top or, with ``most``, that many rungs from where the last lift ended, and the top.
 
         Returns, for each pair that was swapped, ``F_upper - F_lower`` at the states of the lower rung and at those of
         the upper one, before the swap: two arrays of shape (chains,).
@@ -269,7 +269,7 @@ class Ladder:
 
     @classmethod
     def of(cls, form: Machine, arrays: Mapping[str, Any]) -> Ladder:
-        """Return the ladder of these `arrays`, of machines of the form of ``form``."""
+        """Return the ladder that these `arrays` describe, with machines of the same form as ``form``."""
         parameters = [np.asarray(arrays[f"parameter_{i}"]) for i in range(len(form.parameters))]
         machines = [form.with_parameters([np.array(x) for x in flat]) for flat in zip(*parameters, strict=True)]
         own = zip(*(np.asarray(arrays[key]) for key in OF_RUNGS), strict=True)
@@ -338,7 +338,7 @@ def between(a: Machine, b: Machine, t: float) -> Machine:
 
 
 def acceptance(low: Rung, high: Rung) -> Any:
-    """Return the mean acceptance of swaps of two rungs' states, of each row where units are held."""
+    """Return the mean acceptance of swaps between two rungs; one for each row where units are clamped."""
     both = np.concatenate([low.states, high.states])
     up, down = np.split(free_energy(high.machine, both) - free_energy(low.machine, both), 2)
     found = np.exp(np.minimum(down - up, 0)).mean(0)
@@ -367,7 +367,7 @@ def ladder_from(bottom: Rung, machine: Machine, rng: np.random.Generator) -> Lad
 
 
 def with_prefix(values: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
-    """Return the values whose names begin with the prefix, by the rest of their names."""
+    """Return the values whose names begin with the prefix, under their names without it."""
     return {str(key).removeprefix(prefix): x for key, x in values.items() if str(key).startswith(prefix)}
 
 

@@ -1,4 +1,4 @@
-"""Draws of a machine with several modes: its chains swap with those of the machines on a ladder."""
+"""Draw from a machine with several modes by chains that swap with those of the machines on a ladder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LADDERED = "pt", "ptt"
 METHODS = "gibbs", *LADDERED
 CHUNK_ENTRIES = 2**20
 CHAINS = 100
-"""Those that find where the rungs of a new ladder must be."""
+"""The number of chains that find where the rungs of a new ladder must be."""
 
 
 def check_method(method: Any) -> None:
@@ -47,15 +47,15 @@ def learned_ladder(machine: Machine, learned: Any) -> Ladder:
     found = recorded_ladder(learned, machine)
     if found is None:
         raise ValueError(
-            "method='ptt' needs what pymc_rbm.fit(method='ptt') returned, with its machine. Pass that as learned=, or "
-            "take method='pt'."
+            "method='ptt' needs what pymc_rbm.fit(method='ptt') returned with this machine, but learned has no "
+            "ladder to it. Pass that result as learned=, or take method='pt'."
         )
     name, group = found
     return Ladder.of(machine, with_prefix(group, f"{name}_ladder_"))
 
 
 def _with_chains(ladder: Ladder, chains: int, rng: np.random.Generator) -> Ladder:
-    """Return the ladder with so many chains, each with the states of one that it had."""
+    """Return the ladder with ``chains`` chains, each with the states of one of its present chains."""
     had = len(ladder.top.states)
     chosen = rng.permutation(had)[:chains] if chains <= had else rng.integers(had, size=chains)
     return Ladder([Rung.new(x.machine, x.states[chosen], x.acceptance) for x in ladder.rungs])
@@ -64,7 +64,7 @@ def _with_chains(ladder: Ladder, chains: int, rng: np.random.Generator) -> Ladde
 def run_ladder(
     ladder: Ladder, rng: np.random.Generator, draws: int, tune: int, lifts: int, states: bool, progressbar: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
-    """Lift and keep; return functionals by name, shape (chain, draw, …), the last states, and figures of the ladder.
+    """Lift and keep draws; return functionals by name, shape (chain, draw, …), last states, and figures of the ladder.
 
     Ctrl-C returns the draws so far, and raises KeyboardInterrupt where there are none.
     """

@@ -1,4 +1,4 @@
-"""The quantities that chains are judged by: a few continuous functionals of the visible state.
+"""A few continuous functionals of the visible state are the quantities by which chains are judged.
 
 Diagnostics of single binary units mislead: a constant one has no R-hat, a rare one always has a good one, and of many
 healthy ones some look bad by chance. The free energy, the mean activations and the projections of v on the leading

@@ -1,4 +1,4 @@
-"""What a rung does, compiled once for each form of machine: sweeps, free energies, and the way of a pair to its swap.
+"""Compile the moves of rungs once for each form of machine: sweeps, free energies, and what a swap needs.
 
 States are (chains, visible) or, with clamped units, (chains, rows, visible).
 """

@@ -1,4 +1,4 @@
-"""Updates inside a layer that is coupled to itself go class by class, or unit by unit."""
+"""A layer that is coupled to itself is updated class by class (of units without couplings), or unit by unit."""
 
 from __future__ import annotations
 

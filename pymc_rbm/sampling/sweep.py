@@ -1,4 +1,4 @@
-"""Block Gibbs sampling: the only loop in the package that samples conditionals.
+"""Sample by block Gibbs, in the only loop of the package that samples conditionals.
 
 The units of a block are independent given the rest (that is what *restricted* buys), so a whole block is
 drawn at once; in a layer that is coupled to itself `sites` goes from class to class. A sweep updates every block once
@@ -25,7 +25,7 @@ __all__ = ["sweep", "sweeps", "sweeps_of_a_piece", "visits"]
 MOST_PRODUCTS = 2**33
 """The most products of a state and a weight, about a second's work, between two checks for Ctrl-C."""
 PRODUCTS_OF_UNIT, PRODUCTS_OF_SITE = 100, 10_000
-"""The cost, in such products, of a draw of a unit, and of a step to the next unit where units are drawn one by one."""
+"""The cost, in products of a state and a weight, of drawing a unit, and of going on to the next unit of a layer."""
 
 
 def sweep(
@@ -93,7 +93,7 @@ def sweeps(
 def visits(
     machine: Machine, v: Any, rng: TensorVariable, draws: int | TensorVariable, n: int | TensorVariable
 ) -> tuple[TensorVariable, TensorVariable]:
-    """Return the visible states after each ``n`` sweeps, shape (draws, …, visible), and the next rng.
+    """Return the visible states after every ``n`` sweeps, shape (draws, …, visible), and the next rng.
 
     The chains start at the visible states ``v``, and hidden states are drawn given them.
     """
@@ -155,7 +155,7 @@ def _sweeps(
 
 
 def sweeps_of_a_piece(machine: Machine, chains: int) -> int:
-    """Return how many sweeps of so many chains are about a second's work, at least one."""
+    """Return how many sweeps of ``chains`` chains are about a second's work, at least one."""
     sizes = [np.shape(layer.bias)[-1] for layer in machine.layers]
     each = sum(np.size(c.weights) for c in machine.couplings) + PRODUCTS_OF_UNIT * sum(sizes)
     steps = sum(n for i, n in enumerate(sizes) if machine.own_coupling(i) is not None)

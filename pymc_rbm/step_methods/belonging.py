@@ -1,4 +1,4 @@
-"""Proofs of which row of a variable each entry of a graph reads, from the graph and the numbers of its indices.
+"""Prove which row of a variable each entry of a graph reads, from the graph and the numbers of its indices.
 
 `proofs` follows axes, whatever their lengths. Where a graph moves entries about (a loop over rows, groups of
 observations, rows that are left out) axes are lost. Here each entry carries the lowest and the highest row that it
@@ -88,7 +88,7 @@ def _reading(x: Variable, outputs: Sequence[Variable]) -> list[Apply]:
 
 
 class _Fixed:
-    """Test of whether a variable is the same in any state of the model: it reads constants, data or shapes only."""
+    """A test whether a variable is the same in all states of the model: it reads constants, data or shapes only."""
 
     def __init__(self):
         self.known: dict[Variable, bool] = {}
@@ -103,7 +103,7 @@ class _Fixed:
         return self.known[y]
 
     def length_of(self, node: Apply) -> bool:
-        """Whether the shape of a node's output is the same in any state of the model, if those of its inputs are."""
+        """Whether the shape of a node's output is the same in all states of the model, given that its inputs' are."""
         if isinstance(node.op, ARange | Nonzero):
             return all(map(self, node.inputs))
         if isinstance(node.op, AdvancedSubtensor):
@@ -146,7 +146,7 @@ def _moved(node: Apply, reads: dict, shapes: dict, index: dict) -> dict[Variable
 
 
 def _written(op: Any, parts: Sequence[np.ndarray], at: Any) -> np.ndarray:
-    """Return what entries read after writing: those that are set read all that is written, those added to read both."""
+    """Return what entries read after writing: set entries read what is written, entries that are added to read both."""
     old, new = parts[0].copy(), parts[1]
     if op.set_instead_of_inc:
         old[at] = NO_ROW
@@ -169,7 +169,7 @@ def _read_through(node: Apply, reads: dict) -> dict[Variable, np.ndarray]:
 
 
 def _placed(read: np.ndarray, axes: Iterable[int | None], ndim: int) -> np.ndarray:
-    """Bring what is read along the axes of a variable to those of another, joined along axes that are not kept."""
+    """Bring what is read along a variable's axes to the axes of another, joined along axes that are not kept."""
     axes = list(axes)
     read = read.min(axis=tuple(1 + p for p, q in enumerate(axes) if q is None))
     kept = [q for q in axes if q is not None]

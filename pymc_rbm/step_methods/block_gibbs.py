@@ -1,4 +1,4 @@
-"""BlockGibbs: the step method that PyMC picks for RBM and Hidden variables."""
+"""BlockGibbs is the step method that PyMC picks for RBM and Hidden variables."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ OF_LADDERS: dict = {
     "round_trips": (np.int64, []),
     "renewals": (np.int64, []),
 }
-"""Statistics of chains that swap."""
+"""The names and types of the statistics that are recorded of chains that swap along ladders."""
 
 
 @dataclass_state
 class BlockGibbsState(StepMethodState):
-    """State of a chain besides PyMC's point: its random generator, and how cautious proposals are."""
+    """The state of a chain besides PyMC's point: its random generator, and how cautious proposals are."""
 
     tune: bool
     tuned: int
@@ -46,7 +46,7 @@ class BlockGibbsState(StepMethodState):
 
 
 class BlockGibbs(BlockedStep):
-    """Step method of PyMC that samples RBM and Hidden variables by block Gibbs.
+    """A step method of PyMC that samples RBM and Hidden variables by block Gibbs.
 
     One draw runs ``sweeps`` times
 
@@ -219,14 +219,14 @@ class BlockGibbs(BlockedStep):
         return point
 
     def _figures(self):
-        """Return the statistics of ladders: the most rungs, and the least of all else."""
+        """Return the statistics of ladders over variables: the most rungs, and the least of every other figure."""
         if not self.replicas:
             return {}
         found = [x.figures() for x in self.replicas]
         return {key: (max if key == "rungs" else min)(x[key] for x in found) for key in OF_LADDERS}
 
     def _caution(self):
-        """Return θ of each corrected layer; negative where real units shall accept whatever climbs (`joint_moves`)."""
+        """Return θ of each corrected layer, negative while real units accept all moves that climb (`joint_moves`)."""
         if not (self.tune and self._ranges and self.tuned < CLIMBING and self._tuning_draws):
             return self.caution
         return np.array([-1.0 if m == MOST else c for c, (_, m) in zip(self.caution, self._ranges, strict=True)])
@@ -261,7 +261,10 @@ def _rungs(model, blocks, compile_kwargs) -> list[RungFunctions]:
             check_swaps(block)
             found.append(rung_functions(model, block, own, compile_kwargs))
     if not found:
-        raise ValueError("method='pt' needs visible units of an RBM that are drawn, and here are none: leave it out.")
+        raise ValueError(
+            "method='pt' needs an RBM variable that this step draws, but among its variables here are "
+            "none. Leave method out."
+        )
     return found
 
 
@@ -275,7 +278,9 @@ def _check(model, rvs) -> None:
     """Refuse variables that the transition cannot sample correctly."""
     for rv in rvs:
         if not is_hidden(rv) and not visible_kind(rv):
-            raise ValueError(f"BlockGibbs samples RBM and Hidden variables, and {rv.name} is neither: leave it out.")
+            raise ValueError(
+                f"BlockGibbs samples RBM and Hidden variables, but {rv.name} is neither. Leave it out of vars."
+            )
         children = [] if is_hidden(rv) else hidden_children(model, rv)
         left_out = [x.name for x in children if x in model.free_RVs and x not in rvs]
         if left_out:

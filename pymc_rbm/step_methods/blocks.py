@@ -47,14 +47,15 @@ from pymc_rbm.support.reentrant import compiled, one_compiles
 __all__ = ["Block", "blocks_of", "hidden_children", "is_hidden", "visible_kind"]
 
 MIXES_BADLY = (
-    "The real units of {0} have dependants that join them, such as a regression on {0}, with a Hessian that is unknown "
-    f"or has more than {MOST_ENTRIES:,} entries. BlockGibbs is correct without it, but may mix badly: look at the ESS."
+    "Other variables depend on the real units of {0} jointly, as a regression on {0} does, with a Hessian that is "
+    f"unknown or has more than {MOST_ENTRIES:,} entries. BlockGibbs is correct without it, but may mix badly: look at "
+    "the ESS."
 )
 
 ONE_FOR_ALL = (
-    "BlockGibbs accepts or refuses all {1} rows of {0} at once: its dependants join them, or are not proved to keep "
-    "them apart. It is correct, but may mix badly: look at the ESS. Where rows are independent, write what depends on "
-    "them by operations that keep rows apart (products, reductions over other axes, fixed indices)."
+    "BlockGibbs accepts or refuses all {1} rows of {0} at once: what depends on {0} joins its rows, or is not proved "
+    "to keep them apart. It is correct, but may mix badly: look at the ESS. Where rows are independent, write what "
+    "depends on them by operations that keep rows apart (products, reductions over other axes, fixed indices)."
 )
 MANY_ROWS = 10
 """The number of rows from which one acceptance for all of them causes a warning."""
@@ -82,7 +83,7 @@ class Block:
     joint: dict[int, Callable] = field(default_factory=dict)
     """The updates of layers whose units move together: one of `joint_moves` or of `wall_moves`."""
     turns: np.ndarray | None = None
-    """Masks of entries that move one after the other, where units are coupled to each other."""
+    """Masks of the groups of entries that move one group after the other; None where units are not coupled."""
 
 
 def visible_kind(rv: Variable) -> str | None:
@@ -295,7 +296,7 @@ def _propose(model: pm.Model, block: Block, i: int, terms: list, limits: list, o
 def _moves_between_walls(
     model: pm.Model, x: TensorVariable, layers: dict, terms: list, hessian: TensorVariable
 ) -> bool:
-    """Whether units cannot be negative, D is proved to be quadratic, and P is positive definite at random values."""
+    """Whether `wall_moves` apply: units are not negative, D is quadratic, P positive definite at random values."""
     unit, shape = layers[x]
     if not (unit.one_sided and is_quadratic(x, terms)):
         return False

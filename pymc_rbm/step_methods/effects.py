@@ -1,4 +1,4 @@
-"""The effect of other terms of a log-density on the units of a layer: exact fields, or derivatives for a proposal.
+"""Other terms of a log-density act on the units of a layer by exact fields, or by derivatives for a proposal.
 
 Let ``D(x)`` be the log-density of everything that depends on the layer ``x`` but is not its machine. Given the other
 layers the units then follow ``exp(field·x + log base(x) + D(x))``. Where ``D(x) = Σ_i g_i(x_i) + const`` and a unit's
@@ -55,7 +55,7 @@ IMPOSSIBLE = -1e5
 
 @dataclass(frozen=True)
 class Effect:
-    """Graphs in the states of the layers, and the other variables they read, which a scan must not draw anew."""
+    """Graphs of the states of the layers, with the other variables that they read, which a loop must not draw anew."""
 
     layers: tuple[Variable, ...]
     outputs: tuple[TensorVariable, ...]

@@ -1,4 +1,4 @@
-"""For single nodes of a graph: which inputs the outputs read, and along which axes entries are kept apart.
+"""Say for single nodes of a graph which inputs their outputs read, and along which axes entries are kept apart.
 
 An operation that is not known to keep entries apart counts as joining them all.
 """

@@ -1,4 +1,4 @@
-r"""Metropolis-corrected updates of a block whose units are not independent given the rest.
+r"""A block whose units are not independent given the rest is updated by proposals with Metropolis correction.
 
 Given the rest, a layer x has the density
 
@@ -148,7 +148,7 @@ def moves_per_sweep(units: Sequence[Unit], cautions: Sequence[TensorVariable]) -
 
 
 def caution_range(unit: Unit, units: int, rows: int = 1) -> tuple[float, float]:
-    """Return the start and the largest value of θ, for rows of so many units, so many of which are accepted together.
+    """Return the start and the largest value of θ, for rows of ``units`` units, ``rows`` of them accepted together.
 
     Real units start at the exact conditional of a quadratic D.
     """
@@ -203,7 +203,7 @@ def _joined(parts: list[TensorVariable]) -> TensorVariable:
 
 
 def where_proper(new: TensorVariable, x: TensorVariable, ndim: int) -> tuple[TensorVariable, TensorVariable]:
-    """Find proposals that are numbers throughout: one truth value for each acceptance, which have ``ndim`` axes.
+    """Find proposals that are numbers throughout, one boolean for each acceptance, with ``ndim`` axes.
 
     Entries that are accepted together with one that is not a number stay at ``x``, so that it spoils no other
     acceptance.

@@ -1,4 +1,4 @@
-"""Proofs of which entries of a variable each entry of a graph reads, from the graph alone.
+"""Prove which entries of a variable each entry of a graph reads, from the graph alone.
 
 Evaluating a function at a few states can show that it is not a sum over units, never that it is. Here it is read off
 the operations: elementwise ones keep entries apart, reductions join them. Operations that are not known to keep them
@@ -43,7 +43,7 @@ def axes_of(x: Variable, outputs: list[Variable]) -> Known:
 
 
 def _followed(x: Variable, outputs: list[Variable], cut: bool) -> tuple[Known, dict[Variable, Variable]]:
-    """Return axes of variables, and of what: x or, where pieces are ``cut``, a piece of x that has axes of its own."""
+    """Return axes of variables, and whose they are: of x or, where pieces are ``cut``, of a piece with its own axes."""
     known: Known = {x: tuple(range(x.ndim))}
     roots = {x: x}
     for node in io_toposort([x], outputs):

@@ -1,4 +1,4 @@
-r"""The rungs between independent units and the conditional of an RBM variable in a model.
+r"""Rungs lead from independent units to the conditional of an RBM variable in a model.
 
 Given all other variables y of the model the variable v has the density ``exp(-F(v; θ(y)) + D(v; y))``, with D the
 log-density of what depends on v (`effects`). Let ``y°`` be one value of y, and ``M_t`` the machine with the parameters
@@ -37,7 +37,7 @@ from pymc_rbm.support.reentrant import compiled
 __all__ = ["RungFunctions", "check_swaps", "rung_functions"]
 
 SETTLE = 20
-"""Sweeps of the chains that find the means of the independent units."""
+"""The number of sweeps of the chains that find the means of the independent units."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class RungFunctions:
     cautions: slice
     """The step's θ (`metropolis`) that belong to the variable."""
     together: bool
-    """Whether one swap is of all rows, because dependants join them."""
+    """Whether all rows swap together, because what depends on them joins them."""
     mask: np.ndarray | None
     """Which entries of all rows the value has; None where it has all."""
     means: Callable
@@ -81,12 +81,13 @@ def check_swaps(block: Block) -> None:
     if VISIBLE in block.rvs and (HIDDEN in block.rvs or block.held[HIDDEN:] == [True]):
         raise ValueError(
             f"BlockGibbs cannot swap {block.rvs[VISIBLE].name}, whose hidden units are observed or have dependants of "
-            "their own, along a ladder: they do not sum out. Take method='gibbs' for it, in a step of its own."
+            "their own, along a ladder, because such units cannot be summed out. Take method='gibbs' "
+            "for it, in a step of its own."
         )
 
 
 def rung_functions(model: pm.Model, block: Block, cautions: slice, compile_kwargs: dict) -> RungFunctions:
-    """Compile the functions of the rungs of a block of visible units, whose θ are these of the step's."""
+    """Compile the functions of the rungs of a block of visible units; ``cautions`` are the places of its θ."""
     rv, held, machine = block.rvs[VISIBLE], block.held[VISIBLE], block.machine
     value, unit, bias = model.rvs_to_values[rv], machine.layers[VISIBLE].unit, machine.layers[VISIBLE].bias
     of_rows = bias.ndim > 1  # then the independent units have biases of their own in each row, too

@@ -1,4 +1,4 @@
-r"""Slopes of log-densities in a transition are partial derivatives: all but the block's own units is constant.
+r"""Slopes of log-densities in a transition are partial derivatives: everything but the block's own units is constant.
 
 A block x moves by its conditional ``log π(x | rest) = f(rest)·x + log base(x) + D(x, rest)``. Its slope is a *partial*
 derivative: the rest is a constant, also where the graph that computes it reads x. In a restricted machine the hidden

@@ -36,19 +36,19 @@ __all__ = ["Replicas", "begun", "lift"]
 
 FIRST_PAIRS = 8
 FIRST_ROUNDS = 10, 20, 40, 80
-"""Lifts between two placings of the rungs before the first draw."""
+"""The numbers of lifts between placings of the rungs, before the first draw."""
 FIRST_DUE = 50
 ENTRIES, MOST_CHAINS = 2**19, 100
-"""How many entries the states may have that give the means of the independent units, and how many chains they are."""
+"""The most entries, and the most chains, of the states that give the means of the independent units."""
 LEAST_ACCEPTANCE = 1e-4
-"""What counts as the acceptance of a pair that has swapped less."""
+"""The acceptance that is assumed of pairs that swap less often than this."""
 
 Point = dict[str, np.ndarray]
 
 
 @dataclass
 class Replicas:
-    """The chains below a variable's own, and what is known of all.
+    """The chains on the rungs below a variable's own chain, and what was counted of all of them.
 
     Attributes
     ----------
@@ -94,16 +94,16 @@ class Replicas:
         }
 
     def acceptances(self) -> np.ndarray:
-        """Those of each pair since rungs were placed; of the row that swaps least."""
+        """The swap acceptance of each pair since the rungs were placed, in the row that swaps least."""
         return (self.accepted / max(1, self.lifts)).reshape(len(self.accepted), -1).min(1)
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Start all counts of swaps, lifts, trips and renewals anew."""
         self.born, self.seen, self.accepted = (np.zeros_like(x) for x in (self.born, self.seen, self.accepted))
         self.generation, self.trips, self.lifts = np.ones_like(self.generation), np.zeros_like(self.trips), 0
 
     def place(self) -> None:
-        """Put the rungs where neighbours would swap alike, each with the state of the rung that was nearest."""
+        """Put the rungs where all neighbours would swap equally often, each with the state of the nearest old rung."""
         normal = NormalDist()
         a = np.clip(self.acceptances(), LEAST_ACCEPTANCE, 1 - LEAST_ACCEPTANCE)
         far = np.array([0, *np.cumsum([-np.sqrt(2) * normal.inv_cdf(x / 2) for x in a])])
@@ -154,7 +154,7 @@ def begun(
 
 
 def _tune(functions: RungFunctions, replicas: Replicas, point: Point) -> None:
-    """Place the rungs again where that is due; count anew when tuning has ended."""
+    """Place the rungs again when that is due, and restart all counts when tuning has ended."""
     r = replicas
     if r.left == 0:
         if not r.frozen:
@@ -183,7 +183,7 @@ def _up(
     top: np.ndarray,
     point: Point | None = None,
 ) -> tuple[np.random.Generator, np.ndarray]:
-    """Lift once. Without a ``point`` the top is a replica as the others, which is swept first."""
+    """Lift once. Without a ``point`` the top is a replica like the others, and is swept first."""
     r, own = replicas, np.maximum(cautions[functions.cautions], 0.0)
     rng, r.states[0] = whole(functions.bottom, rng, r.base, r.states[0], *r.rest)
     r.trips = r.trips + (r.seen[0] == FROM_TOP)

@@ -27,7 +27,7 @@ __all__ = ["is_constant", "is_positive_definite", "reproduces", "values_at_start
 POINTS = 3
 """How many values of the other variables are tried."""
 STATES = 6
-"""How many random states of the layer are tried at each of them."""
+"""How many random states of the layer are tried at each value of the other variables."""
 PRECISION = {"float64": 1e-9, "float32": 1e-4}
 """The largest difference that counts as rounding, relative to the largest number; rounding leaves 1e-15 and 1e-7."""
 
@@ -104,7 +104,7 @@ def _evaluated(model, x, layers, outputs):
 
 
 def _values_of_others(model: pm.Model, others: list, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
-    """Yield values of free variables that are not in the block: the initial point, then `POINTS` - 1 away from it."""
+    """Yield values of the free variables outside the block: the initial point, then `POINTS` - 1 others."""
     drawn = _draws_of_discrete(model, others)
     with one_compiles():
         starts = make_initial_point_fn(model=model)

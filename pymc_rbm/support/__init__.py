@@ -1,1 +1,1 @@
-"""Compiled graphs, fast calls, Ctrl-C, bars, R-hat: nothing here knows an RBM."""
+"""These tools know nothing of RBMs: compiled graphs, fast calls, Ctrl-C, progress bars, R-hat."""

@@ -1,4 +1,4 @@
-"""Input checks: every public function refuses bad input before any work, and says what would be right."""
+"""Every public function checks its input, refuses bad input before any work, and says what would be right."""
 
 from __future__ import annotations
 

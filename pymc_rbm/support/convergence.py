@@ -1,4 +1,4 @@
-"""Measures of mixing on arrays of shape (chain, draw): ArviZ's R-hat and ESS, and measures that ArviZ lacks."""
+"""Measure the mixing of arrays of shape (chain, draw), by ArviZ's R-hat and ESS and by measures that ArviZ lacks."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _measures(x: np.ndarray, level: float) -> dict[str, float]:
 
 
 def ess_asked(chains: int, draws: int) -> float:
-    """Return the bulk ESS that is asked of so many draws: `ESS`, or what is feasible with few draws."""
+    """Return the bulk ESS that so many chains and draws need: `ESS`, or what is feasible with few draws."""
     return max(ESS_PER_CHAIN * chains, min(ESS, ESS_SHARE * chains * draws))
 
 

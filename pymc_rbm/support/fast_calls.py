@@ -1,4 +1,4 @@
-"""Fast calls of compiled functions that take only microseconds themselves.
+"""Make calls of compiled functions fast, for those that take only microseconds themselves.
 
 A call of a PyTensor function checks each argument, and numba finds its type, in Python: 45 µs where one is a random
 generator. What was found for one argument holds for all others of its kind, so it is kept by kind.

@@ -1,4 +1,4 @@
-"""Files that are replaced at once: a crash at any moment leaves the old file or the new one, never a part."""
+"""Files are replaced at once: a crash at any moment leaves the old file or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ def writable(path: Any, argument: str) -> Path:
         If ``path`` is a device, a pipe or a socket.
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise TypeError(f"{argument} must be the path of a file, got {path!r}.")
+        raise TypeError(f"{argument} must be the path of a file, got {path!r}. Pass a string or a pathlib.Path.")
     target = Path(os.path.realpath(os.fspath(path)))
     if target.is_dir():
         raise IsADirectoryError(f"{argument}={str(path)!r} is a folder. Give the path of a file in it.")
     if target.exists() and not target.is_file():
         raise ValueError(f"{argument}={str(path)!r} is a device, a pipe or a socket. Give the path of a file.")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"{argument}={str(path)!r}: there is no folder {str(target.parent)!r}. Make it first.")
+        raise FileNotFoundError(
+            f"{argument}={str(path)!r} cannot be written: there is no folder {str(target.parent)!r}. Make it first."
+        )
     _remove_parts(target)
     part = _part(target)
     try:

@@ -1,4 +1,4 @@
-"""Random numbers that are given, not drawn.
+"""Give the random numbers of a graph instead of drawing them.
 
 Whatever is random in a graph of this package is drawn by a node of ``pt.random`` that takes its generator from the node
 before it. So a graph is the one place where all of its random numbers can be forced: they are cut off and become
@@ -42,7 +42,9 @@ def forced(outputs: Sequence[TensorVariable]) -> tuple[list[TensorVariable], lis
         outputs = rewrite_graph(clone_replace(outputs), include=("inline_ofg_expansion",))
     nodes = list(toposort(outputs))
     if any(isinstance(node.op, Scan) and any(isinstance(x.type, RandomType) for x in node.inputs) for node in nodes):
-        raise ValueError("A loop of this graph draws random numbers, which cannot be given: force those of one turn.")
+        raise ValueError(
+            "A loop of this graph draws random numbers, which cannot be given: force those of one turn of the loop."
+        )
     draws = [node.out for node in nodes if isinstance(node.op, RandomVariable)]
     numbers = {x: x.type() for x in draws}
     return graph_replace(outputs, numbers, strict=False), list(numbers.values())

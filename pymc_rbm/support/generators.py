@@ -1,4 +1,4 @@
-"""Random generators: moved on, and their state written to files as text and read back."""
+"""Random generators are moved on, and their state is written to files as text and read back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def generator_of(text: str) -> np.random.Generator:
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f"The state of the random generator in the file is damaged: {text[:100]!r}. Expected the state of one of "
-            f"{sorted(KNOWN)}, as pymc_rbm.fit writes it. Begin anew with its parameters: fit(start=…)."
+            f"{sorted(KNOWN)}, as pymc_rbm.fit writes it. Begin anew with the parameters of that file: "
+            "fit(start=…)."
         ) from error
 
 

@@ -30,7 +30,7 @@ FRAGILE = {
 }
 """Functions in which nothing may be raised. Python calls them when an object is deleted, or LLVM while it compiles, and
 what they raise is lost. Compiled code calls one when it first comes to Python inside it, and goes on with garbage. Or
-numba learns there, once in a process, which functions and attributes it knows: of those that it misses it never learns.
+numba learns there, once in a process, which functions and attributes it knows; what it misses it never learns.
 """
 
 

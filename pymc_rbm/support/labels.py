@@ -1,4 +1,4 @@
-"""Names of a machine's units, and how named data are put into the machine's order.
+"""Units of a machine have names, by which named data are put into the machine's order.
 
 Labels that only count, 0 to n - 1, are positions and not names: they fit any names.
 """
@@ -15,7 +15,7 @@ __all__ = ["SIDES", "Labels", "alike", "counts_only", "positions", "without_made
 
 
 SIDES = "visible", "hidden"
-"""Made-up names of axes of data frames that have labels and no name: they fit axes of any name."""
+"""Made-up names for axes of data frames that have labels and no name; they fit axes of any name."""
 
 
 @dataclass(frozen=True)

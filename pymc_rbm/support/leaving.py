@@ -35,7 +35,7 @@ class Leaving:
 
     @property
     def asked(self) -> bool:
-        """Whether Ctrl-C came."""
+        """Whether Ctrl-C was pressed."""
         return self._asked.is_set()
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""How much memory is available, found out before the work and not by running out of it."""
+"""Find out how much memory is available before the work, and not by running out of it."""
 
 from __future__ import annotations
 

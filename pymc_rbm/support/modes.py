@@ -30,7 +30,7 @@ ELEMENTARY = Exp, Log, Log1p, Sigmoid, Softplus, Tanh
 
 
 class _TooSlowError(Exception):
-    """A graph has work outside of kernels that Python should not be left with."""
+    """The error raised where a graph has work outside of kernels that is too slow in Python."""
 
 
 class _Maker(FunctionMaker):
@@ -46,7 +46,7 @@ class _ByKernels(Mode):
 
     @property
     def function_maker(self) -> type[FunctionMaker]:
-        """What makes functions in this mode."""
+        """Return what makes functions in this mode."""
         return _Maker
 
 
@@ -70,7 +70,7 @@ def by_kernels(inputs: Any, outputs: Any, mode: Any = None, **options: Any) -> A
 
 
 def _is_slow(node: Any) -> bool:
-    """Whether a node does work on matrices, or a loop, that Python should not be left with."""
+    """Whether a node is a loop, or work on matrices, that is too slow in Python."""
     if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, ELEMENTARY):
         return any(sum(not alone for alone in x.type.broadcastable) > 1 for x in node.outputs)
     return isinstance(node.op, Scan)

@@ -39,7 +39,7 @@ class Received:
         return self.dims is not None
 
     def transposed(self, axes: tuple[int, ...]) -> Received:
-        """Return the same with its axes in another order."""
+        """Return the same data with their axes in another order."""
         dims = None if self.dims is None else tuple(self.dims[i] for i in axes)
         return replace(self, values=self.values.transpose(axes), dims=dims, labels=tuple(self.labels[i] for i in axes))
 
@@ -78,7 +78,9 @@ def receive(data: Any, name: str = "data") -> Received:
     if hasattr(data, "index") and hasattr(data, "to_numpy"):
         values, categories = _column(data, name)
         if categories is not None:
-            raise ValueError(f"{name} is a column of texts, {categories[:3]}…, not a row of numbers. Pass numbers.")
+            raise ValueError(
+                f"{name} must be a row of numbers, got a column of texts, {categories[:3]}…. Pass numbers."
+            )
         return Received(marked(values), ("",), {}, (_labels(data.index),))
     if hasattr(data, "toarray"):
         return Received(_from_sparse(data))

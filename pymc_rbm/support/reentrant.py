@@ -32,7 +32,7 @@ SETTINGS = "mode", "linker", "optimizer", "optimizer_including", "optimizer_excl
 """Settings of PyTensor that decide what a graph is compiled to."""
 _known: weakref.WeakSet[Reentrant] = weakref.WeakSet()
 _compiler: list[Any] = [None, ()]
-"""Which thread compiles, and the settings from before it began: another list after each change."""
+"""The thread that compiles, and the settings from before it began; each change makes a new list."""
 
 
 class Reentrant:

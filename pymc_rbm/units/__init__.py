@@ -1,1 +1,1 @@
-"""What one unit is: its values, log-normaliser, mean and sampler; and the check of data against it."""
+"""A unit has values, a log-normaliser, a mean and a sampler, and data are checked against it."""

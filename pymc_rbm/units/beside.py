@@ -1,4 +1,4 @@
-"""Units of several families in one layer: pixels and a label, real and binary columns, layers of a deep machine."""
+"""One layer may have units of several families: pixels and a label, real and binary columns, deep machines' layers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ class Beside(Unit):
             families.append((unit, size))
             names.append(name)
         if not families:
-            raise ValueError("Beside needs at least one part, as in Beside((Bernoulli(), 64), (Categorical(10), 10)).")
+            raise ValueError(
+                "Beside needs at least one part, got none. Pass parts as in Beside((Bernoulli(), 64), "
+                "(Categorical(10), 10))."
+            )
         self.families, self.names = tuple(families), names
         ends = np.cumsum([n for _, n in families])
         self.slices = [slice(int(end) - n, int(end)) for (_, n), end in zip(families, ends, strict=True)]
@@ -130,7 +133,8 @@ class Beside(Unit):
         """Refuse a layer of another size."""
         if size not in (None, self.size):
             raise ValueError(
-                f"{size} {side} entries do not fit {self!r}, which takes {self.size}: give it {size} entries in all."
+                f"{size} {side} entries do not fit {self!r}, whose parts have {self.size} entries in all. Give the "
+                f"parts {size} entries in all."
             )
 
     def at(self, entries):

@@ -1,4 +1,4 @@
-"""Binary units: 0 and 1, or -1 and 1."""
+"""Binary units have the values 0 and 1, or -1 and 1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Bernoulli", "Spin"]
 
 
 class _Binary(Unit):
-    """What units with two values share."""
+    """The base class of units with two values."""
 
     dtype: ClassVar[str] = "int8"
     values: ClassVar[tuple[int, int]]
@@ -51,7 +51,7 @@ class _Binary(Unit):
 
 @dataclass(frozen=True)
 class Bernoulli(_Binary):
-    """Binary unit, 0 or 1: ``p(x = 1 | f) = 1 / (1 + exp(-f))``."""
+    """A binary unit with values 0 and 1: ``p(x = 1 | f) = 1 / (1 + exp(-f))``."""
 
     values: ClassVar[tuple[int, int]] = (0, 1)
     counts: ClassVar[bool] = True
@@ -78,7 +78,7 @@ class Bernoulli(_Binary):
 
 @dataclass(frozen=True)
 class Spin(_Binary):
-    """Ising spin, -1 or 1: ``p(x = 1 | f) = 1 / (1 + exp(-2f))``.
+    """An Ising spin with values -1 and 1: ``p(x = 1 | f) = 1 / (1 + exp(-2f))``.
 
     The factor 2 is the distance of the two values. A spin is ``2·Bernoulli - 1``: with W for 0/1 units on both sides,
     spins have W/4 and biases of half the 0/1 ones plus a quarter of the sums of W's rows or columns.

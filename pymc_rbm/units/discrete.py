@@ -1,4 +1,4 @@
-"""Units with finitely many values: one of q, and counts."""
+"""These units have finitely many values: one of q, or a count."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_VALUES, MOST_COUNT = 2**12, 2**16 - 1  # some tables hold all values, and a
 
 @dataclass(frozen=True)
 class Categorical(Unit):
-    """Potts unit: one of ``q`` values, one-hot in q neighbouring entries, ``p(x_k = 1 | f) = exp(f_k) / Σ_l exp(f_l)``.
+    """A Potts unit with ``q`` values, one-hot in q neighbouring entries: ``p(x_k = 1 | f) = exp(f_k) / Σ_l exp(f_l)``.
 
     A layer of n such units has n·q entries, biases and rows (or columns) of W. Adding the same number to the q fields
     of a unit changes nothing, so biases and weights are determined up to that.
@@ -66,7 +66,7 @@ class Categorical(Unit):
 
     @property
     def remedy(self):
-        """How data that are labels become states."""
+        """What to do with data that are labels, in words."""
         return f"Labels from 0 to {self.q - 1} become states as np.eye({self.q})[labels].reshape(len(labels), -1)."
 
     @property
@@ -122,7 +122,7 @@ class Categorical(Unit):
 
 @dataclass(frozen=True)
 class Binomial(Unit):
-    """Count from 0 to ``n``: ``p(x | f) ∝ C(n, x)·exp(f·x)``, the sum of n `Bernoulli` units that share W and a bias.
+    """A count from 0 to ``n``: ``p(x | f) ∝ C(n, x)·exp(f·x)``, the sum of n `Bernoulli` units that share W and bias.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-r"""The two-sided rectified unit: Gaussian on either side of zero, with a curvature for each side.
+r"""The two-sided rectified unit is Gaussian on either side of zero, with a curvature for each side.
 
 Tubiana, Cocco & Monasson (2019) give a real unit the potential ``γ₊x₊²/2 + θ₊x₊ + γ₋x₋²/2 + θ₋x₋`` with x₊ = max(x, 0)
 and x₋ = max(-x, 0). What θ₊ and θ₋ differ by is a field, so here ``θ₊ = θ - b`` and ``θ₋ = θ + b`` with b the unit's
@@ -29,7 +29,7 @@ __all__ = ["DReLU"]
 
 @dataclass(frozen=True)
 class DReLU(Real):
-    r"""Two-sided rectified unit: ``log base(x) = -γ₊x²/2 - θ|x|`` for x > 0 and ``-γ₋x²/2 - θ|x|`` for x < 0.
+    r"""A two-sided rectified unit: ``log base(x) = -γ₊x²/2 - θ|x|`` for x > 0 and ``-γ₋x²/2 - θ|x|`` for x < 0.
 
     Its mean follows the field with a slope that differs between the sides. θ > 0 makes it sparse (a soft threshold),
     θ < 0 bimodal, γ₊ = γ₋ and θ = 0 Gaussian with σ² = 1/γ. Bias and weights multiply x itself, not x/σ².

@@ -1,4 +1,4 @@
-"""Units with real values: Gaussian, and Gaussian cut off at zero.
+"""These units have real values: they are Gaussian, or Gaussian and cut off at zero.
 
 Both have the energy of Cho, Ilin & Raiko (2011), in which σ scales a unit's state wherever it meets a bias or W,
 
@@ -26,11 +26,11 @@ from pymc_rbm.units.unit import Unit, floating, zeros_like
 __all__ = ["Gaussian", "Real", "Rectified", "numeric_cut_mean"]
 
 FAR = 30.0
-"""Standard deviations beyond which a tail is computed by its continued fraction."""
+"""Beyond this many standard deviations a tail is computed by its continued fraction."""
 
 
 class Real(Unit):
-    """What units with real values share."""
+    """The base class of units with real values."""
 
     quadratic: ClassVar[bool] = True
     middle: ClassVar[float] = 0.0
@@ -79,7 +79,7 @@ class _Quadratic(Real):
         return self.with_parameters([self._sigma / pt.sqrt(beta)])
 
     def offset(self, bias):
-        """Return ``b²/2σ²``, which makes the energy that of ``(x - b)²/2σ²``."""
+        """Return ``b²/2σ²``, which completes the energy to ``(x - b)²/2σ²``."""
         return pt.as_tensor(bias) ** 2 / (2 * self._sigma**2)
 
     @property
@@ -89,7 +89,7 @@ class _Quadratic(Real):
 
 @dataclass(frozen=True)
 class Gaussian(_Quadratic):
-    """Real unit: ``x | f ~ Normal(σ² f, σ)``, with a bias and weights as in Cho, Ilin & Raiko (2011).
+    """A real unit: ``x | f ~ Normal(σ² f, σ)``, with a bias and weights as in Cho, Ilin & Raiko (2011).
 
     ``E(v, h) = Σ (v - b)²/2σ² - Σ (v/σ²)·Wh - cᵀh`` where h are units without a σ: ``v | h ~ Normal(b + Wh, σ)``.
 
@@ -134,7 +134,7 @@ class Gaussian(_Quadratic):
 
 @dataclass(frozen=True)
 class Rectified(_Quadratic):
-    r"""Real unit that is not negative: ``x | f`` is Normal(σ² f, σ) cut off at 0, sampled exactly.
+    r"""A real unit that is not negative: ``x | f`` is Normal(σ² f, σ) cut off at 0, sampled exactly.
 
     The energy is that of `Gaussian`. With ``z = σ f`` the number of standard deviations by which the uncut mean is
     positive, ``log_normaliser = log(σ √(2π) Φ(z)) + z²/2`` and ``mean = σ (z + φ(z)/Φ(z))``. Where z is far below zero

@@ -1,4 +1,4 @@
-"""Data as states of units: checked against the units' values and converted to their type."""
+"""Data become states of units: they are checked against the units' values and converted to their type."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check_last_axis(shape: Any, unit: Any, size: int | None, name: str, side: st
         return
     wide = dict.fromkeys(part.remedy for part, _ in unit.parts(size or 0) if part.width > 1)
     if wide:
-        hint += f" (One number a unit, as labels, needs length {unit.count(size or 0)}.) {' '.join(wide)}"
+        hint += f" (Labels, one number for each unit, need length {unit.count(size or 0)}.) {' '.join(wide)}"
     raise ValueError(
         f"{name} has shape {shape}, but the machine has {size} {side} units: the last axis of {name} must have length "
         f"{size}.{_shape_hint(shape, size, name)}{hint}"
@@ -96,7 +96,7 @@ def _check_states(values: np.ndarray, unit: Any, name: str, means: bool) -> None
 
 
 def _are_counts(values: np.ndarray, unit: Any) -> bool:
-    """Whether the values are whole numbers between the ends of a unit whose values are all such numbers."""
+    """Whether the values are whole numbers between the extremes of a unit that takes all of these."""
     if values.dtype.kind not in "iu" or np.ma.isMaskedArray(values) or not unit.counts or not values.size:
         return False
     low, high = unit.ends

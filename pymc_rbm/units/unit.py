@@ -23,7 +23,7 @@ __all__ = ["Unit", "floating", "logsumexp", "unit_of", "zeros_like"]
 
 
 class Unit(ABC):
-    """Exponential family ``p(x | f) ∝ base(x)·exp(f·x)`` of one unit; methods take and return symbolic variables.
+    """The exponential family ``p(x | f) ∝ base(x)·exp(f·x)`` of a unit; methods take and return symbolic variables.
 
     A state and its field have the same shape. Most units are one number; a unit of ``width`` q takes q neighbouring
     entries of the last axis. Families are frozen dataclasses, so that they can be keys of compiled graphs; numbers that
@@ -76,7 +76,7 @@ class Unit(ABC):
     @property
     @abstractmethod
     def middle(self) -> Any:
-        """A mean far from the extremes, which counts as one more row in estimates of means, so that none is certain."""
+        """A mean far from the extremes: estimates of means count it as one more row, so that none is at an extreme."""
 
     @property
     @abstractmethod

@@ -256,10 +256,10 @@ def test_large_models_build_at_once(estimates):
 def test_what_is_not_reliable_is_said(monkeypatch):
     parameters = ref.curie_weiss(N, 0.1)
     monkeypatch.setattr(constant_log_z, "_known", type(constant_log_z._known)())
-    found = LogPartitionEstimate(3.0, 0.5, "compare", reasons=("the ensembles disagree",))
+    found = LogPartitionEstimate(3.0, 0.5, "compare", reasons=("independent sets of chains disagree",))
     monkeypatch.setattr(constant_log_z, "log_partition", lambda *args, **kwargs: found)
     with pytest.warns(
-        UserWarning, match=r"22x22.*3\.000 ± 0\.500, and is not reliable: the ensembles disagree.*log_z="
+        UserWarning, match=r"22x22.*3\.000 ± 0\.500, and is not reliable: independent sets of chains disagree.*log_z="
     ):
         pm.logp(pmr.RBM.dist(*parameters), ROWS[0]).eval()
     late = LogPartitionEstimate(3.0, 0.5, "compare", made={"target_met": False, "target_error": 0.05})

@@ -57,7 +57,7 @@ def test_updates_that_rise_still_are_told():
 def test_seconds_bound_learning_and_the_rate_falls_with_them():
     began = time.perf_counter()
     with pytest.warns(
-        UserWarning, match="Learning ended after 1.5 seconds, as asked for, .* updates, and nobody looked"
+        UserWarning, match="Learning ended after 1.5 seconds, as asked for, .* updates, and it was not checked"
     ):
         learned = fit(epochs=10**6, seconds=1.5, learning_rate=0.01, method="cd")
     assert learned.attrs["seconds"] > 1.4 and time.perf_counter() - began < 60

@@ -434,7 +434,7 @@ def test_machines_data_and_snapshots(run):
     history = learned["particle_history"]
     np.testing.assert_array_equal(history["epoch"], [3, 5, 8, 10, 13, 15, 18, 20])
     np.testing.assert_array_equal(history["v"][-1], learned["particle_states"]["v"])
-    with pytest.raises(ValueError, match=r"with 0, \[\], and name=None"):
+    with pytest.raises(ValueError, match=r"with the machines \[\], and name=None"):
         pmr.machine_of(xr.DataTree())
 
 

@@ -196,7 +196,7 @@ def test_resume_says_what_differs(whole, changed, named):
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"chains": 5}, ValueError, r"another run.*v_particles: \(3, 4\) in it, \(5, 4\) here.*chains="),
+        ({"chains": 5}, ValueError, r"another run.*v_particles: \(3, 4\) in `resume`, \(5, 4\) here.*chains="),
         ({"optimizer": pm.adam}, ValueError, r"another run.*memory"),
         ({"method": "cd"}, ValueError, "learned with method='pcd', this call asks for 'cd'"),
         ({"resume": "learned.nc"}, TypeError, r"got str: 'learned.nc'.*xarray.open_datatree"),
@@ -547,7 +547,7 @@ def test_generative_refuses_another_model(whole):
         pmr.generative(model_of(DATA, 3, 1.0, name="w"), whole)
     with pytest.raises(ValueError, match=r"shapes differ \(W: \(4, 3\) there, \(4, 2\) here"):
         pmr.generative(model_of(DATA, 2, 1.0), whole)
-    with pytest.raises(ValueError, match=r"Expected what pymc_rbm\.fit returned, got a DataTree with \[\]"):
+    with pytest.raises(ValueError, match=r"Expected what pymc_rbm\.fit returned, got a DataTree with the groups \[\]"):
         pmr.generative(model_of(DATA, 3, 1.0), xr.DataTree())
 
 

@@ -106,7 +106,7 @@ def test_the_recorded_log_z_is_taken_only_for_its_own_machine(tmp_path):
     assert "bridge sampling along the machines of learning" in str(found)
     other = pmr.averaged(learned) if learned.attrs["iterate"] == "last" else None
     for target in [recorded_machine(learned), *([other] if other is not None else [])]:
-        with pytest.raises(ValueError, match="returned, with its machine"):
+        with pytest.raises(ValueError, match="returned with this machine"):
             pmr.log_partition(target, method="ladder")
 
 

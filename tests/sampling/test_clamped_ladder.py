@@ -149,7 +149,7 @@ def test_few_renewals_are_said_and_the_same_seed_gives_the_same_draws():
 def test_what_a_ladder_needs_is_said():
     with pytest.raises(ValueError, match="method must be one of 'gibbs', 'pt', 'ptt', got 'pcd'"):
         pmr.inpaint([NAN] * 5, pmr.restricted(W, B, C), method="pcd", **MUTED)
-    with pytest.raises(ValueError, match="returned, with its machine"):
+    with pytest.raises(ValueError, match="returned with this machine"):
         pmr.inpaint([NAN] * 5, pmr.restricted(W, B, C), method="ptt", **MUTED)
     layers = tuple(Layer(pmr.Bernoulli(), np.zeros(2)) for _ in range(3))
     deep = Machine(layers, (Coupling(0, 1, np.eye(2)), Coupling(1, 2, np.eye(2))))

@@ -147,7 +147,7 @@ def test_the_same_seed_gives_the_same_draws_and_few_renewals_are_said():
 def test_what_a_ladder_needs_is_said():
     with pytest.raises(ValueError, match="method must be one of 'gibbs', 'pt', 'ptt', got 'pcd'"):
         pmr.sample_gibbs(MACHINE, method="pcd", **MUTED)
-    with pytest.raises(ValueError, match="returned, with its machine"):
+    with pytest.raises(ValueError, match="returned with this machine"):
         pmr.sample_gibbs(MACHINE, method="ptt", **MUTED)
 
 

@@ -694,7 +694,7 @@ def test_real_units_that_move_without_a_hessian_are_warned_of(monkeypatch):
         return model
 
     monkeypatch.setattr(effects, "MOST_ENTRIES", 8)
-    with pytest.warns(UserWarning, match="real units of v have dependants that join them"):
+    with pytest.warns(UserWarning, match="depend on the real units of v jointly"):
         blocks_of(joined := model(lambda v: pm.Normal("y", v.sum(), 1, observed=0.5)), joined.free_RVs)
     blocks_of(apart := model(lambda v: pm.Normal("y", v, 1, observed=np.zeros(3))), apart.free_RVs)
 

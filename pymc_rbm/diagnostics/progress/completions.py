@@ -1,4 +1,4 @@
-"""Rows of data as sums over their missing entries: over all completions, or over draws of completions."""
+"""Sum rows of data over their missing entries: over all completions, or over draws of completions."""
 
 from __future__ import annotations
 

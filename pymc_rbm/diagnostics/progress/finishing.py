@@ -24,7 +24,7 @@ __all__ = ["Progress", "averaged_machine", "measured"]
 
 LEAST_EPOCHS = 10
 FACTORS = 2**23
-"""The most factors of log Z with more than 2¹⁶ terms, of which a climb needs hundreds: 5 s."""
+"""The most factors of an exact log Z with more than 2¹⁶ terms; a climb needs hundreds of these, about 5 s."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def matters(gained: float, floor: float) -> float:
 
 
 def _masks(learned: xr.DataTree, name: str, machine: Machine) -> tuple[list[np.ndarray], bool, bool]:
-    """Return which entries of biases and weights learning moves; whether it moves nothing else, and moves directly."""
+    """Return which entries of biases and weights learning moves, whether it moves only these, and whether directly."""
     given = machine.by_kind
     recorded = "objective" in learned and f"{name}_is_free" in learned["objective"]
     free = (
@@ -201,7 +201,7 @@ def _growth(learned: xr.DataTree, name: str, machine: Machine) -> float:
 
 
 def _trend_of_average(learned: xr.DataTree) -> tuple[float, float]:
-    """Return what `fit` measured where the average is what it returned, and the last iterate is gone.
+    """Return the trend that `fit` measured, if it returned the average and the last iterate is gone.
 
     Nothing where the exact objective was climbed from there.
     """
@@ -228,7 +228,7 @@ def _sampled_trend(sampled: Sampled, learned: xr.DataTree, name: str, machine: M
 
 
 def _per_thousand(learned: xr.DataTree) -> float:
-    """Return what turns a rise from the average of the second half to the end into one a thousand updates.
+    """Return the factor that turns a rise from the second half's average to the end into a rise in a thousand updates.
 
     Updates count at the largest rate: both places lie on the way that the learning rates add up to.
     """

@@ -14,16 +14,16 @@ from pymc_rbm.sampling.observables import SATURATED
 __all__ = ["Rise", "climbed", "perturbed"]
 
 FEWEST, MOST, WORK = 20, 400, 2**29
-"""The fewest and most iterations of a climb; in between as many as go through so many entries of states."""
+"""The fewest and most iterations of a climb, and about how many entries of states it may go through in between."""
 RESTARTS = 0.5, 1.0, 2.0, 4.0
 """The scales of the weights at other starts."""
 MEMORY = 30
 WATCHED, LITTLE = 30, 0.02
-"""A climb goes on as long as in so many iterations it gains this share of what matters: slow climbs go far."""
+"""A climb goes on while ``WATCHED`` iterations gain the share ``LITTLE`` of what matters: slow climbs go far."""
 LARGER = 1.1, 1.2, 1.3
 KICKS, KICK = 3, 0.1
-"""How often a climb is continued or, if it has come to rest, is repeated with noise of this share of the parameters'
-size: near saddles, where hidden units have not found a role yet, climbs come to rest, too."""
+"""How often a climb is continued or, if it has come to rest, repeated with noise, and the size of the noise as a share
+of the parameters' size: climbs come to rest near saddles, too, where hidden units have no role yet."""
 IDLE = 0.1
 """The norm of a hidden unit's weights below which it gets new weights of this norm."""
 
@@ -72,7 +72,7 @@ def perturbed(machine: Machine, rng: np.random.Generator) -> Machine:
 
 
 def _revived(goal: Goal, rng: np.random.Generator) -> Machine | None:
-    """Return the machine with small random weights for hidden units that are at an extreme for all rows; None if none.
+    """Return the machine with small random weights for hidden units at an extreme in all rows; None if there are none.
 
     What such a unit adds to the visible biases they keep. Climbs cannot do this: its gradient is almost zero.
     """

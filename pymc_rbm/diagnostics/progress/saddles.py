@@ -55,7 +55,7 @@ def _covariance(states: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _with(goal: Goal, along: np.ndarray, mean: np.ndarray, resting: np.ndarray) -> np.ndarray:
-    """Return the point where the least units have weights ``along``, and biases keep all means to first order."""
+    """Return the point where the units of least weights get weights ``along``, and biases keep means to first order."""
     parameters = goal.machine.by_kind.map(lambda p: np.array(p, "float64"))
     [W], (b, c) = parameters.weights, parameters.biases
     least = np.argsort(np.linalg.norm(W, axis=0))[: along.shape[1]]

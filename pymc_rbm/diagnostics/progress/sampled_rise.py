@@ -33,7 +33,7 @@ converged."""
 DIFFERENCE, DAMPING = 1e-4, 1e-4
 APART = 5
 DRAWS = 2000, 32_000
-"""The fewest and most draws; in between so many that the prediction's error is an eighth of what matters."""
+"""The fewest and most draws; in between their number makes the prediction's error an eighth of what matters."""
 WORK = 2e11
 """The most products of weights and states for a round of draws, and for a step: some seconds each."""
 NOTHING = 0.25
@@ -66,7 +66,7 @@ class Sampled:
     rest: list[np.ndarray] | None = None
 
     def goal(self, machine: Machine, draws: np.ndarray) -> Goal:
-        """Return the objective minus that of ``machine``, by ``draws`` of it."""
+        """Return the objective minus its value at ``machine`` as a goal, estimated from ``draws`` of that machine."""
         offsets = np.log(len(draws)) - free_energies_of(machine, draws)
         log_z = LogSums(draws, np.zeros(1, int), np.ones(1), offsets)
         return Goal(machine, self.masks, self.data(machine), log_z, self.penalty, self.rest)
@@ -125,7 +125,7 @@ def climbed_by_draws(sampled: Sampled, machine: Machine, matters: float) -> Rise
 
 
 def _error(predicted: float, half: int, size: int) -> float:
-    """Return the standard error of the prediction by two halves of so many draws, for ``size`` parameters.
+    """Return the standard error of the prediction by two halves of ``half`` draws each, for ``size`` parameters.
 
     With errors ε and ε' of the gradients, of covariance F/half, it is ``½ (g + ε)ᵀ F⁻¹ (g + ε')``.
     """

@@ -1,4 +1,4 @@
-"""The verdict on learning: rules that make findings of the measures of a run."""
+"""Rules turn the measures of a learning run into findings, and these into the verdict on learning."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
     if rise.endless:
         found.append(_without_maximum(found[0].verdict, progress.growth))
     if progress.trend + progress.trend_error < -matters and not progress.of_average:
-        seen = f"the last iterate is {-progress.trend:.2g} nats a row worse than the average of the second half"
+        seen = (
+            f"the last iterate is {-progress.trend:.2g} nats a row worse than the average over the second half "
+            "of learning"
+        )
         found.append(RATE_TOO_HIGH.finding(found[0].verdict, seen))
     if climbed and not climbed["converged"] and found[0].verdict == FINISHED:
         left = climbed.get("left_to_gain", np.nan)  # earlier versions recorded none
@@ -74,12 +77,14 @@ def _rising(progress: Progress, by: str, against: str) -> Finding:
     if progress.gained < progress.matters:
         reason += " So far the machine is no better than independent units."
     if progress.trend - progress.trend_error > 0 and np.isfinite(progress.rate):
-        reason += f" In the second half it rose by about {progress.rate:.2g} nats a row in a thousand updates."
+        reason += (
+            f" In the second half of learning it rose by about {progress.rate:.2g} nats a row in a thousand updates."
+        )
     return Finding(NOT_FINISHED, reason, LONGER)
 
 
 def _without_maximum(verdict: str, growth: float) -> Finding:
-    named = DRIFT.finding(verdict, "where a climb from here ends the objective still rises as all weights grow")
+    named = DRIFT.finding(verdict, "a further climb ends where the objective still rises as all weights grow")
     return named if verdict != FINISHED or growth > GROWTH else named._replace(failure="")
 
 
@@ -88,8 +93,8 @@ def _unmeasured(progress: Progress, climbed: dict[str, float]) -> Finding:
         return Finding(FINISHED, "L-BFGS converged to a stationary point of the exact objective.")
     if progress.pseudo_trend - progress.pseudo_trend_error > progress.matters:
         reason = (
-            f"The pseudo-likelihood still rises, by {progress.pseudo_trend:.2g} nats a row over the second half. (The "
-            "objective cannot be measured without independent draws of the machine.)"
+            f"The pseudo-likelihood still rises, by {progress.pseudo_trend:.2g} nats a row over the second half of "
+            "learning. (The objective cannot be measured without independent draws of the machine.)"
         )
         return Finding(NOT_FINISHED, reason, LONGER)
     reason = "How much the objective still rises cannot be measured without independent draws of the machine."

@@ -46,7 +46,10 @@ def unbiased(
     with finitely many states only: others never meet exactly.
     """
     if not all(layer.unit.finite for layer in machine.layers):
-        raise ValueError("method='ucd' needs units with finitely many states: chains of others never meet. Use 'pcd'.")
+        raise ValueError(
+            "method='ucd' needs units with finitely many states, since chains of other units never "
+            "meet. Use method='pcd'."
+        )
     chains = states.get_value(borrow=True).shape[0]
     behind = batch[pt.arange(chains) % batch.shape[0]]
     (ahead, *_), rng = sweep(machine, machine.at(behind), rng)

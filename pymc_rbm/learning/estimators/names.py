@@ -1,4 +1,4 @@
-"""The estimators by name."""
+"""Each estimator has a short name, which is `fit`'s argument ``method``."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def swaps_replicas(estimator: Callable) -> bool:
 
 
 def shares_chains(estimator: Callable) -> bool:
-    """Whether an estimator works with one chain a row where biases differ by row, as users' own are taken to do."""
+    """Whether an estimator works with one chain a row if biases differ by row, as users' own are assumed to do."""
     return getattr(estimator, "func", estimator) not in (fast_persistent, tempered, trajectory_tempered, unbiased)
 
 
 def name_of(estimator: Any) -> str:
-    """Return the name of an estimator; of a ``functools.partial`` that of its function."""
+    """Return the name of an estimator; for a ``functools.partial`` it is the name of its function."""
     return estimator.__name__ if hasattr(estimator, "__name__") else name_of(estimator.func)
 
 
 def argument_of(name: str) -> str:
-    """Return what `fit` calls the estimator of this name as its argument ``method``; users' own have no other name."""
+    """Return the argument ``method`` of `fit` for the estimator of this name; users' own have no other name."""
     return next((key for key, estimator in METHODS.items() if estimator.__name__ == name), name)

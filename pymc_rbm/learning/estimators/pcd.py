@@ -152,8 +152,8 @@ def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sw
     """
     if not is_summed(machine):
         raise ValueError(
-            f"method='exact' enumerates the smaller side, which has more than 16 units, 20 of two binary layers: sizes "
-            f"{sizes_of(machine)}. Use method='pcd'."
+            "method='exact' enumerates the smaller side, which may have at most 16 units, or 20 of two binary "
+            f"layers: sizes {sizes_of(machine)} are too large. Use method='pcd'."
         )
     return replace(persistent(machine, base, batch, states, rng, sweeps), log_z=log_partition(machine))
 
@@ -180,7 +180,10 @@ def fast_persistent(
     diagnostics show the mixing of the pushed chains, not that of the machine.
     """
     if any(c.first == c.second for c in machine.couplings):
-        raise ValueError("method='fpcd' needs a machine without couplings inside a layer: use method='pcd' or 'pt'.")
+        raise ValueError(
+            "method='fpcd' needs a machine without couplings inside a layer, but this one has some: "
+            "use method='pcd' or 'pt'."
+        )
     fast = [
         pytensor.shared(
             np.zeros(tuple(n or 0 for n in shape_of(p)), dtype=pt.as_tensor(p).dtype), name=f"{states.name}_fast_{i}"
