@@ -30,7 +30,7 @@ ROOMS = {
 }
 """README's table of the design: from which rooms each may import."""
 FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")}
-DOORS = {"sampling.sweep", "sampling.conditionals", "partition.path_graphs", "learning.exact_sums"}
+DOORS = {"sampling.sweep", "sampling.conditionals", "partition.exact", "partition.path_graphs", "learning.exact_sums"}
 """All that know the kernels, by one door."""
 
 

@@ -16,6 +16,7 @@ import pymc as pm
 
 from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.lbfgs import Ascent
+from pymc_rbm.learning.objective import direct_parameters
 from pymc_rbm.learning.start import start_values
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.machine.enumeration import cheapest_layer, widest_layer
@@ -39,7 +40,8 @@ def climb_from_the_best(
 ) -> int:
     """Try other starts by rough climbs, and leave the parameters at the best one's; return how many were tried.
 
-    The first is where learning starts anyway, and is kept where no other ends higher. What ``start`` names stays as it
+    The first is where learning starts anyway, and is kept where no other ends higher. Starts that agree are enough, but
+    not where all end no higher than independent units, at the saddle. What ``start`` names stays as it
     is. The learner's generator does not advance.
     """
     points = _other_points(model, observed, start, learner)
@@ -48,7 +50,8 @@ def climb_from_the_best(
     if most == 1 or all(np.array_equal(x, y) for x, y in zip(first, next(points), strict=True)):
         return 1
     tried, ends = [first], [ascent.rough(first)]
-    while len(tried) < most and sum(end > max(ends) - CLOSE for end in ends) < AGREE:
+    alone = _alone(ascent, model, observed, learner)
+    while len(tried) < most and (max(ends) < alone + CLOSE or sum(end > max(ends) - CLOSE for end in ends) < AGREE):
         tried.append(next(points))
         ends.append(ascent.rough(tried[-1]))
     best = int(np.argmax(ends)) if max(ends) > ends[0] + CLOSE else 0
@@ -66,6 +69,18 @@ def _other_points(
         for scale in SCALES:
             values = start_values(model, observed, start, rng, scale)
             yield [values[p.name].astype(p.dtype) for p in learner.learned]
+
+
+def _alone(ascent: Ascent, model: pm.Model, observed: list[Observed], learner: Learner) -> float:
+    """Return the objective of independent units; -inf where W, b or c are not free variables themselves."""
+    point = {p.name: x.get_value() for p, x in zip(learner.learned, ascent.parameters, strict=True)}
+    for x in observed:
+        names = [None if rv is None else rv.name for rv in direct_parameters(model, x)]
+        if None in names:
+            return -np.inf
+        for name, value in zip(names, (0.0, x.bias, 0.0), strict=False):
+            point[name] = np.broadcast_to(np.asarray(value), point[name].shape)
+    return ascent.value_at(list(point.values()))
 
 
 def _entries(x: Observed) -> int:

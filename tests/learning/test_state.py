@@ -30,8 +30,8 @@ OPTIONS = {"method": "pcd", "chains": 3, "batch_size": 2, "sweeps": 1, "learning
 DIVERGES = pytest.mark.filterwarnings("ignore::RuntimeWarning:pytensor|numpy|pymc_rbm")
 
 
-def fitted(epochs, data=DATA, scale=1.0, **kwargs):
-    with model_of(data, 3, scale):
+def fitted(epochs, data=DATA, scale=1.0, units=None, **kwargs):
+    with model_of(data, 3, scale, **(units or {})):
         return pmr.fit(epochs, **{**OPTIONS, "random_seed": 1, **kwargs})
 
 
@@ -185,6 +185,7 @@ def test_resume_goes_on_within_an_epoch(whole, iterations, how, tmp_path):
         ({"scale": 0.5}, r"in the model's priors and fixed values:"),
         ({"batch_size": 3}, r"in batch_size \(2 then, 3 now\):"),
         ({"row_weights": [1, 1, 2, 1, 1, 1]}, r"in the row_weights of 'v':"),
+        ({"units": {"hidden": pmr.Spin()}}, r"in the units of 'v' \(Bernoulli.*, Bernoulli.* then, .*Spin.* now\):"),
         ({"scale": 0.5, "batch_size": None}, r"in batch_size \(2 then, 6 now\), the model's priors and fixed values:"),
     ],
 )
