@@ -35,8 +35,8 @@ GROWN = "growing_seed"
 
 TRIES, TRY, STAGE = 4, 50, 100
 """How many weights a new unit tries, in how many iterations of L-BFGS, and how many the best of them then has."""
-SCALE = 4.0
-"""The size of the fields that new weights send."""
+SCALE, LEFT = 4.0, 0.1
+"""The size of the fields that new weights send, and those of units that are left when one gains nothing."""
 MOST_UNITS = 64
 """The most hidden units that come one after the other."""
 
@@ -59,13 +59,14 @@ class Growing:
     ascent: Ascent
     seed: int
     """Of the new weights."""
-    grown: int | None = None
-    """How many units have come already; None: none, and the parameters are another start."""
+    fresh: bool = True
+    """Whether no unit has come yet, and the parameters are another start."""
 
     def __call__(self, after_each: Callable[[], bool]) -> bool:
         """Grow the machines from independent units, and leave the parameters where that ends.
 
-        Where a climb from where they were ends as high they stay there: units that help only together do not grow.
+        Once a unit gains nothing all that are left come at small weights. Where a climb from where the parameters were
+        ends as high they stay there: units that help only together do not grow.
         ``after_each`` is called after each unit; a true value ends it, and is returned.
         """
         point = {p.name: p.get_value() for p in self.ascent.parameters}
@@ -74,18 +75,26 @@ class Growing:
             x.name: [rv.name for rv in direct_parameters(self.model, x) if rv is not None]
             for x in self.learner.observed
         }
-        if self.grown is None:
+        if self.fresh:
             for W, _, c in names.values():
                 point[W], point[c] = np.zeros_like(point[W]), np.zeros_like(point[c])
-        for unit in range(self.grown or 0, max(point[W].shape[1] for W, *_ in names.values())):
+        units = max(point[W].shape[1] for W, *_ in names.values())
+        come = max(int(point[W].any(0).sum()) for W, *_ in names.values())
+        for unit in range(come, units):
             moving, rng = self._moving(point, names, unit), np.random.default_rng([self.seed, unit])
+            before = value
             ends = [self._climb(self._with_unit(point, names, unit, rng), moving, TRY) for _ in range(TRIES)]
             value, point = max(ends, key=lambda end: end[0])
             value, point = max((value, point), self._climb(point, moving, STAGE), key=lambda end: end[0])
+            if value < before + CLOSE:
+                for later in range(unit + 1, units):
+                    point = self._with_unit(point, names, later, rng, LEFT)
             self.ascent.place(self._values(point))
             if after_each():
                 return True
-        as_high = self.grown is None and self.ascent.rough(first) >= value - CLOSE
+            if value < before + CLOSE:
+                break
+        as_high = self.fresh and self.ascent.rough(first) >= value - CLOSE
         self.ascent.place(first if as_high else self._values(point))
         return False
 
@@ -104,14 +113,16 @@ class Growing:
             moving[W][:, unit + 1 :] = moving[c][unit + 1 :] = False
         return moving
 
-    def _with_unit(self, point: Point, names: dict[str, list[str]], unit: int, rng: np.random.Generator) -> Point:
+    def _with_unit(
+        self, point: Point, names: dict[str, list[str]], unit: int, rng: np.random.Generator, scale: float = SCALE
+    ) -> Point:
         """Return the point with random weights for a unit, whose field is 0 on average, as is what it sends."""
         changed: Point = {}
         for x in self.learner.observed:
             W, b, c = names[x.name]
             if unit >= point[W].shape[1]:
                 continue
-            w = small_weights(x, (len(point[W]), 1), SCALE, rng)[:, 0]
+            w = small_weights(x, (len(point[W]), 1), scale, rng)[:, 0]
             middle = sum(x.machine.layers[HIDDEN].unit.ends) / 2
             changed |= {name: point[name].copy() for name in (W, b, c)}
             changed[W][:, unit] = w
@@ -127,4 +138,4 @@ def growing_of(model: pm.Model, learner: Learner, ascent: Ascent, resume: xr.Dat
     """
     if resume is None:
         return Growing(model, learner, ascent, int(copy.deepcopy(learner.rng).integers(2**31)))
-    return Growing(model, learner, ascent, int(resume.attrs[GROWN]), int(resume.attrs["epochs_done"]))
+    return Growing(model, learner, ascent, int(resume.attrs[GROWN]), fresh=False)
