@@ -42,6 +42,11 @@ class Problem:
             pmr.RBM("v", W, pm.Flat("b", shape=n), pm.Flat("c", shape=m), visible=unit, observed=self.data)
         return model
 
+    def begin(self, seed=1):
+        """What `fit` returns when it is asked for the epochs of a run that stops early."""
+        with self.model():
+            return pmr.fit(**{**self.options, "epochs": self.early}, random_seed=seed, progressbar=False)
+
     def learn(self, seed=1):
         """What `fit` would have returned early, and what it returned."""
         seen = []
@@ -54,14 +59,14 @@ class Problem:
             learned = pmr.fit(random_seed=seed, progressbar=False, on_epoch=look, **self.options)
         return *seen, learned
 
-    def truth(self, learned):
+    def truth(self, learned, iterations=ITERATIONS):
         """Nats a row: the objective of independent units, at the end of the run, and where it can be climbed to."""
         W, b, c = (learned["parameters"][x].values for x in ("W", "b", "c"))
         known = np.ma.filled(np.ma.mean(self.data, axis=0), 0.5)
         p = ((known + 1) / 2 if self.spins else known) * 0.999 + 0.0005
         alone = np.log(p / (1 - p)) / (2 if self.spins else 1)
         here = self.pack(W, b, c)
-        options = {"maxiter": ITERATIONS, "maxfun": 10**6, "maxcor": 30, "ftol": 1e-12, "gtol": 1e-9}
+        options = {"maxiter": iterations, "maxfun": 10**6, "maxcor": 30, "ftol": 1e-12, "gtol": 1e-9}
         objective, start = self.objective(), here + 0.02 * np.random.default_rng(1).standard_normal(here.size)
         climb = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
         values = [-objective(x)[0] for x in (self.pack(0 * W, alone, 0 * c), here)]
@@ -88,7 +93,7 @@ class Problem:
         return negative
 
     def _small(self):
-        return 2 ** self.data.shape[1] <= STATES
+        return 2 ** self.data.shape[1] <= STATES or np.ma.is_masked(self.data)
 
     def _by_visible(self):
         """Sum over all visible states; rows with missing entries are sums over those that agree with them."""
@@ -136,10 +141,10 @@ def bits(file, key="train_bits", d=None):
     return np.unpackbits(z[key], axis=1)[:, : d or int(z["d"])]
 
 
-def masked_lines(rows=80, share=0.15):
+def masked_lines(n=3, rows=80, share=0.15):
     """Bars and stripes, some entries missing."""
     rng = np.random.default_rng(1)
-    lines = pmr.datasets.bars_and_stripes(3).values
+    lines = pmr.datasets.bars_and_stripes(n).values
     chosen = lines[rng.integers(len(lines), size=rows)]
     return np.ma.masked_array(chosen, rng.random(chosen.shape) < share)
 
@@ -173,3 +178,12 @@ def problems():
             Problem("dna, 4 hidden, prior, lbfgs", dna, 4, 0.5, 4, {}),
         ]
     return found
+
+
+def begun():
+    """Two runs of 500 updates that look as if they rested: nothing moves, and little was learned."""
+    options = {"method": "pcd", "batch_size": None}
+    return [
+        Problem("lines 4x4, 16 hidden", pmr.datasets.bars_and_stripes(4).values, 16, 1.0, 500, options),
+        Problem("masked lines 4x4, 16 hidden", masked_lines(4), 16, 1.0, 500, options),
+    ]

@@ -17,6 +17,7 @@ what `diagnose` says matters. The second verdict is that by draws, as if log Z c
 
 import sys
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import pymc as pm
@@ -64,11 +65,37 @@ def main(seeds=100, sampler="gibbs"):
 
 def without_sums(learned):
     """The verdict on learning of a machine whose log Z is no sum."""
-    exact, finishing.exact_log_z = finishing.exact_log_z, lambda machine: None
+    exact, finishing.exact_log_z = finishing.exact_log_z, lambda *_: None
     try:
         return pmr.diagnose(learned, random_seed=1, probes=False, progressbar=False)
     finally:
         finishing.exact_log_z = exact
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A learning run: nats a row, what is left to gain in truth, what of that matters, and what is said of it."""
+
+    nats: float
+    to_gain: float
+    matters: float
+    chains: str
+    learning: str
+    by_draws: str
+
+    @property
+    def right(self):
+        """Whether the verdict on learning is right, and the one by draws does not call a run finished that is not."""
+        truth = "finished" if self.to_gain <= self.matters else "not finished"
+        return self.learning == truth and (truth, self.by_draws) != ("not finished", "finished")
+
+
+def judged(problem, learned, **options):
+    """Compare what is said of a run with what is known of it."""
+    _, here, best = problem.truth(learned, **options)
+    found = pmr.diagnose(learned, random_seed=1, progressbar=False)
+    matters = float(found.measures["rise_that_matters"])
+    return Judged(here, best - here, matters, found.chains, found.learning, without_sums(learned).learning)
 
 
 def learning(chosen=()):
@@ -81,13 +108,10 @@ def learning(chosen=()):
         if chosen and i not in chosen:
             continue
         for when, learned in zip(("early", "end"), problem.learn(), strict=True):
-            _, here, best = problem.truth(learned)
-            found = pmr.diagnose(learned, random_seed=1, progressbar=False)
-            matters = float(found.measures["rise_that_matters"])
-            right.append(found.learning == ("finished" if best - here <= matters else "not finished"))
-            said = f"{found.chains}, {found.learning}, {without_sums(learned).learning}"
-            row = f"{problem.name + ', ' + when:45}{here:9.3f} {best - here:8.4f} {matters:8.4f}  {said}"
-            print(row + "  WRONG" * (not right[-1]), flush=True)
+            x = judged(problem, learned)
+            right.append(x.right)
+            row = f"{problem.name + ', ' + when:45}{x.nats:9.3f} {x.to_gain:8.4f} {x.matters:8.4f}  "
+            print(row + f"{x.chains}, {x.learning}, {x.by_draws}" + "  WRONG" * (not x.right), flush=True)
     print(f"{sum(right)} of {len(right)} right")
 
 

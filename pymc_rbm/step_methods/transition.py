@@ -144,25 +144,26 @@ def _repeated(block: Block, n: int, rng: TensorVariable, theta: dict[int, Tensor
         machine.mean(i, block.state).astype(layer.unit.dtype) if x is None else x.astype(layer.unit.dtype)
         for i, (layer, x) in enumerate(zip(machine.layers, block.state, strict=True))
     ]
-    known = [p is not None for p in machine.parameters]
-    masks = [m for m in block.held if m is not None and m is not True]
+    parameters = [None if p is None else pt.as_tensor(p) for p in machine.parameters]
+    masks = [m if m is None or m is True else pt.as_tensor(m) for m in block.held]
     turns = 1 if block.turns is None else len(block.turns)
+    tensors = [x for x in (*parameters, *masks) if x is not None and x is not True]
+    # Each once: a parameter may stand for two, and a dependant may read it, too.
+    arguments = list(dict.fromkeys([*tensors, *theta.values(), *given]))
 
     # Everything but the state enters as an explicit argument, so that it is computed once.
     def one(*args):
         rest = iter(args)
         turn = next(rest) if turns > 1 else None
         before, inner_rng = [next(rest) for _ in first], next(rest)
-        parameters = [next(rest) if is_known else None for is_known in known]
-        held = [next(rest) if m is not None and m is not True else m for m in block.held]
-        thetas = {layer: next(rest) for layer in theta}
-        inner = dict(zip(given, rest, strict=True))
+        inner = dict(zip(arguments, rest, strict=True))
+        held = [inner.get(m, m) for m in masks]
         state, inner_rng, counts = one_move(
-            replace(block, machine=machine.with_parameters(parameters), held=held),
+            replace(block, machine=machine.with_parameters([inner.get(p) for p in parameters]), held=held),
             before,
             inner_rng,
-            thetas,
-            inner,
+            {layer: inner[x] for layer, x in theta.items()},
+            {v: inner[v] for v in given},
             turn,
         )
         # A loop takes back what it gives only where the type says the same of the number of rows.
@@ -170,13 +171,12 @@ def _repeated(block: Block, n: int, rng: TensorVariable, theta: dict[int, Tensor
         return *state, inner_rng, *counts
 
     units = [machine.layers[layer].unit for layer in theta]
-    parameters = [pt.as_tensor(p) for p in machine.parameters if p is not None]
     moves = n * turns * moves_per_sweep(units, list(theta.values()))
     results = pytensor.scan(
         one,
         sequences=[pt.arange(moves) % turns] if turns > 1 else [],
         outputs_info=[*first, rng, *[None] * len(theta)],
-        non_sequences=[*parameters, *masks, *theta.values(), *given],
+        non_sequences=arguments,
         n_steps=moves,
         return_updates=False,
     )

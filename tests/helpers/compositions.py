@@ -33,9 +33,22 @@ class Side:
     units: int
     bias: np.ndarray
 
+    def __str__(self):
+        return f"{self.units} {self.kind}"
+
     @property
     def width(self):
         return self.parameter if self.kind == "categorical" else 1
+
+    @property
+    def widths(self):
+        """The entries of each unit."""
+        return np.full(self.units, self.width)
+
+    @property
+    def sides(self):
+        """The side of each unit."""
+        return [self] * self.units
 
     @property
     def real(self):
@@ -43,7 +56,8 @@ class Side:
 
     @property
     def scale(self):
-        return 1 / self.parameter**2 if self.kind in ("gaussian", "rectified") else 1.0
+        one = 1 / self.parameter**2 if self.kind in ("gaussian", "rectified") else 1.0
+        return np.full(len(self.bias), one)
 
     @property
     def unit(self):
@@ -73,12 +87,52 @@ class Side:
         return found
 
 
+class Mixed:
+    """A layer of several sides, one after the other."""
+
+    kind = "beside"
+
+    def __init__(self, parts):
+        self.parts, self.units = parts, sum(x.units for x in parts)
+        self.bias, self.scale, self.widths = (
+            np.concatenate([getattr(x, key) for x in parts]) for key in ("bias", "scale", "widths")
+        )
+        self.sides = [side for x in parts for side in x.sides]
+        self.real = any(x.real for x in parts)
+        self.unit = pmr.Beside(*((x.unit, len(x.bias)) for x in parts))
+
+    def own(self, x):
+        """Minus the energy of the layer alone, by state."""
+        each = np.split(x, np.cumsum([len(part.bias) for part in self.parts])[:-1], axis=-1)
+        return sum(part.own(own) for part, own in zip(self.parts, each, strict=True))
+
+    def __str__(self):
+        return " + ".join(f"{x.units} {x.kind}" for x in self.parts)
+
+
+def nobody():
+    """The hidden layer of a general machine."""
+    return Side("bernoulli", None, 0, np.zeros(0))
+
+
+def mixed_side(rng, most_real):
+    """Two kinds of units side by side, at most one unit of them real."""
+    kinds = list(rng.permutation(["bernoulli", "spin", "categorical", "binomial"]))
+    if most_real and rng.random() < 0.4:
+        kinds.insert(0, str(rng.choice(["gaussian", "rectified", "drelu"])))
+    return Mixed([side_of(kind, 1 + (kind in ("bernoulli", "spin")), rng) for kind in kinds[:2]])
+
+
 def random_side(rng, most_real):
     """Any kind of layer, of at most so many units that are real."""
     kinds = ["bernoulli", "spin", "categorical", "binomial"]
     kind = str(rng.choice(["gaussian", "rectified", "drelu"] if most_real and rng.random() < 0.3 else kinds))
     units = int(rng.integers(1, 3)) if kind == "categorical" else {"bernoulli": 3}.get(kind, 2)
-    units = units if kind in kinds else int(rng.integers(1, 1 + most_real))
+    return side_of(kind, units if kind in kinds else int(rng.integers(1, 1 + most_real)), rng)
+
+
+def side_of(kind, units, rng):
+    """A layer of this kind with random parameters."""
     parameter = {
         "categorical": 3,
         "binomial": int(rng.integers(2, 4)),
@@ -280,33 +334,58 @@ class Composition:
 
     seed: int
     rows: int = 2000
+    plain: bool = False
+    """Whether to leave out general machines, layers of several kinds and masks that differ by row."""
     v: Side = field(init=False)
     h: Side = field(init=False)
 
     def __post_init__(self):
         rng = np.random.default_rng(self.seed)
+        other = np.random.default_rng([1, self.seed])
+        self.general, beside = (False, None) if self.plain else (other.random() < 0.2, other.random(2) < 0.25)
         self.v = random_side(rng, most_real=2)
         self.h = random_side(rng, most_real=1 if self.v.real else 2)
+        if not self.plain:
+            self.v = mixed_side(other, most_real=0) if beside[0] else self.v
+            self.h = mixed_side(other, most_real=not self.v.real) if beside[1] else self.h
+            self.h = nobody() if self.general else self.h
         n, m = len(self.v.bias), len(self.h.bias)
         both_real = self.v.real and self.h.real
-        self.W = (0.3 if both_real else 0.7) * rng.normal(size=(n, m)) / np.sqrt(self.v.scale * self.h.scale)
+        self.W = (0.3 if both_real else 0.7) * rng.normal(size=(n, m)) / np.sqrt(np.outer(self.v.scale, self.h.scale))
+        self.U = self._couplings(other) if self.general else np.zeros((n, n))
         self.hidden = str(rng.choice(["summed out", "drawn", "dependant", "observed", "partly observed", "shared"]))
-        self.data, self.missing = self._state(self.v, rng), np.ones(self.v.units, bool)
-        self.masking = str(rng.choice(["free", "masked", "rows"]))
+        if isinstance(self.h, Mixed) and self.h.real and self.hidden != "summed out":
+            self.hidden = "drawn"  # what depends on real and on finite units of one layer is refused
+        self.hidden = "summed out" if self.general else self.hidden
+        self.data, everything = self._state(self.v, rng), np.ones(self.v.units, bool)
+        self.masking, self.patterns = str(rng.choice(["free", "masked", "rows"])), [everything]
         if self.masking == "masked" and self.v.units > 1:
-            self.missing = rng.permutation(np.arange(self.v.units) > 0)
+            self.patterns = [rng.permutation(np.arange(self.v.units) > 0)]
         else:
             self.masking = "free" if self.masking == "masked" or self.hidden != "summed out" else self.masking
+        if self.masking == "rows":  # every other row is observed
+            self.patterns = [everything, ~everything]
+        if self.masking == "masked" and not self.plain and other.random() < 0.5:
+            self.masking, first = "by row", self.patterns[0]
+            self.patterns = [first, np.roll(first, 1), everything]
         self.given_h = self._state(self.h, rng)
         first = np.arange(self.h.units) == 0
         self.seen_h = first | (self.hidden == "observed") if "observed" in self.hidden else ~first & False
         self.effects = self._effects(rng)
 
     def _state(self, side, rng):
+        if isinstance(side, Mixed):
+            return np.concatenate([self._state(part, rng) for part in side.parts])
         if side.real:
             x = rng.normal(size=side.units)
             return abs(x) if side.kind == "rectified" else x
         return side.values()[rng.integers(len(side.values()), size=side.units)].ravel()
+
+    def _couplings(self, rng):
+        """Symmetric, and zero between the entries of one unit."""
+        n, unit = len(self.v.bias), np.repeat(np.arange(self.v.units), self.v.widths)
+        U = (0.3 if self.v.real else 0.7) * rng.normal(size=(n, n)) / np.sqrt(np.outer(self.v.scale, self.v.scale))
+        return np.where(unit[:, None] == unit, 0.0, np.triu(U) + np.triu(U).T)
 
     def _effects(self, rng):
         """By what they read ("v", "h" or "both"), the dependants."""
@@ -323,25 +402,23 @@ class Composition:
     def __str__(self):
         effects = ", ".join(f"{name}({what})" for what, name, *_ in self.effects)
         return (
-            f"seed {self.seed}: {self.v.units} {self.v.kind} ({self.masking}) x {self.h.units} {self.h.kind} "
-            f"({self.hidden}), {effects}"
+            f"seed {self.seed}{', plain' * self.plain}: {self.v} ({self.masking}) "
+            f"{'in general' if self.general else f'x {self.h} ({self.hidden})'}, {effects}"
         )
 
     def build(self):
         """The model; call it in a model's context."""
-        options = {"visible": self.v.unit, "hidden": self.h.unit}
-        entries = np.repeat(self.missing, self.v.width)
-        if self.masking == "free":
-            options["size"] = self.rows
+        n, options = len(self.v.bias), {"size": self.rows}
+        if self.masking != "free":
+            options = {"observed": np.ma.MaskedArray(np.tile(self.data, (self.rows, 1)), self.sampled[:, :n])}
+        if self.general:
+            v = pmr.BoltzmannMachine("v", self.U, self.v.bias, unit=self.v.unit, **options)
         else:
-            missing = np.tile(entries, (self.rows, 1))
-            if self.masking == "rows":  # every other row is observed
-                missing = np.tile([[True], [False]], (self.rows // 2, len(entries)))
-            options["observed"] = np.ma.MaskedArray(np.tile(self.data, (self.rows, 1)), missing)
-        v = pmr.RBM("v", self.W, self.v.bias, self.h.bias, **options)
+            units = {"visible": self.v.unit, "hidden": self.h.unit}
+            v = pmr.RBM("v", self.W, self.v.bias, self.h.bias, **units, **options)
         h = None
         if self.hidden != "summed out":
-            seen, observed = np.repeat(self.seen_h, self.h.width), np.tile(self.given_h, (self.rows, 1))
+            seen, observed = np.repeat(self.seen_h, self.h.widths), np.tile(self.given_h, (self.rows, 1))
             if not seen.all():
                 observed = np.ma.MaskedArray(observed, np.tile(~seen, (self.rows, 1))) if seen.any() else None
             h = pmr.Hidden("h", v, observed=observed)
@@ -352,15 +429,18 @@ class Composition:
         """Of rows of states, but for a constant."""
         total = self.v.own(v) + self.h.own(h)
         total = total + ((v * self.v.scale) @ self.W * h * self.h.scale).sum(-1)
+        total = total + ((v * self.v.scale) @ self.U * v * self.v.scale).sum(-1) / 2
         for what, _, _, log_density in self.effects:
             total = total + log_density({"v": v, "h": h}.get(what, np.concatenate([v, h], axis=1)))
         return total
 
-    def states(self):
-        """All states of a row, v beside h, their probabilities, and the width of the cell of each entry."""
+    def states(self, missing):
+        """All states of a row of which these visible units are missing, v beside h, their probabilities, and the width
+        of the cell of each entry.
+        """
         ranges: list = [None] * (self.v.units + self.h.units)
         for points in (41, 61, POINTS):
-            axes, widths = self._axes(ranges, points)
+            axes, widths = self._axes(missing, ranges, points)
             index = np.indices([len(a) for a in axes]).reshape(len(axes), -1)
             x = np.concatenate([a[i] for a, i in zip(axes, index, strict=True)], axis=1)
             n = len(self.v.bias)
@@ -370,12 +450,12 @@ class Composition:
             ranges = [self._around(a[:, 0], i, p) for a, i in zip(axes, index, strict=True)]
         return x, p, np.concatenate(widths)
 
-    def _axes(self, ranges, points):
+    def _axes(self, missing, ranges, points):
         axes, widths = [], []
-        for side, fixed, at in ((self.v, ~self.missing, self.data), (self.h, self.seen_h, self.given_h)):
-            for k in range(side.units):
-                own = at.reshape(side.units, side.width)[k]
-                if fixed[k]:
+        for layer, fixed, at in ((self.v, ~missing, self.data), (self.h, self.seen_h, self.given_h)):
+            each = np.split(at, np.cumsum(layer.widths)[:-1])
+            for side, is_fixed, own in zip(layer.sides, fixed, each, strict=False):
+                if is_fixed:
                     axes.append(own[None])
                 elif not side.real:
                     axes.append(side.values())
@@ -384,7 +464,7 @@ class Composition:
                     low = max(low, 0.0) if side.kind == "rectified" else low
                     edges = np.linspace(low, high, points + 1)
                     axes.append((edges[1:] + edges[:-1])[:, None] / 2)
-                wide = side.real and not fixed[k]
+                wide = side.real and not is_fixed
                 widths.append(np.full(side.width, edges[1] - edges[0] if wide else 0.0))
         return axes, widths
 
@@ -396,7 +476,7 @@ class Composition:
 
     @property
     def sampled(self):
-        """Which entries of v beside h are sampled."""
-        v = np.repeat(self.missing, self.v.width)
-        h = ~np.repeat(self.seen_h, self.h.width)
-        return np.r_[v, h & (self.hidden != "summed out")]
+        """Which entries of v beside h are sampled, by row."""
+        h = ~np.repeat(self.seen_h, self.h.widths) & (self.hidden != "summed out")
+        each = [np.r_[np.repeat(missing, self.v.widths), h] for missing in self.patterns]
+        return np.resize(each, (self.rows, len(each[0])))

@@ -1,5 +1,6 @@
 """What depends on rows of units: each row is judged by itself, in numbers as in the graph."""
 
+import math
 import warnings
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 import reference as ref
 from options import MASKED
 from pytensor.graph.traversal import io_toposort
+from scipy.special import logsumexp
 
 import pymc_rbm as pmr
 from pymc_rbm.step_methods import conditions, effects, slopes
 from pymc_rbm.step_methods import joint_moves as joint
 from pymc_rbm.step_methods import proofs as alignment
+from pymc_rbm.step_methods import wall_moves as walls
 from pymc_rbm.step_methods.blocks import blocks_of, visible_kind
 
 pytestmark = [pytest.mark.interpreted, MASKED]
@@ -348,11 +351,12 @@ def test_real_units_of_both_layers_and_a_regression():
     assert abs(z).max() < 4.5
 
 
-def test_real_units_show_a_slope_that_runs_through_the_draw(monkeypatch):
-    def leaking(unit, x, field):
-        own = unit.log_base(x) + field * x
-        return own, pt.grad(own.sum(), x)
+def leaking(unit, x, field):
+    own = unit.log_base(x) + field * x
+    return own, pt.grad(own.sum(), x)
 
+
+def test_real_units_show_a_slope_that_runs_through_the_draw(monkeypatch):
     monkeypatch.setattr(joint, "own_slope", leaking)
     z, accepted = gaussian_draws()
     assert accepted < 0.98  # where the right one accepts everything
@@ -368,3 +372,71 @@ def test_hidden_units_whose_draw_has_no_derivative(visible, hidden):
         step = pmr.BlockGibbs(rng=3)
     _, [stats] = step.step(model.initial_point(random_seed=1))
     assert stats["accepted"] == pytest.approx(1)
+
+
+# ------------------------------------------------- real units that a regression joins, on a grid of states and by sums
+
+CELLS, WIDEST = 90, 9.0
+SUMS = {
+    "gaussian": (pmr.Gaussian(), np.linspace(-14, 14, 4001), lambda h, c: -((h - c) ** 2) / 2),
+    "rectified": (pmr.Rectified(), np.linspace(0, 14, 4001)[1:] - 0.00175, lambda h, c: -((h - c) ** 2) / 2),
+    "binomial": (pmr.Binomial(3), np.arange(4.0), lambda h, c: c * h + np.log([math.comb(3, int(k)) for k in h])),
+}
+"""Hidden units, their values (real ones on a fine grid), and minus their own energy."""
+
+
+def on_a_grid(one_sided, hidden, W, b, c, a, y):
+    """Cells' centres of three visible units of σ = 1, their probabilities and width, given y ~ Normal(v·a, .5)."""
+    edges = np.linspace(0.0 if one_sided else -WIDEST, WIDEST, CELLS + 1)
+    v = np.stack(np.meshgrid(*3 * [(edges[1:] + edges[:-1]) / 2], indexing="ij"), axis=-1).reshape(-1, 3)
+    log_p = -((v - b) ** 2).sum(1) / 2 - ((y - v @ a) / 0.5) ** 2 / 2
+    _, h, own = SUMS[hidden]
+    for j in range(3):
+        field = v @ W[:, j]
+        f = np.linspace(field.min(), field.max(), 800)
+        log_p += np.interp(field, f, logsumexp(own(h, c[j]) + np.outer(f, h), axis=1))
+    p = np.exp(log_p - log_p.max())
+    return v, p / p.sum(), edges[1] - edges[0]
+
+
+def moments_drawn(visible, hidden, rows=4000, steps=3):
+    """Deviations of the means of v and of their products from the exact ones after some steps, in standard errors."""
+    rng = np.random.default_rng(8)
+    W, b, c = abs(rng.normal(size=(3, 3))), rng.normal(size=3) / 2, abs(rng.normal(size=3))
+    W *= 0.75 / np.linalg.norm(W, 2)
+    a, y = np.array([1.0, 0.7, -0.5]), 0.8
+    with pm.Model():
+        v = pmr.RBM("v", W, b, c, visible=visible, hidden=SUMS[hidden][0], size=rows)
+        pm.Normal("y", v @ a, 0.5, observed=np.full(rows, y))
+        step = pmr.BlockGibbs(rng=3, sweeps=2)
+    states, p, width = on_a_grid(visible.one_sided, hidden, W, b, c, a, y)
+    point = {"v": states[rng.choice(len(p), size=rows, p=p)] + width * (rng.random((rows, 3)) - 0.5)}
+    for _ in range(steps):
+        point, _ = step.step(point)
+    pairs = np.triu_indices(3)
+    figures, exact = (np.c_[x, x[:, pairs[0]] * x[:, pairs[1]]] for x in (point["v"], states))
+    mean = p @ exact
+    spread = np.sqrt(p @ (exact - mean) ** 2)
+    mean[3:] += width**2 / 12 * (pairs[0] == pairs[1])  # of a cell
+    return (figures.mean(0) - mean) / spread * np.sqrt(rows)
+
+
+JOINS = [(pmr.Rectified(), "gaussian"), (pmr.Rectified(), "rectified")]
+JOINS += [(pmr.Gaussian(), "rectified"), (pmr.Gaussian(), "binomial"), (pmr.Rectified(), "binomial")]
+
+
+@pytest.mark.parametrize(("visible", "hidden"), JOINS)
+def test_real_units_that_a_regression_joins(visible, hidden):
+    assert abs(moments_drawn(visible, hidden)).max() < 4.5
+
+
+@pytest.mark.parametrize(("visible", "hidden"), JOINS)
+def test_real_units_that_a_regression_joins_show_a_wrong_slope(visible, hidden, monkeypatch):
+    """One that runs through the draw of h; where that has no derivative, one of a field that is a fifth too small."""
+
+    def weak(unit, x, field):
+        return slopes.own_slope(unit, x, 0.8 * field)
+
+    for moves in (joint, walls):
+        monkeypatch.setattr(moves, "own_slope", weak if hidden == "binomial" else leaking)
+    assert abs(moments_drawn(visible, hidden)).max() > 6
