@@ -463,7 +463,7 @@ ROWS = [
     ("fit resume path", lambda: fit(1, resume="file.nc"),
      T_ERR, "'file.nc'", "`resume` must be", "xarray.open_datatree"),
     ("fit resume method", lambda: fit(1, method="cd", resume=record_of_run(method="persistent")),
-     V_ERR, "'persistent'", "`resume` learned with", "asks for 'contrastive'"),
+     V_ERR, "method='pcd'", "`resume` learned with", "asks for 'cd'"),
     ("fit resume of a posterior", lambda: fit(1, method="pcd", resume=draws()),
      V_ERR, "['posterior']", "must come from pymc_rbm.fit", "resume"),
     ("fit without data", lambda: _fit_free(), V_ERR, "no observed RBM", "found", "observed="),

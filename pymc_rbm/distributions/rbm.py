@@ -19,6 +19,7 @@ from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.arguments import lengths_of, named_in_model, same_rows, with_dims
+from pymc_rbm.distributions.data_of_graphs import check_data_of
 from pymc_rbm.distributions.factors import less_log_z, log_z_where_it_matters
 from pymc_rbm.distributions.imputed import of_rows
 from pymc_rbm.distributions.lookup import labels_in, named_machines, rbm_of
@@ -42,6 +43,7 @@ __all__ = ["RBM", "Hidden", "MachineDistribution", "add_named_parts", "as_float"
 def _machine_logp(op, values, rng, size, *parameters, **kwargs):
     """Return ``-F(v) - log Z`` of states of the units, -inf of other values."""
     [value] = values
+    check_data_of(values)
     machine = op.machine(*parameters)
     log_z, by_row = log_z_where_it_matters(op, value, machine, *parameters)
     inside = machine.layers[VISIBLE].unit.contains(uncast(value))
@@ -290,6 +292,7 @@ class Hidden(Distribution):
 def _hidden_logp(op, values, rng, size, v, *parameters, **kwargs):
     """Return log p(h | v) of states of the hidden units, -inf of other values."""
     [value] = values
+    check_data_of(values)
     machine = op.machine(*parameters)
     unit, field = machine.layers[HIDDEN].unit, machine.field(HIDDEN, [v, None])
     inside = unit.contains(uncast(value))

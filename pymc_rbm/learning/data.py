@@ -15,7 +15,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.lookup import dependants, labels_in, machine_of_rv, named_machines, rbm_behind
 from pymc_rbm.distributions.operations import HiddenRV
-from pymc_rbm.distributions.readings import reading
+from pymc_rbm.distributions.readings import Reading, readings
 from pymc_rbm.learning.patterns import Patterns
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows
@@ -118,7 +118,10 @@ def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed
     unknown = set(by_name) - set(observed)
     if unknown:
         raise ValueError(f"row_weights has the names {sorted(unknown)}, but the observed RBMs are {sorted(observed)}.")
-    return [_observed(model, name, rv, by_name.get(name)) for name, rv in observed.items()]
+    given = readings(model)
+    for rv in set(given) - set(observed.values()):  # hidden units
+        given[rv].read()
+    return [_observed(model, name, rv, given[rv], by_name.get(name)) for name, rv in observed.items()]
 
 
 def learned_variables(model: pm.Model) -> list[TensorVariable]:
@@ -147,12 +150,12 @@ def _check_free(model: pm.Model, rv: TensorVariable) -> None:
         )
 
 
-def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> Observed:
+def _observed(model: pm.Model, name: str, rv: TensorVariable, given: Reading, weights: Any) -> Observed:
     behind: Any = rbm_behind(rv)
     if behind.owner.op.knows_log_z:
         raise ValueError(f"{name} was given log_z, but log Z changes while its weights are learned: leave log_z out.")
     machine = machine_of_rv(behind)
-    states, missing = reading(model, rv), None
+    states, missing = given.read(), None
     if np.ma.isMaskedArray(states):
         missing = np.atleast_2d(np.ma.getmaskarray(states))
         _warn_of_unseen(name, np.flatnonzero(missing.all(0)), labels_in(model, name))
