@@ -20,7 +20,8 @@ from pymc_rbm.learning.patterns import Patterns
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.support.arguments import shape_of
-from pymc_rbm.support.labels import Labels
+from pymc_rbm.support.labels import Labels, positions
+from pymc_rbm.support.received import receive
 
 __all__ = ["Observed", "evenly", "learned_variables", "observed_machines"]
 
@@ -163,7 +164,7 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, given: Reading, we
     if rows.ndim > 2 or not rows.size:
         raise ValueError(f"fit needs the data of {name} as (rows, visible) with at least one row, got {rows.shape}.")
     _check_batch_axes(name, machine, len(rows))
-    return Observed(name, behind, machine, rows, missing, _weights(name, weights, len(rows)))
+    return Observed(name, behind, machine, rows, missing, _weights(model, name, weights, len(rows)))
 
 
 def _warn_of_unseen(name: str, unseen: np.ndarray, labels: Labels) -> None:
@@ -195,16 +196,24 @@ def _check_batch_axes(name: str, machine: Machine, rows: int) -> None:
         )
 
 
-def _weights(name: str, weights: Any, rows: int) -> np.ndarray:
+def _weights(model: pm.Model, name: str, weights: Any, rows: int) -> np.ndarray:
+    """Return the weights of rows, in the order of the model's names of these where both have names."""
     if weights is None:
         return np.ones(rows)
+    argument = f"row_weights of {name}"
     try:
-        weights = np.asarray(weights, dtype="float64")
+        got = receive(weights, argument)
     except (TypeError, ValueError):
-        raise ValueError(f"row_weights of {name} must be {rows} finite numbers, one a row, got {weights!r}.") from None
-    if weights.shape != (rows,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise ValueError(f"{argument} must be {rows} finite numbers, one a row, got {weights!r}.") from None
+    values = np.ma.filled(got.values.astype("float64"), np.nan)
+    if values.shape != (rows,) or not np.isfinite(values).all() or (values < 0).any() or not values.any():
         raise ValueError(
-            f"row_weights of {name} must be {rows} finite numbers of at least 0, not all 0, one a row; got shape "
-            f"{weights.shape}, from {weights.min(initial=np.inf):g} to {weights.max(initial=-np.inf):g}."
+            f"{argument} must be {rows} finite numbers of at least 0, not all 0, one a row; got shape "
+            f"{values.shape}, from {values.min(initial=np.inf):g} to {values.max(initial=-np.inf):g}."
         )
-    return weights
+    dim = next(iter((model.named_vars_to_dims.get(name) or ())[:-1][-1:]), None)
+    wanted = None if dim is None else model.coords.get(dim)
+    if wanted is None or not got.labels or got.labels[0] is None:
+        return values
+    order = positions(got.labels[0], wanted, argument, f"{name} along {dim!r}")
+    return values if order is None else values[order]

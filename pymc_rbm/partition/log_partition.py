@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pymc_rbm.machine.door import data_of, whole
 from pymc_rbm.machine.enumeration import (
     sizes_of,
 )
@@ -167,7 +168,9 @@ def log_partition(
         learned = target
     learned = in_order(learned, given.labels)
     if base_mean is not None:
-        base_mean = _base_mean(machine, base_mean, None, None)  # every method refuses means that do not fit
+        means = data_of(base_mean, machine.layers[0], labels_of(target, learned), "base_mean", ndim=None, states=False)
+        # Every method refuses means that do not fit.
+        base_mean = _base_mean(machine, whole(means, "base_mean", "Give all of them."), None, None)
     parts = _known_parts(machine, method)
     recorded = None
     if not parts:
