@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +16,7 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded, recorded_machine, recorded_names
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.support.arguments import whole_number
-from pymc_rbm.support.labels import Labels, without_made_up
+from pymc_rbm.support.labels import Labels, positions, without_made_up
 
 __all__ = ["Stack"]
 
@@ -37,6 +38,7 @@ class Stack:
         self.names = tuple(recorded_names(layer)[0] for layer in layers)
         weights = [layer["machines"][f"{name}_weights"] for layer, name in zip(layers, self.names, strict=True)]
         self.dims = (*(str(W.dims[0]) for W in weights), str(weights[-1].dims[1]))
+        _check_names(weights)
         self.labels = [W.coords[W.dims[0]].values for W in weights] + [weights[-1].coords[weights[-1].dims[1]].values]
         for what, given in (("names", self.names), ("dims", self.dims)):
             if len(set(given)) < len(given):
@@ -57,10 +59,12 @@ class Stack:
             raise ValueError("A deep belief network needs at least one machine, got none: pass some.")
         names = ["v", *(f"h{i}" for i in range(1, len(layers)))] if names is None else list(names)
         if len(set(names)) != len(layers):
-            raise ValueError(
-                f"{len(layers)} machines need as many different names, got {names}. Give one name for each machine."
-            )
-        dims = [f"{name}_unit" for name in names] + [f"h{len(layers)}_unit"]
+            raise ValueError(f"{len(layers)} machines need as many different names, got {names}.")
+        made_up = [f"{name}_unit" for name in names] + [f"h{len(layers)}_unit"]
+        known = [(x.labels if isinstance(x, Machine) else None) or Labels() for x in layers]
+        own = [known[0].visible, *(a.hidden or b.visible for a, b in zip(known, [*known[1:], Labels()], strict=True))]
+        dims = [a or b for a, b in zip(own, made_up, strict=True)]
+        dims = dims if len(set(dims)) == len(dims) else made_up
         trees = {}
         for i, layer in enumerate(layers):
             if not isinstance(layer, xr.DataTree | Machine):
@@ -69,7 +73,9 @@ class Stack:
                     "machine of arrays by pymc_rbm.restricted(W, b, c)."
                 )
             if not isinstance(layer, xr.DataTree):
-                layer = _recorded(names[i], normalisable_machine(check_pair(layer)), (dims[i], dims[i + 1]))
+                sides = zip(dims[i : i + 2], (known[i].visible, known[i].hidden), strict=True)
+                coords = {dim: known[i].coords[x] for dim, x in sides if x in known[i].coords}
+                layer = _recorded(names[i], normalisable_machine(check_pair(layer)), (dims[i], dims[i + 1]), coords)
             trees[f"layer_{i + 1}"] = layer.copy()
         return cls(xr.DataTree(children=trees))
 
@@ -121,6 +127,17 @@ class Stack:
         return data.by_row(values, {self.dims[layer]: self.labels[layer]})
 
 
-def _recorded(name: str, machine: Machine, dims: tuple[str, str]) -> xr.DataTree:
+def _recorded(name: str, machine: Machine, dims: tuple[str, str], coords: Any = None) -> xr.DataTree:
     """Return a layer's tree, with the group ``machines`` only."""
-    return xr.DataTree.from_dict({"machines": recorded({name: machine}, {name: dims})})
+    return xr.DataTree.from_dict({"machines": recorded({name: machine}, {name: dims}, coords)})
+
+
+def _check_names(weights: Sequence[Any]) -> None:
+    """Refuse machines whose visible units have other names, or another order, than the hidden units below."""
+    for i, (below, above) in enumerate(pairwise(weights), start=1):
+        a, b = below.coords[below.dims[1]].values, above.coords[above.dims[0]].values
+        if positions(b, a, f"the visible units of machine {i + 1}", f"the hidden units of machine {i}") is not None:
+            raise ValueError(
+                f"The visible units of machine {i + 1}, {b.tolist()}, are in another order than the hidden units of "
+                f"machine {i}, {a.tolist()}. Put its parameters in that order, as in W.sel({above.dims[0]}=…)."
+            )

@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.graph.basic import Variable
 
-from pymc_rbm.machine.door import named_units_last, one_hot
+from pymc_rbm.machine.door import check_rows, named_units_last, one_hot
 from pymc_rbm.machine.parameters import Named, named
 from pymc_rbm.support.arguments import shape_of
 from pymc_rbm.support.labels import Labels, positions
@@ -92,6 +92,7 @@ def with_dims(name: str, data: Any, dims: Any, labels: Labels, unit: Unit, size:
         _check_units_last("observed", own, labels)
         return data, dims
     got = receive(data, "observed")
+    check_rows(got, labels, "observed")
     if got.named and names is None:
         got = named_units_last(got, labels, "observed")
         names = _made_up(name, got, labels)

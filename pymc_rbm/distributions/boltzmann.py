@@ -14,8 +14,17 @@ from pymc_rbm.distributions.operations import DRAW_SWEEPS, BoltzmannMachineRV
 from pymc_rbm.distributions.rbm import MachineDistribution, drawn
 from pymc_rbm.machine.colouring import classes_of, own_entries
 from pymc_rbm.machine.machine import Coupling, Layer, Machine
-from pymc_rbm.machine.parameters import check_couplings, check_layer, check_unit, general_size, general_together, named
+from pymc_rbm.machine.parameters import (
+    NameIt,
+    check_couplings,
+    check_layer,
+    check_unit,
+    general_size,
+    general_together,
+    named,
+)
 from pymc_rbm.support.arguments import known_values
+from pymc_rbm.support.labels import Labels, positions
 from pymc_rbm.units.binary import Bernoulli
 from pymc_rbm.units.unit import Unit
 
@@ -80,8 +89,9 @@ class BoltzmannMachine(MachineDistribution):
     ):
         """Check the data and add the variable to the model on the context stack."""
         check_unit(unit, "unit")
-        unit = unit or Bernoulli()
-        U, b, labels = general_together(named_in_model(U, "U"), named_in_model(b, "b"))
+        given = named_in_model(U, "U"), named_in_model(b, "b")
+        U, b, unit, labels = general_together(*given, unit or Bernoulli(), named_in_model)
+        pattern = _pattern_in_order(pattern, labels, named_in_model)
         observed, dims = cls.checked(name, unit, general_size(U, b), observed, dims, labels, kwargs)
         known = {"unit": unit, "pattern": pattern, "log_z": log_z, "sweeps": sweeps}
         return super().__new__(cls, name, U, b, observed=observed, dims=dims, **known, **kwargs)
@@ -90,8 +100,9 @@ class BoltzmannMachine(MachineDistribution):
     def dist(cls, U, b, *, unit=None, pattern=None, log_z=None, sweeps=DRAW_SWEEPS, **kwargs):
         """Create the variable outside a model; parameters are those of the class, without a name."""
         check_unit(unit, "unit")
-        U, b, _ = general_together(named(U, "U"), named(b, "b"))
-        unit, size = unit or Bernoulli(), general_size(U, b)
+        U, b, unit, labels = general_together(named(U, "U"), named(b, "b"), unit or Bernoulli())
+        pattern = _pattern_in_order(pattern, labels, named)
+        size = general_size(U, b)
         if size is None:
             raise ValueError(
                 "The number of units must be known, but neither U nor b has a fixed length. Give U or b a fixed length."
@@ -112,6 +123,18 @@ def _couplings(U: Any, unit: Unit, size: int, pattern: Any) -> tuple[Any, Any]:
         return np.asarray(numbers, dtype="float64"), classes_of(numbers if pattern is None else allowed, unit)
     U = pt.as_tensor(U)
     return pt.where(allowed, (U + U.mT) / 2, np.asarray(0, dtype=U.dtype)), classes_of(allowed, unit)
+
+
+def _pattern_in_order(pattern: Any, labels: Labels, name_it: NameIt) -> Any:
+    """Return the pattern as an array in the order of the units' names."""
+    if pattern is None:
+        return None
+    x, wanted = name_it(pattern, "pattern"), labels.coords.get(labels.visible)
+    value = x.value
+    for axis, its in zip((-2, -1), x.labels[-2:], strict=False):
+        order = None if its is None or wanted is None else positions(its, wanted, "pattern's units", "U")
+        value = value if order is None else np.take(value, order, axis)
+    return value
 
 
 def _checked_pattern(pattern: Any, size: int) -> np.ndarray:

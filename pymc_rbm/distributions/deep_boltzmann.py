@@ -14,7 +14,8 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.distributions.arguments import named_in_model
 from pymc_rbm.distributions.rbm import RBM, as_float
 from pymc_rbm.machine.door import aligned, one_hot
-from pymc_rbm.machine.parameters import Named, check_unit, together
+from pymc_rbm.machine.parameters import OneOrder, check_unit
+from pymc_rbm.machine.positions import Parameters
 from pymc_rbm.support.arguments import check_not_empty, known_values, shape_of
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.received import receive
@@ -99,9 +100,8 @@ def DeepBoltzmannMachine(  # noqa: N802  it is used as a distribution is
         check_unit(unit, f"units[{i}]")
     families = [unit or Bernoulli() for unit in families]
     even, odd = range(0, len(sizes), 2), range(1, len(sizes), 2)
+    weights, biases, families, labels = _in_one_order(weights, biases, families)
     if observed is not None:
-        first = named_in_model(weights[0], "weights[0]"), named_in_model(biases[0], "biases[0]")
-        *_, labels = together(*first, Named(None))
         observed = _padded(observed, families, sizes, even, labels)
     rows = [
         pt.concatenate([_block(weights, sizes, i, j) for j in odd], axis=-1) for i in even
@@ -115,6 +115,22 @@ def DeepBoltzmannMachine(  # noqa: N802  it is used as a distribution is
     with warnings.catch_warnings():  # the missing entries are intended here
         warnings.simplefilter("ignore", ImputationWarning)
         return RBM(name, W, b, c, visible=visible, hidden=hidden, observed=observed, dims=dims, **kwargs)
+
+
+def _in_one_order(weights: Any, biases: Any, families: list[Unit]) -> tuple[list[Any], list[Any], list[Unit], Labels]:
+    """Return parameters and units of all layers in one order, by name, and what the units of the first are called."""
+    names = Parameters(
+        tuple(f"biases[{i}]" for i in range(len(biases))), tuple(f"weights[{i}]" for i in range(len(weights)))
+    )
+    given = zip(names.flat(), [*biases, *weights], strict=True)
+    order, dims, units = OneOrder({name: named_in_model(x, name) for name, x in given}), [], []
+    for i, (name, unit) in enumerate(zip(names.biases, families, strict=True)):
+        axes = [*((w, -1) for w in names.weights[max(0, i - 1) : i]), *((w, -2) for w in names.weights[i : i + 1])]
+        dim, of_layer = order.with_unit([*axes, (name, -1)], unit, f"layer_{i}", named_in_model)
+        dims.append(dim)
+        units.append(of_layer or unit)
+    labels = Labels(visible=dims[0], hidden=dims[1], coords=order.coords)
+    return [order.values[x] for x in names.weights], [order.values[x] for x in names.biases], units, labels
 
 
 def _sizes(weights: Any, biases: Any) -> list[int]:

@@ -228,5 +228,7 @@ def labels_in(model: pm.Model, name: str) -> Labels:
     sides = [[of_v[-1:], weights[-2:-1], biases[0][-1:]], [weights[-1:], *(b[-1:] for b in biases[1:])]]
     visible, hidden = (next((d[0] for d in found if d and d[0]), "") for found in sides)
     hidden = hidden if len(biases) > 1 else ""
-    coords = {dim: np.asarray(model.coords[dim]) for dim in (visible, hidden) if model.coords.get(dim) is not None}
-    return Labels(name, visible, hidden, coords)
+    has_rows = any(plain(b).ndim > 1 for b in rv.owner.op.given(rv).biases)
+    rows = next(iter(of_v[:-1][-1:]), None) or "" if has_rows else ""
+    known = {dim for dim in (visible, hidden, rows) if model.coords.get(dim) is not None}
+    return Labels(name, visible, hidden, {dim: np.asarray(model.coords[dim]) for dim in known}, rows)

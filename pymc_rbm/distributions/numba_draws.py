@@ -7,6 +7,8 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import get_numba_type, numba_funcify, numba_njit
 
+from pymc_rbm.distributions.data_of_graphs import check_data_of
+
 __all__ = ["Performed"]
 
 
@@ -35,6 +37,7 @@ class Performed(Op):
 
 @numba_funcify.register(Performed)
 def _numba_performed(op, node, **kwargs):
+    check_data_of(node.inputs)  # numba itself would only name a type that it does not know
     types = numba.types.Tuple([get_numba_type(out.type) for out in node.outputs])
 
     def perform(*inputs):

@@ -19,17 +19,20 @@ from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.arguments import lengths_of, named_in_model, same_rows, with_dims
+from pymc_rbm.distributions.data_of_graphs import check_data_of
 from pymc_rbm.distributions.factors import less_log_z, log_z_where_it_matters
 from pymc_rbm.distributions.imputed import of_rows
 from pymc_rbm.distributions.lookup import labels_in, named_machines, rbm_of
 from pymc_rbm.distributions.operations import DRAW_SWEEPS, RBMRV, HiddenRV, MachineRV, core_of
 from pymc_rbm.distributions.readings import uncast
+from pymc_rbm.machine.door import aligned
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
 from pymc_rbm.machine.normalisable import check_normalisable
 from pymc_rbm.machine.parameters import check_layer, check_unit, restricted_sizes, together
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.support.arguments import known_values, shape_of, whole_number
 from pymc_rbm.support.labels import SIDES, Labels
+from pymc_rbm.support.received import receive
 from pymc_rbm.units.beside import Beside
 from pymc_rbm.units.binary import Bernoulli
 from pymc_rbm.units.states import unit_data
@@ -42,6 +45,7 @@ __all__ = ["RBM", "Hidden", "MachineDistribution", "add_named_parts", "as_float"
 def _machine_logp(op, values, rng, size, *parameters, **kwargs):
     """Return ``-F(v) - log Z`` of states of the units, -inf of other values."""
     [value] = values
+    check_data_of(values)
     machine = op.machine(*parameters)
     log_z, by_row = log_z_where_it_matters(op, value, machine, *parameters)
     inside = machine.layers[VISIBLE].unit.contains(uncast(value))
@@ -79,7 +83,9 @@ class MachineDistribution(Distribution):
             observed, dims = with_dims(name, observed, dims, labels, unit, size)
             observed = unit_data(observed, unit, size)
         if kwargs.get("initval") is not None and not isinstance(kwargs["initval"], str | Variable):
-            kwargs["initval"] = unit_data(kwargs["initval"], unit, size, "initval")
+            units = 0 if size is None else unit.count(size)
+            start = aligned(receive(kwargs["initval"], "initval"), labels, "initval", units)
+            kwargs["initval"] = unit_data(start.values, unit, size, "initval")
         return observed, dims
 
     @classmethod
@@ -211,7 +217,9 @@ class RBM(MachineDistribution):
     ):  # fmt: skip
         """Check the data and add the variable to the model on the context stack."""
         check_unit(visible, "visible")
-        W, b, c, labels = together(*(named_in_model(x, key) for x, key in ((W, "W"), (b, "b"), (c, "c"))))
+        check_unit(hidden, "hidden")
+        given = named_in_model(W, "W"), named_in_model(b, "b"), named_in_model(c, "c")
+        W, b, c, (visible, hidden), labels = together(*given, (visible, hidden), named_in_model)
         n_visible, _ = restricted_sizes(W, b, c)
         unit = visible or Bernoulli()
         observed, dims = cls.checked(name, unit, n_visible, observed, dims, labels, kwargs)
@@ -290,6 +298,7 @@ class Hidden(Distribution):
 def _hidden_logp(op, values, rng, size, v, *parameters, **kwargs):
     """Return log p(h | v) of states of the hidden units, -inf of other values."""
     [value] = values
+    check_data_of(values)
     machine = op.machine(*parameters)
     unit, field = machine.layers[HIDDEN].unit, machine.field(HIDDEN, [v, None])
     inside = unit.contains(uncast(value))
@@ -305,7 +314,7 @@ def _hidden_labels(v: Any) -> Labels:
     if v.name not in named_machines(model):
         return Labels()
     labels = labels_in(model, v.name)
-    return Labels(labels.name, labels.hidden, labels.visible, labels.coords)
+    return replace(labels, visible=labels.hidden, hidden=labels.visible)
 
 
 def _with_hidden(v: Any) -> TensorVariable:

@@ -212,7 +212,8 @@ def _labels(model: pm.Model, name: str, learned: Any) -> Labels:
     names = {dim: x for dim, x in own.coords.items() if not counts_only(x)}
     visible, hidden = (a if a in names else b or a for a, b in sides)
     known = {**own.coords, **theirs.coords, **names}
-    return Labels(name, visible, hidden, {dim: known[dim] for dim in (visible, hidden) if dim in known})
+    dims = visible, hidden, own.rows
+    return Labels(name, visible, hidden, {dim: known[dim] for dim in dims if dim in known}, own.rows)
 
 
 # -------------------------------------------------------------------------------- the model on the context stack

@@ -15,12 +15,13 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.lookup import dependants, labels_in, machine_of_rv, named_machines, rbm_behind
 from pymc_rbm.distributions.operations import HiddenRV
-from pymc_rbm.distributions.readings import reading
+from pymc_rbm.distributions.readings import Reading, readings
 from pymc_rbm.learning.patterns import Patterns
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.support.arguments import shape_of
-from pymc_rbm.support.labels import Labels
+from pymc_rbm.support.labels import Labels, positions
+from pymc_rbm.support.received import receive
 
 __all__ = ["Observed", "evenly", "learned_variables", "observed_machines"]
 
@@ -117,11 +118,11 @@ def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed
     by_name = row_weights if isinstance(row_weights, dict) else dict.fromkeys(observed, row_weights)
     unknown = set(by_name) - set(observed)
     if unknown:
-        raise ValueError(
-            f"row_weights has the names {sorted(unknown)}, but the observed RBMs are "
-            f"{sorted(observed)}. Use these names."
-        )
-    return [_observed(model, name, rv, by_name.get(name)) for name, rv in observed.items()]
+        raise ValueError(f"row_weights has the names {sorted(unknown)}, but the observed RBMs are {sorted(observed)}.")
+    given = readings(model)
+    for rv in set(given) - set(observed.values()):  # hidden units
+        given[rv].read()
+    return [_observed(model, name, rv, given[rv], by_name.get(name)) for name, rv in observed.items()]
 
 
 def learned_variables(model: pm.Model) -> list[TensorVariable]:
@@ -151,12 +152,12 @@ def _check_free(model: pm.Model, rv: TensorVariable) -> None:
         )
 
 
-def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> Observed:
+def _observed(model: pm.Model, name: str, rv: TensorVariable, given: Reading, weights: Any) -> Observed:
     behind: Any = rbm_behind(rv)
     if behind.owner.op.knows_log_z:
         raise ValueError(f"{name} was given log_z, but log Z changes while its weights are learned: leave log_z out.")
     machine = machine_of_rv(behind)
-    states, missing = reading(model, rv), None
+    states, missing = given.read(), None
     if np.ma.isMaskedArray(states):
         missing = np.atleast_2d(np.ma.getmaskarray(states))
         _warn_of_unseen(name, np.flatnonzero(missing.all(0)), labels_in(model, name))
@@ -164,7 +165,7 @@ def _observed(model: pm.Model, name: str, rv: TensorVariable, weights: Any) -> O
     if rows.ndim > 2 or not rows.size:
         raise ValueError(f"fit needs the data of {name} as (rows, visible) with at least one row, got {rows.shape}.")
     _check_batch_axes(name, machine, len(rows))
-    return Observed(name, behind, machine, rows, missing, _weights(name, weights, len(rows)))
+    return Observed(name, behind, machine, rows, missing, _weights(model, name, weights, len(rows)))
 
 
 def _warn_of_unseen(name: str, unseen: np.ndarray, labels: Labels) -> None:
@@ -196,16 +197,24 @@ def _check_batch_axes(name: str, machine: Machine, rows: int) -> None:
         )
 
 
-def _weights(name: str, weights: Any, rows: int) -> np.ndarray:
+def _weights(model: pm.Model, name: str, weights: Any, rows: int) -> np.ndarray:
+    """Return the weights of rows, in the order of the model's names of these where both have names."""
     if weights is None:
         return np.ones(rows)
+    argument = f"row_weights of {name}"
     try:
-        weights = np.asarray(weights, dtype="float64")
+        got = receive(weights, argument)
     except (TypeError, ValueError):
-        raise ValueError(f"row_weights of {name} must be {rows} finite numbers, one a row, got {weights!r}.") from None
-    if weights.shape != (rows,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise ValueError(f"{argument} must be {rows} finite numbers, one a row, got {weights!r}.") from None
+    values = np.ma.filled(got.values.astype("float64"), np.nan)
+    if values.shape != (rows,) or not np.isfinite(values).all() or (values < 0).any() or not values.any():
         raise ValueError(
-            f"row_weights of {name} must be {rows} finite numbers of at least 0, not all 0, one a row; got shape "
-            f"{weights.shape}, with values from {weights.min(initial=np.inf):g} to {weights.max(initial=-np.inf):g}."
+            f"{argument} must be {rows} finite numbers of at least 0, not all 0, one a row; got shape "
+            f"{values.shape}, from {values.min(initial=np.inf):g} to {values.max(initial=-np.inf):g}."
         )
-    return weights
+    dim = next(iter((model.named_vars_to_dims.get(name) or ())[:-1][-1:]), None)
+    wanted = None if dim is None else model.coords.get(dim)
+    if wanted is None or not got.labels or got.labels[0] is None:
+        return values
+    order = positions(got.labels[0], wanted, argument, f"{name} along {dim!r}")
+    return values if order is None else values[order]

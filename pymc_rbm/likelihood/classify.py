@@ -130,9 +130,9 @@ def _rest_of(v: Any, unit: Any, size: int, rest: np.ndarray, labels: Labels) -> 
         got = units_in_order(got, labels, "v", unit.count(size)).taken(rest, -1)
     elif n == unit.count(size) and n not in (len(rest), family.count(len(rest))):
         got = got.taken(np.unique(unit_numbers(unit, size)[rest]), -1)
-    own = Labels(labels.name, labels.visible, labels.hidden)
+    own = labels
     if labels.visible in labels.coords:
-        own = replace(own, coords={labels.visible: np.asarray(labels.coords[labels.visible])[rest]})
+        own = replace(own, coords={**labels.coords, labels.visible: np.asarray(labels.coords[labels.visible])[rest]})
     if not got.values.ndim or got.values.shape[-1] not in (len(rest), family.count(len(rest))):
         check_last_axis(
             got.values.shape,

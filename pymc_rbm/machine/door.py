@@ -16,12 +16,22 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.machine.machine import Layer
-from pymc_rbm.support.labels import SIDES, Labels, positions
+from pymc_rbm.support.labels import ROWS, SIDES, Labels, positions
 from pymc_rbm.support.received import Received, receive
 from pymc_rbm.units.states import check_last_axis, unit_data
 from pymc_rbm.units.unit import Unit
 
-__all__ = ["Data", "aligned", "data_of", "named_units_last", "one_hot", "units_in_order", "whole"]
+__all__ = [
+    "Data",
+    "aligned",
+    "check_rows",
+    "data_of",
+    "named_units_last",
+    "one_hot",
+    "rows_in_order",
+    "units_in_order",
+    "whole",
+]
 
 WHOLE = "log_likelihood sums missing entries out and inpaint draws them; or leave out rows with missing entries."
 
@@ -104,6 +114,7 @@ def data_of(
     """
     size, unit = int(np.shape(layer.bias)[-1]), layer.unit
     got = one_hot(aligned(receive(data, name), labels, name, unit.count(size)), unit, size, name)
+    check_rows(got, labels, name)
     values = _of_shape(got.values, unit, size, name, ndim, side)
     values = unit_data(values, unit, size, name, side, means=not states)
     return Data(values, *_names(got, values.ndim, labels), got.named)
@@ -149,6 +160,31 @@ def units_in_order(got: Received, labels: Labels, name: str, units: int) -> Rece
         return got
     order = positions(own, wanted, f"{name}{f' along {labels.visible!r}' if labels.visible else ''}", "the machine")
     return got if order is None else got.taken(order, -1)
+
+
+def rows_in_order(got: Received, labels: Labels, name: str) -> np.ndarray | None:
+    """Return where each row of the machine's biases stands among those of the data, by name; None where it is there.
+
+    Raises
+    ------
+    ValueError
+        If both have names of rows, and these differ.
+    """
+    known = labels.coords.get(labels.rows)
+    own = got.labels[-2] if len(got.labels) > 1 else None
+    called = got.dims[-2] if got.dims and own is not None else ""
+    if known is None or own is None or (called not in ("", labels.rows) and labels.rows != ROWS):
+        return None
+    return positions(own, known, f"{name}'s rows", "the machine's biases")
+
+
+def check_rows(got: Received, labels: Labels, name: str) -> None:
+    """Refuse data with rows in another order than that of the machine's biases."""
+    if rows_in_order(got, labels, name) is not None:
+        raise ValueError(
+            f"The rows of {name} are in another order than those of the machine's biases. Put one of them in the order "
+            f"of the other, as in {name}.sel({labels.rows}=…) or {name}.loc[…]."
+        )
 
 
 def one_hot(got: Received, unit: Unit, size: int, name: str) -> Received:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.graph.basic import Variable
 
-from pymc_rbm.machine.door import Data, data_of, whole
+from pymc_rbm.machine.door import Data, data_of, named_units_last, rows_in_order, whole
 from pymc_rbm.machine.given import by_draw, is_given, posterior_of
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
 from pymc_rbm.machine.parameters import restricted_sizes
@@ -18,8 +19,9 @@ from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import check_pair, one_machine, with_numbers
 from pymc_rbm.support.arguments import shape_of
 from pymc_rbm.support.compiled import remembered
-from pymc_rbm.support.labels import SIDES, Labels
+from pymc_rbm.support.labels import ROWS, SIDES, Labels
 from pymc_rbm.support.modes import by_kernels
+from pymc_rbm.support.received import Received, receive
 from pymc_rbm.units.states import check_last_axis
 from pymc_rbm.units.unit import Unit
 
@@ -267,6 +269,13 @@ def _coords_of_side(labels: Labels, side: int) -> Any:
     return labels.coords.get((labels.visible, labels.hidden)[side])
 
 
+def _side_of(labels: Labels, name: str) -> Labels:
+    """Return the labels with the units of the states ``name``, v or h, in the place of the visible ones."""
+    if name == "v":
+        return labels
+    return replace(labels, name=f"{labels.name}_h", visible=labels.hidden, hidden=labels.visible)
+
+
 def _taken(machine: Machine, labels: Labels, name: str, x: Any) -> Data | None:
     """Return the given states in the machine's order; None for symbolic states, of which the shape is checked."""
     side = VISIBLE if name == "v" else HIDDEN
@@ -274,11 +283,26 @@ def _taken(machine: Machine, labels: Labels, name: str, x: Any) -> Data | None:
     if isinstance(x, Variable):
         check_last_axis(shape_of(x), machine.layers[side].unit, size, name, SIDES[side])
         return None
-    own = labels if side == VISIBLE else Labels(f"{labels.name}_h", labels.hidden, labels.visible, labels.coords)
-    layer = Layer(machine.layers[side].unit, np.empty(shape_of(x)[-1] if size is None else size))
-    data = data_of(x, layer, own, name, ndim=None, states=False, side=SIDES[side])
+    layer = Layer(machine.layers[side].unit, np.empty(x.values.shape[-1] if size is None else size))
+    data = data_of(x, layer, _side_of(labels, name), name, ndim=None, states=False, side=SIDES[side])
     whole(data, name)
     return data
+
+
+def _in_rows_of(machine: Machine, labels: Labels, states: dict[str, Any]) -> tuple[Machine, Labels]:
+    """Return the machine with biases in the order of the first states' rows, by name, and what these are called."""
+    got = next((x for x in states.values() if isinstance(x, Received) and x.labels), None)
+    if got is None or len(got.labels) < 2 or got.labels[-2] is None:
+        return machine, labels
+    back = rows_in_order(got, labels, next(iter(states)))
+    if back is not None and np.ndim(machine.couplings[0].weights) < 3:
+        order = np.argsort(back)
+        biases = tuple(x if x is None or x.ndim < 2 or x.shape[0] == 1 else x[order] for x in machine.by_kind.biases)
+        machine = machine.with_parameters(replace(machine.by_kind, biases=biases))
+    elif back is not None:
+        return machine, labels
+    dim = labels.rows or (got.dims[-2] if got.dims else "") or ROWS
+    return machine, replace(labels, rows=dim, coords={**labels.coords, dim: got.labels[-2]})
 
 
 def _evaluate(formula: Callable, machine: Machine, labels: Labels, side: int | None = None, **states: Any) -> Any:
@@ -286,6 +310,11 @@ def _evaluate(formula: Callable, machine: Machine, labels: Labels, side: int | N
 
     ``side`` is the side whose units the formula has values for, if any.
     """
+    states = {
+        name: x if isinstance(x, Variable) else named_units_last(receive(x, name), _side_of(labels, name), name)
+        for name, x in states.items()
+    }
+    machine, labels = _in_rows_of(machine, labels, states)
     taken = {name: _taken(machine, labels, name, x) for name, x in states.items()}
     given = [
         *(states[name] if x is None else np.ma.getdata(x.values) for name, x in taken.items()),

@@ -23,6 +23,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine.colouring import classes_of
 from pymc_rbm.machine.parameters import (
+    OneOrder,
     check_layer,
     check_numbers,
     check_unit,
@@ -95,7 +96,8 @@ class Machine:
 
     def __post_init__(self):
         """Refuse what is not one machine: whoever has a Machine has one whose numbers fit and are finite."""
-        self._set(*_structure(self.layers, self.couplings), self.labels)
+        layers, couplings, labels = _structure(self.layers, self.couplings)
+        self._set(layers, couplings, self.labels or labels)
         self._check_sizes()
         check_numbers(self)
 
@@ -357,9 +359,12 @@ def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit
     TypeError
         If ``visible`` or ``hidden`` is not a unit.
     """
-    units = [Bernoulli() if unit is None else unit for unit in (visible, hidden)]
-    W, b, c, labels = of_restricted(W, b, c)
-    return Machine((Layer(units[0], b), Layer(units[1], c)), (Coupling(VISIBLE, HIDDEN, W),), labels)
+    for name, unit in (("visible", visible), ("hidden", hidden)):
+        check_unit(unit, name)
+    W, b, c, (of_v, of_h), labels = of_restricted(W, b, c, (visible, hidden))
+    return Machine(
+        (Layer(of_v or Bernoulli(), b), Layer(of_h or Bernoulli(), c)), (Coupling(VISIBLE, HIDDEN, W),), labels
+    )
 
 
 def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> Machine:
@@ -371,15 +376,14 @@ def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> 
     `restricted`.
     """
     check_unit(unit, "unit")
-    unit = unit or Bernoulli()
-    U, b, labels = of_boltzmann(U, b)
+    U, b, unit, labels = of_boltzmann(U, b, unit or Bernoulli())
     if classes is None and isinstance(U, np.ndarray):
         classes = classes_of(U, unit)
     return Machine((Layer(unit, b),), (Coupling(VISIBLE, VISIBLE, U, classes),), labels)
 
 
-def _structure(layers: Any, couplings: Any) -> tuple[tuple[Layer, ...], tuple[Coupling, ...]]:
-    """Return layers and couplings with arrays for lists and DataArrays; refuse what does not make one machine."""
+def _structure(layers: Any, couplings: Any) -> tuple[tuple[Layer, ...], tuple[Coupling, ...], Labels | None]:
+    """Layers and couplings with arrays for lists and DataArrays; refuse what does not make one machine."""
     for x, kind in [*((x, Layer) for x in layers), *((x, Coupling) for x in couplings)]:
         if not isinstance(x, kind):
             raise TypeError(
@@ -408,11 +412,20 @@ def _structure(layers: Any, couplings: Any) -> tuple[tuple[Layer, ...], tuple[Co
     for i, layer in enumerate(layers):
         check_unit(layer.unit, _side(i, len(layers)), default=False)
     names, _ = words_for(len(layers), pairs)
-    biases = [named(x.bias, name).value for x, name in zip(layers, names.biases, strict=True)]
-    weights = [named(c.weights, name).value for c, name in zip(couplings, names.weights, strict=True)]
+    given = zip(names.flat(), [*(x.bias for x in layers), *(c.weights for c in couplings)], strict=True)
+    order = OneOrder({name: named(x, name) for name, x in given})
+    sides, units = [], []
+    for i, (layer, bias) in enumerate(zip(layers, names.biases, strict=True)):
+        ends = zip(names.weights, couplings, strict=True)
+        axes = [(name, axis) for name, c in ends for axis, end in ((-2, c.first), (-1, c.second)) if end == i]
+        dim, unit = order.with_unit([*axes, (bias, -1)], layer.unit, _side(i, len(layers)), named)
+        sides.append(dim)
+        units.append(unit or layer.unit)
+    labels = Labels(visible=sides[0], hidden=sides[1] if len(sides) > 1 else "", coords=order.coords)
     return (
-        tuple(Layer(x.unit, b) for x, b in zip(layers, biases, strict=True)),
-        tuple(replace(c, weights=w) for c, w in zip(couplings, weights, strict=True)),
+        tuple(Layer(unit, order.values[name]) for unit, name in zip(units, names.biases, strict=True)),
+        tuple(replace(c, weights=order.values[name]) for c, name in zip(couplings, names.weights, strict=True)),
+        labels if labels != Labels() and len(layers) < 3 else None,
     )
 
 

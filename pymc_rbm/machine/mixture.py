@@ -12,6 +12,7 @@ column of W changes nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ import xarray as xr
 
 from pymc_rbm.machine.enumeration import sizes_of
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
-from pymc_rbm.machine.targets import machine_of
+from pymc_rbm.machine.parameters import OneOrder, named
+from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
+from pymc_rbm.support.labels import SIDES, Labels
 from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.units.discrete import Categorical
 from pymc_rbm.units.real import Gaussian
@@ -76,7 +79,10 @@ def mixture_parameters(target: Any, learned: Any = None) -> xr.Dataset:
     outputs = [pt.special.softmax(log_weights), machine.mean(VISIBLE, [None, components])]
     weights, means = value_of(outputs)
     own = {key: ("unit", x) for key, x in zip(visible.parameter_names, visible.parameters, strict=True)}
-    return xr.Dataset({"weights": ("component", weights), "means": (("component", "unit"), means), **own})
+    labels = labels_of(target, learned)
+    known = {"unit": labels.coords.get(labels.visible), "component": labels.coords.get(labels.hidden)}
+    coords = {dim: np.asarray(x) for dim, x in known.items() if x is not None}
+    return xr.Dataset({"weights": ("component", weights), "means": (("component", "unit"), means), **own}, coords)
 
 
 def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
@@ -85,7 +91,7 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
     Parameters
     ----------
     weights : array_like, shape (K,)
-        Positive; need not sum to one.
+        Positive; need not sum to one. DataArrays are put together by name, as in `restricted`.
     means : array_like, shape (K, visible)
     sigma : array_like, shape () or (visible,)
         Standard deviations, which all components share.
@@ -96,7 +102,14 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
         With the components' mean as b, so that W is centred. Its arrays are start values, too:
         ``fit(start={"W": …, "b": …, "c": …})``.
     """
-    weights, means, sigma = (np.asarray(x, dtype="float64") for x in (weights, means, sigma))
+    given = {"weights": named(weights, "weights"), "means": named(means, "means"), "sigma": named(sigma, "sigma")}
+    dims = {name: x.dim(-1) for name, x in given.items()}
+    if dims["means"] and (dims["means"] == dims["weights"] or given["means"].dim(-2) == dims["sigma"] != ""):
+        given["means"] = given["means"].transposed
+    order = OneOrder(given)
+    components = order.of([("means", -2), ("weights", -1)], SIDES[HIDDEN], "components")
+    units = order.of([("means", -1), ("sigma", -1)], SIDES[VISIBLE])
+    weights, means, sigma = (np.asarray(order.values[name], dtype="float64") for name in given)
     if means.ndim != 2 or weights.shape != means.shape[:1] or not (weights > 0).all():
         raise ValueError(
             f"weights must be positive numbers of shape (K,) and means of shape (K, visible), got shapes "
@@ -110,7 +123,10 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
     b = means.mean(0)
     W = (means - b).T
     c = np.log(weights) - ((means**2 - b**2) / (2 * sigma**2)).sum(1)
-    return restricted(W, b, c - c.mean(), Gaussian(np.broadcast_to(sigma, b.shape)), Categorical(len(weights)))
+    machine = restricted(W, b, c - c.mean(), Gaussian(np.broadcast_to(sigma, b.shape)), Categorical(len(weights)))
+    return replace(
+        machine, labels=Labels(visible=units, hidden=components, coords=order.coords) if order.coords else None
+    )
 
 
 def with_components(fields: np.ndarray, log_weights: np.ndarray, unit: Unit, hidden: Unit) -> Machine:

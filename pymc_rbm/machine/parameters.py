@@ -16,12 +16,13 @@ from pytensor.graph.basic import Variable
 from pymc_rbm.machine.colouring import own_entries, unit_numbers
 from pymc_rbm.machine.positions import Parameters
 from pymc_rbm.support.arguments import check_not_empty, known_values, shape_of
-from pymc_rbm.support.labels import SIDES, Labels, positions
+from pymc_rbm.support.labels import ROWS, SIDES, Labels, positions
 from pymc_rbm.support.received import receive
 from pymc_rbm.units.unit import Unit
 
 __all__ = [
     "Named",
+    "OneOrder",
     "check_couplings",
     "check_layer",
     "check_numbers",
@@ -43,6 +44,9 @@ NOT_FINITE = "contains NaN or infinity, or has missing entries; the parameters o
 Shape = tuple[int | None, ...]
 Shapes = list[Shape | None]
 Pairs = list[tuple[int, int]]
+Units = tuple[Unit | None, Unit | None]
+Axes = list[tuple[str, int]]
+NameIt = Callable[[Any, str], "Named"]
 WORDS: dict[tuple[int, Any], tuple[Parameters, str]] = {
     (2, ((0, 1),)): (
         Parameters(("b", "c"), ("W",)),
@@ -100,8 +104,12 @@ def named(x: Any, name: str) -> Named:
     return Named(values.astype("float64") if values.dtype == bool else values, got.dims or (), got.labels)
 
 
-def together(W: Named, b: Named, c: Named) -> tuple[Any, Any, Any, Labels]:
-    """Return W, b and c with axes and entries in the same order, by name, and what the units are called.
+def together(
+    W: Named, b: Named, c: Named, units: Units = (None, None), name_it: NameIt = named
+) -> tuple[Any, Any, Any, Units, Labels]:
+    """Return W, b, c and units with axes and entries in the same order, by name, and what the units are called.
+
+    ``name_it`` gives the units' own parameters their names.
 
     Raises
     ------
@@ -115,53 +123,106 @@ def together(W: Named, b: Named, c: Named) -> tuple[Any, Any, Any, Labels]:
                 "hidden), b is (visible,) and c is (hidden,). W is transposed: pass W.T."
             )
         W = W.transposed
-    values, coords = {"W": W.value, "b": b.value, "c": c.value}, dict[str, Any]()
-    dims = [W.dim(-2) or b.dim(-1), W.dim(-1) or c.dim(-1)]
-    for side, members in enumerate((((W, -2, "W"), (b, -1, "b")), ((W, -1, "W"), (c, -1, "c")))):
-        found = None
+    order = OneOrder({"W": W, "b": b, "c": c})
+    rows = order.of([("W", -3), ("b", -2), ("c", -2)], ROWS, "rows")
+    visible, of_visible = order.with_unit([("W", -2), ("b", -1)], units[0], SIDES[0], name_it)
+    hidden, of_hidden = order.with_unit([("W", -1), ("c", -1)], units[1], SIDES[1], name_it)
+    values, labels = order.values, Labels(visible=visible, hidden=hidden, coords=order.coords, rows=rows)
+    return values["W"], values["b"], values["c"], (of_visible, of_hidden), labels
+
+
+def general_together(
+    U: Named, b: Named, unit: Unit | None = None, name_it: NameIt = named
+) -> tuple[Any, Any, Unit | None, Labels]:
+    """Return U, b and the unit with entries in the same order, by name, and what the units are called."""
+    dim = b.dim(-1) or U.dim(-1)
+    order = OneOrder({"U": Named(U.value, (*U.dims[:-2], dim, dim), U.labels) if U.dims else U, "b": b})
+    rows = order.of([("U", -3), ("b", -2)], ROWS, "rows")
+    dim, unit = order.with_unit([("b", -1), ("U", -2), ("U", -1)], unit, SIDES[0], name_it)
+    return order.values["U"], order.values["b"], unit, Labels(visible=dim, coords=order.coords, rows=rows)
+
+
+class OneOrder:
+    """Parameters that are put in one order by name, one kind of axes after the other."""
+
+    def __init__(self, given: dict[str, Named]):
+        self.given, self.values = given, {name: x.value for name, x in given.items()}
+        self.coords: dict[str, Any] = {}
+
+    def of(self, axes: Axes, made_up: str, what: str = "units") -> str:
+        """Put axes in one order and return their dim, which is ``made_up`` where they have labels only."""
+        dim, found = next((d for name, axis in axes if (d := self.given[name].dim(axis))), ""), None
         # A symbolic parameter cannot be put in another order, so the others follow its names.
-        for x, axis, name in sorted(members, key=lambda member: not member[0].symbolic):
-            its = x.labels_along(axis, dims[side])
-            if its is None:
+        for name, axis in sorted(axes, key=lambda x: not self.given[x[0]].symbolic):
+            its = self.given[name].labels_along(axis, dim)
+            if its is None or (what == "rows" and len(its) == 1):
                 continue
-            order: Any = None if found is None else positions(its, found, f"{name}'s units", "the others")
+            order = None if found is None else positions(its, found, f"{name}'s {what}", "the others")
+            if order is not None and self.given[name].symbolic:
+                raise ValueError(
+                    f"{name}'s {what} are in another order than those of the others, and {name} is symbolic. Put the "
+                    "coords of one of them in the order of the other."
+                )
             if order is not None:
-                values[name] = np.take(values[name], order, axis)
+                self.values[name] = np.take(self.values[name], order, axis)
             found = its if found is None else found
         if found is not None:
-            dims[side] = dims[side] or SIDES[side]
-            coords[dims[side]] = found
-    return values["W"], values["b"], values["c"], Labels(visible=dims[0], hidden=dims[1], coords=coords)
+            dim = dim or made_up
+            self.coords[dim] = found
+        return dim
+
+    def with_unit(self, axes: Axes, unit: Unit | None, made_up: str, name_it: NameIt) -> tuple[str, Unit | None]:
+        """Put the axes of a layer in one order, and the unit's own parameters with them; return its dim and the unit.
+
+        Names that only these parameters have are those of the layer.
+        """
+        if unit is None or not unit.parameter_names:
+            return self.of(axes, made_up), unit
+
+        def named_of_layer(name: str, p: Any, entries: slice) -> Any:
+            if entries == slice(None) and _has_names(p):
+                self.given[name] = x = name_it(p, name)
+                self.values[name] = x.value
+                more.append((name, -1))
+            return p
+
+        def in_order(name: str, p: Any, entries: slice) -> Any:
+            if not _has_names(p):
+                return p
+            x, wanted = name_it(p, name), self.coords.get(dim)
+            its = x.labels_along(-1, x.dim(-1) if dim in SIDES else dim)
+            fits = its is not None and wanted is not None
+            order = positions(its, np.asarray(wanted)[entries], f"{name}'s units", "the others") if fits else None
+            return x.value if order is None else np.take(x.value, order, -1)
+
+        more: Axes = []
+        unit.changed(named_of_layer)
+        dim = self.of([*axes, *more], made_up)
+        return dim, unit.changed(in_order)
 
 
-def general_together(U: Named, b: Named) -> tuple[Any, Any, Labels]:
-    """Return U and b with entries in the same order, by name, if both are numbers, and what the units are called."""
-    dim, matrix, found = b.dim(-1) or U.dim(-1), U.value, b.labels_along(-1, b.dim(-1))
-    for axis in (-2, -1):
-        its = U.labels_along(axis, U.dim(axis))
-        if not (U.symbolic or its is None or found is None):
-            order = positions(its, found, "U's units", "b")
-            matrix = matrix if order is None else np.take(matrix, order, axis)
-        found = its if found is None else found
-    dim = dim or ("" if found is None else SIDES[0])
-    return matrix, b.value, Labels(visible=dim, coords={} if found is None else {dim: found})
+def _has_names(x: Any) -> bool:
+    return not isinstance(x, Variable) and (hasattr(x, "dims") or (hasattr(x, "to_numpy") and hasattr(x, "index")))
 
 
-def of_restricted(W: Any, b: Any, c: Any) -> tuple[Any, Any, Any, Labels | None]:
-    """Return the parameters of a restricted machine, put together by name, and the names they came with, or None."""
+def of_restricted(W: Any, b: Any, c: Any, units: Units) -> tuple[Any, Any, Any, Units, Labels | None]:
+    """The parameters of a restricted machine, put together by name; names where they came with any."""
     if W is None and b is None and c is None:
-        return W, b, c, None
-    W, b, c, labels = together(named(W, "W"), named(b, "b"), named(c, "c"))
-    return W, b, c, labels if labels != Labels() else None
+        return W, b, c, units, None
+    *parameters, units, labels = together(named(W, "W"), named(b, "b"), named(c, "c"), units)
+    W, b, c = parameters
+    return W, b, c, units, labels if labels != Labels() else None
 
 
-def of_boltzmann(U: Any, b: Any) -> tuple[Any, Any, Labels | None]:
-    """Return the parameters of a general machine, put together by name, and the names they came with, or None."""
-    if U is None or isinstance(U, Variable) or isinstance(b, Variable):
-        return U, b, None
-    U, b, labels = general_together(named(U, "U"), named(b, "b"))
-    sizes_that_fit([None if b is None else b.shape], [U.shape], [(0, 0)])
-    return np.asarray(U), b, labels if labels != Labels() else None
+def of_boltzmann(U: Any, b: Any, unit: Unit) -> tuple[Any, Any, Any, Labels | None]:
+    """The parameters of a general machine, put together by name; names where they came with any."""
+    if U is None:
+        return U, b, unit, None
+    U, b, of_layer, labels = general_together(named(U, "U"), named(b, "b"), unit)
+    if not isinstance(U, Variable) and not isinstance(b, Variable):
+        sizes_that_fit([None if b is None else b.shape], [U.shape], [(0, 0)])
+        U = np.asarray(U)
+    return U, b, of_layer, labels if labels != Labels() else None
 
 
 def check_unit(unit: Any, name: str, default: bool = True) -> None:

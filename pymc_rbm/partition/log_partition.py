@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.machine.enumeration import sizes_of
+from pymc_rbm.machine.door import data_of, whole
+from pymc_rbm.machine.enumeration import (
+    sizes_of,
+)
 from pymc_rbm.machine.given import by_draw, posterior_of
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.machine.records import in_order
@@ -165,8 +168,10 @@ def log_partition(
         learned = target
     learned = in_order(learned, given.labels)
     if base_mean is not None:
-        base_mean = _base_mean(machine, base_mean, None, None)  # every method refuses means that do not fit
-    parts = known_parts(machine, method)
+        means = data_of(base_mean, machine.layers[0], labels_of(target, learned), "base_mean", ndim=None, states=False)
+        # Every method refuses means that do not fit.
+        base_mean = _base_mean(machine, whole(means, "base_mean", "Give all of them."), None, None)
+    parts = _known_parts(machine, method)
     recorded = None
     if not parts:
         bytes_of_particle = sum(n or 0 for n in sizes_of(machine)) * BYTES_OF_UNIT + BYTES_OF_PARTICLE

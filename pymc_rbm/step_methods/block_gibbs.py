@@ -12,10 +12,10 @@ from rich.progress import TextColumn
 from rich.table import Column
 
 from pymc_rbm.distributions.lookup import dependants_of_units, machine_of_rv, rbm_of
-from pymc_rbm.distributions.readings import check_readings
 from pymc_rbm.machine.enumeration import sizes_of
 from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.step_methods.blocks import blocks_of, hidden_children, is_hidden, visible_kind
+from pymc_rbm.step_methods.held import Held
 from pymc_rbm.step_methods.metropolis import CLIMBING, MOST, tuned_caution
 from pymc_rbm.step_methods.rungs import RungFunctions, check_swaps, rung_functions
 from pymc_rbm.step_methods.swapping import Replicas, begun, lift
@@ -158,11 +158,12 @@ class BlockGibbs(BlockedStep):
         self.vars = get_value_vars_from_user_vars(vars, model)
         rvs = [model.values_to_rvs[value] for value in self.vars]
         _check(model, rvs)
-        check_readings(model)
+        Held(model).check({})
         machines = [machine_of_rv(rbm_of(rv)) for rv in rvs if not is_hidden(rv)]
         self.blocks = sum(machine.count_blocks(sizes_of(machine)) for machine in machines) or 1
         self.dependants = len(dependants_of_units(model))
         blocks = blocks_of(model, rvs)
+        self._held = Held(model, [block.machine for block in blocks])
         swap = method == "pt"
         self._rungs = _rungs(model, blocks, compile_kwargs or {}) if swap else []
         self._rounds = self.sweeps if swap else 1
@@ -184,10 +185,12 @@ class BlockGibbs(BlockedStep):
     def _forget(self):
         self.caution, self.tuned = np.array([start for start, _ in self._ranges], dtype="float64"), 0
         self.replicas = None
+        self._held.forget()
 
     def step(self, point):
         """Return the next point and the statistics."""
         n = len(self.vars)
+        self._held.check(point)
         for _ in range(self._rounds):
             point = self._swapped(point)
             arguments = [point[name] for name in self._inputs]

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SIDES", "Labels", "alike", "counts_only", "positions", "without_made_up"]
+__all__ = ["ROWS", "SIDES", "Labels", "alike", "counts_only", "positions", "without_made_up"]
 
 
 SIDES = "visible", "hidden"
-"""Made-up names for axes of data frames that have labels and no name; they fit axes of any name."""
+"""Made-up names of axes of data frames that have labels and no name: they fit axes of any name."""
+ROWS = "rows"
+"""The same for axes of rows."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Labels:
     visible: str = ""
     hidden: str = ""
     coords: Mapping[str, Any] = field(default_factory=dict)
+    rows: str = ""
+    """The dim of the rows, where biases differ by row and have names for these."""
 
     @property
     def dims(self) -> tuple[str, str]:
@@ -37,7 +41,7 @@ def without_made_up(labels: Labels) -> Labels:
     """Return the labels without coords that only count on axes with made-up names: no user gave them."""
     made = f"{labels.name}_unit", f"{labels.name}_hidden", f"{labels.name}_hidden_unit"
     kept = {dim: x for dim, x in labels.coords.items() if not (dim in made and counts_only(x))}
-    return Labels(labels.name, labels.visible, labels.hidden, kept)
+    return Labels(labels.name, labels.visible, labels.hidden, kept, labels.rows)
 
 
 def counts_only(labels: Any) -> bool:

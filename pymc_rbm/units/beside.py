@@ -160,12 +160,21 @@ class Beside(Unit):
             for p in unit.parameters
         )
 
+    def changed(self, change, entries=slice(None)):
+        """Return the units with changed parameters, each of the entries of its part."""
+        each = zip(self.families, self.slices, strict=True)
+        return self._like((unit.changed(change, where), n) for (unit, n), where in each)
+
     def with_parameters(self, parameters):
         """Return the units with other parameters, each a scalar or one an entry of the layer."""
         given, pairs = iter(parameters), []
         for (unit, n), where in zip(self.families, self.slices, strict=True):
             own = unit.with_parameters([next(given) for _ in unit.parameters])
             pairs.append((own.at(where), n))
+        return self._like(pairs)
+
+    def _like(self, pairs: Any) -> Beside:
+        """Return the parts with the names of these."""
         out = Beside(*pairs)
         out.names = self.names
         return out
@@ -231,9 +240,7 @@ class Beside(Unit):
 
     def heated(self, beta):
         """Return the units with every part heated."""
-        out = Beside(*((unit.heated(beta), n) for unit, n in self.families))
-        out.names = self.names
-        return out
+        return self._like((unit.heated(beta), n) for unit, n in self.families)
 
     def offset(self, bias):
         """Return the parts' offsets."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -97,6 +97,12 @@ class Unit(ABC):
         """Return the unit with other ``parameters``."""
         named: Any = dict(zip(self.parameter_names, parameters, strict=True))
         return replace(self, **named) if named else self  # type: ignore[type-var]  # families are dataclasses
+
+    def changed(self, change: Callable[[str, Any, slice], Any], entries: slice = slice(None)) -> Unit:
+        """Return the unit with ``change(name, parameter, entries)`` for each parameter of the layer's ``entries``."""
+        return self.with_parameters(
+            [change(name, p, entries) for name, p in zip(self.parameter_names, self.parameters, strict=True)]
+        )
 
     def parameters_of_deviation(self, deviation: Any) -> dict[str, Any]:
         """Return parameters by name with which unbounded independent units have this standard deviation."""
