@@ -171,7 +171,7 @@ def log_partition(
         means = data_of(base_mean, machine.layers[0], labels_of(target, learned), "base_mean", ndim=None, states=False)
         # Every method refuses means that do not fit.
         base_mean = _base_mean(machine, whole(means, "base_mean", "Give all of them."), None, None)
-    parts = _known_parts(machine, method)
+    parts = known_parts(machine, method)
     recorded = None
     if not parts:
         bytes_of_particle = sum(n or 0 for n in sizes_of(machine)) * BYTES_OF_UNIT + BYTES_OF_PARTICLE
