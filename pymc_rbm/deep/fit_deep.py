@@ -18,7 +18,7 @@ from pymc_rbm.learning.fit import fit
 from pymc_rbm.machine.door import data_of, whole
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer
 from pymc_rbm.machine.parameters import check_unit
-from pymc_rbm.support.arguments import generator, whole_number
+from pymc_rbm.support.arguments import generator, listed, whole_number
 from pymc_rbm.support.interrupts import Prompt
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.received import name_of, receive
@@ -141,7 +141,8 @@ class Plan:
     """Plan of what `fit_deep` learns: the data, and the sizes and names of the layers."""
 
     def __init__(self, data, hidden, visible: Unit, name: str | None, copies: int, below: DeepBeliefNetwork | None):
-        sizes = list(hidden) if np.iterable(hidden) else [hidden]
+        needed = "the number of units of each machine, as in [64, 32]"
+        sizes = [hidden] if isinstance(hidden, int | np.integer) else listed("hidden", hidden, needed)
         if not sizes:
             raise ValueError("hidden must have the number of units of at least one machine, as in [64, 32], got none.")
         self.sizes, self.copies = [whole_number("hidden", n) for n in sizes], copies

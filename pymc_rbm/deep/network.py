@@ -22,10 +22,13 @@ from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.log_partition import log_partition
 from pymc_rbm.sampling.dispersal import dispersed_states
 from pymc_rbm.support.arguments import finite_number, generator, whole_number, whole_numbers
+from pymc_rbm.support.memory import check_memory
 
 __all__ = ["DeepBeliefNetwork"]
 
 STUCK = 0.02
+COPIES = 3
+"""How often all draws of a bound are in memory at once."""
 
 
 class DeepBeliefNetwork(Stack):
@@ -181,7 +184,9 @@ class DeepBeliefNetwork(Stack):
         number is too high, and a bound no longer.
         """
         given, draws = self._states(data, ndim=2), whole_number("draws", draws, 2)
-        rows = whole(given, remedy="bound needs whole rows: complete them by DeepBeliefNetwork.inpaint.")
+        rows = whole(given, remedy="bound needs whole rows; see DeepBeliefNetwork.inpaint.")
+        what = f"A bound from {draws:,} draws of each of {len(rows):,} rows"
+        check_memory(COPIES * 8 * draws * len(rows), what, "Take fewer draws, or fewer rows.")
         rng = generator(random_seed)
         if log_z is None:
             log_z = self.log_partition(random_seed=rng.spawn(1)[0], progressbar=progressbar)

@@ -15,7 +15,7 @@ from pymc_rbm.machine.door import Data, data_of, whole
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded, recorded_machine, recorded_names
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
-from pymc_rbm.support.arguments import whole_number
+from pymc_rbm.support.arguments import listed, shown, whole_number
 from pymc_rbm.support.labels import Labels, positions, without_made_up
 
 __all__ = ["Stack"]
@@ -25,6 +25,11 @@ class Stack:
     """Stack of machines from the bottom up, with the names of their layers, read from a DataTree."""
 
     def __init__(self, learned: xr.DataTree):
+        if not isinstance(learned, xr.DataTree):
+            raise TypeError(
+                f"A network is made of the DataTree that pymc_rbm.fit_deep returned, got {shown(learned)}. Stack "
+                "machines by pymc_rbm.DeepBeliefNetwork.of; read a file with xarray.open_datatree(path).load()."
+            )
         keys = [f"layer_{i}" for i in range(1, len(learned.children) + 1)]
         if not keys or set(keys) != set(learned.children):
             raise ValueError(
@@ -57,7 +62,11 @@ class Stack:
         """
         if not layers:
             raise ValueError("A deep belief network needs at least one machine, got none: pass some.")
-        names = ["v", *(f"h{i}" for i in range(1, len(layers)))] if names is None else list(names)
+        if names is None:
+            names = ["v", *(f"h{i}" for i in range(1, len(layers)))]
+        names = listed("names", names, "a list of texts, one a machine, as in ['v', 'h1']")
+        if not all(isinstance(x, str) for x in names):
+            raise TypeError(f"names must be texts, got {names}: give one a machine, as in ['v', 'h1'].")
         if len(set(names)) != len(layers):
             raise ValueError(f"{len(layers)} machines need as many different names, got {names}.")
         made_up = [f"{name}_unit" for name in names] + [f"h{len(layers)}_unit"]

@@ -103,6 +103,8 @@ class BoltzmannMachine(MachineDistribution):
         U, b, unit, labels = general_together(named(U, "U"), named(b, "b"), unit or Bernoulli())
         pattern = _pattern_in_order(pattern, labels, named)
         size = general_size(U, b)
+        if U is None or b is None:
+            raise TypeError("BoltzmannMachine needs U and b: got None. Give an array or a variable.")
         if size is None:
             raise ValueError(
                 "The number of units must be known, but neither U nor b has a fixed length. Give U or b a fixed length."

@@ -16,7 +16,7 @@ from pymc_rbm.distributions.rbm import RBM, as_float
 from pymc_rbm.machine.door import aligned, one_hot
 from pymc_rbm.machine.parameters import OneOrder, check_unit
 from pymc_rbm.machine.positions import Parameters
-from pymc_rbm.support.arguments import check_not_empty, known_values, shape_of
+from pymc_rbm.support.arguments import check_not_empty, known_values, listed, shape_of
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.received import receive
 from pymc_rbm.units.beside import Beside
@@ -89,6 +89,8 @@ def DeepBoltzmannMachine(  # noqa: N802  it is used as a distribution is
     ----------
     .. [1] Salakhutdinov, R., Hinton, G. E. (2009). Deep Boltzmann machines. AISTATS.
     """
+    weights = listed("weights", weights, "a list with one matrix for each pair of neighbouring layers")
+    biases = listed("biases", biases, "a list with one vector a layer")
     sizes = _sizes(weights, biases)
     families = list(units) if isinstance(units, list | tuple) else [units] * len(sizes)
     if len(families) != len(sizes):

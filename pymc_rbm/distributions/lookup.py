@@ -80,14 +80,14 @@ def same_machine(a: TensorVariable, b: TensorVariable) -> bool:
 
 def _unviewed(v: Any) -> Any:
     """Return ``v`` without views and the shape that PyMC specifies for a masked part of a single entry."""
-    while getattr(v, "owner", None) is not None and isinstance(v.owner.op, ViewOp | SpecifyShape):
+    while isinstance(v, Variable) and v.owner is not None and isinstance(v.owner.op, ViewOp | SpecifyShape):
         v = v.owner.inputs[0]
     return v
 
 
 def rbm_behind(v: Any) -> TensorVariable | None:
     """Return the RBM variable that ``v`` is, or that ``v`` is a masked or observed part of; otherwise None."""
-    node = getattr(v, "owner", None)
+    node = v.owner if isinstance(v, Variable) else None
     if node is not None and isinstance(node.op, PartialObservedRV):
         return rbm_behind(node.inputs[0])
     return v if node is not None and isinstance(node.op, MachineRV) else None
@@ -96,7 +96,9 @@ def rbm_behind(v: Any) -> TensorVariable | None:
 def _masked_parts(v: Any) -> list[Any]:
     """Return the two variables that PyMC joins into a masked one, by setting both into an empty array; else none."""
     parts = []
-    while getattr(v, "owner", None) is not None and isinstance(v.owner.op, IncSubtensor | AdvancedIncSubtensor):
+    while (
+        isinstance(v, Variable) and v.owner is not None and isinstance(v.owner.op, IncSubtensor | AdvancedIncSubtensor)
+    ):
         if not v.owner.op.set_instead_of_inc:
             return []
         parts.append(_unviewed(v.owner.inputs[1]))

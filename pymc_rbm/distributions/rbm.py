@@ -28,9 +28,9 @@ from pymc_rbm.distributions.readings import uncast
 from pymc_rbm.machine.door import aligned
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
 from pymc_rbm.machine.normalisable import check_normalisable
-from pymc_rbm.machine.parameters import check_layer, check_unit, restricted_sizes, together
+from pymc_rbm.machine.parameters import check_layer, check_unit, names_of, restricted_sizes, together
 from pymc_rbm.sampling.dispersal import spread
-from pymc_rbm.support.arguments import known_values, shape_of, whole_number
+from pymc_rbm.support.arguments import known_values, shape_of, shown, whole_number
 from pymc_rbm.support.labels import SIDES, Labels
 from pymc_rbm.support.received import receive
 from pymc_rbm.units.beside import Beside
@@ -99,11 +99,26 @@ class MachineDistribution(Distribution):
                     f"The shape {lengths} does not fit {'UW'[len(sizes) - 1]} {shape_of(coupling.weights)}: shape, or "
                     f"dims, must end with the visible axis, of length {sizes[VISIBLE]}."
                 )
+        lacking = [name for name, p in zip(names_of(machine).flat(), machine.parameters, strict=False) if p is None]
+        if lacking:
+            raise TypeError(f"{cls.__name__} needs {' and '.join(lacking)}: got None. Give an array or a variable.")
+        log_z = checked_log_z(log_z)
         own = [p for x, n, side in zip(machine.layers, sizes, SIDES, strict=False) for p in _one_each(x, n, side)]
         _check_normalisable(machine)
         given = [*replace(machine.by_kind, own=tuple(own)).weights_first(), *(() if log_z is None else (log_z,))]
         known = {"template": machine.template, "sizes": tuple(sizes), "sweeps": whole_number("sweeps", sweeps)}
-        return super().dist([as_float(p) for p in given], shape=shape, knows_log_z=log_z is not None, **known, **kwargs)
+        try:
+            return super().dist(
+                [as_float(p) for p in given], shape=shape, knows_log_z=log_z is not None, **known, **kwargs
+            )
+        except ValueError as error:
+            if "incompatible with batched dimensions" not in str(error):
+                raise
+            shapes = ", ".join(str(shape_of(p)) for p in given)
+            raise ValueError(
+                f"The shape of {cls.__name__}, or of its data, has fewer axes than its parameters have batch axes, "
+                f"whose shapes are {shapes}. Give one row of v for each row of the biases."
+            ) from None
 
 
 def drawn(
@@ -326,6 +341,19 @@ def _with_hidden(v: Any) -> TensorVariable:
             f"the draws of {v}."
         )
     return rv
+
+
+def checked_log_z(log_z: Any) -> Any:
+    """Return log Z as a variable, an array or None; refuse what is not a finite number, or finite numbers."""
+    log_z = getattr(log_z, "estimate", log_z)
+    if log_z is None or isinstance(log_z, Variable):
+        return log_z
+    values = np.ma.filled(receive(log_z, "log_z").values.astype("float64"), np.nan)
+    if not np.isfinite(values).all() or not values.size:
+        raise ValueError(
+            f"log_z must be a finite number, or one a row, got {shown(log_z)}. Leave it out to have it found."
+        )
+    return values
 
 
 def _one_each(layer: Layer, size: int | None, side: str) -> list[TensorVariable]:

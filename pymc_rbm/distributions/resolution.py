@@ -199,7 +199,8 @@ def _(target: TensorVariable, learned: Any = None) -> Labels:
 
 @labels_of.register
 def _(target: pm.Model, learned: Any = None) -> Labels:
-    return _labels(target, next(iter(named_machines(target))), learned)
+    machine = _only_machine(target)
+    return _labels(target, next(name for name, rv in named_machines(target).items() if rv is machine), learned)
 
 
 def _labels(model: pm.Model, name: str, learned: Any) -> Labels:

@@ -31,6 +31,7 @@ from pymc_rbm.sampling.bottom import exact_draws
 from pymc_rbm.sampling.conditionals import log_conditional
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.ladder import bottom, independent
+from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.modes import INTERPRETED, by_kernels
 from pymc_rbm.support.reentrant import compiled, value_of
 from pymc_rbm.support.repetition import Repeated
@@ -344,6 +345,8 @@ class Learner:
         x, rng = self.observed[i], np.random.default_rng(self.rng.integers(2**31))
         if x.by_row:
             return shared_rows(self._data[i].get_value(), f"{x.name}_particles")
+        what = f"Moving {chains:,} chains of {x.rows.shape[1]:,} units"
+        check_memory(16 * chains * x.rows.shape[1], what, "Take fewer: fit(chains=…).")
         size, machine = (chains, x.rows.shape[1]), self._machines[i]
         first = exact_draws(self._low_rank[x.name], chains, rng) if x.name in self._low_rank else None
         if first is None:

@@ -95,7 +95,7 @@ def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tup
     machine = one_machine(machine_of(target, learned))
     unit, size = machine.layers[VISIBLE].unit, np.size(machine.layers[VISIBLE].bias)
     named = unit.named_parts() if isinstance(unit, Beside) else {}
-    unknown = [part for part in parts if part not in named]
+    unknown = [part for part in parts if not isinstance(part, str) or part not in named]
     if unknown or not parts:
         missing = f"There is no part {unknown} among the visible units {unit.family!r}"
         wrong = missing if parts else f"At least one part must be named, got {list(parts)}"

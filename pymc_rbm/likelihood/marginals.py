@@ -18,6 +18,7 @@ import pytensor.tensor as pt
 from pymc_rbm.likelihood.clamping import clamped
 from pymc_rbm.machine.enumeration import is_enumerable
 from pymc_rbm.machine.machine import Layer, Machine
+from pymc_rbm.machine.validation import check_states
 from pymc_rbm.partition.annealing import Run, adapted, anneal, explored
 from pymc_rbm.partition.estimate import FEW_EFFECTIVE, log_mean_exp
 from pymc_rbm.partition.exact import enumerated
@@ -125,6 +126,8 @@ def _annealed(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Estimate log Z of each row's machine; return it with its standard error and number of effective particles."""
     rows = len(machine.layers[0].bias)
+    what = f"Annealing of {particles:,} particles for each of {rows:,} rows"
+    check_states(machine, rows * particles, what, "Take fewer particles.")
     layers = tuple(Layer(x.unit, np.repeat(x.bias, particles, 0)) for x in machine.layers)
     path = Path(Machine(layers, machine.couplings), tuple(x.bias for x in layers))
     work.begin("summing out", rows * particles * (SWEEPS + PILOT))

@@ -14,7 +14,7 @@ from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import normalisable_machine
 from pymc_rbm.sampling.conditionals import log_conditional
-from pymc_rbm.support.arguments import generator
+from pymc_rbm.support.arguments import generator, one_of
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.modes import by_kernels
 
@@ -56,8 +56,7 @@ def pseudo_log_likelihood(
     ValueError
         If the data do not fit the machine or have missing entries, or the visible units are not finite.
     """
-    if method not in ("exact", "stochastic"):
-        raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}.")
+    one_of("method", method, ("exact", "stochastic"))
     machine = normalisable_machine(machine_of(target, learned))
     unit = machine.layers[VISIBLE].unit
     if not unit.finite:

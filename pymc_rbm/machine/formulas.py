@@ -17,7 +17,7 @@ from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
 from pymc_rbm.machine.parameters import restricted_sizes
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import check_pair, one_machine, with_numbers
-from pymc_rbm.support.arguments import shape_of
+from pymc_rbm.support.arguments import shape_of, text
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.labels import ROWS, SIDES, Labels
 from pymc_rbm.support.modes import by_kernels
@@ -180,6 +180,7 @@ def hidden_mean(v: Any, target: Any = None, learned: Any = None, *, dim: str = "
     DataArray, shape (…, hidden)
         With the dims and coords of ``v``, if it has any.
     """
+    text("dim", dim, "the new dimension")
     posterior = posterior_of(learned)
     if posterior is not None:
         return by_draw(lambda machine: hidden_mean(v, machine, dim=dim), target, posterior)
@@ -234,7 +235,8 @@ def _machine(
     """Return the machine of W and biases, or the one that is given in the place of them, and the names of its units."""
     first, *rest = biases.values()
     if first is None or is_given(first):
-        if not isinstance(W, Variable) and machine_of.dispatch(type(W)) is machine_of.dispatch(object) and np.ndim(W):
+        is_array = isinstance(W, list | tuple) or (not isinstance(W, Variable) and bool(getattr(W, "ndim", 0)))
+        if is_array and machine_of.dispatch(type(W)) is machine_of.dispatch(object):
             raise TypeError(
                 f"Give {' and '.join(['W', *biases])}, or in their place a machine, an RBM variable, a PyMC model with "
                 f"one RBM or what pymc_rbm.fit returned; got a {type(W).__name__} alone."
@@ -244,7 +246,7 @@ def _machine(
         learned = first if learned is None else learned
         machine = machine_of(W, learned)
         return with_numbers(machine, machine.dtype), labels_of(W, learned)
-    missing = [name for name, x in biases.items() if x is None]
+    missing = [name for name, x in {"W": W, **biases}.items() if x is None]
     if missing:
         raise TypeError(
             f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing. Give "
@@ -322,6 +324,15 @@ def _evaluate(formula: Callable, machine: Machine, labels: Labels, side: int | N
     ]
     if any(isinstance(x, Variable) for x in given):
         return formula(machine, *given[: len(states)])
+    rows = [np.shape(x)[:-1] for x in [*given[: len(states)], *(b for b in machine.by_kind.biases if b is not None)]]
+    rows.append(np.shape(machine.couplings[0].weights)[:-2])
+    try:
+        np.broadcast_shapes(*rows)
+    except ValueError:
+        raise ValueError(
+            f"The rows of {' and '.join(states)} and of the parameters do not fit: axes before the last are {rows}. "
+            "They must be as long, or one."
+        ) from None
     dtype = "float32" if np.asarray(machine.couplings[0].weights).dtype == np.float32 else "float64"
     # States of int8 stay as they are, everything else becomes floating.
     arrays = [np.asarray(x) for x in given]

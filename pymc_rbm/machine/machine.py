@@ -34,6 +34,7 @@ from pymc_rbm.machine.parameters import (
     words_for,
 )
 from pymc_rbm.machine.positions import Parameters
+from pymc_rbm.support.arguments import listed
 from pymc_rbm.support.labels import SIDES, Labels
 from pymc_rbm.units.binary import Bernoulli
 from pymc_rbm.units.unit import Unit, logsumexp
@@ -384,6 +385,7 @@ def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> 
 
 def _structure(layers: Any, couplings: Any) -> tuple[tuple[Layer, ...], tuple[Coupling, ...], Labels | None]:
     """Layers and couplings with arrays for lists and DataArrays; refuse what does not make one machine."""
+    layers, couplings = listed("layers", layers, "Layers"), listed("couplings", couplings, "Couplings")
     for x, kind in [*((x, Layer) for x in layers), *((x, Coupling) for x in couplings)]:
         if not isinstance(x, kind):
             raise TypeError(

@@ -15,7 +15,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_rbm.machine.colouring import own_entries, unit_numbers
 from pymc_rbm.machine.positions import Parameters
-from pymc_rbm.support.arguments import check_not_empty, known_values, shape_of
+from pymc_rbm.support.arguments import check_not_empty, known_values, listed, shape_of
 from pymc_rbm.support.labels import ROWS, SIDES, Labels, positions
 from pymc_rbm.support.received import receive
 from pymc_rbm.units.unit import Unit
@@ -370,8 +370,15 @@ def _check_classes(classes: Any, U: np.ndarray, number: np.ndarray) -> None:
     """Refuse classes that do not hold each whole unit once, or that hold units which are coupled."""
     if classes is None:
         return
-    whole = sorted(i for group in classes for i in group) == list(range(len(number))) and all(
-        set(np.flatnonzero(np.isin(number, number[list(group)]))) == set(group) for group in classes
+    groups = [
+        listed("classes", x, "a list of groups of entries") for x in listed("classes", classes, "a list of groups")
+    ]
+    entries = [i for group in groups for i in group]
+    numbers = all(isinstance(i, int | np.integer) for i in entries)
+    whole = (
+        numbers
+        and sorted(entries) == list(range(len(number)))
+        and all(set(np.flatnonzero(np.isin(number, number[list(group)]))) == set(group) for group in classes)
     )
     if not whole or any(np.any(U[..., list(group), :][..., list(group)] != 0) for group in classes):
         raise ValueError(

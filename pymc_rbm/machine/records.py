@@ -58,7 +58,10 @@ def recorded_names(tree: xr.DataTree) -> list[str]:
 
 @labels_of.register
 def _(target: xr.DataTree, learned: Any = None) -> Labels:
-    return recorded_labels(target, recorded_names(target)[0])
+    names = recorded_names(target)
+    if not names:
+        recorded_machine(target)  # it says what the tree is
+    return recorded_labels(target, names[0])
 
 
 def recorded_labels(tree: xr.DataTree, name: str) -> Labels:

@@ -13,8 +13,17 @@ from pymc_rbm.machine.parameters import check_numbers, names_of
 from pymc_rbm.machine.rows import machine_of_rows
 from pymc_rbm.support.arguments import known_values
 from pymc_rbm.support.labels import Labels
+from pymc_rbm.support.memory import check_memory
 
-__all__ = ["check_pair", "normalisable_machine", "normalisable_rows", "one_machine", "visible_rows", "with_numbers"]
+__all__ = [
+    "check_pair",
+    "check_states",
+    "normalisable_machine",
+    "normalisable_rows",
+    "one_machine",
+    "visible_rows",
+    "with_numbers",
+]
 
 
 def with_numbers(machine: Machine, dtype: str = "float64") -> Machine:
@@ -56,6 +65,13 @@ def normalisable_rows(machine: Machine) -> Machine:
     with_numbers(machine)
     normalisable_machine(machine_of_rows(machine, 0))
     return machine
+
+
+def check_states(machine: Machine, rows: int, what: str, remedy: str) -> None:
+    """Raise MemoryError where ``rows`` states of all layers, and the fields that they are drawn from, do not fit."""
+    units = sum(np.shape(layer.bias)[-1] for layer in machine.layers)
+    state = np.dtype(machine.layers[0].unit.dtype).itemsize * np.shape(machine.layers[0].bias)[-1]
+    check_memory(rows * (8 * units + state), what, remedy)
 
 
 def check_pair(machine: Machine) -> Machine:

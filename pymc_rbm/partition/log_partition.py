@@ -24,7 +24,7 @@ from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.exact import known_parts, log_z
 from pymc_rbm.partition.path_graphs import walkable
 from pymc_rbm.partition.tempering import tempering
-from pymc_rbm.support.arguments import check_back_end, finite_number, generator, whole_number
+from pymc_rbm.support.arguments import check_back_end, finite_number, generator, one_of, whole_number
 from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.work import Work
 
@@ -149,8 +149,7 @@ def log_partition(
     .. [6] Vehtari, A., Simpson, D., Gelman, A., Yao, Y., Gabry, J. (2024). Pareto smoothed importance sampling. JMLR
        25.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
+    one_of("method", method, METHODS)
     finite_number("target_error", target_error, 0, " of nats")
     rng = generator(random_seed)
     effort = Effort(

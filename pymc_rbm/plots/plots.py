@@ -139,13 +139,8 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
     -------
     Figure
     """
+    _check_group(idata, group, "draws of pm.sample or pymc_rbm.sample_gibbs, or group='particles' of what fit returned")
     az = arviz()
-
-    if group not in idata:
-        raise ValueError(
-            f"There is no group {group!r}: pass group=, one of {sorted(idata.children)}. (What fit returns has the "
-            "group 'particles'.)"
-        )
     if var_names is None:
         var_names = [name for name in idata[group].data_vars if str(name).endswith("free_energy")]
         if not var_names:
@@ -231,6 +226,7 @@ def plot_projections(
     -------
     Figure
     """
+    _check_tree(idata, "draws of pm.sample or pymc_rbm.sample_gibbs, or what pymc_rbm.fit returned")
     machine = machine_behind(idata, target, learned, name)
     if machine is None:
         raise ValueError(
@@ -264,10 +260,14 @@ def plot_projections(
 
 
 def _check_group(tree: Any, group: str, needed: str) -> None:
-    if not isinstance(tree, xr.DataTree):
-        raise TypeError(f"Expected a DataTree, {needed}, got {type(tree).__name__}.")
-    if group not in tree:
+    _check_tree(tree, needed)
+    if not isinstance(group, str) or group not in tree.children:
         raise ValueError(f"There is no group {group!r} among {sorted(tree.children)}: pass {needed}.")
+
+
+def _check_tree(tree: Any, needed: str) -> None:
+    if not isinstance(tree, xr.DataTree):
+        raise TypeError(f"Expected a DataTree, {needed}, got {type(tree).__name__}: pass that.")
 
 
 def _snapshots(learned: xr.DataTree, name: str, most: int) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded
 from pymc_rbm.machine.spellings import renamed
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
-from pymc_rbm.machine.validation import check_pair, normalisable_machine
+from pymc_rbm.machine.validation import check_pair, check_states, normalisable_machine
 from pymc_rbm.sampling.dispersal import dispersed_states
 from pymc_rbm.sampling.ladder import LEAST_RENEWALS
 from pymc_rbm.sampling.laddered import LADDERED, check_method, first_ladder, run_ladder
@@ -125,6 +125,7 @@ def sample_gibbs(
     check_alone(target, "sample_gibbs")
     machine = machine_of(target, learned)
     machine = normalisable_machine(check_pair(machine), machine.dtype)
+    check_states(machine, chains, f"Moving {chains:,} chains", "Take fewer chains, and more draws of each.")
     rng = generator(random_seed)
     labels = labels_of(target, learned) if name is None else Labels(name)
     _check_name(labels)

@@ -15,7 +15,7 @@ from pytensor.compile.io import In, Out
 
 from pymc_rbm.machine.enumeration import cheapest_layer, is_enumerable, joint_states, log_weights_of_states, sized
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.machine.validation import normalisable_machine
+from pymc_rbm.machine.validation import check_states, normalisable_machine
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.sweep import sweep, sweeps, sweeps_of_a_piece
 from pymc_rbm.support.compiled import remembered
@@ -35,6 +35,7 @@ def draw_visible(rng: np.random.Generator, rows: int, n_sweeps: int, machine: Ma
     started from a dispersed state of its own.
     """
     machine = normalisable_machine(machine)
+    check_states(machine, rows, f"Drawing {rows:,} rows", "Draw fewer at a time.")
     template, parameters = machine.template, machine.parameters
     shapes = tuple(p.shape for p in parameters)
     if is_enumerable(machine):

@@ -10,6 +10,7 @@ from rich.progress import track
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.sampling.ladder import Ladder, Rung, ladder_to, recorded_ladder, with_prefix
 from pymc_rbm.sampling.observables import functionals
+from pymc_rbm.support.arguments import one_of
 from pymc_rbm.support.interrupts import DeferredInterrupt
 from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.work import can_show, parts_of
@@ -25,8 +26,7 @@ CHAINS = 100
 
 def check_method(method: Any) -> None:
     """Refuse what is not a method of drawing."""
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
+    one_of("method", method, METHODS)
 
 
 def first_ladder(machine: Machine, learned: Any, method: str, start: np.ndarray, rng: np.random.Generator) -> Ladder:

@@ -8,6 +8,7 @@ from pymc.step_methods import STEP_METHODS
 from pymc.step_methods.compound import BlockedStep, Competence, StepMethodState
 from pymc.step_methods.state import dataclass_state
 from pymc.util import get_random_generator, get_value_vars_from_user_vars
+from pytensor.graph.basic import Variable
 from rich.progress import TextColumn
 from rich.table import Column
 
@@ -20,7 +21,7 @@ from pymc_rbm.step_methods.metropolis import CLIMBING, MOST, tuned_caution
 from pymc_rbm.step_methods.rungs import RungFunctions, check_swaps, rung_functions
 from pymc_rbm.step_methods.swapping import Replicas, begun, lift
 from pymc_rbm.step_methods.transition import compile_transition
-from pymc_rbm.support.arguments import check_back_end, whole_number
+from pymc_rbm.support.arguments import check_back_end, listed, one_of, shown, whole_number
 from pymc_rbm.support.interrupts import whole
 
 __all__ = ["BlockGibbs", "register"]
@@ -150,11 +151,22 @@ class BlockGibbs(BlockedStep):
         model = modelcontext(model)
         check_back_end(compile_kwargs)
         self.sweeps = whole_number("sweeps", sweeps)
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
+        one_of("method", method, METHODS)
         self.rng = get_random_generator(rng)
         if vars is None:
             vars = [rv for rv in model.free_RVs if visible_kind(rv) or is_hidden(rv)]
+        vars = [vars] if isinstance(vars, Variable) else listed("vars", vars, "a list of the model's variables")
+        odd = next((x for x in vars if not isinstance(x, Variable)), None)
+        if odd is not None:
+            raise TypeError(f"BlockGibbs samples variables of the model, got {shown(odd)} among vars: pass model['v'].")
+        if not vars:
+            raise ValueError(
+                "BlockGibbs got no RBM and no Hidden variable that is free: all are observed, or there are none. Leave "
+                "the step out, or add pymc_rbm.Hidden('h', v) to draw hidden units."
+            )
+        strange = [x for x in vars if x not in model.rvs_to_values and x not in model.values_to_rvs]
+        if strange:
+            raise ValueError(f"{strange} are not variables of this model, which are {list(model.named_vars)}.")
         self.vars = get_value_vars_from_user_vars(vars, model)
         rvs = [model.values_to_rvs[value] for value in self.vars]
         _check(model, rvs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,12 @@ __all__ = [
     "finite_number",
     "generator",
     "known_values",
+    "listed",
+    "one_of",
     "positive_parameter",
     "shape_of",
+    "shown",
+    "text",
     "whole_number",
     "whole_numbers",
 ]
@@ -35,6 +40,36 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
     return int(value)
+
+
+def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """Return ``value``, or raise ValueError unless it is one of the ``allowed`` texts."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(value)}.")
+    return value
+
+
+def listed(name: str, value: Any, needed: str) -> list[Any]:
+    """Return ``value`` as a list, or raise TypeError unless it is a list, a tuple or the like; ``needed`` says of what.
+
+    PyMC's models and PyTensor's variables have entries, and end in errors of theirs where these are asked for.
+    """
+    if isinstance(value, str | bytes | Mapping | Variable) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{name} must be {needed}, got {shown(value)}.")
+    return list(value)
+
+
+def text(name: str, value: Any, of: str) -> str:
+    """Return ``value``, or raise TypeError unless it is a text; ``of`` says what it names."""
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name} must be a text, the name of {of}, got {shown(value)}.")
+    return value
+
+
+def shown(value: Any) -> str:
+    """Return ``value`` in a few words: itself where that is short, else its type."""
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
 
 
 def whole_numbers(**given: Any) -> list[int]:
