@@ -18,7 +18,7 @@ from pymc_rbm.learning.fit import fit
 from pymc_rbm.machine.door import data_of, whole
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer
 from pymc_rbm.machine.parameters import check_unit
-from pymc_rbm.support.arguments import generator, listed, whole_number
+from pymc_rbm.support.arguments import generator, listed, shown, whole_number
 from pymc_rbm.support.interrupts import Prompt
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.received import name_of, receive
@@ -113,6 +113,8 @@ def fit_deep(
             "tied= and copies=, or learn each machine by fit and stack them by pymc_rbm.DeepBeliefNetwork.of."
         )
     check_unit(visible, "visible")
+    if below is not None and not isinstance(below, DeepBeliefNetwork):
+        raise TypeError(f"below must be a network that pymc_rbm.fit_deep returned, got {shown(below)}. Leave it out.")
     plan = Plan(data, hidden, visible or Bernoulli(), name, whole_number("copies", copies), below)
     options = {"prior": prior, "tied": tied, "progressbar": progressbar, **options}
     each = [dict(zip(options, own, strict=True)) for own in zip(*_lists(options, len(plan.sizes)), strict=True)]
@@ -146,12 +148,10 @@ class Plan:
         if not sizes:
             raise ValueError("hidden must have the number of units of at least one machine, as in [64, 32], got none.")
         self.sizes, self.copies = [whole_number("hidden", n) for n in sizes], copies
-        if np.ndim(data) == 1 and not hasattr(data, "toarray"):
-            raise ValueError(
-                f"data must have shape (rows, visible), got shape {np.shape(data)}, which is one row. Give more rows."
-            )
         name = name or name_of(data) or "v"
         got, labels = receive(data), Labels(name)
+        if got.values.ndim == 1:
+            raise ValueError(f"data must have shape (rows, visible), got {got.values.shape}, one row: give more.")
         if below is not None:
             visible, labels = below.machines[0].layers[VISIBLE].unit, below.visible_labels
         # Without a network below, the data have one column for each entry, or one label for each whole unit.

@@ -151,6 +151,8 @@ def _sizes(weights: Any, biases: Any) -> list[int]:
                 "by their biases. Weights are (units of a layer, units of the next)."
             )
         check_not_empty(f"weights[{i}]", shape)
+    if () in lengths:
+        raise ValueError(f"biases must be vectors, one a layer, got shapes {lengths}. Give one number a unit.")
     known = [
         n if n is not None else shapes[min(i, len(shapes) - 1)][int(i == len(shapes))] for i, n in enumerate(sizes)
     ]
