@@ -26,7 +26,7 @@ from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 from pymc_rbm.sampling.sweep import sweeps_of_a_piece
 from pymc_rbm.support.arguments import check_back_end, generator, whole_number, whole_numbers
 from pymc_rbm.support.compiled import remembered
-from pymc_rbm.support.interrupts import DeferredInterrupt
+from pymc_rbm.support.interrupts import DeferredInterrupt, arviz
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.modes import INTERPRETED
@@ -159,6 +159,7 @@ def inpaint(
         of_learning = target if learned is None else learned
         ladder = clamped_ladder(machine.numeric(), of_learning, method, first[VISIBLE], held, chains, rng)
     begun = rng, directions, [x[:chains] for x in first]
+    arviz()  # takes seconds the first time, which must not come after Ctrl-C
     with DeferredInterrupt() as interrupt:
         kept, means = _run(machine, held, begun, ladder, lengths, states, progressbar)
         with interrupt.lifted():

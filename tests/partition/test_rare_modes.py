@@ -151,7 +151,7 @@ def test_intervals_cover_where_a_mode_is_rare(method):
                 as_machine(parameters), random_seed=seed, progressbar=False, **LITTLE[method]
             )  # fmt: skip
             low, high = found.interval
-            covered.append(low <= log_z <= high)
+            covered.append(low - 1e-6 <= log_z <= high + 1e-6)  # a sum has no error but rounding
             assert abs(found.estimate - log_z) <= 3 * found.standard_error + 0.2 or not found.reliable
     # Of 40 with a chance of .95 each, fewer than 33 have one of 1e-3 to cover.
     assert sum(covered) >= 33

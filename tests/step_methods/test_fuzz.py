@@ -31,6 +31,8 @@ SWAPPING = [2, 3, 6, 9, 11, 16, 17, 18, 21, 24]
 """Compositions with visible units that are drawn and hidden ones that sum out."""
 FAMILY = 1e-3
 """The probability that any of 200 nights' figures is beyond its limit by chance: some 40 figures a composition."""
+RARE = 10
+"""The expected number of rows that differ below which they are counted."""
 LIMIT = stats.norm.isf(FAMILY / (200 * 40) / 2)
 
 
@@ -72,6 +74,16 @@ def figures(x):
     return np.column_stack([x, *pairs])
 
 
+def of_rare(z, drawn, exact, p):
+    """Deviations; of figures that hardly ever differ from their usual value by how often they do, of which no mean is
+    normal.
+    """
+    usual = exact[p.argmax()]
+    often = p @ (exact != usual)
+    tail = stats.binom.sf((drawn != usual).sum(0) - 1, len(drawn), np.clip(often, 0, 1))
+    return np.where(len(drawn) * often < RARE, stats.norm.isf(np.clip(tail, 1e-300, 1)), z)
+
+
 def z_scores(composition, **options):
     """Deviations of the figures from their exact means in standard errors, and whether all that can move has moved."""
     x, exact = starts(composition, np.random.default_rng([7, composition.seed]))
@@ -86,8 +98,9 @@ def z_scores(composition, **options):
         squares = n + np.flatnonzero([i == j for i in range(n) for j in range(i, n)])
         mean, deviation = p @ each, np.sqrt(p @ (each - p @ each) ** 2)
         mean[squares] += widths[sampled] ** 2 / 12  # of a cell
-        z = (figures(own).mean(0) - mean) / np.maximum(deviation, 1e-9) * np.sqrt(len(own))
-        found.append(np.where(deviation > 1e-6, z, 0.0))
+        drawn = figures(own)
+        z = (drawn.mean(0) - mean) / np.maximum(deviation, 1e-9) * np.sqrt(len(own))
+        found.append(of_rare(np.where(deviation > 1e-6, z, 0.0), drawn, each, p))
         visible = sampled[: len(composition.v.bias)].sum() or n  # of hidden units if no visible one is free
         fixed &= deviation[:visible].max() < 1e-6
     return np.concatenate(found), moved > 0 or fixed
