@@ -151,7 +151,7 @@ class Plan:
         name = name or name_of(data) or "v"
         got, labels = receive(data), Labels(name)
         if got.values.ndim == 1:
-            raise ValueError(f"data must have shape (rows, visible), got {got.values.shape}, one row: give more.")
+            raise ValueError(f"data must have shape (rows, visible), got shape {got.values.shape}, one row: give more.")
         if below is not None:
             visible, labels = below.machines[0].layers[VISIBLE].unit, below.visible_labels
         # Without a network below, the data have one column for each entry, or one label for each whole unit.
