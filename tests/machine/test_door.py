@@ -30,14 +30,8 @@ PLAIN = pmr.restricted(W, B, C)
 
 
 def network(machine):
-    """Below another machine, with names from a tree."""
-    with_names = MACHINE.labels if machine is MACHINE else None
-    above = pmr.restricted(*ref.machine(3, 2, seed=5))
-    dbn = pmr.DeepBeliefNetwork.of(machine, above)
-    if with_names is None:
-        return dbn
-    lowest = dbn.layers[0]["machines"].to_dataset().rename(v_unit="pixel").assign_coords(pixel=NAMES)
-    return pmr.DeepBeliefNetwork.of(xr.DataTree.from_dict({"machines": lowest}), dbn.layers[1])
+    """Below another machine, with the machine's names, if it has any."""
+    return pmr.DeepBeliefNetwork.of(machine, pmr.restricted(*ref.machine(3, 2, seed=5)))
 
 
 def model(observed, machine=MACHINE):
