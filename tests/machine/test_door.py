@@ -30,7 +30,7 @@ PLAIN = pmr.restricted(W, B, C)
 
 
 def network(machine):
-    """Below another machine, with its names."""
+    """Below another machine, with the machine's names, if it has any."""
     return pmr.DeepBeliefNetwork.of(machine, pmr.restricted(*ref.machine(3, 2, seed=5)))
 
 
