@@ -154,7 +154,7 @@ def passes(covered, reliable, big):
 
 
 def calibration(seeds, folder, only=None, cases=None, methods=METHODS, judge=False):
-    """Print coverage, misses and flags by method, and every miss; return whether all pass, and with ``judge`` say so."""
+    """Print coverage, misses and flags by method, and every miss; return whether all pass (``judge``: say it)."""
     cases = machines(folder) if cases is None else cases
     methods = {label: options for label, options in methods.items() if only in (None, label)}
     print(f"{len(cases)} machines, {seeds} seeds")
