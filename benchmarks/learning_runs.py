@@ -174,7 +174,7 @@ def problems():
         found += [
             Problem("ten items, 4 hidden, prior, pcd", jonas, 4, 1.0, 10, {"epochs": 4000, **pcd}, spins=True),
             Problem("spins 4x4, 4 hidden, prior, cd", spins, 4, 1.0, 3, {"epochs": 1500, **often}, spins=True),
-            Problem("mushrooms, 8 hidden, prior, pcd", mushrooms, 8, 1.0, 10, {"epochs": 1500, **pcd}),
+            Problem("mushrooms, 8 hidden, prior, pcd", mushrooms, 8, 1.0, 10, {"epochs": 1500, **fast}),
             Problem("dna, 4 hidden, prior, lbfgs", dna, 4, 0.5, 4, {}),
         ]
     return found

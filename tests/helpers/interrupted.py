@@ -117,13 +117,11 @@ def announced():
 
     def count(self, amount):
         advance(self, amount)
-        if self.done > 50_000:
+        if self.done > (60 if amount == 1 else 50_000):  # draws one by one, or sweeps of chains
             under_way()
 
-    for room in "sampling.chains", "sampling.inpaint", "sampling.laddered", "deep.network":
-        module = sys.modules[f"pymc_rbm.{room}"]
-        if hasattr(module, "track"):
-            module.track = stored
+    for room in "chains", "inpaint", "laddered":
+        sys.modules[f"pymc_rbm.sampling.{room}"].track = stored
     Work.advance = count
 
 

@@ -81,7 +81,7 @@ def of_rare(z, drawn, exact, p):
     usual = exact[p.argmax()]
     often = p @ (exact != usual)
     tail = stats.binom.sf((drawn != usual).sum(0) - 1, len(drawn), np.clip(often, 0, 1))
-    return np.where(len(drawn) * often < RARE, stats.norm.isf(np.clip(tail, 1e-300, 1)), z)
+    return np.where(len(drawn) * often < RARE, stats.norm.isf(np.clip(tail, 1e-300, 0.5)), z)
 
 
 def z_scores(composition, **options):
