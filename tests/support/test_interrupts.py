@@ -62,7 +62,7 @@ def test_ctrl_c_at_random_moments(name, tmp_path):
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
     ):
         try:
-            found = [trial(process, rng, twice, twice and not name.startswith("pm.sample")) for twice in plan]
+            found = [trial(process, rng, twice, twice and name != "pm.sample") for twice in plan]
             print(name, *found, sep="\n")
             assert process.stdout.readline() == "well\n"
             assert process.wait(60) == 0
@@ -73,5 +73,4 @@ def test_ctrl_c_at_random_moments(name, tmp_path):
     wanted = "KeyboardInterrupt" if name in NOTHING else "returned"
     assert {what.split()[0] for (what, _), twice in zip(found, plan, strict=True) if not twice} == {wanted}
     assert {what.split()[0] for what, _ in found} <= {"returned", "KeyboardInterrupt"}
-    assert all(int(what.split()[2]) > 0 for what, _ in found if what.startswith("returned"))
     assert max(late for _, late in found[1:]) < SECONDS
