@@ -384,7 +384,7 @@ def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> 
 
 
 def _structure(layers: Any, couplings: Any) -> tuple[tuple[Layer, ...], tuple[Coupling, ...], Labels | None]:
-    """Layers and couplings with arrays for lists and DataArrays; refuse what does not make one machine."""
+    """Return layers and couplings with arrays for lists and DataArrays, and labels; refuse what does not make one machine."""
     layers, couplings = listed("layers", layers, "Layers"), listed("couplings", couplings, "Couplings")
     for x, kind in [*((x, Layer) for x in layers), *((x, Coupling) for x in couplings)]:
         if not isinstance(x, kind):
@@ -423,7 +423,8 @@ def _structure(layers: Any, couplings: Any) -> tuple[tuple[Layer, ...], tuple[Co
         dim, unit = order.with_unit([*axes, (bias, -1)], layer.unit, _side(i, len(layers)), named)
         sides.append(dim)
         units.append(unit or layer.unit)
-    labels = Labels(visible=sides[0], hidden=sides[1] if len(sides) > 1 else "", coords=order.coords)
+    visible, hidden = [*sides, "", ""][:2]
+    labels = Labels(visible=visible, hidden=hidden, coords=order.coords)
     return (
         tuple(Layer(unit, order.values[name]) for unit, name in zip(units, names.biases, strict=True)),
         tuple(replace(c, weights=order.values[name]) for c, name in zip(couplings, names.weights, strict=True)),

@@ -80,7 +80,7 @@ def test_one_stuck_row_is_found(completed):
     states[:2, :, row, unit], states[2:, :, row, unit] = 0, 1
     found = pmr.diagnose(as_pymc(states, MASK[rows]), model_with_gaps(DATA[rows], MASK[rows]), **QUIET)
     assert found.verdict == "not mixed"
-    assert f"In 1 of 3 rows, compared within a row; t, row {row}" in found.reasons[0]
+    assert f"In 1 of 3 rows, where chains are compared within a row; for example t, row {row}" in found.reasons[0]
     assert found.measures["verdict_by_row"].values.tolist().count("not mixed") == 1
     states[:, :, row, unit] = 0
     with pytest.raises(ValueError, match=r"the draws alone do not say which\. Pass the model"):

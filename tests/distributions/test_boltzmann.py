@@ -258,7 +258,7 @@ def test_a_layer_of_several_families_is_what_its_parts_are():
         ({"U": np.zeros((3, 3)), "b": np.zeros(2)}, r"U \(3, 3\), b \(2,\)"),
         ({"U": np.full((3, 3), np.nan), "b": np.zeros(3)}, "U contains NaN"),
         ({"U": ring(3), "b": np.zeros(3), "pattern": np.zeros((3, 3))}, "not zero where pattern is"),
-        ({"U": ring(3), "b": np.zeros(3), "pattern": np.eye(2)}, r"shape \(3, 3\), got \(2, 2\)"),
+        ({"U": ring(3), "b": np.zeros(3), "pattern": np.eye(2)}, r"shape \(3, 3\), got shape \(2, 2\)"),
         ({"U": ring(3), "b": np.zeros(3), "unit": pmr.Categorical(2)}, "3 visible entries are not a whole number"),
         ({"U": ring(3, 0.51), "b": np.zeros(3), "unit": pmr.Gaussian()}, "cannot be normalised.*make U smaller"),
         ({"U": ring(3), "b": np.zeros(3), "shape": (2, 4)}, r"\[2, 4\] does not fit U \(3, 3\)"),

@@ -184,7 +184,7 @@ def test_label_given_pixels():
     ("call", "message"),
     [
         (lambda m: pmr.classify(np.zeros((2, 7)), m, part="x"), r"no part \['x'\].*\['pixel', 'label'\]"),
-        (lambda m: pmr.classify(np.zeros((2, 6)), m), r"length 7\. Or 4, without the part"),
+        (lambda m: pmr.classify(np.zeros((2, 6)), m), r"length 7\. Or give 4 entries, without the part"),
         (lambda m: pmr.classify(np.full((2, 4), 2), m), "only 0 and 1"),
     ],
 )

@@ -310,7 +310,7 @@ def test_starts_are_dispersed_and_follow_the_seed():
         (lambda: pmr.RBM.dist(W.T, B, C), r"W \(3, 4\), b \(4,\), c \(3,\).*pass W\.T"),
         (lambda: pmr.RBM.dist(W, B[:2], C), r"b \(2,\).*wrong size"),
         (lambda: pmr.RBM.dist(W[0], B, C), "at least 2 axes"),
-        (lambda: pmr.RBM.dist(W, B[0], C), "b must have at least 1 axes"),
+        (lambda: pmr.RBM.dist(W, B[0], C), "b must have at least 1 axis"),
         (lambda: pmr.RBM.dist(W * np.nan, B, C), "W contains NaN"),
         (lambda: pmr.RBM.dist(W, B, C + np.inf), "c contains NaN or infinity"),
         (lambda: pmr.RBM.dist(W, B, C, shape=(3, 5)), r"\[3, 5\] does not fit W \(4, 3\).*length 4"),

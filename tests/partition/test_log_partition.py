@@ -142,7 +142,7 @@ def test_bad_arguments():
         pmr.log_partition(machine, method="ais", particles=1)
     with pytest.raises(ValueError, match="temperatures must be a whole number"):
         pmr.log_partition(machine, method="ais", temperatures=10.5)
-    with pytest.raises(ValueError, match="base_mean must have the shape of the visible layer"):
+    with pytest.raises(ValueError, match="the last axis of base_mean must have length 3"):
         pmr.log_partition(machine, method="ais", base_mean=np.full(4, 0.5))
     with pytest.raises(ValueError, match="strictly between"):
         pmr.log_partition(machine, method="ais", base_mean=np.array([0.0, 0.5, 0.5]))

@@ -188,7 +188,7 @@ def test_targets():
         ({"tune": -1}, "tune must be a whole number of at least 0"),
         ({"chains": 2.5}, "chains must be a whole number"),
         ({"sweeps": 0}, "sweeps must be"),
-        ({"start": np.zeros((3, 4))}, r"start has shape \(3, 4\); 4 chains of 4 visible units need \(4, 4\)"),
+        ({"start": np.zeros((3, 4))}, r"start has shape \(3, 4\), but 4 chains of 4 visible units need \(4, 4\)"),
         ({"start": np.full(4, 0.5)}, "start must contain only 0 and 1, got 4 other entries"),
         ({"target": MACHINE.with_parameters([B, C * np.nan, W])}, "NaN or infinity"),
         ({"target": pmr.Machine(MACHINE.layers, ())}, "got 2 layers and 0 couplings"),
