@@ -384,7 +384,7 @@ def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> 
 
 
 def _structure(layers: Any, couplings: Any) -> tuple[tuple[Layer, ...], tuple[Coupling, ...], Labels | None]:
-    """Return layers and couplings with arrays for lists and DataArrays, and labels; refuse what does not make one machine."""
+    """Return layers and couplings, with arrays for lists, and labels; refuse what does not make one machine."""
     layers, couplings = listed("layers", layers, "Layers"), listed("couplings", couplings, "Couplings")
     for x, kind in [*((x, Layer) for x in layers), *((x, Coupling) for x in couplings)]:
         if not isinstance(x, kind):

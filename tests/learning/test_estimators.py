@@ -87,7 +87,8 @@ def learned_bars():
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("sweeps", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("sweeps", [1, 4])
 def test_coupled_chains_are_unbiased(learned_bars, sweeps):
     """2,000 estimates within 4 standard errors of the enumerated gradient; CD-k from the same starts is not."""
     expected = exact_gradient(learned_bars)
