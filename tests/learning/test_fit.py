@@ -578,7 +578,7 @@ def test_default_method_and_rate_follow_the_correlation_of_the_data():
         assert [x.splits for x in found] == [splits]
         assert default_method(found) is method
         assert default_rate(found, swaps=False) == pytest.approx(0.1 / strength, rel=1e-9)
-    with model_of(groups, 13):
+    with model_of(groups, 24):
         learned = pmr.fit(1, random_seed=1, progressbar=False)
     assert (learned.attrs["method"], learned.attrs["sweeps"]) == ("tempered", 1)
     assert float(learned["learning"]["learning_rate"][0]) == 0.3
