@@ -163,7 +163,7 @@ def problems():
         Problem("lines 4x4, 12 hidden, pt", lines[4], 12, None, 500, {"epochs": 15_000, "method": "pt"}),
         Problem("masked lines 3x3, 6 hidden, prior, pcd", masked_lines(), 6, 2.0, 50, {"epochs": 8000, **fast}),
         Problem("digits 8x8, 8 hidden, prior, pcd", digits, 8, 1.0, 3, {"epochs": 1000, **pcd}),
-        Problem("digits 8x8, 5 hidden, lbfgs", digits[:500], 5, 1.0, 5, {}),
+        Problem("digits 8x8, 5 hidden, lbfgs", digits[:500], 5, 1.0, 2, {}),
     ]
     if DATA.is_dir():
         jonas = np.load(DATA / "psych_jonas10.npz")["x"]
@@ -175,7 +175,7 @@ def problems():
             Problem("ten items, 4 hidden, prior, pcd", jonas, 4, 1.0, 10, {"epochs": 4000, **pcd}, spins=True),
             Problem("spins 4x4, 4 hidden, prior, cd", spins, 4, 1.0, 3, {"epochs": 1500, **often}, spins=True),
             Problem("mushrooms, 8 hidden, prior, pcd", mushrooms, 8, 1.0, 10, {"epochs": 1500, **fast}),
-            Problem("dna, 4 hidden, prior, lbfgs", dna, 4, 0.5, 4, {}),
+            Problem("dna, 4 hidden, prior, lbfgs", dna, 4, 0.5, 1, {}),
         ]
     return found
 

@@ -70,8 +70,14 @@ def test_the_particles_follow(plain):
 
 
 @pytest.mark.slow
-def test_diagnose_finds_it_finished(plain):
-    assert pmr.diagnose(plain, random_seed=1, progressbar=False).learning == "finished"
+def test_diagnose_finds_it_finished():
+    """Where W itself is learned, and a start was given, so that nothing is grown."""
+    with pm.Model() as direct:
+        W, b, c = pm.Normal("W", 0, 1, shape=(16, 14)), pm.Flat("b", shape=16), pm.Flat("c", shape=14)
+        pmr.RBM("v", W, b, c, observed=ROWS)
+    learned = fit(of=direct, start={"c": np.zeros(14)})
+    assert learned.attrs["iterate"] == "climbed"
+    assert pmr.diagnose(learned, random_seed=1, progressbar=False).learning == "finished"
 
 
 @pytest.mark.slow
