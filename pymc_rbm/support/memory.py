@@ -9,6 +9,8 @@ __all__ = ["available_memory", "check_memory"]
 
 PROC, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 GIB = 2**30
+LITTLE = 2**20
+"""Bytes for which nobody asks the system: its answer takes a millisecond, and single draws need no more than that."""
 
 
 def check_memory(needed: float, what: str, remedy: str) -> None:
@@ -16,6 +18,8 @@ def check_memory(needed: float, what: str, remedy: str) -> None:
 
     Where the system does not say how many are available, nothing is refused.
     """
+    if needed <= LITTLE:
+        return
     available = available_memory()
     if available is not None and needed > available:
         raise MemoryError(
