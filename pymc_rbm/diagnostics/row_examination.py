@@ -103,4 +103,5 @@ def _table(measures: list[xr.Dataset]) -> xr.Dataset:
         if key in rows:  # they are those of the row that exceeds its limit by most
             worst = (rows[key] - np.fmax(RHAT, rows[limit])).fillna(-np.inf).argmax("row")
             table = table.assign({key: rows[key].isel(row=worst), limit: rows[limit].isel(row=worst)})
+    table = table.assign_attrs(measures[0].attrs)
     return table.assign(rhat_by_row=rows["rhat"].max("functional"), ess_by_row=rows["ess_bulk"].min("functional"))

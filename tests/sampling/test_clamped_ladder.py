@@ -106,7 +106,9 @@ def test_rows_with_two_modes_get_their_weights_and_plain_chains_do_not():
     assert drawn.attrs["round_trips"] == found["round_trips"].min() > 100
     assert drawn.attrs["method"] == "pt"
     np.testing.assert_array_equal(drawn["posterior"]["v"].values[:, :, 1, :2], np.tile([1, 0], (12, 1000, 1)))
-    assert pmr.diagnose(drawn, machine, **QUIET).chains != "not mixed"
+    diagnosis = pmr.diagnose(drawn, machine, **QUIET)
+    assert diagnosis.chains != "not mixed"
+    assert "autocorrelation (lifts)" in str(diagnosis)
     with pytest.warns(UserWarning, match="take method='pt', whose chains go between modes"):
         plain = pmr.inpaint(rows, machine, chains=12, draws=1000, tune=200, **QUIET)
     on = plain["posterior"]["v"].values.sum(-1)
