@@ -90,8 +90,9 @@ def choose(
     estimator = method
     silent = all(x is None for x in (method, optimizer, learning_rate, sweeps, horizon))
     silent = silent and (batch_size, chains) == (BATCH_SIZE, CHAINS)
+    summed = silent and climbs_at_the_end(model, observed)
+    grows = grows and summed and (resume is None or GROWN in resume.attrs)
     if silent:
-        grows = grows and climbs_at_the_end(model, observed) and (resume is None or GROWN in resume.attrs)
         climbed = (grows or climbs_alone(model, observed)) if resume is None else "starts" in resume.attrs
         estimator, optimizer = (exact, "lbfgs") if climbed else (None, None)
     correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
@@ -134,8 +135,8 @@ def choose(
         None if sweeps == "auto" else whole_number("sweeps", sweeps),
         least if epochs is None else epochs,
         (most if epochs is None else epochs) if looks else 0,
-        _most_climbed(epochs, budget) if silent and looks and climbs_at_the_end(model, observed) else 0,
-        silent and climbs and grows and _most_climbed(epochs, budget) > 0,
+        _most_climbed(epochs, budget) if summed and looks else 0,
+        grows and climbs and _most_climbed(epochs, budget) > 0,
     )
 
 

@@ -22,7 +22,7 @@ from pymc_rbm.learning.estimators.parallel_tempering import tempered
 from pymc_rbm.learning.estimators.pcd import NegativePhase, exact, persistent
 from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
 from pymc_rbm.learning.exact_sums import is_summed_fast
-from pymc_rbm.learning.objective import direct_parameters
+from pymc_rbm.learning.objective import direct_names
 from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of, widest_layer
 from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.machine.mixture import is_mixture
@@ -196,7 +196,7 @@ def _is_small(x: Observed) -> bool:
 
 
 def climbs_at_the_end(model: pm.Model, observed: list[Observed]) -> bool:
-    """Whether the exact objective is summed fast enough to be climbed from where chains lead."""
+    """Whether the exact objective is summed fast enough to be climbed: by a machine that grows, or after chains."""
     return _machines_alone(model) and all(is_summed_fast(x.machine) and _is_affordable(x) for x in observed)
 
 
@@ -235,7 +235,7 @@ def bears_fast_rate(model: pm.Model, observed: Sequence[Observed]) -> bool:
     What parameters gain by chance, half a nat each in all rows together, is then less than two nats a row (Akaike
     1974), and the best machine cannot be each row alone.
     """
-    direct = all(None not in direct_parameters(model, x) for x in observed)
+    direct = all(direct_names(model, x) for x in observed)
     finite = all(layer.unit.finite for x in observed for layer in x.machine.layers)
     sizes = [[n or 0 for n in sizes_of(x.machine)] for x in observed]
     parameters = sum(n[0] * (n[1] if len(n) > 1 else n[0] / 2) + sum(n) for n in sizes)

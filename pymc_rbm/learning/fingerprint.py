@@ -20,13 +20,13 @@ from pymc_rbm.learning.data import Observed
 __all__ = ["compare", "marks_of"]
 
 
-UNITS = "the units of"
-"""How the marks of units begin, which older files do not have."""
+SIZE, UNITS = "batch_size", "the units of"
+"""How the marks begin that are words, not hashes; of the latter older files have none."""
 
 
 def marks_of(model: pm.Model, observed: list[Observed], batch_size: int | None) -> dict[str, str]:
     """Return hashes and numbers that mark what a run was given, each under a name in words."""
-    marks = {"batch_size": repr(batch_size), "the model's priors and fixed values": _hash_of_model(model)}
+    marks = {SIZE: repr(batch_size), "the model's priors and fixed values": _hash_of_model(model)}
     for x in observed:
         missing = [] if x.missing is None else [x.missing]
         marks[f"the data of {x.name!r}"] = _hash(*map(_bytes, [x.rows, *missing]))
@@ -48,8 +48,8 @@ def compare(theirs: dict[str, str] | None, ours: dict[str, str]) -> None:
         return
     differ = [key for key in ours if theirs.get(key, ours[key] if key.startswith(UNITS) else None) != ours[key]]
     if differ:
-        shown = [key for key in differ if key == "batch_size" or key.startswith(UNITS)]
-        known = [f"{key} ({theirs[key]} then, {ours[key]} now)" if key in shown else key for key in differ]
+        in_words = SIZE, UNITS
+        known = [f"{key} ({theirs[key]} then, {ours[key]} now)" if key.startswith(in_words) else key for key in differ]
         warnings.warn(
             f"`resume` comes from a run that differs from this call in {', '.join(known)}: learning goes on from its "
             "parameters, particles and generator, but the result is not that of either run alone. To go on exactly, "

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 import pymc as pm
@@ -21,7 +22,7 @@ import xarray as xr
 
 from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.lbfgs import Ascent
-from pymc_rbm.learning.objective import direct_parameters
+from pymc_rbm.learning.objective import direct_names
 from pymc_rbm.learning.restarts import CLOSE
 from pymc_rbm.learning.start import small_weights
 from pymc_rbm.learning.update import Learner
@@ -41,26 +42,43 @@ MOST_UNITS = 64
 """The most hidden units that come one after the other."""
 
 Point = dict[str, np.ndarray]
+VALUE = itemgetter(0)
 
 
 def can_grow(model: pm.Model, observed: list[Observed]) -> bool:
     """Whether weights and biases of all machines are free variables themselves, which can be 0 for a while."""
-    return all(
-        None not in direct_parameters(model, x) and (sizes_of(x.machine)[HIDDEN] or 0) <= MOST_UNITS for x in observed
-    )
+    return all(direct_names(model, x) and (sizes_of(x.machine)[HIDDEN] or 0) <= MOST_UNITS for x in observed)
+
+
+def growing_of(model: pm.Model, learner: Learner, ascent: Ascent, resume: xr.DataTree | None) -> Growing:
+    """Return what grows the machines of a run, from the beginning or from where the one to ``resume`` was left.
+
+    The learner's generator does not advance.
+    """
+    machines = [(x, W, b, c) for x in learner.observed for W, b, c in [direct_names(model, x)]]
+    seed = copy.deepcopy(learner.rng).integers(2**31) if resume is None else resume.attrs[GROWN]
+    return Growing(ascent, machines, int(seed), fresh=resume is None)
 
 
 @dataclass(frozen=True)
 class Growing:
-    """Climbs of ``ascent`` with one hidden unit of each machine, two of each, and so on."""
+    """Climbs with one hidden unit of each machine, with two of each, and so on.
 
-    model: pm.Model
-    learner: Learner
+    Attributes
+    ----------
+    ascent : Ascent
+    machines : list of tuple
+        Each RBM, with the names of its W, b and c.
+    seed : int
+        That of the new weights.
+    fresh : bool
+        Whether no unit has come yet, and the parameters are another start.
+    """
+
     ascent: Ascent
+    machines: list[tuple[Observed, str, str, str]]
     seed: int
-    """Of the new weights."""
-    fresh: bool = True
-    """Whether no unit has come yet, and the parameters are another start."""
+    fresh: bool
 
     def __call__(self, after_each: Callable[[], bool]) -> bool:
         """Grow the machines from independent units, and leave the parameters where that ends.
@@ -69,57 +87,50 @@ class Growing:
         ends as high they stay there: units that help only together do not grow.
         ``after_each`` is called after each unit; a true value ends it, and is returned.
         """
-        point = {p.name: p.get_value() for p in self.ascent.parameters}
-        first, value = self._values(point), -np.inf
-        names = {
-            x.name: [rv.name for rv in direct_parameters(self.model, x) if rv is not None]
-            for x in self.learner.observed
-        }
+        point, value, gains = self._point(), -np.inf, True
+        first = self._values(point)
         if self.fresh:
-            for W, _, c in names.values():
+            for _, W, _, c in self.machines:
                 point[W], point[c] = np.zeros_like(point[W]), np.zeros_like(point[c])
-        units = max(point[W].shape[1] for W, *_ in names.values())
-        come = max(int(point[W].any(0).sum()) for W, *_ in names.values())
-        for unit in range(come, units):
-            moving, rng = self._moving(point, names, unit), np.random.default_rng([self.seed, unit])
-            before = value
-            ends = [self._climb(self._with_unit(point, names, unit, rng), moving, TRY) for _ in range(TRIES)]
-            value, point = max(ends, key=lambda end: end[0])
-            value, point = max((value, point), self._climb(point, moving, STAGE), key=lambda end: end[0])
-            if value < before + CLOSE:
-                for later in range(unit + 1, units):
-                    point = self._with_unit(point, names, later, rng, LEFT)
+        unit = max(int(point[W].any(0).sum()) for _, W, *_ in self.machines)
+        units = max(point[W].shape[1] for _, W, *_ in self.machines)
+        while gains and unit < units:
+            before, rng = value, np.random.default_rng([self.seed, unit])
+            value, point = self._best(point, unit, rng)
+            unit, gains = unit + 1, value >= before + CLOSE
+            if not gains:
+                for later in range(unit, units):
+                    point = self._with_unit(point, later, rng, LEFT)
             self.ascent.place(self._values(point))
             if after_each():
                 return True
-            if value < before + CLOSE:
-                break
         as_high = self.fresh and self.ascent.rough(first) >= value - CLOSE
         self.ascent.place(first if as_high else self._values(point))
         return False
 
+    def _best(self, point: Point, unit: int, rng: np.random.Generator) -> tuple[float, Point]:
+        """Return the objective that the best try with one more unit reaches, and where."""
+        moving = {name: np.ones(x.shape, bool) for name, x in point.items()}  # all but units that have not come
+        for _, W, _, c in self.machines:
+            moving[W][:, unit + 1 :] = moving[c][unit + 1 :] = False
+        ends = [self._climb(self._with_unit(point, unit, rng, SCALE), moving, TRY) for _ in range(TRIES)]
+        best = max(ends, key=VALUE)
+        return max(best, self._climb(best[1], moving, STAGE), key=VALUE)
+
+    def _climb(self, point: Point, moving: Point, most: int) -> tuple[float, Point]:
+        value = self.ascent.rough(self._values(point), self._values(moving), most)
+        return value, self._point()
+
+    def _point(self) -> Point:
+        return {p.name: p.get_value() for p in self.ascent.parameters}
+
     def _values(self, point: Point) -> list[np.ndarray]:
         return [point[p.name] for p in self.ascent.parameters]
 
-    def _climb(self, point: Point, moving: Point, most: int) -> tuple[float, Point]:
-        """Return the objective that a climb of some parameters reaches, and where."""
-        value = self.ascent.rough(self._values(point), self._values(moving), most)
-        return value, {p.name: p.get_value() for p in self.ascent.parameters}
-
-    def _moving(self, point: Point, names: dict[str, list[str]], unit: int) -> Point:
-        """Return which parameters move: all but those of hidden units that have not come."""
-        moving = {name: np.ones(x.shape, bool) for name, x in point.items()}
-        for W, _, c in names.values():
-            moving[W][:, unit + 1 :] = moving[c][unit + 1 :] = False
-        return moving
-
-    def _with_unit(
-        self, point: Point, names: dict[str, list[str]], unit: int, rng: np.random.Generator, scale: float = SCALE
-    ) -> Point:
+    def _with_unit(self, point: Point, unit: int, rng: np.random.Generator, scale: float) -> Point:
         """Return the point with random weights for a unit, whose field is 0 on average, as is what it sends."""
         changed: Point = {}
-        for x in self.learner.observed:
-            W, b, c = names[x.name]
+        for x, W, b, c in self.machines:
             if unit >= point[W].shape[1]:
                 continue
             w = small_weights(x, (len(point[W]), 1), scale, rng)[:, 0]
@@ -129,13 +140,3 @@ class Growing:
             changed[c][unit] = -x.mean @ w
             changed[b] -= (middle * w).astype(changed[b].dtype)
         return point | changed
-
-
-def growing_of(model: pm.Model, learner: Learner, ascent: Ascent, resume: xr.DataTree | None) -> Growing:
-    """Return what grows the machines of a run, from the beginning or from where the one to ``resume`` was left.
-
-    The learner's generator does not advance.
-    """
-    if resume is None:
-        return Growing(model, learner, ascent, int(copy.deepcopy(learner.rng).integers(2**31)))
-    return Growing(model, learner, ascent, int(resume.attrs[GROWN]), fresh=False)

@@ -31,7 +31,7 @@ import xarray as xr
 from pymc_rbm.learning.data import Observed, evenly
 from pymc_rbm.learning.directions import leading
 from pymc_rbm.learning.exact_sums import log_z_of_pair
-from pymc_rbm.learning.objective import direct_parameters
+from pymc_rbm.learning.objective import direct_names, direct_parameters
 from pymc_rbm.machine.machine import Machine, restricted
 from pymc_rbm.units.binary import Bernoulli, Spin
 from pymc_rbm.units.unit import Unit
@@ -74,7 +74,7 @@ def asked_for(model: pm.Model, observed: Sequence[Observed], start: Any, resume:
             wrong = f"has layers of {units}" + ", which are coupled to each other" * (len(units) == 1)
         elif x.by_row:
             wrong = "has biases that differ by row"
-        elif None in direct_parameters(model, x):
+        elif not direct_names(model, x):
             wrong = "has a W, b or c that is an expression, fixed, or transformed"
         else:
             continue

@@ -23,7 +23,7 @@ from pymc_rbm.distributions.lookup import plain, rbm_behind
 from pymc_rbm.distributions.operations import HiddenRV
 from pymc_rbm.learning.data import Observed
 
-__all__ = ["direct_parameters", "intercepts", "objective", "parameter_variables", "rest_of_model"]
+__all__ = ["direct_names", "direct_parameters", "intercepts", "objective", "parameter_variables", "rest_of_model"]
 
 
 def objective(
@@ -82,6 +82,12 @@ def direct_parameters(model: pm.Model, x: Observed) -> tuple[TensorVariable | No
     given = x.rv.owner.op.given(x.rv)
     own = [plain(p) for p in (*given.weights, *given.biases)]
     return tuple(p if _is_free(model, p, ndim) else None for p, ndim in zip(own, (2, 1, 1), strict=False))
+
+
+def direct_names(model: pm.Model, x: Observed) -> list[str]:
+    """Return the names of these variables, weights first; an empty list where one of them is not there."""
+    found = direct_parameters(model, x)
+    return [] if None in found else [rv.name for rv in found if rv is not None]
 
 
 def intercepts(model: pm.Model, x: Observed) -> tuple[TensorVariable | None, ...]:

@@ -16,7 +16,7 @@ import pymc as pm
 
 from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.lbfgs import Ascent
-from pymc_rbm.learning.objective import direct_parameters
+from pymc_rbm.learning.objective import direct_names
 from pymc_rbm.learning.start import start_values
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.machine.enumeration import cheapest_layer, widest_layer
@@ -50,13 +50,12 @@ def climb_from_the_best(
     if most == 1 or all(np.array_equal(x, y) for x, y in zip(first, next(points), strict=True)):
         return 1
     tried, ends = [first], [ascent.rough(first)]
-    alone = _alone(ascent, model, observed, learner)
+    alone = _alone(ascent, model, observed)
     while len(tried) < most and (max(ends) < alone + CLOSE or sum(end > max(ends) - CLOSE for end in ends) < AGREE):
         tried.append(next(points))
         ends.append(ascent.rough(tried[-1]))
     best = int(np.argmax(ends)) if max(ends) > ends[0] + CLOSE else 0
-    for parameter, x in zip(ascent.parameters, tried[best], strict=True):
-        parameter.set_value(x)
+    ascent.place(tried[best])
     return len(tried)
 
 
@@ -71,12 +70,12 @@ def _other_points(
             yield [values[p.name].astype(p.dtype) for p in learner.learned]
 
 
-def _alone(ascent: Ascent, model: pm.Model, observed: list[Observed], learner: Learner) -> float:
+def _alone(ascent: Ascent, model: pm.Model, observed: list[Observed]) -> float:
     """Return the objective of independent units; -inf where W, b or c are not free variables themselves."""
-    point = {p.name: x.get_value() for p, x in zip(learner.learned, ascent.parameters, strict=True)}
+    point = {p.name: p.get_value() for p in ascent.parameters}
     for x in observed:
-        names = [None if rv is None else rv.name for rv in direct_parameters(model, x)]
-        if None in names:
+        names = direct_names(model, x)
+        if not names:
             return -np.inf
         for name, value in zip(names, (0.0, x.bias, 0.0), strict=False):
             point[name] = np.broadcast_to(np.asarray(value), point[name].shape)

@@ -14,7 +14,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.distributions.arguments import start_by_name
 from pymc_rbm.distributions.lookup import plain
 from pymc_rbm.learning.data import Observed, learned_variables
-from pymc_rbm.learning.objective import direct_parameters, intercepts
+from pymc_rbm.learning.objective import direct_names, intercepts
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.mixture import free_components, is_mixture, with_components
 from pymc_rbm.support.reentrant import one_compiles, value_of
@@ -88,7 +88,7 @@ def start_values(
 def _at_machine(model: pm.Model, x: Observed, machine: Machine, point: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the values of W, b and c that make the machine, but for small weights of units that have none in it."""
     (b, c), [W] = machine.by_kind.biases, machine.by_kind.weights
-    names = [rv.name for rv in direct_parameters(model, x) if rv is not None]
+    names = direct_names(model, x)
     values = np.where(W.any(0), W, point[names[0]]), b, c
     return {name: value.astype(point[name].dtype) for name, value in zip(names, values, strict=True)}
 

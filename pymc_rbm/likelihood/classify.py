@@ -97,8 +97,9 @@ def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tup
     named = unit.named_parts() if isinstance(unit, Beside) else {}
     unknown = [part for part in parts if not isinstance(part, str) or part not in named]
     if unknown or not parts:
-        missing = f"There is no part {unknown} among the visible units {unit.family!r}"
-        wrong = missing if parts else f"At least one part must be named, got {list(parts)}"
+        wrong = f"At least one part must be named, got {list(parts)}"
+        if unknown:
+            wrong = f"There is no part {unknown} among the visible units {unit.family!r}"
         raise ValueError(
             f"{wrong}; parts with names are {list(named)}. Name one of these, or name parts where the machine is made, "
             "as in visible=pymc_rbm.Beside(label=(pymc_rbm.Categorical(10), 10))."

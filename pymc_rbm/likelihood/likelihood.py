@@ -232,8 +232,9 @@ def _asked(units: Any, labels: Labels, size: int) -> np.ndarray:
     if isinstance(units, list | tuple) and units and all(isinstance(x, str) for x in units):
         unknown = [x for x in units if x not in names]
         if unknown:
-            known = f"the machine's units have the names {names.tolist()}. Use these, or give"
-            known = known if len(names) else "the machine has no names for its units. Give"
+            known = "the machine has no names for its units. Give"
+            if len(names):
+                known = f"the machine's units have the names {names.tolist()}. Use these, or give"
             raise ValueError(f"units has the names {unknown}, but {known} {size} booleans, one for each visible entry.")
         return np.isin(names, units)
     asked = aligned(receive(units, "units"), labels, "units", size).values
