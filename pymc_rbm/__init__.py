@@ -13,7 +13,8 @@ from pymc_rbm.diagnostics.verdict import Diagnosis
 from pymc_rbm.distributions.boltzmann import BoltzmannMachine
 from pymc_rbm.distributions.deep_boltzmann import DeepBoltzmannMachine
 from pymc_rbm.distributions.generative import generative
-from pymc_rbm.distributions.rbm import RBM, Hidden
+from pymc_rbm.distributions.hidden import Hidden
+from pymc_rbm.distributions.rbm import RBM
 from pymc_rbm.learning import estimators, schedules
 from pymc_rbm.learning.callbacks import LearningStatus, StopOnGap, StopOnLikelihood
 from pymc_rbm.learning.fit import fit

@@ -11,7 +11,7 @@ import xarray as xr
 from pytensor.graph.basic import Variable
 
 from pymc_rbm.machine.door import check_rows, named_units_last, one_hot
-from pymc_rbm.machine.parameters import Named, named
+from pymc_rbm.machine.ordering import Named, named
 from pymc_rbm.support.arguments import shape_of
 from pymc_rbm.support.labels import Labels, positions
 from pymc_rbm.support.received import Received, receive

@@ -10,19 +10,12 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, Variable
 
 from pymc_rbm.distributions.arguments import named_in_model
+from pymc_rbm.distributions.base import MachineDistribution, drawn
 from pymc_rbm.distributions.operations import DRAW_SWEEPS, BoltzmannMachineRV
-from pymc_rbm.distributions.rbm import MachineDistribution, drawn
 from pymc_rbm.machine.colouring import classes_of, own_entries
 from pymc_rbm.machine.machine import Coupling, Layer, Machine
-from pymc_rbm.machine.parameters import (
-    NameIt,
-    check_couplings,
-    check_layer,
-    check_unit,
-    general_size,
-    general_together,
-    named,
-)
+from pymc_rbm.machine.ordering import NameIt, general_together, named
+from pymc_rbm.machine.parameters import check_couplings, check_layer, check_unit, general_size
 from pymc_rbm.support.arguments import known_values
 from pymc_rbm.support.labels import Labels, positions
 from pymc_rbm.units.binary import Bernoulli

@@ -12,9 +12,11 @@ from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.arguments import named_in_model
-from pymc_rbm.distributions.rbm import RBM, as_float
+from pymc_rbm.distributions.base import as_float
+from pymc_rbm.distributions.rbm import RBM
 from pymc_rbm.machine.door import aligned, one_hot
-from pymc_rbm.machine.parameters import OneOrder, check_unit
+from pymc_rbm.machine.ordering import OneOrder
+from pymc_rbm.machine.parameters import check_unit
 from pymc_rbm.machine.positions import Parameters
 from pymc_rbm.support.arguments import check_not_empty, known_values, listed, shape_of
 from pymc_rbm.support.labels import Labels

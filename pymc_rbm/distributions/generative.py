@@ -10,9 +10,10 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.graph.traversal import ancestors
 
+from pymc_rbm.distributions.base import add_named_parts
+from pymc_rbm.distributions.hidden import Hidden
 from pymc_rbm.distributions.lookup import machine_of_rv, named_machines, rbm_behind, rbm_of
 from pymc_rbm.distributions.operations import HiddenRV
-from pymc_rbm.distributions.rbm import Hidden, add_named_parts
 from pymc_rbm.distributions.resolution import values_in
 from pymc_rbm.machine.given import values_of
 from pymc_rbm.machine.records import recorded_names

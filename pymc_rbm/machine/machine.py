@@ -22,17 +22,8 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine.colouring import classes_of
-from pymc_rbm.machine.parameters import (
-    OneOrder,
-    check_layer,
-    check_numbers,
-    check_unit,
-    named,
-    of_boltzmann,
-    of_restricted,
-    sizes_that_fit,
-    words_for,
-)
+from pymc_rbm.machine.ordering import OneOrder, named, of_boltzmann, of_restricted
+from pymc_rbm.machine.parameters import check_layer, check_numbers, check_unit, sizes_that_fit, words_for
 from pymc_rbm.machine.positions import Parameters
 from pymc_rbm.support.arguments import listed
 from pymc_rbm.support.labels import SIDES, Labels

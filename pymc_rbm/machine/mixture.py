@@ -21,7 +21,7 @@ import xarray as xr
 
 from pymc_rbm.machine.enumeration import sizes_of
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
-from pymc_rbm.machine.parameters import OneOrder, named
+from pymc_rbm.machine.ordering import OneOrder, named
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.support.labels import SIDES, Labels
