@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.support.arguments import whole_number
+from pymc_rbm.support.arguments import shown, whole_number
 from pymc_rbm.units.binary import Bernoulli
 from pymc_rbm.units.states import unit_data
 
@@ -76,6 +76,8 @@ def from_npz(path: str | Path) -> xr.DataArray:
     ValueError
         If it is not an .npz file, has no such array, or is not binary; the message lists what is there.
     """
+    if not isinstance(path, str | Path):
+        raise TypeError(f"path must be a text or a Path, got {shown(path)}.")
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"There is no file {path}. Check the name and the folder, {Path(path).parent.resolve()}."

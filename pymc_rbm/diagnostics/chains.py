@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.machine.targets import check_alone, machine_of
 from pymc_rbm.machine.validation import check_pair, normalisable_machine, normalisable_rows
 from pymc_rbm.sampling.observables import FUNCTIONALS, functionals
+from pymc_rbm.support.arguments import shown
 from pymc_rbm.support.labels import alike
 from pymc_rbm.units.states import unit_data
 
@@ -72,6 +74,10 @@ def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | No
 
 
 def _machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:
+    if learned is not None and not isinstance(learned, Mapping):
+        raise TypeError(
+            f"learned must be what pymc_rbm.fit returned, or a dict of values by name, got {shown(learned)}."
+        )
     if learned is None and "parameters" in idata:
         learned = idata
     if isinstance(target, xr.DataTree):
@@ -140,6 +146,8 @@ def states_among(idata: xr.DataTree, machine: Machine | None, name: str | None) 
     ValueError
         If there are neither draws nor records of one variable, or entries are not states of the machine.
     """
+    if "posterior" not in idata.children:
+        raise ValueError(f"There is no group 'posterior' among {sorted(idata.children)}: pass the draws of a machine.")
     posterior = idata["posterior"].dataset
     size = None if machine is None else np.shape(machine.layers[VISIBLE].bias)[-1]
     kinds = "iu" if machine is None else np.dtype(machine.layers[VISIBLE].unit.dtype).kind

@@ -47,9 +47,21 @@ def _machine_logp(op, values, rng, size, *parameters, **kwargs):
     log_z, by_row = log_z_where_it_matters(op, value, machine, *parameters)
     inside = machine.layers[VISIBLE].unit.contains(uncast(value))
     log_p = -machine.free_energy(pt.where(inside, value, 0))
+    _check_fits(log_z, log_p)
     log_p = pt.where(inside.all(-1), log_p if by_row else log_p - log_z, -np.inf)
     log_p = of_rows(maybe_resize(log_p, None if isinstance(size.type, NoneTypeT) else size), value)
     return less_log_z(log_p, log_z) if by_row else log_p
+
+
+def _check_fits(log_z: TensorVariable, log_p: TensorVariable) -> None:
+    """Refuse log Z of a length that is not that of the rows, where both are known."""
+    given, rows = (tuple(1 if n is None else n for n in x.type.shape) for x in (log_z, log_p))
+    try:
+        np.broadcast_shapes(given, rows)
+    except ValueError:
+        raise ValueError(
+            f"log_z has shape {given}, but the rows have shape {rows}. Give one number, or one a row."
+        ) from None
 
 
 @_support_point.register(MachineRV)

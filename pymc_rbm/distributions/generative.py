@@ -18,6 +18,7 @@ from pymc_rbm.distributions.resolution import values_in
 from pymc_rbm.machine.given import values_of
 from pymc_rbm.machine.records import recorded_names
 from pymc_rbm.machine.rows import has_rows
+from pymc_rbm.support.arguments import listed, whole_number
 from pymc_rbm.support.reentrant import value_of
 
 __all__ = ["generative"]
@@ -61,6 +62,9 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
             f"generative takes the model first, then what fit returned; got a {type(model).__name__} as model: "
             "pymc_rbm.generative(model, learned)."
         )
+    if size is not None:
+        lengths = listed("size", size, "a whole number, or several") if hasattr(size, "__iter__") else [size]
+        size = tuple(whole_number("size", n) for n in lengths)
     machines, values = named_machines(model), values_of(learned)
     theirs = recorded_names(learned) if isinstance(learned, xr.DataTree) else list(machines)
     if not machines or not set(theirs) <= set(machines):

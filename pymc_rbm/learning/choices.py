@@ -25,7 +25,7 @@ from pymc_rbm.learning.estimators.pcd import exact
 from pymc_rbm.learning.growing import GROWN
 from pymc_rbm.learning.patterns import MOST_COMPLETIONS
 from pymc_rbm.learning.schedules import hold_then_fall
-from pymc_rbm.support.arguments import whole_number
+from pymc_rbm.support.arguments import shown, whole_number
 
 __all__ = ["BATCH_SIZE", "CHAINS", "Choices", "choose"]
 
@@ -132,7 +132,7 @@ def choose(
         estimator,
         None if climbs else optimizer or pm.sgd,
         learning_rate if callable(learning_rate) else hold_then_fall(learning_rate),
-        None if sweeps == "auto" else whole_number("sweeps", sweeps),
+        None if isinstance(sweeps, str) and sweeps == "auto" else whole_number("sweeps", sweeps),
         least if epochs is None else epochs,
         (most if epochs is None else epochs) if looks else 0,
         _most_climbed(epochs, budget) if summed and looks else 0,
@@ -158,6 +158,8 @@ def _most_climbed(epochs: int | None, budget: Budget) -> int:
 
 def _climbs(optimizer: Any, estimator: Callable, learning_rate: Any) -> bool:
     """Whether the exact objective is maximised, instead of following its gradient with a rate."""
+    if not isinstance(optimizer, str) and optimizer is not None and not callable(optimizer):
+        raise TypeError(f"optimizer must be one of PyMC's, such as pm.adam, or 'lbfgs', got {shown(optimizer)}.")
     if not isinstance(optimizer, str):
         return False
     if optimizer != "lbfgs" or estimator is not exact:

@@ -30,7 +30,7 @@ from pymc_rbm.learning.result import restore
 from pymc_rbm.learning.scales import warn_of_large_scales
 from pymc_rbm.learning.settling import Settling
 from pymc_rbm.learning.update import Learner
-from pymc_rbm.support.arguments import check_back_end, finite_number, generator, whole_number
+from pymc_rbm.support.arguments import compile_arguments, finite_number, generator, whole_number
 from pymc_rbm.support.generators import serialisable
 from pymc_rbm.support.interrupts import DeferredInterrupt, Prompt
 
@@ -296,7 +296,7 @@ def fit(
        1265-1288. There units are added while chains learn.
     """
     model = _model(model, epochs)
-    check_back_end(compile_kwargs)
+    compile_kwargs = compile_arguments(compile_kwargs)
     epochs = None if epochs is None else whole_number("epochs", epochs)
     budget = Budget(
         None if updates is None else whole_number("updates", updates),
@@ -346,7 +346,7 @@ def fit(
             chosen.optimizer,
             max_gradient_norm,
             centred,
-            compile_kwargs or {},
+            compile_kwargs,
         )
         machines = low_rank_machines(model, observed) if low_rank and resume is None else {}
         values: Any = None if isinstance(start, str) and start == LOW_RANK else start

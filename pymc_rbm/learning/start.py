@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.arguments import start_by_name
@@ -17,6 +20,7 @@ from pymc_rbm.learning.data import Observed, learned_variables
 from pymc_rbm.learning.objective import direct_names, intercepts
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.mixture import free_components, is_mixture, with_components
+from pymc_rbm.support.arguments import shown
 from pymc_rbm.support.reentrant import one_compiles, value_of
 from pymc_rbm.units.unit import Unit
 
@@ -71,15 +75,16 @@ def start_values(
     for x in observed:
         if low_rank:
             point.update(_at_machine(model, x, low_rank[x.name], point))
-    if start:
+    if start is not None:
         point.update(_as_value_point(model, start))
         for x in observed:
             parted = _part(model, x, point, set(start), rng)
             if parted and scale == SCALE:  # only once, however many starts there are
                 warnings.warn(
                     f"start gives {parted} hidden unit{'s' * (parted > 1)} of {x.name!r} the same weights and bias as "
-                    "others, which would stay the same because their gradients are. Their weights got "
-                    f"Normal(0, {SCALE}/√visible) added. Give weights that differ to start from them as they are.",
+                    f"others, which would stay the same because their gradients are. W got Normal(0, {SCALE}/√visible) "
+                    f"added there; where it is an expression, what it is made of got Normal(0, {SCALE / 10:g}). Give "
+                    "weights that differ to start from them as they are.",
                     stacklevel=4,
                 )
     return {v.name: np.asarray(point[v.name]) for v in learned_variables(model)}
@@ -99,7 +104,9 @@ def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.ra
     Otherwise their gradients would be the same, too, and they would stay the same for ever.
     """
     W, _, c = (*intercepts(model, x), None)[:3]
-    if W is None or W.name not in named or len(x.machine.layers) < 2:
+    if W is None or len(x.machine.layers) < 2:
+        return _part_ingredients(model, x, point, named, rng)
+    if W.name not in named:
         return 0
     columns = point[W.name]
     whole = np.vstack([columns, np.zeros(columns.shape[1]) if c is None else point[c.name]])
@@ -112,6 +119,33 @@ def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.ra
         point[W.name] = columns.copy()
         point[W.name][:, same] += noise.astype(columns.dtype)
     return len(same)
+
+
+def _part_ingredients(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.random.Generator) -> int:
+    """Do the same where W is an expression, or in a machine of one layer: what it is made of gets the noise."""
+    weights, biases = x.machine.couplings[0].weights, x.machine.layers[-1].bias
+    made_of = [rv for rv in model.free_RVs if rv.name in named and rv in set(ancestors([pt.as_tensor(weights)]))]
+    if not made_of:
+        return 0
+    graphs = model.replace_rvs_by_values([pt.as_tensor(weights), pt.as_tensor(biases)])
+    values = {v: pt.as_tensor(point[v.name]) for v in learned_variables(model)}
+    W, c = value_of(graph_replace(graphs, values, strict=False))
+    general = len(x.machine.layers) < 2
+    hidden = np.arange(len(c)) if not general else [] if x.missing is None else np.flatnonzero(x.missing.all(0))
+    same = sum(any(_are_alike(W, c, i, j, general) for j in hidden[:k]) for k, i in enumerate(hidden))
+    if same:
+        for rv in made_of:
+            value = model.rvs_to_values[rv].name
+            point[value] = (point[value] + rng.normal(0, SCALE / 10, np.shape(point[value]))).astype(point[value].dtype)
+    return same
+
+
+def _are_alike(W: np.ndarray, c: np.ndarray, i: int, j: int, general: bool) -> bool:
+    """Whether a machine is the same when its hidden units i and j change places."""
+    others = np.ones(len(W), bool)
+    others[[i, j]] &= not general
+    pairs = np.vstack([W[others], c])[:, [i, j]]
+    return bool((np.abs(np.diff(pairs)) <= ALIKE * np.abs(W).max(initial=0.0)).all())
 
 
 def small_weights(x: Observed, shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:
@@ -157,7 +191,7 @@ def _unit_parameters(model: pm.Model, x: Observed, groups: Machine | None) -> li
 
 def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarray]:
     if not isinstance(start, dict):
-        raise ValueError(f"start must be a dict of values by name of free variable, or 'low rank', got {start!r}.")
+        raise ValueError(f"start must be a dict of values by name of free variable, or 'low rank', got {shown(start)}.")
     names = {rv.name for rv in model.free_RVs}
     unknown = set(start) - names
     if unknown:

@@ -23,6 +23,7 @@ from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, in_powers, 
 from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import one_machine
+from pymc_rbm.support.arguments import listed
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.modes import by_kernels
@@ -95,6 +96,7 @@ def _log_weights(v: Any, target: Any, learned: Any, parts: Sequence[str]) -> tup
     machine = one_machine(machine_of(target, learned))
     unit, size = machine.layers[VISIBLE].unit, np.size(machine.layers[VISIBLE].bias)
     named = unit.named_parts() if isinstance(unit, Beside) else {}
+    parts = listed("parts", parts, "a list of the names of parts")
     unknown = [part for part in parts if not isinstance(part, str) or part not in named]
     if unknown or not parts:
         wrong = f"At least one part must be named, got {list(parts)}"

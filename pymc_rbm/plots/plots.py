@@ -13,8 +13,10 @@ from pymc_rbm.machine.records import in_order
 from pymc_rbm.machine.spellings import renamed
 from pymc_rbm.machine.validation import visible_rows
 from pymc_rbm.sampling.observables import leading_directions
+from pymc_rbm.support.arguments import listed, shown, whole_number
 from pymc_rbm.support.interrupts import arviz
 from pymc_rbm.support.labels import Labels
+from pymc_rbm.support.received import receive
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,8 +48,10 @@ def plot_filters(learned: Any, name: str = "W", *, shape: tuple[int, int] | None
     values = values_of(learned)
     if name not in values:
         raise ValueError(f"There is no {name!r} among the parameters: pass name=, one of {sorted(map(str, values))}.")
-    W = np.asarray(values[name])
-    order = np.argsort(-np.linalg.norm(W, axis=0))[:most]
+    W, shape = _numbers(name, values[name]), _checked_shape(shape)
+    if W.ndim != 2 or not W.size:
+        raise ValueError(f"{name} must have the axes (visible, hidden), got shape {W.shape}. Name weights with name=.")
+    order = np.argsort(-np.linalg.norm(W, axis=0))[: whole_number("most", most)]
     limit = np.abs(W).max()
     figure, axes = _grid(len(order))
     for ax, unit in zip(axes, order, strict=False):
@@ -101,17 +105,20 @@ def plot_fantasies(
         name = str(names[0])
     if name not in posterior:
         raise ValueError(f"There is no variable {name!r}: name must be one of {list(posterior.data_vars)}.")
-    draws = np.asarray(posterior[name])
+    draws, shape = np.asarray(posterior[name]), _checked_shape(shape)
+    rows, columns = whole_number("rows", rows), whole_number("columns", columns)
     if shape is None:
         known = getattr(data, "attrs", {}).get("shape")
         shape = known if known is not None and np.prod(known) == draws.shape[-1] else None
     per_chain = max(1, rows // len(draws))
-    shown = np.linspace(0, draws.shape[1] - 1, per_chain * columns).astype(int)
-    pictures = draws[: max(1, min(rows, len(draws))), shown].reshape(-1, draws.shape[-1])
+    chosen = np.linspace(0, draws.shape[1] - 1, per_chain * columns).astype(int)
+    pictures = draws[: max(1, min(rows, len(draws))), chosen].reshape(-1, draws.shape[-1])
     rows = len(pictures) // columns
     panels = [(f"{name}: draws, chain by chain", pictures)]
     if data is not None:
-        data = np.asarray(data)
+        data = _numbers("data", data)
+        if data.ndim != 2 or not len(data) or data.shape[1] != draws.shape[-1]:
+            raise ValueError(f"data must be rows of {draws.shape[-1]} units, as draws are, got shape {data.shape}.")
         panels.insert(0, ("data", data[np.linspace(0, len(data) - 1, rows * columns).astype(int)]))
     figure = plt.figure(figsize=(5 * len(panels), 0.55 * rows + 0.8), layout="constrained")
     for part, (title, pictures) in zip(
@@ -149,10 +156,17 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
                 "Name some with var_names=, or draw from pymc_rbm.generative(model, learned), which records the free "
                 "energy."
             )
+    names = [var_names] if isinstance(var_names, str) else listed("var_names", var_names, "a name, or a list of names")
+    unknown = [x for x in names if not isinstance(x, str) or x not in idata[group].data_vars]
+    if unknown or not names:
+        raise ValueError(
+            f"var_names must be among {list(map(str, idata[group].data_vars))}, got {shown(unknown or names)}. Leave "
+            "it out to see each free energy."
+        )
     plots = az.combine_plots(
         idata,
         plots=[(az.plot_trace, {}), (az.plot_autocorr, {})],
-        var_names=var_names,
+        var_names=names,
         group=group,
         backend="matplotlib",
     )
@@ -227,6 +241,7 @@ def plot_projections(
     Figure
     """
     _check_tree(idata, "draws of pm.sample or pymc_rbm.sample_gibbs, or what pymc_rbm.fit returned")
+    panels, points = whole_number("panels", panels), whole_number("points", points)
     machine = machine_behind(idata, target, learned, name)
     if machine is None:
         raise ValueError(
@@ -244,18 +259,18 @@ def plot_projections(
         )
     if "particle_states" in idata:
         name = name_of_run(idata, name)
-        what, shown = "particles", _snapshots(idata, name, panels)
+        what, found = "particles", _snapshots(idata, name, panels)
     else:
         watched = watch_draws(idata, machine, name)
         if watched.states is None:
             raise ValueError("The draws have no states to project. Draw again with states=True.")
-        what, shown = "draws", {f"chain {i}": x for i, x in enumerate(watched.states[:panels])}
+        what, found = "draws", {f"chain {i}": x for i, x in enumerate(watched.states[:panels])}
         name = watched.name
     if data is None:
         tree = next((x for x in (idata, learned, target) if isinstance(x, xr.DataTree) and "data" in x), None)
         data = None if tree is None else tree["data"].dataset.get(f"{name}_rows")
     rows = None if data is None else _thinned(np.asarray(data), points) @ U
-    projected = {title: _thinned(x, points) @ U for title, x in shown.items()}
+    projected = {title: _thinned(x, points) @ U for title, x in found.items()}
     return _panels(projected, rows, f"{name}: {what} on the leading singular directions of W", what)
 
 
@@ -268,6 +283,23 @@ def _check_group(tree: Any, group: str, needed: str) -> None:
 def _check_tree(tree: Any, needed: str) -> None:
     if not isinstance(tree, xr.DataTree):
         raise TypeError(f"Expected a DataTree, {needed}, got {type(tree).__name__}: pass that.")
+
+
+def _numbers(name: str, given: Any) -> np.ndarray:
+    values = receive(given, name).values
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be numbers, got {shown(given)} of {values.dtype}.")
+    return values
+
+
+def _checked_shape(shape: Any) -> tuple[int, int] | None:
+    if shape is None:
+        return None
+    sides = listed("shape", shape, "two whole numbers, the height and the width of a picture")
+    if len(sides) != 2:
+        raise ValueError(f"shape must be two whole numbers, the height and the width of a picture, got {shown(shape)}.")
+    height, width = (whole_number("each side of shape", n) for n in sides)
+    return height, width
 
 
 def _snapshots(learned: xr.DataTree, name: str, most: int) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from pymc.model import modelcontext
+from pymc.model import Model, modelcontext
 from pymc.step_methods import STEP_METHODS
 from pymc.step_methods.compound import BlockedStep, Competence, StepMethodState
 from pymc.step_methods.state import dataclass_state
@@ -21,7 +21,7 @@ from pymc_rbm.step_methods.metropolis import CLIMBING, MOST, tuned_caution
 from pymc_rbm.step_methods.rungs import RungFunctions, check_swaps, rung_functions
 from pymc_rbm.step_methods.swapping import Replicas, begun, lift
 from pymc_rbm.step_methods.transition import compile_transition
-from pymc_rbm.support.arguments import check_back_end, listed, one_of, shown, whole_number
+from pymc_rbm.support.arguments import compile_arguments, generator, listed, one_of, shown, whole_number
 from pymc_rbm.support.interrupts import whole
 
 __all__ = ["BlockGibbs", "register"]
@@ -148,11 +148,13 @@ class BlockGibbs(BlockedStep):
         compile_kwargs: dict | None = None,
         blocked: bool = True,
     ):
-        model = modelcontext(model)
-        check_back_end(compile_kwargs)
+        if model is not None and not isinstance(model, Model):
+            raise TypeError(f"model must be a PyMC model, got {shown(model)}.")
+        model, compile_kwargs = modelcontext(model), compile_arguments(compile_kwargs)
         self.sweeps = whole_number("sweeps", sweeps)
         one_of("method", method, METHODS)
-        self.rng = get_random_generator(rng)
+        generator(rng, "rng")
+        self.rng = get_random_generator(rng)  # a copy
         if vars is None:
             vars = [rv for rv in model.free_RVs if visible_kind(rv) or is_hidden(rv)]
         vars = [vars] if isinstance(vars, Variable) else listed("vars", vars, "a list of the model's variables")
@@ -177,10 +179,10 @@ class BlockGibbs(BlockedStep):
         blocks = blocks_of(model, rvs)
         self._held = Held(model, [block.machine for block in blocks])
         swap = method == "pt"
-        self._rungs = _rungs(model, blocks, compile_kwargs or {}) if swap else []
+        self._rungs = _rungs(model, blocks, compile_kwargs) if swap else []
         self._rounds = self.sweeps if swap else 1
         self._inputs, self._ranges, self.rows_together, self._function = compile_transition(
-            model, rvs, 1 if swap else self.sweeps, compile_kwargs or {}, blocks
+            model, rvs, 1 if swap else self.sweeps, compile_kwargs, blocks
         )
         if swap:
             self.stats_dtypes_shapes = {**self.stats_dtypes_shapes, **OF_LADDERS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ __all__ = [
     "at_most",
     "check_back_end",
     "check_not_empty",
+    "compile_arguments",
     "finite_number",
     "generator",
     "known_values",
@@ -94,14 +96,14 @@ def finite_number(name: str, value: Any, above: float = -np.inf, remedy: str = "
     return float(value)
 
 
-def generator(random_seed: Any) -> np.random.Generator:
+def generator(random_seed: Any, name: str = "random_seed") -> np.random.Generator:
     """Return NumPy's generator of a seed, or the generator that was given."""
     try:
         return np.random.default_rng(random_seed)
     except (TypeError, ValueError):
         raise ValueError(
-            f"random_seed must be a whole number of at least 0, a sequence of them, a numpy Generator or None, got "
-            f"{random_seed!r}."
+            f"{name} must be a whole number of at least 0, a sequence of them, a numpy Generator or None, got "
+            f"{shown(random_seed)}."
         ) from None
 
 
@@ -115,9 +117,21 @@ def positive_parameter(name: str, value: Any, positive: bool = True) -> None:
         raise ValueError(f"{name} must be {'positive and ' * positive}finite, got {value!r}.")
 
 
-def check_back_end(compile_kwargs: dict | None = None) -> None:
+def compile_arguments(given: Any) -> dict[str, Any]:
+    """Return ``compile_kwargs`` as a dict, or refuse what are not arguments of ``pm.compile``, or modes as below."""
+    known = inspect.signature(pytensor.function).parameters.keys() - {"inputs", "outputs", "updates"}
+    if given is not None and (not isinstance(given, dict) or not given.keys() <= known):
+        raise TypeError(
+            f"compile_kwargs must be a dict of arguments of pm.compile, among {sorted(known)}, got {shown(given)}. "
+            "Leave it out, or give a mode, as in compile_kwargs={'mode': 'NUMBA'}."
+        )
+    check_back_end((given or {}).get("mode"))
+    return given or {}
+
+
+def check_back_end(mode: Any = None) -> None:
     """Refuse modes of PyTensor whose back end cannot take NumPy's generators as inputs."""
-    mode = (compile_kwargs or {}).get("mode") or pytensor.config.mode
+    mode = mode or pytensor.config.mode
     name = mode if isinstance(mode, str) else type(mode.linker).__name__.removesuffix("Linker")
     if name.upper() in ("JAX", "MLX", "PYTORCH"):
         raise ValueError(

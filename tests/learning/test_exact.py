@@ -143,6 +143,35 @@ def test_hidden_columns_that_start_alike_are_parted():
     assert abs(W[:, 0] - W[:, 1]).max() > 0.01
 
 
+@pytest.mark.filterwarnings("ignore::pymc.exceptions.ImputationWarning")
+@pytest.mark.parametrize("kind", ["general", "product"])
+@pytest.mark.interpreted
+def test_hidden_units_that_start_alike_are_parted_where_their_weights_are_expressions(kind):
+    """They stayed the same: the matrix of a general machine is made symmetric, so that it is no variable itself."""
+    rows = (np.random.default_rng(1).random((60, 4)) < 0.5).astype(float)
+    with pm.Model() as model:
+        b = pm.Normal("b", shape=4 if kind == "product" else 6)
+        if kind == "product":
+            A, B = pm.Normal("A", shape=(4, 2)), pm.Normal("B", shape=(2, 3))
+            pmr.RBM("v", A @ B, b, np.zeros(3), observed=rows.astype(int))
+            alike, apart = {"A": np.zeros((4, 2)), "B": np.ones((2, 3))}, {"B": np.ones((2, 3))}
+        else:
+            hidden = np.ma.masked_all((60, 2))
+            pmr.BoltzmannMachine("v", pm.Normal("U", shape=(6, 6)), b, observed=np.ma.hstack([rows, hidden]))
+            U = np.triu(np.ones((6, 6)), 1)
+            alike, apart = {"U": U, "b": np.zeros(6)}, {"U": U, "b": np.arange(6) / 10}
+    options = {"method": "pcd", "learning_rate": 0.1, "chains": 8, "model": model} | QUIET
+    with pytest.warns(UserWarning, match="start gives . hidden units? of 'v' the same weights"):
+        learned = pmr.fit(2, start=alike, **options)["parameters"]
+    x = (learned["A"].values @ learned["B"].values).T if kind == "product" else learned["U"].values[4:, :4]
+    assert abs(x[0] - x[1]).max() > 1e-5
+    if kind == "general":  # these differ by their biases
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "start gives")
+            kept = pmr.fit(1, start=apart, **options | {"learning_rate": 1e-9})["parameters"]["U"]
+        np.testing.assert_allclose(kept, apart["U"], atol=1e-6)
+
+
 # ------------------------------------------------------------------------------------------- one hidden unit, and none
 
 

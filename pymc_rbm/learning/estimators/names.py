@@ -9,6 +9,7 @@ from pymc_rbm.learning.estimators.coupled import unbiased
 from pymc_rbm.learning.estimators.parallel_tempering import tempered
 from pymc_rbm.learning.estimators.pcd import NegativePhase, contrastive, exact, fast_persistent, persistent
 from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
+from pymc_rbm.support.arguments import shown
 
 __all__ = ["METHODS", "argument_of", "find_method", "follows_chains", "name_of", "shares_chains", "swaps_replicas"]
 
@@ -27,8 +28,8 @@ def find_method(method: str | Callable[..., NegativePhase]) -> Callable[..., Neg
     """Return the estimator with the name ``method``, or ``method`` itself if it is an estimator."""
     if callable(method):
         return method
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {sorted(METHODS)} or an estimator, got {method!r}.")
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method must be one of {sorted(METHODS)} or an estimator, got {shown(method)}.")
     return METHODS[method]
 
 
