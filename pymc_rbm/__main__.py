@@ -48,7 +48,8 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
     console = Console()
     console.print(
         f"Learning from {len(train)} rows of {data.shape[1]} units, with {len(test)} rows held out, and "
-        f"{options.hidden} hidden units."
+        f"{options.hidden} hidden units.",
+        soft_wrap=True,
     )
     coords = {data.dims[1]: data[data.dims[1]].values, "unit": np.arange(options.hidden)}
     with pm.Model(coords=coords) as model:

@@ -23,7 +23,7 @@ DEFAULT = pytensor.config.mode
 # Numba takes seconds to compile a graph that a test evaluates a few times: most of the time of all tests together. A
 # graph means the same on every back end, so tests of what graphs mean (against enumerations, mostly) are `interpreted`.
 # On numba, which users have, stay the tests of the kernels, those that evaluate often, at least one of each feature
-# (`compiled` where its module is interpreted), and all that are `slow`.
+# (`compiled` where its module is interpreted), and all that are `slow` unless they are marked `interpreted` themselves.
 @pytest.fixture(autouse=True, scope="module")
 def back_end_of_module(request):
     """In force before any other fixture that tests of a module share."""
@@ -35,8 +35,9 @@ def back_end_of_module(request):
 @pytest.fixture(autouse=True)
 def back_end(request, back_end_of_module):
     """In force in a single test."""
-    of_test = {mark.name for mark in request.node.iter_markers()}
-    interpreted = "interpreted" in of_test and not of_test & {"compiled", "slow"}
+    own, of_test = ({mark.name for mark in marks} for marks in (request.node.own_markers, request.node.iter_markers()))
+    interpreted = ("interpreted" in of_test and "slow" not in of_test) or "interpreted" in own
+    interpreted &= "compiled" not in of_test
     with pytensor.config.change_flags(mode=INTERPRETED if interpreted else DEFAULT):
         yield
 

@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 
 LIMIT = 5.0
+SILENT = 120.0
+"""Seconds after which a process that does not say what it should is ended."""
 """Seconds of work that an interrupted job may do yet: two on two cores, and to end. By the clock more, under load."""
 RUN = """
 import sys, numpy as np, pymc as pm, xarray as xr, pymc_rbm as pmr, pytensor
@@ -130,11 +133,16 @@ def main_job(*arguments):
 
 
 def read_until(process, words):
-    shown = ""
-    for line in process.stdout:
-        shown += line
-        if words in shown:
-            return shown
+    """Read what the process says, wherever its lines are broken, until it has said the words, or does not in time."""
+    shown, limit = "", threading.Timer(SILENT, process.kill)
+    limit.start()
+    try:
+        for line in process.stdout:
+            shown += line
+            if words in " ".join(shown.split()):
+                return shown
+    finally:
+        limit.cancel()
     raise AssertionError(shown)
 
 

@@ -418,6 +418,7 @@ def raw_errors(name, function, right):
 
 
 @pytest.mark.slow
+@pytest.mark.interpreted
 @pytest.mark.parametrize("name", NAMES)
 def test_odd_objects(name, learned, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -36,6 +36,8 @@ QUICKLY_ENUMERATED_STATES = 2**20
 QUICKLY_SUMMED_FACTORS = 2**28
 """By the kernel of two binary layers, which cannot be interrupted: a quarter of a second."""
 CHUNK_ENTRIES = 2**22
+LITTLE = 2**26
+"""Entries of all states that NumPy sums in a few seconds, as many as numba takes to compile the sum."""
 
 
 def known_parts(machine: Machine, method: str) -> list[Machine]:
@@ -84,7 +86,9 @@ def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> Any:
     shapes = machine.by_kind.map(np.shape)
     if rows > 1:  # one function for any number
         shapes = replace(shapes, biases=tuple((None, shape[-1]) for shape in shapes.biases))
-    by = "node" if interpreted else "kernels" if count <= QUICKLY_ENUMERATED_STATES else "graph"
+    entries = count * rows * widest_layer(machine)
+    many = "kernels" if count <= QUICKLY_ENUMERATED_STATES else "graph"
+    by = "node" if interpreted else "little" if entries <= LITTLE else many
     log_sum = _enumeration_function(machine.template, tuple(shapes.flat()), layer, by)
     chunk = max(1, CHUNK_ENTRIES // (rows * max(n or 1 for n in sizes_of(machine))))
     work.begin("enumerating", int(count))
@@ -117,6 +121,6 @@ def _enumeration_function(template: Machine, shapes: tuple[tuple[int | None, ...
     machine, inputs = sized(template, shapes)
     indices = pt.lvector("indices")
     log_sum = logsumexp(log_weights_of_states(machine, layer, indices))
-    if by == "kernels":
-        return by_kernels([indices, *inputs], log_sum)
+    if by in ("little", "kernels"):
+        return by_kernels([indices, *inputs], log_sum, little=by == "little")
     return pytensor.function([indices, *inputs], log_sum, mode=INTERPRETED if by == "node" else None)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytensor
 from pytensor import config
+from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.maker import FunctionMaker
 from pytensor.compile.mode import Mode, get_default_mode
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
@@ -41,8 +42,8 @@ class _Maker(FunctionMaker):
         return super().create(*arguments, **options)
 
 
-class _ByKernels(Mode):
-    """As `INTERPRETED`, with kernels, which Python calls."""
+class _ByKernelsAlone(Mode):
+    """As `BY_KERNELS`, where nothing else in the graph is slow."""
 
     @property
     def function_maker(self) -> type[FunctionMaker]:
@@ -50,22 +51,23 @@ class _ByKernels(Mode):
         return _Maker
 
 
-BY_KERNELS = _ByKernels(
-    VMLinker(use_cloop=False, c_thunks=False), RewriteDatabaseQuery(include=["fast_compile", "rbm_kernels"])
-)
+_PARTS = VMLinker(use_cloop=False, c_thunks=False), RewriteDatabaseQuery(include=["fast_compile", "rbm_kernels"])
+BY_KERNELS, BY_KERNELS_ALONE = Mode(*_PARTS), _ByKernelsAlone(*_PARTS)
+"""As `INTERPRETED`, with kernels, which Python calls."""
 
 
-def by_kernels(inputs: Any, outputs: Any, mode: Any = None, **options: Any) -> Any:
+def by_kernels(inputs: Any, outputs: Any, mode: Any = None, little: bool = False, **options: Any) -> Any:
     """Compile a function that is called a few times on many rows: kernels do its work, and Python calls these.
 
     Numba would take seconds for what is left of the graph. Graphs with loops or elementary functions of matrices
     outside of kernels are compiled as a whole (in ``mode``, by default the usual one), and so are all on other back
-    ends, and where the usual mode excludes kernels: NumPy takes ten times as long for these.
+    ends, and where the usual mode excludes kernels: NumPy takes ten times as long for these. Where there is ``little``
+    work, that is faster than to compile.
     """
     usual = get_default_mode()
     if isinstance(usual.linker, NumbaLinker) and "rbm_kernels" not in (usual.provided_optimizer.exclude or ()):
         with suppress(_TooSlowError):
-            return pytensor.function(inputs, outputs, mode=BY_KERNELS, **options)
+            return pytensor.function(inputs, outputs, mode=BY_KERNELS if little else BY_KERNELS_ALONE, **options)
     return pytensor.function(inputs, outputs, mode=mode, **options)
 
 
@@ -73,6 +75,8 @@ def _is_slow(node: Any) -> bool:
     """Whether a node is a loop, or work on matrices, that is too slow in Python."""
     if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, ELEMENTARY):
         return any(sum(not alone for alone in x.type.broadcastable) > 1 for x in node.outputs)
+    if isinstance(node.op, OpFromGraph):  # such as PyTensor's LogSumExp
+        return any(map(_is_slow, node.op.fgraph.apply_nodes))
     return isinstance(node.op, Scan)
 
 

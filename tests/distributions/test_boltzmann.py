@@ -90,7 +90,6 @@ def test_classes():
     assert coloured(np.zeros((0, 0), bool)).size == 0
 
 
-@pytest.mark.slow
 @machines
 def test_energies_and_log_z(machine):
     states, energies = states_and_energies(machine)
@@ -126,7 +125,6 @@ def test_energies_and_log_z(machine):
 N = 100_000
 
 
-@pytest.mark.slow
 @machines
 def test_sweeps_leave_the_exact_distribution_as_it_is(machine):
     """Sweeps forwards, backwards and with held units; couplings half as large again must not pass."""

@@ -21,6 +21,7 @@ from pymc_rbm.support.work import Work
 RNG = np.random.default_rng(5)
 SMALL, LARGE = (pmr.restricted(*ref.machine(n, m, seed=n, scale=0.3)) for n, m in ((12, 8), (40, 30)))
 REAL = pmr.restricted(*ref.machine(20, 12, seed=3, scale=0.2), pmr.Gaussian(1.0))
+LISTED = pmr.restricted(*ref.machine(40, 24, seed=4, scale=0.3), pmr.Spin(), pmr.Spin())
 ROWS = (RNG.random((60, 40)) < 0.5).astype("int8")
 MASKED = np.ma.MaskedArray(ROWS, RNG.random(ROWS.shape) < 0.6)
 LONG = 10**8
@@ -47,6 +48,11 @@ def fit():
     return pmr.fit(LONG, model=model_of(ROWS, 6, 1.0), method="pcd", learning_rate=0.01, on_epoch=under_way, **QUIET)
 
 
+def climb():
+    """Exactly, with one hidden unit after the other."""
+    return pmr.fit(model=model_of(ROWS, 18, 1.0), on_epoch=under_way, **QUIET)
+
+
 def deep():
     options = {"batch_size": 10, "method": "pcd", "learning_rate": 0.01, "sweeps": 1, "on_epoch": under_way}
     return pmr.fit_deep(ROWS, [6, 5], epochs=[200, LONG], **options, **QUIET)
@@ -63,15 +69,17 @@ FUNCTIONS = {
     "annealing": log_partition("ais"),
     "tempering": log_partition("tempering"),
     "compare": log_partition("compare"),
+    "enumeration": lambda: pmr.log_partition(LISTED, method="exact", **QUIET),
     "log_likelihood": lambda: pmr.log_likelihood(MASKED, LARGE, log_z=1.0, budget=LONG, particles=1000, **QUIET),
     "inpaint": lambda: pmr.inpaint(MASKED[:20], LARGE, draws=10**5, tune=500, states=False, **QUIET),
     "sample_gibbs": lambda: pmr.sample_gibbs(LARGE, draws=10**6, tune=5000, states=False, **QUIET),
     "diagnose": lambda: [under_way() or pmr.diagnose(draws, LARGE, **QUIET) for _ in range(LONG)],
     "fit": fit,
+    "climb": climb,
     "fit_deep": deep,
     "pm.sample": sample,
 }
-NOTHING = "log_likelihood", "diagnose"
+NOTHING = "enumeration", "log_likelihood", "diagnose"
 """Of half of their work there is nothing to return."""
 
 

@@ -285,8 +285,8 @@ def test_lattices_and_letters_beyond_all_floats():
         U, b = pm.Normal("U", 0, 0.1, shape=(1024, 1024)), pm.Normal("b", 0, 1, shape=1024)
         spins = 2 * rng.integers(0, 2, (8, 1024)) - 1
         pmr.BoltzmannMachine("x", U, b, unit=pmr.Spin(), pattern=pattern | pattern.T, observed=spins)
-    letters = with_priors(one_hot(rng.integers(0, 21, (8, 240)), 21), 20, visible=pmr.Categorical(21))
-    stars = with_priors(one_hot(rng.integers(0, 5, (8, 450)), 5), 20, visible=pmr.Categorical(5))
+    letters = with_priors(one_hot(rng.integers(0, 21, (8, 240)), 21), 8, visible=pmr.Categorical(21))
+    stars = with_priors(one_hot(rng.integers(0, 5, (8, 450)), 5), 8, visible=pmr.Categorical(5))
     for model in (lattice, letters, stars):
         learned = pmr.fit(2, chains=4, method="pcd", learning_rate=0.01, sweeps=1, model=model, **QUIET)
         with pmr.generative(model, learned):

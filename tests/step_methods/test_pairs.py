@@ -137,6 +137,7 @@ def test_sweeps_leave_the_exact_distribution_as_it_is(pair):
 
 
 @pytest.mark.slow
+@pytest.mark.interpreted
 @pytest.mark.parametrize("method", ["ais", "reverse_ais", "tempering"])
 @pytest.mark.parametrize(
     "pair",
