@@ -24,8 +24,9 @@ from pymc_rbm.learning.objective import objective, parameter_variables
 from pymc_rbm.learning.start import start_values
 from pymc_rbm.learning.staying import shortened
 from pymc_rbm.learning.trajectory import LEAST, Trajectory, torn
+from pymc_rbm.machine.enumeration import cheapest_layer, widest_layer
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.machine.normalisable import has_bounds
+from pymc_rbm.machine.normalisable import has_bounds, is_gaussian
 from pymc_rbm.machine.rows import machine_of_rows
 from pymc_rbm.sampling.bottom import exact_draws
 from pymc_rbm.sampling.conditionals import log_conditional
@@ -38,6 +39,8 @@ from pymc_rbm.support.repetition import Repeated
 
 __all__ = ["Learner"]
 
+LITTLE = 2**18
+"""Entries of states and rows that NumPy sums in some 20 ms: numba takes half a minute to compile that sum."""
 QUICK = 2**24
 """The most products of a row and a parameter that still take only milliseconds."""
 LITTLE_LEFT, ALL_LEFT, SHORTER, LONGER = 0.7, 0.99, 0.8, 1.1
@@ -333,8 +336,8 @@ class Learner:
         log_z = [log_partition(machine) for machine in self._machines]
         goal = objective(model, self.observed, energies, log_z)
         goal = graph_replace(goal, self._given, strict=False)
-        fast = all(map(is_summed_fast, self._machines))  # what is left of the graph is not worth seconds of compilation
-        options = ({"mode": INTERPRETED} if fast else {}) | self._settings.compile_kwargs
+        quick = all(is_summed_fast(x.machine) or _is_little(x) for x in self.observed)
+        options = ({"mode": INTERPRETED} if quick else {}) | self._settings.compile_kwargs
         return Ascent(goal, self._parameters, options)
 
     def _first_particles(self, i: int, chains: int):
@@ -404,6 +407,13 @@ class Learner:
 def _shared(value: np.ndarray, name: str) -> Any:
     """Return a shared variable of a known shape, which no graph has to check."""
     return pytensor.shared(value, name=name, shape=value.shape)
+
+
+def _is_little(x: Observed) -> bool:
+    """Whether the exact objective is summed so quickly that compiling the sum would not pay."""
+    states = 0 if is_gaussian(x.machine) else cheapest_layer(x.machine)[1] * widest_layer(x.machine)
+    assert x.patterns is not None
+    return states * (len(x.rows) if x.by_row else 1) + x.patterns.states.size <= LITTLE
 
 
 def _of_all_rows(x: Observed, machine: Machine) -> tuple[TensorVariable, TensorVariable]:
