@@ -381,15 +381,6 @@ UNTRIED = {
     ("diagnose", "target", "Machine"), ("draws of RBM.dist", "log_z", "variable"),  # right, too; PyTensor asks for x
     ("BlockGibbs", "vars", "empty list"), ("BlockGibbs of observed", "vars", "empty list"),  # PyMC refuses them
 }  # fmt: skip
-OTHERS = {"name", "progressbar", "states", "centred", "sampled", "tied", "prior", "random_seed"}
-"""Names, which PyMC refuses in words of its own; and what is asked for its truth, which frames and arrays refuse."""
-UNTRIED = {("fit", "sweeps"), ("fit", "optimizer"), ("fit", "epochs"), ("fit_deep", "epochs"), ("generative", "size")}
-"""Arguments of which a frame, or what never ends, is not refused in words yet."""
-RAW = {
-    "fit", "diagnose", "marginal_free_energy", "BlockGibbs", "BlockGibbs of observed", "plot_filters", "plot_fantasies",
-    "plot_mixing", "plot_projections", "from_npz", "draws of RBM.dist",
-}  # fmt: skip
-"""Those that still leave some odd objects to others, whose errors then say little."""
 OTHERS = {"Bernoulli", "Diagnosis", "IntractableError", "LearningStatus", "LogPartitionEstimate", "Spin"}
 """Public names that take no arguments, or none from users."""
 
