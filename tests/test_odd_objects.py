@@ -144,10 +144,6 @@ def block_gibbs_of_observed(vars=None, **kwargs):
         return pmr.BlockGibbs(**({"vars": vars} | kwargs))
 
 
-def fit(**kwargs):
-    return pmr.fit(**({"model": a_model()} | kwargs))
-
-
 @pytest.fixture(scope="module")
 def learned():
     return pmr.fit(1, model=a_model(), method="pcd", chains=4, **QUIET)
@@ -296,7 +292,7 @@ def calls(learned):
         "generative": (pmr.generative, {"model": a_model(), "learned": learned, "size": None}),
         "averaged": (pmr.averaged, {"learned": learned}),
         "fit": (
-            fit,
+            pmr.fit,
             {
                 "epochs": 1,
                 "updates": None,

@@ -215,7 +215,7 @@ def test_main_job(tmp_path, capfd):
     shown = capfd.readouterr().out
     for words in (
         "test log-likelihood per row",
-        "independent units",
+        "same for independent",
         "R-hat",
         "ESS",
         "sweeps per second",

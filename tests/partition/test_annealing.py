@@ -552,7 +552,7 @@ def test_a_posterior_over_weights_feeds_loo_and_compare():
     draws = tree["log_z"].estimate.values
     given = pmr.log_likelihood(rows, model["v"], idata, log_z=draws + 1)
     np.testing.assert_allclose(given["log_likelihood/v"], tree["log_likelihood/v"] - 1)
-    with pytest.raises(ValueError, match="one entry for each of"):
+    with pytest.raises(ValueError, match="one entry for each chain and draw"):
         pmr.log_likelihood(rows, model, idata, log_z=3.0)
     known = np.ma.masked_equal(rows, 1)  # zeros stand
     summed = pmr.log_likelihood(known, model, idata)["log_likelihood/v"][1, 7]
