@@ -199,6 +199,7 @@ def test_the_machine_behind_masked_observations(missing):
 
 
 @pytest.mark.slow
+@pytest.mark.interpreted
 @MASKED
 @pytest.mark.parametrize("name", ["spin", "gaussian"])
 @pytest.mark.parametrize("whole", [True, False], ids=["rows", "entries"])

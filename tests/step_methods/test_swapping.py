@@ -116,6 +116,7 @@ def test_steps_leave_the_law_of_the_variable_and_of_every_rung_as_it_is(case, mo
 
 
 @pytest.mark.slow
+@pytest.mark.interpreted
 def test_dependants_that_count_in_part_are_seen(monkeypatch):
     """Broken: at the top the swap forgets what depends on v."""
     monkeypatch.setattr(swapping, "FIRST_ROUNDS", ())
