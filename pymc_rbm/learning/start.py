@@ -130,9 +130,13 @@ def _part_ingredients(model: pm.Model, x: Observed, point: dict, named: set[str]
     graphs = model.replace_rvs_by_values([pt.as_tensor(weights), pt.as_tensor(biases)])
     values = {v: pt.as_tensor(point[v.name]) for v in learned_variables(model)}
     W, c = value_of(graph_replace(graphs, values, strict=False))
-    general = len(x.machine.layers) < 2
-    hidden = np.arange(len(c)) if not general else [] if x.missing is None else np.flatnonzero(x.missing.all(0))
-    same = sum(any(_are_alike(W, c, i, j, general) for j in hidden[:k]) for k, i in enumerate(hidden))
+    general, sums = len(x.machine.layers) < 2, W.sum(0)
+    hidden = np.arange(W.shape[1])
+    if general:
+        hidden = hidden[:0] if x.missing is None else np.flatnonzero(x.missing.all(0))
+    hidden, close = hidden[np.argsort(sums[hidden], kind="stable")], len(W) * ALIKE * np.abs(W).max(initial=0.0)
+    before = np.searchsorted(sums[hidden], sums[hidden] - close)  # only units of about the same sum can be alike
+    same = sum(any(_are_alike(W, c, i, j, general) for j in hidden[before[k] : k]) for k, i in enumerate(hidden))
     if same:
         for rv in made_of:
             value = model.rvs_to_values[rv].name
@@ -142,9 +146,8 @@ def _part_ingredients(model: pm.Model, x: Observed, point: dict, named: set[str]
 
 def _are_alike(W: np.ndarray, c: np.ndarray, i: int, j: int, general: bool) -> bool:
     """Whether a machine is the same when its hidden units i and j change places."""
-    others = np.ones(len(W), bool)
-    others[[i, j]] &= not general
-    pairs = np.vstack([W[others], c])[:, [i, j]]
+    others = np.delete(W, [i, j], axis=0) if general else W
+    pairs = np.vstack([others, c])[:, [i, j]]
     return bool((np.abs(np.diff(pairs)) <= ALIKE * np.abs(W).max(initial=0.0)).all())
 
 
