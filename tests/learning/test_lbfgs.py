@@ -11,7 +11,9 @@ from options import MUTED
 from pairs import PAIRS, UNITS, rows_of
 
 import pymc_rbm as pmr
+from pymc_rbm.learning import lbfgs
 from pymc_rbm.machine.machine import logsumexp
+from pymc_rbm.support.modes import INTERPRETED
 
 # Of rows that are independent, as these are, the best machine may be, too.
 pytestmark = [pytest.mark.interpreted, pytest.mark.filterwarnings("ignore:What was learned of")]
@@ -88,6 +90,24 @@ def test_moments_match_at_the_optimum(visible, monkeypatch):
         data, model = (moments_of_pair(pair, beside.values(), x) for x in (rows, None))
         gap = [abs(scales[x] * (data[x] - model[x]) - beside[x] / (SPREAD**2 * N)).max() for x in "Wbc"]
         assert max(gap) > 1e-8
+
+
+@pytest.mark.filterwarnings("ignore:L-BFGS", "ignore:Learning ended", "ignore:What was learned")
+def test_small_climbs_are_not_compiled(monkeypatch):
+    """Numba took half a minute for an objective that NumPy sums in milliseconds; a large one is compiled."""
+    modes, compiled = [], lbfgs.compiled
+    monkeypatch.setattr(
+        lbfgs, "compiled", lambda *x, **options: modes.append(options.get("mode")) or compiled(*x, **options)
+    )
+    for few in (False, True):
+        monkeypatch.setattr("pymc_rbm.learning.update.LITTLE", 2**18 if few else 0)
+        with pm.Model():
+            W = pm.Normal("W", shape=(3, 2))
+            pmr.RBM(
+                "v", W, np.zeros(3), np.zeros(2), visible=pmr.Binomial(2), observed=[[0, 1, 2], [2, 2, 1], [1, 0, 0]]
+            )
+            pmr.fit(3, method="exact", optimizer="lbfgs", chains=2, progressbar=False)
+    assert modes == [None, INTERPRETED]
 
 
 @pytest.mark.parametrize("pair", NO_FORMULA, ids="-".join)
