@@ -14,7 +14,6 @@ import time
 import warnings
 
 import numpy as np
-from learning_runs import DATA, ITERATIONS, Problem, bits
 
 import pymc_rbm as pmr
 
@@ -26,6 +25,8 @@ BEST: dict[str, float] = {}
 
 def problems():
     """Twelve data sets; those of `../shared/data` are left out where it is not there."""
+    from learning_runs import DATA, Problem, bits
+
     digits = pmr.datasets.digits().values.reshape(-1, 64)
     lines = {n: pmr.datasets.bars_and_stripes(n).values for n in (2, 3, 4)}
     found = [Problem(f"lines {n}x{n}, {m} hidden", lines[n], m, None, 0, {}) for n, m in ((2, 8), (3, 8), (4, 16))]
@@ -77,6 +78,8 @@ def learned_plainly(problem, seed, iterations):
 
 
 if __name__ == "__main__":
+    from learning_runs import ITERATIONS
+
     climbs = sys.argv[1:2] == ["climb"]
     seeds, *chosen = [int(x) for x in sys.argv[1 + climbs :]] or [5]
     main(seeds, chosen, ITERATIONS if climbs else 0)
