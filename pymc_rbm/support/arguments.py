@@ -119,7 +119,7 @@ def positive_parameter(name: str, value: Any, positive: bool = True) -> None:
 
 def compile_arguments(given: Any) -> dict[str, Any]:
     """Return ``compile_kwargs`` as a dict, or refuse what are not arguments of ``pm.compile``, or modes as below."""
-    known = inspect.signature(pytensor.function).parameters.keys() - {"inputs", "outputs", "updates"}
+    known = {"random_seed", *inspect.signature(pytensor.function).parameters} - {"inputs", "outputs", "updates"}
     if given is not None and (not isinstance(given, dict) or not given.keys() <= known):
         raise TypeError(
             f"compile_kwargs must be a dict of arguments of pm.compile, among {sorted(known)}, got {shown(given)}. "
