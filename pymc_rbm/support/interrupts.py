@@ -23,7 +23,7 @@ __all__ = ["COMPILING", "DeferredInterrupt", "Prompt", "Whole", "arviz", "late",
 COMPILING = threading.RLock()
 """The lock that a thread has while it compiles a graph (`reentrant`)."""
 FRAGILE = {
-    *("__del__", "on_disposal", "_on_type_disposal", "remove"),
+    *("__del__", "on_disposal", "_on_type_disposal", "remove", "_remove"),
     *("_raw_object_cache_notify", "_raw_object_cache_getbuffer"),
     "_call_objmode_dispatcher",
     "install_registry",

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import weakref
 
 import numpy as np
 import pymc as pm
@@ -173,6 +174,28 @@ def test_what_a_finaliser_would_lose_comes_at_the_end(monkeypatch):
     for context in (Whole, one_compiles):
         with pytest.raises(KeyboardInterrupt), context(), one_compiles():
             Gone()
+    assert not lost
+
+
+def test_what_a_weak_set_would_lose_comes_at_the_end(monkeypatch):
+    """A Ctrl-C while numba compiled came there, as Python let an entry of a WeakSet go."""
+    lost = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+
+    class Pressing(set):
+        def discard(self, entry):
+            press()
+            super().discard(entry)
+
+    def go():
+        entry = type("Entry", (), {})()
+        kept = weakref.WeakSet()
+        kept.data = Pressing([weakref.ref(entry, kept._remove)])
+        del entry
+
+    for context in (Whole, one_compiles):
+        with pytest.raises(KeyboardInterrupt), context(), one_compiles():
+            go()
     assert not lost
 
 
