@@ -33,6 +33,7 @@ from pymc_rbm.learning.directions import leading
 from pymc_rbm.learning.exact_sums import log_z_of_pair
 from pymc_rbm.learning.objective import direct_names, direct_parameters
 from pymc_rbm.machine.machine import Machine, restricted
+from pymc_rbm.support.reentrant import one_compiles
 from pymc_rbm.units.binary import Bernoulli, Spin
 from pymc_rbm.units.unit import Unit
 
@@ -58,7 +59,8 @@ ROUNDING = 1e-9
 
 def low_rank_machines(model: pm.Model, observed: Sequence[Observed]) -> dict[str, Machine]:
     """Return the machine that each RBM starts from, by name: numbers for all of its units."""
-    shapes = model.eval_rv_shapes()
+    with one_compiles():
+        shapes = model.eval_rv_shapes()
     return {x.name: _machine(x, int(shapes[str(direct_parameters(model, x)[0])][1])) for x in observed}
 
 

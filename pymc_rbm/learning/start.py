@@ -201,7 +201,10 @@ def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndar
         raise ValueError(
             f"start has the names {sorted(unknown)}, but the free variables of the model are {sorted(names)}."
         )
-    shapes = model.eval_rv_shapes()
+    if not start:
+        return {}
+    with one_compiles():
+        shapes = model.eval_rv_shapes()
     start = {name: start_by_name(model, name, value) for name, value in start.items()}
     for name, value in start.items():
         shape = tuple(int(n) for n in shapes[name])

@@ -111,6 +111,8 @@ def of_models():
     return {
         "fit": lambda: pmr.fit(model=model(), on_epoch=stop(), **options)["parameters"],
         "fit, exact": lambda: pmr.fit(model=model(), **QUIET)["parameters"],
+        "fit from a start": lambda: pmr.fit(model=model(), start={"W": np.eye(6, 3)}, **options)["parameters"],
+        "fit, low rank": lambda: pmr.fit(model=model(), start="low rank", **options)["parameters"],
         "fit_deep": lambda: pmr.fit_deep(rows, [3, 2], **options),
         "averaged": lambda: pmr.averaged(learned)["parameters"],
         "machine_of": lambda: pmr.machine_of(given, learned),
@@ -215,7 +217,7 @@ def test_eight_threads_hammer_every_public_function_for_a_minute():
 @pytest.mark.slow
 def test_no_function_compiles_outside_of_the_lock(monkeypatch):
     """Else two threads that compile leave PyTensor's settings changed, now and then: see `settings`."""
-    outside, prepare = [], FunctionMaker.prepare_fgraph
+    outside, prepare, now = [], FunctionMaker.prepare_fgraph, "making the jobs"
 
     def watched(*arguments, **named):
         if not COMPILING._is_owned():
