@@ -3,7 +3,7 @@
 ``python benchmarks/plain_fit.py [seeds] [numbers of problems]`` prints a row a problem and seed: the exact mean
 log-likelihood a row (with the prior's share, where there is one) of independent units and of what was learned, the best
 known (of all runs so far, `BEST`, and those of the table), what `diagnose` says of the learning, and the time. A row is
-right where at most .1 nats are left, or where the verdict is not that learning is finished.
+right where at most .1 nats are left, or where the verdict is that learning is not finished.
 
 ``python benchmarks/plain_fit.py climb [seeds] [numbers of problems]`` climbs on from where each run ended by plain sums
 and L-BFGS for 1,500 iterations, to see whether there is anything better. That takes hours.
@@ -58,7 +58,7 @@ def main(seeds=5, chosen=(), iterations=0):
         rows = [learned_plainly(problem, seed, iterations) for seed in range(1, seeds + 1)]
         best = max([BEST.get(problem.name, -np.inf), *(row[2] for row in rows)])
         for seed, (alone, here, _, method, updates, seconds, verdict) in enumerate(rows, 1):
-            right.append(best - here <= CLOSE or verdict != "finished")
+            right.append(best - here <= CLOSE or verdict == "not finished")
             numbers = f"{alone:9.3f}{here:9.3f}{best:9.3f}{best - here:7.3f}"
             said = f"{method}, {updates}, {seconds:.0f}, {verdict}" + "  WRONG" * (not right[-1])
             print(f"{problem.name + f', seed {seed}':40}{numbers}  {said}", flush=True)

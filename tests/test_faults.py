@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 
-LIMIT = 5.0
 SILENT = 120.0
 """Seconds after which a process that does not say what it should is ended."""
+LIMIT = 5.0
 """Seconds of work that an interrupted job may do yet: two on two cores, and to end. By the clock more, under load."""
 RUN = """
 import sys, numpy as np, pymc as pm, xarray as xr, pymc_rbm as pmr, pytensor

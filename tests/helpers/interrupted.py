@@ -45,12 +45,12 @@ def sample():
 
 
 def fit():
-    return pmr.fit(LONG, model=model_of(ROWS, 6, 1.0), method="pcd", learning_rate=0.01, on_epoch=under_way, **QUIET)
+    return pmr.fit(LONG, model=few, method="pcd", learning_rate=0.01, on_epoch=under_way, **QUIET)
 
 
 def climb():
     """Exactly, with one hidden unit after the other."""
-    return pmr.fit(model=model_of(ROWS, 18, 1.0), on_epoch=under_way, **QUIET)
+    return pmr.fit(model=many, on_epoch=under_way, **QUIET)
 
 
 def deep():
@@ -59,7 +59,8 @@ def deep():
 
 
 def prepare():
-    global free, draws
+    global free, draws, few, many  # what PyMC does to make models is not the package's
+    few, many = (model_of(ROWS, n, 1.0) for n in (6, 18))
     with pm.Model() as free:
         pmr.RBM("v", *[LARGE.parameters[i] for i in (2, 0, 1)])
     draws = pmr.sample_gibbs(LARGE, draws=300, tune=50, **QUIET)

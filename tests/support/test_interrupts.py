@@ -16,10 +16,8 @@ from interrupted import FUNCTIONS, NOTHING
 pytestmark = pytest.mark.slow
 SECONDS = 2.0
 OF_NUMBA = r"Exception ignored in: <function \S*(?:disposal|__del__) at \w+>\n.*?\nKeyboardInterrupt: *\n"
-OF_PYTHON = r"Exception ignored in: <function Weak\S*remove at \w+>\n(?:(?!interrupts\.py).)*?\nKeyboardInterrupt: *\n"
-LOST = re.compile(f"{OF_NUMBA}|{OF_PYTHON}", re.DOTALL)
-"""What Python says of a Ctrl-C that comes while numba's types go, or what is kept weakly, outside of all that the
-package calls: where models are made."""
+LOST = re.compile(OF_NUMBA, re.DOTALL)
+"""What Python says of a Ctrl-C that comes while numba's types go, outside of all that the package calls."""
 
 
 def seconds_of(pid):
