@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,13 +9,13 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from pymc_rbm.machine.given import check_values
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.records import recorded_labels, recorded_machine, recorded_names
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.machine.targets import check_alone, machine_of
 from pymc_rbm.machine.validation import check_pair, normalisable_machine, normalisable_rows
 from pymc_rbm.sampling.observables import FUNCTIONALS, functionals
-from pymc_rbm.support.arguments import shown
 from pymc_rbm.support.labels import alike
 from pymc_rbm.units.states import unit_data
 
@@ -74,10 +73,8 @@ def machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | No
 
 
 def _machine_behind(idata: xr.DataTree, target: Any, learned: Any, name: str | None) -> Machine | None:
-    if learned is not None and not isinstance(learned, Mapping):
-        raise TypeError(
-            f"learned must be what pymc_rbm.fit returned, or a dict of values by name, got {shown(learned)}."
-        )
+    if learned is not None:
+        check_values(learned)
     if learned is None and "parameters" in idata:
         learned = idata
     if isinstance(target, xr.DataTree):

@@ -17,7 +17,9 @@ from pymc_rbm.distributions.lookup import dependants, labels_in, machine_of_rv, 
 from pymc_rbm.distributions.operations import HiddenRV
 from pymc_rbm.distributions.readings import Reading, readings
 from pymc_rbm.learning.patterns import Patterns
+from pymc_rbm.machine.enumeration import cheapest_layer, widest_layer
 from pymc_rbm.machine.machine import VISIBLE, Machine
+from pymc_rbm.machine.normalisable import is_gaussian
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.support.arguments import shape_of
 from pymc_rbm.support.labels import Labels, positions
@@ -82,6 +84,13 @@ class Observed:
         if self.by_row:
             return Patterns(self.rows, self.weights) if self.missing is None else None
         return Patterns.of(unit, self.rows, self.weights, self.missing)
+
+    @property
+    def entries_of_states(self) -> float:
+        """The number of entries of all states that an exact log Z sums over; none where it has a formula."""
+        if is_gaussian(self.machine):
+            return 0
+        return cheapest_layer(self.machine)[1] * widest_layer(self.machine) * (len(self.rows) if self.by_row else 1)
 
     @property
     def mean(self) -> np.ndarray:

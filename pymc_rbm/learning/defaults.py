@@ -185,8 +185,7 @@ def _is_small(x: Observed) -> bool:
 
     An evaluation goes through all states and all rows, an update through some hundred particles and rows.
     """
-    sums = _states(x) * widest_layer(x.machine) * (len(x.rows) if x.by_row else 1)
-    if x.rows.size > MOST_ENTRIES or not (is_gaussian(x.machine) or sums <= MOST_ENTRIES):
+    if x.rows.size > MOST_ENTRIES or x.entries_of_states > MOST_ENTRIES:
         return False
     if x.missing is None and (is_gaussian(x.machine) or _states(x) <= FEW_STATES):
         return True

@@ -110,10 +110,7 @@ def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.ra
         return 0
     columns = point[W.name]
     whole = np.vstack([columns, np.zeros(columns.shape[1]) if c is None else point[c.name]])
-    along = np.random.default_rng(len(whole)).standard_normal(len(whole))
-    order = np.argsort(along @ whole, kind="stable")  # columns that are the same become neighbours
-    steps = np.abs(np.diff(whole[:, order], axis=1)).max(0, initial=0.0)
-    same = order[1:][steps <= ALIKE * np.abs(whole).max(initial=0.0)]
+    same = _same_columns(whole)
     if len(same):
         noise = small_weights(x, (len(columns), len(same)), SCALE, rng)
         point[W.name] = columns.copy()
@@ -124,19 +121,15 @@ def _part(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.ra
 def _part_ingredients(model: pm.Model, x: Observed, point: dict, named: set[str], rng: np.random.Generator) -> int:
     """Do the same where W is an expression, or in a machine of one layer: what it is made of gets the noise."""
     weights, biases = x.machine.couplings[0].weights, x.machine.layers[-1].bias
-    made_of = [rv for rv in model.free_RVs if rv.name in named and rv in set(ancestors([pt.as_tensor(weights)]))]
+    behind = set(ancestors([pt.as_tensor(weights)]))
+    made_of = [rv for rv in model.free_RVs if rv.name in named and rv in behind]
     if not made_of:
         return 0
     graphs = model.replace_rvs_by_values([pt.as_tensor(weights), pt.as_tensor(biases)])
     values = {v: pt.as_tensor(point[v.name]) for v in learned_variables(model)}
     W, c = value_of(graph_replace(graphs, values, strict=False))
-    general, sums = len(x.machine.layers) < 2, W.sum(0)
-    hidden = np.arange(W.shape[1])
-    if general:
-        hidden = hidden[:0] if x.missing is None else np.flatnonzero(x.missing.all(0))
-    hidden, close = hidden[np.argsort(sums[hidden], kind="stable")], len(W) * ALIKE * np.abs(W).max(initial=0.0)
-    before = np.searchsorted(sums[hidden], sums[hidden] - close)  # only units of about the same sum can be alike
-    same = sum(any(_are_alike(W, c, i, j, general) for j in hidden[before[k] : k]) for k, i in enumerate(hidden))
+    whole = np.vstack([W, c])
+    same = _same_hidden(whole, x.missing) if len(x.machine.layers) < 2 else len(_same_columns(whole))
     if same:
         for rv in made_of:
             value = model.rvs_to_values[rv].name
@@ -144,11 +137,23 @@ def _part_ingredients(model: pm.Model, x: Observed, point: dict, named: set[str]
     return same
 
 
-def _are_alike(W: np.ndarray, c: np.ndarray, i: int, j: int, general: bool) -> bool:
-    """Whether a machine is the same when its hidden units i and j change places."""
-    others = np.delete(W, [i, j], axis=0) if general else W
-    pairs = np.vstack([others, c])[:, [i, j]]
-    return bool((np.abs(np.diff(pairs)) <= ALIKE * np.abs(W).max(initial=0.0)).all())
+def _same_columns(whole: np.ndarray) -> np.ndarray:
+    """Return which columns are the same as another one, but for the first of each kind."""
+    along = np.random.default_rng(len(whole)).standard_normal(len(whole))
+    order = np.argsort(along @ whole, kind="stable")  # columns that are the same become neighbours
+    steps = np.abs(np.diff(whole[:, order], axis=1)).max(0, initial=0.0)
+    return order[1:][steps <= ALIKE * np.abs(whole).max(initial=0.0)]
+
+
+def _same_hidden(whole: np.ndarray, missing: np.ndarray | None) -> int:
+    """Return how many units that no row knows could change places with an earlier one; U stands above the biases."""
+    hidden = np.flatnonzero(False if missing is None else missing.all(0))
+    same, least = 0, ALIKE * np.abs(whole).max(initial=0.0)
+    for k, i in enumerate(hidden):
+        apart = np.abs(whole[:, hidden[:k]] - whole[:, [i]])
+        apart[i] = apart[hidden[:k], np.arange(k)] = 0.0  # what the two have with each other
+        same += bool((apart.max(0) <= least).any())
+    return same
 
 
 def small_weights(x: Observed, shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:

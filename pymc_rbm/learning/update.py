@@ -24,9 +24,8 @@ from pymc_rbm.learning.objective import objective, parameter_variables
 from pymc_rbm.learning.start import start_values
 from pymc_rbm.learning.staying import shortened
 from pymc_rbm.learning.trajectory import LEAST, Trajectory, torn
-from pymc_rbm.machine.enumeration import cheapest_layer, widest_layer
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.machine.normalisable import has_bounds, is_gaussian
+from pymc_rbm.machine.normalisable import has_bounds
 from pymc_rbm.machine.rows import machine_of_rows
 from pymc_rbm.sampling.bottom import exact_draws
 from pymc_rbm.sampling.conditionals import log_conditional
@@ -411,9 +410,8 @@ def _shared(value: np.ndarray, name: str) -> Any:
 
 def _is_little(x: Observed) -> bool:
     """Whether the exact objective is summed so quickly that compiling the sum would not pay."""
-    states = 0 if is_gaussian(x.machine) else cheapest_layer(x.machine)[1] * widest_layer(x.machine)
     assert x.patterns is not None
-    return states * (len(x.rows) if x.by_row else 1) + x.patterns.states.size <= LITTLE
+    return x.entries_of_states + x.patterns.states.size <= LITTLE
 
 
 def _of_all_rows(x: Observed, machine: Machine) -> tuple[TensorVariable, TensorVariable]:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from pymc_rbm.machine.machine import Machine
 
-__all__ = ["by_draw", "is_given", "machines_of_draws", "posterior_of", "values_of"]
+__all__ = ["by_draw", "check_values", "is_given", "machines_of_draws", "posterior_of", "values_of"]
 
 
 def is_given(x: Any) -> bool:
@@ -46,12 +46,17 @@ def values_of(learned: Any) -> Mapping[Any, Any]:
                 f"{sorted(map(str, learned.children))}. Pass the whole result of fit."
             )
         return found
+    check_values(learned)
+    return learned
+
+
+def check_values(learned: Any) -> None:
+    """Refuse what has no values by name."""
     if not isinstance(learned, Mapping):
         raise ValueError(
             "`learned` must be what pymc_rbm.fit returned, or a dict of values by name, such as pm.find_MAP returns; "
             f"got {type(learned).__name__}."
         )
-    return learned
 
 
 def posterior_of(learned: Any) -> xr.Dataset | None:

@@ -86,9 +86,8 @@ def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> Any:
     shapes = machine.by_kind.map(np.shape)
     if rows > 1:  # one function for any number
         shapes = replace(shapes, biases=tuple((None, shape[-1]) for shape in shapes.biases))
-    entries = count * rows * widest_layer(machine)
-    kernels = "kernels" if entries <= LITTLE else "kernels for many"
-    by = "node" if interpreted else kernels if count <= QUICKLY_ENUMERATED_STATES else "graph"
+    quick = is_binary_pair(machine) or count * rows * widest_layer(machine) <= LITTLE
+    by = "node" if interpreted else "kernels" if quick and count <= QUICKLY_ENUMERATED_STATES else "graph"
     log_sum = _enumeration_function(machine.template, tuple(shapes.flat()), layer, by)
     chunk = max(1, CHUNK_ENTRIES // (rows * max(n or 1 for n in sizes_of(machine))))
     work.begin("enumerating", int(count))
@@ -121,6 +120,6 @@ def _enumeration_function(template: Machine, shapes: tuple[tuple[int | None, ...
     machine, inputs = sized(template, shapes)
     indices = pt.lvector("indices")
     log_sum = logsumexp(log_weights_of_states(machine, layer, indices))
-    if by.startswith("kernels"):
-        return by_kernels([indices, *inputs], log_sum, many=by == "kernels for many")
+    if by == "kernels":
+        return by_kernels([indices, *inputs], log_sum)
     return pytensor.function([indices, *inputs], log_sum, mode=INTERPRETED if by == "node" else None)

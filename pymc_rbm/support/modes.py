@@ -10,7 +10,6 @@ from typing import Any
 
 import pytensor
 from pytensor import config
-from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.maker import FunctionMaker
 from pytensor.compile.mode import Mode, get_default_mode
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
@@ -35,59 +34,45 @@ class _TooSlowError(Exception):
 
 
 class _Maker(FunctionMaker):
-    inside = False
-
     def create(self, *arguments: Any, **options: Any) -> Any:
         """Make the function, unless something in it should be compiled. A loop would start a C compiler here."""
-        if any(_is_slow(node, self.inside) for node in self.fgraph.apply_nodes):
+        if any(map(_is_slow, self.fgraph.apply_nodes)):
             raise _TooSlowError
         return super().create(*arguments, **options)
-
-
-class _MakerForMany(_Maker):
-    inside = True
 
 
 class _ByKernels(Mode):
     """As `INTERPRETED`, with kernels, which Python calls."""
 
-    maker = _Maker
-
     @property
     def function_maker(self) -> type[FunctionMaker]:
         """Return what makes functions in this mode."""
-        return self.maker
+        return _Maker
 
 
-class _ByKernelsForMany(_ByKernels):
-    maker = _MakerForMany
+BY_KERNELS = _ByKernels(
+    VMLinker(use_cloop=False, c_thunks=False), RewriteDatabaseQuery(include=["fast_compile", "rbm_kernels"])
+)
 
 
-_PARTS = VMLinker(use_cloop=False, c_thunks=False), RewriteDatabaseQuery(include=["fast_compile", "rbm_kernels"])
-BY_KERNELS, BY_KERNELS_FOR_MANY = _ByKernels(*_PARTS), _ByKernelsForMany(*_PARTS)
-
-
-def by_kernels(inputs: Any, outputs: Any, mode: Any = None, many: bool = False, **options: Any) -> Any:
+def by_kernels(inputs: Any, outputs: Any, mode: Any = None, **options: Any) -> Any:
     """Compile a function that is called a few times on many rows: kernels do its work, and Python calls these.
 
     Numba would take seconds for what is left of the graph. Graphs with loops or elementary functions of matrices
     outside of kernels are compiled as a whole (in ``mode``, by default the usual one), and so are all on other back
-    ends, and where the usual mode excludes kernels: NumPy takes ten times as long for these. With ``many`` numbers, for
-    which NumPy would take minutes, so are graphs with such work inside of other operations, as PyTensor's LogSumExp.
+    ends, and where the usual mode excludes kernels: NumPy takes ten times as long for these.
     """
     usual = get_default_mode()
     if isinstance(usual.linker, NumbaLinker) and "rbm_kernels" not in (usual.provided_optimizer.exclude or ()):
         with suppress(_TooSlowError):
-            return pytensor.function(inputs, outputs, mode=BY_KERNELS_FOR_MANY if many else BY_KERNELS, **options)
+            return pytensor.function(inputs, outputs, mode=BY_KERNELS, **options)
     return pytensor.function(inputs, outputs, mode=mode, **options)
 
 
-def _is_slow(node: Any, inside: bool) -> bool:
-    """Whether a node is a loop, or work on matrices, that is too slow in Python; perhaps in a graph of its own."""
+def _is_slow(node: Any) -> bool:
+    """Whether a node is a loop, or work on matrices, that is too slow in Python."""
     if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, ELEMENTARY):
         return any(sum(not alone for alone in x.type.broadcastable) > 1 for x in node.outputs)
-    if inside and isinstance(node.op, OpFromGraph):
-        return any(_is_slow(x, inside) for x in node.op.fgraph.apply_nodes)
     return isinstance(node.op, Scan)
 
 

@@ -102,16 +102,6 @@ def test_other_back_ends_and_loops_are_compiled_as_ever():
     assert isinstance(by_kernels([x], loop).maker.linker, NumbaLinker)
 
 
-def test_slow_work_inside_of_an_operation_is_seen():
-    """LogSumExp holds a graph of its own: NumPy took minutes for log Z of 20 hidden units and 450 categorical ones."""
-    x = pt.dmatrix("x")
-    sums = pt.logsumexp(x, axis=-1)
-    assert isinstance(by_kernels([x], sums, many=True).maker.linker, NumbaLinker)
-    few = by_kernels([x], sums)
-    assert isinstance(few.maker.linker, VMLinker)
-    assert few([[0.0, 0.0]]) == pytest.approx(np.log(2))
-
-
 def test_what_numba_compiles_for_a_first_fit(monkeypatch):
     """One graph, the update, without checks of shapes that are known and generic sums; all the rest is interpreted."""
     compiled, convert = [], NumbaLinker.fgraph_convert

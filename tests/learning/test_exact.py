@@ -154,7 +154,7 @@ def test_hidden_units_that_start_alike_are_parted_where_their_weights_are_expres
         if kind == "product":
             A, B = pm.Normal("A", shape=(4, 2)), pm.Normal("B", shape=(2, 3))
             pmr.RBM("v", A @ B, b, np.zeros(3), observed=rows.astype(int))
-            alike, apart = {"A": np.zeros((4, 2)), "B": np.ones((2, 3))}, {"B": np.ones((2, 3))}
+            alike = {"A": np.zeros((4, 2)), "B": np.ones((2, 3))}
         else:
             hidden = np.ma.masked_all((60, 2))
             pmr.BoltzmannMachine("v", pm.Normal("U", shape=(6, 6)), b, observed=np.ma.hstack([rows, hidden]))

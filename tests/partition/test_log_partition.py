@@ -6,6 +6,7 @@ import pytest
 import reference as ref
 
 import pymc_rbm as pmr
+from pymc_rbm.partition import exact
 
 
 def twenty_modules():
@@ -152,6 +153,24 @@ def test_bad_arguments():
         pmr.log_partition(pmr.restricted(np.full((40, 30), 0.1), np.zeros(40), np.zeros(30)), method="exact")
     with pytest.raises(TypeError, match="got int"):
         pmr.log_partition(3)
+
+
+def test_sums_over_many_states_are_compiled(monkeypatch):
+    """NumPy took minutes for 20 hidden units and 450 categorical ones; where they are few numba would take longer."""
+    seen, build = [], exact._enumeration_function
+
+    def noted(*given):
+        seen.append(given[-1])
+        return build(*given[:-1], "node")
+
+    monkeypatch.setattr(exact, "_enumeration_function", noted)
+    units = pmr.Categorical(3)
+    for machine in (pmr.restricted(np.ones((3, 2)), np.ones(3), np.ones(2), x) for x in (units, pmr.Bernoulli())):
+        for most in (exact.LITTLE, 0):
+            monkeypatch.setattr(exact, "LITTLE", most)
+            monkeypatch.setattr(exact, "QUICKLY_SUMMED_FACTORS", 0)
+            pmr.log_partition(machine)
+    assert seen == ["kernels", "graph", "kernels", "kernels"]
 
 
 @pytest.mark.slow
