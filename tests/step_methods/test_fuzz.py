@@ -27,6 +27,8 @@ NIGHTLY = int(os.environ.get("PYMC_RBM_FUZZ_CASES", "24"))
 SEED = int(os.environ.get("PYMC_RBM_FUZZ_SEED", "1120"))
 FOUND = [44, 1189]
 """Those that once failed: a single unit between walls, whose paths did not compile; visible units with one state."""
+STILL = 40429
+"""A single unit is free, and has one state but for once in 8,000 times: that no row of 2,000 moves is no fault."""
 SWAPPING = [2, 3, 6, 9, 11, 16, 17, 18, 21, 24]
 """Compositions with visible units that are drawn and hidden ones that sum out."""
 FAMILY = 1e-3
@@ -85,7 +87,7 @@ def of_rare(z, drawn, exact, p):
 
 
 def z_scores(composition, **options):
-    """Deviations of the figures from their exact means in standard errors, and whether all that can move has moved."""
+    """Deviations of the figures from their exact means in standard errors, and whether what can move did."""
     x, exact = starts(composition, np.random.default_rng([7, composition.seed]))
     ends, moved = stepped(composition, x, **options)
     found, fixed = [], True
@@ -102,7 +104,8 @@ def z_scores(composition, **options):
         z = (drawn.mean(0) - mean) / np.maximum(deviation, 1e-9) * np.sqrt(len(own))
         found.append(of_rare(np.where(deviation > 1e-6, z, 0.0), drawn, each, p))
         visible = sampled[: len(composition.v.bias)].sum() or n  # of hidden units if no visible one is free
-        fixed &= deviation[:visible].max() < 1e-6
+        usual = (each[:, :visible] == each[p.argmax(), :visible]).all(1)
+        fixed &= len(own) * p[~usual].sum() < RARE
     return np.concatenate(found), moved > 0 or fixed
 
 
@@ -161,6 +164,10 @@ def test_more_compositions(seed):
 @pytest.mark.parametrize("seed", FOUND)
 def test_compositions_that_once_failed(seed):
     check(seed, plain=True)
+
+
+def test_a_composition_that_hardly_moves_may_stay():
+    check(STILL)
 
 
 def test_the_fast_compositions_have_all_kinds():
