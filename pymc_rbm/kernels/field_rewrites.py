@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 
+import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 from pytensor.scalar.basic import Add, Cast, Mul, TrueDiv
@@ -205,24 +206,24 @@ def _sums(fgraph, x, axis):
 def use_state_sums(fgraph, node):
     """Use `StateSums` for the product of states and a vector, written as a sum, and for sums of the same states."""
     inner = node.inputs[0].owner
-    if node.op.axis != (1,) or inner is None or not isinstance(inner.op, Elemwise) or len(inner.inputs) != 2:
+    if node.op.axis != (1,) or not _is_product(inner):
         return None
-    if not isinstance(inner.op.scalar_op, Mul):
-        return None
-    for row, x in permutations(inner.inputs):
+    numbers = [x for x in inner.inputs if all(x.type.broadcastable)]
+    for row, x in permutations([x for x in inner.inputs if x not in numbers], 2):
         states = x if x.dtype == "int8" else _int8_matrix(x)
         if (
             states is not None
             and states.ndim == 2
+            and len(inner.inputs) == len(numbers) + 2
             and row.owner is not None
             and isinstance(row.owner.op, DimShuffle)
             and row.owner.op.new_order == ("x", 0)
             and not row.type.broadcastable[1]
-            and have_kernel(row, node.outputs[0])
+            and have_kernel(row, *numbers, node.outputs[0])
         ):
             states = unshaped(states)
             dots, row_sums, unit_sums = StateSums()(states, row.owner.inputs[0])
-            found = {node.outputs[0]: dots}
+            found = {node.outputs[0]: pt.mul(dots, *(x.dimshuffle(0) for x in numbers)) if numbers else dots}
             for out in _sums(fgraph, states, 1):
                 found[out] = of_shape(row_sums.astype(out.dtype), out.type.shape)
             for out in _sums(fgraph, states, 0):
@@ -231,6 +232,26 @@ def use_state_sums(fgraph, node):
             copy_stack_trace(node.outputs, list(found.values()))
             return found
     return None
+
+
+@node_rewriter([Sum])
+def use_weighted_sums(fgraph, node):
+    """Use `BinaryDot` for sums over rows of states times one number a row."""
+    inner = node.inputs[0].owner
+    if node.op.axis != (0,) or not _is_product(inner) or len(inner.inputs) != 2:
+        return None
+    for column, x in permutations(inner.inputs):
+        states = x if x.dtype == "int8" else _int8_matrix(x)
+        of_rows = column.type.broadcastable == (False, True)
+        if states is not None and of_rows and not states.type.broadcastable[1] and have_kernel(column, node.outputs[0]):
+            out = of_shape(BinaryDot(True)(unshaped(states), column)[:, 0], node.outputs[0].type.shape)
+            copy_stack_trace(node.outputs, out)
+            return [out]
+    return None
+
+
+def _is_product(node):
+    return node is not None and isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Mul)
 
 
 # These run after stable forms are found and before products become calls of BLAS.
@@ -243,4 +264,5 @@ optdb.register("rbm_means", dfs_rewriter(use_means), *TAGS, position=1.57)
 optdb.register("rbm_softplus_sums", dfs_rewriter(use_softplus_sums), *TAGS, position=1.58)
 # These run after factors are taken out of sums and before the remaining nodes are fused.
 optdb.register("rbm_state_sums", dfs_rewriter(use_state_sums), *TAGS, position=2.5)
+optdb.register("rbm_weighted_sums", dfs_rewriter(use_weighted_sums), *TAGS, position=2.502)
 optdb.register("rbm_column_sums", dfs_rewriter(use_column_sums), *TAGS, position=2.51)

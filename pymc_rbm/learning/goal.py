@@ -17,10 +17,6 @@ from typing import Any
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
-from pytensor.scalar.math import Softplus
-from pytensor.tensor.elemwise import Elemwise
 
 from pymc_rbm.learning.exact_sums import is_summed_fast, log_z_of_pair
 from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, joint_states, sized, widest_layer
@@ -38,7 +34,6 @@ __all__ = [
     "free_energies_of",
     "slopes_of",
     "value_at",
-    "without_softplus",
 ]
 
 CHUNK_ENTRIES = 2**21
@@ -225,27 +220,11 @@ def _chunks(machine: Machine, states: np.ndarray) -> list[slice]:
     return [slice(i, i + size) for i in range(0, len(states), size)]
 
 
-@node_rewriter([Elemwise])
-def _softplus_by_numpy(fgraph, node):
-    """Replace softplus, which PyTensor evaluates number by number outside compiled code, a hundred times as slowly."""
-    if not isinstance(node.op.scalar_op, Softplus):
-        return None
-    [x] = node.inputs
-    return [pt.maximum(x, 0) + pt.log1p(pt.exp(-abs(x)))]
-
-
-def without_softplus(outputs: list[Any]) -> list[Any]:
-    """Return outputs of a graph that is evaluated outside compiled code, with softplus made of NumPy's operations."""
-    graph = FunctionGraph(outputs=outputs, clone=False)
-    dfs_rewriter(_softplus_by_numpy).rewrite(graph)
-    return list(graph.outputs)
-
-
 @remembered(64)
 def _free_energy_function(template: Machine, layer: int):
     machine, inputs = template.symbolic()
     x = pt.matrix(dtype=template.layers[layer].unit.dtype)
-    [value] = without_softplus([machine.free_energy(x, layer)])
+    value = machine.free_energy(x, layer)
     return pytensor.function([x, *inputs], value, on_unused_input="ignore", mode=INTERPRETED)
 
 
@@ -254,7 +233,7 @@ def _slope_function(template: Machine, layer: int):
     machine, inputs = template.symbolic()
     x, weights = pt.matrix(dtype=template.layers[layer].unit.dtype), pt.dvector()
     total = (weights * machine.free_energy(x, layer)).sum()
-    slopes = without_softplus(pt.grad(total, inputs, disconnected_inputs="ignore"))
+    slopes = pt.grad(total, inputs, disconnected_inputs="ignore")
     return pytensor.function([x, weights, *inputs], slopes, on_unused_input="ignore", mode=INTERPRETED)
 
 

@@ -17,10 +17,9 @@ import pymc as pm
 import pytensor.tensor as pt
 import scipy
 
-from pymc_rbm.learning.goal import without_softplus
 from pymc_rbm.support.reentrant import compiled
 
-__all__ = ["NOWHERE", "SHARE_LEFT", "Ascent", "left_in_words"]
+__all__ = ["NOWHERE", "ROUGH_ITERATIONS", "SHARE_LEFT", "Ascent", "left_in_words"]
 
 TOLERANCES = {"float64": 1e-10, "float32": 2e-6}
 """The largest entry of the gradient, in nats a row, down to which the climb goes: what rounding allows."""
@@ -76,6 +75,8 @@ class Ascent:
     goal: pt.TensorVariable
     parameters: list
     compile_kwargs: dict
+    by: Callable[..., Any] = pm.compile
+    """What compiles the objective."""
     interrupted: Callable[[], bool] = bool
     """A function that is called between the steps of Newton's method, and returns True to end them without result."""
 
@@ -84,8 +85,7 @@ class Ascent:
         single = "float32" in [x.dtype for x in (self.goal, *self.parameters)]
         self._dtype = "float32" if single else "float64"
         self._lowest: tuple[float, np.ndarray] | None = None
-        outputs = without_softplus([self.goal, *slopes]) if "mode" in self.compile_kwargs else [self.goal, *slopes]
-        self._function = compiled([], outputs, by=pm.compile, **self.compile_kwargs)
+        self._function = compiled([], [self.goal, *slopes], by=self.by, **self.compile_kwargs)
         self._function()
 
     @property

@@ -40,6 +40,8 @@ __all__ = ["Learner"]
 
 LITTLE = 2**18
 """Entries of states and rows that NumPy sums in some 20 ms: numba takes half a minute to compile that sum."""
+MANY_STATES = 2**15
+"""From so many numbers in different rows on kernels go through them; for fewer it would not pay to load these."""
 QUICK = 2**24
 """The most products of a row and a parameter that still take only milliseconds."""
 LITTLE_LEFT, ALL_LEFT, SHORTER, LONGER = 0.7, 0.99, 0.8, 1.1
@@ -337,7 +339,9 @@ class Learner:
         goal = graph_replace(goal, self._given, strict=False)
         quick = all(is_summed_fast(x.machine) or _is_little(x) for x in self.observed)
         options = ({"mode": INTERPRETED} if quick else {}) | self._settings.compile_kwargs
-        return Ascent(goal, self._parameters, options)
+        many = quick and any(x.patterns is not None and x.patterns.states.size >= MANY_STATES for x in self.observed)
+        by = by_kernels if many and options["mode"] is INTERPRETED else pm.compile
+        return Ascent(goal, self._parameters, options, by)
 
     def _first_particles(self, i: int, chains: int):
         """Return shared start states of the chains: dispersed, draws of a low-rank start or, with one a row, the data.

@@ -16,6 +16,7 @@ from pymc_rbm.kernels import elementary, lanes, packing, product, sweep, threads
 from pymc_rbm.kernels import fields as of_rows
 from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums, StateSums, SweepKernel
 from pymc_rbm.sampling.sweep import sweeps
+from pymc_rbm.support.modes import by_kernels
 
 FLOORS = 4
 LANES = lanes.LANES
@@ -531,3 +532,18 @@ def test_other_graphs_are_left_alone():
     x, W = pt.dmatrix(), pt.dmatrix()
     function = pytensor.function([x, W], pt.softplus(pt.dot(x, W)).sum(-1))
     assert not {BinaryDot, RowSums} & {type(node.op) for node in function.maker.fgraph.apply_nodes}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_of_states_and_one_number_a_row_or_unit(dtype):
+    """As they stand where Python calls kernels, with a number beside them."""
+    rng = np.random.default_rng(0)
+    states, b, w = (rng.random((300, 20)) < 0.3).astype("int8"), rng.normal(size=20), rng.random(300)
+    v, row, column = pt.matrix(dtype="int8"), pt.vector(dtype=dtype), pt.vector(dtype=dtype)
+    outputs = [(pt.as_tensor(np.array([[-1]], dtype)) * v * row).sum(1), (column[:, None] * v).sum(0)]
+    function = by_kernels([v, row, column], outputs)
+    assert sum(isinstance(node.op, StateSums | BinaryDot) for node in function.maker.fgraph.apply_nodes) == 2
+    found = function(states, b.astype(dtype), w.astype(dtype))
+    for x, expected in zip(found, (-states @ b, w @ states), strict=True):
+        assert x.dtype == dtype
+        np.testing.assert_allclose(x, expected, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-5)

@@ -1,0 +1,24 @@
+"""What Python evaluates where it calls the nodes of a graph."""
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.scalar.basic import Second
+from pytensor.scalar.math import Softplus
+
+from pymc_rbm.support.modes import BY_KERNELS, INTERPRETED
+
+
+def test_numpy_evaluates_what_python_would_number_by_number():
+    x = pt.dmatrix()
+    softplus, filled = pt.softplus(x).sum(1), pt.second(x, 2.0).sum()
+    function, kernels = (
+        pytensor.function([x], outputs, mode=mode, on_unused_input="ignore")
+        for outputs, mode in (([softplus, filled], INTERPRETED), ([filled], BY_KERNELS))
+    )
+    for f in (function, kernels):
+        scalars = [getattr(node.op, "scalar_op", None) for node in f.maker.fgraph.apply_nodes]
+        assert not any(isinstance(op, Softplus | Second) for op in scalars)
+    values = np.array([[-800.0, 0.0, 3.0], [800.0, 1e-9, -3.0]])
+    np.testing.assert_allclose(function(values)[0], np.logaddexp(0, values).sum(1), rtol=1e-14)
+    assert [function(values)[1], *kernels(values)] == [12, 12]
