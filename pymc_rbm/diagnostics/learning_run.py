@@ -16,7 +16,7 @@ from pymc_rbm.diagnostics.lag import lag, last_moves
 from pymc_rbm.diagnostics.particles import judge_particles
 from pymc_rbm.diagnostics.progress.finishing import measured
 from pymc_rbm.diagnostics.progress.sampled_rise import Draw, drawing
-from pymc_rbm.diagnostics.progress.verdict import judge_gradient, judge_learning, judge_reach
+from pymc_rbm.diagnostics.progress.verdict import judge_ends, judge_gradient, judge_learning, judge_reach
 from pymc_rbm.diagnostics.running_on import (
     RUN_ON_CHAINS,
     RUN_ON_DRAWS,
@@ -27,6 +27,7 @@ from pymc_rbm.diagnostics.running_on import (
 )
 from pymc_rbm.diagnostics.thresholds import SHARE_OF_ERROR
 from pymc_rbm.diagnostics.verdict import LONGER, MORE_LIFTS, NOT_MIXED, UNKNOWN, Diagnosis, Finding
+from pymc_rbm.learning.growing import ENDS
 from pymc_rbm.machine.enumeration import is_tractable
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.support.convergence import convergence
@@ -173,6 +174,7 @@ def _examine_learning(
     found = judge_learning(progress, climb)
     if progress.rise is None:
         found += judge_gradient(scalars.get("gradient_ratio", np.nan))
+    found += judge_ends(np.atleast_1d(learned.attrs.get(ENDS, [])).tolist(), found[0].verdict)
     return found + judge_reach(data_away, found[0].verdict), climb | progress.figures()
 
 

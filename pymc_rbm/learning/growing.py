@@ -7,6 +7,10 @@ so on, as components of a mixture are inserted one by one (Verbeek, Vlassis & Kr
 have no weights, and log Z is a sum over the states of the others (`kernels.exact_sums`): all stages together cost
 little more than the last two. (Mushrooms, 16 hidden units: 2.3 nats a row above 40,000 updates by chains and a climb
 from there, on rows held out, too.)
+
+Where the likelihood has many maxima, machines that are grown from other weights end elsewhere (of mushrooms .5 nats
+apart). So more of them are grown until the two best ones end alike, and the best is taken. What all of them reached is
+recorded: where no two end alike, a higher maximum is likely.
 """
 
 from __future__ import annotations
@@ -21,18 +25,19 @@ import pymc as pm
 import xarray as xr
 
 from pymc_rbm.learning.data import Observed
-from pymc_rbm.learning.lbfgs import Ascent
+from pymc_rbm.learning.lbfgs import ROUGH_ITERATIONS, Ascent
 from pymc_rbm.learning.objective import direct_names
 from pymc_rbm.learning.restarts import CLOSE
 from pymc_rbm.learning.start import small_weights
 from pymc_rbm.learning.update import Learner
-from pymc_rbm.machine.enumeration import sizes_of
+from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of, widest_layer
 from pymc_rbm.machine.machine import HIDDEN
 
-__all__ = ["GROWN", "Growing", "can_grow", "growing_of"]
+__all__ = ["ENDS", "GROWN", "Growing", "alike", "can_grow", "growing_of"]
 
-GROWN = "growing_seed"
-"""The attribute of runs that grow their machines."""
+GROWN, ENDS = "growing_seed", "growing_ends"
+"""The attributes of runs that grow their machines: the seed of the weights, and the objective that all units reached at
+once, then each machine that was grown."""
 
 TRIES, TRY, STAGE = 4, 50, 100
 """How many weights a new unit tries, in how many iterations of L-BFGS, and how many the best of them then has."""
@@ -40,6 +45,11 @@ SCALE, LEFT = 4.0, 0.1
 """The size of the fields that new weights send, and those of units that are left when one gains nothing."""
 MOST_UNITS = 64
 """The most hidden units that come one after the other."""
+ALIKE, BY_CHANCE = 0.05, 0.05
+"""Within how many nats a row of each other the two best machines are alike, and within what share of the range of all
+that were grown: of four that end anywhere in it, the two best come so close by chance once in ten times."""
+MOST_MACHINES, FEW_MACHINES, MANY_FACTORS = 4, 2, 2**25
+"""How many machines are grown at most, and how many where an evaluation has more factors than that."""
 
 Point = dict[str, np.ndarray]
 VALUE = itemgetter(0)
@@ -56,13 +66,34 @@ def growing_of(model: pm.Model, learner: Learner, ascent: Ascent, resume: xr.Dat
     The learner's generator does not advance.
     """
     machines = [(x, W, b, c) for x in learner.observed for W, b, c in [direct_names(model, x)]]
-    seed = copy.deepcopy(learner.rng).integers(2**31) if resume is None else resume.attrs[GROWN]
-    return Growing(ascent, machines, int(seed), fresh=resume is None)
+    most = MOST_MACHINES if sum(map(_factors, learner.observed)) <= MANY_FACTORS else FEW_MACHINES
+    if resume is None:
+        seed, ends = copy.deepcopy(learner.rng).integers(2**31), []
+    else:
+        seed, ends = resume.attrs[GROWN], np.atleast_1d(resume.attrs.get(ENDS, -np.inf)).tolist()
+        most = most if ENDS in resume.attrs else 1  # as in earlier versions
+    return Growing(ascent, machines, int(seed), most, ends)
+
+
+def _factors(x: Observed) -> float:
+    """Return how many factors an evaluation of log Z has, and products one of the rows."""
+    assert x.patterns is not None
+    _, states = cheapest_layer(x.machine)
+    return states * widest_layer(x.machine) + x.patterns.states.size * (sizes_of(x.machine)[HIDDEN] or 0)
+
+
+def alike(ends: list[float]) -> bool:
+    """Whether the two best ends are one maximum: not where ends are spread so widely that they came close by chance."""
+    if len(ends) < 2:
+        return False
+    *_, second, best = sorted(ends)
+    spread = max(ends[1:]) - min(ends[1:])
+    return best - second <= (ALIKE if spread <= 2 * ALIKE else min(ALIKE, spread * BY_CHANCE))
 
 
 @dataclass(frozen=True)
 class Growing:
-    """Climbs with one hidden unit of each machine, with two of each, and so on.
+    """Climbs with one hidden unit of each machine, with two of each, and so on; and all that again, from other weights.
 
     Attributes
     ----------
@@ -71,46 +102,81 @@ class Growing:
         Each RBM, with the names of its W, b and c.
     seed : int
         That of the new weights.
-    fresh : bool
-        Whether no unit has come yet, and the parameters are another start.
+    most : int
+        How often the machines are grown at most.
+    ends : list of float
+        The objective that all units at once reached, and each time that they were grown. Empty where the parameters are
+        another start, and no unit has come.
     """
 
     ascent: Ascent
     machines: list[tuple[Observed, str, str, str]]
     seed: int
-    fresh: bool
+    most: int
+    ends: list[float]
 
     def __call__(self, after_each: Callable[[], bool]) -> bool:
-        """Grow the machines from independent units, and leave the parameters where that ends.
+        """Grow the machines until the two best ends are alike, and leave the parameters at the best.
 
-        Once a unit gains nothing all that are left come at small weights. Where a climb from where the parameters were
-        ends as high they stay there: units that help only together do not grow.
-        ``after_each`` is called after each unit; a true value ends it, and is returned.
+        Where a climb of all units at once, from where the parameters were, ends as high, that is taken: units that help
+        only together do not grow. ``after_each`` is called after each unit of the first machines, and after all
+        others; a true value ends it, and is returned. (A run that is resumed within the first machines has lost that
+        climb; all else is to the bit what it would have been.)
         """
-        point, value, gains = self._point(), -np.inf, True
-        first = self._values(point)
-        if self.fresh:
-            for _, W, _, c in self.machines:
-                point[W], point[c] = np.zeros_like(point[W]), np.zeros_like(point[c])
+        best = self._point()
+        at_once: tuple[float, Point] = -np.inf, best
+        if not self.ends:
+            best, at_once = self._alone(best), self._climb(best, _all_of(best), ROUGH_ITERATIONS)
+            self.ends.append(at_once[0])
+        if len(self.ends) == 1:
+            value, best, stopped = self._grown(best, 0, after_each)
+            if stopped:
+                return True
+            best = at_once[1] if at_once[0] >= value - CLOSE else best
+            self.ends.append(value)
+        while not alike(self.ends) and len(self.ends) <= self.most:
+            value, other, stopped = self._grown(self._alone(best), len(self.ends) - 1, self.ascent.interrupted)
+            if not stopped:
+                best = other if value > max(self.ends) else best
+                self.ends.append(value)
+            self.ascent.place(self._values(best))
+            if after_each() or stopped:
+                return True
+        self.ascent.place(self._values(best))
+        return False
+
+    def _alone(self, point: Point) -> Point:
+        """Return the point with independent units."""
+        changed = {name: x.copy() for name, x in point.items()}
+        for x, W, b, c in self.machines:
+            changed[W][:], changed[b][:], changed[c][:] = 0, x.bias, 0
+        return changed
+
+    def _grown(self, point: Point, number: int, stopped: Callable[[], bool]) -> tuple[float, Point, bool]:
+        """Return the objective of machines with all units, where it is reached, and whether that was ``stopped``.
+
+        The ``number`` is that of the machines, and goes into the seed. Once a unit gains nothing all that are left come
+        at small weights.
+        """
+        value, gains = -np.inf, True
         unit = max(int(point[W].any(0).sum()) for _, W, *_ in self.machines)
         units = max(point[W].shape[1] for _, W, *_ in self.machines)
         while gains and unit < units:
-            before, rng = value, np.random.default_rng([self.seed, unit])
+            before, rng = value, np.random.default_rng([self.seed, unit, number][: 3 if number else 2])
             value, point = self._best(point, unit, rng)
             unit, gains = unit + 1, value >= before + CLOSE
             if not gains:
                 for later in range(unit, units):
                     point = self._with_unit(point, later, rng, LEFT)
             self.ascent.place(self._values(point))
-            if after_each():
-                return True
-        as_high = self.fresh and self.ascent.rough(first) >= value - CLOSE
-        self.ascent.place(first if as_high else self._values(point))
-        return False
+            if stopped():
+                return value, point, True
+        value, point = max((value, point), self._climb(point, _all_of(point), ROUGH_ITERATIONS), key=VALUE)
+        return value, point, self.ascent.interrupted()
 
     def _best(self, point: Point, unit: int, rng: np.random.Generator) -> tuple[float, Point]:
         """Return the objective that the best try with one more unit reaches, and where."""
-        moving = {name: np.ones(x.shape, bool) for name, x in point.items()}  # all but units that have not come
+        moving = _all_of(point)  # but units that have not come
         for _, W, _, c in self.machines:
             moving[W][:, unit + 1 :] = moving[c][unit + 1 :] = False
         ends = [self._climb(self._with_unit(point, unit, rng, SCALE), moving, TRY) for _ in range(TRIES)]
@@ -140,3 +206,7 @@ class Growing:
             changed[c][unit] = -x.mean @ w
             changed[b] -= (middle * w).astype(changed[b].dtype)
         return point | changed
+
+
+def _all_of(point: Point) -> Point:
+    return {name: np.ones(x.shape, bool) for name, x in point.items()}

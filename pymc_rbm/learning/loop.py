@@ -21,7 +21,7 @@ from pymc_rbm.learning.batches import Batches
 from pymc_rbm.learning.budget import Budget
 from pymc_rbm.learning.callbacks import LearningStatus
 from pymc_rbm.learning.checkpoints import Checkpoint
-from pymc_rbm.learning.growing import Growing
+from pymc_rbm.learning.growing import ENDS, Growing
 from pymc_rbm.learning.history import History
 from pymc_rbm.learning.keeping import Bounds, LastGood
 from pymc_rbm.learning.lbfgs import NOWHERE, Ascent
@@ -151,6 +151,8 @@ class Run:
 
         def note() -> bool:
             nonlocal done
+            if self.growing is not None:
+                self.attrs[ENDS] = list(self.growing.ends)
             self._epoch(done, interrupt)
             done += 1
             self._after_epoch(done, bar, interrupt)

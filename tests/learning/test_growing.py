@@ -1,5 +1,7 @@
 """Machines that are grown: hidden units come one after the other, and the exact objective is climbed each time."""
 
+import signal
+
 import numpy as np
 import pymc as pm
 import pytest
@@ -9,7 +11,8 @@ from options import QUIET
 
 import pymc_rbm as pmr
 from pymc_rbm.learning.data import observed_machines
-from pymc_rbm.learning.growing import MOST_UNITS, Growing, can_grow
+from pymc_rbm.learning.growing import MOST_UNITS, Growing, alike, can_grow
+from pymc_rbm.learning.restarts import CLOSE
 
 LINES = pmr.datasets.bars_and_stripes(4).values
 BOUND = -np.log(len(LINES))
@@ -67,6 +70,77 @@ def test_units_come_one_after_the_other_and_a_run_that_was_left_goes_on():
     again = stopped_after(7, model=model, resume=left)
     for x in "Wbc":
         np.testing.assert_array_equal(again["parameters"][x], whole["parameters"][x])
+
+
+@pytest.fixture
+def never_alike(monkeypatch):
+    monkeypatch.setattr("pymc_rbm.learning.growing.alike", lambda ends: False)
+
+
+def objective(learned):
+    """By an enumeration, with the standard normal prior on W."""
+    W = learned["parameters"]["W"].values
+    return likelihood(learned, LINES) - ((W**2).sum() / 2 + W.size * np.log(2 * np.pi) / 2) / len(LINES)
+
+
+def test_the_best_of_several_machines_is_kept(never_alike):
+    """One is grown an epoch after the first, none of them is lost when learning is resumed."""
+    model = model_of(LINES, 3, 1.0)
+    left, whole = (stopped_after(n, model=model, random_seed=4) for n in (4, 6))
+    assert [len(x.attrs["growing_ends"]) for x in (left, whole)] == [3, 5]
+    for x in (left, whole):
+        assert objective(x) == pytest.approx(max(x.attrs["growing_ends"]), abs=CLOSE)
+    again = stopped_after(6, model=model, resume=left)
+    assert again.attrs["growing_ends"] == whole.attrs["growing_ends"]
+    for x in "Wbc":
+        np.testing.assert_array_equal(again["parameters"][x], whole["parameters"][x])
+
+
+@pytest.mark.filterwarnings("ignore:Learning was interrupted")
+def test_what_is_interrupted_leaves_the_best(never_alike, monkeypatch):
+    real = Growing._best
+
+    def pressed(self, point, unit, rng):
+        if len(self.ends) == 2 and unit == 1:
+            signal.raise_signal(signal.SIGINT)
+        return real(self, point, unit, rng)
+
+    monkeypatch.setattr(Growing, "_best", pressed)
+    learned = pmr.fit(model=model_of(LINES, 3, 1.0), progressbar=False, random_seed=4)
+    assert learned.attrs["interrupted"] == 1
+    assert len(learned.attrs["growing_ends"]) == 2
+    assert objective(learned) == pytest.approx(max(learned.attrs["growing_ends"]), abs=CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ([], False),
+        ([-4.0], False),
+        ([-4.0, -3.97], True),
+        ([-4.0, -3.9], False),
+        ([-9.0, -4.0, -3.97], True),
+        ([-9.0, -4.3, -4.0, -3.97], False),  # a tenth of what they are apart
+        ([-9.0, -4.3, -4.0, -3.99], True),
+        ([-9.0, -5.0, -4.01, -3.93], False),
+        ([-np.inf, -4.0], False),
+    ],
+)
+def test_when_ends_are_alike(ends, expected):
+    assert alike(ends) == expected
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict"), [([-6.0, -4.0, -3.98], "finished"), ([-6.0, -4.5, -4.2, -4.0, -4.4], "cannot tell")]
+)
+def test_diagnose_says_that_there_are_several_maxima(ends, verdict):
+    learned = pmr.fit(model=model_of(LINES[:, :4], 2, 1.0), **QUIET)
+    learned.attrs["growing_ends"] = ends
+    found = pmr.diagnose(learned, **QUIET)
+    assert found.learning == verdict
+    assert ("of 5 climbs from different weights the second best ended 0.2, and the last 2 nats" in str(found)) == (
+        verdict == "cannot tell"
+    )
 
 
 def test_every_unit_raises_the_objective():

@@ -8,11 +8,13 @@ from pymc_rbm.diagnostics.failures import DRIFT, RATE_TOO_HIGH
 from pymc_rbm.diagnostics.progress.finishing import Progress
 from pymc_rbm.diagnostics.thresholds import GRADIENT, GROWTH
 from pymc_rbm.diagnostics.verdict import FINISHED, NOT_FINISHED, UNKNOWN, Finding
+from pymc_rbm.learning.growing import alike
 from pymc_rbm.learning.lbfgs import left_in_words
 
-__all__ = ["judge_learning", "judge_reach"]
+__all__ = ["judge_ends", "judge_gradient", "judge_learning", "judge_reach"]
 
 LONGER = "Learn longer, by the same call of fit with resume=learned, or begin anew with a higher rate."
+SEEDS = "Fit with other values of random_seed, and keep the run with the highest pmr.log_likelihood of the rows."
 START = "Start several times from other, larger values of W (start={'W': …}), and keep the best result."
 
 
@@ -99,6 +101,19 @@ def _unmeasured(progress: Progress, climbed: dict[str, float]) -> Finding:
         return Finding(NOT_FINISHED, reason, LONGER)
     reason = "How much the objective still rises cannot be measured without independent draws of the machine."
     return Finding(UNKNOWN, reason, "Learn with method='pt', or with a narrower prior on W, so that its chains mix.")
+
+
+def judge_ends(ends: list[float], verdict: str) -> list[Finding]:
+    """Return what follows where climbs from different weights ended at different maxima, given the verdict."""
+    if verdict != FINISHED or np.isfinite(ends).sum() < 2 or alike(ends):
+        return []
+    *_, second, best = sorted(ends)
+    reason = (
+        f"There are several maxima: of {len(ends)} climbs from different weights the second best ended "
+        f"{best - second:.2g}, and the last {best - min(ends):.2g} nats a row below the best, so that a higher one is "
+        "likely."
+    )
+    return [Finding(UNKNOWN, reason, SEEDS)]
 
 
 def judge_reach(data_away: list[str], verdict: str) -> list[Finding]:
