@@ -2,8 +2,8 @@
 
 ``python benchmarks/plain_fit.py [seeds] [numbers of problems]`` prints a row a problem and seed: the exact mean
 log-likelihood a row (with the prior's share, where there is one) of independent units and of what was learned, the best
-known (of all runs so far, `BEST`, and those of the table), what `diagnose` says of the learning, and the time. A row is
-right where at most .1 nats are left, or where the verdict is that learning is not finished.
+known (of all runs so far, `BEST`, and those of the table), what `diagnose` says of the learning, and the time. Where
+more than .1 nats are left the verdict must not be that learning has finished.
 
 ``python benchmarks/plain_fit.py climb [seeds] [numbers of problems]`` climbs on from where each run ended by plain sums
 and L-BFGS for 1,500 iterations, to see whether there is anything better. That takes hours.
@@ -12,6 +12,7 @@ and L-BFGS for 1,500 iterations, to see whether there is anything better. That t
 import sys
 import time
 import warnings
+from collections import Counter
 
 import numpy as np
 
@@ -19,8 +20,14 @@ import pymc_rbm as pmr
 
 CLOSE = 0.1
 """Nats a row."""
-BEST: dict[str, float] = {}
-"""The best that any run has found."""
+BEST = {
+    "digits 8x8, 16 hidden": -16.921,
+    "mushrooms, 16 hidden": -10.978,
+    "dna, 16 hidden": -93.859,
+    "nltcs, 16 hidden": -5.971,
+    "Ising torus 7x7, 14 hidden": -19.596,
+}
+"""The best that any run has found, where runs differ."""
 
 
 def problems():
@@ -51,18 +58,19 @@ def problems():
 def main(seeds=5, chosen=(), iterations=0):
     """Print the table."""
     print(f"{'':40}{'alone':>9}{'learned':>9}{'best':>9}{'left':>7}  method, updates, seconds, verdict on learning")
-    right = []
+    counts = Counter()
     for i, problem in enumerate(problems()):
         if chosen and i not in chosen:
             continue
         rows = [learned_plainly(problem, seed, iterations) for seed in range(1, seeds + 1)]
         best = max([BEST.get(problem.name, -np.inf), *(row[2] for row in rows)])
         for seed, (alone, here, _, method, updates, seconds, verdict) in enumerate(rows, 1):
-            right.append(best - here <= CLOSE or verdict == "not finished")
+            kind = "close" if best - here <= CLOSE else "WRONG" if verdict == "finished" else "said"
+            counts[kind] += 1
             numbers = f"{alone:9.3f}{here:9.3f}{best:9.3f}{best - here:7.3f}"
-            said = f"{method}, {updates}, {seconds:.0f}, {verdict}" + "  WRONG" * (not right[-1])
+            said = f"{method}, {updates}, {seconds:.0f}, {verdict}" + "  WRONG" * (kind == "WRONG")
             print(f"{problem.name + f', seed {seed}':40}{numbers}  {said}", flush=True)
-    print(f"{sum(right)} of {len(right)} right")
+    print("{close} within .1 nats, {said} said to be not finished, or unknown, {WRONG} wrong".format_map(counts))
 
 
 def learned_plainly(problem, seed, iterations):
