@@ -19,11 +19,13 @@ from pymc_rbm.kernels.fields import (
     sum_softplus_of_states,
     unit_conditionals,
 )
+from pymc_rbm.kernels.general_sums import general_log_z
 from pymc_rbm.kernels.one_row import FEW_ROWS
 from pymc_rbm.kernels.operations import (
     BinaryDot,
     BinaryLogZ,
     ColumnSums,
+    GeneralLogZ,
     LevelsKernel,
     Means,
     RowSums,
@@ -272,6 +274,23 @@ def _binary_log_z(op, node, **kwargs):
         run(weights, np.ascontiguousarray(first), np.ascontiguousarray(second), out)
         by_weights = out[1 : n * m + 1].copy().reshape(n, m)
         return np.asarray(out[0]), by_weights, out[n * m + 1 : n * m + n + 1].copy(), out[n * m + n + 1 :].copy()
+
+    return log_z, VERSION
+
+
+@register_funcify_default_op_cache_key(GeneralLogZ)
+def _general_log_z(op, node, **kwargs):
+    matrix, vector = _array("float64", 2), _array("float64", 1)
+    run = through_pointer(general_log_z, types.float64(matrix, vector, matrix))
+
+    @numba_njit
+    def log_z(couplings, bias):
+        n = len(bias)
+        if couplings.shape != (n, n):
+            raise ValueError("The shapes of couplings and bias do not fit.")
+        moments = np.empty((n, n))
+        total = run(np.ascontiguousarray(couplings), np.ascontiguousarray(bias), moments)
+        return np.asarray(total), moments / 2, np.diag(moments)
 
     return log_z, VERSION
 

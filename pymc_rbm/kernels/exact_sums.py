@@ -19,7 +19,7 @@ from numba import njit
 
 from pymc_rbm.kernels.compiling import kernel
 
-__all__ = ["binary_log_z", "log_z_and_gradient"]
+__all__ = ["all_sums", "binary_log_z", "fast", "log_z_and_gradient"]
 
 LARGEST = 700.0
 """The largest exponent that does not overflow."""
@@ -30,7 +30,7 @@ fast = njit(
 
 
 @fast
-def _all_sums(first, weights):
+def all_sums(first, weights):
     """Return ``first + Σ_j bit_j(s) weights_j`` for all states s, by doubling."""
     out = np.empty(1 << len(weights))
     out[0], size = first, 1
@@ -111,14 +111,14 @@ def _sums(weights, bias, summed_bias, out):
     high, low = np.empty((n, 1 << (m - few))), np.empty((n, 1 << few))
     large, most_field = False, 0.0
     for i in range(n):
-        low[i], high[i] = _all_sums(0.0, weights[i, :few]), _all_sums(bias[i], weights[i, few:])
+        low[i], high[i] = all_sums(0.0, weights[i, :few]), all_sums(bias[i], weights[i, few:])
         sizes = max(abs(low[i].min()), abs(low[i].max())), max(abs(high[i].min()), abs(high[i].max()))
         large = large or not sizes[0] + sizes[1] < LARGEST
         most_field = max(most_field, low[i].max() + high[i].max())
     if not large:
         low, high = np.exp(low), np.exp(high)
     steps = max(1, int(LARGEST / (most_field + 1)))  # so many factors 1 + exp(field) do not overflow
-    low_c, high_c = _all_sums(0.0, summed_bias[:few]), _all_sums(0.0, summed_bias[few:])
+    low_c, high_c = all_sums(0.0, summed_bias[:few]), all_sums(0.0, summed_bias[few:])
 
     logs, product = np.empty((len(high_c), len(low_c))), np.ones(len(low_c))
     for k in range(len(high_c)):

@@ -15,6 +15,7 @@ __all__ = [
     "BinaryDot",
     "BinaryLogZ",
     "ColumnSums",
+    "GeneralLogZ",
     "LevelsKernel",
     "Means",
     "RowSums",
@@ -157,11 +158,10 @@ class BinaryDot(KernelOp):
         return [(shapes[0][self.transposed], shapes[1][1])]
 
 
-class BinaryLogZ(KernelOp):
-    """log Z of two layers of 0/1 units and its gradient, by a sum over the states of the second (`exact_sums`).
+class LogZ(KernelOp):
+    """The base class of Ops for log Z, a number, and its derivatives by the inputs, which are all float64.
 
-    Inputs are W (first, second) and the layers' biases, all float64; the outputs after log Z are the derivatives by
-    them. These are not differentiated again.
+    These are not differentiated again.
     """
 
     __props__ = ()
@@ -184,6 +184,20 @@ class BinaryLogZ(KernelOp):
                 "symbolic_log_partition, the sum as a graph."
             )
         return [first * x for x in outputs[1:]]
+
+
+class BinaryLogZ(LogZ):
+    """log Z of two layers of 0/1 units, by a sum over the states of the second (`exact_sums`).
+
+    Inputs are W (first, second) and the layers' biases.
+    """
+
+
+class GeneralLogZ(LogZ):
+    """log Z of 0/1 units that are all coupled to each other, by a sum over their states (`general_sums`).
+
+    Inputs are U (units, units), of which each pair's mean of two entries counts, and the bias.
+    """
 
 
 class StateSums(KernelOp):

@@ -21,9 +21,9 @@ from pymc_rbm.learning.directions import bimodality, leading
 from pymc_rbm.learning.estimators.parallel_tempering import tempered
 from pymc_rbm.learning.estimators.pcd import NegativePhase, exact, persistent
 from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
-from pymc_rbm.learning.exact_sums import is_summed_fast
+from pymc_rbm.learning.exact_sums import factors_of, is_summed_fast
 from pymc_rbm.learning.objective import direct_names
-from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of, widest_layer
+from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of
 from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.machine.mixture import is_mixture
 from pymc_rbm.machine.normalisable import is_gaussian
@@ -162,7 +162,7 @@ def climbs_alone(model: pm.Model, observed: list[Observed]) -> bool:
     log Z must be a sum over few states, or an integral over Gaussian units, the data complete and of
     moderate size, and the model nothing but machines.
     """
-    return _machines_alone(model) and all(_is_small(x) for x in observed)
+    return _machines_alone(model) and all(_is_small(x) or _is_concave(x) for x in observed)
 
 
 def _machines_alone(model: pm.Model) -> bool:
@@ -194,13 +194,18 @@ def _is_small(x: Observed) -> bool:
     return x.patterns is not None and _states(x) + len(x.patterns.states) <= FEW_STATES_AND_ROWS
 
 
+def _is_concave(x: Observed) -> bool:
+    """Whether log Z of units without hidden ones is summed fast: the climb to the only maximum takes few steps."""
+    return len(x.machine.layers) == 1 and is_summed_fast(x.machine) and _is_affordable(x)
+
+
 def climbs_at_the_end(model: pm.Model, observed: list[Observed]) -> bool:
     """Whether the exact objective is summed fast enough to be climbed: by a machine that grows, or after chains."""
     return _machines_alone(model) and all(is_summed_fast(x.machine) and _is_affordable(x) for x in observed)
 
 
 def _is_affordable(x: Observed) -> bool:
-    if _states(x) * widest_layer(x.machine) > MOST_FACTORS or x.rows.size > MOST_ENTRIES or x.patterns is None:
+    if factors_of(x.machine) > MOST_FACTORS or x.rows.size > MOST_ENTRIES or x.patterns is None:
         return False
     return x.patterns.states.size <= MOST_IN_ROWS
 

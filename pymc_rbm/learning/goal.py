@@ -18,8 +18,8 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from pymc_rbm.learning.exact_sums import is_summed_fast, log_z_of_pair
-from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, joint_states, sized, widest_layer
+from pymc_rbm.learning.exact_sums import factors_of, is_summed_fast, log_z_by_kernel
+from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, joint_states, sized
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
 from pymc_rbm.support.compiled import remembered
@@ -189,8 +189,8 @@ def exact_log_z(machine: Machine, factors: float = np.inf) -> Callable[[Machine]
 
         return of
     layer, count = cheapest_layer(machine)
-    if is_summed_fast(machine) and (count <= 2**ENUMERABLE or count * widest_layer(machine) <= factors):
-        return log_z_of_pair
+    if is_summed_fast(machine) and (count <= 2**ENUMERABLE or factors_of(machine) <= factors):
+        return log_z_by_kernel
     if count > 2**ENUMERABLE:
         return None
     states = value_of(joint_states(machine, layer, np.arange(int(count))))

@@ -25,12 +25,13 @@ import pymc as pm
 import xarray as xr
 
 from pymc_rbm.learning.data import Observed
+from pymc_rbm.learning.exact_sums import factors_of
 from pymc_rbm.learning.lbfgs import ROUGH_ITERATIONS, Ascent
 from pymc_rbm.learning.objective import direct_names
 from pymc_rbm.learning.restarts import CLOSE
 from pymc_rbm.learning.start import small_weights
 from pymc_rbm.learning.update import Learner
-from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of, widest_layer
+from pymc_rbm.machine.enumeration import sizes_of
 from pymc_rbm.machine.machine import HIDDEN
 
 __all__ = ["ENDS", "GROWN", "Growing", "alike", "can_grow", "growing_of"]
@@ -57,7 +58,8 @@ VALUE = itemgetter(0)
 
 def can_grow(model: pm.Model, observed: list[Observed]) -> bool:
     """Whether weights and biases of all machines are free variables themselves, which can be 0 for a while."""
-    return all(direct_names(model, x) and (sizes_of(x.machine)[HIDDEN] or 0) <= MOST_UNITS for x in observed)
+    pairs = all(len(x.machine.layers) == 2 and direct_names(model, x) for x in observed)
+    return pairs and all((sizes_of(x.machine)[HIDDEN] or 0) <= MOST_UNITS for x in observed)
 
 
 def growing_of(model: pm.Model, learner: Learner, ascent: Ascent, resume: xr.DataTree | None) -> Growing:
@@ -78,8 +80,7 @@ def growing_of(model: pm.Model, learner: Learner, ascent: Ascent, resume: xr.Dat
 def _factors(x: Observed) -> float:
     """Return how many factors an evaluation of log Z has, and products one of the rows."""
     assert x.patterns is not None
-    _, states = cheapest_layer(x.machine)
-    return states * widest_layer(x.machine) + x.patterns.states.size * (sizes_of(x.machine)[HIDDEN] or 0)
+    return factors_of(x.machine) + x.patterns.states.size * (sizes_of(x.machine)[HIDDEN] or 0)
 
 
 def alike(ends: list[float]) -> bool:

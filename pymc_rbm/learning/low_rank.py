@@ -30,7 +30,7 @@ import xarray as xr
 
 from pymc_rbm.learning.data import Observed, evenly
 from pymc_rbm.learning.directions import leading
-from pymc_rbm.learning.exact_sums import log_z_of_pair
+from pymc_rbm.learning.exact_sums import log_z_by_kernel
 from pymc_rbm.learning.objective import direct_names, direct_parameters
 from pymc_rbm.machine.machine import Machine, restricted
 from pymc_rbm.support.reentrant import one_compiles
@@ -175,7 +175,7 @@ class _Goal:
         on = (scipy.special.expit(fields) - 0.5) / len(fields)
         # The machine of bits: its log Z is greater by half of the sum of its hidden biases.
         shifted = c - self.mean @ W
-        log_z, (visible, hidden, both) = log_z_of_pair(restricted(W, b - W.sum(1) / 2, shifted))
+        log_z, (visible, hidden, both) = log_z_by_kernel(restricted(W, b - W.sum(1) / 2, shifted))
         halves = hidden - 0.5
         value = self.mean @ b + (np.logaddexp(0, fields) - fields / 2).sum(1).mean() - log_z + shifted.sum() / 2
         prior = -A / WIDTH**2 / self.counted

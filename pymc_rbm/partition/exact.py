@@ -9,7 +9,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from pymc_rbm.kernels.door import is_binary_pair, log_z_of_pair
+from pymc_rbm.kernels.door import factors_of, is_binary_pair, is_summed_by_kernel, log_z_by_kernel
 from pymc_rbm.machine.enumeration import (
     ENUMERABLE,
     IntractableError,
@@ -34,7 +34,7 @@ __all__ = ["QUICKLY_ENUMERATED_STATES", "enumerated", "known_parts", "log_z"]
 MAX_ENUMERATED_STATES = 2**25
 QUICKLY_ENUMERATED_STATES = 2**20
 QUICKLY_SUMMED_FACTORS = 2**28
-"""By the kernel of two binary layers, which cannot be interrupted: a quarter of a second."""
+"""By a kernel, which cannot be interrupted: a quarter of a second."""
 CHUNK_ENTRIES = 2**22
 LITTLE = 2**26
 """Entries of all states that NumPy sums in a few seconds, as many as numba takes to compile the sum."""
@@ -66,8 +66,8 @@ def log_z(machine: Machine, work: Work, is_part: bool) -> float:
         return float(Path(machine, tuple(layer.bias for layer in machine.layers)).log_z_base)
     if is_gaussian(machine):
         return float(_gaussian_function(machine.template)(*machine.parameters))
-    if is_binary_pair(machine) and _states(machine) * widest_layer(machine) <= QUICKLY_SUMMED_FACTORS:
-        return finite(log_z_of_pair(machine)[0])
+    if is_summed_by_kernel(machine) and factors_of(machine) <= QUICKLY_SUMMED_FACTORS:
+        return finite(log_z_by_kernel(machine)[0])
     return float(enumerated(machine, work, interpreted=is_part and _states(machine) <= 2**ENUMERABLE))
 
 
