@@ -29,7 +29,9 @@ SHARE_LEFT = 0.01
 """A climb has converged where no more than this share of the statistical error is left to gain."""
 MEMORY = 30
 """How many pairs of updates L-BFGS keeps: many, because they are free of noise and cost little."""
-MOST_NEWTON = 30
+MOST_NEWTON, EVALUATIONS = 30, 500
+"""The most steps of Newton's method, and how many evaluations it has at least; at most twice those of the climb. Where
+weights grow without end it never arrives."""
 SOLVERS = "minres", "lgmres"
 """The solvers of Newton's equations, tried in turn: the first is for symmetric equations, which these nearly are."""
 
@@ -85,6 +87,7 @@ class Ascent:
         single = "float32" in [x.dtype for x in (self.goal, *self.parameters)]
         self._dtype = "float32" if single else "float64"
         self._lowest: tuple[float, np.ndarray] | None = None
+        self._left = 0  # evaluations of Newton's method
         self._function = compiled([], [self.goal, *slopes], by=self.by, **self.compile_kwargs)
         self._function()
 
@@ -159,7 +162,7 @@ class Ascent:
         end = scipy.optimize.minimize(
             self._descent, start, jac=True, method="L-BFGS-B", callback=callback, options=options
         )
-        found = end.x
+        found, self._left = end.x, max(EVALUATIONS, 2 * end.nfev)
         for solver in () if stopped or end.nit >= most else SOLVERS:  # Newton's method works only near the maximum
             if abs(self._descent(found)[1]).max() > self.tolerance:
                 found = self._polished(found, solver)
@@ -185,7 +188,8 @@ class Ascent:
         return better if improves else x
 
     def _slope(self, x: np.ndarray, before: np.ndarray) -> np.ndarray:
-        if self.interrupted():
+        self._left -= 1
+        if self.interrupted() or self._left < 0:
             raise scipy.optimize.NoConvergence(before)
         return self._descent(x)[1]
 

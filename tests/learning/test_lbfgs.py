@@ -6,8 +6,9 @@ import numpy as np
 import pymc as pm
 import pytest
 import reference as ref
+import scipy
 from models import model_of
-from options import MUTED
+from options import MUTED, QUIET
 from pairs import PAIRS, UNITS, rows_of
 
 import pymc_rbm as pmr
@@ -190,3 +191,20 @@ def test_it_can_be_stopped():
 def test_refusals(options, message):
     with model_of(rows_of("bernoulli"), 2, 2.0), pytest.raises(ValueError, match=message):
         pmr.fit(**ASCENT | options)
+
+
+def test_newtons_method_has_a_budget(monkeypatch):
+    """Where it never arrives, as where weights grow without end, it ends nevertheless."""
+
+    def endless(slope, x, **_):
+        for _ in range(5 * lbfgs.EVALUATIONS):
+            slope(x)
+        pytest.fail("Newton's method went on.")
+
+    monkeypatch.setattr(scipy.optimize, "newton_krylov", endless)
+    monkeypatch.setattr(lbfgs, "TOLERANCES", {"float64": 0.0})
+    rows = np.random.default_rng(0).integers(0, 2, (20, 3))
+    with pm.Model():
+        pmr.RBM("v", pm.Normal("W", 0, 1, shape=(3, 2)), pm.Flat("b", shape=3), pm.Flat("c", shape=2), observed=rows)
+        learned = pmr.fit(**QUIET)
+    assert learned.attrs["largest_gradient"] < 1e-5
