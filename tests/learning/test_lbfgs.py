@@ -193,6 +193,7 @@ def test_refusals(options, message):
         pmr.fit(**ASCENT | options)
 
 
+@pytest.mark.filterwarnings("ignore:L-BFGS did not")
 def test_newtons_method_has_a_budget(monkeypatch):
     """Where it never arrives, as where weights grow without end, it ends nevertheless."""
 
