@@ -214,6 +214,7 @@ def use_state_sums(fgraph, node):
         if (
             states is not None
             and states.ndim == 2
+            and not any(states.type.broadcastable)
             and len(inner.inputs) == len(numbers) + 2
             and row.owner is not None
             and isinstance(row.owner.op, DimShuffle)
@@ -236,14 +237,14 @@ def use_state_sums(fgraph, node):
 
 @node_rewriter([Sum])
 def use_weighted_sums(fgraph, node):
-    """Use `BinaryDot` for sums over rows of states times one number a row."""
+    """Use `BinaryDot` for sums over rows of states times one number a row, in the precision of PyTensor's sums."""
     inner = node.inputs[0].owner
     if node.op.axis != (0,) or not _is_product(inner) or len(inner.inputs) != 2:
         return None
     for column, x in permutations(inner.inputs):
         states = x if x.dtype == "int8" else _int8_matrix(x)
-        of_rows = column.type.broadcastable == (False, True)
-        if states is not None and of_rows and not states.type.broadcastable[1] and have_kernel(column, node.outputs[0]):
+        of_rows = column.type.broadcastable == (False, True) and column.dtype == node.outputs[0].dtype == "float64"
+        if states is not None and of_rows and not any(states.type.broadcastable) and have_kernel(column):
             out = of_shape(BinaryDot(True)(unshaped(states), column)[:, 0], node.outputs[0].type.shape)
             copy_stack_trace(node.outputs, out)
             return [out]

@@ -159,10 +159,10 @@ def curvature(rows: np.ndarray) -> float:
 def climbs_alone(model: pm.Model, observed: list[Observed]) -> bool:
     """Whether the exact maximum is there to be climbed to, at about the cost of following particles.
 
-    log Z must be a sum over few states, or an integral over Gaussian units, the data complete and of
-    moderate size, and the model nothing but machines.
+    log Z must be a sum over few states, or over those of some twenty units without hidden ones, or an integral over
+    Gaussian units, the data complete or nearly so and of moderate size, and the model nothing but machines.
     """
-    return _machines_alone(model) and all(_is_small(x) or _is_concave(x) for x in observed)
+    return _machines_alone(model) and all(_is_small(x) or _is_network(x) for x in observed)
 
 
 def _machines_alone(model: pm.Model) -> bool:
@@ -194,9 +194,12 @@ def _is_small(x: Observed) -> bool:
     return x.patterns is not None and _states(x) + len(x.patterns.states) <= FEW_STATES_AND_ROWS
 
 
-def _is_concave(x: Observed) -> bool:
-    """Whether log Z of units without hidden ones is summed fast: the climb to the only maximum takes few steps."""
-    return len(x.machine.layers) == 1 and is_summed_fast(x.machine) and _is_affordable(x)
+def _is_network(x: Observed) -> bool:
+    """Whether all units are seen and coupled to each other, and log Z is summed fast.
+
+    The log-likelihood is concave in U and b, so that a climb takes few steps.
+    """
+    return len(x.machine.layers) == 1 and x.missing is None and is_summed_fast(x.machine) and _is_affordable(x)
 
 
 def climbs_at_the_end(model: pm.Model, observed: list[Observed]) -> bool:

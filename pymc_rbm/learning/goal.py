@@ -177,8 +177,8 @@ class Goal:
 def exact_log_z(machine: Machine, factors: float = np.inf) -> Callable[[Machine], tuple[float, Gradient]] | None:
     """Return a function for log Z and its gradient of machines like this one; None where it is too large a sum.
 
-    Of two binary layers it is too large, too, where it has more ``factors`` than that, a nanosecond each, unless it has
-    at most 2¹⁶ terms.
+    Of binary units it is too large, too, where it has more ``factors`` than that, a nanosecond each, unless it has at
+    most 2¹⁶ terms.
     """
     if is_gaussian(machine):
         closed = _gaussian_function(machine.template, tuple(map(np.shape, machine.parameters)))

@@ -50,7 +50,8 @@ ALIKE, BY_CHANCE = 0.05, 0.05
 """Within how many nats a row of each other the two best machines are alike, and within what share of the range of all
 that were grown: of four that end anywhere in it, the two best come so close by chance once in ten times."""
 MOST_MACHINES, FEW_MACHINES, MANY_FACTORS = 4, 2, 2**25
-"""How many machines are grown at most, and how many where an evaluation has more factors than that."""
+"""How many machines are grown at most, and how many where an evaluation has more factors than that in log Z, and
+products of rows, together."""
 
 Point = dict[str, np.ndarray]
 VALUE = itemgetter(0)
@@ -72,9 +73,8 @@ def growing_of(model: pm.Model, learner: Learner, ascent: Ascent, resume: xr.Dat
     if resume is None:
         seed, ends = copy.deepcopy(learner.rng).integers(2**31), []
     else:
-        seed, ends = resume.attrs[GROWN], np.atleast_1d(resume.attrs.get(ENDS, -np.inf)).tolist()
-        most = most if ENDS in resume.attrs else 1  # as in earlier versions
-    return Growing(ascent, machines, int(seed), most, ends)
+        seed, ends = resume.attrs[GROWN], np.atleast_1d(resume.attrs.get(ENDS, [])).tolist()
+    return Growing(ascent, machines, int(seed), most, ends, resume is None)
 
 
 def _factors(x: Observed) -> float:
@@ -106,8 +106,9 @@ class Growing:
     most : int
         How often the machines are grown at most.
     ends : list of float
-        The objective that all units at once reached, and each time that they were grown. Empty where the parameters are
-        another start, and no unit has come.
+        The objective that all units at once reached, and each time that they were grown.
+    fresh : bool
+        Whether no unit has come yet, and the parameters are another start.
     """
 
     ascent: Ascent
@@ -115,6 +116,7 @@ class Growing:
     seed: int
     most: int
     ends: list[float]
+    fresh: bool
 
     def __call__(self, after_each: Callable[[], bool]) -> bool:
         """Grow the machines until the two best ends are alike, and leave the parameters at the best.
@@ -124,17 +126,19 @@ class Growing:
         others; a true value ends it, and is returned. (A run that is resumed within the first machines has lost that
         climb; all else is to the bit what it would have been.)
         """
-        best = self._point()
-        at_once: tuple[float, Point] = -np.inf, best
+        first = self._point()
+        best = self._alone(first) if self.fresh else first
         if not self.ends:
-            best, at_once = self._alone(best), self._climb(best, _all_of(best), ROUGH_ITERATIONS)
-            self.ends.append(at_once[0])
-        if len(self.ends) == 1:
             value, best, stopped = self._grown(best, 0, after_each)
             if stopped:
                 return True
+            at_once = self._climb(first, _all_of(first), ROUGH_ITERATIONS) if self.fresh else (-np.inf, best)
+            if self.ascent.interrupted():
+                self.ascent.place(self._values(best))
+                after_each()
+                return True
             best = at_once[1] if at_once[0] >= value - CLOSE else best
-            self.ends.append(value)
+            self.ends.extend([at_once[0], value])
         while not alike(self.ends) and len(self.ends) <= self.most:
             value, other, stopped = self._grown(self._alone(best), len(self.ends) - 1, self.ascent.interrupted)
             if not stopped:
@@ -159,8 +163,8 @@ class Growing:
         The ``number`` is that of the machines, and goes into the seed. Once a unit gains nothing all that are left come
         at small weights.
         """
-        value, gains = -np.inf, True
         unit = max(int(point[W].any(0).sum()) for _, W, *_ in self.machines)
+        value, gains = self.ascent.value_at(self._values(point)) if unit else -np.inf, True
         units = max(point[W].shape[1] for _, W, *_ in self.machines)
         while gains and unit < units:
             before, rng = value, np.random.default_rng([self.seed, unit, number][: 3 if number else 2])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,8 +31,8 @@ SHARE_LEFT = 0.01
 MEMORY = 30
 """How many pairs of updates L-BFGS keeps: many, because they are free of noise and cost little."""
 MOST_NEWTON, EVALUATIONS = 30, 500
-"""The most steps of Newton's method, and how many evaluations it has at least; at most twice those of the climb. Where
-weights grow without end it never arrives."""
+"""The most steps of Newton's method, and how many evaluations it has with both solvers together, or twice those of the
+climb. Where weights grow without end it never arrives."""
 SOLVERS = "minres", "lgmres"
 """The solvers of Newton's equations, tried in turn: the first is for symmetric equations, which these nearly are."""
 
@@ -87,7 +88,9 @@ class Ascent:
         single = "float32" in [x.dtype for x in (self.goal, *self.parameters)]
         self._dtype = "float32" if single else "float64"
         self._lowest: tuple[float, np.ndarray] | None = None
-        self._left = 0  # evaluations of Newton's method
+        self._left = 0
+        """How many evaluations Newton's method has left."""
+        self._flattest: tuple[float, np.ndarray] = np.inf, np.empty(0)
         self._function = compiled([], [self.goal, *slopes], by=self.by, **self.compile_kwargs)
         self._function()
 
@@ -173,6 +176,7 @@ class Ascent:
 
     def _polished(self, x: np.ndarray, solver: str) -> np.ndarray:
         """Return where Newton's method from ``x`` ends, if the gradient is smaller there, else ``x``."""
+        self._flattest = np.inf, x
         try:
             with np.errstate(invalid="ignore"):  # SciPy divides infinite tolerances, which gives NaN
                 better = scipy.optimize.newton_krylov(
@@ -190,8 +194,10 @@ class Ascent:
     def _slope(self, x: np.ndarray, before: np.ndarray) -> np.ndarray:
         self._left -= 1
         if self.interrupted() or self._left < 0:
-            raise scipy.optimize.NoConvergence(before)
-        return self._descent(x)[1]
+            raise scipy.optimize.NoConvergence(before if self._left >= 0 else self._flattest[1])
+        slope = self._descent(x)[1]
+        self._flattest = min(self._flattest, (float(abs(slope).max()), x), key=itemgetter(0))
+        return slope
 
     @staticmethod
     def _options(most: int, change: float, gradient: float) -> dict[str, Any]:

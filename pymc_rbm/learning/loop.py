@@ -151,8 +151,7 @@ class Run:
 
         def note() -> bool:
             nonlocal done
-            if self.growing is not None:
-                self.attrs[ENDS] = list(self.growing.ends)
+            self._record_ends()
             self._epoch(done, interrupt)
             done += 1
             self._after_epoch(done, bar, interrupt)
@@ -160,14 +159,23 @@ class Run:
             return self.stopped or interrupt.pending or bool(self.spent)
 
         ascent.interrupted = lambda: interrupt.pending or self.budget.time_gone() == 1
-        if self.growing is not None and self.growing(note):
-            self.attrs |= NOWHERE.record(self.learner.statistical_error)
-            return done
+        self.budget.spent(0)  # the clock runs
+        if self.growing is not None:
+            stopped = self.growing(note)
+            self._record_ends()
+            if stopped:
+                self.spent = self.spent or self.budget.spent(len(self.history) - self._already)
+                self.attrs |= NOWHERE.record(self.learner.statistical_error)
+                return done
         end = ascent.climb(max(1, self.before + self.epochs - done), note)
         if (end.polished or done == self.before) and not (self.stopped or interrupt.pending or self.spent):
             note()
         self.attrs |= end.record(self.learner.statistical_error)
         return done
+
+    def _record_ends(self) -> None:
+        if self.growing is not None and self.growing.ends:
+            self.attrs[ENDS] = list(self.growing.ends)
 
     def gathered(self, epochs_done: int, interrupted: bool = False, *, gradient: bool = True) -> xr.DataTree:
         """What `fit` returns."""

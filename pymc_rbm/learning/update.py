@@ -340,7 +340,7 @@ class Learner:
         quick = all(is_summed_fast(x.machine) or _is_little(x) for x in self.observed)
         options = ({"mode": INTERPRETED} if quick else {}) | self._settings.compile_kwargs
         many = quick and any(x.patterns is not None and x.patterns.states.size >= MANY_STATES for x in self.observed)
-        by = by_kernels if many and options["mode"] is INTERPRETED else pm.compile
+        by = by_kernels if many and not self._settings.compile_kwargs else pm.compile
         return Ascent(goal, self._parameters, options, by)
 
     def _first_particles(self, i: int, chains: int):

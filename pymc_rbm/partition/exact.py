@@ -66,9 +66,13 @@ def log_z(machine: Machine, work: Work, is_part: bool) -> float:
         return float(Path(machine, tuple(layer.bias for layer in machine.layers)).log_z_base)
     if is_gaussian(machine):
         return float(_gaussian_function(machine.template)(*machine.parameters))
-    if is_summed_by_kernel(machine) and factors_of(machine) <= QUICKLY_SUMMED_FACTORS:
+    if is_summed_by_kernel(machine) and factors_of(machine) <= _most_factors(machine):
         return finite(log_z_by_kernel(machine)[0])
     return float(enumerated(machine, work, interpreted=is_part and _states(machine) <= 2**ENUMERABLE))
+
+
+def _most_factors(machine: Machine) -> float:
+    return QUICKLY_SUMMED_FACTORS if is_binary_pair(machine) else MAX_ENUMERATED_STATES
 
 
 def enumerated(machine: Machine, work: Work, interpreted: bool = False) -> Any:

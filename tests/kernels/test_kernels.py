@@ -536,13 +536,14 @@ def test_other_graphs_are_left_alone():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products_of_states_and_one_number_a_row_or_unit(dtype):
-    """As they stand where Python calls kernels, with a number beside them."""
+    """As they stand where Python calls kernels, with a number beside them; sums over float32 rows stay PyTensor's."""
     rng = np.random.default_rng(0)
     states, b, w = (rng.random((300, 20)) < 0.3).astype("int8"), rng.normal(size=20), rng.random(300)
     v, row, column = pt.matrix(dtype="int8"), pt.vector(dtype=dtype), pt.vector(dtype=dtype)
     outputs = [(pt.as_tensor(np.array([[-1]], dtype)) * v * row).sum(1), (column[:, None] * v).sum(0)]
     function = by_kernels([v, row, column], outputs)
-    assert sum(isinstance(node.op, StateSums | BinaryDot) for node in function.maker.fgraph.apply_nodes) == 2
+    kernels = {type(node.op) for node in function.maker.fgraph.apply_nodes} & {StateSums, BinaryDot}
+    assert kernels == ({StateSums} if dtype == "float32" else {StateSums, BinaryDot})
     found = function(states, b.astype(dtype), w.astype(dtype))
     for x, expected in zip(found, (-states @ b, w @ states), strict=True):
         assert x.dtype == dtype

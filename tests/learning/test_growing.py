@@ -96,6 +96,22 @@ def test_the_best_of_several_machines_is_kept(never_alike):
         np.testing.assert_array_equal(again["parameters"][x], whole["parameters"][x])
 
 
+def test_a_unit_that_gains_nothing_ends_growth_after_a_resume_too():
+    """Rows without structure, and a tight prior: a unit gains nothing, and the others come at small weights."""
+    model = model_of(np.random.default_rng(0).integers(0, 2, (80, 5)), 5, 0.3)
+    left, whole = (stopped_after(n, model=model, random_seed=3) for n in (1, 2))
+    assert whole["parameters"]["W"].values.any(0).all()
+    again = stopped_after(2, model=model, resume=left)
+    for x in "Wbc":
+        np.testing.assert_array_equal(again["parameters"][x], whole["parameters"][x])
+
+
+def test_time_that_is_over_while_machines_grow_is_told(monkeypatch):
+    with pytest.warns(UserWarning, match="seconds"):
+        learned = pmr.fit(model=model_of(LINES, 12, 1.0), seconds=0.05, **QUIET)
+    assert learned.attrs["spent"] == "0.05 seconds"
+
+
 @pytest.mark.filterwarnings("ignore:Learning was interrupted")
 def test_what_is_interrupted_leaves_the_best(never_alike, monkeypatch):
     real = Growing._best
@@ -138,7 +154,7 @@ def test_diagnose_says_that_there_are_several_maxima(ends, verdict):
     learned.attrs["growing_ends"] = ends
     found = pmr.diagnose(learned, **QUIET)
     assert found.learning == verdict
-    assert ("of 5 climbs from different weights the second best ended 0.2, and the last 2 nats" in str(found)) == (
+    assert ("of 5 climbs from different weights the second best ended 0.2, and the worst 2 nats" in str(found)) == (
         verdict == "cannot tell"
     )
 

@@ -277,8 +277,8 @@ def test_sums_over_missing_entries_hear_it(monkeypatch):
 
 def test_a_log_likelihood_without_its_log_z_is_nothing(monkeypatch):
     module = sys.modules["pymc_rbm.partition.exact"]
-    summed, _ = pressing(module.log_z_of_pair, 1)
-    monkeypatch.setattr(module, "log_z_of_pair", summed)
+    summed, _ = pressing(module.log_z_by_kernel, 1)
+    monkeypatch.setattr(module, "log_z_by_kernel", summed)
     with pytest.raises(KeyboardInterrupt):
         pmr.log_likelihood(ROWS, MACHINE, **QUIET)
 

@@ -105,12 +105,13 @@ def _unmeasured(progress: Progress, climbed: dict[str, float]) -> Finding:
 
 def judge_ends(ends: list[float], verdict: str) -> list[Finding]:
     """Return what follows where climbs from different weights ended at different maxima, given the verdict."""
-    if verdict != FINISHED or np.isfinite(ends).sum() < 2 or alike(ends):
+    ends = [x for x in ends if np.isfinite(x)]
+    if verdict != FINISHED or len(ends) < 2 or alike(ends):
         return []
     *_, second, best = sorted(ends)
     reason = (
         f"There are several maxima: of {len(ends)} climbs from different weights the second best ended "
-        f"{best - second:.2g}, and the last {best - min(ends):.2g} nats a row below the best, so that a higher one is "
+        f"{best - second:.2g}, and the worst {best - min(ends):.2g} nats a row below the best, so that a higher one is "
         "likely."
     )
     return [Finding(UNKNOWN, reason, SEEDS)]
