@@ -96,13 +96,12 @@ def fit(
         only one unless the prior has several, and that of larger machines of two binary layers, up to 2²⁴ factors (64
         units by 18, 20 by 19), if their W, b and c are free variables themselves and ``start`` is left out; of others
         chains find a good region, from where the exact objective is climbed in as many iterations. Such machines are
-        grown: hidden units,
-        at most 64, come one after the other, an epoch each, at the best of four random weights, and all are climbed
-        each time [6]_. Where a climb of all units at once ends as high, that is taken. Where it does not end within
-        .05 nats a row, others are grown from other weights, an epoch each, until the two best are alike, at most four
-        in all (two of the largest); ``attrs["growing_ends"]`` has what each reached, the climb at once first, and
-        `diagnose` says if no two are alike. (Nothing is grown, and nothing climbed at the end of chains, where
-        ``epochs`` or ``updates`` are below 50.)
+        grown: hidden units, at most 64, come one after the other, an epoch each, at the best of four random weights,
+        and all are climbed each time [6]_. Where a climb of all units at once ends as high, that is taken. Where it
+        does not end within .05 nats a row, others are grown from other weights, an epoch each, until the two best are
+        alike, at most four in all (two of the largest); ``attrs["growing_ends"]`` has what each reached, the climb at
+        once first, and `diagnose` says if no two are alike. (Nothing is grown, and nothing climbed at the end of
+        chains, where ``epochs`` or ``updates`` are below 50.)
     updates : int, optional
         The same bound in iterations; learning may end within an epoch, and goes on there with ``resume``. Where
         ``epochs`` are given, too, what ends first is the bound.
