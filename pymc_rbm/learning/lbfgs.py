@@ -30,7 +30,7 @@ SHARE_LEFT = 0.01
 """A climb has converged where no more than this share of the statistical error is left to gain."""
 MEMORY = 30
 """How many pairs of updates L-BFGS keeps: many, because they are free of noise and cost little."""
-MOST_NEWTON, EVALUATIONS = 30, 500
+MOST_NEWTON, EVALUATIONS = 30, 4000
 """The most steps of Newton's method, and how many evaluations it has with both solvers together, or twice those of the
 climb. Where weights grow without end it never arrives."""
 SOLVERS = "minres", "lgmres"

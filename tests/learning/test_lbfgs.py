@@ -198,7 +198,7 @@ def test_newtons_method_has_a_budget(monkeypatch):
     """Where it never arrives, as where weights grow without end, it ends nevertheless."""
 
     def endless(slope, x, **_):
-        for _ in range(5 * lbfgs.EVALUATIONS):
+        for _ in range(2 * lbfgs.EVALUATIONS):
             slope(x)
         pytest.fail("Newton's method went on.")
 
