@@ -121,8 +121,8 @@ class Growing:
     def __call__(self, after_each: Callable[[], bool]) -> bool:
         """Grow the machines until the two best ends are alike, and leave the parameters at the best.
 
-        Where a climb of all units at once, from where the parameters were, ends as high, that is taken: units that help
-        only together do not grow. ``after_each`` is called after each unit of the first machines, and after all
+        Where a climb of all units at once, from where the parameters were, ends as high they stay there (or at its end,
+        if others are still to come): units that help only together do not grow. ``after_each`` is called after each unit of the first machines, and after all
         others; a true value ends it, and is returned. (A run that is resumed within the first machines has lost that
         climb; all else is to the bit what it would have been.)
         """
@@ -137,8 +137,9 @@ class Growing:
                 self.ascent.place(self._values(best))
                 after_each()
                 return True
-            best = at_once[1] if at_once[0] >= value - CLOSE else best
             self.ends.extend([at_once[0], value])
+            if at_once[0] >= value - CLOSE:
+                best = first if alike(self.ends) else at_once[1]
         while not alike(self.ends) and len(self.ends) <= self.most:
             value, other, stopped = self._grown(self._alone(best), len(self.ends) - 1, self.ascent.interrupted)
             if not stopped:

@@ -106,7 +106,7 @@ def test_a_unit_that_gains_nothing_ends_growth_after_a_resume_too():
         np.testing.assert_array_equal(again["parameters"][x], whole["parameters"][x])
 
 
-def test_time_that_is_over_while_machines_grow_is_told(monkeypatch):
+def test_time_that_is_over_while_machines_grow_is_told():
     with pytest.warns(UserWarning, match="seconds"):
         learned = pmr.fit(model=model_of(LINES, 12, 1.0), seconds=0.05, **QUIET)
     assert learned.attrs["spent"] == "0.05 seconds"

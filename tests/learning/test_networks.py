@@ -1,4 +1,4 @@
-"""Plain learning of binary units that are all coupled to each other: the exact maximum, which is the only one."""
+"""Plain learning of binary units that are all coupled to each other: the exact maximum."""
 
 import numpy as np
 import pymc as pm
