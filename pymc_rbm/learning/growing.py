@@ -122,9 +122,9 @@ class Growing:
         """Grow the machines until the two best ends are alike, and leave the parameters at the best.
 
         Where a climb of all units at once, from where the parameters were, ends as high they stay there (or at its end,
-        if others are still to come): units that help only together do not grow. ``after_each`` is called after each unit of the first machines, and after all
-        others; a true value ends it, and is returned. (A run that is resumed within the first machines has lost that
-        climb; all else is to the bit what it would have been.)
+        if others are still to come): units that help only together do not grow. ``after_each`` is called after each
+        unit of the first machines, and after all others; a true value ends it, and is returned. (A run that is resumed
+        within the first machines has lost that climb; all else is to the bit what it would have been.)
         """
         first = self._point()
         best = self._alone(first) if self.fresh else first
