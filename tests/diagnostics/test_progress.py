@@ -470,3 +470,15 @@ def test_draws_have_no_learning():
     assert found.learning is None
     assert found.chains == found.verdict == found.summary
     assert bool(found) == found.mixed == (found.verdict == "mixed")
+
+
+def test_a_step_off_a_saddle_may_be_too_far_for_half_of_the_draws(monkeypatch):
+    """Then the next one is taken: 180 sites of DNA, three of four hidden units without weights, were "finished"."""
+    machine = machine_with(*EVERY["binary"])
+    goals = [goal_of(machine, rows_from(machine, 20)) for _ in range(2)]
+    near, far = np.zeros(3), np.ones(3)
+    found = {(0, 0): (0.5, 1e-4, 0.9), (0, 1): (1.2, 1e-3, 0.26), (1, 0): (0.4, 1e-4, 0.9), (1, 1): (1.2, 1e-3, 0.24)}
+    monkeypatch.setattr(sampled_rise, "steps_by_pairs", lambda *_: [near, far])
+    monkeypatch.setattr(sampled_rise, "gain_by_draws", lambda goal, x: found[int(goal is goals[1]), int(x.any())])
+    move = sampled_rise._off_saddle(goals, np.zeros((2, 4)))
+    assert move.gain == 0.4 and move.to is near

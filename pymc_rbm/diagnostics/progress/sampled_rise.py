@@ -219,8 +219,7 @@ def _off_saddle(goals: list[Goal], draws: np.ndarray) -> Move:
     """Return the best step off a saddle, chosen by the first half of the draws and measured by the second."""
     tried = [(*gain_by_draws(goals[0], x), x) for x in steps_by_pairs(goals[0], draws)]
     led = [(gain, x) for gain, _, share, x in tried if share > EFFECTIVE and gain > 0]
-    if led:
-        _, x = max(led, key=lambda pair: pair[0])
+    for _, x in sorted(led, key=lambda pair: -pair[0]):  # the longest step may be too far for the other draws
         gain, variance, share = gain_by_draws(goals[1], x)
         if share > EFFECTIVE and gain > 2 * np.sqrt(variance):
             return Move(gain, variance, x)
