@@ -10,12 +10,14 @@ from pytensor.link.numba.dispatch.compile_ops import numba_deepcopy
 from pymc_rbm.kernels.compiling import VERSION
 from pymc_rbm.kernels.exact_sums import binary_log_z
 from pymc_rbm.kernels.fields import (
+    any_dot,
     are_binary,
     binary_dot,
     means_and_sums,
     state_sums,
     sum_sigmoid,
     sum_softplus,
+    sum_softplus_of_any_states,
     sum_softplus_of_states,
     unit_conditionals,
 )
@@ -138,6 +140,7 @@ def _binary_dot(op, node, **kwargs):
         return _dot_of_few(transposed), VERSION + 2 + (dtype == "float32")  # the shape is not a part of numba's key
     states, matrix, size = _array("int8", 2), _array(dtype, 2), types.int64
     run = through_pointer(binary_dot, types.void(size, size, states, matrix, _array(dtype, 1), matrix, types.boolean))
+    plain = through_pointer(any_dot, types.void(states, matrix, _array(dtype, 1), matrix, types.boolean))
     binary = through_pointer(are_binary, types.boolean(states))
 
     @numba_njit
@@ -146,12 +149,10 @@ def _binary_dot(op, node, **kwargs):
         n_in, rows = states.shape if transposed else states.shape[::-1]
         if n_in != weights.shape[0] or len(bias) not in (0, weights.shape[1]):
             raise ValueError("The shapes of states, weights and bias do not fit.")
-        if rows < FEW_ROWS or not binary(states):
-            numbers = states.astype(weights.dtype)
-            out = np.dot(numbers.T if transposed else numbers, weights)
-            return out + bias if len(bias) else out
         out = np.empty((rows, weights.shape[1]), weights.dtype)
-        if rows * weights.size < WORTH_THREADS:
+        if rows < FEW_ROWS or not binary(states):
+            plain(states, weights, bias, out, transposed)
+        elif rows * weights.size < WORTH_THREADS:
             run(0, rows, states, weights, bias, out, transposed)
         else:
             with objmode():
@@ -223,11 +224,16 @@ def _row_sums(op, node, **kwargs):
 def _column_sums(op, node, **kwargs):
     @numba_njit
     def column_sums(x):
-        sums = np.zeros(x.shape[1], np.float64)
+        units = x.shape[1]
+        sums, out = np.empty(units, np.float64), np.empty(units, x.dtype)
+        for j in range(units):
+            sums[j] = 0.0
         for r in range(len(x)):
-            for j in range(x.shape[1]):
+            for j in range(units):
                 sums[j] += x[r, j]
-        return sums.astype(x.dtype)
+        for j in range(units):
+            out[j] = sums[j]
+        return out
 
     return column_sums, VERSION
 
@@ -237,7 +243,7 @@ def _softplus_sums(op, node, **kwargs):
     dtype = node.inputs[1].dtype
     states, matrix, vector, size = _array("int8", 2), _array(dtype, 2), _array(dtype, 1), types.int64
     run = through_pointer(sum_softplus_of_states, types.void(size, size, states, matrix, vector, vector))
-    plain = through_pointer(sum_softplus, types.void(matrix, vector))
+    plain = through_pointer(sum_softplus_of_any_states, types.void(states, matrix, vector, vector))
     binary = through_pointer(are_binary, types.boolean(states))
 
     @numba_njit
@@ -248,8 +254,7 @@ def _softplus_sums(op, node, **kwargs):
             raise ValueError("The shapes of states, weights and bias do not fit.")
         out = np.empty(rows, weights.dtype)
         if rows < FEW_ROWS or not binary(states):
-            fields = np.dot(states.astype(weights.dtype), weights)
-            plain(fields + bias if len(bias) else fields, out)
+            plain(states, weights, bias, out)
         elif rows * weights.size < WORTH_THREADS:
             run(0, rows, states, weights, bias, out)
         else:
@@ -309,7 +314,10 @@ def _unit_conditionals(op, node, **kwargs):
         visible, hidden = weights.shape
         if fields.shape != (len(states), hidden) or states.shape[1] != visible or len(bias) != visible:
             raise ValueError("The shapes of states, weights and bias do not fit.")
-        if len(unit) != len(states) or (len(unit) and (unit.min() < 0 or unit.max() >= visible)):
+        wrong = len(unit) != len(states)
+        for u in unit:
+            wrong |= u < 0 or u >= visible
+        if wrong:
             raise IndexError("unit must have one entry, the number of a visible unit, for each row of states.")
         out = np.empty(len(states), fields.dtype)
         run(fields, states, unit, weights, bias, out)

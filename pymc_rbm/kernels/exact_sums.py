@@ -30,15 +30,33 @@ fast = njit(
 
 
 @fast
-def all_sums(first, weights):
-    """Return ``first + Σ_j bit_j(s) weights_j`` for all states s, by doubling."""
-    out = np.empty(1 << len(weights))
+def all_sums(first, weights, out):
+    """Write ``first + Σ_j bit_j(s) weights_j`` for all states s to ``out``, by doubling, and return the extremes."""
     out[0], size = first, 1
+    least = most = first
     for w in weights:
         for s in range(size):
             out[size + s] = out[s] + w
-        size *= 2
-    return out
+        least, most, size = least + min(w, 0.0), most + max(w, 0.0), 2 * size
+    return least, most
+
+
+@fast
+def _exponentiate(x):
+    for s in range(len(x)):
+        x[s] = np.exp(x[s])
+
+
+@fast
+def _add(x, first, out):
+    for s in range(len(x)):
+        out[s] = x[s] + first
+
+
+@fast
+def _divide(x, total):
+    for s in range(len(x)):
+        x[s] /= total
 
 
 @fast
@@ -108,21 +126,28 @@ def _sums(weights, bias, summed_bias, out):
     """Do what `binary_log_z` does, by the states of all units of the second layer."""
     n, m = weights.shape
     few = m // 2
-    high, low = np.empty((n, 1 << (m - few))), np.empty((n, 1 << few))
+    n_low, n_high = 1 << few, 1 << (m - few)
+    low, high, low_c, high_c = np.empty((n, n_low)), np.empty((n, n_high)), np.empty(n_low), np.empty(n_high)
     large, most_field = False, 0.0
     for i in range(n):
-        low[i], high[i] = all_sums(0.0, weights[i, :few]), all_sums(bias[i], weights[i, few:])
-        sizes = max(abs(low[i].min()), abs(low[i].max())), max(abs(high[i].min()), abs(high[i].max()))
-        large = large or not sizes[0] + sizes[1] < LARGEST
-        most_field = max(most_field, low[i].max() + high[i].max())
+        least_low, most_low = all_sums(0.0, weights[i, :few], low[i])
+        least_high, most_high = all_sums(bias[i], weights[i, few:], high[i])
+        size = max(abs(least_low), abs(most_low)) + max(abs(least_high), abs(most_high))
+        large = large or not size < LARGEST
+        most_field = max(most_field, most_low + most_high)
     if not large:
-        low, high = np.exp(low), np.exp(high)
+        for i in range(n):
+            _exponentiate(low[i])
+            _exponentiate(high[i])
     steps = max(1, int(LARGEST / (most_field + 1)))  # so many factors 1 + exp(field) do not overflow
-    low_c, high_c = all_sums(0.0, summed_bias[:few]), all_sums(0.0, summed_bias[few:])
+    all_sums(0.0, summed_bias[:few], low_c)
+    all_sums(0.0, summed_bias[few:], high_c)
 
-    logs, product = np.empty((len(high_c), len(low_c))), np.ones(len(low_c))
-    for k in range(len(high_c)):
-        logs[k] = low_c + high_c[k]
+    logs, product, most = np.empty((n_high, n_low)), np.empty(n_low), -np.inf
+    for s in range(n_low):
+        product[s] = 1.0
+    for k in range(n_high):
+        _add(low_c, high_c[k], logs[k])
         for i in range(n):
             if large:
                 _add_softplus(logs[k], high[i, k], low[i])
@@ -130,29 +155,37 @@ def _sums(weights, bias, summed_bias, out):
             _multiply(product, high[i, k], low[i])
             if (i + 1) % steps == 0 or i == n - 1:
                 _take_logs(logs[k], product)
-    most = logs.max()
+        for x in logs[k]:
+            most = max(most, x)
 
-    p, total = np.empty(len(low_c)), 0.0
-    by_low, by_high = np.zeros((n, len(low_c))), np.empty((n, len(high_c)))
-    c_low, c_high = np.zeros(len(low_c)), np.empty(len(high_c))
-    for k in range(len(high_c)):
-        c_high[k] = _exponentials(logs[k], most, p)
-        c_low += p
-        for i in range(n):
-            if large:
-                by_high[i, k] = _fold_large(p, high[i, k], low[i], by_low[i])
-            else:
-                by_high[i, k] = _fold(p, high[i, k], low[i], by_low[i])
-        total += c_high[k]
-
-    out[0] = most + np.log(total)
+    p, by_low, total = np.empty(n_low), np.empty((n, n_low)), 0.0
+    for i in range(n):
+        for s in range(n_low):
+            by_low[i, s] = 0.0
+    for s in range(n_low):
+        low_c[s] = 0.0
     d_weights, d_bias, d_summed = out[1 : n * m + 1].reshape(n, m), out[n * m + 1 : n * m + n + 1], out[n * m + n + 1 :]
     for i in range(n):
-        d_bias[i] = by_high[i].sum() / total
+        d_bias[i] = 0.0
+    for k in range(n_high):  # what was read of a high state makes room for its sums
+        high_c[k] = _exponentials(logs[k], most, p)
+        for s in range(n_low):
+            low_c[s] += p[s]
+        for i in range(n):
+            if large:
+                high[i, k] = _fold_large(p, high[i, k], low[i], by_low[i])
+            else:
+                high[i, k] = _fold(p, high[i, k], low[i], by_low[i])
+            d_bias[i] += high[i, k]
+        total += high_c[k]
+
+    out[0] = most + np.log(total)
+    for i in range(n):
         for j in range(m):
-            d_weights[i, j] = (_with_bit(by_low[i], j) if j < few else _with_bit(by_high[i], j - few)) / total
+            d_weights[i, j] = _with_bit(by_low[i], j) if j < few else _with_bit(high[i], j - few)
     for j in range(m):
-        d_summed[j] = (_with_bit(c_low, j) if j < few else _with_bit(c_high, j - few)) / total
+        d_summed[j] = _with_bit(low_c, j) if j < few else _with_bit(high_c, j - few)
+    _divide(out[1:], total)
 
 
 @kernel
@@ -163,33 +196,38 @@ def binary_log_z(weights, bias, summed_bias, out):
     Units of the second layer without weights are independent of all others, and double no number of states.
     """
     n, m = weights.shape
-    used = np.empty(m, np.bool_)
+    used, k = np.empty(m, np.int64), 0
     for j in range(m):
-        used[j] = np.any(weights[:, j] != 0)
-    k = used.sum()
+        for i in range(n):
+            if weights[i, j] != 0:
+                used[k] = j
+                k += 1
+                break
     if k == m:
         _sums(weights, bias, summed_bias, out)
         return
     w, c, found = np.empty((n, k)), np.empty(k), np.empty(1 + n * k + n + k)
-    at = 0
-    for j in range(m):
-        if used[j]:
-            w[:, at], c[at] = weights[:, j], summed_bias[j]
-            at += 1
+    for at in range(k):
+        c[at] = summed_bias[used[at]]
+        for i in range(n):
+            w[i, at] = weights[i, used[at]]
     _sums(w, bias, c, found)
-    d_bias = out[n * m + 1 : n * m + n + 1]
-    d_bias[:] = found[n * k + 1 : n * k + n + 1]
     total, at = found[0], 0
+    for i in range(n):
+        out[n * m + 1 + i] = found[n * k + 1 + i]
     for j in range(m):
-        by_weights = out[1 + j : n * m + 1 : m]
-        if used[j]:
-            by_weights[:], out[n * m + n + 1 + j] = found[1 + at : n * k + 1 : k], found[n * k + n + 1 + at]
+        if at < k and used[at] == j:
+            for i in range(n):
+                out[1 + i * m + j] = found[1 + i * k + at]
+            out[n * m + n + 1 + j] = found[n * k + n + 1 + at]
             at += 1
         else:
             x = summed_bias[j]
-            total += max(x, 0.0) + np.log1p(np.exp(-abs(x)))
             on = 1 / (1 + np.exp(-x))
-            by_weights[:], out[n * m + n + 1 + j] = d_bias * on, on
+            total += max(x, 0.0) + np.log1p(np.exp(-abs(x)))
+            for i in range(n):
+                out[1 + i * m + j] = on * out[n * m + 1 + i]
+            out[n * m + n + 1 + j] = on
     out[0] = total
 
 

@@ -11,12 +11,14 @@ from pymc_rbm.kernels.packing import BLOCK, packed, packed_columns
 from pymc_rbm.kernels.product import TILE, add_block, aligned, copy_tile, table_room, tile_room, tiles_of
 
 __all__ = [
+    "any_dot",
     "are_binary",
     "binary_dot",
     "means_and_sums",
     "state_sums",
     "sum_sigmoid",
     "sum_softplus",
+    "sum_softplus_of_any_states",
     "sum_softplus_of_states",
     "unit_conditionals",
 ]
@@ -42,6 +44,19 @@ def are_binary(states):
 def binary_dot(start, stop, states, weights, bias, out, transposed):
     """Write the products of binary states and weights as `fields_of` does, as a kernel of its own."""
     fields_of(start, stop, states, weights, bias, out, transposed)
+
+
+@kernel
+def any_dot(states, weights, bias, out, transposed):
+    """Write the products of a few rows, or of states that are not 0 and 1, as `fields_of` does, by BLAS."""
+    numbers = states.astype(weights.dtype)
+    if transposed:
+        np.dot(numbers.T, weights, out)
+    else:
+        np.dot(numbers, weights, out)
+    for j in range(len(bias)):
+        for r in range(len(out)):
+            out[r, j] += bias[j]
 
 
 @piece
@@ -169,6 +184,14 @@ def sum_softplus_of_states(start, stop, states, weights, bias, out):
         end = min(begin + ROWS, stop)
         fields_of(0, end - begin, states[begin:end], weights, bias, fields, False)
         _softplus_sums(fields[: end - begin], out[begin:end])
+
+
+@kernel
+def sum_softplus_of_any_states(states, weights, bias, out):
+    """Write the same for a few rows, or states that are not 0 and 1."""
+    fields = np.empty((len(states), weights.shape[1]), weights.dtype)
+    any_dot(states, weights, bias, fields, False)
+    _softplus_sums(fields, out)
 
 
 @kernel

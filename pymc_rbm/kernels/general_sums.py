@@ -28,14 +28,37 @@ underflow."""
 
 
 @fast
-def _energies(couplings, bias):
-    """Return the exponents of all states, by doubling."""
-    n = len(bias)
-    out = np.zeros(1 << n)
-    for j in range(n):
-        size = 1 << j
-        out[size : 2 * size] = out[:size] + all_sums(bias[j], couplings[j, :j])
-    return out
+def _energies(couplings, bias, begin, end, out):
+    """Write the exponents of all states of the units from ``begin`` to ``end`` to ``out``, and return the largest."""
+    weights, most = np.empty(end - begin), 0.0
+    out[0], size = 0.0, 1
+    for j in range(begin, end):
+        for i in range(begin, j):
+            weights[i - begin] = _coupling(couplings, i, j)
+        upper = out[size : 2 * size]
+        all_sums(bias[j] + couplings[j, j] / 2, weights[: j - begin], upper)
+        for s in range(size):
+            upper[s] += out[s]
+            most = max(most, upper[s])
+        size *= 2
+    return most
+
+
+@fast
+def _coupling(couplings, i, j):
+    return (couplings[i, j] + couplings[j, i]) / 2
+
+
+@fast
+def _fill(x, value):
+    for s in range(len(x)):
+        x[s] = value
+
+
+@fast
+def _exponentials(x, most, out):
+    for s in range(len(x)):
+        out[s] = np.exp(x[s] - most)
 
 
 @fast
@@ -49,6 +72,12 @@ def _double(p, size, without, with_it):
 def _times(p, q):
     for s in range(len(p)):
         p[s] *= q[s]
+
+
+@fast
+def _scale(p, factor):
+    for s in range(len(p)):
+        p[s] *= factor
 
 
 @fast
@@ -77,13 +106,14 @@ def _means(p, out):
 @fast
 def _pairs(p, out, first):
     """Add the sums over states with two bits each to ``out``, from row and column ``first`` on."""
-    n, size, means = 0, len(p), np.empty(len(out))
+    n, size, means, half = 0, len(p), np.empty(len(out)), np.empty(len(p))
     while size > 1:
         n, size = n + 1, size // 2
     for j in range(n - 1, -1, -1):
         size = 1 << j
-        half = p[size : 2 * size].copy()
-        _means(half, means[:j])
+        for s in range(size):
+            half[s] = p[size + s]
+        _means(half[:size], means[:j])
         out[first + j, first + j] = half[0]
         for i in range(j):
             out[first + i, first + j] = means[i]
@@ -96,24 +126,31 @@ def general_log_z(couplings, bias, moments):
 
     Of couplings (units, units) only the symmetric part counts. All are float64 and contiguous.
     """
-    couplings = (couplings + couplings.T) / 2
-    bias = bias + np.diag(couplings) / 2
     n = len(bias)
     few = min(n, LOW)
-    low, high = _energies(couplings[:few, :few], bias[:few]), _energies(couplings[few:, few:], bias[few:])
-    fields = np.empty((few, len(high)))
+    n_low, n_high = 1 << few, 1 << (n - few)
+    low, high, fields = np.empty(n_low), np.empty(n_high), np.empty((few, n_high))
+    most, weights = _energies(couplings, bias, 0, few, low), np.empty(n - few)
+    _energies(couplings, bias, few, n, high)
     for j in range(few):
-        fields[j] = all_sums(0.0, couplings[j, few:])
-    most = low.max()
-    span = 0.0
-    for k in range(len(high)):
-        span = max(span, np.abs(fields[:, k]).sum())
-    small = most - low.min() + span < LARGEST
-    exponentials = np.exp(low - most)
+        for i in range(few, n):
+            weights[i - few] = _coupling(couplings, i, j)
+        all_sums(0.0, weights, fields[j])
+    least, span = 0.0, 0.0
+    for x in low:
+        least = min(least, x)
+    for k in range(n_high):
+        size = 0.0
+        for j in range(few):
+            size += abs(fields[j, k])
+        span = max(span, size)
+    small = most - least + span < LARGEST
+    exponentials, p, all_low, own = np.empty(n_low), np.empty(n_low), np.empty(n_low), np.empty(few)
+    _exponentials(low, most, exponentials)
+    _fill(all_low, 0.0)
 
-    p, all_low, means = np.empty(len(low)), np.zeros(len(low)), np.empty((len(high), few))
-    totals, scales, largest = np.empty(len(high)), np.empty(len(high)), -np.inf
-    for k in range(len(high)):
+    means, totals, scales, largest = np.empty((n_high, few)), np.empty(n_high), np.empty(n_high), -np.inf
+    for k in range(n_high):
         scale = high[k] + most
         if small:
             p[0] = 1.0
@@ -123,29 +160,38 @@ def general_log_z(couplings, bias, moments):
                 _double(p, 1 << j, np.exp(-max(x, 0.0)), np.exp(min(x, 0.0)))
             _times(p, exponentials)
         else:
-            p[:] = low + all_sums(0.0, fields[:, k])
-            own = p.max()
-            scale = high[k] + own
-            p[:] = np.exp(p - own)
+            for j in range(few):
+                own[j] = fields[j, k]
+            all_sums(0.0, own, p)
+            highest = -np.inf
+            for s in range(n_low):
+                p[s] += low[s]
+                highest = max(highest, p[s])
+            scale = high[k] + highest
+            _exponentials(p, highest, p)
         if scale > largest:
-            all_low *= np.exp(largest - scale)
+            _scale(all_low, np.exp(largest - scale))
             largest = scale
         _add(all_low, p, np.exp(scale - largest))
         _means(p, means[k])
         totals[k], scales[k] = p[0], scale
 
-    moments[:] = 0.0
-    for k in range(len(high)):
+    total = 0.0
+    for k in range(n_high):
         weight = np.exp(scales[k] - largest)
         totals[k] *= weight
-        means[k] *= weight
-    total = totals.sum()
+        total += totals[k]
+        _scale(means[k], weight)
+    for i in range(n):
+        _fill(moments[i], 0.0)
     _pairs(all_low, moments, 0)
-    column, found = np.empty(len(high)), np.empty(n - few)
+    column = np.empty(n_high)
     for j in range(few):
-        column[:] = means[:, j]
-        _means(column, found)
-        moments[j, few:] = found
+        for k in range(n_high):
+            column[k] = means[k, j]
+        _means(column, weights)
+        for i in range(few, n):
+            moments[j, i] = weights[i - few]
     _pairs(totals, moments, few)
     for i in range(n):
         for j in range(i, n):
