@@ -270,7 +270,7 @@ class Run:
         return paced(self.history, now) if len(self.history) % INTERVAL == 0 else now
 
     def _record(self, done: int) -> None:
-        self.history.add_epoch(self.learner.pseudo_log_likelihood())
+        self.history.add_epoch(self.learner.pseudo_log_likelihood(done))
         if self.learner.persistent:
             self.history.add_snapshot(done, self.horizon, self.learner.particle_states())
 

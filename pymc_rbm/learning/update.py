@@ -44,6 +44,9 @@ MANY_STATES = 2**15
 """From so many numbers in different rows on kernels go through them; for fewer it would not pay to load these."""
 QUICK = 2**24
 """The most products of a row and a parameter that still take only milliseconds."""
+OFTEN, MANY_NODES = 5000, 50
+"""From this epoch on the monitor is compiled if its graph has more nodes than that. Numba takes as long as Python takes
+for so many calls: machines of three layers have 175 nodes, 5 ms a call."""
 LITTLE_LEFT, ALL_LEFT, SHORTER, LONGER = 0.7, 0.99, 0.8, 1.1
 """A step gets shorter if the trust region left less than the first share of it, and longer if it left more than
 the second; the third and the fourth number are the factors."""
@@ -81,7 +84,7 @@ class Learner:
         self._batch_machines = [machine_of_rows(m, r) for m, r in zip(self._machines, self._rows, strict=True)]
         self._particles = [self._first_particles(i, settings.chains) for i in range(len(observed))]
         self._update = self._compile_update(model)
-        self._pseudo = self._compile_pseudo_log_likelihood()
+        self._pseudo, self._often = self._compile_pseudo_log_likelihood(by_kernels), False
         variables = parameter_variables(model)
         self._names = [x.name for x in variables]
         values = [
@@ -185,11 +188,16 @@ class Learner:
             states.set_value(found[-1].ladder.top.states)
         return found
 
-    def pseudo_log_likelihood(self) -> list[float]:
-        """Return the pseudo log-likelihood per row, estimated from one random unit of each of some random rows."""
+    def pseudo_log_likelihood(self, epoch: int) -> list[float]:
+        """Return the pseudo log-likelihood per row, estimated from one random unit of each of some random rows.
+
+        Python evaluates it node by node up to epoch `OFTEN`, which depends on nothing that a resumed run does not know.
+        """
         counts = [(len(x.rows), min(len(x.rows), np.clip(len(x.rows) // 5, *MONITORED_ROWS))) for x in self.observed]
         rows = [self.rng.choice(n, some, replace=False, shuffle=False) for n, some in counts]
         units = [self.rng.integers(x.units, size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
+        if epoch >= OFTEN and not self._often and len(self._pseudo.maker.fgraph.apply_nodes) > MANY_NODES:
+            self._often, self._pseudo = True, self._compile_pseudo_log_likelihood(pm.compile)
         values = self._pseudo(*rows, *units)
         return [x.units * float(of_rows.mean()) for x, of_rows in zip(self.observed, values, strict=True)]
 
@@ -394,7 +402,7 @@ class Learner:
         options = {"updates": updates, "on_unused_input": "ignore", **self._settings.compile_kwargs}
         return Repeated(compiled(inputs, outputs, by=pm.compile, **options).function)
 
-    def _compile_pseudo_log_likelihood(self):
+    def _compile_pseudo_log_likelihood(self, by: Callable):
         chosen = [pt.lvector() for _ in self.observed]
         per_row = [
             log_conditional(machine, data[rows], unit)
@@ -404,7 +412,7 @@ class Learner:
         ]
         inputs = [*self._rows, *chosen]
         asked = self._settings.compile_kwargs
-        return compiled(inputs, per_row, by=pm.compile if asked else by_kernels, on_unused_input="ignore", **asked)
+        return compiled(inputs, per_row, by=pm.compile if asked else by, on_unused_input="ignore", **asked)
 
 
 def _shared(value: np.ndarray, name: str) -> Any:

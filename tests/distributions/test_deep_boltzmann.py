@@ -8,9 +8,11 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import reference as ref
+from options import QUIET
 from scipy.optimize import minimize
 
 import pymc_rbm as pmr
+from pymc_rbm.learning import update
 from pymc_rbm.sampling.sweep import sweep
 
 pytestmark = pytest.mark.interpreted
@@ -209,3 +211,27 @@ def test_what_cannot_be_classified(call, message):
 def test_layers_that_do_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         pmr.DeepBoltzmannMachine("x", *arguments)
+
+
+def test_the_monitor_of_many_nodes_is_compiled_once_it_was_called_often(monkeypatch):
+    """Its values stay what they are, also where a resumed run begins after that."""
+    monkeypatch.setattr(update, "OFTEN", 3)
+    ways, own = [], update.Learner._compile_pseudo_log_likelihood
+    monkeypatch.setattr(
+        update.Learner, "_compile_pseudo_log_likelihood", lambda self, by: ways.append(by) or own(self, by)
+    )
+    data = pmr.datasets.bars_and_stripes(2).values
+    with pm.Model():
+        weights = [pm.Normal("W0", 0, 1, shape=(4, 3)), pm.Normal("W1", 0, 1, shape=(3, 2))]
+        pmr.DeepBoltzmannMachine(
+            "x", weights, [pm.Flat(f"b{i}", shape=n) for i, n in enumerate((4, 3, 2))], observed=data
+        )
+        options = {"batch_size": None, "sweeps": 1, "learning_rate": 0.1, "horizon": 6} | QUIET
+        whole, half = pmr.fit(6, **options), pmr.fit(4, **options)
+        resumed = pmr.fit(2, resume=half, **options)
+        monkeypatch.setattr(update, "OFTEN", 7)
+        interpreted = pmr.fit(6, **options)
+    values = [x["learning"]["x_pseudo_log_likelihood"].values for x in (whole, resumed, interpreted)]
+    np.testing.assert_array_equal(values[0], values[1])
+    np.testing.assert_allclose(values[0], values[2], rtol=1e-12)
+    assert ways.count(pm.compile) == 3  # whole, half, resumed
