@@ -3,6 +3,8 @@
 Each row has a call, the kind of error, and fragments of its message: what was received, what is needed, the remedy.
 """
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pymc as pm
@@ -52,6 +54,14 @@ def model(observed=None, **kwargs):
 def fit(*args, **kwargs):
     with model():
         return pmr.fit(*args, **({"progressbar": False} | kwargs))
+
+
+def fit_scaled(**kwargs):
+    """Weights with a scale of their own; what is wrong with ``start`` is said before anything is chosen."""
+    with pm.Model(), pytest.MonkeyPatch.context() as patch:
+        pmr.RBM("v", pm.Normal("W", 0, pm.HalfNormal("scale"), shape=(4, 3)), np.zeros(4), np.zeros(3), observed=V)
+        patch.setattr(sys.modules["pymc_rbm.learning.fit"], "choose", None)
+        pmr.fit(1, **MUTED, **kwargs)
 
 
 def rbm(observed, **kwargs):
@@ -457,6 +467,8 @@ ROWS = [
     ("fit start name", lambda: fit(1, start={"X": 1}), V_ERR, "['X']", "but the free variables", "['W', 'b', 'c']"),
     ("fit start shape", lambda: fit(1, start={"W": np.zeros(3)}), V_ERR, "(3,)", "start['W']", "(4, 3)"),
     ("fit start NaN", lambda: fit(1, start={"W": W * NAN}), V_ERR, "start['W']", "contains NaN", "finite numbers"),
+    ("fit start outside", lambda: fit_scaled(start={"scale": -1.0}),
+     V_ERR, "-1.0", "start['scale']", "inside of the range"),
     ("fit start text", lambda: fit(1, start="W"), V_ERR, "'W'", "start must be a dict", "by name"),
     ("fit resume path", lambda: fit(1, resume="file.nc"),
      T_ERR, "'file.nc'", "`resume` must be", "xarray.open_datatree"),

@@ -29,6 +29,7 @@ from pymc_rbm.learning.restarts import climb_from_the_best
 from pymc_rbm.learning.result import restore
 from pymc_rbm.learning.scales import warn_of_large_scales
 from pymc_rbm.learning.settling import Settling
+from pymc_rbm.learning.start import as_value_point
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.support.arguments import compile_arguments, finite_number, generator, whole_number
 from pymc_rbm.support.generators import serialisable
@@ -320,6 +321,9 @@ def fit(
     with Prompt():
         observed = observed_machines(model, row_weights)
         low_rank = asked_for(model, observed, start, resume)
+        values: Any = None if isinstance(start, str) and start == LOW_RANK else start
+        if values is not None:
+            as_value_point(model, values)  # what is wrong with it is said before any work
         warn_of_large_scales(observed)
         for x in observed:
             if x.name in AXES:
@@ -353,7 +357,6 @@ def fit(
             compile_kwargs,
         )
         machines = low_rank_machines(model, observed) if low_rank and resume is None else {}
-        values: Any = None if isinstance(start, str) and start == LOW_RANK else start
         learner = Learner(model, observed, settings, values, serialisable(random_seed), machines)
         if chosen.sweeps is None and (chains < 2 or not learner.persistent):
             raise ValueError(

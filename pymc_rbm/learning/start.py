@@ -24,7 +24,7 @@ from pymc_rbm.support.arguments import shown
 from pymc_rbm.support.reentrant import one_compiles, value_of
 from pymc_rbm.units.unit import Unit
 
-__all__ = ["mixture_of_groups", "small_weights", "start_values"]
+__all__ = ["as_value_point", "mixture_of_groups", "small_weights", "start_values"]
 
 SCALE = 0.1
 """The size of the fields that W sends to the hidden units where learning starts."""
@@ -66,7 +66,7 @@ def start_values(
                 direct.add(rv.name)
         for rv, value in _unit_parameters(model, x, groups):
             name = model.rvs_to_values[rv].name
-            point[name] = _as_value_point(model, {rv.name: value})[name]
+            point[name] = as_value_point(model, {rv.name: value})[name]
             direct.add(name)
     for value_var in learned_variables(model):
         if value_var.name not in direct:
@@ -76,7 +76,7 @@ def start_values(
         if low_rank:
             point.update(_at_machine(model, x, low_rank[x.name], point))
     if start is not None:
-        point.update(_as_value_point(model, start))
+        point.update(as_value_point(model, start))
         for x in observed:
             parted = _part(model, x, point, set(start), rng)
             if parted and scale == SCALE:  # only once, however many starts there are
@@ -197,7 +197,8 @@ def _unit_parameters(model: pm.Model, x: Observed, groups: Machine | None) -> li
     return found
 
 
-def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarray]:
+def as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return start values by name of value variable; ValueError if they are not values of free variables."""
     if not isinstance(start, dict):
         raise ValueError(f"start must be a dict of values by name of free variable, or 'low rank', got {shown(start)}.")
     names = {rv.name for rv in model.free_RVs}
@@ -217,10 +218,16 @@ def _as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndar
             raise ValueError(f"start[{name!r}] has shape {np.shape(value)}, but the variable has shape {shape}.")
         if np.asarray(value).dtype.kind not in "biuf" or not np.isfinite(value).all():
             raise ValueError(f"start[{name!r}] contains NaN, infinity or something else; give finite numbers.")
-    with one_compiles():
+    with one_compiles(), np.errstate(all="ignore"):
         point = pm.model.core.make_initial_point_fn(model=model, overrides=dict(start))(0)
-    changed = {model.rvs_to_values[model[name]].name for name in start}
-    return {name: value for name, value in point.items() if name in changed}
+    found = {model.rvs_to_values[model[name]].name: name for name in start}
+    for value_name, name in found.items():
+        if not np.isfinite(point[value_name]).all():
+            raise ValueError(
+                f"start[{name!r}] has values that {name!r} cannot take, or that are at the end of its range, got "
+                f"{shown(start[name])}. Give values inside of the range of its distribution."
+            )
+    return {name: value for name, value in point.items() if name in found}
 
 
 def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, hidden: Unit, seed: int) -> Machine:
