@@ -28,8 +28,9 @@ from pymc_rbm.diagnostics.running_on import (
 from pymc_rbm.diagnostics.thresholds import SHARE_OF_ERROR
 from pymc_rbm.diagnostics.verdict import LONGER, MORE_LIFTS, NOT_MIXED, UNKNOWN, Diagnosis, Finding
 from pymc_rbm.learning.growing import ENDS
-from pymc_rbm.machine.enumeration import is_tractable
+from pymc_rbm.machine.enumeration import is_enumerable
 from pymc_rbm.machine.machine import Machine
+from pymc_rbm.machine.normalisable import is_gaussian
 from pymc_rbm.support.convergence import convergence
 
 __all__ = ["DATA_PROBES", "diagnose_run"]
@@ -182,7 +183,7 @@ def _drawing_from(
     machine: Machine, name: str, rows: np.ndarray, rng: np.random.Generator, progressbar: bool
 ) -> Draw | None:
     """Return a function that draws from machines like this one, by chains from data; None if these disagree."""
-    if is_tractable(machine):
+    if is_enumerable(machine) or is_gaussian(machine):
         return None  # draws are not needed
     watched, _ = run_on(machine, name, rows[rng.integers(len(rows), size=RUN_ON_CHAINS)], rng, progressbar)
     return drawing(watched, convergence(watched.functionals), rng)

@@ -53,7 +53,8 @@ class BoltzmannMachine(MachineDistribution):
         numbers, its entries that are not zero; else all. With more than 6 colours units are updated one by one. The
         statistic ``blocks`` of `BlockGibbs` says how many blocks there are.
     log_z, sweeps, observed, **kwargs
-        As in `RBM`. log Z is exact up to 16 binary units; draws of larger machines are ends of Markov chains.
+        As in `RBM`. log Z is exact up to 20 binary units (.2 ms for 18, with its gradient), so that NUTS can sample the
+        couplings; draws of machines of more than 16 are ends of Markov chains.
 
     Raises
     ------

@@ -43,7 +43,8 @@ class RBM(MachineDistribution):
     log_z : float or tensor_like, optional
         log Z, where you know it; it is not checked. By default log Z is
 
-        - the exact, differentiable sum where one side has at most 16 binary units (2¹⁶ states), or the integral where
+        - the exact, differentiable sum where one side has at most 16 binary units (2¹⁶ states; 20, if all units are
+          `Bernoulli` or `Spin` and all rows share biases, .7 ms for 64x13, 40 ms for 24x20), or the integral where
           all units are Gaussian, so that NUTS can sample the weights;
         - where all parameters are constants or data and the machine is larger, left out of the log-density of the
           model that the variable is a factor of, ``model.logp()``, which is then *unnormalised* (as PyMC's CAR is):

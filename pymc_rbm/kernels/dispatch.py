@@ -293,9 +293,13 @@ def _general_log_z(op, node, **kwargs):
         n = len(bias)
         if couplings.shape != (n, n):
             raise ValueError("The shapes of couplings and bias do not fit.")
-        moments = np.empty((n, n))
+        moments, means = np.empty((n, n)), np.empty(n)
         total = run(np.ascontiguousarray(couplings), np.ascontiguousarray(bias), moments)
-        return np.asarray(total), moments / 2, np.diag(moments)
+        for i in range(n):
+            means[i] = moments[i, i]
+            for j in range(n):
+                moments[i, j] /= 2
+        return np.asarray(total), moments, means
 
     return log_z, VERSION
 

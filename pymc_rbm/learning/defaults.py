@@ -21,9 +21,9 @@ from pymc_rbm.learning.directions import bimodality, leading
 from pymc_rbm.learning.estimators.parallel_tempering import tempered
 from pymc_rbm.learning.estimators.pcd import NegativePhase, exact, persistent
 from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
-from pymc_rbm.learning.exact_sums import factors_of, is_summed_fast
+from pymc_rbm.learning.exact_sums import factors_of
 from pymc_rbm.learning.objective import direct_names
-from pymc_rbm.machine.enumeration import cheapest_layer, sizes_of
+from pymc_rbm.machine.enumeration import cheapest_layer, is_summed_by_kernel, sizes_of
 from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.machine.mixture import is_mixture
 from pymc_rbm.machine.normalisable import is_gaussian
@@ -199,12 +199,12 @@ def _is_network(x: Observed) -> bool:
 
     The log-likelihood is concave in U and b, so that a climb takes few steps.
     """
-    return len(x.machine.layers) == 1 and x.missing is None and is_summed_fast(x.machine) and _is_affordable(x)
+    return len(x.machine.layers) == 1 and x.missing is None and is_summed_by_kernel(x.machine) and _is_affordable(x)
 
 
 def climbs_at_the_end(model: pm.Model, observed: list[Observed]) -> bool:
     """Whether the exact objective is summed fast enough to be climbed: by a machine that grows, or after chains."""
-    return _machines_alone(model) and all(is_summed_fast(x.machine) and _is_affordable(x) for x in observed)
+    return _machines_alone(model) and all(is_summed_by_kernel(x.machine) and _is_affordable(x) for x in observed)
 
 
 def _is_affordable(x: Observed) -> bool:

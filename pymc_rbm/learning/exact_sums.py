@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.kernels.door import factors_of, is_summed_by_kernel, log_partition_by_kernel, log_z_by_kernel
-from pymc_rbm.machine.enumeration import cheapest_layer, is_tractable, symbolic_log_partition
+from pymc_rbm.kernels.door import factors_of, log_partition_by_kernel, log_z_by_kernel
+from pymc_rbm.machine.enumeration import is_summed_by_kernel, symbolic_log_partition
 from pymc_rbm.machine.machine import Machine
 
-__all__ = ["factors_of", "is_summed", "is_summed_fast", "log_partition", "log_z_by_kernel"]
-
-MOST_UNITS = 20
-"""The most binary units of one layer, the smaller one of two: 2²⁰ states."""
-
-
-def is_summed_fast(machine: Machine) -> bool:
-    """Whether there is a kernel for this sum."""
-    return is_summed_by_kernel(machine) and cheapest_layer(machine)[1] <= 2**MOST_UNITS
-
-
-def is_summed(machine: Machine) -> bool:
-    """Whether log Z is known inside a graph."""
-    return is_summed_fast(machine) or is_tractable(machine)
+__all__ = ["factors_of", "log_partition", "log_z_by_kernel"]
 
 
 def log_partition(machine: Machine) -> TensorVariable:
-    """Return log Z as a node that is differentiable at least once, for machines that `symbolic_log_partition` takes."""
-    return log_partition_by_kernel(machine) if is_summed_fast(machine) else symbolic_log_partition(machine)
+    """Return log Z as a node that is differentiable at least once, for machines that `symbolic_log_partition` takes.
+
+    Where there is a kernel the node is that one also where graphs are interpreted.
+    """
+    return log_partition_by_kernel(machine) if is_summed_by_kernel(machine) else symbolic_log_partition(machine)

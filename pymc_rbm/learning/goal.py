@@ -18,8 +18,8 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from pymc_rbm.learning.exact_sums import factors_of, is_summed_fast, log_z_by_kernel
-from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, joint_states, sized
+from pymc_rbm.learning.exact_sums import factors_of, log_z_by_kernel
+from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, is_summed_by_kernel, joint_states, sized
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
 from pymc_rbm.support.compiled import remembered
@@ -189,7 +189,7 @@ def exact_log_z(machine: Machine, factors: float = np.inf) -> Callable[[Machine]
 
         return of
     layer, count = cheapest_layer(machine)
-    if is_summed_fast(machine) and (count <= 2**ENUMERABLE or factors_of(machine) <= factors):
+    if is_summed_by_kernel(machine) and (count <= 2**ENUMERABLE or factors_of(machine) <= factors):
         return log_z_by_kernel
     if count > 2**ENUMERABLE:
         return None

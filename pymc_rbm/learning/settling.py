@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pymc_rbm.learning.exact_sums import is_summed
 from pymc_rbm.learning.goal import exact_log_z, free_energies_of, value_at
 from pymc_rbm.learning.update import Learner
+from pymc_rbm.machine.enumeration import is_tractable
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.bennett import log_ratio
 
@@ -149,7 +149,7 @@ class Settling:
         draws = self._draws(updates)
         if not self._steady or draws < 2:
             return False
-        exact = all(is_summed(machine) for machine in self._learner.parameters(averaged=False)[1].values())
+        exact = all(is_tractable(machine) for machine in self._learner.parameters(averaged=False)[1].values())
         last, average = (self._look(0 if exact else updates, sweeps, averaged=x) for x in (False, True))
         gains, errors = np.transpose(self._gains(last, average, exact=True))
         self.gain_of_average = np.array([gains.sum(), np.linalg.norm(errors)])

@@ -17,13 +17,14 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.learning.data import Observed, learned_variables
 from pymc_rbm.learning.estimators.pcd import shared_rows
-from pymc_rbm.learning.exact_sums import is_summed_fast, log_partition
+from pymc_rbm.learning.exact_sums import log_partition
 from pymc_rbm.learning.iteration import LastSwap, Part, Settings, iteration
 from pymc_rbm.learning.lbfgs import Ascent
 from pymc_rbm.learning.objective import objective, parameter_variables
 from pymc_rbm.learning.start import start_values
 from pymc_rbm.learning.staying import shortened
 from pymc_rbm.learning.trajectory import LEAST, Trajectory, torn
+from pymc_rbm.machine.enumeration import is_summed_by_kernel
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.normalisable import has_bounds
 from pymc_rbm.machine.rows import machine_of_rows
@@ -345,7 +346,7 @@ class Learner:
         log_z = [log_partition(machine) for machine in self._machines]
         goal = objective(model, self.observed, energies, log_z)
         goal = graph_replace(goal, self._given, strict=False)
-        quick = all(is_summed_fast(x.machine) or _is_little(x) for x in self.observed)
+        quick = all(is_summed_by_kernel(x.machine) or _is_little(x) for x in self.observed)
         options = ({"mode": INTERPRETED} if quick else {}) | self._settings.compile_kwargs
         many = quick and any(x.patterns is not None and x.patterns.states.size >= MANY_STATES for x in self.observed)
         by = by_kernels if many and not self._settings.compile_kwargs else pm.compile

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import optdb
@@ -27,17 +28,24 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.machine.machine import Machine, logsumexp
 from pymc_rbm.machine.normalisable import gaussian_log_partition, is_gaussian
 from pymc_rbm.support.reentrant import value_of
+from pymc_rbm.units.binary import Bernoulli, Spin
 from pymc_rbm.units.unit import Unit, floating
 
 __all__ = [
     "ENUMERABLE",
+    "ENUMERABLE_BY_KERNEL",
+    "EnumeratedLogPartition",
     "IntractableError",
+    "LogPartitionSlopes",
     "batch_ndim",
     "cheapest_layer",
     "in_powers",
     "independent_log_z",
+    "is_binary",
+    "is_binary_pair",
     "is_constant",
     "is_enumerable",
+    "is_summed_by_kernel",
     "is_tractable",
     "joint_states",
     "log_weights_of_states",
@@ -49,6 +57,8 @@ __all__ = [
 
 ENUMERABLE = 16
 """A layer of at most this many binary units is enumerated inside graphs (2¹⁶ states)."""
+ENUMERABLE_BY_KERNEL = 20
+"""The same where there is a kernel for the sum (2²⁰ states)."""
 
 
 class IntractableError(ValueError):
@@ -103,7 +113,32 @@ def is_enumerable(machine: Machine) -> bool:
 
 def is_tractable(machine: Machine) -> bool:
     """Whether log Z is known inside a graph: by enumeration, or as an integral over Gaussian units only."""
-    return is_enumerable(machine) or is_gaussian(machine)
+    return is_enumerable(machine) or is_summed_by_kernel(machine) or is_gaussian(machine)
+
+
+def is_summed_by_kernel(machine: Machine) -> bool:
+    """Whether there is a kernel for log Z, and the sum has at most 2²⁰ states."""
+    return is_binary(machine) and cheapest_layer(machine)[1] <= 2**ENUMERABLE_BY_KERNEL
+
+
+def is_binary_pair(machine: Machine) -> bool:
+    """Whether the machine is two coupled layers of Bernoulli units or spins whose rows share their parameters."""
+    return _is_binary(machine, [(0, 1)])
+
+
+def is_binary(machine: Machine) -> bool:
+    """Whether it is an `is_binary_pair`, or one layer of such units, coupled to each other: there are kernels."""
+    return is_binary_pair(machine) or _is_binary(machine, [(0, 0)])
+
+
+def _is_binary(machine: Machine, couplings: list[tuple[int, int]]) -> bool:
+    return (
+        len(machine.layers) == 1 + max(couplings[0])
+        and [(c.first, c.second) for c in machine.couplings] == couplings
+        and all(type(layer.unit) in (Bernoulli, Spin) for layer in machine.layers)
+        and all(p is not None for p in machine.parameters)
+        and machine.by_kind.map(lambda p: pt.as_tensor(p).ndim) == machine.by_kind.core_ndims
+    )
 
 
 def independent_log_z(machine: Machine) -> float:
@@ -143,7 +178,31 @@ def sized(template: Machine, shapes: Sequence[tuple[int | None, ...]]) -> tuple[
 
 
 class EnumeratedLogPartition(OpFromGraph):
-    """An Op for log Z by enumeration of the smaller layer: one node, which compilation replaces by the sum."""
+    """An Op for log Z by enumeration of the smaller layer: one node, which compilation replaces by the sum.
+
+    So is its gradient, so that a kernel can find both at once, and any derivative is a graph.
+    """
+
+    def __init__(self, inputs, outputs, template: Machine):
+        self.template = template
+        super().__init__(inputs, outputs, inline=True, name="log Z")
+
+    def pullback(self, inputs, outputs, output_gradients):
+        """Return the derivatives of log Z, times the derivative of what is computed from it."""
+        if outputs[0].ndim:  # one log Z for each of several rows
+            return super().pullback(inputs, outputs, output_gradients)
+        own = [x.type() for x in inputs]
+        slopes = pt.grad(_log_sum(self.template.with_parameters(own)), own, disconnected_inputs="ignore")
+        found = LogPartitionSlopes(own, slopes, self.template)(*inputs, return_list=True)
+        return [output_gradients[0] * x for x in found]
+
+
+class LogPartitionSlopes(OpFromGraph):
+    """An Op for the gradient of an `EnumeratedLogPartition` by its inputs: means and products of units."""
+
+    def __init__(self, inputs, outputs, template: Machine):
+        self.template = template
+        super().__init__(inputs, outputs, inline=True, name="slopes of log Z")
 
 
 class IntractableLogPartition(Op):
@@ -178,21 +237,54 @@ optdb.register("intractable_log_partition_raises", dfs_rewriter(_raise_when_eval
 def symbolic_log_partition(machine: Machine) -> TensorVariable:
     """Return log Z as a node of a graph, whose kind depends on the machine.
 
-    - One layer has at most 16 binary units: the exact sum, differentiable.
+    - One layer has at most 16 binary units, or 20 where there is a kernel (Bernoulli units and spins that are coupled
+      to each other, or two layers of them, all rows with the same parameters): the exact sum, differentiable.
     - All units are Gaussian: the integral, differentiable, too.
     - Else a node that builds but raises `IntractableError` when it is evaluated or differentiated.
     """
     # A unit's parameter may be a plain number, which as_tensor would make float32 where that is exact.
     parameters = [floating(p) if isinstance(p, float | int) else pt.as_tensor(p) for p in machine.parameters]
-    if is_enumerable(machine):
+    if is_enumerable(machine) or is_summed_by_kernel(machine):
         inputs = [p.type() for p in parameters]
         inner = machine.with_parameters(inputs)
-        layer, count = cheapest_layer(inner)
-        log_z = logsumexp(log_weights_of_states(inner, layer, np.arange(int(count))))
-        return EnumeratedLogPartition(inputs, [log_z], inline=True, name="log Z")(*parameters)
+        return EnumeratedLogPartition(inputs, [_log_sum(inner)], machine.template)(*parameters)
     if is_gaussian(machine):
         return gaussian_log_partition(machine)
     return IntractableLogPartition(_intractable_message(machine), batch_ndim(machine))(*parameters)
+
+
+def _log_sum(machine: Machine) -> TensorVariable:
+    """Return log Z as a sum over the states of the cheapest layer: all at once, or where these are many, by halves."""
+    layer, count = cheapest_layer(machine)
+    if count > 2**ENUMERABLE:
+        return _log_sum_by_halves(machine, layer)
+    return logsumexp(log_weights_of_states(machine, layer, np.arange(int(count))))
+
+
+def _log_sum_by_halves(machine: Machine, layer: int) -> TensorVariable:
+    """Return the same for an `is_binary` machine, without a table of all states.
+
+    The state of a layer is a low and a high half, and its field on the other layer the sum of two, which are found for
+    the states of each half alone. A layer that is coupled to itself has energies of halves and between halves.
+    """
+    size = sizes_of(machine)[layer] or 0
+    bias, unit, few = pt.as_tensor(machine.layers[layer].bias), machine.layers[layer].unit, size // 2
+    low, high = ((np.arange(2**n)[:, None] >> np.arange(n)) & 1 for n in (few, size - few))
+    low, high = (pt.as_tensor(np.asarray(unit.states)[bits].astype(bias.dtype)) for bits in (low, high))
+    own, own_high = low @ bias[:few], high @ bias[few:]
+    weights = pt.as_tensor(machine.couplings[0].weights)
+    if len(machine.layers) == 1:
+        weights = (weights + weights.T) / 2
+        own += ((low @ weights[:few, :few]) * low).sum(-1) / 2
+        own_high += ((high @ weights[few:, few:]) * high).sum(-1) / 2
+        return logsumexp((own + own_high[:, None] + high @ weights[few:, :few] @ low.T).ravel())
+    weights, other = (weights if layer == 0 else weights.T), machine.layers[1 - layer].unit
+
+    def of_high(own_high, sent_high, own, sent):
+        return logsumexp(own_high + own + other.log_normaliser(sent + sent_high).sum(-1))
+
+    sent, sent_high = low @ weights[:few], high @ weights[few:] + pt.as_tensor(machine.layers[1 - layer].bias)
+    return logsumexp(pytensor.scan(of_high, [own_high, sent_high], non_sequences=[own, sent], return_updates=False))
 
 
 def batch_ndim(machine: Machine) -> int:
@@ -213,7 +305,7 @@ def _intractable_message(machine: Machine) -> str:
     shape = "x".join("?" if n is None else str(n) for n in sizes_of(machine))
     return (
         f"The log-density of this {shape} machine needs its partition function, which can only be enumerated when one "
-        f"side has at most {ENUMERABLE} binary units. Ways out: learn the weights with pymc_rbm.fit, which needs no "
-        "log Z; fix them with pymc_rbm.generative or pm.do to sample the units; pass log_z= if you know it; or make "
-        "one side smaller."
+        f"side has at most {ENUMERABLE} binary units ({ENUMERABLE_BY_KERNEL}, if all units are Bernoulli or Spin and "
+        "all rows share biases). Ways out: learn the weights with pymc_rbm.fit, which needs no log Z; fix them with "
+        "pymc_rbm.generative or pm.do to sample the units; pass log_z= if you know it; or make one side smaller."
     )

@@ -9,12 +9,14 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from pymc_rbm.kernels.door import factors_of, is_binary_pair, is_summed_by_kernel, log_z_by_kernel
+from pymc_rbm.kernels.door import factors_of, log_z_by_kernel
 from pymc_rbm.machine.enumeration import (
     ENUMERABLE,
     IntractableError,
     cheapest_layer,
     in_powers,
+    is_binary,
+    is_binary_pair,
     log_weights_of_states,
     sized,
     sizes_of,
@@ -66,7 +68,7 @@ def log_z(machine: Machine, work: Work, is_part: bool) -> float:
         return float(Path(machine, tuple(layer.bias for layer in machine.layers)).log_z_base)
     if is_gaussian(machine):
         return float(_gaussian_function(machine.template)(*machine.parameters))
-    if is_summed_by_kernel(machine) and factors_of(machine) <= _most_factors(machine):
+    if is_binary(machine) and factors_of(machine) <= _most_factors(machine):
         return finite(log_z_by_kernel(machine)[0])
     return float(enumerated(machine, work, interpreted=is_part and _states(machine) <= 2**ENUMERABLE))
 

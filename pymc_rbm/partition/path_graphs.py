@@ -19,7 +19,8 @@ import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.kernels.door import BinaryLevels, BinaryWalk, along_path, is_binary_pair
+from pymc_rbm.kernels.door import BinaryLevels, BinaryWalk, along_path
+from pymc_rbm.machine.enumeration import is_binary_pair
 from pymc_rbm.machine.machine import Machine, State
 from pymc_rbm.sampling.sweep import sweep
 from pymc_rbm.support.compiled import remembered

@@ -6,7 +6,8 @@ from typing import Any
 
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.kernels.door import conditional_node, is_binary_pair
+from pymc_rbm.kernels.door import conditional_node
+from pymc_rbm.machine.enumeration import is_binary_pair
 from pymc_rbm.machine.machine import Machine
 
 __all__ = ["log_conditional"]

@@ -16,7 +16,8 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.kernels.door import as_node, is_binary_pair
+from pymc_rbm.kernels.door import as_node
+from pymc_rbm.machine.enumeration import is_binary_pair
 from pymc_rbm.machine.machine import VISIBLE, Machine, State
 from pymc_rbm.sampling.sites import update_classes, update_sites
 

@@ -7,9 +7,9 @@ import pytest
 from scipy.special import logsumexp
 
 import pymc_rbm as pmr
-from pymc_rbm.kernels.door import is_summed_by_kernel, log_partition_by_kernel, log_z_by_kernel
+from pymc_rbm.kernels.door import log_partition_by_kernel, log_z_by_kernel
 from pymc_rbm.kernels.general_sums import LOW, log_z_and_moments
-from pymc_rbm.machine.enumeration import symbolic_log_partition
+from pymc_rbm.machine.enumeration import is_binary, symbolic_log_partition
 from pymc_rbm.support.modes import INTERPRETED
 
 UNITS = {"bernoulli": pmr.Bernoulli(), "spin": pmr.Spin()}
@@ -53,7 +53,7 @@ def test_only_the_symmetric_part_counts_and_the_diagonal_is_a_bias():
 def test_of_machines(unit):
     b, U = parameters(7, 0.5)
     machine = pmr.boltzmann(U, b, UNITS[unit])
-    assert is_summed_by_kernel(machine)
+    assert is_binary(machine)
     expected, pairs, means = plainly(b, U, UNITS[unit].ends)
     value, (by_b, by_U) = log_z_by_kernel(machine)
     assert value == pytest.approx(expected, rel=1e-13)

@@ -25,8 +25,8 @@ import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 from pytensor.tensor.variable import TensorVariable
 
-from pymc_rbm.learning.exact_sums import is_summed, log_partition
-from pymc_rbm.machine.enumeration import sizes_of
+from pymc_rbm.learning.exact_sums import log_partition
+from pymc_rbm.machine.enumeration import is_tractable, sizes_of
 from pymc_rbm.machine.machine import HIDDEN, Machine
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
@@ -150,7 +150,7 @@ def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sw
     ValueError
         If neither side has at most 16 binary units, or 20 where both sides are binary.
     """
-    if not is_summed(machine):
+    if not is_tractable(machine):
         raise ValueError(
             "method='exact' enumerates the smaller side, which may have at most 16 units, or 20 of two binary "
             f"layers: sizes {sizes_of(machine)} are too large. Use method='pcd'."
