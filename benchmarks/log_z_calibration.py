@@ -1,11 +1,14 @@
 """Calibration and accuracy of log Z over machines whose log Z is known exactly.
 
-Run with ``python -m benchmarks.log_z_calibration PART [seeds] [folder] [method]``, where PART is calibration, rare,
-traps or accuracy. The folder holds the two trained machines and the digits that they learned
+Run with ``python -m benchmarks.log_z_calibration PART [seeds] [folder] [method]``, where PART is calibration, ladder,
+rare, traps or accuracy. The folder holds the two trained machines and the digits that they learned
 (``rbm_pretrained_*.npz``, ``mnist_bin127.npz``; default ``../shared/data``); they are left out where it is absent.
 
 calibration: how often the 95 % interval covers, and whether every miss by more than three standard errors and 0.2 nats
 is flagged, over 69 machines and every method. "50 temperatures" is annealing that is given too little on purpose.
+
+ladder: the same for log Z along a ladder of 100 chains from independent units (`pymc_rbm.partition.along`), whose rungs
+lie on the straight way here, and 1,000 lifts. Learning finds log Z so, along the machines that it came through.
 
 rare: the same by machine over the five of these that have one mode of 1 to 10 % of the probability (`rare_modes`), with
 little work a call, so that 200 seeds take minutes. Each line passes or fails: at least 93 % must be covered, and no
@@ -25,7 +28,9 @@ import numpy as np
 
 import pymc_rbm as pmr
 from benchmarks.rare_modes import rare_modes
+from pymc_rbm.partition.along import along
 from pymc_rbm.partition.path import Path as Annealing
+from pymc_rbm.sampling.ladder import ladder_to
 
 METHODS = {
     "ais": {"method": "ais", "budget": 200_000},
@@ -166,7 +171,11 @@ def calibration(seeds, folder, only=None, cases=None, methods=METHODS, judge=Fal
         for name, (parameters, log_z, mean) in cases.items():
             machine = parameters if isinstance(parameters, pmr.Machine) else pmr.restricted(*parameters)
             for seed in range(seeds):
-                result = pmr.log_partition(machine, base_mean=mean, random_seed=seed, progressbar=False, **options)
+                result = (
+                    options["by"](machine, seed)
+                    if "by" in options
+                    else pmr.log_partition(machine, base_mean=mean, random_seed=seed, progressbar=False, **options)
+                )
                 low, high = result.interval
                 error = result.estimate - log_z
                 # Exactly independent units leave nothing to estimate: rounding is no miss.
@@ -189,6 +198,12 @@ def calibration(seeds, folder, only=None, cases=None, methods=METHODS, judge=Fal
             print("    pass" if passed[-1] else "    FAIL")
         print("\n".join(missed), flush=True)
     return all(passed)
+
+
+def along_ladder(machine, seed):
+    """Return log Z along a ladder to the machine."""
+    rng = np.random.default_rng(seed)
+    return along(ladder_to(machine.numeric(), 100, rng), 1000, rng)
 
 
 def plain(parameters, temperatures, rng, particles=100):
@@ -229,7 +244,9 @@ if __name__ == "__main__":
     part, *numbers = sys.argv[1:] or ["calibration"]
     where = Path(numbers[1] if len(numbers) > 1 else Path(__file__).resolve().parents[2] / "shared" / "data")
     seeds = int(numbers[0]) if numbers else 1
-    if part == "traps":
+    if part == "ladder":
+        calibration(seeds, where, methods={"ladder": {"by": along_ladder}})
+    elif part == "traps":
         calibration(seeds, where, *numbers[2:], cases=traps())
     elif part == "rare":
         passed = []

@@ -21,7 +21,7 @@ __all__ = ["EVERY", "LEAST", "Trajectory", "torn"]
 
 EVERY = 5
 """The number of updates between two swaps with the last rung; at a swap at most twice as many lower rungs are swept."""
-FEWEST_LIFTS, MOST_LIFTS = 50, 200
+FEWEST_LIFTS, MOST_LIFTS = 50, 1000
 """The fewest and most lifts through all rungs from which log Z is found."""
 
 
