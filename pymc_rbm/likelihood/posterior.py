@@ -14,7 +14,7 @@ from pymc_rbm.machine.given import machines_of_draws
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.machine.validation import normalisable_machine
-from pymc_rbm.partition.exact import QUICKLY_ENUMERATED_STATES, enumerated
+from pymc_rbm.partition import exact
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.work import Work
@@ -48,7 +48,7 @@ def log_likelihood_of_draws(
             if work.interrupted:
                 raise KeyboardInterrupt
             machine = _checked(machine, given is None)
-            found[i] = enumerated(machine, work) if given is None else given.flat[i]
+            found[i] = exact.log_z(machine, work, is_part=False) if given is None else given.flat[i]
             rows = data_of(data, machine.layers[VISIBLE], labels) if rows is None else rows
             values.append(_summed_out(machine, rows, work) - found[i])
     assert rows is not None
@@ -73,14 +73,14 @@ def _summed_out(machine: Machine, rows: Data, work: Work) -> np.ndarray:
     return marginals(machine, np.ma.getdata(rows.values), rows.mask, None, 0, np.random.default_rng(0), work).values
 
 
-def _checked(machine: Machine, exact: bool) -> Machine:
+def _checked(machine: Machine, sums: bool) -> Machine:
     if has_rows(machine):
         raise ValueError(
             "The biases of this machine differ by row, and log_likelihood does not take a posterior for such machines. "
             "Use pm.compute_log_likelihood."
         )
     machine = normalisable_machine(machine)
-    if exact and cheapest_layer(machine)[1] > QUICKLY_ENUMERATED_STATES:
+    if sums and cheapest_layer(machine)[1] > exact.QUICKLY_ENUMERATED_STATES:
         raise ValueError(
             "Every draw has a log Z of its own, and no side is small enough (at most 20 binary units) to find them "
             "exactly. Give log_z, one number for each draw, from pymc_rbm.log_partition."
