@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
+from pytensor.graph.replace import graph_replace
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 from pytensor.tensor.variable import TensorVariable
 
@@ -103,9 +104,11 @@ def use_log_z_kernel(fgraph, node):
     machine = node.op.template.with_parameters(node.inputs)
     if not is_binary(machine) or not have_kernel(*node.inputs):
         return None
-    found = [log_partition_by_kernel(machine)]
+    own = [x.type() for x in node.inputs]  # one parameter may depend on another: its derivative is the partial one
+    found = [log_partition_by_kernel(machine.with_parameters(own))]
     if isinstance(node.op, LogPartitionSlopes):
-        found = pt.grad(found[0], node.inputs)
+        found = pt.grad(found[0], own)
+    found = graph_replace(found, dict(zip(own, node.inputs, strict=True)))
     shaped = [of_shape(x.astype(old.dtype), old.type.shape) for x, old in zip(found, node.outputs, strict=True)]
     copy_stack_trace(node.outputs, shaped)
     return shaped
@@ -119,4 +122,4 @@ def use_it_for_many_states(fgraph, node):
 
 
 optdb.register("rbm_log_z_kernel", dfs_rewriter(use_log_z_kernel), *TAGS, position=-0.02)
-optdb.register("rbm_log_z_of_many", dfs_rewriter(use_it_for_many_states), "fast_compile", position=-0.02)
+optdb.register("rbm_log_z_of_many", dfs_rewriter(use_it_for_many_states), "fast_compile", "rbm_kernels", position=-0.02)

@@ -157,7 +157,8 @@ def _check_free(model: pm.Model, rv: TensorVariable) -> None:
         raise ValueError(
             f"fit sums the {kind} {rv.name} out, but {ignored} depend on them. Learn without these, and then sample "
             "with them: build the model with the learned numbers for W, b and c, and call pm.sample. (With at most 16 "
-            "units on one side log Z is exact, and pm.sample can draw W, b and c together with them instead.)"
+            "units on one side, or 20 binary ones, log Z is exact, and pm.sample can draw W, b and c together with "
+            "them instead.)"
         )
 
 

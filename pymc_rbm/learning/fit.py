@@ -117,7 +117,7 @@ def fit(
         parallel tempering (`estimators.tempered`), PCD with parallel trajectory tempering
         (`estimators.trajectory_tempered`: particles swap with those of earlier machines, and log Z comes along),
         unbiased contrastive divergence by coupled chains (`estimators.unbiased`), or the exact gradient by enumeration
-        of a side of at most 16 units (``exact``). The docstring of each says what it is biased for.
+        of a side of at most 16 units, or 20 binary ones (``exact``). The docstring of each says what it is biased for.
         ``functools.partial(tempered, temperatures=20)`` sets options.
         Default: "pcd"; "pt" where the data's strongest correlation splits the rows into two groups, between which plain
         chains would not go; "ptt" from a low-rank start of strongly correlated data; "exact" for mixtures (one hidden

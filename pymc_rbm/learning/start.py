@@ -66,8 +66,10 @@ def start_values(
                 direct.add(rv.name)
         for rv, value in _unit_parameters(model, x, groups):
             name = model.rvs_to_values[rv].name
-            point[name] = as_value_point(model, {rv.name: value})[name]
-            direct.add(name)
+            guess = _value_point(model, {rv.name: value})[name]
+            if np.isfinite(guess).all():  # else data differ by what the prior of σ excludes
+                point[name] = guess
+                direct.add(name)
     for value_var in learned_variables(model):
         if value_var.name not in direct:
             old = point[value_var.name]
@@ -218,16 +220,21 @@ def as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarr
             raise ValueError(f"start[{name!r}] has shape {np.shape(value)}, but the variable has shape {shape}.")
         if np.asarray(value).dtype.kind not in "biuf" or not np.isfinite(value).all():
             raise ValueError(f"start[{name!r}] contains NaN, infinity or something else; give finite numbers.")
-    with one_compiles(), np.errstate(all="ignore"):
-        point = pm.model.core.make_initial_point_fn(model=model, overrides=dict(start))(0)
-    found = {model.rvs_to_values[model[name]].name: name for name in start}
-    for value_name, name in found.items():
-        if not np.isfinite(point[value_name]).all():
+    point = _value_point(model, start)
+    for name in start:
+        if not np.isfinite(point[model.rvs_to_values[model[name]].name]).all():
             raise ValueError(
                 f"start[{name!r}] has values that {name!r} cannot take, or that are at the end of its range, got "
                 f"{shown(start[name])}. Give values inside of the range of its distribution."
             )
-    return {name: value for name, value in point.items() if name in found}
+    return point
+
+
+def _value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return the transformed values; they are not finite where the variables cannot have them."""
+    with one_compiles(), np.errstate(all="ignore"):
+        point = pm.model.core.make_initial_point_fn(model=model, overrides=dict(start))(0)
+    return {name: point[name] for name in (model.rvs_to_values[model[x]].name for x in start)}
 
 
 def mixture_of_groups(rows: np.ndarray, weights: np.ndarray, unit: Unit, hidden: Unit, seed: int) -> Machine:

@@ -32,6 +32,7 @@ from pymc_rbm.sampling.bottom import exact_draws
 from pymc_rbm.sampling.conditionals import log_conditional
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.ladder import bottom, independent
+from pymc_rbm.support.fast_calls import in_numba
 from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.modes import INTERPRETED, by_kernels
 from pymc_rbm.support.reentrant import compiled, value_of
@@ -192,13 +193,16 @@ class Learner:
     def pseudo_log_likelihood(self, epoch: int) -> list[float]:
         """Return the pseudo log-likelihood per row, estimated from one random unit of each of some random rows.
 
-        Python evaluates it node by node up to epoch `OFTEN`, which depends on nothing that a resumed run does not know.
+        Python evaluates it node by node before epoch `OFTEN`: a number that a resumed run knows, too.
         """
         counts = [(len(x.rows), min(len(x.rows), np.clip(len(x.rows) // 5, *MONITORED_ROWS))) for x in self.observed]
         rows = [self.rng.choice(n, some, replace=False, shuffle=False) for n, some in counts]
         units = [self.rng.integers(x.units, size=len(r)) for x, r in zip(self.observed, rows, strict=True)]
-        if epoch >= OFTEN and not self._often and len(self._pseudo.maker.fgraph.apply_nodes) > MANY_NODES:
-            self._often, self._pseudo = True, self._compile_pseudo_log_likelihood(pm.compile)
+        if epoch >= OFTEN and not self._often:
+            self._often = True
+            many = len(self._pseudo.maker.fgraph.apply_nodes) > MANY_NODES
+            if many and not self._settings.compile_kwargs and not in_numba(self._pseudo):
+                self._pseudo = self._compile_pseudo_log_likelihood(pm.compile)
         values = self._pseudo(*rows, *units)
         return [x.units * float(of_rows.mean()) for x, of_rows in zip(self.observed, values, strict=True)]
 

@@ -105,8 +105,8 @@ def log_likelihood(
     nats, and nothing sees a mode that no particle met.
 
     *A posterior over the weights*, as NUTS gives where log Z is exact in the graph (one side of at most 16 binary
-    units): pass it as ``learned``, and the result holds the log-likelihood of every row under every draw, with that
-    draw's own exact log Z (up to 2²⁰ states; else give ``log_z``, one number a draw), beside the posterior:
+    units, or 20): pass it as ``learned``, and the result holds the log-likelihood of every row under every draw, with
+    that draw's own exact log Z (up to 2²⁰ states; else give ``log_z``, one number a draw), beside the posterior:
     ``az.loo(result)`` and ``az.compare({"a": result, "b": …})`` take it as it is. A point estimate has one "draw", for
     which ``az.loo`` means nothing: such machines compare by this function's mean on held-out rows.
 

@@ -262,7 +262,7 @@ def _log_sum(machine: Machine) -> TensorVariable:
 
 
 def _log_sum_by_halves(machine: Machine, layer: int) -> TensorVariable:
-    """Return the same for an `is_binary` machine, without a table of all states.
+    """Return the same for an `is_binary` machine, without a table of the units of all states.
 
     The state of a layer is a low and a high half, and its field on the other layer the sum of two, which are found for
     the states of each half alone. A layer that is coupled to itself has energies of halves and between halves.

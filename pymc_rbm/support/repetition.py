@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pymc_rbm.support.fast_calls import compiled_for, in_numba
+from pymc_rbm.support.interrupts import whole
 from pymc_rbm.support.modes import first_call
 from pymc_rbm.support.reentrant import one_compiles
 
@@ -71,7 +72,7 @@ class Repeated:
         rows = []
         for given in zip(*changing, strict=True):
             rng, *recorded = self._function(rng, fixed, *given)
-            rows.append(recorded)
+            rows.append([np.array(x) for x in recorded])
         return [rng, *map(np.array, zip(*rows, strict=True))]
 
 
@@ -89,8 +90,8 @@ class _Way:
         changing = values[2 : 2 + self._changing]
         for i in range(len(changing[0])):
             values[2 : 2 + self._changing] = [np.asarray(x[i]) for x in changing]
-            values[0], *found = entry(*values)
-            rows.append(found[: len(found) - last])
+            values[0], *found = whole(entry, *values)
+            rows.append([np.array(x) for x in found[: len(found) - last]])  # the next call may write over what it is
             for at, new in zip(self._moving, found[len(found) - last :], strict=True):
                 values[at] = np.asarray(new, order="C")
         records = [np.array(x) for x in zip(*rows, strict=True)]

@@ -95,6 +95,41 @@ def test_one_layer_by_kernel_and_by_halves(unit):
         np.testing.assert_allclose(by_U, (x * p[:, None]).T @ x / 2, atol=1e-12)
 
 
+TIED = {
+    "b depends on W": lambda b, c, W: [b - W.sum(1) / 2, c, W],
+    "c is b": lambda b, c, W: [b, b, W],
+    "W depends on b": lambda b, c, W: [b, 2 * c, W * b[:, None] + c],
+}
+
+
+@pytest.mark.parametrize("how", TIED)
+@pytest.mark.parametrize("mode", [None, INTERPRETED])
+def test_parameters_that_depend_on_each_other(how, mode):
+    """Each path counts once: by differences of the value."""
+    rng, shapes = np.random.default_rng(5), ((3,), (3,), (3, 3))
+    inputs, at = [pt.tensor(dtype="float64", shape=x) for x in shapes], [0.5 * rng.normal(size=x) for x in shapes]
+    machine = pmr.restricted(np.zeros((3, 3)), np.zeros(3), np.zeros(3))
+    log_z = symbolic_log_partition(machine.with_parameters(TIED[how](*inputs)))
+    slopes = pt.grad(log_z, inputs, disconnected_inputs="ignore")
+    function = pytensor.function(inputs, [log_z, *slopes], mode=mode, on_unused_input="ignore")
+    assert sum(isinstance(node.op, BinaryLogZ) for node in function.maker.fgraph.apply_nodes) == (mode is None)
+    _, *found = function(*at)
+    for k, x in enumerate(at):
+        for i in np.ndindex(x.shape):
+            ends = []
+            for step in (1e-5, -1e-5):
+                moved = [y.copy() for y in at]
+                moved[k][i] += step
+                ends.append(function(*moved)[0])
+            assert found[k][i] == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=1e-8)
+
+
+def test_without_kernels_none_is_used():
+    log_z, inputs = symbolic(pmr.boltzmann(np.zeros((MORE, MORE)), np.zeros(MORE)))
+    for mode, expected in ((INTERPRETED, True), (INTERPRETED.excluding("rbm_kernels"), False)):
+        assert (GeneralLogZ in kinds(pytensor.function(inputs, log_z, mode=mode))) == expected
+
+
 def test_second_derivatives_are_covariances():
     W, b, c = (0.5 * np.random.default_rng(4).normal(size=shape) for shape in ((3, 2), 3, 2))
     log_z, inputs = symbolic(pmr.restricted(W, b, c))

@@ -20,6 +20,7 @@ from pymc_rbm.learning.estimators.pcd import contrastive, fast_persistent, persi
 from pymc_rbm.learning.history import History
 from pymc_rbm.learning.sweeps import MOST_SWEEPS, paced
 from pymc_rbm.machine.machine import Layer, Machine
+from pymc_rbm.support.modes import INTERPRETED
 
 pytestmark = pytest.mark.interpreted
 
@@ -212,6 +213,24 @@ def test_without_a_rate_fast_is_plain(learned_bars):
 
 
 # ----------------------------------------------------------------------------------------------- all in fit
+
+
+def test_fast_weights_follow_partial_derivatives():
+    """Where b depends on W the derivative by W, with b held, is that of a machine whose b does not."""
+    n, m, rng = 9, 4, np.random.default_rng(3)
+    W, a, c = rng.normal(size=(n, m)), rng.normal(size=n), rng.normal(size=m)
+    found = []
+    for at, bias in ((a, lambda x, weights: x - weights.sum(1) / 2), (a - W.sum(1) / 2, lambda x, weights: x)):
+        weights, x, own_c = pytensor.shared(W), pytensor.shared(at), pytensor.shared(c)
+        machine = pmr.restricted(weights, bias(x, weights), own_c)
+        states = pytensor.shared(np.zeros((50, n), "int8"), name="v_particles")
+        draws = pt.random.rng("rng")
+        phase = fast_persistent(machine, None, pt.as_tensor(BARS), states, draws, 1)
+        fast = [value for shared, value in phase.updates.items() if "fast" in shared.name]
+        found.append(pytensor.function([draws], fast, mode=INTERPRETED)(np.random.default_rng(1)))
+    assert len(found[0]) == 3
+    for dependent, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(dependent, plain, atol=1e-12)
 
 
 COMPILED = [pytest.param(method, marks=pytest.mark.compiled) for method in ("fpcd", "pt")]

@@ -97,3 +97,15 @@ def test_standardised_digits():
     found = pmr.log_likelihood(test, model, learned, log_z=log_z)["mean_log_likelihood"]
     margin = 5 * float(found["error_of_log_z"])
     assert float(found["mean"]) - margin > FactorAnalysis(16).fit(train).score(test)
+
+
+def test_data_that_differ_by_more_than_the_prior_allows_start_where_the_prior_does():
+    """σ up to 1, a deviation of 3: its transformed value is not finite, and learning ended in its first step."""
+    rows = 3 * np.random.default_rng(1).standard_normal((100, 3))
+    with pm.Model():
+        sigma = pm.Uniform("sigma", 0, 1, shape=3)
+        W, b, c = pm.Normal("W", 0, 0.1, shape=(3, 2)), pm.Flat("b", shape=3), pm.Flat("c", shape=2)
+        pmr.RBM("v", W, b, c, visible=pmr.Gaussian(sigma), observed=rows)
+        learned = pmr.fit(3, method="pcd", learning_rate=0.01, **QUIET)
+    found = learned["parameters"]["sigma"].values
+    assert ((found > 0.5) & (found < 1)).all()

@@ -23,6 +23,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
+from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.learning.exact_sums import log_partition
@@ -140,7 +141,7 @@ def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: A
 def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
     """Return the exact gradient of log Z, by enumeration of the smaller side, which has at most 16 units.
 
-    Two layers of `Bernoulli` units or `Spin`s may have 20 on the smaller side: 25 ms an iteration for 20x20.
+    `Bernoulli` units and `Spin`s may be 20, in one layer or on the smaller side of two: 25 ms an iteration for 20x20.
 
     Where all units are Gaussian it is an integral. It has neither bias nor noise. The persistent chains run along, for
     diagnosis only.
@@ -148,12 +149,12 @@ def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sw
     Raises
     ------
     ValueError
-        If neither side has at most 16 binary units, or 20 where both sides are binary.
+        If neither side has at most 16 binary units, or 20 where all units are.
     """
     if not is_tractable(machine):
         raise ValueError(
-            "method='exact' enumerates the smaller side, which may have at most 16 units, or 20 of two binary "
-            f"layers: sizes {sizes_of(machine)} are too large. Use method='pcd'."
+            "method='exact' enumerates the smaller side, which may have at most 16 units, or 20 where all are "
+            f"binary: sizes {sizes_of(machine)} are too large. Use method='pcd'."
         )
     return replace(persistent(machine, base, batch, states, rng, sweeps), log_z=log_partition(machine))
 
@@ -193,7 +194,9 @@ def fast_persistent(
     pushed = machine.with_parameters([p + f for p, f in zip(machine.parameters, fast, strict=True)])
     v, rng, updates, starts = _advanced(pushed, states, rng, sweeps)
     log_z = surrogate_log_partition(machine, v)
-    climbed = surrogate_log_partition(machine, batch) - log_z
-    slopes = pt.grad(climbed, machine.parameters)
+    own = [pt.as_tensor(p).type() for p in machine.parameters]  # b may depend on W: its fast weights do not
+    bare = machine.with_parameters(own)
+    slopes = pt.grad(surrogate_log_partition(bare, batch) - surrogate_log_partition(bare, v), own)
+    slopes = graph_replace(slopes, dict(zip(own, map(pt.as_tensor, machine.parameters), strict=True)), strict=False)
     updates |= {f: (decay * f + rate * slope).astype(f.dtype) for f, slope in zip(fast, slopes, strict=True)}
     return NegativePhase(log_z, v, v, rng, updates, starts=starts)
