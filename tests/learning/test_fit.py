@@ -308,7 +308,7 @@ def test_unknown_method_and_too_large_for_exact():
         pytest.raises(ValueError, match=r"one of \['cd', 'exact', 'fpcd', 'pcd', 'pt', 'ptt', 'ucd'\]"),
     ):
         pmr.fit(1, method="guess", progressbar=False)
-    with model_of(np.zeros((3, 22)), 21), pytest.raises(ValueError, match=r"20 of two binary layers: sizes \[22, 21\]"):
+    with model_of(np.zeros((3, 22)), 21), pytest.raises(ValueError, match=r"20 where all are binary: sizes \[22, 21\]"):
         pmr.fit(1, method="exact", progressbar=False)
 
 
