@@ -19,7 +19,7 @@ from numba import njit
 
 from pymc_rbm.kernels.compiling import kernel
 
-__all__ = ["all_sums", "binary_log_z", "fast", "log_z_and_gradient"]
+__all__ = ["all_sums", "binary_log_z", "exponentials", "fast", "fill", "log_z_and_gradient"]
 
 LARGEST = 700.0
 """The largest exponent that does not overflow."""
@@ -42,9 +42,10 @@ def all_sums(first, weights, out):
 
 
 @fast
-def _exponentiate(x):
+def fill(x, value):
+    """Make all numbers of ``x`` the same."""
     for s in range(len(x)):
-        x[s] = np.exp(x[s])
+        x[s] = value
 
 
 @fast
@@ -103,7 +104,8 @@ def _fold_large(p, a, low, folded):
 
 
 @fast
-def _exponentials(logs, most, p):
+def exponentials(logs, most, p):
+    """Write ``exp(logs - most)`` to ``p``, and return its sum."""
     total = 0.0
     for s in range(len(logs)):
         p[s] = np.exp(logs[s] - most)
@@ -137,15 +139,14 @@ def _sums(weights, bias, summed_bias, out):
         most_field = max(most_field, most_low + most_high)
     if not large:
         for i in range(n):
-            _exponentiate(low[i])
-            _exponentiate(high[i])
+            exponentials(low[i], 0.0, low[i])
+            exponentials(high[i], 0.0, high[i])
     steps = max(1, int(LARGEST / (most_field + 1)))  # so many factors 1 + exp(field) do not overflow
     all_sums(0.0, summed_bias[:few], low_c)
     all_sums(0.0, summed_bias[few:], high_c)
 
     logs, product, most = np.empty((n_high, n_low)), np.empty(n_low), -np.inf
-    for s in range(n_low):
-        product[s] = 1.0
+    fill(product, 1.0)
     for k in range(n_high):
         _add(low_c, high_c[k], logs[k])
         for i in range(n):
@@ -160,15 +161,12 @@ def _sums(weights, bias, summed_bias, out):
 
     p, by_low, total = np.empty(n_low), np.empty((n, n_low)), 0.0
     for i in range(n):
-        for s in range(n_low):
-            by_low[i, s] = 0.0
-    for s in range(n_low):
-        low_c[s] = 0.0
+        fill(by_low[i], 0.0)
+    fill(low_c, 0.0)
     d_weights, d_bias, d_summed = out[1 : n * m + 1].reshape(n, m), out[n * m + 1 : n * m + n + 1], out[n * m + n + 1 :]
-    for i in range(n):
-        d_bias[i] = 0.0
+    fill(d_bias, 0.0)
     for k in range(n_high):  # what was read of a high state makes room for its sums
-        high_c[k] = _exponentials(logs[k], most, p)
+        high_c[k] = exponentials(logs[k], most, p)
         for s in range(n_low):
             low_c[s] += p[s]
         for i in range(n):

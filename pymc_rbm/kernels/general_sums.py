@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from pymc_rbm.kernels.compiling import kernel
-from pymc_rbm.kernels.exact_sums import all_sums, fast
+from pymc_rbm.kernels.exact_sums import all_sums, exponentials, fast, fill
 
 __all__ = ["general_log_z", "log_z_and_moments"]
 
@@ -47,18 +47,6 @@ def _energies(couplings, bias, begin, end, out):
 @fast
 def _coupling(couplings, i, j):
     return (couplings[i, j] + couplings[j, i]) / 2
-
-
-@fast
-def _fill(x, value):
-    for s in range(len(x)):
-        x[s] = value
-
-
-@fast
-def _exponentials(x, most, out):
-    for s in range(len(x)):
-        out[s] = np.exp(x[s] - most)
 
 
 @fast
@@ -145,9 +133,9 @@ def general_log_z(couplings, bias, moments):
             size += abs(fields[j, k])
         span = max(span, size)
     small = most - least + span < LARGEST
-    exponentials, p, all_low, own = np.empty(n_low), np.empty(n_low), np.empty(n_low), np.empty(few)
-    _exponentials(low, most, exponentials)
-    _fill(all_low, 0.0)
+    of_low, p, all_low, own = np.empty(n_low), np.empty(n_low), np.empty(n_low), np.empty(few)
+    exponentials(low, most, of_low)
+    fill(all_low, 0.0)
 
     means, totals, scales, largest = np.empty((n_high, few)), np.empty(n_high), np.empty(n_high), -np.inf
     for k in range(n_high):
@@ -158,7 +146,7 @@ def general_log_z(couplings, bias, moments):
                 x = fields[j, k]
                 scale += max(x, 0.0)
                 _double(p, 1 << j, np.exp(-max(x, 0.0)), np.exp(min(x, 0.0)))
-            _times(p, exponentials)
+            _times(p, of_low)
         else:
             for j in range(few):
                 own[j] = fields[j, k]
@@ -168,7 +156,7 @@ def general_log_z(couplings, bias, moments):
                 p[s] += low[s]
                 highest = max(highest, p[s])
             scale = high[k] + highest
-            _exponentials(p, highest, p)
+            exponentials(p, highest, p)
         if scale > largest:
             _scale(all_low, np.exp(largest - scale))
             largest = scale
@@ -183,7 +171,7 @@ def general_log_z(couplings, bias, moments):
         total += totals[k]
         _scale(means[k], weight)
     for i in range(n):
-        _fill(moments[i], 0.0)
+        fill(moments[i], 0.0)
     _pairs(all_low, moments, 0)
     column = np.empty(n_high)
     for j in range(few):

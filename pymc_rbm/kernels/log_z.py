@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
-from pytensor.graph.replace import graph_replace
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 from pytensor.tensor.variable import TensorVariable
 
@@ -104,11 +103,10 @@ def use_log_z_kernel(fgraph, node):
     machine = node.op.template.with_parameters(node.inputs)
     if not is_binary(machine) or not have_kernel(*node.inputs):
         return None
-    own = [x.type() for x in node.inputs]  # one parameter may depend on another: its derivative is the partial one
-    found = [log_partition_by_kernel(machine.with_parameters(own))]
     if isinstance(node.op, LogPartitionSlopes):
-        found = pt.grad(found[0], own)
-    found = graph_replace(found, dict(zip(own, node.inputs, strict=True)))
+        found = machine.slopes(log_partition_by_kernel)
+    else:
+        found = [log_partition_by_kernel(machine)]
     shaped = [of_shape(x.astype(old.dtype), old.type.shape) for x, old in zip(found, node.outputs, strict=True)]
     copy_stack_trace(node.outputs, shaped)
     return shaped

@@ -13,12 +13,13 @@ else in the package (conditionals, free energy, annealing, learning) follows fro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.machine.colouring import classes_of
@@ -137,6 +138,16 @@ class Machine:
         machine = object.__new__(Machine)._set(tuple(map(Layer, units, biases)), couplings)
         machine._check_sizes()
         return machine
+
+    def slopes(self, of: Callable[[Machine], TensorVariable]) -> list[TensorVariable]:
+        """Return the derivatives of ``of(machine)`` by each parameter, all others held.
+
+        They are partial ones also where one parameter is an expression of another.
+        """
+        given = [pt.as_tensor(p) for p in self.parameters]
+        own = [p.type() for p in given]
+        found = pt.grad(of(self.with_parameters(own)), own)
+        return graph_replace(found, dict(zip(own, given, strict=True)), strict=False)
 
     @property
     def template(self) -> Machine:

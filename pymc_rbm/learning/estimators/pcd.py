@@ -23,7 +23,6 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
-from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.learning.exact_sums import log_partition
@@ -194,9 +193,7 @@ def fast_persistent(
     pushed = machine.with_parameters([p + f for p, f in zip(machine.parameters, fast, strict=True)])
     v, rng, updates, starts = _advanced(pushed, states, rng, sweeps)
     log_z = surrogate_log_partition(machine, v)
-    own = [pt.as_tensor(p).type() for p in machine.parameters]  # b may depend on W: its fast weights do not
-    bare = machine.with_parameters(own)
-    slopes = pt.grad(surrogate_log_partition(bare, batch) - surrogate_log_partition(bare, v), own)
-    slopes = graph_replace(slopes, dict(zip(own, map(pt.as_tensor, machine.parameters), strict=True)), strict=False)
+    # b may depend on W: its fast weights do not.
+    slopes = machine.slopes(lambda m: surrogate_log_partition(m, batch) - surrogate_log_partition(m, v))
     updates |= {f: (decay * f + rate * slope).astype(f.dtype) for f, slope in zip(fast, slopes, strict=True)}
     return NegativePhase(log_z, v, v, rng, updates, starts=starts)
