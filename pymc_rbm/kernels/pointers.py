@@ -14,14 +14,18 @@ from numba.core.typing.templates import Signature
 from pytensor.link.numba.cache import _call_cached_ptr
 from pytensor.link.numba.dispatch.basic import numba_njit
 
+from pymc_rbm.support.interrupts import late
+
 __all__ = ["address_of", "through_pointer"]
 
 
 def address_of(module: str, name: str, arguments: tuple[types.Type, ...]) -> int:
     """Return the address of a kernel's machine code for these types of arguments, compiled if need be.
 
-    By name: a kernel that was pickled into a compiled function would have lost its files.
+    By name: a kernel that was pickled into a compiled function would have lost its files. A Ctrl-C that came since the
+    call began is raised here, before seconds of work: numba brings it through the compiled code to the caller.
     """
+    late()
     kernel = getattr(import_module(module), name)
     kernel.compile(arguments)
     compiled = kernel.overloads[arguments]

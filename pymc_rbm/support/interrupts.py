@@ -4,7 +4,8 @@ A KeyboardInterrupt that is raised while numba's compiled code runs surfaces as 
 it comes between two updates that belong together. So no Ctrl-C, not even the second one, is raised inside a
 compiled call: it waits for the end of the call (`Whole`). Long loops hear the first one at the end of a piece, and
 return what they have; the second one is raised there. While something is compiled, which is Python and may take long,
-and there is nothing to return yet, the first one is raised at once.
+and there is nothing to return yet, the first one is raised at once; numba brings it through compiled code that asked
+for a kernel.
 
 A SIGINT that is ignored stays ignored. Outside of the main thread, where Python delivers no signals, nothing is done.
 """
@@ -55,43 +56,40 @@ class Whole:
             return
         _signal.signal(_signal.SIGINT, self._previous)
         if self._late and kind is not KeyboardInterrupt:
-            self._deliver(_signal.SIGINT, None)
+            if callable(self._previous):
+                self._previous(_signal.SIGINT, None)
+            else:  # the system's own handling
+                _signal.raise_signal(_signal.SIGINT)
 
     def _note(self, number: int, frame: Any) -> None:
         self._late = True
-        if _compiles() and not _fragile(frame) and callable(self._previous):
-            self._deliver(number, frame)
-            self._late = False  # the handler was called and raised nothing
-
-    def _deliver(self, number: int, frame: Any) -> None:
-        if callable(self._previous):
-            self._previous(number, frame)
-        else:  # the system's own handling
-            _signal.raise_signal(number)
+        _late_when_firm(frame, _compiles)
 
 
 class Prompt(Whole):
     """Context of long work in Python that leaves nothing behind when it ends early: Ctrl-C is delivered at once.
 
-    Where the exception would be lost, in what Python calls when objects are deleted, Ctrl-C is delivered before the
-    next compilation (`late`), or at the end.
+    Where the exception would be lost, in what Python calls when objects are deleted, it is delivered right after.
     """
 
     __slots__ = ()
 
     def _note(self, number: int, frame: Any) -> None:
-        self._late = _fragile(frame)
-        if not self._late:
-            self._deliver(number, frame)
+        self._late = True
+        _late_when_firm(frame, lambda: True)
 
 
 def late() -> None:
-    """Deliver a Ctrl-C that a `Prompt`, or a `DeferredInterrupt` during a compilation, could not deliver at once."""
-    context = getattr(_handler(), "__self__", None)
-    if isinstance(context, Prompt) and context._late:
-        context._late = False
-        context._deliver(_signal.SIGINT, None)
-    if isinstance(context, DeferredInterrupt) and context._late and context.prompt:
+    """Deliver a Ctrl-C that waits, before something is compiled: also in a compiled call that comes to Python for it.
+
+    A `DeferredInterrupt` raises it as while something is compiled, unless its loop was told of it already.
+    """
+    handler = _handler()
+    context, waits = getattr(handler, "__self__", None), _waits(handler)
+    if isinstance(context, Whole) and context._late and callable(context._previous):
+        context._previous(_signal.SIGINT, sys._getframe())
+        context._late = False  # the handler raised nothing
+    if isinstance(context, DeferredInterrupt) and waits and context.prompt and context._count > context._told:
         raise KeyboardInterrupt
 
 
@@ -122,7 +120,7 @@ class DeferredInterrupt:
     """
 
     def __init__(self) -> None:
-        self.prompt, self._count, self._inherited, self._late = True, 0, 0, False
+        self.prompt, self._count, self._inherited, self._told = True, 0, 0, 0
         self._previous: Any = None
 
     def __enter__(self) -> DeferredInterrupt:
@@ -131,7 +129,7 @@ class DeferredInterrupt:
             _signal.signal(_signal.SIGINT, self._note)
         if getattr(self._previous, "__func__", None) is DeferredInterrupt._note:
             self._inherited = int(self._previous.__self__._count > 0)
-            self._count += self._inherited
+            self._count, self._told = self._count + self._inherited, self._inherited
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -140,13 +138,14 @@ class DeferredInterrupt:
         _signal.signal(_signal.SIGINT, self._previous)
         outer, came = getattr(self._previous, "__self__", None), self._count > self._inherited
         if came and isinstance(outer, DeferredInterrupt):
-            outer._count += 1
+            outer._count, outer._told = outer._count + 1, outer._told + (self._told >= self._count)
         elif came and isinstance(outer, Whole):
             outer._late = True
 
     @property
     def pending(self) -> bool:
         """Whether Ctrl-C was pressed. Raises KeyboardInterrupt if it was pressed again."""
+        self._told = self._count
         if self._count > 1:
             raise KeyboardInterrupt
         return self._count > 0
@@ -165,10 +164,7 @@ class DeferredInterrupt:
 
     def _note(self, number: int, frame: Any) -> None:
         self._count += 1
-        if self.prompt and _compiles():
-            self._late = _fragile(frame)
-            if not self._late:
-                raise KeyboardInterrupt
+        _late_when_firm(frame, _compiles)
 
     def _note_or_raise(self, number: int, frame: Any) -> None:
         self._count += 1
@@ -194,6 +190,23 @@ def _compiles() -> bool:
     numba = sys.modules.get("numba.core.compiler_lock")
     ours = COMPILING._is_owned()  # type: ignore[attr-defined]  # CPython's locks have it; it is not declared
     return ours or (numba is not None and numba.global_compiler_lock.is_locked())
+
+
+def _late_when_firm(frame: Any, wanted: Callable[[], bool]) -> None:
+    """Call `late` if it is wanted: now, or at the first event outside of what is `_fragile` that a profiler sees."""
+    if not _fragile(frame):
+        return late() if wanted() else None
+    others = sys.getprofile()
+
+    def look(frame: Any, event: Any, argument: Any) -> None:
+        if others is not None:
+            others(frame, event, argument)
+        if not (wanted() and _fragile(frame)):
+            sys.setprofile(others)
+            if wanted():
+                late()
+
+    sys.setprofile(look)
 
 
 def _fragile(frame: Any) -> bool:

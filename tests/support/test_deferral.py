@@ -8,6 +8,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import reference as ref
+from numba import njit, objmode, typeof, types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.pythonapi import ObjModeUtils
 from numba.core.registry import cpu_target
@@ -15,6 +16,7 @@ from numba.core.typing.templates import Registry as RegistryOfTypes
 from options import QUIET
 
 import pymc_rbm as pmr
+from pymc_rbm.kernels.pointers import through_pointer
 from pymc_rbm.learning import loop
 from pymc_rbm.partition.path import Path
 from pymc_rbm.support.interrupts import COMPILING, DeferredInterrupt, Whole, whole
@@ -101,15 +103,53 @@ def test_compiled_code_that_has_numba_compile_is_a_compiled_call():
 
     with DeferredInterrupt() as interrupt:
         _call_objmode_dispatcher()
-        assert interrupt.pending
         with pytest.raises(KeyboardInterrupt), one_compiles():  # there is nothing to lose yet
             done.append("went on")
+        assert interrupt.pending
+        with one_compiles():  # the loop knows of it now, and may compile what makes a result of what there is
+            pass
+    with DeferredInterrupt() as interrupt:
+        _call_objmode_dispatcher()
         interrupt.prompt = False
         with one_compiles():
             pass
+        assert interrupt.pending
     with pytest.raises(KeyboardInterrupt):
         whole(_call_objmode_dispatcher)
-    assert done == [True, True]
+    assert done == [True] * 3
+
+
+@pytest.mark.parametrize(("context", "dtype"), [(Whole, "int16"), (DeferredInterrupt, "int32")])
+def test_compiled_code_does_not_compile_a_kernel_after_ctrl_c(context, dtype):
+    """It came while compiled code ran. That then came to a kernel of 10 s, after which it was heard.
+
+    Numba brings what is raised in Python to the caller, and the next call works.
+    """
+    pressed = []
+
+    @njit
+    def call(x):
+        with objmode():
+            if not pressed:
+                pressed.append(press())
+        kernel(x)
+        return x
+
+    x = np.zeros(2, dtype)
+    kernel = through_pointer(add_one, types.void(typeof(x)))
+    with pytest.raises(KeyboardInterrupt), context():
+        call(x)
+    assert pressed
+    assert (typeof(x),) not in add_one.signatures
+    assert not x.any()
+    with context():
+        call(x)
+    assert (x == 1).all()
+
+
+@njit
+def add_one(x):
+    x += 1
 
 
 def test_what_numba_learns_once_in_a_process_is_learned_in_one_piece():
@@ -127,10 +167,10 @@ def test_what_numba_learns_once_in_a_process_is_learned_in_one_piece():
         def attributes(self, value):
             pass
 
-    with DeferredInterrupt() as interrupt, global_compiler_lock:
+    with pytest.raises(KeyboardInterrupt), DeferredInterrupt(), global_compiler_lock:
         context.install_registry(Registry())
-        assert interrupt.pending
-    assert learned
+        learned.append(False)  # it is raised as soon as that is done
+    assert learned == [True]
 
 
 def test_handlers_of_others_hear_it_after_a_compiled_call():
