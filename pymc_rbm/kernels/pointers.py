@@ -25,7 +25,7 @@ def address_of(module: str, name: str, arguments: tuple[types.Type, ...]) -> int
     By name: a kernel that was pickled into a compiled function would have lost its files. A Ctrl-C that came since the
     call began is raised here, before seconds of work: numba brings it through the compiled code to the caller.
     """
-    late()
+    late(in_call=True)
     kernel = getattr(import_module(module), name)
     kernel.compile(arguments)
     compiled = kernel.overloads[arguments]

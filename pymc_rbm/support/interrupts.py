@@ -43,15 +43,20 @@ class Whole:
     another such context, or a `DeferredInterrupt`, this context does nothing.
     """
 
-    __slots__ = ("_late", "_previous")
+    __slots__ = ("_late", "_loop", "_outside", "_previous")
 
     def __enter__(self) -> None:
         previous = _handler()
         self._late, self._previous = False, None if _waits(previous) else previous
+        self._loop = previous.__self__ if getattr(previous, "__func__", None) is DeferredInterrupt._note else None
         if self._previous is not None:
             _signal.signal(_signal.SIGINT, self._note)
+        if self._loop is not None:
+            self._outside, self._loop.before_call = self._loop.before_call, self._loop.count
 
     def __exit__(self, kind: Any, *exception: object) -> None:
+        if self._loop is not None:
+            self._loop.before_call = self._outside
         if self._previous is None:
             return
         _signal.signal(_signal.SIGINT, self._previous)
@@ -79,18 +84,21 @@ class Prompt(Whole):
         _late_when_firm(frame, lambda: True)
 
 
-def late() -> None:
-    """Deliver a Ctrl-C that waits, before something is compiled: also in a compiled call that comes to Python for it.
+def late(in_call: bool = False) -> None:
+    """Deliver a Ctrl-C that waits, before something is compiled: ``in_call`` if a compiled call comes to Python for it.
 
-    A `DeferredInterrupt` raises it as while something is compiled, unless its loop was told of it already.
+    A loop whose `DeferredInterrupt` is prompt is told of it at once if it came while something was compiled, or in this
+    compiled call: nothing has been done since that could be lost.
     """
     handler = _handler()
-    context, waits = getattr(handler, "__self__", None), _waits(handler)
+    context = getattr(handler, "__self__", None)
     if isinstance(context, Whole) and context._late and callable(context._previous):
         context._previous(_signal.SIGINT, sys._getframe())
         context._late = False  # the handler raised nothing
-    if isinstance(context, DeferredInterrupt) and waits and context.prompt and context._count > context._told:
-        raise KeyboardInterrupt
+    if _waits(handler) and isinstance(context, DeferredInterrupt) and context.prompt:
+        since = in_call and context.before_call is not None and context.count > context.before_call
+        if context.late or since:
+            raise KeyboardInterrupt
 
 
 def whole(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -117,10 +125,17 @@ class DeferredInterrupt:
     prompt : bool
         Whether Ctrl-C is raised at once while something is compiled: set to False as soon as there is something that
         would be lost.
+    count : int
+        How often it was pressed.
+    late : bool
+        Whether it came while something was compiled, and could not be raised there.
+    before_call : int, optional
+        The count when the compiled call began that is under way.
     """
 
     def __init__(self) -> None:
-        self.prompt, self._count, self._inherited, self._told = True, 0, 0, 0
+        self.prompt, self.count, self.late, self._inherited = True, 0, False, 0
+        self.before_call: int | None = None
         self._previous: Any = None
 
     def __enter__(self) -> DeferredInterrupt:
@@ -128,27 +143,26 @@ class DeferredInterrupt:
         if self._previous is not None:
             _signal.signal(_signal.SIGINT, self._note)
         if getattr(self._previous, "__func__", None) is DeferredInterrupt._note:
-            self._inherited = int(self._previous.__self__._count > 0)
-            self._count, self._told = self._count + self._inherited, self._inherited
+            self._inherited = int(self._previous.__self__.count > 0)
+            self.count += self._inherited
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._previous is None:
             return
         _signal.signal(_signal.SIGINT, self._previous)
-        outer, came = getattr(self._previous, "__self__", None), self._count > self._inherited
+        outer, came = getattr(self._previous, "__self__", None), self.count > self._inherited
         if came and isinstance(outer, DeferredInterrupt):
-            outer._count, outer._told = outer._count + 1, outer._told + (self._told >= self._count)
+            outer.count += 1
         elif came and isinstance(outer, Whole):
             outer._late = True
 
     @property
     def pending(self) -> bool:
         """Whether Ctrl-C was pressed. Raises KeyboardInterrupt if it was pressed again."""
-        self._told = self._count
-        if self._count > 1:
+        if self.count > 1:
             raise KeyboardInterrupt
-        return self._count > 0
+        return self.count > 0
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
@@ -163,12 +177,13 @@ class DeferredInterrupt:
             _signal.signal(_signal.SIGINT, self._note)
 
     def _note(self, number: int, frame: Any) -> None:
-        self._count += 1
+        self.count += 1
+        self.late = self.prompt and _compiles()
         _late_when_firm(frame, _compiles)
 
     def _note_or_raise(self, number: int, frame: Any) -> None:
-        self._count += 1
-        if self._count > 1 and not _fragile(frame):
+        self.count += 1
+        if self.count > 1 and not _fragile(frame):
             raise KeyboardInterrupt
 
 
