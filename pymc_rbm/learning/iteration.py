@@ -22,7 +22,8 @@ from pymc_rbm.learning.data import Observed
 from pymc_rbm.learning.estimators.pcd import NegativePhase
 from pymc_rbm.learning.gradients import descent
 from pymc_rbm.learning.objective import objective
-from pymc_rbm.learning.stiffness import damped
+from pymc_rbm.learning.stiffness import StiffDirections
+from pymc_rbm.learning.trajectory import EVERY
 from pymc_rbm.learning.trust import within
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.sampling.observables import names_of, symbolic_functionals
@@ -87,6 +88,10 @@ class Iteration:
     """The optimiser's own shared variables."""
     ladder: bool = False
     """Whether the particles swap along ladders between updates, as `NegativePhase.ladder`."""
+    kept: list[Any] = field(default_factory=list)
+    """Shared variables that the iteration reads and that change between swaps."""
+    stiff: StiffDirections | None = None
+    """The directions in which steps are shortened; to follow the ways between swaps."""
 
 
 def iteration(
@@ -137,12 +142,13 @@ def iteration(
     step.updates |= moves
     step.ladder = any(phase.ladder for phase in phases)
     if step.ladder:
-        noise = 1 / sum(rows.shape[0] for rows, _ in batches) + 1 / sum(x.particles.shape[0] for x in phases)
         if settings.optimizer is pm.sgd:
-            step.updates |= damped(step.updates, parameters, rate, noise)
+            step.stiff = StiffDirections(parameters, EVERY)
+            step.updates |= step.stiff.damped(step.updates, rate)
         last, moved = last_swap(), [(m, phase.particles) for m, phase in zip(machines, phases, strict=True)]
         limited, share = within(moved, step.updates, parameters, last.parameters, last.factor)
-        step.updates |= limited | {x: x for x in last.everything}
+        step.updates |= limited
+        step.kept = [*last.everything, *(step.stiff.kept if step.stiff is not None else [])]
         step.monitors["step_share"] = share
     return step
 

@@ -256,7 +256,8 @@ class Run:
         weights = [1 / max(1, i - half) if self.ascent is None else 1.0 for i in iterations]
         self.history.add(self.learner.update(rows, rates, self.now, weights))
         if self.learner.trajectories and len(self.history) % EVERY == 0:
-            self.learner.tend_ladders(self.now, self.history.series("step_share", EVERY))
+            shares, in_batches = self.history.series("step_share", EVERY), sum(x.shape[1] for x in rows)
+            self.learner.tend_ladders(self.now, shares, rates[-1], in_batches)
         if self.sweeps is None:
             self.now = self._next_sweeps(self.now)
 

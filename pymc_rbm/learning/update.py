@@ -117,16 +117,17 @@ class Learner:
             named |= {key: np.full(len(rates), value) for key, value in trajectory.report().items()}
         return {"learning_rate": np.asarray(rates), "sweeps": np.full(len(rates), sweeps), **named}
 
-    def tend_ladders(self, sweeps: int, shares: np.ndarray) -> None:
+    def tend_ladders(self, sweeps: int, shares: np.ndarray, rate: float, rows: int) -> None:
         """Let the particles swap with earlier machines; take the last updates back if they tore a machine off these.
 
         ``shares`` are how much of each of the last updates the trust region left: steps become shorter where that is
-        little, so that all of them count, and longer again where it is all.
+        little, so that all of them count, and longer again where it is all. ``rate`` and ``rows`` are those of an
+        update.
         """
         numbers = self._numbers()
         overlaps = [t.overlap(numbers[t.name], states.get_value()) for t, states in self._ladders]
         if torn(overlaps):
-            for shared, old in zip(self._parameters, self._last_swap.parameters, strict=True):
+            for shared, old in self._moved:
                 shared.set_value(old.get_value())
             for shared, first in self._memory:
                 shared.set_value(first)
@@ -138,11 +139,19 @@ class Learner:
             for trajectory, overlap in zip(self.trajectories, overlaps, strict=True):
                 if overlap < LEAST:
                     trajectory.add(overlap)
+            if self._stiff is not None:
+                noise = 1 / rows + 1 / sum(len(states.get_value(borrow=True)) for states in self._particles)
+                self._stiff.follow(rate, noise)
             left = shares.mean() / float(self._last_swap.factor.get_value())
             self._scale_steps(SHORTER if left < LITTLE_LEFT else LONGER if left > ALL_LEFT else 1.0)
         self._swap(numbers, sweeps)
-        for shared, old in zip(self._parameters, self._last_swap.parameters, strict=True):
+        for shared, old in self._moved:
             old.set_value(shared.get_value())
+
+    @property
+    def _moved(self) -> list[tuple[Any, Any]]:
+        """Return the shared parameters, each with that of the last swap."""
+        return list(zip(self._parameters, self._last_swap.parameters, strict=True))
 
     @cached_property
     def _last_swap(self) -> LastSwap:
@@ -393,7 +402,8 @@ class Learner:
         ]
         sweeps = self._sweeps if self._settings.sweeps is None else self._settings.sweeps
         step = iteration(model, parts, self._given, self._settings, self._rate, sweeps, rng, lambda: self._last_swap)
-        self._ladder, self._memory = step.ladder, [(x, x.get_value()) for x in step.memory]
+        self._ladder, self._stiff = step.ladder, step.stiff
+        self._memory = [(x, x.get_value()) for x in step.memory]
         for shared, start in step.starts.items():
             shared.set_value(_drawn(start, np.random.default_rng(self.rng.integers(2**31))))
         updates = step.updates
@@ -401,7 +411,7 @@ class Learner:
             updates |= shortened(machine, updates, self._parameters)
         for p, average in zip(self._parameters, self._averages, strict=True):
             updates[average] = (average + self._weight * (updates[p] - average)).astype(p.dtype)
-        self._state, self._monitor_names = list(updates), list(step.monitors)
+        self._state, self._monitor_names = [*updates, *step.kept], list(step.monitors)
         inputs = [In(rng, mutable=True), self._sweeps, self._rate, self._weight, *self._rows]
         outputs = [Out(step.rng, borrow=True), *(Out(x, borrow=True) for x in step.monitors.values())]
         options = {"updates": updates, "on_unused_input": "ignore", **self._settings.compile_kwargs}

@@ -97,6 +97,7 @@ class Rung:
     acceptance: Any = 1.0
     held: np.ndarray | None = None
     _known: tuple[Any, ...] = (None,)
+    _energies: tuple[Any, ...] = (None, None, None)
 
     @property
     def known(self) -> tuple[Any, ...]:
@@ -104,6 +105,18 @@ class Rung:
         if self._known[0] is not self.machine:
             self._known = self.machine, form_of(self.machine, self.held is not None), self.machine.parameters
         return self._known
+
+    @property
+    def energies(self) -> np.ndarray:
+        """The free energies of the states; those that `keep` was told are not computed again."""
+        machine, states, _ = self._energies
+        if machine is not self.machine or states is not self.states:
+            self.keep(free_energy(self.machine, self.states))
+        return self._energies[2]
+
+    def keep(self, energies: np.ndarray) -> None:
+        """Be told the free energies of the states, which are not to change in place any more."""
+        self._energies = self.machine, self.states, energies
 
     @classmethod
     def new(cls, machine: Machine, states: np.ndarray, acceptance: Any = 1.0, held: np.ndarray | None = None) -> Rung:
@@ -181,9 +194,11 @@ class Ladder:
             low.seen[:] = FROM_BOTTOM
         held = [] if high.held is None else [high.held]
         (_, _, below), (_, form, above) = low.known, high.known
+        low_at_x = low.energies
         arguments = low.states, high.states, np.asarray(sweeps), *held, *below, *above
-        next_rng, high.states, *found = pair_function(*form)(rng, *arguments)
+        next_rng, high.states, high_at_x, high_at_y, low_at_y = pair_function(*form)(rng, *arguments)
         advance(rng, next_rng)
+        found = [(u - v).astype("float64") for u, v in ((high_at_x, low_at_x), (high_at_y, low_at_y))]
         gain = found[1] - found[0]
         high.acceptance = high.acceptance + MEMORY * (np.exp(np.minimum(gain, 0)).mean(0) - high.acceptance)
         swap = rng.random(gain.shape) < np.exp(np.minimum(gain, 0))
@@ -192,6 +207,8 @@ class Ladder:
             moved = swap if lower.ndim == swap.ndim else swap[..., None]
             setattr(low, name, np.where(moved, upper, lower))
             setattr(high, name, np.where(moved, lower, upper))
+        low.keep(np.where(swap, low_at_y, low_at_x))
+        high.keep(np.where(swap, high_at_x, high_at_y))
         if high is self.top:
             high.seen[high.seen == FROM_BOTTOM] = FROM_TOP
             self.generation = self.generation + (high.born.min(0) >= self.generation)

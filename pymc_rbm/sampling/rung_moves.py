@@ -77,12 +77,12 @@ def _energy_function(template: Machine, dtype: str, ndims: tuple[int, ...], clam
 
 @remembered(64)
 def pair_function(template: Machine, dtype: str, ndims: tuple[int, ...], clamped: bool):
-    """Compile (rng, x, y, sweeps, held, lower, upper machine) -> rng, y swept, and F_upper - F_lower at x and y."""
+    """Compile (rng, x, y, sweeps, held, lower, upper machine) -> rng, y swept, F_upper at x and y, and F_lower at y."""
     (low, below), (high, above) = (_symbolic(template, dtype, ndims) for _ in range(2))
     rng, n = pt.random.rng("rng"), pt.lscalar("sweeps")
     x, y = (_states_of(template, clamped) for _ in range(2))
     held, masks = _masks_of(template, clamped)
     (new, *_), next_rng = run_sweeps(high, high.at(y), rng, n, masks)
-    steps = [(high.free_energy(v) - low.free_energy(v)).astype("float64") for v in (x, new)]
+    energies = [high.free_energy(x), high.free_energy(new), low.free_energy(new)]
     inputs = [In(rng, mutable=True), x, y, n, *held, *below, *above]
-    return Quick(pytensor.function(inputs, [Out(next_rng, borrow=True), new, *steps], on_unused_input="ignore"))
+    return Quick(pytensor.function(inputs, [Out(next_rng, borrow=True), new, *energies], on_unused_input="ignore"))
