@@ -15,6 +15,7 @@ from __future__ import annotations
 import _signal  # `signal` itself turns numbers into enums, which costs 10 µs a context
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,10 +29,13 @@ FRAGILE = {
     *("_raw_object_cache_notify", "_raw_object_cache_getbuffer"),
     "_call_objmode_dispatcher",
     "install_registry",
+    "replace_all_validate",
 }
-"""Functions in which nothing may be raised. Python calls them when an object is deleted, or LLVM while it compiles, and
-what they raise is lost. Compiled code calls one when it first comes to Python inside it, and goes on with garbage. Or
-numba learns there, once in a process, which functions and attributes it knows; what it misses it never learns.
+"""Functions in which nothing may be raised. Python calls them, and those of `weakref`, when an object is deleted, or
+LLVM does while it compiles, and what they raise is lost. Compiled code calls one when it first comes to Python inside
+it, and goes on with garbage. Or numba learns there, once in a process, which functions and attributes it knows; what it
+misses it never learns. Or PyTensor replaces a part of a graph there: done by half, it cannot be taken back, and the
+error of that hides Ctrl-C.
 """
 
 
@@ -60,15 +64,21 @@ class Whole:
         if self._previous is None:
             return
         _signal.signal(_signal.SIGINT, self._previous)
-        if self._late and kind is not KeyboardInterrupt:
-            if callable(self._previous):
-                self._previous(_signal.SIGINT, None)
-            else:  # the system's own handling
-                _signal.raise_signal(_signal.SIGINT)
+        late, self._late = self._late and kind is not KeyboardInterrupt, False
+        if late and callable(self._previous):
+            self._previous(_signal.SIGINT, None)
+        elif late:  # the system's own handling
+            _signal.raise_signal(_signal.SIGINT)
+
+    def deliver(self) -> None:
+        """Call the handler that was installed before, if it was not called yet for a Ctrl-C that came here."""
+        if self._late and callable(self._previous):
+            self._previous(_signal.SIGINT, sys._getframe())
+            self._late = False  # it raised nothing; an exception that is lost is raised again at the end
 
     def _note(self, number: int, frame: Any) -> None:
         self._late = True
-        _late_when_firm(frame, _compiles)
+        _when_firm(frame, self.deliver, _compiles)
 
 
 class Prompt(Whole):
@@ -81,7 +91,7 @@ class Prompt(Whole):
 
     def _note(self, number: int, frame: Any) -> None:
         self._late = True
-        _late_when_firm(frame, lambda: True)
+        _when_firm(frame, self.deliver, lambda: True)
 
 
 def late(in_call: bool = False) -> None:
@@ -92,13 +102,10 @@ def late(in_call: bool = False) -> None:
     """
     handler = _handler()
     context = getattr(handler, "__self__", None)
-    if isinstance(context, Whole) and context._late and callable(context._previous):
-        context._previous(_signal.SIGINT, sys._getframe())
-        context._late = False  # the handler raised nothing
-    if _waits(handler) and isinstance(context, DeferredInterrupt) and context.prompt:
-        since = in_call and context.before_call is not None and context.count > context.before_call
-        if context.late or since:
-            raise KeyboardInterrupt
+    if isinstance(context, Whole):
+        context.deliver()
+    elif isinstance(context, DeferredInterrupt) and _waits(handler):
+        context.deliver(in_call)
 
 
 def whole(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -128,7 +135,7 @@ class DeferredInterrupt:
     count : int
         How often it was pressed.
     late : bool
-        Whether it came while something was compiled, and could not be raised there.
+        Whether it came while something was compiled.
     before_call : int, optional
         The count when the compiled call began that is under way.
     """
@@ -151,6 +158,7 @@ class DeferredInterrupt:
         if self._previous is None:
             return
         _signal.signal(_signal.SIGINT, self._previous)
+        self.late = False
         outer, came = getattr(self._previous, "__self__", None), self.count > self._inherited
         if came and isinstance(outer, DeferredInterrupt):
             outer.count += 1
@@ -179,7 +187,13 @@ class DeferredInterrupt:
     def _note(self, number: int, frame: Any) -> None:
         self.count += 1
         self.late = self.prompt and _compiles()
-        _late_when_firm(frame, _compiles)
+        _when_firm(frame, self.deliver, _compiles)
+
+    def deliver(self, in_call: bool = False) -> None:
+        """Raise KeyboardInterrupt if it came while something was compiled or, ``in_call``, in the call under way."""
+        since = in_call and self.before_call is not None and self.count > self.before_call
+        if self.prompt and (self.late or since):
+            raise KeyboardInterrupt
 
     def _note_or_raise(self, number: int, frame: Any) -> None:
         self.count += 1
@@ -207,10 +221,10 @@ def _compiles() -> bool:
     return ours or (numba is not None and numba.global_compiler_lock.is_locked())
 
 
-def _late_when_firm(frame: Any, wanted: Callable[[], bool]) -> None:
-    """Call `late` if it is wanted: now, or at the first event outside of what is `_fragile` that a profiler sees."""
+def _when_firm(frame: Any, deliver: Callable[[], None], wanted: Callable[[], bool]) -> None:
+    """Call ``deliver`` if it is wanted: now, or at the first event of Python's outside of what is `_fragile`."""
     if not _fragile(frame):
-        return late() if wanted() else None
+        return deliver() if wanted() else None
     others = sys.getprofile()
 
     def look(frame: Any, event: Any, argument: Any) -> None:
@@ -219,7 +233,7 @@ def _late_when_firm(frame: Any, wanted: Callable[[], bool]) -> None:
         if not (wanted() and _fragile(frame)):
             sys.setprofile(others)
             if wanted():
-                late()
+                deliver()
 
     sys.setprofile(look)
 
@@ -227,7 +241,10 @@ def _late_when_firm(frame: Any, wanted: Callable[[], bool]) -> None:
 def _fragile(frame: Any) -> bool:
     """Whether an exception would be lost here, or would leave a module imported, or numba's knowledge, in part."""
     while frame is not None:
-        if frame.f_code.co_name in FRAGILE or frame.f_code.co_filename.startswith("<frozen importlib"):
+        code = frame.f_code
+        if code.co_name in FRAGILE or code.co_filename == weakref.__file__:
+            return True
+        if code.co_filename.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False

@@ -19,7 +19,7 @@ import pymc_rbm as pmr
 from pymc_rbm.kernels.pointers import through_pointer
 from pymc_rbm.learning import loop
 from pymc_rbm.partition.path import Path
-from pymc_rbm.support.interrupts import COMPILING, DeferredInterrupt, Whole, whole
+from pymc_rbm.support.interrupts import COMPILING, DeferredInterrupt, Prompt, Whole, late, whole
 from pymc_rbm.support.reentrant import one_compiles
 from pymc_rbm.support.work import Work
 
@@ -153,6 +153,15 @@ def test_a_loop_may_compile_what_it_returns_after_ctrl_c():
 @njit
 def add_one(x):
     x += 1
+
+
+def test_ctrl_c_passes_through_contexts_in_each_other():
+    """While something is compiled, in a compiled call inside of long work in Python: each calls the one outside it."""
+    with pytest.raises(KeyboardInterrupt), Prompt(), Whole(), global_compiler_lock:
+        press()
+    with pytest.raises(KeyboardInterrupt), Prompt(), one_compiles(), Whole():
+        late(in_call=True)
+        press()
 
 
 def test_what_numba_learns_once_in_a_process_is_learned_in_one_piece():

@@ -1,4 +1,7 @@
-"""Ctrl-C at any moment: the first returns what is done, or raises KeyboardInterrupt; the second ends, cleanly."""
+"""Ctrl-C at any moment: the first returns what is done, or raises KeyboardInterrupt; the second ends, cleanly.
+
+``PYMC_RBM_MOMENTS`` (8) says at how many random moments it is pressed twice in each function; in a night, 20.
+"""
 
 import os
 import re
@@ -15,6 +18,7 @@ from interrupted import FUNCTIONS, NOTHING
 
 pytestmark = pytest.mark.slow
 SECONDS = 2.0
+MOMENTS = int(os.environ.get("PYMC_RBM_MOMENTS", "8"))
 OF_NUMBA = r"Exception ignored in: <function \S*(?:disposal|__del__) at \w+>\n.*?\nKeyboardInterrupt: *\n"
 LOST = re.compile(OF_NUMBA, re.DOTALL)
 """What Python says of a Ctrl-C that comes while numba's types go, outside of all that the package calls."""
@@ -55,7 +59,7 @@ def trial(process, rng, twice, at_once):
 # What PyMC compiles for itself, before a chain begins, may lose Ctrl-C where numba's types go.
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_ctrl_c_at_random_moments(name, tmp_path):
-    rng, plan = np.random.default_rng(len(name)), [False, *20 * [True], *3 * [False]]
+    rng, plan = np.random.default_rng(len(name)), [False, *MOMENTS * [True], *3 * [False]]
     command = [sys.executable, "-W", "ignore", str(Path(interrupted.__file__)), name, str(len(plan))]
     with (
         open(tmp_path / "errors", "w") as errors,
