@@ -86,8 +86,8 @@ class RBM(MachineDistribution):
     start where random hidden ones put them), so that chains can be seen to disagree.
 
     Hidden units that start alike stay alike: their gradients are the same. ``pm.find_MAP`` starts at the priors' means,
-    where all columns of W are: give it ``jitter=True``, or use `fit`, which starts at small random weights and compares
-    several starts where the maximum is exact.
+    where all columns of W are: give it ``jitter=True`` (since PyMC 6.4), or use `fit`, which starts at small random
+    weights and compares several starts where the maximum is exact.
 
     References
     ----------

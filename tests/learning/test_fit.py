@@ -490,7 +490,7 @@ def test_generative(run):
     model, learned, data = run
     with pmr.generative(model, learned) as new:
         assert [x.name for x in new.free_RVs] == ["v"]
-        assert new.named_vars_to_dims["v"] == ("pixel",)
+        assert tuple(new.named_vars_to_dims["v"]) == ("pixel",)
         draws = pm.sample(50, tune=10, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True)
     posterior = draws.posterior
     assert posterior["v"].dims == ("chain", "draw", "pixel")

@@ -184,7 +184,7 @@ def test_rows_are_scored_and_sampled(learned, data):
     assert pmr.log_partition(machine).estimate == pytest.approx(ref.log_z(found["W"], b, c), abs=1e-9)
     # All rows at once, by the step method: each row's means are its own machine's.
     with pmr.generative(model, run) as new:
-        assert new.named_vars_to_dims["v"] == ("row", "unit")
+        assert tuple(new.named_vars_to_dims["v"]) == ("row", "unit")
         draws = pm.sample(4000, tune=50, chains=1, cores=1, quiet=True, **QUIET).posterior["v"].values[0]
     states = np.array(ref.states(VISIBLE))
     means = np.array([
