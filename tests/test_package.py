@@ -102,7 +102,8 @@ def test_every_pymc_that_passes_is_taken_and_the_next_major_is_not():
     [pymc] = [r for r in map(Requirement, requires("pymc-rbm")) if r.name == "pymc"]
     assert version("pymc") in pymc.specifier
     assert "6.3.0" in pymc.specifier  # pymc-extras wants one below 6.4
-    assert not {"6.2.9", "7.0.0"} & set(pymc.specifier.filter(["6.2.9", "7.0.0"]))
+    assert "6.2.9" not in pymc.specifier
+    assert "7.0.0" not in pymc.specifier
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["requires-python"] == ">=3.12"
     assert pmr.__version__ == project["version"]

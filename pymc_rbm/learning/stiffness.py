@@ -33,6 +33,7 @@ GAIN, MEMORY = 0.1, 0.1
 LITTLE = 1e-6
 """The weight of the first directions, which are random, beside that of the first sum."""
 TINY = 1e-12
+"""The least eigenvalue beside the largest; one that is zero has no direction."""
 RENEWED = 50
 """After so many sums the directions are made orthonormal again, which rounding errors have disturbed."""
 
@@ -84,8 +85,9 @@ class StiffDirections:
         for p, u, x, total in zip(self._parameters, self._along, steps, self._steps, strict=True):
             new[p] = (updates[p] - (less @ u).reshape(p.shape)).astype(p.dtype)
             new[total] = x - total
-        moves_on = pt.concatenate([self._gradients[1:], (moves / rate)[None]])
-        return new | {self._gradients: pt.where(rate > 0, moves_on, self._gradients)}
+        gradient = moves / pt.where(rate > 0, rate, 1.0)  # at rate zero, where nothing moves, the old ones stay
+        after = pt.concatenate([self._gradients[1:], gradient[None]])
+        return new | {self._gradients: pt.where(rate > 0, after, self._gradients)}
 
     def follow(self, rate: float, noise: float) -> None:
         """Turn the directions to where the last steps went, and find how stiff they are for steps of this rate.

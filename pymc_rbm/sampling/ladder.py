@@ -235,8 +235,7 @@ class Ladder:
         self, start: Machine, end: Machine, t: float, rng: np.random.Generator, direct: bool
     ) -> tuple[float, Rung]:
         """Return a rung that is one step beyond the top, which is at ``t`` of the way, and where it is."""
-        states, held = self.top.states, self.top.held
-        here = free_energy(self.top.machine, states)
+        states, held, here = self.top.states, self.top.held, self.top.energies
 
         def at(s: float) -> Machine:
             return end if s == 1 else between(start, end, s)
@@ -356,8 +355,8 @@ def between(a: Machine, b: Machine, t: float) -> Machine:
 
 def acceptance(low: Rung, high: Rung) -> Any:
     """Return the mean acceptance of swaps between two rungs; one for each row where units are clamped."""
-    both = np.concatenate([low.states, high.states])
-    up, down = np.split(free_energy(high.machine, both) - free_energy(low.machine, both), 2)
+    up = free_energy(high.machine, low.states) - low.energies
+    down = high.energies - free_energy(low.machine, high.states)
     found = np.exp(np.minimum(down - up, 0)).mean(0)
     return found if found.ndim else float(found)
 

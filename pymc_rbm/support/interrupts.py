@@ -52,7 +52,7 @@ class Whole:
     def __enter__(self) -> None:
         previous = _handler()
         self._late, self._previous = False, None if _waits(previous) else previous
-        self._loop = previous.__self__ if getattr(previous, "__func__", None) is DeferredInterrupt._note else None
+        self._loop = _loop_of(previous)
         if self._previous is not None:
             _signal.signal(_signal.SIGINT, self._note)
         if self._loop is not None:
@@ -101,11 +101,11 @@ def late(in_call: bool = False) -> None:
     compiled call: nothing has been done since that could be lost.
     """
     handler = _handler()
-    context = getattr(handler, "__self__", None)
+    context, loop = getattr(handler, "__self__", None), _loop_of(handler)
     if isinstance(context, Whole):
         context.deliver()
-    elif isinstance(context, DeferredInterrupt) and _waits(handler):
-        context.deliver(in_call)
+    elif loop is not None:
+        loop.deliver(in_call)
 
 
 def whole(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -149,8 +149,9 @@ class DeferredInterrupt:
         self._previous = _handler()  # known before the first signal can come
         if self._previous is not None:
             _signal.signal(_signal.SIGINT, self._note)
-        if getattr(self._previous, "__func__", None) is DeferredInterrupt._note:
-            self._inherited = int(self._previous.__self__.count > 0)
+        outer = _loop_of(self._previous)
+        if outer is not None:
+            self._inherited = int(outer.count > 0)
             self.count += self._inherited
         return self
 
@@ -209,9 +210,14 @@ def _handler() -> Any:
     return None if handler == _signal.SIG_IGN else handler
 
 
+def _loop_of(handler: Any) -> DeferredInterrupt | None:
+    """Return the loop that notes a Ctrl-C, if that is what the handler does: not while it runs a callback."""
+    return handler.__self__ if getattr(handler, "__func__", None) is DeferredInterrupt._note else None
+
+
 def _waits(handler: Any) -> bool:
     """Whether the handler only notes a Ctrl-C, which is delivered later."""
-    return getattr(handler, "__func__", None) in (DeferredInterrupt._note, Whole._note)
+    return _loop_of(handler) is not None or getattr(handler, "__func__", None) is Whole._note
 
 
 def _compiles() -> bool:
@@ -241,10 +247,8 @@ def _when_firm(frame: Any, deliver: Callable[[], None], wanted: Callable[[], boo
 def _fragile(frame: Any) -> bool:
     """Whether an exception would be lost here, or would leave a module imported, or numba's knowledge, in part."""
     while frame is not None:
-        code = frame.f_code
-        if code.co_name in FRAGILE or code.co_filename == weakref.__file__:
-            return True
-        if code.co_filename.startswith("<frozen importlib"):
+        name, file = frame.f_code.co_name, frame.f_code.co_filename
+        if name in FRAGILE or file == weakref.__file__ or file.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False
