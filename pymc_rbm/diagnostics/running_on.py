@@ -21,6 +21,7 @@ __all__ = ["RUN_ON_CHAINS", "RUN_ON_DRAWS", "compare", "data_distance", "indepen
 RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
 RUN_ON_SWEEPS = 1, 4, 16, 64  # sweeps per draw, tried in turn until the chains agree
 MOST_SWEEPS = 100  # a draw, of a ladder: a lift has as many as there are rungs
+MORE_OF_SMALL, SMALL = 4, 2**13  # so many times that, where a machine has at most so many weights: some seconds
 
 
 def run_on(
@@ -38,8 +39,10 @@ def run_on(
     before = {key: x[0] for key, x in columns(functionals(machine, particles[None])).items()}
     v = particles[rng.permutation(len(particles))[:RUN_ON_CHAINS]]
     ladder = None if recorded_ladder(learned, machine) is None else first_ladder(machine, learned, "ptt", v, rng)
+    small = sum(c.weights.size for c in machine.couplings) <= SMALL
+    most = MOST_SWEEPS * (MORE_OF_SMALL if small else 1)
     for sweeps in RUN_ON_SWEEPS:
-        if ladder is not None and 1 < sweeps > MOST_SWEEPS // len(ladder.rungs):
+        if ladder is not None and 1 < sweeps > most // len(ladder.rungs):
             break
         if ladder is None:
             kept, last = run_chains(machine, v, rng, RUN_ON_DRAWS, 0, sweeps, progressbar=progressbar)

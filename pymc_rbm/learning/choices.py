@@ -119,7 +119,7 @@ def choose(
         learning_rate = RATE
     elif learning_rate is None:
         fast = looks and bears_fast_rate(model, observed)
-        learning_rate = default_rate(correlations, swaps_replicas(estimator), fast, low_rank)
+        learning_rate = default_rate(correlations, estimator, fast, low_rank)
     if resume is not None and resume.attrs.get("method") not in (None, name_of(estimator)):
         raise ValueError(
             f"`resume` learned with method={argument_of(resume.attrs['method'])!r}, this call asks for "

@@ -44,7 +44,8 @@ __all__ = [
 RATE = 0.1
 TEMPERED_RATE = 0.3
 """Tempered particles lag less. Of 0.1, 0.3, 0.5 and 2 the best for an RBM of ordered Ising spins (7x7, beta = 0.5), in
-the one or two runs each that were made."""
+the one or two runs each that were made. Those that swap with earlier machines lag more: at .3 one of eight runs of two
+groups, and two of six runs of five groups, ended with the mass in one of them; at .1 none and one."""
 FAST_RATE = 0.3
 """Of digits 8x8 with 16 hidden units .07 nats a row are left after 40,000 updates, and .18 at a rate of .1. Of bars and
 stripes 4x4, 30 rows with as many hidden units, .1 to .7, and .03 at .1: particles cannot follow to single rows. Of
@@ -82,18 +83,26 @@ class Correlation:
     bimodality : float
         ``(skewness² + 1) / kurtosis`` of the data's projection on that eigenvector, at most 1, which only two points
         reach (Pearson 1916).
-    curvature
+    second : float
+        The second largest eigenvalue of that matrix.
+    curvature : float
         Of the log-likelihood of a layer that is coupled to itself (`curvature`); 0 for other machines.
     """
 
     strength: float = 0.0
     bimodality: float = 0.0
+    second: float = 0.0
     curvature: float = 0.0
 
     @property
     def strong(self) -> bool:
         """Whether weights would grow faster than `RATE` is meant for."""
         return self.strength > 1
+
+    @property
+    def spreads(self) -> bool:
+        """Whether the rows are correlated strongly along more than one direction, as three clusters are."""
+        return self.second > 1
 
     @property
     def splits(self) -> bool:
@@ -125,12 +134,13 @@ def correlation(x: Observed) -> Correlation:
         rows = np.where(x.missing[x.spread], x.mean, rows)
     if x.machine.layers[VISIBLE].unit.parameters:  # learning is in units of σ, for which the data's deviation stands in
         rows = rows / x.deviation
-    [strength], vectors = leading(rows, 1)
+    strengths, vectors = leading(rows, min(2, rows.shape[1]))
+    second = float(strengths[1]) if len(strengths) > 1 else 0.0
     curved = curvature(rows) if x.machine.own_coupling(VISIBLE) is not None else 0.0
     along = (rows - rows.mean(0)) @ vectors[:, 0]
     if not along.any():
         return Correlation(curvature=curved)
-    return Correlation(float(strength), bimodality(along), curved)
+    return Correlation(float(strengths[0]), bimodality(along), second, curved)
 
 
 def curvature(rows: np.ndarray) -> float:
@@ -249,8 +259,13 @@ def bears_fast_rate(model: pm.Model, observed: Sequence[Observed]) -> bool:
     return direct and finite and _machines_alone(model) and parameters / 4 < sum(x.weights.sum() for x in observed)
 
 
-def default_rate(found: Sequence[Correlation], swaps: bool, fast: bool = False, low_rank: bool = False) -> float:
-    """`RATE`, divided by the strength of the correlation where it is strong; `TEMPERED_RATE` where replicas swap.
+def default_rate(
+    found: Sequence[Correlation],
+    estimator: Callable[..., NegativePhase],
+    fast: bool = False,
+    low_rank: bool = False,
+) -> float:
+    """`RATE`, divided by the strength of the correlation where it is strong and no replicas swap, or `TEMPERED_RATE`.
 
     From a ``low_rank`` start at most `LOW_RANK_RATE` / strength.
 
@@ -260,5 +275,9 @@ def default_rate(found: Sequence[Correlation], swaps: bool, fast: bool = False, 
     layer is coupled to itself, at most one over the `curvature`, half of what gradient ascent can bear.
     """
     rate = min(FAST_RATE if fast else RATE, LOW_RANK_RATE if low_rank else FAST_RATE)
-    rate = TEMPERED_RATE if swaps and not low_rank else rate / max(1.0, *(x.strength for x in found))
+    of_replicas = {tempered: TEMPERED_RATE, trajectory_tempered: RATE}.get(getattr(estimator, "func", estimator))
+    if of_replicas is None or low_rank:
+        rate /= max(1.0, *(x.strength for x in found))
+    else:
+        rate = of_replicas
     return min([rate, *(1 / x.curvature for x in found if x.curvature)])

@@ -146,10 +146,10 @@ def fit(
         several scales are compared, and the best is climbed from (the attribute ``starts`` says how many). A warning
         says where the answer is no better than independent units.
     learning_rate : float or callable, optional
-        Default: 0.3 with tempering. Without it 0.3 where learning ends by its own judgement or after ``epochs``, the
-        model is nothing but machines of binary or other finite units whose W, b and c are free variables themselves,
-        and rows are more than a quarter of the parameters; else 0.1. From ``start="low rank"`` at most 0.2, also with
-        tempering. Without tempering, and from there, divided by the largest eigenvalue of the
+        Default: 0.3 with "pt" and 0.1 with "ptt". Without tempering 0.3 where learning ends by its own judgement or
+        after ``epochs``, the model is nothing but machines of binary or other finite units whose W, b and c are free
+        variables themselves, and rows are more than a quarter of the parameters; else 0.1. From a low-rank start at
+        most 0.2, also with tempering. Without tempering, and from there, divided by the largest eigenvalue of the
         covariance between different visible units where that is above 1. Weights then grow from zero no faster than for
         weakly correlated data; a rate that is too high for strongly correlated ones drives all plain particles into one
         mode, and W to infinity. A number is held for the first half of learning and then falls linearly to zero: with a
@@ -178,7 +178,9 @@ def fit(
         With plain chains ("pcd") the weights of modes drift, and can end worse than from the default start. Of
         clusters that hardly overlap (1 % of a hundred bits flipped) long runs with "ptt" can grow a mode between them
         that no particle and no rung meets: ``pmr.log_partition(learned, method="tempering")`` then is above the log Z
-        of the ladder. That is why it is not the default.
+        of the ladder. That is why it is the default for ``method="ptt"`` only, where the data are correlated strongly
+        along more than one direction and the model allows it: without it particles come too late to modes that appear
+        (of five clusters 4 of 6 runs found all, and 6 of 6 with it). ``start={}`` is the start of all other methods.
     resume : DataTree, optional
         What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
         (parameters, particles, optimiser's memory, generator) for ``epochs`` more, of which the first one is the rest
@@ -320,7 +322,7 @@ def fit(
     generator(random_seed)
     with Prompt():
         observed = observed_machines(model, row_weights)
-        low_rank = asked_for(model, observed, start, resume)
+        low_rank = asked_for(model, observed, start, method, resume)
         values: Any = None if isinstance(start, str) and start == LOW_RANK else start
         if values is not None:
             as_value_point(model, values)  # what is wrong with it is said before any work

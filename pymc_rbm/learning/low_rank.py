@@ -19,7 +19,7 @@ bottom of the ladder of ``method="ptt"``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,9 @@ import scipy
 import xarray as xr
 
 from pymc_rbm.learning.data import Observed, evenly
+from pymc_rbm.learning.defaults import Correlations
 from pymc_rbm.learning.directions import leading
+from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
 from pymc_rbm.learning.exact_sums import log_z_by_kernel
 from pymc_rbm.learning.objective import direct_names, direct_parameters
 from pymc_rbm.machine.machine import Machine, restricted
@@ -64,12 +66,31 @@ def low_rank_machines(model: pm.Model, observed: Sequence[Observed]) -> dict[str
     return {x.name: _machine(x, int(shapes[str(direct_parameters(model, x)[0])][1])) for x in observed}
 
 
-def asked_for(model: pm.Model, observed: Sequence[Observed], start: Any, resume: xr.DataTree | None) -> bool:
-    """Return whether learning starts, or started, from low-rank machines; ValueError, before any work, if it cannot."""
+def asked_for(
+    model: pm.Model, observed: Sequence[Observed], start: Any, method: Callable | None, resume: xr.DataTree | None
+) -> bool:
+    """Return whether learning starts, or started, from low-rank machines; ValueError, before any work, if it cannot.
+
+    With nothing said a ladder stands on one where data are clustered in more than one direction, if it can.
+    """
     if resume is not None:
         return "start" in getattr(resume, "attrs", {})
+    wrong = _obstacle(model, observed)
+    if start is None and method is trajectory_tempered and not wrong:
+        return any(x.spreads for x in Correlations(observed))
     if not isinstance(start, str) or start != LOW_RANK:
         return False
+    if wrong:
+        raise ValueError(
+            f"start={LOW_RANK!r} needs RBMs of Bernoulli or Spin units, one layer on each side, whose W, b and c are "
+            f"free variables themselves, such as pm.Normal or pm.Flat, but {wrong}. Leave start out, or "
+            "give a dict of values by name of free variable."
+        )
+    return True
+
+
+def _obstacle(model: pm.Model, observed: Sequence[Observed]) -> str:
+    """Return which RBM has no low-rank start, and why, in words; an empty text if all have one."""
     for x in observed:
         units = [layer.unit for layer in x.machine.layers]
         if len(units) != 2 or len(x.machine.couplings) != 1 or not all(isinstance(u, Bernoulli | Spin) for u in units):
@@ -80,12 +101,8 @@ def asked_for(model: pm.Model, observed: Sequence[Observed], start: Any, resume:
             wrong = "has a W, b or c that is an expression, fixed, or transformed"
         else:
             continue
-        raise ValueError(
-            f"start={LOW_RANK!r} needs RBMs of Bernoulli or Spin units, one layer on each side, whose W, b and c are "
-            f"free variables themselves, such as pm.Normal or pm.Flat, but {x.name!r} {wrong}. Leave start out, or "
-            "give a dict of values by name of free variable."
-        )
-    return True
+        return f"{x.name!r} {wrong}"
+    return ""
 
 
 def _machine(x: Observed, size: int) -> Machine:

@@ -577,7 +577,7 @@ def test_default_method_and_rate_follow_the_correlation_of_the_data():
             found = [correlation(x) for x in observed_machines(model)]
         assert [x.splits for x in found] == [splits]
         assert default_method(found) is method
-        assert default_rate(found, swaps=False) == pytest.approx(0.1 / strength, rel=1e-9)
+        assert default_rate(found, persistent) == pytest.approx(0.1 / strength, rel=1e-9)
     with model_of(groups, 24):
         learned = pmr.fit(1, random_seed=1, progressbar=False)
     assert (learned.attrs["method"], learned.attrs["sweeps"]) == ("tempered", 1)
@@ -598,8 +598,8 @@ def test_the_rate_of_a_layer_coupled_to_itself_is_stable():
         U = pt.zeros((6, 6))[np.triu_indices(6, 1)].set(u)
         pmr.BoltzmannMachine("x", U + U.T, pm.Flat("b", shape=6), unit=pmr.Spin(), observed=rows.astype(int))
         found = [correlation(x) for x in observed_machines(model)]
-        for swaps in (True, False):
-            assert default_rate(found, swaps) <= 1.01 / largest
+        for estimator in (tempered, persistent):
+            assert default_rate(found, estimator) <= 1.01 / largest
         # At ten times the bound of stability, two over the curvature, the exact gradient does not settle.
         ends = [
             pmr.fit(300, method="exact", batch_size=None, chains=2, learning_rate=lambda _, r=r: r, random_seed=1,

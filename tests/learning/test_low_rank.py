@@ -13,7 +13,8 @@ from options import MUTED, QUIET
 import pymc_rbm as pmr
 from pymc_rbm.learning.data import observed_machines
 from pymc_rbm.learning.directions import leading
-from pymc_rbm.learning.low_rank import WIDTH, climbed, low_rank_machines
+from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
+from pymc_rbm.learning.low_rank import WIDTH, asked_for, climbed, low_rank_machines
 from pymc_rbm.machine.machine import restricted
 from pymc_rbm.machine.records import recorded_machine
 from pymc_rbm.partition.along import along
@@ -218,10 +219,11 @@ def test_learning_starts_at_the_machine_with_draws_of_it(method):
 def test_it_learns_more_than_from_independent_units_and_modes_keep_their_weights():
     rows, which, centres = groups()
     model, found = model_of(rows, 8, 1.0), {}
-    for start in ("low rank", None):
+    for name, start in {"low rank": None, "independent": {}}.items():  # three clusters: the first is the default
         with model:
-            found[start] = pmr.fit(10, method="ptt", start=start, learning_rate=0.02, **QUIET)
-    values = [likelihood_of(model, found[start], rows) for start in ("low rank", None)]
+            found[name] = pmr.fit(10, method="ptt", start=start, learning_rate=0.02, **QUIET)
+        assert ("start" in found[name].attrs) == (name == "low rank")
+    values = [likelihood_of(model, learned, rows) for learned in found.values()]
     assert values[0] > values[1] + 1
     averaged = recorded_machine(pmr.averaged(found["low rank"])).numeric()
     drawn = exact_draws(averaged, 20_000, np.random.default_rng(0))
@@ -321,3 +323,21 @@ def test_refuses_other_machines_and_other_names():
             pmr.fit(1, start="low rank", **QUIET)
     with model_of(correlated()), pytest.raises(ValueError, match="or 'low rank', got 'high rank'"):
         pmr.fit(1, start="high rank", **QUIET)
+
+
+def test_a_ladder_stands_on_it_where_data_are_correlated_in_more_than_one_direction():
+    three = groups()[0]
+    rng = np.random.default_rng(1)
+    two = ((rng.random((500, 1)) < 0.5) ^ (rng.random((500, 40)) < 0.05)).astype("int8")
+
+    def stands(rows, start=None, method=trajectory_tempered, b=None):
+        with model_of(rows, 4, 1.0) as model:
+            if b is not None:
+                pmr.RBM("w", pm.Normal("W_w", shape=(rows.shape[1], 4)), b, np.zeros(4), observed=rows)
+        return asked_for(model, observed_machines(model), start, method, None)
+
+    assert stands(three)
+    assert not stands(two)
+    assert not stands(three, start={})
+    assert not stands(three, method=None)
+    assert not stands(three, b=np.zeros(three.shape[1]))  # learns no biases
