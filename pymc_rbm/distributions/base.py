@@ -37,6 +37,9 @@ from pymc_rbm.units.unit import Unit
 
 __all__ = ["MachineDistribution", "add_named_parts", "as_float", "drawn"]
 
+LARGE = 2**24
+"""Data of more entries go to PyMC as a constant of a graph: it makes three copies of an array, one of four bytes."""
+
 
 @_logprob.register(MachineRV)
 def _machine_logp(op, values, rng, size, *parameters, **kwargs):
@@ -91,6 +94,8 @@ class MachineDistribution(Distribution):
         if observed is not None:
             observed, dims = with_dims(name, observed, dims, labels, unit, size)
             observed = unit_data(observed, unit, size)
+            if isinstance(observed, np.ndarray) and observed.size > LARGE and not np.ma.isMaskedArray(observed):
+                observed = pt.constant(observed)
         if kwargs.get("initval") is not None and not isinstance(kwargs["initval"], str | Variable):
             units = 0 if size is None else unit.count(size)
             start = aligned(receive(kwargs["initval"], "initval"), labels, "initval", units)

@@ -20,6 +20,8 @@ from pymc_rbm.learning.data import Observed
 __all__ = ["compare", "marks_of"]
 
 
+Part = tuple[Any, ...]
+"""Buffers of bytes that are hashed one after the other, and with them how long they are together."""
 SIZE, UNITS = "batch_size", "the units of"
 """How the marks begin that are words, not hashes; of the latter older files have none."""
 
@@ -68,13 +70,13 @@ def _hash_of_model(model: pm.Model) -> str:
     parts += [_bytes_of(x) for x in numbers]
     made: dict[Any, int] = dict(numbers)
     for node in toposort(roots):
-        parts.append(f"{_name(node.op)} {[made[x] for x in node.inputs]}".encode())
+        parts.append((f"{_name(node.op)} {[made[x] for x in node.inputs]}".encode(),))
         made |= {x: len(made) + i for i, x in enumerate(node.outputs)}
     return _hash(*parts)
 
 
-def _described(x: Any) -> bytes:
-    return f"{x.name} {x.type}".encode()
+def _described(x: Any) -> Part:
+    return (f"{x.name} {x.type}".encode(),)
 
 
 def _name(op: Any) -> str:
@@ -82,23 +84,25 @@ def _name(op: Any) -> str:
     return re.sub(r"0x[0-9a-f]+|at \d+", "", f"{type(op).__name__} {op}")
 
 
-def _bytes_of(x: Any) -> bytes:
-    """Return the value of a constant or of shared data as bytes; all generators are alike."""
+def _bytes_of(x: Any) -> Part:
+    """Return the value of a constant or of shared data; all generators are alike."""
     if isinstance(x.type, RandomType):
-        return b"generator"
+        return (b"generator",)
     if isinstance(x, Constant):
         return _bytes(np.asarray(x.data))
     return _bytes(np.asarray(x.get_value(borrow=True))) if isinstance(x, SharedVariable) else _described(x)
 
 
-def _bytes(x: np.ndarray) -> bytes:
+def _bytes(x: np.ndarray) -> Part:
     if x.dtype == object:  # such as the None of an axis
-        return repr(x).encode()
-    return f"{x.dtype} {x.shape}".encode() + np.ascontiguousarray(x).tobytes()
+        return (repr(x).encode(),)
+    return f"{x.dtype} {x.shape}".encode(), np.ascontiguousarray(x).reshape(-1).view("uint8")
 
 
-def _hash(*parts: bytes) -> str:
+def _hash(*parts: Part) -> str:
     found = sha256()
     for part in parts:
-        found.update(len(part).to_bytes(8, "little") + part)
+        found.update(sum(map(len, part)).to_bytes(8, "little"))
+        for x in part:
+            found.update(x)
     return found.hexdigest()[:16]

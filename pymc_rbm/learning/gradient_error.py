@@ -24,22 +24,24 @@ def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dat
     probabilities). The error of each entry is the standard deviation over particles, which are independent chains,
     divided by the root of their number. Both are returned as Euclidean norms, ``{name}_gradient_norm`` and
     ``{name}_gradient_standard_error``. At the optimum the first is of the size of the second. The squared norm is
-    biased upwards by the squared error. Priors are left out.
+    biased upwards by the squared error. Priors are left out. Of very many rows those of `Observed.judged` stand for
+    all, and their sampling error is a part of the error.
     """
     out = {}
     states = learner.particle_states()
     for x in learner.observed:
         machine = machines[x.name]
         moments = _moments_function(machine.template)
-        positive = 0.0
-        for first in range(0, len(x.rows), CHUNK):
-            chunk = np.arange(first, min(first + CHUNK, len(x.rows)))
-            rows = learner.rows(x.name, chunk)
-            positive = positive + moments(rows, x.weights[chunk], *machine.parameters)[0]
-        positive = positive / x.weights.sum()
+        judged, sums = x.judged, [0.0, 0.0]
+        for chunk in np.split(judged, range(CHUNK, len(judged), CHUNK)):
+            found = moments(learner.rows(x.name, chunk), x.weights[chunk], *machine.parameters)
+            sums = [total + new for total, new in zip(sums, found, strict=True)]
+        positive, of_rows = (total / x.weights[judged].sum() for total in sums)
         n = len(states[x.name])
         negative, squares = (m / n for m in moments(states[x.name], np.ones(n), *machine.parameters))
         variance = np.maximum(squares - negative**2, 0) / max(n - 1, 1)
+        if len(judged) < len(x.rows):
+            variance = variance + np.maximum(of_rows - positive**2, 0) / len(judged)
         out[f"{x.name}_gradient_norm"] = np.linalg.norm(positive - negative)
         out[f"{x.name}_gradient_standard_error"] = np.sqrt(variance.sum()) if n > 1 else np.nan
     return xr.Dataset(out)

@@ -75,16 +75,20 @@ def sampled_gain(machine: Machine, x: Observed, particles: np.ndarray) -> tuple[
 
     With x_i the particles of machine θ₁ and θ₀ the independent units, ``log Z(θ₀) / Z(θ₁)`` is ``log mean_i
     exp(F₁(x_i) - F₀(x_i))``: biased downwards by half of its variance, to first order, so that the gain is, too. The
-    error is that of the particles, taken as independent.
+    error is that of the particles, taken as independent, and of the rows where they are more than `Observed.judged`.
     """
-    complete = slice(None) if x.missing is None else ~x.missing.any(1)
+    chosen = x.judged
+    complete = chosen if x.missing is None else chosen[~x.missing[chosen].any(1)]
     rows, weights = x.rows[complete], x.weights[complete]
     alone = independent(machine, _means(machine, x))
     falls = [free_energies_of(alone, states) - free_energies_of(machine, states) for states in (rows, particles)]
     most = (-falls[1]).max()
     shares = np.exp(-falls[1] - most)
     gain = np.average(falls[0], weights=weights) + most + np.log(shares.mean())
-    return float(gain), float(shares.std() / shares.mean() / np.sqrt(len(shares)))
+    error = shares.std() / shares.mean() / np.sqrt(len(shares))
+    if len(chosen) < len(x.rows):
+        error = np.hypot(error, falls[0].std() / np.sqrt(len(rows)))
+    return float(gain), float(error)
 
 
 def mean_log_likelihood(machine: Machine, x: Observed, log_z: Any) -> float:
@@ -97,5 +101,6 @@ def mean_log_likelihood(machine: Machine, x: Observed, log_z: Any) -> float:
 
 def _means(machine: Machine, x: Observed) -> np.ndarray:
     """Return the data's means, shrunk so that none is at an extreme."""
-    known = x.weights.sum() if x.missing is None else x.weights @ ~x.missing  # missing entries hold zeros
-    return (x.weights @ x.rows + 1e-3 * machine.layers[VISIBLE].unit.middle) / (known + 1e-3)
+    known = x.weights.sum() if x.missing is None else np.einsum("i,ij->j", x.weights, ~x.missing)
+    total = np.einsum("i,ij->j", x.weights, x.rows)  # casts piece by piece
+    return (total + 1e-3 * machine.layers[VISIBLE].unit.middle) / (known + 1e-3)

@@ -186,6 +186,8 @@ def _unit_parameters(model: pm.Model, x: Observed, groups: Machine | None) -> li
     While W is small, these are the deviations of all rows; for a mixture those within its groups.
     """
     unit, found = x.machine.layers[VISIBLE].unit, []
+    if not unit.parameters:
+        return []
     if groups is None:
         each = unit.parameters_of_deviation(x.deviation)
         of_all = unit.parameters_of_deviation(np.sqrt((x.deviation**2).mean()))

@@ -1,5 +1,7 @@
 """The data that learning sees: missing entries, row weights, sparse and large arrays."""
 
+import tracemalloc
+
 import numpy as np
 import pymc as pm
 import pytest
@@ -8,11 +10,15 @@ import scipy.sparse
 import scipy.stats
 import xarray as xr
 from models import model_of
-from options import MASKED
+from options import MASKED, QUIET
 from scipy.special import expit
 
 import pymc_rbm as pmr
+from pymc_rbm.distributions.base import LARGE
+from pymc_rbm.learning import independence
 from pymc_rbm.learning.data import observed_machines
+from pymc_rbm.learning.fingerprint import marks_of
+from pymc_rbm.learning.gradient_error import gradient_and_error
 from pymc_rbm.learning.iteration import Settings
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.units.states import unit_data
@@ -208,6 +214,89 @@ def test_data_are_not_copied():
     learner = Learner(model, observed_machines(model), settings, None, np.random.default_rng(1))
     held = model.rvs_to_values[model["v"]].data
     assert np.shares_memory(learner._data[0].get_value(borrow=True), held)
+
+
+@pytest.mark.parametrize("kind", ["array", "file", "DataArray of a file"])
+def test_large_data_stay_one_copy(kind, tmp_path):
+    """PyMC would make three more of an array, one of them four times as large. A file that is mapped is not read."""
+    data = np.random.default_rng(0).integers(0, 2, (2**19, 64), dtype="int8")
+    assert data.size > LARGE
+    if kind != "array":
+        np.save(tmp_path / "data.npy", data)
+        data = np.load(tmp_path / "data.npy", mmap_mode="r")
+    given = xr.DataArray(data, dims=("row", "item")) if "DataArray" in kind else data
+    tracemalloc.start()
+    model = model_of(given, 3)
+    [x] = observed_machines(model)
+    marks_of(model, [x], 100)
+    found = [x.mean, independence._means(x.machine, x)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.shares_memory(x.rows, data)
+    assert 2 * x.weights.nbytes < data.nbytes / 3
+    assert peak < (data.nbytes if "DataArray" in kind else 2 * x.weights.nbytes)  # PyMC numbers rows that have a dim
+    for mean in found:
+        np.testing.assert_allclose(mean, data.mean(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_large_data_are_data_like_all_others(monkeypatch, learned):
+    """In learning, log-densities, likelihoods and predictions."""
+    found = []
+    for large in (LARGE, 0):
+        monkeypatch.setattr("pymc_rbm.distributions.base.LARGE", large)
+        with model_of(DATA, 3, 1.0, 1.0) as model:
+            assert (model.rvs_to_values[model["v"]].owner is None) == bool(large)
+            if learned:
+                found.append(pmr.fit(5, method="pcd", **QUIET)["parameters"].dataset.drop_attrs())
+                continue
+            point = model.initial_point(1)
+            idata = pm.sample(3, tune=3, chains=1, **QUIET, compute_convergence_checks=False)
+            pm.compute_log_likelihood(idata, progressbar=False)
+            drawn = pm.sample_posterior_predictive(idata, random_seed=1, progressbar=False)
+            found.append(
+                xr.Dataset({"logp": model.compile_logp()(point)})
+                .merge(idata["log_likelihood"].dataset.rename(v="rows"))
+                .merge(drawn["posterior_predictive"].dataset)
+                .drop_attrs()
+            )
+    xr.testing.assert_equal(*found)
+
+
+def test_of_very_many_rows_some_are_judged(monkeypatch):
+    """The gradient's error and that of the gain then have a share of these rows."""
+    data = (np.random.default_rng(0).random((2000, 4)) < [0.2, 0.4, 0.6, 0.8]).astype("int8")
+    model = model_of(data, 3)
+    settings = Settings(pmr.estimators.persistent, 50, 1, pm.sgd, None, True, {})
+    learner = Learner(model, observed_machines(model), settings, None, np.random.default_rng(1))
+    machines, found, gains = learner.parameters()[1], [], []
+    for most in (10_000, 100):
+        monkeypatch.setattr("pymc_rbm.learning.data.MOST_JUDGED", most)
+        found.append(gradient_and_error(machines, learner))
+        gains.append(independence.sampled_gain(machines["v"], learner.observed[0], learner.particle_states()["v"]))
+    assert len(learner.observed[0].judged) == 100
+    squares = [float(x["v_gradient_standard_error"]) ** 2 for x in found]
+    h = np.asarray(pmr.hidden_mean(data, machines["v"]))
+    statistics = np.concatenate([(data[:, :, None] * h[:, None, :]).reshape(2000, -1), data, h], axis=1)
+    assert squares[1] - squares[0] == pytest.approx(statistics.var(0).sum() / 100, rel=0.3)
+    change = float(abs(found[1]["v_gradient_norm"] - found[0]["v_gradient_norm"]))
+    assert 0 < change < 4 * np.sqrt(squares[1] - squares[0])
+    assert 0 < abs(gains[1][0] - gains[0][0]) < 4 * np.sqrt(gains[1][1] ** 2 - gains[0][1] ** 2)
+
+
+def test_deviations_piece_by_piece(monkeypatch):
+    rng = np.random.default_rng(0)
+    data = rng.normal(1000, [1, 2, 3, 0], (500, 4))
+    mask = rng.random(data.shape) < 0.2
+    for rows, expected in (
+        (data, data.std(0)),
+        (np.ma.MaskedArray(data, mask), np.ma.std(np.ma.MaskedArray(data, mask), 0)),
+    ):
+        monkeypatch.setattr("pymc_rbm.learning.data.PIECE", 64)
+        model = model_of(rows, 2, visible=pmr.Gaussian(1.0))
+        [x] = observed_machines(model)
+        np.testing.assert_allclose(x.deviation[:3], np.asarray(expected)[:3], rtol=1e-12)
+        assert x.deviation[3] == 1
 
 
 def test_wrong_entries_in_large_data_are_counted(monkeypatch):

@@ -172,7 +172,7 @@ def test_gain_over_independent_units_against_enumeration():
     logs = np.array(ref.log_p(*machine))[ref.index(rows)]
     alone = (rows * np.log(mean) + (1 - rows) * np.log1p(-mean)).sum(1)
     exact = np.average((logs - alone)[whole], weights=weights[whole])
-    x = SimpleNamespace(rows=rows, weights=weights, missing=missing)
+    x = SimpleNamespace(rows=rows, weights=weights, missing=missing, judged=np.arange(300))
     found = [sampled_gain(pmr.restricted(*machine), x, STATES[rng.choice(len(STATES), 200, p=p)]) for _ in range(200)]
     values, said = np.transpose(found)
     assert abs(values.mean() - exact) < 4 * values.std() / np.sqrt(200) + np.mean(said**2) / 2  # and its known bias
