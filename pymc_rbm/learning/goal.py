@@ -211,8 +211,11 @@ def free_energies_of(machine: Machine, states: np.ndarray, layer: int = VISIBLE)
 def slopes_of(machine: Machine, states: np.ndarray, weights: np.ndarray, layer: int = VISIBLE) -> Gradient:
     """Return the gradient of ``Σ w F(x)`` over states of a layer by each of the machine's parameters."""
     evaluate = _slope_function(machine.template, layer)
-    parts = [evaluate(states[i], weights[i], *machine.parameters) for i in _chunks(machine, states)]
-    return [np.sum(x, axis=0) for x in zip(*parts, strict=True)]
+    total = [np.zeros(np.shape(p)) for p in machine.parameters]
+    for part in _chunks(machine, states):
+        for x, slope in zip(total, evaluate(states[part], weights[part], *machine.parameters), strict=True):
+            x += slope
+    return total
 
 
 def _chunks(machine: Machine, states: np.ndarray) -> list[slice]:

@@ -14,7 +14,8 @@ from pymc_rbm.support.modes import INTERPRETED
 
 __all__ = ["gradient_and_error"]
 
-CHUNK = 10_000
+ENTRIES = 2**22
+"""How many entries of rows become numbers of eight bytes at once."""
 
 
 def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dataset:
@@ -32,8 +33,8 @@ def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dat
     for x in learner.observed:
         machine = machines[x.name]
         moments = _moments_function(machine.template)
-        judged, sums = x.judged, [0.0, 0.0]
-        for chunk in np.split(judged, range(CHUNK, len(judged), CHUNK)):
+        judged, sums, size = x.judged, [0.0, 0.0], max(1, ENTRIES // x.rows.shape[1])
+        for chunk in np.split(judged, range(size, len(judged), size)):
             found = moments(learner.rows(x.name, chunk), x.weights[chunk], *machine.parameters)
             sums = [total + new for total, new in zip(sums, found, strict=True)]
         positive, of_rows = (total / x.weights[judged].sum() for total in sums)

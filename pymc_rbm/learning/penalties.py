@@ -177,14 +177,11 @@ def _function(model: pm.Model, learner: Learner, variables: list[TensorVariable]
 
 def _rest_of_rows(learner: Learner, x: Observed, machine: Machine) -> list[np.ndarray]:
     """Return the gradient of the mean of -F over all rows (at most 20,000, spread evenly), less that over kept rows."""
-
-    def mean(indices: np.ndarray) -> list[np.ndarray]:
-        weights = x.weights[indices] / x.weights[indices].sum()
-        parts = [
-            slopes_of(machine, learner.rows(x.name, indices[i : i + CHUNK]), weights[i : i + CHUNK])
-            for i in range(0, len(indices), CHUNK)
-        ]
-        return [np.sum(p, axis=0) for p in zip(*parts, strict=True)]
-
-    many = evenly(len(x.rows), MOST_ROWS)
-    return [b - a for a, b in zip(mean(many), mean(x.kept), strict=True)]
+    many, weights = evenly(len(x.rows), MOST_ROWS), np.zeros(len(x.rows))
+    weights[x.kept] += x.weights[x.kept] / x.weights[x.kept].sum()
+    weights[many] -= x.weights[many] / x.weights[many].sum()
+    some, total = np.flatnonzero(weights), [np.zeros(np.shape(p)) for p in machine.parameters]
+    for chunk in np.split(some, range(CHUNK, len(some), CHUNK)):
+        for sums, slope in zip(total, slopes_of(machine, learner.rows(x.name, chunk), weights[chunk]), strict=True):
+            sums += slope
+    return total

@@ -20,6 +20,7 @@ from pymc_rbm.learning.data import observed_machines
 from pymc_rbm.learning.fingerprint import marks_of
 from pymc_rbm.learning.gradient_error import gradient_and_error
 from pymc_rbm.learning.iteration import Settings
+from pymc_rbm.learning.penalties import recorded_objective
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.units.states import unit_data
 
@@ -282,6 +283,29 @@ def test_of_very_many_rows_some_are_judged(monkeypatch):
     change = float(abs(found[1]["v_gradient_norm"] - found[0]["v_gradient_norm"]))
     assert 0 < change < 4 * np.sqrt(squares[1] - squares[0])
     assert 0 < abs(gains[1][0] - gains[0][0]) < 4 * np.sqrt(gains[1][1] ** 2 - gains[0][1] ** 2)
+
+
+def test_what_is_measured_at_the_end_takes_the_memory_of_few_machines(monkeypatch):
+    """Rows are summed piece by piece, and no piece's slopes are kept."""
+    monkeypatch.setattr("pymc_rbm.learning.goal.CHUNK_ENTRIES", 2**14)
+    monkeypatch.setattr("pymc_rbm.learning.gradient_error.ENTRIES", 2**16)
+    monkeypatch.setattr("pymc_rbm.learning.data.KEPT_ENTRIES", 0)
+    data = np.random.default_rng(0).integers(0, 2, (1500, 600), dtype="int8")
+    with model_of(data, 64, 1.0, 1.0) as model:
+        settings = Settings(pmr.estimators.persistent, 50, 1, pm.sgd, None, True, {})
+        learner = Learner(model, observed_machines(model), settings, None, np.random.default_rng(1))
+    machines = learner.parameters()[1]
+    size = 8 * sum(np.size(p) for p in machines["v"].parameters)
+    for measure in (
+        lambda: gradient_and_error(machines, learner),
+        lambda: recorded_objective(model, learner, machines),
+    ):
+        measure()  # compiles
+        tracemalloc.start()
+        measure()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 16 * size
 
 
 def test_deviations_piece_by_piece(monkeypatch):
