@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pymc_rbm.machine.enumeration import independent_log_z, symbolic_log_partition
+from pymc_rbm.machine.enumeration import independent_log_z, is_enumerable, symbolic_log_partition
 from pymc_rbm.machine.machine import HIDDEN, Layer, Machine, restricted
 from pymc_rbm.sampling.forward import draw_visible
 from pymc_rbm.support.reentrant import value_of
@@ -13,8 +13,16 @@ __all__ = ["exact_draws", "exact_log_z_of"]
 
 
 def exact_draws(machine: Machine, chains: int, rng: np.random.Generator) -> np.ndarray | None:
-    """Return independent draws of the visible units, by enumeration; None for a machine without any weights."""
+    """Return independent draws of the visible units, by enumeration; None for a machine without any weights.
+
+    ValueError where too many hidden units have weights.
+    """
     few = _with_weights(machine)
+    if few is not None and not is_enumerable(few):
+        raise ValueError(
+            f"{len(few.layers[HIDDEN].bias)} hidden units have weights, but exact draws need a side of at most 16 "
+            "binary units. Draw chains instead."
+        )
     return None if few is None else draw_visible(rng, chains, 0, few)
 
 

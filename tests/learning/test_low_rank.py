@@ -341,3 +341,9 @@ def test_a_ladder_stands_on_it_where_data_are_correlated_in_more_than_one_direct
     assert not stands(three, start={})
     assert not stands(three, method=None)
     assert not stands(three, b=np.zeros(three.shape[1]))  # learns no biases
+
+
+def test_what_cannot_be_enumerated_is_not_drawn_exactly():
+    machine = restricted(np.ones((30, 17)), np.zeros(30), np.zeros(17))
+    with pytest.raises(ValueError, match="17 hidden units have weights"):
+        exact_draws(machine, 5, np.random.default_rng(0))
