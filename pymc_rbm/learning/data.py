@@ -25,12 +25,18 @@ from pymc_rbm.support.arguments import shape_of
 from pymc_rbm.support.labels import Labels, positions
 from pymc_rbm.support.received import receive
 
-__all__ = ["Observed", "evenly", "learned_variables", "observed_machines"]
+__all__ = ["Observed", "evenly", "in_pieces", "learned_variables", "observed_machines", "shrunk_means"]
 
 MOST_ROWS, MOST_JUDGED = 1000, 2**17
 KEPT_ENTRIES = 2**18
 PIECE = 2**22
 """How many entries become numbers of eight bytes at once."""
+
+
+def in_pieces(indices: np.ndarray, columns: int) -> list[np.ndarray]:
+    """Return indices of rows in pieces of about `PIECE` entries."""
+    size = max(1, PIECE // columns)
+    return np.split(indices, range(size, len(indices), size))
 
 
 def evenly(n: int, most: int) -> np.ndarray:
@@ -80,16 +86,20 @@ class Observed:
         """Indices of the rows that the result of `fit` keeps, evenly spread; all rows of a small table."""
         return evenly(len(self.rows), max(MOST_ROWS, KEPT_ENTRIES // self.rows.shape[1]))
 
+    def at_means(self, indices: np.ndarray) -> np.ndarray:
+        """Return some rows as numbers of eight bytes; what is missing stands at its mean."""
+        rows = self.rows[indices].astype("float64")
+        return rows if self.missing is None else np.where(self.missing[indices], self.mean, rows)
+
     @cached_property
     def deviation(self) -> np.ndarray:
         """Standard deviations of the known entries by column, one where these are constant."""
-        known = np.ones(1) if self.missing is None else ~self.missing
-        counts = np.broadcast_to(known, self.rows.shape).sum(0)
-        mean = self.rows.sum(0, dtype="float64") / np.maximum(counts, 1)  # missing entries hold zeros
-        squares = np.zeros(self.rows.shape[1])
-        for part in np.array_split(np.arange(len(self.rows)), -(-self.rows.size // PIECE)):
-            squares += ((known if self.missing is None else known[part]) * (self.rows[part] - mean) ** 2).sum(0)
-        deviation = np.sqrt(squares / np.maximum(counts, 1))
+        known = np.ones(self.rows.shape, bool) if self.missing is None else ~self.missing
+        counts = np.maximum(known.sum(0), 1)
+        mean, squares = self.rows.sum(0, dtype="float64") / counts, 0.0  # missing entries hold zeros
+        for part in in_pieces(np.arange(len(self.rows)), self.rows.shape[1]):
+            squares += (known[part] * (self.rows[part] - mean) ** 2).sum(0)
+        deviation = np.sqrt(squares / counts)
         return np.where(deviation > 0, deviation, 1.0)
 
     @cached_property
@@ -110,15 +120,19 @@ class Observed:
     @cached_property
     def mean(self) -> np.ndarray:
         """Means of the known entries, shrunk to `Unit.middle` by one pseudo-row so that no unit is certain."""
-        # einsum casts piece by piece, because a float copy of all rows may not fit into memory.
-        counts = self.weights.sum() if self.missing is None else np.einsum("i,ij->j", self.weights, ~self.missing)
-        middle = self.machine.layers[VISIBLE].unit.middle
-        return (np.einsum("i,ij->j", self.weights, self.rows) + middle) / (counts + 1)  # missing entries hold zeros
+        return shrunk_means(self, self.machine.layers[VISIBLE].unit.middle, 1.0)
 
     @property
     def bias(self) -> np.ndarray:
         """Biases of independent units with the data's means, log-odds for binary ones."""
         return self.machine.layers[VISIBLE].unit.bias_of_mean(self.mean)
+
+
+def shrunk_means(x: Observed, middle: Any, by: float) -> np.ndarray:
+    """Return means of the known entries, with ``by`` rows more at ``middle``."""
+    # einsum casts piece by piece, because a float copy of all rows may not fit into memory.
+    counts = x.weights.sum() if x.missing is None else np.einsum("i,ij->j", x.weights, ~x.missing)
+    return (np.einsum("i,ij->j", x.weights, x.rows) + by * middle) / (counts + by)  # missing entries hold zeros
 
 
 def observed_machines(model: pm.Model, row_weights: Any = None) -> list[Observed]:

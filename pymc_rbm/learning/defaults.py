@@ -39,6 +39,7 @@ __all__ = [
     "curvature",
     "default_method",
     "default_rate",
+    "spreads",
 ]
 
 RATE = 0.1
@@ -46,6 +47,7 @@ TEMPERED_RATE = 0.3
 """Tempered particles lag less. Of 0.1, 0.3, 0.5 and 2 the best for an RBM of ordered Ising spins (7x7, beta = 0.5), in
 the one or two runs each that were made. Those that swap with earlier machines lag more: at .3 one of eight runs of two
 groups, and two of six runs of five groups, ended with the mass in one of them; at .1 none and one."""
+RATES_OF_REPLICAS: dict[Callable[..., NegativePhase], float] = {tempered: TEMPERED_RATE, trajectory_tempered: RATE}
 FAST_RATE = 0.3
 """Of digits 8x8 with 16 hidden units .07 nats a row are left after 40,000 updates, and .18 at a rate of .1. Of bars and
 stripes 4x4, 30 rows with as many hidden units, .1 to .7, and .03 at .1: particles cannot follow to single rows. Of
@@ -83,26 +85,18 @@ class Correlation:
     bimodality : float
         ``(skewness² + 1) / kurtosis`` of the data's projection on that eigenvector, at most 1, which only two points
         reach (Pearson 1916).
-    second : float
-        The second largest eigenvalue of that matrix.
     curvature : float
         Of the log-likelihood of a layer that is coupled to itself (`curvature`); 0 for other machines.
     """
 
     strength: float = 0.0
     bimodality: float = 0.0
-    second: float = 0.0
     curvature: float = 0.0
 
     @property
     def strong(self) -> bool:
         """Whether weights would grow faster than `RATE` is meant for."""
         return self.strength > 1
-
-    @property
-    def spreads(self) -> bool:
-        """Whether the rows are correlated strongly along more than one direction, as three clusters are."""
-        return self.second > 1
 
     @property
     def splits(self) -> bool:
@@ -127,20 +121,23 @@ class Correlations(Sequence[Correlation]):
 
 def correlation(x: Observed) -> Correlation:
     """Measure the rows of `Observed.spread`; what is missing stands at its mean."""
-    rows = x.rows[x.spread].astype("float64")
+    rows = x.at_means(x.spread)
     if len(rows) < 2:
         return Correlation()
-    if x.missing is not None:
-        rows = np.where(x.missing[x.spread], x.mean, rows)
     if x.machine.layers[VISIBLE].unit.parameters:  # learning is in units of σ, for which the data's deviation stands in
         rows = rows / x.deviation
-    strengths, vectors = leading(rows, min(2, rows.shape[1]))
-    second = float(strengths[1]) if len(strengths) > 1 else 0.0
+    [strength], vectors = leading(rows, 1)
     curved = curvature(rows) if x.machine.own_coupling(VISIBLE) is not None else 0.0
     along = (rows - rows.mean(0)) @ vectors[:, 0]
     if not along.any():
         return Correlation(curvature=curved)
-    return Correlation(float(strengths[0]), bimodality(along), second, curved)
+    return Correlation(float(strength), bimodality(along), curved)
+
+
+def spreads(x: Observed) -> bool:
+    """Whether binary rows are correlated strongly along more than one direction, as three clusters are."""
+    rows = x.at_means(x.spread)
+    return min(rows.shape) > 1 and bool(leading(rows, 2)[0][1] > 1)
 
 
 def curvature(rows: np.ndarray) -> float:
@@ -275,9 +272,6 @@ def default_rate(
     layer is coupled to itself, at most one over the `curvature`, half of what gradient ascent can bear.
     """
     rate = min(FAST_RATE if fast else RATE, LOW_RANK_RATE if low_rank else FAST_RATE)
-    of_replicas = {tempered: TEMPERED_RATE, trajectory_tempered: RATE}.get(getattr(estimator, "func", estimator))
-    if of_replicas is None or low_rank:
-        rate /= max(1.0, *(x.strength for x in found))
-    else:
-        rate = of_replicas
+    of_replicas = None if low_rank else RATES_OF_REPLICAS.get(getattr(estimator, "func", estimator))
+    rate = of_replicas or rate / max(1.0, *(x.strength for x in found))
     return min([rate, *(1 / x.curvature for x in found if x.curvature)])

@@ -7,15 +7,13 @@ import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 
+from pymc_rbm.learning.data import in_pieces
 from pymc_rbm.learning.update import Learner
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.modes import INTERPRETED
 
 __all__ = ["gradient_and_error"]
-
-ENTRIES = 2**22
-"""How many entries of rows become numbers of eight bytes at once."""
 
 
 def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dataset:
@@ -33,9 +31,9 @@ def gradient_and_error(machines: dict[str, Machine], learner: Learner) -> xr.Dat
     for x in learner.observed:
         machine = machines[x.name]
         moments = _moments_function(machine.template)
-        judged, sums, size = x.judged, [0.0, 0.0], max(1, ENTRIES // x.rows.shape[1])
-        for chunk in np.split(judged, range(size, len(judged), size)):
-            found = moments(learner.rows(x.name, chunk), x.weights[chunk], *machine.parameters)
+        judged, sums = x.judged, [0.0, 0.0]
+        for piece in in_pieces(judged, x.rows.shape[1]):
+            found = moments(learner.rows(x.name, piece), x.weights[piece], *machine.parameters)
             sums = [total + new for total, new in zip(sums, found, strict=True)]
         positive, of_rows = (total / x.weights[judged].sum() for total in sums)
         n = len(states[x.name])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from pymc_rbm.learning.data import Observed
+from pymc_rbm.learning.data import Observed, shrunk_means
 from pymc_rbm.learning.exact_sums import log_partition
 from pymc_rbm.learning.goal import free_energies_of
 from pymc_rbm.learning.update import Learner
@@ -101,6 +101,4 @@ def mean_log_likelihood(machine: Machine, x: Observed, log_z: Any) -> float:
 
 def _means(machine: Machine, x: Observed) -> np.ndarray:
     """Return the data's means, shrunk so that none is at an extreme."""
-    known = x.weights.sum() if x.missing is None else np.einsum("i,ij->j", x.weights, ~x.missing)
-    total = np.einsum("i,ij->j", x.weights, x.rows)  # casts piece by piece
-    return (total + 1e-3 * machine.layers[VISIBLE].unit.middle) / (known + 1e-3)
+    return shrunk_means(x, machine.layers[VISIBLE].unit.middle, 1e-3)

@@ -29,7 +29,7 @@ import scipy
 import xarray as xr
 
 from pymc_rbm.learning.data import Observed, evenly
-from pymc_rbm.learning.defaults import Correlations
+from pymc_rbm.learning.defaults import spreads
 from pymc_rbm.learning.directions import leading
 from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
 from pymc_rbm.learning.exact_sums import log_z_by_kernel
@@ -77,7 +77,7 @@ def asked_for(
         return "start" in getattr(resume, "attrs", {})
     wrong = _obstacle(model, observed)
     if start is None and method is trajectory_tempered and not wrong:
-        return any(x.spreads for x in Correlations(observed))
+        return any(map(spreads, observed))
     if not isinstance(start, str) or start != LOW_RANK:
         return False
     if wrong:
@@ -112,9 +112,7 @@ def _machine(x: Observed, size: int) -> Machine:
     """
     visible, hidden = (layer.unit for layer in x.machine.layers)
     chosen = _chosen(x.weights, min(MOST_ROWS, max(1, MOST_CELLS // x.rows.shape[1])))
-    rows = x.rows[chosen].astype("float64")
-    if x.missing is not None:
-        rows = np.where(x.missing[chosen], x.mean, rows)
+    rows = x.at_means(chosen)
     low, high = visible.ends
     found = climbed((rows - low) / (high - low), _units(size, rows.shape[1]), x.weights.sum())
     W, b, c = _in_units(*found, visible, hidden)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from models import model_of
+from models import groups, model_of
 from options import MUTED, QUIET
 
 import pymc_rbm as pmr
@@ -235,6 +235,7 @@ GOOD = {
     "digits, climbed": (lambda: pmr.datasets.digits().values[:500], 5, 500, {"method": "exact", "optimizer": "lbfgs"}),
     "clusters, climbed": (clusters, 8, 300, {"method": "exact", "optimizer": "lbfgs"}),
     "clusters, along a ladder": (clusters, 8, 300, {"method": "ptt", "batch_size": 100}),
+    "groups, along a ladder": (lambda: groups()[0], 8, 100, {"method": "ptt"}),
 }
 
 
@@ -248,6 +249,6 @@ def test_nothing_is_said_of_good_machines(kind):
     found = [diagnosed(learned, seed=s) for s in range(3)]
     assert [x.failures for x in found] == [[]] * 3
     assert all(x.learning == "finished" for x in found)
-    if "ladder" in kind:  # a look has eight such tests
-        assert sum(x.chains == "not mixed" for x in found) < 2
+    if "ladder" in kind:  # of two groups, where draws are fewer, one of the eight tests of a look may fail by chance
+        assert sum(x.chains == "not mixed" for x in found) < (2 if "clusters" in kind else 1)
     assert all("approach" in x.measures for x in found)

@@ -23,3 +23,10 @@ def likelihood_of(model, learned, data):
     machine = pmr.machine_of(model, learned)
     b, c, W = machine.parameters
     return float(-pmr.free_energy(np.asarray(data), W, b, c).mean() - pmr.log_partition(machine).estimate)
+
+
+def groups(n=40, rows=3000, shares=(0.5, 0.3, 0.2), flipped=0.05, seed=3):
+    """Rows about some centres, and the group of each."""
+    rng = np.random.default_rng(seed)
+    centres, which = rng.integers(0, 2, (len(shares), n)), rng.choice(len(shares), rows, p=shares)
+    return (centres[which] ^ (rng.random((rows, n)) < flipped)).astype("int8"), which, centres

@@ -288,7 +288,7 @@ def test_of_very_many_rows_some_are_judged(monkeypatch):
 def test_what_is_measured_at_the_end_takes_the_memory_of_few_machines(monkeypatch):
     """Rows are summed piece by piece, and no piece's slopes are kept."""
     monkeypatch.setattr("pymc_rbm.learning.goal.CHUNK_ENTRIES", 2**14)
-    monkeypatch.setattr("pymc_rbm.learning.gradient_error.ENTRIES", 2**16)
+    monkeypatch.setattr("pymc_rbm.learning.data.PIECE", 2**16)
     monkeypatch.setattr("pymc_rbm.learning.data.KEPT_ENTRIES", 0)
     data = np.random.default_rng(0).integers(0, 2, (1500, 600), dtype="int8")
     with model_of(data, 64, 1.0, 1.0) as model:

@@ -7,7 +7,7 @@ import pymc as pm
 import pytest
 import reference as ref
 import xarray as xr
-from models import likelihood_of, model_of
+from models import groups, likelihood_of, model_of
 from options import MUTED, QUIET
 
 import pymc_rbm as pmr
@@ -26,13 +26,6 @@ MOST = 4.5
 """In standard errors."""
 EARLY = pytest.mark.filterwarnings("ignore:Learning ended after")
 UNITS = pmr.Bernoulli(), pmr.Spin()
-
-
-def groups(n=40, rows=3000, shares=(0.5, 0.3, 0.2), flipped=0.05, seed=3):
-    """Rows about some centres, and the group of each."""
-    rng = np.random.default_rng(seed)
-    centres, which = rng.integers(0, 2, (len(shares), n)), rng.choice(len(shares), rows, p=shares)
-    return (centres[which] ^ (rng.random((rows, n)) < flipped)).astype("int8"), which, centres
 
 
 def correlated(rows=400, seed=0):
