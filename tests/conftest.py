@@ -15,8 +15,11 @@ from pymc_rbm.support.modes import INTERPRETED
 matplotlib.use("Agg")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job in the background: tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
-# Loops of quick modes go without a compiler: where its cache is empty it would take most of their time.
-COMPILER, pytensor.config.cxx = pytensor.config.cxx, ""
+# Loops of quick modes go without a compiler: where its cache is empty it would take most of their time. Tests of the C
+# back end need it: PYTENSOR_FLAGS=linker=cvm.
+COMPILER = pytensor.config.cxx
+if pytensor.config.linker == "auto":
+    pytensor.config.cxx = ""
 DEFAULT = pytensor.config.mode
 
 

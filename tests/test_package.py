@@ -79,6 +79,22 @@ def test_only_distributions_and_what_follows_import_pymc():
             assert not [x for x in imports(name) if x.split(".")[0] == "pymc"], name
 
 
+def test_one_file_knows_the_internals_of_pymc():
+    inside = "distributions.pymc_internals"
+    assert [x for x in imports(inside) if x.startswith("pymc.")]
+    for name in set(FILES) - {inside}:
+        assert not [x for x in imports(name) if x.startswith("pymc.")], name
+
+
+def test_internals_that_moved_are_named():
+    code = "import pymc.step_methods.compound as c; del c.BlockedStep; import pymc_rbm"
+    failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    last = failed.stderr.strip().splitlines()[-1]
+    assert failed.returncode == 1
+    assert re.match(rf"ImportError: pymc_rbm needs parts of PyMC that PyMC {version('pymc')} does not have", last)
+    assert "BlockedStep" in last and "pip install 'pymc>=6.3,<6.5'" in last
+
+
 def loaded_by(code):
     """Names of the top-level packages, and of scipy's subpackages, that a fresh process loads for ``code``."""
     code += "; import sys; print(*{'.'.join(m.split('.')[: 1 + m.startswith('scipy.')]) for m in sys.modules})"

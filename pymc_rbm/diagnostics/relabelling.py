@@ -9,7 +9,6 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
-from pymc.distributions.distribution import SymbolicRandomVariable
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
@@ -18,6 +17,7 @@ from pytensor.tensor.random.op import RandomVariable
 from pymc_rbm.diagnostics.symmetries import Exchangeable, alignments
 from pymc_rbm.distributions.lookup import dependants, model_of, named_machines, plain, rbm_behind, rbm_of
 from pymc_rbm.distributions.operations import HiddenRV
+from pymc_rbm.distributions.pymc_internals import SymbolicRandomVariable
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE
 from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.units.unit import Unit

@@ -36,8 +36,8 @@ IDLE = 0.01
 """The range of a hidden unit's mean over data and draws, between its extremes, below which it is dead. It is a
 choice."""
 
-GROWTH = 0.01
-"""Weights count as growing if the last ones exceed their average over the second half, along it, by this share."""
+GROWTH = 0.09
+"""Weights count as growing if, as lately, they would grow by this share over a way as long as all of learning."""
 
 RENEWALS = ESS_PER_CHAIN
 """How many autocorrelation times of the last machine learning must take for the particles to follow the parameters."""

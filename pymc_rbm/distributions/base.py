@@ -10,9 +10,6 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
-from pymc.distributions.distribution import Distribution, _support_point
-from pymc.distributions.shape_utils import maybe_resize
-from pymc.logprob.abstract import _logprob
 from pytensor.graph.basic import Variable
 from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
@@ -22,6 +19,7 @@ from pymc_rbm.distributions.data_of_graphs import check_data_of
 from pymc_rbm.distributions.factors import less_log_z, log_z_where_it_matters
 from pymc_rbm.distributions.imputed import of_rows
 from pymc_rbm.distributions.operations import DRAW_SWEEPS, MachineRV
+from pymc_rbm.distributions.pymc_internals import _logprob, _support_point, maybe_resize
 from pymc_rbm.distributions.readings import uncast
 from pymc_rbm.machine.door import aligned
 from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
@@ -74,7 +72,7 @@ def _dispersed_state(op, rv, rng, size, *parameters):
     return spread(op.machine(*parameters), shape, pt.random.shared_rng(seed=None))[0]
 
 
-class MachineDistribution(Distribution):
+class MachineDistribution(pm.Distribution):
     """The base class of all distributions of a machine's visible layer."""
 
     @classmethod

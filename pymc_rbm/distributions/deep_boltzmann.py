@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from pymc.exceptions import ImputationWarning
 from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.arguments import named_in_model
 from pymc_rbm.distributions.base import as_float
+from pymc_rbm.distributions.pymc_internals import ImputationWarning
 from pymc_rbm.distributions.rbm import RBM
 from pymc_rbm.machine.door import aligned, one_hot
 from pymc_rbm.machine.ordering import OneOrder

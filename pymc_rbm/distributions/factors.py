@@ -12,9 +12,6 @@ from copy import copy
 
 import numpy as np
 import pytensor.tensor as pt
-from pymc.distributions.distribution import PartialObservedRV
-from pymc.logprob.abstract import ValuedRV
-from pymc.logprob.rewriting import early_measurable_ir_rewrites_db
 from pytensor.compile.mode import optdb
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
@@ -25,6 +22,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.constant_log_z import constant_log_partition
 from pymc_rbm.distributions.operations import MachineRV
+from pymc_rbm.distributions.pymc_internals import PartialObservedRV, ValuedRV, early_measurable_ir_rewrites_db
 from pymc_rbm.machine.enumeration import is_constant, is_tractable, symbolic_log_partition
 from pymc_rbm.machine.machine import Machine
 

@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.distributions.distribution import Distribution
-from pymc.distributions.shape_utils import maybe_resize
-from pymc.logprob.abstract import _logprob
 from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
 
@@ -19,6 +16,7 @@ from pymc_rbm.distributions.data_of_graphs import check_data_of
 from pymc_rbm.distributions.imputed import of_rows
 from pymc_rbm.distributions.lookup import labels_in, named_machines, rbm_of
 from pymc_rbm.distributions.operations import HiddenRV, core_of
+from pymc_rbm.distributions.pymc_internals import _logprob, maybe_resize
 from pymc_rbm.distributions.readings import uncast
 from pymc_rbm.machine.machine import HIDDEN
 from pymc_rbm.support.arguments import shape_of
@@ -28,7 +26,7 @@ from pymc_rbm.units.states import unit_data
 __all__ = ["Hidden"]
 
 
-class Hidden(Distribution):
+class Hidden(pm.Distribution):
     r"""Hidden units of an RBM given its visible units.
 
     .. math::

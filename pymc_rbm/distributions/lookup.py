@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.distributions.distribution import PartialObservedRV
 from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Variable, equal_computations
 from pytensor.graph.replace import graph_replace
@@ -22,6 +21,7 @@ from pytensor.tensor.subtensor import AdvancedIncSubtensor, IncSubtensor
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.operations import HiddenRV, MachineRV
+from pymc_rbm.distributions.pymc_internals import PartialObservedRV
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.machine.targets import check_alone
 from pymc_rbm.support.labels import Labels

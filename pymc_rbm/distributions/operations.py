@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from pymc.distributions.distribution import SymbolicRandomVariable
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.tensor.random.op import RandomVariable
@@ -15,6 +14,7 @@ from pytensor.tensor.random.utils import normalize_size_param
 from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.distributions.pymc_internals import SymbolicRandomVariable
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine, restricted
 from pymc_rbm.machine.positions import Parameters
 from pymc_rbm.sampling.forward import draw_visible

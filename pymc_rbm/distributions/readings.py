@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-from pymc.distributions.distribution import PartialObservedRV
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 from pytensor.scalar.basic import Cast
@@ -17,6 +16,7 @@ from pytensor.tensor.variable import TensorVariable
 from pymc_rbm.distributions.data_of_graphs import check_unmasked
 from pymc_rbm.distributions.lookup import rbm_behind, rbm_of
 from pymc_rbm.distributions.operations import HiddenRV
+from pymc_rbm.distributions.pymc_internals import PartialObservedRV
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE
 from pymc_rbm.support.labels import SIDES
 from pymc_rbm.support.reentrant import value_of

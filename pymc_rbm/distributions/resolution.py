@@ -11,7 +11,6 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
-from pymc.distributions.distribution import SymbolicRandomVariable
 from pytensor.compile.io import In
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
@@ -19,6 +18,7 @@ from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.lookup import labels_in, machine_of_rv, model_of, named_machines, rbm_of, same_machine
+from pymc_rbm.distributions.pymc_internals import SymbolicRandomVariable
 from pymc_rbm.machine.given import machines_of_draws, values_of
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.machine.parameters import check_numbers

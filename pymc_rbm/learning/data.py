@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.vartypes import discrete_types
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.lookup import dependants, labels_in, machine_of_rv, named_machines, rbm_behind
 from pymc_rbm.distributions.operations import HiddenRV
+from pymc_rbm.distributions.pymc_internals import discrete_types
 from pymc_rbm.distributions.readings import Reading, readings
 from pymc_rbm.learning.patterns import Patterns
 from pymc_rbm.machine.enumeration import cheapest_layer, widest_layer

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
-from pymc.model import modelcontext
 
 from pymc_rbm.learning.budget import Budget
 from pymc_rbm.learning.checkpoints import Checkpoint
@@ -221,11 +220,12 @@ def fit(
     DataTree
         ``parameters``: free variables and Deterministics of the model, with its dims and coords, at the last iterate;
         or, of 200 updates of `pm.sgd` or more whose end somebody looked at (see ``epochs``), at the average of the
-        second half of them, from where the particles then went on, unless the last one has a higher likelihood
-        by two standard errors (particles that lag behind the last machine make it look better), or by the exact log Z
-        where that is a sum over at most 2¹⁶ states; or where a climb from there ended (see ``epochs``). The attribute
-        ``iterate`` says which: "average", "last" or "climbed"; ``average_gain`` and ``average_gain_error``, by how much
-        the average was better, and ``climb_gain``, what the climb gained, in nats a row.
+        second half of them, in which later ones count more (see `averaged`), from where the particles then went on,
+        unless the last one has a higher likelihood by two standard errors (particles that lag behind the last machine
+        make it look better), or by the exact log Z where that is a sum over at most 2¹⁶ states; or where a climb from
+        there ended (see ``epochs``). The attribute ``iterate`` says which: "average", "last" or "climbed";
+        ``average_gain`` and ``average_gain_error``, by how much the average was better, and ``climb_gain``, what the
+        climb gained, in nats a row.
         ``machines``: weights and biases of each RBM that these make. ``averaged_parameters``, ``averaged_machines``:
         the same at the average of the iterates over the second half of the horizon, see `averaged`.
         ``learning``: monitors by ``iteration`` and ``epoch``, and what the method reports.
@@ -439,4 +439,4 @@ def _model(model: Any, epochs: Any) -> pm.Model:
         raise TypeError("No model: call fit inside `with model:`, or pass it by name, pymc_rbm.fit(model=model).")
     if model is not None and not isinstance(model, pm.Model):
         raise TypeError(f"model= must be a PyMC model, got a {type(model).__name__}.")
-    return modelcontext(model)
+    return pm.modelcontext(model)

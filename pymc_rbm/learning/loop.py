@@ -17,6 +17,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_rbm.distributions.lookup import labels_in
+from pymc_rbm.learning.averaging import POWER, weight
 from pymc_rbm.learning.batches import Batches
 from pymc_rbm.learning.budget import Budget
 from pymc_rbm.learning.callbacks import LearningStatus
@@ -186,6 +187,7 @@ class Run:
             "stopped": int(self.stopped),
             "spent": self.spent or "",
             "seconds": time.perf_counter() - self.began,
+            "averaging_power": POWER,
         }
         attrs = self.attrs | now
         return learned_tree(self.model, self.learner, self.history, attrs, self.here, self.marks, gradient=gradient)
@@ -253,7 +255,7 @@ class Run:
             self._second_half = first
         half = min(total // 2, total if self._second_half is None else self._second_half)
         rates = [self.rate(min(1.0, max(i / total, gone))) for i in iterations]
-        weights = [1 / max(1, i - half) if self.ascent is None else 1.0 for i in iterations]
+        weights = [weight(i - half) if self.ascent is None else 1.0 for i in iterations]
         self.history.add(self.learner.update(rows, rates, self.now, weights))
         if self.learner.trajectories and len(self.history) % EVERY == 0:
             shares, in_batches = self.history.series("step_share", EVERY), sum(x.shape[1] for x in rows)

@@ -16,13 +16,13 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
-from pymc.distributions.continuous import FlatRV
 from pytensor.graph.basic import Constant
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import NormalRV
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.lookup import plain
+from pymc_rbm.distributions.pymc_internals import FlatRV
 from pymc_rbm.learning.data import Observed, evenly, learned_variables
 from pymc_rbm.learning.goal import Penalty, slopes_of
 from pymc_rbm.learning.objective import direct_parameters, rest_of_model

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from pymc.progress_bar import ProgressBarManager
 from rich import get_console
 from rich.progress import TextColumn
 from rich.table import Column
+
+from pymc_rbm.distributions.pymc_internals import ProgressBarManager
 
 __all__ = ["LearningProgressBar", "fitting"]
 

@@ -159,7 +159,9 @@ def averaged(learned: xr.DataTree) -> xr.DataTree:
     """Return ``learned`` with the averaged iterates (Polyak & Juditsky 1992) in the place of what `fit` returned.
 
     Whatever takes ``learned`` then uses the averages: ``pmr.generative(model, pmr.averaged(learned))``. The average
-    runs over the second half of learning; it has less noise where the rate did not fall to zero.
+    runs over the second half of learning, of which the k-th iterate counts as k³ (polynomial-decay averaging: Shamir &
+    Zhang 2013, ICML): it has less noise than the last iterate, which follows that of the particles in directions such
+    as the weights of modes, and is a fifteenth of the last half's way behind where the rate falls to zero.
     """
     if not isinstance(learned, xr.DataTree):
         raise TypeError(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from pymc.model import Model, modelcontext
-from pymc.step_methods import STEP_METHODS
-from pymc.step_methods.compound import BlockedStep, Competence, StepMethodState
-from pymc.step_methods.state import dataclass_state
-from pymc.util import get_random_generator, get_value_vars_from_user_vars
+import pymc as pm
 from pytensor.graph.basic import Variable
 from rich.progress import TextColumn
 from rich.table import Column
 
 from pymc_rbm.distributions.lookup import dependants_of_units, machine_of_rv, rbm_of
+from pymc_rbm.distributions.pymc_internals import (
+    STEP_METHODS,
+    BlockedStep,
+    Competence,
+    StepMethodState,
+    dataclass_state,
+    get_random_generator,
+    get_value_vars_from_user_vars,
+)
 from pymc_rbm.machine.enumeration import sizes_of
 from pymc_rbm.machine.machine import VISIBLE
 from pymc_rbm.step_methods.blocks import blocks_of, hidden_children, is_hidden, visible_kind
@@ -148,9 +153,9 @@ class BlockGibbs(BlockedStep):
         compile_kwargs: dict | None = None,
         blocked: bool = True,
     ):
-        if model is not None and not isinstance(model, Model):
+        if model is not None and not isinstance(model, pm.Model):
             raise TypeError(f"model must be a PyMC model, got {shown(model)}.")
-        model, compile_kwargs = modelcontext(model), compile_arguments(compile_kwargs)
+        model, compile_kwargs = pm.modelcontext(model), compile_arguments(compile_kwargs)
         self.sweeps = whole_number("sweeps", sweeps)
         one_of("method", method, METHODS)
         generator(rng, "rng")

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.distributions.distribution import PartialObservedRV
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, explicit_graph_inputs
@@ -22,6 +21,7 @@ from pymc_rbm.distributions.factors import without_log_z
 from pymc_rbm.distributions.imputed import without_marks
 from pymc_rbm.distributions.lookup import dependants, machine_of_rv, rbm_of
 from pymc_rbm.distributions.operations import HiddenRV, MachineRV
+from pymc_rbm.distributions.pymc_internals import PartialObservedRV
 from pymc_rbm.machine.colouring import unit_numbers
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.step_methods.belonging import rows_of_entries

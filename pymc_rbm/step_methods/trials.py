@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.initial_point import make_initial_point_fn
 from pytensor import config
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
@@ -17,6 +16,7 @@ from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.lookup import rbm_behind
+from pymc_rbm.distributions.pymc_internals import make_initial_point_fn
 from pymc_rbm.step_methods.effects import IMPOSSIBLE
 from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.reentrant import compiled, one_compiles

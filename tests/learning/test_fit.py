@@ -314,7 +314,7 @@ def test_unknown_method_and_too_large_for_exact():
 
 @pytest.mark.slow
 def test_averaged_parameters(run):
-    """The average over the second half of the iterates, by hand from single epochs."""
+    """The average over the second half of the iterates, later ones counting more, by hand from single epochs."""
     data = pmr.datasets.bars_and_stripes(2).values
     model = model_of(data, 3)
     options = {"batch_size": None, "chains": 5, "learning_rate": lambda done: 0.1, "horizon": 8, "progressbar": False}
@@ -324,7 +324,9 @@ def test_averaged_parameters(run):
         for _ in range(7):
             learned = pmr.fit(1, resume=learned, **options)
             iterates.append(learned["parameters"]["W"].values)
-    np.testing.assert_allclose(learned["averaged_parameters"]["W"], np.mean(iterates[5:], axis=0), rtol=1e-12)
+    counts = [k * (k + 1) * (k + 2) for k in (1, 2, 3)]
+    by_hand = np.average(iterates[5:], axis=0, weights=counts)
+    np.testing.assert_allclose(learned["averaged_parameters"]["W"], by_hand, rtol=1e-12)
     swapped = pmr.averaged(learned)
     np.testing.assert_array_equal(swapped["parameters"]["W"], learned["averaged_parameters"]["W"])
     np.testing.assert_array_equal(learned["parameters"]["W"], iterates[-1])

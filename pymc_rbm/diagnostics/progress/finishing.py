@@ -12,6 +12,7 @@ from pymc_rbm.diagnostics.progress.completions import data_sums
 from pymc_rbm.diagnostics.progress.rise import Rise, climbed
 from pymc_rbm.diagnostics.progress.sampled_rise import DRAWS, Draw, Sampled, climbed_by_draws, gain_by_draws
 from pymc_rbm.diagnostics.thresholds import SHARE_OF_ERROR, SHARE_OF_GAIN
+from pymc_rbm.learning.averaging import share_behind
 from pymc_rbm.learning.goal import Goal, LogSums, Penalty, exact_log_z
 from pymc_rbm.learning.independence import independent
 from pymc_rbm.learning.penalties import recorded_penalty
@@ -54,7 +55,8 @@ class Progress:
     of_average : bool
         Whether the machine is the average of the iterates.
     growth : float
-        How much larger the last weights are than their average, along it: ``W·A/A·A - 1``, to which noise adds nothing.
+        How much larger the last weights W are than their average A, along it, ``W·A/A·A - 1``, to which noise adds
+        nothing, over the share of the way that the average is behind: how much they grow over a way of this length.
     """
 
     rise: Rise | None
@@ -197,7 +199,8 @@ def _growth(learned: xr.DataTree, name: str, machine: Machine) -> float:
     if averaged is None:
         return np.nan
     last, before = (np.ravel(m.couplings[0].weights) for m in (machine, averaged))
-    return float(last @ before / (before @ before) - 1) if before.any() else np.nan
+    grown = float(last @ before / (before @ before) - 1) if before.any() else np.nan
+    return grown / _rates_and_share_behind(learned)[1]
 
 
 def _trend_of_average(learned: xr.DataTree) -> tuple[float, float]:
@@ -232,9 +235,13 @@ def _per_thousand(learned: xr.DataTree) -> float:
 
     Updates count at the largest rate: both places lie on the way that the learning rates add up to.
     """
+    rates, behind = _rates_and_share_behind(learned)
+    length = behind * rates.sum() / max(rates.max(), 1e-300)
+    return float(1000 / length) if length > 0 else np.nan
+
+
+def _rates_and_share_behind(learned: xr.DataTree) -> tuple[np.ndarray, float]:
+    """Return the learning rates, and how far the average is behind the end, as a share of the way that they make."""
     history = learned["learning"].dataset
     rates: Any = history["learning_rate"].values if "learning_rate" in history else np.ones(history.sizes["iteration"])
-    way = np.cumsum(rates)
-    second = way[len(way) // 2 :]
-    length = (way[-1] - second.mean()) / max(rates.max(), 1e-300)
-    return float(1000 / length) if length > 0 else np.nan
+    return rates, share_behind(rates, int(learned.attrs.get("averaging_power", 0)))

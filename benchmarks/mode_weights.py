@@ -1,0 +1,111 @@
+"""Whether plain `fit` gives modes the weights that they have in the data, and how likely held-out rows are then.
+
+``python -m benchmarks.mode_weights ising FILE.npz [seeds] [method …]``: 7x7 periodic Ising spins (the file holds rows
+as packed bits, one array an inverse temperature), two modes; `RBM` with 49 hidden units, Normal(0, 0.4) on W, 8,000
+rows, the same for all temperatures. ``below truth`` is how far the other 2,000 rows' mean log-likelihood is below that
+of the model that made them (95 % interval, the error of log Z in it); ``up`` is the share of rows whose spins have a
+positive sum, in all 10,000 rows and in draws of what was learned, and z their difference in standard errors.
+
+``python -m benchmarks.mode_weights clusters [seeds] [method …]``: mixtures of 2, 5 and 20 groups of unequal weight in
+100 binary dimensions, 5 % (wide) or 1 % (narrow) of whose entries are flipped, 10,000 rows, 16 hidden units, so that
+log Z and the draws are exact: nats a row beside those of the mixture itself, the largest difference of a group's
+weight in standard errors (of the rows and of 20,000 draws), and what `diagnose` says of the result.
+
+Methods are those of `fit`, and ``auto``, which says nothing (the default).
+"""
+
+import sys
+import time
+import warnings
+
+import numpy as np
+import pymc as pm
+
+import pymc_rbm as pmr
+from benchmarks.ising import UNITS, kaufman, neighbours
+from benchmarks.trajectory import QUIET, groups, model_of
+from pymc_rbm.machine.records import recorded_machine
+from pymc_rbm.sampling.bottom import exact_draws
+
+HIDDEN_OF_CLUSTERS = 16
+
+
+def learn(model, method, seed):
+    """Return what plain `fit` learns, and its seconds."""
+    began = time.perf_counter()
+    with model:
+        learned = pmr.fit(method=None if method == "auto" else method, random_seed=seed, progressbar=False)
+    return learned, time.perf_counter() - began
+
+
+def z_of(shares, sizes):
+    """Differences of two vectors of shares in standard errors, from the numbers of independent draws of each."""
+    a, b = shares
+    pooled = np.clip((a * sizes[0] + b * sizes[1]) / sum(sizes), 0.5 / sum(sizes), None)
+    return (a - b) / np.sqrt(pooled * (1 - pooled) * (1 / sizes[0] + 1 / sizes[1]))
+
+
+def ising(path, seeds, methods):
+    """Print a row an inverse temperature, method and seed."""
+    print(f"{'beta':>4} {'method':>22} {'seed':>4} {'below truth':>15} {'up: data':>9} {'learned':>8} {'z':>6} seconds")
+    for key in ("b0.4", "b0.5", "b0.6"):
+        beta = float(key[1:])
+        with np.load(path) as file:
+            bits = np.unpackbits(file[key], axis=1)[:, :UNITS].astype("int8")
+        up = (2 * bits - 1).sum(1) > 0
+        for method in methods:
+            for seed in range(1, seeds + 1):
+                with pm.Model() as model:
+                    W = pm.Normal("W", 0, 0.4, shape=(UNITS, UNITS))
+                    b, c = pm.Flat("b", shape=UNITS), pm.Flat("c", shape=UNITS)
+                    pmr.RBM("v", W, b, c, observed=bits[:8000])
+                learned, seconds = learn(model, method, seed)
+                log_z = pmr.log_partition(learned, target_error=0.02, budget=2_000_000, **QUIET)
+                found = pmr.log_likelihood(bits[8000:], model, learned, log_z=log_z)["log_likelihood"]["v"]
+                below = beta * neighbours(2 * bits[8000:] - 1) - kaufman(beta) - found.values.ravel()
+                error = 1.96 * np.hypot(below.std(ddof=1) / np.sqrt(len(below)), log_z.standard_error)
+                drawn = pmr.sample_gibbs(learned, method="pt", draws=50, tune=500, thin=20, chains=400, **QUIET)
+                of_chains = ((2 * drawn["posterior"]["v"].values - 1).sum(-1) > 0).mean(1)
+                share, spread = of_chains.mean(), of_chains.std(ddof=1) / np.sqrt(len(of_chains))
+                z = (share - up.mean()) / np.hypot(spread, np.sqrt(up.mean() * (1 - up.mean()) / len(up)))
+                print(
+                    f"{beta:4.1f} {learned.attrs['method']:>22} {seed:4} {below.mean():7.3f} ± {error:5.3f} "
+                    f"{up.mean():9.3f} {share:8.3f} {z:6.1f} {seconds:7.0f}",
+                    flush=True,
+                )
+
+
+def clusters(seeds, methods):
+    """Print a row a mixture, method and seed."""
+    print(
+        f"{'groups':>6} {'flipped':>7} {'method':>22} {'seed':>4} {'mixture':>8} {'learned':>8} {'largest z':>9} "
+        f"{'missed':>6} seconds  verdict"
+    )
+    for k in (2, 5, 20):
+        for flipped in (0.05, 0.01):
+            rows, which, centres = groups(k, flipped=flipped)
+            data = np.bincount(which, minlength=k) / len(rows)
+            near = np.array([np.where(rows == x, 1 - flipped, flipped).prod(1) for x in centres])
+            for method in methods:
+                for seed in range(1, seeds + 1):
+                    learned, seconds = learn(model_of(rows, HIDDEN_OF_CLUSTERS), method, seed)
+                    machine = recorded_machine(learned)
+                    found = pmr.log_likelihood(rows, machine, progressbar=False)["log_likelihood"]["v"].values.mean()
+                    drawn = exact_draws(machine.numeric(), 20_000, np.random.default_rng(0))
+                    nearest = np.argmin([(drawn != x).sum(1) for x in centres], axis=0)
+                    shares = np.bincount(nearest, minlength=k) / len(drawn)
+                    verdict = pmr.diagnose(learned, progressbar=False).verdict
+                    print(
+                        f"{k:6} {flipped:7} {learned.attrs['method']:>22} {seed:4} {np.log(data @ near).mean():8.3f} "
+                        f"{found:8.3f} {np.abs(z_of((data, shares), (len(rows), len(drawn)))).max():9.1f} "
+                        f"{(shares < data / 10).sum():6} {seconds:7.0f}  {verdict}",
+                        flush=True,
+                    )
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    what, *given = sys.argv[1:]
+    path = [given.pop(0)] if what == "ising" else []
+    count = int(given.pop(0)) if given else 5
+    {"ising": ising, "clusters": clusters}[what](*path, count, given or ["auto"])
