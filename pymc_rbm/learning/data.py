@@ -28,7 +28,7 @@ from pymc_rbm.support.received import receive
 __all__ = ["Observed", "evenly", "in_pieces", "learned_variables", "observed_machines", "shrunk_means"]
 
 MOST_ROWS, MOST_JUDGED = 1000, 2**17
-KEPT_ENTRIES = 2**18
+KEPT_BYTES = 2**22
 PIECE = 2**22
 """How many entries become numbers of eight bytes at once."""
 
@@ -83,8 +83,8 @@ class Observed:
 
     @property
     def kept(self) -> np.ndarray:
-        """Indices of the rows that the result of `fit` keeps, evenly spread; all rows of a small table."""
-        return evenly(len(self.rows), max(MOST_ROWS, KEPT_ENTRIES // self.rows.shape[1]))
+        """Indices of the rows that the result of `fit` keeps, evenly spread; all rows of up to 4 MB."""
+        return evenly(len(self.rows), max(MOST_ROWS, KEPT_BYTES // max(1, self.rows[0].nbytes)))
 
     def at_means(self, indices: np.ndarray) -> np.ndarray:
         """Return some rows as numbers of eight bytes; what is missing stands at its mean."""

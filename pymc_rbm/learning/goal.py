@@ -150,8 +150,12 @@ class Goal:
 
     @property
     def entries(self) -> int:
-        """The number of entries of states, over all layers, that an evaluation goes through."""
-        states = len(self.data.states) + len(getattr(self.log_z, "states", ()))
+        """The number of entries of states, over all layers, that an evaluation goes through; of a kernel an eighth."""
+        states = len(self.data.states)
+        if isinstance(self.log_z, LogSums):
+            states += len(self.log_z.states)
+        elif self.log_z is log_z_by_kernel:
+            states += int(cheapest_layer(self.machine)[1]) // 8
         return states * sum(np.size(layer.bias) for layer in self.machine.layers)
 
     @property

@@ -189,7 +189,7 @@ def test_priors_are_kept_to_second_order(kind):
 
 def test_all_rows_count_not_only_those_kept(monkeypatch):
     """The gradient of 3,000 rows, of which 1,000 are kept."""
-    monkeypatch.setattr("pymc_rbm.learning.data.KEPT_ENTRIES", 0)
+    monkeypatch.setattr("pymc_rbm.learning.data.KEPT_BYTES", 0)
     rows = (np.random.default_rng(1).random((3000, 4)) < [0.2, 0.4, 0.6, 0.8]).astype("int8")
     rows[:1000, 1] = rows[:1000, 0]
     with pm.Model() as model:
@@ -206,6 +206,30 @@ def test_all_rows_count_not_only_those_kept(monkeypatch):
     found = climbed(goal, 1e-3, np.inf, np.random.default_rng(1)).gain
     assert 0.5 * whole < found < whole + 0.02  # never more, but for the rows that are not there
     assert abs(goal_of(machine, kept)(at)[1] - slope).max() > 1e-3
+
+
+def test_a_converged_climb_is_believed_where_few_rows_are_kept(monkeypatch):
+    """Far from where learning ended a gradient says nothing of the 2,000 rows that are gone: it promised 1.2 nats."""
+    monkeypatch.setattr("pymc_rbm.learning.data.KEPT_BYTES", 0)
+    rng = np.random.default_rng(3)
+    centres, which = rng.integers(0, 2, (3, 12)), rng.choice(3, 3000, p=[0.5, 0.3, 0.2])
+    rows = (centres[which] ^ (rng.random((3000, 12)) < 0.1)).astype("int8")
+    with pm.Model():
+        W = pm.Normal("W", 0, 1, shape=(12, 4))
+        pmr.RBM("v", W, pm.Flat("b", shape=12), pm.Flat("c", shape=4), observed=rows)
+        learned = pmr.fit(random_seed=1, progressbar=False)
+    assert learned.attrs["converged"] and len(learned["data"]["v_rows"]) == 1000
+    verdicts = {finding.verdict for finding in learning_of(learned)}
+    assert verdicts == {"finished"}
+    monkeypatch.setattr("pymc_rbm.diagnostics.progress.rise.FAR", np.inf)
+    assert "cannot tell" in {finding.verdict for finding in learning_of(learned)}
+
+
+def test_long_sums_by_kernels_count_as_work():
+    """A climb over 2^20 states has fewer iterations: a sum by a kernel has no table of states whose length says so."""
+    goals = [goal_of(machine_with(pmr.Bernoulli(), pmr.Bernoulli(), 30, m), np.zeros((5, 30), "int8")) for m in (4, 18)]
+    assert goals[0].entries < 34 * 50
+    assert goals[1].entries > 48 * 2**18 / 8
 
 
 # ------------------------------------------------------------------------------------------------------ by draws

@@ -289,7 +289,7 @@ def test_what_is_measured_at_the_end_takes_the_memory_of_few_machines(monkeypatc
     """Rows are summed piece by piece, and no piece's slopes are kept."""
     monkeypatch.setattr("pymc_rbm.learning.goal.CHUNK_ENTRIES", 2**14)
     monkeypatch.setattr("pymc_rbm.learning.data.PIECE", 2**16)
-    monkeypatch.setattr("pymc_rbm.learning.data.KEPT_ENTRIES", 0)
+    monkeypatch.setattr("pymc_rbm.learning.data.KEPT_BYTES", 0)
     data = np.random.default_rng(0).integers(0, 2, (1500, 600), dtype="int8")
     with model_of(data, 64, 1.0, 1.0) as model:
         settings = Settings(pmr.estimators.persistent, 50, 1, pm.sgd, None, True, {})
@@ -336,7 +336,7 @@ def test_wrong_entries_in_large_data_are_counted(monkeypatch):
 
 def test_rows_may_be_called_as_the_variable(monkeypatch):
     """More rows than are kept, on an axis with the name that the package would choose."""
-    monkeypatch.setattr("pymc_rbm.learning.data.KEPT_ENTRIES", 0)
+    monkeypatch.setattr("pymc_rbm.learning.data.KEPT_BYTES", 0)
     data = np.tile(DATA, (200, 1))
     with pm.Model(coords={"v_row": range(len(data)), "v_unit": range(4)}):
         W = pm.Flat("W", shape=(4, 2))

@@ -199,8 +199,10 @@ def _growth(learned: xr.DataTree, name: str, machine: Machine) -> float:
     if averaged is None:
         return np.nan
     last, before = (np.ravel(m.couplings[0].weights) for m in (machine, averaged))
-    grown = float(last @ before / (before @ before) - 1) if before.any() else np.nan
-    return grown / _rates_and_share_behind(learned)[1]
+    behind = _rates_and_share_behind(learned)[1]
+    if not before.any() or behind == 0:  # a climb has no average but its end
+        return np.nan
+    return float(last @ before / (before @ before) - 1) / behind
 
 
 def _trend_of_average(learned: xr.DataTree) -> tuple[float, float]:

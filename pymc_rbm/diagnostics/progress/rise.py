@@ -20,6 +20,9 @@ RESTARTS = 0.5, 1.0, 2.0, 4.0
 MEMORY = 30
 WATCHED, LITTLE = 30, 0.02
 """A climb goes on while ``WATCHED`` iterations gain the share ``LITTLE`` of what matters: slow climbs go far."""
+FAR = 10
+"""A climb ends where rows that were not kept add so many times what matters, and those that were kept lose: what the
+former add is known to first order only, which far away means nothing."""
 LARGER = 1.1, 1.2, 1.3
 KICKS, KICK = 3, 0.1
 """How often a climb is continued or, if it has come to rest, repeated with noise, and the size of the noise as a share
@@ -182,13 +185,15 @@ def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.nda
 
     def after(intermediate_result) -> None:
         values.append(-float(intermediate_result.fun))
-        if slow():
+        rest = goal.of_rest(intermediate_result.x)
+        if slow() or (rest > FAR * matters and values[-1] - rest < kept):
             raise StopIteration
 
     most = int(np.clip(WORK / goal.entries, FEWEST, MOST))
     signs = goal.signs
     bounds = np.transpose([np.where(signs > 0, 0.0, -np.inf), np.where(signs < 0, 0.0, np.inf)])
     start = np.clip(start, *bounds.T)
+    kept = goal(start)[0] - goal.of_rest(start)
     options = {"maxiter": most, "maxcor": MEMORY}
     end = minimize(
         descent, start, jac=True, method="L-BFGS-B", bounds=bounds if signs.any() else None, callback=after,

@@ -35,6 +35,8 @@ def judge_learning(progress: Progress, climbed: dict[str, float]) -> list[Findin
         found.append(Finding(UNKNOWN, reason, LONGER))
     elif rise.gain - 2 * rise.error > matters:
         found.append(_rising(progress, f"{rise.gain:.2g}{beside}", against))
+    elif climbed.get("converged") and np.isinf(rise.most):
+        found.append(_converged())  # with all rows, where the rows that were kept cannot tell
     elif rise.most > matters:
         reason = (
             f"The objective may rise by up to {rise.most:.2g} nats a row, more than {against}; draws cannot tell more "
@@ -90,9 +92,13 @@ def _without_maximum(verdict: str, growth: float) -> Finding:
     return named if verdict != FINISHED or growth > GROWTH else named._replace(failure="")
 
 
+def _converged() -> Finding:
+    return Finding(FINISHED, "L-BFGS converged to a stationary point of the exact objective.")
+
+
 def _unmeasured(progress: Progress, climbed: dict[str, float]) -> Finding:
     if climbed.get("converged"):
-        return Finding(FINISHED, "L-BFGS converged to a stationary point of the exact objective.")
+        return _converged()
     if progress.pseudo_trend - progress.pseudo_trend_error > progress.matters:
         reason = (
             f"The pseudo-likelihood still rises, by {progress.pseudo_trend:.2g} nats a row over the second half of "
