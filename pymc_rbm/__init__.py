@@ -31,6 +31,9 @@ from pymc_rbm.machine.targets import machine_of
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.log_partition import log_partition
 from pymc_rbm.plots.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
+from pymc_rbm.posteriors.anchored import anchored
+from pymc_rbm.posteriors.check import AnchorCheck, check_anchors
+from pymc_rbm.posteriors.pseudo import pseudo_likelihood
 from pymc_rbm.sampling.chains import sample_gibbs
 from pymc_rbm.sampling.inpaint import inpaint
 from pymc_rbm.step_methods.block_gibbs import BlockGibbs, register
@@ -44,6 +47,7 @@ __version__ = version("pymc-rbm")
 
 __all__ = [
     "RBM",
+    "AnchorCheck",
     "Bernoulli",
     "Beside",
     "Binomial",
@@ -64,8 +68,10 @@ __all__ = [
     "Spin",
     "StopOnGap",
     "StopOnLikelihood",
+    "anchored",
     "averaged",
     "boltzmann",
+    "check_anchors",
     "classify",
     "conditional_hidden",
     "conditional_visible",
@@ -92,6 +98,7 @@ __all__ = [
     "plot_learning",
     "plot_mixing",
     "plot_projections",
+    "pseudo_likelihood",
     "pseudo_log_likelihood",
     "relabel",
     "restricted",

@@ -21,7 +21,7 @@ from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.support.arguments import listed, whole_number
 from pymc_rbm.support.reentrant import value_of
 
-__all__ = ["generative"]
+__all__ = ["generative", "without_initial_values"]
 
 
 def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | None = None) -> pm.Model:
@@ -86,7 +86,7 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
     parameters = [p for rv in machines.values() for p in rv.owner.inputs[2:]]
     given = [rv for rv in model.observed_RVs if rv not in units and rv in ancestors(parameters)]
     data = value_of([model.rvs_to_values[rv] for rv in given])
-    fixed = pm.do(_without_initial_values(model), estimates | {rv.name: x for rv, x in zip(given, data, strict=True)})
+    fixed = pm.do(without_initial_values(model), estimates | {rv.name: x for rv, x in zip(given, data, strict=True)})
 
     coords = {
         name: np.arange(int(value_of(fixed.dim_lengths[name]))) if labels is None else labels
@@ -104,7 +104,7 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
     return new
 
 
-def _without_initial_values(model: pm.Model) -> pm.Model:
+def without_initial_values(model: pm.Model) -> pm.Model:
     """Return the model without initial values: PyMC refuses to copy a model in which a prior has one."""
     other = object.__new__(type(model))
     other.__dict__.update(model.__dict__, rvs_to_initial_values=dict.fromkeys(model.rvs_to_initial_values))

@@ -20,10 +20,12 @@ __all__ = [
     "dataclass_state",
     "discrete_types",
     "early_measurable_ir_rewrites_db",
+    "fgraph_from_model",
     "get_random_generator",
     "get_value_vars_from_user_vars",
     "make_initial_point_fn",
     "maybe_resize",
+    "model_from_fgraph",
 ]
 
 try:
@@ -34,6 +36,7 @@ try:
     from pymc.initial_point import make_initial_point_fn
     from pymc.logprob.abstract import ValuedRV, _logprob
     from pymc.logprob.rewriting import early_measurable_ir_rewrites_db
+    from pymc.model.fgraph import fgraph_from_model, model_from_fgraph
     from pymc.progress_bar import ProgressBarManager
     from pymc.step_methods import STEP_METHODS
     from pymc.step_methods.compound import BlockedStep, Competence, StepMethodState

@@ -54,7 +54,7 @@ class RBM(MachineDistribution):
           random_seed=0)``, which also tells its error: exactly, where the machine consists of small ones that are not
           coupled (as with W = 0); otherwise as an estimate, with a warning if that is not reliable;
         - otherwise a node that builds but raises `IntractableError` when evaluated or differentiated. `fit` does
-          neither.
+          neither, and `anchored` puts an approximation in its place, with a known error.
     sweeps : int, default 1000
         Length of the Markov chain behind one forward draw (``pm.draw``, prior and posterior predictive) of a machine
         that cannot be enumerated. Each row of each draw is a chain of its own from a dispersed start; such draws are

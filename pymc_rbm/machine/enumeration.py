@@ -310,6 +310,7 @@ def _intractable_message(machine: Machine) -> str:
     return (
         f"The log-density of this {shape} machine needs its partition function, which can only be enumerated when one "
         f"side has at most {ENUMERABLE} binary units ({ENUMERABLE_BY_KERNEL}, if all units are Bernoulli or Spin and "
-        "all rows share biases). Ways out: learn the weights with pymc_rbm.fit, which needs no log Z; fix them with "
-        "pymc_rbm.generative or pm.do to sample the units; pass log_z= if you know it; or make one side smaller."
+        "all rows share biases). Ways out: learn the weights with pymc_rbm.fit, which needs no log Z; sample their "
+        "posterior after that with pymc_rbm.anchored(model, learned); fix them with pymc_rbm.generative or pm.do to "
+        "sample the units; pass log_z= if you know it; or make one side smaller."
     )
