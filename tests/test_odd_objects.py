@@ -289,6 +289,21 @@ def calls(learned):
         ),
         "relabel": (pmr.relabel, {"idata": POSTERIOR, "target": of_constants(), "name": None}),
         "generative": (pmr.generative, {"model": a_model(), "learned": learned, "size": None}),
+        "anchored": (
+            pmr.anchored,
+            {
+                "model": a_model(),
+                "learned": learned,
+                "names": "v",
+                "target_error": 5.0,
+                "draws": 100,
+                "states": 10,
+                "log_z": None,
+            }
+            | QUIET,
+        ),
+        "check_anchors": (pmr.check_anchors, {"model": a_model(), "idata": POSTERIOR} | QUIET),
+        "pseudo_likelihood": (pmr.pseudo_likelihood, {"model": a_model(), "names": None}),
         "averaged": (pmr.averaged, {"learned": learned}),
         "fit": (
             pmr.fit,
@@ -376,7 +391,7 @@ UNTRIED = {
     ("diagnose", "target", "Machine"), ("draws of RBM.dist", "log_z", "variable"),  # right, too; PyTensor asks for x
     ("BlockGibbs", "vars", "empty list"), ("BlockGibbs of observed", "vars", "empty list"),  # PyMC refuses them
 }  # fmt: skip
-OTHERS = {"Bernoulli", "Diagnosis", "IntractableError", "LearningStatus", "LogPartitionEstimate", "Spin"}
+OTHERS = {"AnchorCheck", "Bernoulli", "Diagnosis", "IntractableError", "LearningStatus", "LogPartitionEstimate", "Spin"}
 """Public names that take no arguments, or none from users."""
 
 

@@ -161,6 +161,7 @@ def _of(anchor: Anchor) -> LogZ:
 
 def anchors_of(model: pm.Model) -> dict[str, Anchor]:
     """Return the anchors by name of machine; ValueError where `anchored` did not make the model."""
+    checked_model(model, "check_anchors")
     if model not in _anchors:
         raise ValueError(
             "This model has no anchors: pass the model that pymc_rbm.anchored returned, in the process that made it."

@@ -34,7 +34,7 @@ def chosen_machines(model: pm.Model, names: Any, caller: str) -> dict[str, Tenso
     if not machines:
         raise ValueError(f"{caller} found no machine in the model: add a pymc_rbm.RBM or BoltzmannMachine.")
     wanted = [names] if isinstance(names, str) else list(machines) if names is None else listed("names", names, "names")
-    unknown = [x for x in wanted if x not in machines]
+    unknown = [x for x in wanted if not isinstance(x, str) or x not in machines]
     if unknown or not wanted:
         raise ValueError(f"names has {unknown or 'nothing in it'}; the model's machines are {sorted(machines)}.")
     chosen = {name: machines[name] for name in wanted}

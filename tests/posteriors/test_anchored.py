@@ -157,6 +157,10 @@ def test_refusals():
         pmr.anchored(model, ZEROS)
     with pytest.raises(ValueError, match=r"names has \['w'\]; the model's machines are \['v'\]"):
         pmr.anchored(model, ZEROS, names="w")
+    with pytest.raises(ValueError, match=r"names has \[\['v'\]\]"):
+        pmr.anchored(model, ZEROS, names=[["v"]])
+    with pytest.raises(TypeError, match="check_anchors takes a PyMC model first"):
+        pmr.check_anchors({"v": 1}, None)
     with pytest.raises(TypeError, match="anchored takes a PyMC model first"):
         pmr.anchored(ZEROS, model)
     with pytest.raises(ValueError, match="target_error must be a positive number"):
