@@ -38,9 +38,8 @@ def learn(model, method, seed):
 
 def drawn_from(learned):
     """Return draws along a ladder of temperatures, shape (400 chains, 50, units)."""
-    return pmr.sample_gibbs(learned, method="pt", draws=50, tune=500, sweeps=20, chains=400, **QUIET)["posterior"][
-        "v"
-    ].values
+    found = pmr.sample_gibbs(learned, method="pt", draws=50, tune=500, sweeps=20, chains=400, **QUIET)
+    return found["posterior"]["v"].values
 
 
 def ising(path, seeds, methods):

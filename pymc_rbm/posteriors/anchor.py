@@ -92,9 +92,8 @@ class Anchor:
 
     def of_machine(self, machine: Machine) -> TensorVariable:
         """Return log Ẑ as a graph, for a machine with graphs as parameters; the draws are shared variables."""
-        states, base = (pytensor.shared(x, name=f"anchor_{what}") for x, what in (
-            (self.states.astype(pytensor.config.floatX), "states"), (self._base, "energies")
-        ))  # fmt: skip
+        states = pytensor.shared(self.states.astype(pytensor.config.floatX), name="anchor_states")
+        base = pytensor.shared(self._base, name="anchor_energies")
         found = self.log_z + logsumexp(base - machine.free_energy(states))
         for p, at, by in zip(machine.parameters, self.machine.parameters, self.corrections, strict=True):
             if np.any(by):

@@ -170,21 +170,17 @@ def anchors_of(model: pm.Model) -> dict[str, Anchor]:
 
 
 def _chosen(model: pm.Model, names: Any) -> dict[str, Any]:
-    """Return the variables of the machines to anchor."""
-    chosen = chosen_machines(model, names, "anchored") if names is not None else _large(model)
-    if not chosen:
-        raise ValueError(
-            f"log Z of {sorted(named_machines(model))} is exact in this model, or was given: pm.sample needs no "
-            "anchor. (To compare both, name machines: names=…)"
-        )
-    return chosen
-
-
-def _large(model: pm.Model) -> dict[str, Any]:
-    """Return the machines whose log Z is not exact, if there are any."""
-    machines = {k: rv for k, rv in named_machines(model).items() if not rv.owner.op.knows_log_z}
-    large = [name for name, rv in machines.items() if not is_tractable(machine_of_rv(rv))]
-    return chosen_machines(model, large, "anchored") if large or not named_machines(model) else {}
+    """Return the variables of the machines to anchor: those that are named, or those whose log Z is not exact."""
+    if names is None:
+        machines = named_machines(model)
+        unknown = {name: rv for name, rv in machines.items() if not rv.owner.op.knows_log_z}
+        names = [name for name, rv in unknown.items() if not is_tractable(machine_of_rv(rv))]
+        if machines and not names:
+            raise ValueError(
+                f"log Z of {sorted(machines)} is exact in this model, or was given: pm.sample needs no anchor. (To "
+                "compare both, name machines: names=…)"
+            )
+    return chosen_machines(model, names, "anchored")
 
 
 # ------------------------------------------------------------------------------------------------------ the draws

@@ -9,7 +9,6 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.lookup import machine_of_rv
-from pymc_rbm.distributions.pymc_internals import PartialObservedRV
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.posteriors.copies import checked_model, chosen_machines, with_log_z
 from pymc_rbm.sampling.conditionals import log_conditional
@@ -62,8 +61,7 @@ def pseudo_likelihood(model: pm.Model, *, names: Any = None) -> pm.Model:
     checked_model(model, "pseudo_likelihood")
     chosen = chosen_machines(model, names, "pseudo_likelihood")
     for name, rv in chosen.items():
-        observed = [x for x in model.observed_RVs if x is rv]
-        if not observed or isinstance(rv.owner.op, PartialObservedRV):
+        if rv not in model.observed_RVs:  # nor is a masked one: its parts are
             raise ValueError(
                 f"{name} must be observed, without missing entries: pseudo_likelihood conditions on all other units."
             )

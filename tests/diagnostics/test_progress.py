@@ -6,6 +6,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from models import groups
 from options import MUTED
 from scipy import special
 from scipy.optimize import minimize
@@ -211,9 +212,7 @@ def test_all_rows_count_not_only_those_kept(monkeypatch):
 def test_a_converged_climb_is_believed_where_few_rows_are_kept(monkeypatch):
     """Far from where learning ended a gradient says nothing of the 2,000 rows that are gone: it promised 1.2 nats."""
     monkeypatch.setattr("pymc_rbm.learning.data.KEPT_BYTES", 0)
-    rng = np.random.default_rng(3)
-    centres, which = rng.integers(0, 2, (3, 12)), rng.choice(3, 3000, p=[0.5, 0.3, 0.2])
-    rows = (centres[which] ^ (rng.random((3000, 12)) < 0.1)).astype("int8")
+    rows, _, _ = groups(12, flipped=0.1)
     with pm.Model():
         W = pm.Normal("W", 0, 1, shape=(12, 4))
         pmr.RBM("v", W, pm.Flat("b", shape=12), pm.Flat("c", shape=4), observed=rows)

@@ -193,7 +193,7 @@ def _climb(goal: Goal, start: np.ndarray, matters: float) -> tuple[float, np.nda
     signs = goal.signs
     bounds = np.transpose([np.where(signs > 0, 0.0, -np.inf), np.where(signs < 0, 0.0, np.inf)])
     start = np.clip(start, *bounds.T)
-    kept = goal(start)[0] - goal.of_rest(start)
+    kept = -np.inf if goal.rest is None else goal(start)[0] - goal.of_rest(start)
     options = {"maxiter": most, "maxcor": MEMORY}
     end = minimize(
         descent, start, jac=True, method="L-BFGS-B", bounds=bounds if signs.any() else None, callback=after,
