@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import arviz as az
 import matplotlib
@@ -19,7 +23,7 @@ from rich.table import Table
 import pymc_rbm as pmr
 from pymc_rbm.learning.checkpoints import save
 from pymc_rbm.support.files import writable
-from pymc_rbm.support.leaving import INTERRUPTED, Leaving
+from pymc_rbm.support.leaving import INTERRUPTED, Leaving, cores, leave_with
 
 HELD_OUT = 0.2
 RATE = 0.3
@@ -30,7 +34,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the job with command-line arguments; Ctrl-C ends it with exit code 130 and keeps what was learned."""
     with Leaving() as leaving:
         try:
-            run(parse(arguments), leaving)
+            options = parse(arguments)
+            if options.rehearse is not None:
+                rehearse(options)
+                return
+            run(options, leaving)
             leaving.check()
         except (Exception, KeyboardInterrupt) as error:  # pm.sample raises other errors if Ctrl-C left it without draws
             if not (leaving.asked or isinstance(error, KeyboardInterrupt)):
@@ -51,12 +59,8 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
         f"{options.hidden} hidden units.",
         soft_wrap=True,
     )
-    coords = {data.dims[1]: data[data.dims[1]].values, "unit": np.arange(options.hidden)}
-    with pm.Model(coords=coords) as model:
-        W = pm.Normal("W", 0, 1, dims=(data.dims[1], "unit"))
-        b = pm.Flat("b", dims=data.dims[1])
-        c = pm.Flat("c", dims="unit")
-        pmr.RBM("digit", W, b, c, observed=train)
+    with model_of(train, options.hidden) as model:
+        leaving.helped_by(rehearsal(options))
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", UserWarning)
             learned = pmr.fit(
@@ -74,16 +78,7 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
     leaving.saved()
     console.print(f"Wrote {file}", soft_wrap=True)
     leaving.check()
-    with pmr.generative(model, learned):
-        fantasies = pm.sample(
-            DRAWS,
-            tune=TUNE,
-            chains=CHAINS,
-            cores=2,
-            random_seed=options.seed,
-            block_gibbs={"sweeps": SWEEPS},
-            compute_convergence_checks=False,  # the table has them
-        )
+    fantasies = sampled(model, learned, DRAWS, tune=TUNE, cores=2, random_seed=options.seed)
     leaving.check()  # after Ctrl-C pm.sample returns the draws so far
     found = pmr.diagnose(fantasies, model, learned=learned, random_seed=options.seed)
     log_z = pmr.log_partition(model, learned, random_seed=options.seed)
@@ -102,6 +97,49 @@ def run(options: argparse.Namespace, leaving: Leaving) -> None:
     console.print(f"Wrote {', '.join(f'{name}.png' for name in figures)} to {options.out}", soft_wrap=True)
 
 
+def model_of(rows: xr.DataArray, hidden: int) -> pm.Model:
+    """Return the model of the job."""
+    with pm.Model(coords={rows.dims[1]: rows[rows.dims[1]].values, "unit": np.arange(hidden)}) as model:
+        W = pm.Normal("W", 0, 1, dims=(rows.dims[1], "unit"))
+        b = pm.Flat("b", dims=rows.dims[1])
+        c = pm.Flat("c", dims="unit")
+        pmr.RBM("digit", W, b, c, observed=rows)
+    return model
+
+
+def sampled(model: pm.Model, learned: Any, draws: int, **options: Any) -> xr.DataTree:
+    """Return draws from what was learned; the table says what PyMC's checks would."""
+    with pmr.generative(model, learned):
+        options = {"block_gibbs": {"sweeps": SWEEPS}, "compute_convergence_checks": False} | options
+        return pm.sample(draws, chains=CHAINS, **options)
+
+
+def rehearsal(options: argparse.Namespace) -> subprocess.Popen | None:
+    """Go in another process through what follows learning, so that on a new computer it is compiled when it is needed.
+
+    It hears no Ctrl-C and leaves nothing but PyTensor's files. With one core it would take what learning needs.
+    """
+    if cores() < 2:
+        return None
+    command = [sys.executable, "-m", "pymc_rbm", "--hidden", str(options.hidden), "--rehearse", str(os.getpid())]
+    command += ["--data", str(options.data)] if options.data else []
+    nowhere, group = subprocess.DEVNULL, 0 if os.name == "posix" else None
+    return subprocess.Popen(command, process_group=group, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+
+
+def rehearse(options: argparse.Namespace) -> None:
+    """Do what follows learning with a machine that was not learned, as long as the job for which it is done lives."""
+    leave_with(options.rehearse)
+    rows = options.rows
+    model, random = model_of(rows, options.hidden), np.random.default_rng(options.seed)
+    W = random.normal(0, 0.1, (rows.shape[1], options.hidden))
+    machine: Any = {"W": W, "b": np.zeros(len(W)), "c": np.zeros(options.hidden)}
+    draws = sampled(model, machine, 50, tune=10, cores=1, random_seed=1, progressbar=False, quiet=True)
+    pmr.diagnose(draws, model, learned=machine, random_seed=1)
+    pmr.log_partition(model, machine, random_seed=1, progressbar=False)
+    pmr.plot_fantasies(draws, rows, name="digit").savefig(os.devnull, format="png")
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line and the data; exit at once, with code 2, if something cannot be read or written."""
     parser = argparse.ArgumentParser(prog="python -m pymc_rbm", description=__doc__)
@@ -114,11 +152,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data", type=_file, help="binary rows in an .npz file (default: scikit-learn's digits, 8x8, binarised)"
     )
+    parser.add_argument("--rehearse", type=_positive, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
         options.rows = pmr.datasets.digits() if options.data is None else pmr.datasets.from_npz(options.data)
-        options.out.mkdir(parents=True, exist_ok=True)
-        writable(options.out / "learned.nc", "the file to be written")
+        if options.rehearse is None:
+            options.out.mkdir(parents=True, exist_ok=True)
+            writable(options.out / "learned.nc", "the file to be written")
     except FileExistsError:
         parser.error(f"argument --out: {str(options.out)!r} is a file, but must be a folder or a new name")
     except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """What happens to learning and to the main job when processes are killed, interrupted or begin with empty caches."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -17,6 +18,7 @@ import xarray as xr
 
 import pymc_rbm as pmr
 from pymc_rbm.machine.normalisable import check_normalisable
+from pymc_rbm.support.leaving import cores
 
 pytestmark = pytest.mark.slow
 
@@ -204,6 +206,34 @@ def test_ctrl_c_ends_the_main_job(tmp_path):
             assert len(list(out.glob("*.png"))) == 5
             continue
         assert (code, seconds < LIMIT) == (130, True), (seconds, shown)
+
+
+@pytest.mark.skipif(cores() < 2, reason="With one core nothing is rehearsed.")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_the_rehearsal_ends_with_the_main_job(how, tmp_path):
+    process = main_job("--out", str(tmp_path / "out"), "--epochs", "100000000")
+    read_until(process, "hidden units")
+    while not (helpers := rehearsing(process.pid)):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(how)
+    process.communicate(timeout=120)
+    for _ in range(300):  # it looks every second, when what it compiles lets it
+        if not any(Path(f"/proc/{helper}").exists() for helper in helpers):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{helpers} go on")
+
+
+def rehearsing(parent):
+    """Return the numbers of the processes that rehearse for the process ``parent``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            words = path.read_text().split("\0")
+            if "--rehearse" in words and str(parent) in words:
+                found.append(path.parent.name)
+    return found
 
 
 def test_the_main_job_refuses_at_once(tmp_path, capsys):

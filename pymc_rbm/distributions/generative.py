@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from pytensor.graph.traversal import ancestors
@@ -81,7 +82,7 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
             "what fit returned for this model."
         )
     ordered = values_in(model, free, learned, values)
-    estimates = {rv.name: ordered[rv.name].astype(rv.dtype) for rv in free}
+    estimates = {rv.name: _data(rv.name, ordered[rv.name].astype(rv.dtype)) for rv in free}
     # A machine's parameters may depend on observed variables, which are fixed at their data.
     parameters = [p for rv in machines.values() for p in rv.owner.inputs[2:]]
     given = [rv for rv in model.observed_RVs if rv not in units and rv in ancestors(parameters)]
@@ -102,6 +103,11 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
         for name, rv in machines.items():
             _add_machine(fixed, name, rv, size)
     return new
+
+
+def _data(name: str, value: np.ndarray) -> Any:
+    """Return a value as data of this shape, whatever is set later: shapes that are known need no compiled checks."""
+    return pytensor.shared(value, name=name, shape=value.shape)
 
 
 def without_initial_values(model: pm.Model) -> pm.Model:

@@ -36,6 +36,7 @@ from pymc_rbm.kernels.operations import (
     SweepKernel,
     UnitConditionals,
     WalkKernel,
+    is_none,
 )
 from pymc_rbm.kernels.pointers import through_pointer
 from pymc_rbm.kernels.sweep import group_of, sweep_few, sweep_many
@@ -54,6 +55,7 @@ def _array(dtype, ndim):
 def _sweep_kernel(op, node, **kwargs):
     spins, held, hidden_last, inplace, has_fields = op.spins, op.held, op.hidden_last, op.inplace, op.has_fields
     dtype = node.inputs[5].dtype
+    no_v, no_h = map(is_none, node.inputs[3:5])
     states, weights, bias, masks = _array("int8", 2), _array(dtype, 2), _array(dtype, 1), _array("bool", 2)
     pair, size = types.UniTuple(types.boolean, 2), types.int64
     arrays = (states, states, _array("int8", 3), weights, weights, bias, bias, masks, masks, pair, pair, types.boolean)
@@ -64,6 +66,10 @@ def _sweep_kernel(op, node, **kwargs):
     def sweep_kernel(rng, draws, n, v, h, weights, b, c, held_v, held_h):
         if not inplace:
             rng = numba_deepcopy(rng)
+        if no_v:
+            v = np.zeros((len(h), len(b)), np.int8)
+        if no_h:
+            h = np.zeros((len(v), len(c)), np.int8)
         if len(v) != len(h):
             raise ValueError("The states of the two layers must have the same number of rows.")
         if has_fields and n.item() * draws.item() < 1:
@@ -84,7 +90,7 @@ def _sweep_kernel(op, node, **kwargs):
         return trace, h, fields, rng
 
     # The pointer depends on the types of the inputs, which are a part of numba's key, too.
-    return sweep_kernel, VERSION + (dtype == "float32")
+    return sweep_kernel, VERSION + (dtype == "float32") + 2 * no_v + 4 * no_h
 
 
 @register_funcify_default_op_cache_key(WalkKernel)

@@ -7,11 +7,12 @@ from importlib import import_module
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType
-from pytensor.graph.basic import Apply
+from pytensor.graph.basic import Apply, Constant
 from pytensor.graph.op import Op
 from pytensor.tensor.type import TensorType
 
 __all__ = [
+    "NONE",
     "BinaryDot",
     "BinaryLogZ",
     "ColumnSums",
@@ -23,9 +24,16 @@ __all__ = [
     "SweepKernel",
     "UnitConditionals",
     "WalkKernel",
+    "is_none",
 ]
 
 Pair = tuple[bool, ...]
+NONE = np.zeros((0, 0), "int8")
+
+
+def is_none(x):
+    """Whether a variable is ``NONE``."""
+    return isinstance(x, Constant) and x.type.shape == NONE.shape
 
 
 class KernelOp(Op):
@@ -50,9 +58,9 @@ class SweepKernel(KernelOp):
     """Draws of two binary layers whose rows share their parameters, some sweeps apart.
 
     Inputs: generator, numbers of draws and of sweeps for each, v and h (rows, units) as int8, W, b, c of one floating
-    type, masks of clamped units (rows, units), or (0, units) where there are none. Outputs: v of each draw, (draws,
-    rows, units), the last h, the fields that it was drawn from, ``c + vW``, if ``has_fields``, (0, units) otherwise,
-    generator.
+    type, masks of clamped units (rows, units). ``NONE`` stands for a state that is drawn before it is read, and for no
+    mask. Outputs: v of each draw, (draws, rows, units), the last h, the fields that it was drawn from, ``c + vW``, if
+    ``has_fields``, (0, units) otherwise, generator.
 
     Parameters
     ----------
@@ -79,14 +87,21 @@ class SweepKernel(KernelOp):
     def make_node(self, rng, draws, n, v, h, weights, b, c, held_v, held_h):
         """Return the node; see the class for the inputs."""
         inputs = [rng, *map(pt.as_tensor, (draws, n, v, h, weights, b, c, held_v, held_h))]
-        trace = TensorType("int8", (None, *inputs[3].type.shape))
-        shape = inputs[4].type.shape if self.has_fields else (0, inputs[4].type.shape[1])
-        fields = TensorType(inputs[5].dtype, shape)
-        return Apply(self, inputs, [trace(), inputs[4].type(), fields(), rng.type()])
+        of_v, of_h = self._shapes([getattr(x.type, "shape", None) for x in inputs], *map(is_none, inputs[3:5]))
+        shape = of_h if self.has_fields else (0, of_h[1])
+        types = TensorType("int8", (None, *of_v)), TensorType("int8", of_h), TensorType(inputs[5].dtype, shape)
+        return Apply(self, inputs, [*(kind() for kind in types), rng.type()])
 
     def infer_shape(self, node, shapes):
         """Return the shapes of the outputs; states keep theirs."""
-        return [(node.inputs[1], *shapes[3]), shapes[4], shapes[4] if self.has_fields else (0, shapes[4][1]), None]
+        of_v, of_h = self._shapes(shapes, *map(is_none, node.inputs[3:5]))
+        return [(node.inputs[1], *of_v), of_h, of_h if self.has_fields else (0, of_h[1]), None]
+
+    @staticmethod
+    def _shapes(shapes, no_v, no_h):
+        """Return the shapes of v and h, given those of all inputs."""
+        _, _, _, of_v, of_h, _, of_b, of_c, *_ = shapes
+        return (of_h[0] if no_v else of_v[0], of_b[0]), (of_v[0] if no_h else of_h[0], of_c[0])
 
 
 class WalkKernel(KernelOp):

@@ -23,6 +23,7 @@ __all__ = [
     "tile_room",
     "tiles",
     "tiles_of",
+    "transposed_tiles",
 ]
 
 TILE = 2 * LANES
@@ -86,18 +87,24 @@ def _copy_transposed_tile(weights, block, tile, out, start):
 
 
 @piece
-def tiles(weights, transposed):
+def tiles(weights):
     """Return all tiles of the weights, for repeated use: shape (blocks, tiles, BLOCK, TILE), flattened."""
-    n_in, n_out = weights.shape if not transposed else weights.shape[::-1]
-    blocks, across = blocks_of(n_in), tiles_of(n_out)
+    blocks, across = blocks_of(weights.shape[0]), tiles_of(weights.shape[1])
     out = aligned(blocks * across * BLOCK * TILE, weights)
     for block in range(blocks):
         for tile in range(across):
-            start = (block * across + tile) * BLOCK * TILE
-            if transposed:
-                _copy_transposed_tile(weights, block, tile, out, start)
-            else:
-                copy_tile(weights, block, tile, out, start)
+            copy_tile(weights, block, tile, out, (block * across + tile) * BLOCK * TILE)
+    return out
+
+
+@piece
+def transposed_tiles(weights):
+    """Return the same of the transpose: an argument that says which would compile both of either, twice."""
+    blocks, across = blocks_of(weights.shape[1]), tiles_of(weights.shape[0])
+    out = aligned(blocks * across * BLOCK * TILE, weights)
+    for block in range(blocks):
+        for tile in range(across):
+            _copy_transposed_tile(weights, block, tile, out, (block * across + tile) * BLOCK * TILE)
     return out
 
 

@@ -14,7 +14,7 @@ from pymc_rbm.kernels.elementary import bernoulli
 from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat, store
 from pymc_rbm.kernels.one_row import FEW_ROWS, draw_row, transposed_copy
 from pymc_rbm.kernels.packing import BLOCK, WORDS, blocks_of, packed, spread, unpack
-from pymc_rbm.kernels.product import TILE, accumulate, aligned, table_room, tiles, tiles_of
+from pymc_rbm.kernels.product import TILE, accumulate, aligned, table_room, tiles, tiles_of, transposed_tiles
 from pymc_rbm.kernels.uniforms import loaded, stored
 
 __all__ = ["GROUP", "affine", "draw_layer", "group_of", "sweep_few", "sweep_many"]
@@ -151,7 +151,7 @@ def sweep_many(
 ):
     """Run ``n`` sweeps for each draw of the rows from ``begin`` to ``end``, many rows at once, by table."""
     n_visible, n_hidden = weights.shape
-    tiles_up, tiles_down = tiles(weights, False), tiles(weights, True)
+    tiles_up, tiles_down = tiles(weights), transposed_tiles(weights)
     b_offset, c_offset, factor = affine(weights, b, c, spins)
     table, nothing = table_room(weights), np.empty((0, 1), weights.dtype)
     kept_scale = 0.5 if spins[1] else 1.0

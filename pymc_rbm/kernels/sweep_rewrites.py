@@ -12,7 +12,15 @@ from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 
 from pymc_rbm.kernels.nodes import BinaryConditional, BinaryLevels, BinarySweeps, BinaryWalk
-from pymc_rbm.kernels.operations import BinaryDot, LevelsKernel, Means, SweepKernel, UnitConditionals, WalkKernel
+from pymc_rbm.kernels.operations import (
+    NONE,
+    BinaryDot,
+    LevelsKernel,
+    Means,
+    SweepKernel,
+    UnitConditionals,
+    WalkKernel,
+)
 from pymc_rbm.kernels.shapes import of_shape
 from pymc_rbm.units.binary import Bernoulli, Spin
 
@@ -41,8 +49,8 @@ def use_sweep_kernel(fgraph, node):
     states, held = [], []
     for x, mask, bias in zip(given["state"], given["masks"], (b, c), strict=True):
         whole = (*batch, bias.shape[0])
-        states.append(_rows(pt.zeros(whole, "int8") if x is None else x.astype("int8")))
-        held.append(pt.zeros((0, bias.shape[0]), "bool") if mask is None else _rows(pt.broadcast_to(mask, whole)))
+        states.append(NONE if x is None else _rows(x.astype("int8")))
+        held.append(NONE.astype(bool) if mask is None else _rows(pt.broadcast_to(mask, whole)))
     kernel = SweepKernel(_spins(form.template), form.held, form.hidden_last)
     counts = given["draws"], given["n"]
     trace, h, _, next_rng = kernel(given["rng"], *counts, *states, weights, b, c, *held, return_list=True)

@@ -14,7 +14,7 @@ from pymc_rbm.kernels.compiling import kernel, piece
 from pymc_rbm.kernels.elementary import bernoulli, softplus_step
 from pymc_rbm.kernels.lanes import LANES, bits, load, muladd, splat, total
 from pymc_rbm.kernels.packing import BLOCK, WORDS, blocks_of, packed, spread, unpack
-from pymc_rbm.kernels.product import TILE, accumulate, aligned, table_room, tiles, tiles_of
+from pymc_rbm.kernels.product import TILE, accumulate, aligned, table_room, tiles, tiles_of, transposed_tiles
 from pymc_rbm.kernels.uniforms import loaded, stored
 
 __all__ = ["ROWS", "sweep_levels", "walk_rows"]
@@ -46,15 +46,21 @@ def linear_part(weights, own, up_line, spins):
     ``softplus(z) - z/2``, half of every ``dz/dβ``.
     """
     _, slope, factor = up_line
-    out = np.empty((weights.shape[0], weights.shape[1] + 1), weights.dtype)
-    out[:, :-1] = weights
-    constant = -slope.sum() / 2 if spins[1] else slope.sum() * 0
-    for i in range(len(own)):
-        out[i, -1] = (2 if spins[0] else 1) * own[i]
+    n, m = weights.shape
+    out, constant = np.empty((n, m + 1), weights.dtype), weights.dtype.type(0)
+    if spins[1]:
+        for j in range(m):
+            constant -= slope[j] / 2
+    for i in range(n):
+        total = weights.dtype.type(0)
+        for j in range(m):
+            out[i, j] = weights[i, j]
+            total += weights[i, j]
+        out[i, m] = (2 if spins[0] else 1) * own[i]
         if spins[0]:
             constant -= own[i]
         if spins[1]:
-            out[i, -1] -= factor * weights[i].sum() / 2
+            out[i, m] -= factor * total / 2
     return out, constant
 
 
@@ -95,7 +101,7 @@ def prepared(weights, b, c, base_b, base_c, spins):
     up_line = lines(c, base_c, weights, False, spins[0], spins[1], 1)
     down_line = lines(b, base_b, weights, True, spins[1], spins[0], 0)
     wider, constant = linear_part(weights, b - base_b, up_line, spins)
-    return tiles(wider, False), up_line, tiles(weights, True), down_line, constant
+    return tiles(wider), up_line, transposed_tiles(weights), down_line, constant
 
 
 @piece

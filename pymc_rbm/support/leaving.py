@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
+import time
 
-__all__ = ["INTERRUPTED", "Leaving"]
+__all__ = ["INTERRUPTED", "Leaving", "cores", "leave_with"]
 
 INTERRUPTED = 130
 """The exit code of a process that a user interrupted: 128 + the number of the signal."""
@@ -32,6 +34,7 @@ class Leaving:
         self._saved = threading.Event()
         self._saved.set()
         self._here: socket.socket | None = None
+        self._helper: subprocess.Popen | None = None
 
     @property
     def asked(self) -> bool:
@@ -51,6 +54,15 @@ class Leaving:
         """Say that everything is saved, so that the process may end."""
         self._saved.set()
 
+    def helped_by(self, process: subprocess.Popen | None) -> None:
+        """End this process, too, when the context is left or Ctrl-C came."""
+        self._helper = process
+
+    def _end_helper(self) -> None:
+        if self._helper is not None:
+            self._helper.kill()
+            self._helper.wait()
+
     def __enter__(self) -> Leaving:
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and callable(signal.getsignal(signal.SIGINT)):
@@ -63,6 +75,7 @@ class Leaving:
 
     def __exit__(self, *exception: object) -> None:
         self._over.set()
+        self._end_helper()
         if self._here is not None:
             signal.set_wakeup_fd(self._before)
             self._there.close()
@@ -80,6 +93,7 @@ class Leaving:
         if not self._over.wait(0.1):
             print("Interrupted.", file=sys.stderr, flush=True)
             _end_children()
+            self._end_helper()
             os._exit(INTERRUPTED)
 
 
@@ -89,3 +103,22 @@ def _end_children() -> None:
 
     for child in active_children():
         child.kill()
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def leave_with(parent: int) -> None:
+    """Yield to other processes, and end when this is no longer a child of the process with this number."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(INTERRUPTED)
+
+    if hasattr(os, "nice"):
+        os.nice(10)
+    threading.Thread(target=watch, daemon=True).start()

@@ -88,7 +88,8 @@ def count_on(z, state, draws):
 def fields_by_table(states, weights, transposed, n_out):
     rows, n_in = states.shape
     codes = packing.packed(states, 0, rows)
-    tiled, across = product.tiles(weights, transposed), product.tiles_of(n_out)
+    tiled = product.transposed_tiles(weights) if transposed else product.tiles(weights)
+    across = product.tiles_of(n_out)
     table = product.aligned(packing.GROUPS * 16 * product.TILE, weights)
     part = product.aligned(rows * product.TILE, weights)
     out = np.empty((rows, n_out), weights.dtype)

@@ -75,7 +75,8 @@ def test_ctrl_c_at_random_moments(name, tmp_path):
             print((tmp_path / "errors").read_text())
     assert not LOST.sub("", (tmp_path / "errors").read_text())
     wanted = "KeyboardInterrupt" if name in NOTHING else "returned"
-    once = {what.split()[0] for (what, _), twice in zip(found, plan, strict=True) if not twice}
+    # The first call compiles, and Ctrl-C is raised before it compiles what an answer needs.
+    once = {what.split()[0] for (what, _), twice in list(zip(found, plan, strict=True))[1:] if not twice}
     if name == "pm.sample":  # the function that PyMC records draws by has no `Whole` around it: one press in fifty
         once.discard("KeyboardInterrupt")
     assert once == {wanted}
