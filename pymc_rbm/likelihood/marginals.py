@@ -23,8 +23,7 @@ from pymc_rbm.partition.annealing import Run, adapted, anneal, explored
 from pymc_rbm.partition.estimate import FEW_EFFECTIVE, log_mean_exp
 from pymc_rbm.partition.exact import enumerated
 from pymc_rbm.partition.path import Path, States
-from pymc_rbm.partition.path_graphs import kept_layers
-from pymc_rbm.sampling.sweep import sweep
+from pymc_rbm.sampling.sweep import kept_layers, sweep
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.work import Work

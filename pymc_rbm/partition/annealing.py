@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_rbm.partition.path import Path, States
-from pymc_rbm.partition.path_graphs import kept_layers
+from pymc_rbm.sampling.sweep import kept_layers
 from pymc_rbm.support.work import Work
 
 __all__ = ["Run", "adapted", "anneal", "explored", "fitted_base", "visible_starts"]
@@ -78,11 +78,11 @@ def anneal(
     reverse = starts is not None
     pieces: list[tuple[np.ndarray, States]] = []
     moments: list[np.ndarray] = []
-    hurried = None
+    hurried, total_steps = None, len(betas) * -(-particles // batch)
     for begin in range(0, particles, batch):
         rows = min(batch, particles - begin)
         states = [x[begin : begin + rows] for x in starts] if starts is not None else path.base_states(rng, rows)
-        piece = _one_batch(path, betas, states, rng, work, reverse, needed and not pieces)
+        piece = _one_batch(path, betas, states, rng, work, (reverse, total_steps), needed and not pieces)
         if piece is None:
             break
         total, states, sums, hurried = piece
@@ -102,9 +102,12 @@ def anneal(
 
 
 def _one_batch(
-    path: Path, betas: np.ndarray, states: States, rng: np.random.Generator, work: Work, reverse: bool, needed: bool
+    path: Path, betas: np.ndarray, states: States, rng: np.random.Generator, work: Work, how: tuple, needed: bool
 ) -> tuple[np.ndarray, States, np.ndarray, float | None] | None:
-    """Anneal one batch in segments; after Ctrl-C return None, or if ``needed`` finish in one segment of few steps."""
+    """Anneal one batch in segments; after Ctrl-C return None, or if ``needed`` finish in one segment of few steps.
+
+    ``how`` says whether it goes in reverse, and how many steps there are in all batches.
+    """
     rows, last = len(states[0]), len(betas) - 1
     length = max(1, SEGMENT_ENTRIES // (path.units * rows))
     total, sums = np.zeros(rows), np.zeros((3, last))
@@ -117,7 +120,7 @@ def _one_batch(
             hurried = float(betas[begin])
             steps = np.linspace(begin, last, len(steps)).round().astype(int)
         try:
-            states, increments = path.walk(rng, betas[steps], states, reverse)
+            states, increments = path.walk(rng, betas[steps], states, *how)
         except KeyboardInterrupt:  # it came while the function was compiled
             if needed or not work.interrupted:
                 raise
@@ -166,7 +169,7 @@ def explored(path: Path, chains: int, sweeps: int, rng: np.random.Generator, wor
     for begin in range(0, sweeps, length):
         if work.interrupted:
             break
-        states, increments = path.walk(rng, np.ones(min(length, sweeps - begin) + 1), states, False)
+        states, increments = path.walk(rng, np.ones(min(length, sweeps - begin) + 1), states, False, sweeps)
         work.advance(increments.size)
     return states
 

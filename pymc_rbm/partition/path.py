@@ -20,8 +20,10 @@ from pymc_rbm.partition.path_graphs import (
     energy_function,
     levels_function,
     means_function,
+    step_function,
     walk_function,
 )
+from pymc_rbm.sampling.by_steps import by_steps
 from pymc_rbm.support.generators import advance
 
 __all__ = ["Path", "States"]
@@ -88,15 +90,22 @@ class Path:
         return energy_function(self.template)(*states, *self.machine.parameters)
 
     def walk(
-        self, rng: np.random.Generator, betas: np.ndarray, states: States, reverse: bool
+        self, rng: np.random.Generator, betas: np.ndarray, states: States, reverse: bool, total: int = 0
     ) -> tuple[States, np.ndarray]:
         """Walk along ``betas``; return states and the increments of log-weights, shape (len(betas) - 1, rows).
 
         Forward, each pair ``(β, β')`` adds ``F_β(x) - F_β'(x)`` and then sweeps at ``β'``; in reverse (``betas`` fall)
-        it sweeps backwards at ``β`` and then adds the same difference.
+        it sweeps backwards at ``β`` and then adds the same difference. The walk is one of several, of ``total`` steps.
         """
-        walk = walk_function(self.template, self.rows, reverse, self.dtype)
-        next_rng, increments, *states = walk(rng, betas.astype(self.dtype), *states, *self.arguments)
+        betas = betas.astype(self.dtype)
+        if not by_steps(self.machine, max(total, len(betas))):
+            walk = walk_function(self.template, self.rows, reverse, self.dtype)
+            next_rng, increments, *states = walk(rng, betas, *states, *self.arguments)
+            return _advance(rng, next_rng, states), increments
+        step, arguments = step_function(self.template, self.rows, reverse, self.dtype), self.arguments
+        increments, next_rng = np.empty((len(betas) - 1, len(states[0]))), rng
+        for k in range(len(increments)):
+            next_rng, increments[k], *states = step(next_rng, betas[k], betas[k + 1], *states, *arguments)
         return _advance(rng, next_rng, states), increments
 
     def sweep_levels(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from pytensor.compile.io import In, Out
@@ -17,6 +19,7 @@ from pymc_rbm.machine.records import recorded
 from pymc_rbm.machine.spellings import renamed
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.machine.validation import check_pair, check_states, normalisable_machine
+from pymc_rbm.sampling.by_steps import by_steps, swept
 from pymc_rbm.sampling.dispersal import dispersed_states
 from pymc_rbm.sampling.ladder import LEAST_RENEWALS
 from pymc_rbm.sampling.laddered import LADDERED, check_method, first_ladder, run_ladder
@@ -27,7 +30,7 @@ from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.interrupts import DeferredInterrupt
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.memory import check_memory
-from pymc_rbm.support.modes import by_kernels
+from pymc_rbm.support.modes import INTERPRETED, by_kernels
 from pymc_rbm.support.work import can_show, parts_of
 
 __all__ = ["run_chains", "sample_gibbs"]
@@ -188,7 +191,7 @@ def run_chains(
     """
     U = leading_directions(machine)
     _check_memory(machine, len(v), draws, U.shape[1], states)
-    advance, names = _advance_function(machine.template, machine.dtype), (*names_of(machine), "projection", "states")
+    advance, names = _advance_of(machine, tune + draws * sweeps), (*names_of(machine), "projection", "states")
     kept: dict[str, np.ndarray] = {}
     done = 0
     with DeferredInterrupt() as interrupt:
@@ -229,6 +232,32 @@ def _check_memory(machine: Machine, chains: int, draws: int, directions: int, st
         f"Keeping {draws:,} draws of {chains:,} chains, at {each:,} bytes a draw,",
         "Keep fewer draws, each after more sweeps, or their functionals only (states=False), or take fewer chains.",
     )
+
+
+def _advance_of(machine: Machine, total: int) -> Callable[..., Any]:
+    """Return the function of `_advance_function`; it is a loop in Python where ``total`` sweeps are few."""
+    if not by_steps(machine, total):
+        return _advance_function(machine.template, machine.dtype)
+    functionals = _functionals_function(machine.template, machine.dtype)
+
+    def advance(rng, v, draws, sweeps, directions, *parameters):
+        trace = np.empty((draws, *v.shape), v.dtype)
+        for k in range(draws):
+            rng, [v, *_] = swept(machine, rng, machine.at(v), sweeps, parameters)
+            trace[k] = v
+        values = functionals(trace.reshape(-1, trace.shape[2]), directions, *parameters)
+        return rng, trace, *(x.reshape(*trace.shape[:2], *x.shape[1:]) for x in values)
+
+    return advance
+
+
+@remembered(64)
+def _functionals_function(template: Machine, dtype: str):
+    """Prepare (states, directions, parameters…) -> functionals."""
+    machine, inputs = template.symbolic(dtype=dtype)
+    states, directions = pt.matrix(dtype=template.layers[VISIBLE].unit.dtype), pt.dmatrix("directions")
+    values = symbolic_functionals(machine, states, directions)
+    return pytensor.function([states, directions, *inputs], values, on_unused_input="ignore", mode=INTERPRETED)
 
 
 @remembered(64)

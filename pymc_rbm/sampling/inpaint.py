@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.machine.validation import normalisable_rows
+from pymc_rbm.sampling.by_steps import by_steps, swept
 from pymc_rbm.sampling.clamped_ladder import check_sums_out, clamped_ladder, figures_of_rows, lifted, placing_chains
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.inpainted import figures_of, tree_of, warn_of_rows
@@ -205,7 +207,7 @@ def _begun(
 ) -> tuple[np.random.Generator, np.ndarray, list[np.ndarray]]:
     """Return the advanced generator, the directions of projections, and dispersed start states with known values."""
     parameters = _numbers(machine)
-    start, _ = _functions(machine.template, tuple(p.ndim for p in parameters))
+    start = _start_function(machine.template, tuple(p.ndim for p in parameters))
     directions = rng.standard_normal((rows.shape[1], DIRECTIONS)) / np.sqrt(rows.shape[1])
     rng, *state = start(rng, chains, rows.filled(0), held, *parameters)
     return rng, directions, state
@@ -221,7 +223,7 @@ def _run(machine, held, begun, ladder, lengths, states, progressbar):
     With a ladder, lifts take the place of sweeps, and each draw is the top's after one more sweep.
     """
     (draws, tune, sweeps), (rng, directions, state), parameters = lengths, begun, _numbers(machine)
-    _, advance = _functions(machine.template, tuple(p.ndim for p in parameters))
+    advance = _advance_of(machine, parameters, tune + draws * sweeps)
     most = sweeps_of_a_piece(machine, state[VISIBLE].shape[0] * len(held))
     most_tuning = min(TUNING_CHUNK, most)
     if ladder is not None:
@@ -251,30 +253,54 @@ def _run(machine, held, begun, ladder, lengths, states, progressbar):
     return {key: np.stack(x, axis=1) for key, x in named}, total / len(kept)
 
 
-@remembered(64)
-def _functions(template: Machine, ndims: tuple[int, ...]):
-    """Compile two functions: one makes the start states of all layers, one makes a stored draw of all chains."""
+def _advance_of(machine: Machine, parameters: Any, total: int) -> Callable[..., Any]:
+    """Return the function of `_advance_function`; its loop is one in Python where ``total`` sweeps are few."""
+    key = machine.template, tuple(p.ndim for p in parameters)
+    if not by_steps(machine, total):
+        return _advance_function(*key, False)
+    stored = _advance_function(*key, True)
+
+    def advance(rng, *arguments):
+        state, (n, held, directions, *parameters) = arguments[: len(machine.layers)], arguments[len(machine.layers) :]
+        rng, new = swept(machine, rng, state, n, parameters, held)
+        return stored(rng, *new, 0, held, directions, *parameters)
+
+    return advance
+
+
+def _symbols(template: Machine, ndims: tuple[int, ...]) -> tuple[Machine, list[Any], Any, Any]:
     parameters = [pt.tensor(dtype="float64", shape=(None,) * n) for n in ndims]
-    machine, rng = template.with_parameters(parameters), pt.random.rng("rng")
-    units = [layer.unit for layer in machine.layers]
-    chains, held, directions, n = pt.lscalar("chains"), pt.bmatrix("held"), pt.dmatrix("directions"), pt.lscalar("n")
-    rows, is_held = pt.matrix("rows", dtype=units[VISIBLE].dtype), held.astype(bool)
+    return template.with_parameters(parameters), parameters, pt.random.rng("rng"), pt.matrix("held", dtype="bool")
+
+
+@remembered(64)
+def _start_function(template: Machine, ndims: tuple[int, ...]):
+    """Prepare a function that makes the start states of all layers."""
+    machine, parameters, rng, held = _symbols(template, ndims)
+    chains, rows = pt.lscalar("chains"), pt.matrix("rows", dtype=template.layers[VISIBLE].unit.dtype)
     v, next_rng = spread(machine, (chains, rows.shape[0], rows.shape[1]), rng, pairs=True)
-    first = [pt.where(is_held, rows, v).astype(units[VISIBLE].dtype)]
+    first = [pt.where(held, rows, v).astype(rows.dtype)]
     for layer in machine.layers[VISIBLE + 1 :]:
         next_rng, x = layer.unit.dispersed((chains, rows.shape[0], layer.bias.shape[-1]), next_rng)
         first.append(x)
-    options = {"on_unused_input": "ignore"}
     inputs = [rng, chains, rows, held, *parameters]
-    start = pytensor.function(inputs, [next_rng, *first], mode=INTERPRETED, **options)  # it runs once
+    return pytensor.function(inputs, [next_rng, *first], mode=INTERPRETED, on_unused_input="ignore")
 
+
+@remembered(64)
+def _advance_function(template: Machine, ndims: tuple[int, ...], are_drawn: bool):
+    """Prepare a function that makes a stored draw of all chains after n sweeps, or of states that ``are_drawn``."""
+    machine, parameters, rng, held = _symbols(template, ndims)
+    directions, n = pt.dmatrix("directions"), pt.lscalar("n")
+    units = [layer.unit for layer in machine.layers]
     state = [pt.tensor(dtype=unit.dtype, shape=(None, None, None)) for unit in units]
-    new, next_rng = run_sweeps(machine, state, rng, n, clamped=[is_held, *[None] * (len(units) - 1)])
-    mean = pt.where(is_held, new[VISIBLE], machine.mean(VISIBLE, new))
+    clamped = [held, *[None] * (len(units) - 1)]
+    new, next_rng = (state, rng) if are_drawn else run_sweeps(machine, state, rng, n, clamped=clamped)
+    mean = pt.where(held, new[VISIBLE], machine.mean(VISIBLE, new))
     try:
         energy = machine.free_energy(new[VISIBLE])
     except ValueError:  # hidden layers that are coupled to each other have no free energy
         energy = machine.energy(new)
     outputs = [Out(next_rng, borrow=True), energy, pt.dot(mean, directions), mean.mean(0), *new]
-    inputs = [In(rng, mutable=True), *state, n, held, directions, *parameters]
-    return start, pytensor.function(inputs, outputs, **options)
+    inputs, mode = [In(rng, mutable=True), *state, n, held, directions, *parameters], INTERPRETED if are_drawn else None
+    return pytensor.function(inputs, outputs, on_unused_input="ignore", mode=mode)

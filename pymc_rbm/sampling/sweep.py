@@ -21,7 +21,7 @@ from pymc_rbm.machine.enumeration import is_binary_pair
 from pymc_rbm.machine.machine import VISIBLE, Machine, State
 from pymc_rbm.sampling.sites import update_classes, update_sites
 
-__all__ = ["sweep", "sweeps", "sweeps_of_a_piece", "visits"]
+__all__ = ["kept_layers", "sweep", "sweeps", "sweeps_of_a_piece", "visits"]
 
 MOST_PRODUCTS = 2**33
 """The most products of a state and a weight, about a second's work, between two checks for Ctrl-C."""
@@ -153,6 +153,15 @@ def _sweeps(
         return_updates=False,
     )
     return [trace[-1] for trace in traces], rng
+
+
+def kept_layers(machine: Machine) -> list[int]:
+    """Return the layers that a sweep reads: all but those of its first block, which it draws from the others.
+
+    A layer that is coupled to itself is always read.
+    """
+    first, *others = machine.blocks()
+    return sorted([i for i in first if machine.own_coupling(i)] + [i for block in others for i in block])
 
 
 def sweeps_of_a_piece(machine: Machine, chains: int) -> int:

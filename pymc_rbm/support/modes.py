@@ -15,8 +15,10 @@ from typing import Any
 import pytensor
 import pytensor.tensor as pt
 from pytensor import config
+from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.maker import FunctionMaker
 from pytensor.compile.mode import Mode, get_default_mode, optdb
+from pytensor.graph.replace import graph_replace
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.numba.linker import NumbaLinker
@@ -30,6 +32,16 @@ __all__ = ["INTERPRETED", "InOrder", "by_kernels", "first_call"]
 
 BY_NUMPY = "rbm_by_numpy"
 """The tag of rewrites that put nodes in place which NumPy has."""
+
+
+@node_rewriter([OpFromGraph])
+def _opened(fgraph, node):
+    """Replace a node that stands for a graph, such as logsumexp, by that: it would start a C compiler for it."""
+    given = dict(zip(node.op.inner_inputs, node.inputs, strict=True))
+    bind = getattr(node.op.fgraph, "bind", None)  # PyTensor's graphs inside of nodes are frozen since PyMC 6.4
+    outs = bind(given) if bind else graph_replace(node.op.inner_outputs, given, strict=False)
+    copy_stack_trace(node.outputs, outs)
+    return outs
 
 
 @node_rewriter([Elemwise])
@@ -49,7 +61,7 @@ def _at_once(fgraph, node):
 
 
 # After kernels have taken what they can.
-optdb.register("rbm_numpys_own", dfs_rewriter(_at_once), BY_NUMPY, position=2.6)
+optdb.register("rbm_numpys_own", dfs_rewriter(_opened, _at_once), BY_NUMPY, position=2.6)
 
 INTERPRETED = Mode(VMLinker(use_cloop=False, c_thunks=False), RewriteDatabaseQuery(include=["fast_compile", BY_NUMPY]))
 """NumPy evaluates each node of a graph, called from Python. This is ready in a tenth of a second, where numba

@@ -3,6 +3,7 @@
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+from pytensor.link.c.op import COp
 from pytensor.scalar.basic import Second
 from pytensor.scalar.math import Softplus
 
@@ -22,3 +23,15 @@ def test_numpy_evaluates_what_python_would_number_by_number():
     values = np.array([[-800.0, 0.0, 3.0], [800.0, 1e-9, -3.0]])
     np.testing.assert_allclose(function(values)[0], np.logaddexp(0, values).sum(1), rtol=1e-14)
     assert [function(values)[1], *kernels(values)] == [12, 12]
+
+
+def test_nodes_that_stand_for_graphs_start_no_compiler(monkeypatch):
+    def compiled(self, *arguments, **options):
+        raise AssertionError(f"{self} is compiled")
+
+    monkeypatch.setattr(COp, "make_c_thunk", compiled)
+    x = pt.dmatrix()
+    function = pytensor.function([x], pt.logsumexp(x, axis=1) + pt.logaddexp(x, 1.0).sum(1), mode=INTERPRETED)
+    values = np.array([[-800.0, 0.0, 3.0], [800.0, 1e-9, -3.0]])
+    found = np.logaddexp.reduce(values, axis=1) + np.logaddexp(values, 1.0).sum(1)
+    np.testing.assert_allclose(function(values), found, rtol=1e-14)
