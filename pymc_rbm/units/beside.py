@@ -186,7 +186,8 @@ class Beside(Unit):
         batch = [p.shape[i] for i in range(p.ndim - 1)]
         before, after = (*batch, where.start), (*batch, self.size - where.stop)
         if isinstance(p, Variable):
-            return pt.concatenate([pt.ones(before, p.dtype), p, pt.ones(after, p.dtype)], axis=-1)
+            ones = pt.ones if batch else np.ones  # numba takes three seconds for what fills an array with a number
+            return pt.concatenate([ones(before, p.dtype), p, ones(after, p.dtype)], axis=-1)
         return np.concatenate([np.ones(before), p, np.ones(after)], axis=-1)
 
     # ----------------------------------------------------------------------------------------------------- delegation
