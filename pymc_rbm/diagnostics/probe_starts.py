@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
-from pymc_rbm.partition.annealing import SEGMENT_ENTRIES
+from pymc_rbm.partition.annealing import steps_of_segment
 from pymc_rbm.partition.path import Path
 from pymc_rbm.sampling.dispersal import dispersed_states, heated
 from pymc_rbm.sampling.observables import functionals, leading_directions
@@ -194,7 +194,7 @@ def annealed(
     The exponential of the log-weights (backwards, its inverse) has the mean Z (or 1/Z).
     """
     betas = np.linspace(0, 1, temperatures)[:: -1 if backwards else 1]
-    total, length = np.zeros(len(states)), max(1, SEGMENT_ENTRIES // (path.units * len(states)))
+    total, length = np.zeros(len(states)), steps_of_segment(path, len(states))
     for begin in range(0, temperatures - 1, length):  # Ctrl-C is raised after each piece
         [states], increments = path.walk(rng, betas[begin : begin + length + 1], [states], backwards)
         total += increments.sum(0)

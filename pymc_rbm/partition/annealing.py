@@ -19,14 +19,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pymc_rbm.machine.enumeration import is_binary_pair
 from pymc_rbm.partition.path import Path, States
 from pymc_rbm.sampling.sweep import kept_layers
 from pymc_rbm.support.work import Work
 
-__all__ = ["Run", "adapted", "anneal", "explored", "fitted_base", "visible_starts"]
+__all__ = ["Run", "adapted", "anneal", "explored", "fitted_base", "steps_of_segment", "visible_starts"]
 
 BATCH_ENTRIES = 150_000
 """How many units times particles are swept together, so that the loop costs little and Ctrl-C is soon heard."""
+WITHOUT_KERNEL = 8
+"""How many times as long an entry takes, at most, where there is no kernel: of rectified units 150 ns."""
 SEGMENT_ENTRIES = 20_000_000
 """How many units times particles times temperatures, less than a second, lie between two checks for Ctrl-C."""
 
@@ -101,6 +104,12 @@ def anneal(
     return Run(increments, states, np.maximum(square - mean**2, 0), cross, particles, hurried)
 
 
+def steps_of_segment(path: Path, rows: int) -> int:
+    """Return how many temperatures of ``rows`` particles lie between two checks for Ctrl-C."""
+    of_step = path.units * rows * (1 if is_binary_pair(path.machine) else WITHOUT_KERNEL)
+    return max(1, SEGMENT_ENTRIES // of_step)
+
+
 def _one_batch(
     path: Path, betas: np.ndarray, states: States, rng: np.random.Generator, work: Work, how: tuple, needed: bool
 ) -> tuple[np.ndarray, States, np.ndarray, float | None] | None:
@@ -109,7 +118,7 @@ def _one_batch(
     ``how`` says whether it goes in reverse, and how many steps there are in all batches.
     """
     rows, last = len(states[0]), len(betas) - 1
-    length = max(1, SEGMENT_ENTRIES // (path.units * rows))
+    length = steps_of_segment(path, rows)
     total, sums = np.zeros(rows), np.zeros((3, last))
     begin, hurried = 0, None
     while begin < last:
@@ -165,7 +174,7 @@ def adapted(betas: np.ndarray, run: Run, n: int, floor: float = 0.1) -> np.ndarr
 def explored(path: Path, chains: int, sweeps: int, rng: np.random.Generator, work: Work) -> States:
     """Return states of the machine's own chains after ``sweeps`` sweeps from dispersed starts, all at β = 1."""
     states = path.dispersed_states(rng, chains)
-    length = max(1, SEGMENT_ENTRIES // (path.units * chains))
+    length = steps_of_segment(path, chains)
     for begin in range(0, sweeps, length):
         if work.interrupted:
             break

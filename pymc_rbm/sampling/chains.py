@@ -66,9 +66,9 @@ def sample_gibbs(
     A machine all of whose parameters are float32 is sampled in float32, about twice as fast; others in float64.
     (``pmr.restricted(*(p.astype("float32") for p in (W, b, c)))`` makes one.)
 
-    It needs memory for what is returned (for each draw and chain, with ``states`` a byte a visible unit, or eight where
-    they are real; without about 50 bytes), and for the work less than 100 MB, or 10 bytes a chain and unit if that is
-    more.
+    It needs memory for what is returned (for each draw and chain, with ``states`` a byte a visible unit, four where
+    they count, or eight where they are real; without about 50 bytes), and for the work less than 100 MB, or 10 bytes a
+    chain and unit if that is more.
 
     Parameters
     ----------
