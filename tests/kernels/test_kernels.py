@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 from pytensor.compile.io import In, Out
+from pytensor.tensor.basic import Alloc
 from scipy import special, stats
 
 import pymc_rbm as pmr
@@ -238,6 +239,24 @@ def compiled(dtype, units, n=None, clamped=None, excluding=(), last=None):
     mode = pytensor.compile.mode.get_default_mode().excluding(*excluding)
     function = pytensor.function(inputs, [Out(next_rng, borrow=True), *new], mode=mode, on_unused_input="ignore")
     return function, [type(node.op) for node in function.maker.fgraph.apply_nodes]
+
+
+def test_states_and_masks_that_are_not_there_are_constants():
+    """Arrays of unknown shape that are filled with zeros would take numba three seconds."""
+    _, ops = compiled("float64", ("bernoulli",) * 2)
+    assert SweepKernel in ops
+    assert Alloc not in ops
+    W, b, c, v = pt.dmatrix(), pt.dvector(), pt.dvector(), pt.matrix(dtype="int8")
+    rng = pt.random.rng("rng")
+    [new, h], _ = sweeps(pmr.restricted(W, b, c), [v, None], rng, 2)
+    function = pytensor.function([rng, v, W, b, c], [new, h])
+    kinds = [type(node.op) for node in function.maker.fgraph.apply_nodes]
+    assert SweepKernel in kinds
+    assert Alloc not in kinds
+    for rows in (0, 5):
+        values = np.ones((rows, 6), "int8"), *(x[()] for x in ref.machine(6, 4))
+        new, h = function(np.random.default_rng(1), *values)
+        assert (new.shape, h.shape) == ((rows, 6), (rows, 4))
 
 
 def exact_joint(units, W, b, c):
