@@ -15,7 +15,7 @@ import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
 
 from pymc_rbm.machine.enumeration import is_binary_pair
-from pymc_rbm.machine.machine import Machine
+from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.sampling.sweep import kept_layers, sweep
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.modes import INTERPRETED
@@ -45,7 +45,7 @@ def swept(
     Layers that a sweep draws before it reads them may be None. ``held``, a mask, marks visible units that keep their
     value.
     """
-    reads = kept_layers(machine)
+    reads = _read(machine, held is not None)
     kinds = tuple((x.dtype.name, x.ndim) for x in parameters)
     one = _sweep_function(machine.template, state[reads[0]].ndim, kinds, held is not None)
     given, new = ([] if held is None else [held]), list(state)
@@ -54,12 +54,17 @@ def swept(
     return rng, new
 
 
+def _read(machine: Machine, masked: bool) -> list[int]:
+    """Return the layers of which a sweep needs the states, visible units that keep their value among them."""
+    return sorted({*kept_layers(machine), *([VISIBLE] if masked else [])})
+
+
 @remembered(64)
 def _sweep_function(template: Machine, ndim: int, kinds: tuple[tuple[str, int], ...], masked: bool):
     """Prepare (rng, layers that are read, held, parameters) -> rng, states of all layers after a sweep."""
     inputs = [pt.tensor(dtype=dtype, shape=(None,) * k) for dtype, k in kinds]
     machine, rng = template.with_parameters(inputs), pt.random.rng("rng")
-    reads = {i: pt.tensor(dtype=template.layers[i].unit.dtype, shape=(None,) * ndim) for i in kept_layers(template)}
+    reads = {i: pt.tensor(dtype=template.layers[i].unit.dtype, shape=(None,) * ndim) for i in _read(template, masked)}
     held = [pt.tensor(dtype="bool", shape=(None, None))] if masked else []
     clamped = [*held, *[None] * (len(template.layers) - 1)] if held else None
     state, next_rng = sweep(machine, [reads.get(i) for i in range(len(template.layers))], rng, clamped)
