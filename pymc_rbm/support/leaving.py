@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 __all__ = ["INTERRUPTED", "Leaving", "cores", "leave_with"]
 
@@ -34,7 +34,7 @@ class Leaving:
         self._saved = threading.Event()
         self._saved.set()
         self._here: socket.socket | None = None
-        self._helper: subprocess.Popen | None = None
+        self._helper: Any = None
 
     @property
     def asked(self) -> bool:
@@ -54,8 +54,8 @@ class Leaving:
         """Say that everything is saved, so that the process may end."""
         self._saved.set()
 
-    def helped_by(self, process: subprocess.Popen | None) -> None:
-        """End this process, too, when the context is left or Ctrl-C came."""
+    def helped_by(self, process: Any) -> None:
+        """End this process, if it is not None, when the context is left or Ctrl-C came."""
         self._helper = process
 
     def _end_helper(self) -> None:
