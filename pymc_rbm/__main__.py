@@ -17,13 +17,14 @@ import matplotlib
 import numpy as np
 import pymc as pm
 import xarray as xr
+from numba import config
 from rich.console import Console
 from rich.table import Table
 
 import pymc_rbm as pmr
 from pymc_rbm.learning.checkpoints import save
 from pymc_rbm.support.files import writable
-from pymc_rbm.support.leaving import INTERRUPTED, Leaving, cores, leave_with
+from pymc_rbm.support.leaving import INTERRUPTED, Leaving, leave_with
 
 HELD_OUT = 0.2
 RATE = 0.3
@@ -110,16 +111,17 @@ def model_of(rows: xr.DataArray, hidden: int) -> pm.Model:
 def sampled(model: pm.Model, learned: Any, draws: int, **options: Any) -> xr.DataTree:
     """Return draws from what was learned; the table says what PyMC's checks would."""
     with pmr.generative(model, learned):
-        options = {"block_gibbs": {"sweeps": SWEEPS}, "compute_convergence_checks": False} | options
-        return pm.sample(draws, chains=CHAINS, **options)
+        return pm.sample(
+            draws, chains=CHAINS, block_gibbs={"sweeps": SWEEPS}, compute_convergence_checks=False, **options
+        )
 
 
 def rehearsal(options: argparse.Namespace) -> subprocess.Popen | None:
     """Go in another process through what follows learning, so that on a new computer it is compiled when it is needed.
 
-    It hears no Ctrl-C and leaves nothing but PyTensor's files. With one core it would take what learning needs.
+    It hears no Ctrl-C and leaves nothing but PyTensor's files. With one thread it would take what learning needs.
     """
-    if cores() < 2:
+    if config.NUMBA_NUM_THREADS < 2:
         return None
     command = [sys.executable, "-m", "pymc_rbm", "--hidden", str(options.hidden), "--rehearse", str(os.getpid())]
     command += ["--data", str(options.data)] if options.data else []

@@ -15,10 +15,10 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from numba import config
 
 import pymc_rbm as pmr
 from pymc_rbm.machine.normalisable import check_normalisable
-from pymc_rbm.support.leaving import cores
 
 pytestmark = pytest.mark.slow
 
@@ -208,7 +208,7 @@ def test_ctrl_c_ends_the_main_job(tmp_path):
         assert (code, seconds < LIMIT) == (130, True), (seconds, shown)
 
 
-@pytest.mark.skipif(cores() < 2, reason="With one core nothing is rehearsed.")
+@pytest.mark.skipif(config.NUMBA_NUM_THREADS < 2, reason="With one thread nothing is rehearsed.")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_the_rehearsal_ends_with_the_main_job(how, tmp_path):
     process = main_job("--out", str(tmp_path / "out"), "--epochs", "100000000")

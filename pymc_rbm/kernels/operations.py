@@ -87,21 +87,22 @@ class SweepKernel(KernelOp):
     def make_node(self, rng, draws, n, v, h, weights, b, c, held_v, held_h):
         """Return the node; see the class for the inputs."""
         inputs = [rng, *map(pt.as_tensor, (draws, n, v, h, weights, b, c, held_v, held_h))]
-        of_v, of_h = self._shapes([getattr(x.type, "shape", None) for x in inputs], *map(is_none, inputs[3:5]))
+        of_v, of_h = self._shapes(inputs, [None, *(x.type.shape for x in inputs[1:])])
         shape = of_h if self.has_fields else (0, of_h[1])
         types = TensorType("int8", (None, *of_v)), TensorType("int8", of_h), TensorType(inputs[5].dtype, shape)
         return Apply(self, inputs, [*(kind() for kind in types), rng.type()])
 
     def infer_shape(self, node, shapes):
         """Return the shapes of the outputs; states keep theirs."""
-        of_v, of_h = self._shapes(shapes, *map(is_none, node.inputs[3:5]))
+        of_v, of_h = self._shapes(node.inputs, shapes)
         return [(node.inputs[1], *of_v), of_h, of_h if self.has_fields else (0, of_h[1]), None]
 
     @staticmethod
-    def _shapes(shapes, no_v, no_h):
+    def _shapes(inputs, shapes):
         """Return the shapes of v and h, given those of all inputs."""
         _, _, _, of_v, of_h, _, of_b, of_c, *_ = shapes
-        return (of_h[0] if no_v else of_v[0], of_b[0]), (of_v[0] if no_h else of_h[0], of_c[0])
+        rows = (of_h if is_none(inputs[3]) else of_v)[0], (of_v if is_none(inputs[4]) else of_h)[0]
+        return (rows[0], of_b[0]), (rows[1], of_c[0])
 
 
 class WalkKernel(KernelOp):

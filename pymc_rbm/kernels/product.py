@@ -86,26 +86,26 @@ def _copy_transposed_tile(weights, block, tile, out, start):
                         out[start + m * TILE + k] = weights[j0 + k, i0 + m]
 
 
-@piece
-def tiles(weights):
-    """Return all tiles of the weights, for repeated use: shape (blocks, tiles, BLOCK, TILE), flattened."""
-    blocks, across = blocks_of(weights.shape[0]), tiles_of(weights.shape[1])
-    out = aligned(blocks * across * BLOCK * TILE, weights)
-    for block in range(blocks):
-        for tile in range(across):
-            copy_tile(weights, block, tile, out, (block * across + tile) * BLOCK * TILE)
-    return out
+def _all_tiles(copy, axis_in):
+    """Make a function that returns all tiles of the weights, for repeated use: (blocks, tiles, BLOCK, TILE), flattened.
+
+    ``copy`` writes a tile; the inputs are along ``axis_in`` of the weights. Were these arguments of one function, numba
+    would compile both copies for either.
+    """
+
+    @piece
+    def all_tiles(weights):
+        blocks, across = blocks_of(weights.shape[axis_in]), tiles_of(weights.shape[1 - axis_in])
+        out = aligned(blocks * across * BLOCK * TILE, weights)
+        for block in range(blocks):
+            for tile in range(across):
+                copy(weights, block, tile, out, (block * across + tile) * BLOCK * TILE)
+        return out
+
+    return all_tiles
 
 
-@piece
-def transposed_tiles(weights):
-    """Return the same of the transpose: an argument that says which would compile both of either, twice."""
-    blocks, across = blocks_of(weights.shape[1]), tiles_of(weights.shape[0])
-    out = aligned(blocks * across * BLOCK * TILE, weights)
-    for block in range(blocks):
-        for tile in range(across):
-            _copy_transposed_tile(weights, block, tile, out, (block * across + tile) * BLOCK * TILE)
-    return out
+tiles, transposed_tiles = _all_tiles(copy_tile, 0), _all_tiles(_copy_transposed_tile, 1)
 
 
 @inlined

@@ -85,7 +85,7 @@ def anneal(
     for begin in range(0, particles, batch):
         rows = min(batch, particles - begin)
         states = [x[begin : begin + rows] for x in starts] if starts is not None else path.base_states(rng, rows)
-        piece = _one_batch(path, betas, states, rng, work, (reverse, total_steps), needed and not pieces)
+        piece = _one_batch(path, betas, states, rng, work, reverse, total_steps, needed and not pieces)
         if piece is None:
             break
         total, states, sums, hurried = piece
@@ -111,12 +111,16 @@ def steps_of_segment(path: Path, rows: int) -> int:
 
 
 def _one_batch(
-    path: Path, betas: np.ndarray, states: States, rng: np.random.Generator, work: Work, how: tuple, needed: bool
+    path: Path,
+    betas: np.ndarray,
+    states: States,
+    rng: np.random.Generator,
+    work: Work,
+    reverse: bool,
+    total_steps: int,
+    needed: bool,
 ) -> tuple[np.ndarray, States, np.ndarray, float | None] | None:
-    """Anneal one batch in segments; after Ctrl-C return None, or if ``needed`` finish in one segment of few steps.
-
-    ``how`` says whether it goes in reverse, and how many steps there are in all batches.
-    """
+    """Anneal one batch in segments; after Ctrl-C return None, or if ``needed`` finish in one segment of few steps."""
     rows, last = len(states[0]), len(betas) - 1
     length = steps_of_segment(path, rows)
     total, sums = np.zeros(rows), np.zeros((3, last))
@@ -129,7 +133,7 @@ def _one_batch(
             hurried = float(betas[begin])
             steps = np.linspace(begin, last, len(steps)).round().astype(int)
         try:
-            states, increments = path.walk(rng, betas[steps], states, *how)
+            states, increments = path.walk(rng, betas[steps], states, reverse, total_steps)
         except KeyboardInterrupt:  # it came while the function was compiled
             if needed or not work.interrupted:
                 raise

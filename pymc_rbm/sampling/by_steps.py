@@ -6,10 +6,9 @@ a sweep of a thousand chains, or a fraction of a millisecond of a few.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.io import In, Out
@@ -20,7 +19,7 @@ from pymc_rbm.sampling.sweep import kept_layers, sweep
 from pymc_rbm.support.compiled import remembered
 from pymc_rbm.support.modes import INTERPRETED
 
-__all__ = ["by_steps", "swept"]
+__all__ = ["by_steps", "sweeper"]
 
 LONG = 10_000
 """From so many sweeps on, which take NumPy some seconds more than numba, a loop is worth compiling."""
@@ -32,26 +31,21 @@ def by_steps(machine: Machine, total: int) -> bool:
     return total <= LONG and not is_binary_pair(machine) and not has_loops
 
 
-def swept(
-    machine: Machine,
-    rng: np.random.Generator,
-    state: Sequence[Any],
-    n: int,
-    parameters: Sequence[Any],
-    held: Any = None,
-) -> tuple[np.random.Generator, list[np.ndarray]]:
-    """Return the generator and the states of all layers after ``n`` sweeps, at least one.
+def sweeper(machine: Machine, parameters: Sequence[Any], ndim: int, masked: bool = False) -> Callable[..., Any]:
+    """Return a function of (rng, states, n) that returns the generator and the states of all layers after n sweeps.
 
-    Layers that a sweep draws before it reads them may be None. ``held``, a mask, marks visible units that keep their
-    value.
+    States have ``ndim`` axes; those of layers that a sweep draws before it reads them may be None. The number of sweeps
+    is at least one. If it is ``masked``, the function also takes a mask, of visible units that keep their value.
     """
-    reads = _read(machine, held is not None)
-    kinds = tuple((x.dtype.name, x.ndim) for x in parameters)
-    one = _sweep_function(machine.template, state[reads[0]].ndim, kinds, held is not None)
-    given, new = ([] if held is None else [held]), list(state)
-    for _ in range(n):
-        rng, *new = one(rng, *(new[i] for i in reads), *given, *parameters)
-    return rng, new
+    reads = _read(machine, masked)
+    one = _sweep_function(machine.template, ndim, tuple((x.dtype.name, x.ndim) for x in parameters), masked)
+
+    def swept(rng, state, n, *held):
+        for _ in range(n):
+            rng, *state = one(rng, *(state[i] for i in reads), *held, *parameters)
+        return rng, state
+
+    return swept
 
 
 def _read(machine: Machine, masked: bool) -> list[int]:

@@ -19,7 +19,7 @@ from pymc_rbm.machine.records import recorded
 from pymc_rbm.machine.spellings import renamed
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.machine.validation import check_pair, check_states, normalisable_machine
-from pymc_rbm.sampling.by_steps import by_steps, swept
+from pymc_rbm.sampling.by_steps import by_steps, sweeper
 from pymc_rbm.sampling.dispersal import dispersed_states
 from pymc_rbm.sampling.ladder import LEAST_RENEWALS
 from pymc_rbm.sampling.laddered import LADDERED, check_method, first_ladder, run_ladder
@@ -238,12 +238,12 @@ def _advance_of(machine: Machine, total: int) -> Callable[..., Any]:
     """Return the function of `_advance_function`; it is a loop in Python where ``total`` sweeps are few."""
     if not by_steps(machine, total):
         return _advance_function(machine.template, machine.dtype)
-    functionals = _functionals_function(machine.template, machine.dtype)
+    functionals, swept = _functionals_function(machine.template, machine.dtype), sweeper(machine, machine.parameters, 2)
 
     def advance(rng, v, draws, sweeps, directions, *parameters):
         trace = np.empty((draws, *v.shape), v.dtype)
         for k in range(draws):
-            rng, [v, *_] = swept(machine, rng, machine.at(v), sweeps, parameters)
+            rng, [v, *_] = swept(rng, machine.at(v), sweeps)
             trace[k] = v
         values = functionals(trace.reshape(-1, trace.shape[2]), directions, *parameters)
         return rng, trace, *(x.reshape(*trace.shape[:2], *x.shape[1:]) for x in values)

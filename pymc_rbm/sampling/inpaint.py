@@ -19,7 +19,7 @@ from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import check_alone, labels_of, machine_of
 from pymc_rbm.machine.validation import normalisable_rows
-from pymc_rbm.sampling.by_steps import by_steps, swept
+from pymc_rbm.sampling.by_steps import by_steps, sweeper
 from pymc_rbm.sampling.clamped_ladder import check_sums_out, clamped_ladder, figures_of_rows, lifted, placing_chains
 from pymc_rbm.sampling.dispersal import spread
 from pymc_rbm.sampling.inpainted import figures_of, tree_of, warn_of_rows
@@ -258,11 +258,11 @@ def _advance_of(machine: Machine, parameters: Any, total: int) -> Callable[..., 
     key = machine.template, tuple(p.ndim for p in parameters)
     if not by_steps(machine, total):
         return _advance_function(*key, False)
-    stored = _advance_function(*key, True)
+    stored, swept = _advance_function(*key, True), sweeper(machine, parameters, 3, masked=True)
 
     def advance(rng, *arguments):
         state, (n, held, directions, *parameters) = arguments[: len(machine.layers)], arguments[len(machine.layers) :]
-        rng, new = swept(machine, rng, state, n, parameters, held)
+        rng, new = swept(rng, state, n, held)
         return stored(rng, *new, 0, held, directions, *parameters)
 
     return advance

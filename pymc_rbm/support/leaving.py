@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any
 
-__all__ = ["INTERRUPTED", "Leaving", "cores", "leave_with"]
+__all__ = ["INTERRUPTED", "Leaving", "leave_with"]
 
 INTERRUPTED = 130
 """The exit code of a process that a user interrupted: 128 + the number of the signal."""
@@ -103,12 +103,6 @@ def _end_children() -> None:
 
     for child in active_children():
         child.kill()
-
-
-def cores() -> int:
-    """Return the number of processors that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def leave_with(parent: int) -> None:

@@ -277,7 +277,7 @@ def test_a_layer_beyond_all_floats_is_learned_and_drawn(m):
 
 
 @pytest.mark.slow
-@pytest.mark.interpreted
+@pytest.mark.interpreted  # large here are numbers of states, not the work: compiling was seven eighths of the time
 @pytest.mark.filterwarnings("ignore:.*Cannot cache compiled function")  # PyMC's, of constants; it is silent elsewhere
 def test_lattices_and_letters_beyond_all_floats():
     rng = np.random.default_rng(1)
