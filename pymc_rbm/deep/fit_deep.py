@@ -19,7 +19,7 @@ from pymc_rbm.machine.door import data_of, whole
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer
 from pymc_rbm.machine.parameters import check_unit
 from pymc_rbm.support.arguments import generator, listed, shown, whole_number
-from pymc_rbm.support.interrupts import Prompt
+from pymc_rbm.support.interrupts import DeferredInterrupt, Prompt
 from pymc_rbm.support.labels import Labels
 from pymc_rbm.support.received import name_of, receive
 from pymc_rbm.units.binary import Bernoulli
@@ -132,9 +132,10 @@ def fit_deep(
                 stacklevel=2,
             )
             return network
-        network = DeepBeliefNetwork.of(*(network.layers if network is not None else ()), layer)
-        if layer.attrs["interrupted"]:
-            break
+        with DeferredInterrupt() as interrupt:  # what was just learned must not be lost while it is put on top
+            network = DeepBeliefNetwork.of(*(network.layers if network is not None else ()), layer)
+            if layer.attrs["interrupted"] or interrupt.pending:
+                break
     assert network is not None
     return network
 

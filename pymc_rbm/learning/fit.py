@@ -420,8 +420,8 @@ def fit(
             learned = run.gathered(done, interrupted)
         if file is not None:  # it has what is returned, and nothing of an earlier run
             file.write(learned)
+        warn_of_the_end(run, done, interrupted, starts)
         late = not interrupted and interrupt.pending
-    warn_of_the_end(run, done, interrupted, starts)
     if late:  # all is learned, but whoever pressed it wants no more
         learned.attrs["interrupted"] = 1
         warnings.warn(f"Learning was interrupted after its last epoch, {done}; all is returned.", stacklevel=2)

@@ -59,7 +59,7 @@ def trial(process, rng, twice, at_once):
 # What PyMC compiles for itself, before a chain begins, may lose Ctrl-C where numba's types go.
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_ctrl_c_at_random_moments(name, tmp_path):
-    rng, plan = np.random.default_rng(len(name)), [False, *MOMENTS * [True], *3 * [False]]
+    rng, plan = np.random.default_rng(len(name)), [False, *MOMENTS * [True], *4 * [False]]
     command = [sys.executable, "-W", "ignore", str(Path(interrupted.__file__)), name, str(len(plan))]
     with (
         open(tmp_path / "errors", "w") as errors,
