@@ -499,7 +499,7 @@ ROWS = [
     ("StopOnGap every", lambda: pmr.StopOnGap(V, every=1.5),
      V_ERR, "got 1.5", "every must be a whole number", "at least 1"),
     ("tempered", lambda: pmr.estimators.tempered(None, None, None, None, None, 1, temperatures=2),
-     V_ERR, "got 2", "at least 3 temperatures", "both ends included"),
+     V_ERR, "got 2", "temperatures must be at least 3", "both ends included"),
     ("averaged of draws", lambda: pmr.averaged(draws()), V_ERR, "['posterior']", "pymc_rbm.fit returned", "averaged"),
     ("averaged of a path", lambda: pmr.averaged("file.nc"), T_ERR, "'file.nc'", "DataTree", "xarray.open_datatree"),
     ("generative of another model", lambda: pmr.generative(_other_names(), learned()),

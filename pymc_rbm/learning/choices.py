@@ -17,11 +17,20 @@ from pymc_rbm.learning.defaults import (
     bears_fast_rate,
     climbs_alone,
     climbs_at_the_end,
+    clustered,
     default_method,
     default_rate,
 )
-from pymc_rbm.learning.estimators.names import argument_of, follows_chains, name_of, shares_chains, swaps_replicas
+from pymc_rbm.learning.estimators.names import (
+    METHODS,
+    argument_of,
+    follows_chains,
+    name_of,
+    shares_chains,
+    swaps_replicas,
+)
 from pymc_rbm.learning.estimators.pcd import exact
+from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
 from pymc_rbm.learning.growing import GROWN
 from pymc_rbm.learning.patterns import MOST_COMPLETIONS
 from pymc_rbm.learning.schedules import hold_then_fall
@@ -56,6 +65,8 @@ class Choices:
     """The most iterations of a climb of the exact objective from where learning ends; 0 where there is none."""
     grows: bool
     """Whether the exact climb starts from a machine that is grown."""
+    low_rank: bool
+    """Whether learning starts, or started, from low-rank machines."""
 
     @property
     def climbs(self) -> bool:
@@ -78,13 +89,14 @@ def choose(
     resume: xr.DataTree | None,
     horizon: int | None,
     low_rank: bool,
+    may_start_low: bool,
     grows: bool,
 ) -> Choices:
     """Decide what `fit` was not told; its docstring says how. ValueError where what it was told does not go together.
 
     ``epochs`` and ``budget`` bound what is chosen, and change nothing else: more of them must never give less.
-    ``low_rank`` says whether learning starts there (`low_rank.asked_for`), ``grows`` whether it may from a machine that
-    is grown.
+    ``low_rank`` says whether learning starts there because it was asked for (`low_rank.asked_for`), ``may_start_low``
+    whether it may where nothing was said, ``grows`` whether it may from a machine that is grown.
     """
     _check_resume(resume)
     estimator = method
@@ -96,7 +108,13 @@ def choose(
         climbed = (grows or climbs_alone(model, observed)) if resume is None else "starts" in resume.attrs
         estimator, optimizer = (exact, "lbfgs") if climbed else (None, None)
     correlations, by_row = Correlations(observed), [x.name for x in observed if x.by_row]
-    estimator = estimator or default_method(correlations, observed, chains, low_rank)
+    if estimator is None and resume is not None:  # as it began, whatever the default of this version is
+        began = (x for x in METHODS.values() if follows_chains(x) and name_of(x) == resume.attrs.get("method"))
+        estimator = next(began, None)
+    if estimator is None:
+        several = low_rank or (may_start_low and any(map(clustered, correlations, observed)))
+        estimator = default_method(correlations, observed, chains, several)
+        low_rank = low_rank or estimator is trajectory_tempered
     climbs = _climbs(optimizer, estimator, learning_rate)
     if by_row and not shares_chains(estimator):
         raise ValueError(
@@ -137,6 +155,7 @@ def choose(
         (most if epochs is None else epochs) if looks else 0,
         _most_climbed(epochs, budget) if summed and looks else 0,
         grows and climbs and _most_climbed(epochs, budget) > 0,
+        low_rank,
     )
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "bears_fast_rate",
     "climbs_alone",
     "climbs_at_the_end",
+    "clustered",
     "correlation",
     "curvature",
     "default_method",
@@ -140,6 +141,11 @@ def spreads(x: Observed) -> bool:
     return min(rows.shape) > 1 and bool(leading(rows, 2)[0][1] > 1)
 
 
+def clustered(found: Correlation, x: Observed) -> bool:
+    """Whether binary rows are more than two groups: some split along the leading direction, and others along more."""
+    return found.splits and spreads(x)
+
+
 def curvature(rows: np.ndarray) -> float:
     """Largest eigenvalue of the covariance of all ``x_i`` and ``x_i x_j``, i < j, over ``rows``, by power iteration.
 
@@ -228,7 +234,7 @@ def _states(x: Observed) -> float:
 def default_method(
     found: Sequence[Correlation], observed: Sequence[Observed] = (), chains: int = 0, low_rank: bool = False
 ) -> Callable[..., NegativePhase]:
-    """PCD, with tempering where the data split: what plain chains cannot leave, learning cannot weigh.
+    """PCD, with tempering where the data are correlated strongly: plain chains would be slow, or stay in a mode.
 
     Of mixtures of at most ``chains`` components the exact gradient: their chains stay in a component. Where biases
     differ by row each row has a chain of its own, and there is no tempering. From a ``low_rank`` start of strongly
@@ -240,7 +246,7 @@ def default_method(
         return persistent
     if low_rank and any(x.strong for x in found):
         return trajectory_tempered
-    return tempered if any(x.splits for x in found) else persistent
+    return tempered if any(x.strong for x in found) else persistent
 
 
 def bears_fast_rate(model: pm.Model, observed: Sequence[Observed]) -> bool:

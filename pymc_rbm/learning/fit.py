@@ -22,7 +22,7 @@ from pymc_rbm.learning.growing import GROWN, can_grow, growing_of
 from pymc_rbm.learning.history import AXES, History
 from pymc_rbm.learning.iteration import Settings
 from pymc_rbm.learning.loop import Callback, Run
-from pymc_rbm.learning.low_rank import LOW_RANK, asked_for, low_rank_machines
+from pymc_rbm.learning.low_rank import LOW_RANK, asked_for, low_rank_machines, obstacle
 from pymc_rbm.learning.polish import Polish
 from pymc_rbm.learning.restarts import climb_from_the_best
 from pymc_rbm.learning.result import restore
@@ -118,9 +118,10 @@ def fit(
         unbiased contrastive divergence by coupled chains (`estimators.unbiased`), or the exact gradient by enumeration
         of a side of at most 16 units, or 20 binary ones (``exact``). The docstring of each says what it is biased for.
         ``functools.partial(tempered, temperatures=20)`` sets options.
-        Default: "pcd"; "pt" where the data's strongest correlation splits the rows into two groups, between which plain
-        chains would not go; "ptt" from a low-rank start of strongly correlated data; "exact" for mixtures (one hidden
-        unit), whose chains never mix.
+        Default: "pcd"; "pt" where the data are strongly correlated (the largest eigenvalue of the covariance between
+        different visible units is above 1): plain chains would be slow there, or stay in a mode; "ptt" from a low-rank
+        start where binary rows are such and form groups along more than one direction; "exact" for mixtures (one hidden
+        unit), whose chains never mix. With ``resume`` the method that learning began with.
     batch_size : int or None, default 100
         Rows per iteration; None takes all rows. An epoch's rows are split evenly, so batches may be a little smaller.
     chains : int, default 100
@@ -174,12 +175,10 @@ def fit(
         go [5]_; the others start as by default. Particles start as exact draws of that machine, so that all its modes
         have their weights, and with "ptt" it is the bottom of the ladder, which keeps them right. The search is not
         random, takes a few percent of the time of "ptt", counts missing entries at their means and knows of no priors.
-        With plain chains ("pcd") the weights of modes drift, and can end worse than from the default start. Of
-        clusters that hardly overlap (1 % of a hundred bits flipped) long runs with "ptt" can grow a mode between them
-        that no particle and no rung meets: ``pmr.log_partition(learned, method="tempering")`` then is above the log Z
-        of the ladder. That is why it is the default for ``method="ptt"`` only, where the data are correlated strongly
-        along more than one direction and the model allows it: without it particles come too late to modes that appear
-        (of five clusters 4 of 6 runs found all, and 6 of 6 with it). ``start={}`` is the start of all other methods.
+        With plain chains ("pcd") the weights of modes drift, and can end worse than from the default start: hence it
+        is the default for ``method="ptt"`` only, where the data are correlated strongly along more than one direction
+        and the model allows it. Without it particles come too late to modes that appear (of five clusters 4 of 6 runs
+        found all, and 6 of 6 with it). ``start={}`` is the start of all other methods, also where nothing is said.
     resume : DataTree, optional
         What an earlier `fit` of the same model with the same arguments returned, or its checkpoint: goes on exactly
         (parameters, particles, optimiser's memory, generator) for ``epochs`` more, of which the first one is the rest
@@ -347,6 +346,7 @@ def fit(
             resume=resume,
             horizon=horizon,
             low_rank=low_rank,
+            may_start_low=start is None and not obstacle(model, observed),
             grows=start is None and can_grow(model, observed),
         )
         settings = Settings(
@@ -358,7 +358,7 @@ def fit(
             centred,
             compile_kwargs,
         )
-        machines = low_rank_machines(model, observed) if low_rank and resume is None else {}
+        machines = low_rank_machines(model, observed) if chosen.low_rank and resume is None else {}
         learner = Learner(model, observed, settings, values, serialisable(random_seed), machines)
         if chosen.sweeps is None and (chains < 2 or not learner.persistent):
             raise ValueError(
@@ -398,7 +398,7 @@ def fit(
         }
         | ({"starts": starts} if chosen.climbs else {})
         | ({GROWN: growing.seed} if growing is not None else {})
-        | ({"start": LOW_RANK} if low_rank else {}),
+        | ({"start": LOW_RANK} if chosen.low_rank else {}),
         within=within,
         marks=marks,
         ascent=ascent,

@@ -88,6 +88,8 @@ class Iteration:
     """The optimiser's own shared variables."""
     ladder: bool = False
     """Whether the particles swap along ladders between updates, as `NegativePhase.ladder`."""
+    births: list[Any] = field(default_factory=list)
+    """`NegativePhase.births` of each part."""
     kept: list[Any] = field(default_factory=list)
     """Shared variables that the iteration reads and that change between swaps."""
     stiff: StiffDirections | None = None
@@ -140,7 +142,7 @@ def iteration(
     moves = settings.optimizer(gradients, parameters, **options)
     step.memory = [x for x in moves if x not in parameters]
     step.updates |= moves
-    step.ladder = any(phase.ladder for phase in phases)
+    step.ladder, step.births = any(phase.ladder for phase in phases), [phase.births for phase in phases]
     if step.ladder:
         if settings.optimizer is pm.sgd:
             step.stiff = StiffDirections(parameters, EVERY)

@@ -39,7 +39,7 @@ from pymc_rbm.support.reentrant import one_compiles
 from pymc_rbm.units.binary import Bernoulli, Spin
 from pymc_rbm.units.unit import Unit
 
-__all__ = ["LOW_RANK", "asked_for", "low_rank_machines"]
+__all__ = ["LOW_RANK", "asked_for", "low_rank_machines", "obstacle"]
 
 LOW_RANK = "low rank"
 """The value of `fit`'s argument ``start`` that asks for this start."""
@@ -71,12 +71,13 @@ def asked_for(
 ) -> bool:
     """Return whether learning starts, or started, from low-rank machines; ValueError, before any work, if it cannot.
 
-    With nothing said a ladder stands on one where data are clustered in more than one direction, if it can.
+    With nothing said a ladder stands on one where data are correlated strongly along more than one direction, if it
+    can.
     """
     if resume is not None:
         return "start" in getattr(resume, "attrs", {})
-    wrong = _obstacle(model, observed)
-    if start is None and method is trajectory_tempered and not wrong:
+    wrong = obstacle(model, observed)
+    if start is None and getattr(method, "func", method) is trajectory_tempered and not wrong:
         return any(map(spreads, observed))
     if not isinstance(start, str) or start != LOW_RANK:
         return False
@@ -89,7 +90,7 @@ def asked_for(
     return True
 
 
-def _obstacle(model: pm.Model, observed: Sequence[Observed]) -> str:
+def obstacle(model: pm.Model, observed: Sequence[Observed]) -> str:
     """Return which RBM has no low-rank start, and why, in words; an empty text if all have one."""
     for x in observed:
         units = [layer.unit for layer in x.machine.layers]

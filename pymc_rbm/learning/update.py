@@ -125,6 +125,7 @@ class Learner:
         update.
         """
         numbers = self._numbers()
+        self._tell_ladders()
         overlaps = [t.overlap(numbers[t.name], states.get_value()) for t, states in self._ladders]
         if torn(overlaps):
             for shared, old in self._moved:
@@ -168,12 +169,27 @@ class Learner:
     def measure_ladders(self, updates: int, stop: Callable[[], bool]) -> None:
         """Find log Z of the present machines along the ladders, and leave everything as learning needs it to go on."""
         numbers, rng = self._numbers(), copy.deepcopy(self.rng)
+        self._tell_ladders()
         for trajectory, states in self._ladders:
             trajectory.measure(numbers[trajectory.name], states.get_value(), rng, updates, stop)
 
     def _swap(self, numbers: dict[str, Machine], sweeps: int) -> None:
         for trajectory, states in self._ladders:
             states.set_value(trajectory.swap(numbers[trajectory.name], states.get_value(), self.rng, sweeps))
+        self._hear_of_ladders()
+
+    def _tell_ladders(self) -> None:
+        """Let the tops of the ladders know where the particles came from, which have swapped with other replicas."""
+        for trajectory, births in zip(self.trajectories, self._births, strict=False):
+            trajectory.ladder.top.born = births.born.get_value()[-1]
+
+    def _hear_of_ladders(self) -> None:
+        """Keep what the ladders know of the particles for swaps with other replicas."""
+        for trajectory, births in zip(self.trajectories, self._births, strict=False):
+            births.generation.set_value(np.asarray(trajectory.ladder.generation))
+            born = births.born.get_value()
+            born[-1] = trajectory.ladder.top.born
+            births.born.set_value(born)
 
     @property
     def _ladders(self) -> list[tuple[Trajectory, Any]]:
@@ -253,8 +269,10 @@ class Learner:
         """Set the parameters to the average of the iterates, and let the particles follow for ``n`` updates."""
         for p, average in zip(self._parameters, self._averages, strict=True):
             p.set_value(average.get_value())
+        self._tell_ladders()
         for trajectory, states in self._ladders:
             states.set_value(trajectory.jump(self._numbers()[trajectory.name], self.rng))
+        self._hear_of_ladders()
         self.follow(n, sweeps)
 
     def follow(self, n: int, sweeps: int) -> None:
@@ -402,7 +420,7 @@ class Learner:
         ]
         sweeps = self._sweeps if self._settings.sweeps is None else self._settings.sweeps
         step = iteration(model, parts, self._given, self._settings, self._rate, sweeps, rng, lambda: self._last_swap)
-        self._ladder, self._stiff = step.ladder, step.stiff
+        self._ladder, self._stiff, self._births = step.ladder, step.stiff, step.births
         self._memory = [(x, x.get_value()) for x in step.memory]
         for shared, start in step.starts.items():
             shared.set_value(_drawn(start, np.random.default_rng(self.rng.integers(2**31))))

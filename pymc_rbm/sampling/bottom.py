@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pymc_rbm.machine.enumeration import independent_log_z, is_enumerable, symbolic_log_partition
 from pymc_rbm.machine.machine import HIDDEN, Layer, Machine, restricted
-from pymc_rbm.sampling.forward import draw_visible
+from pymc_rbm.machine.validation import normalisable_machine
+from pymc_rbm.sampling.forward import exact_source
 from pymc_rbm.support.reentrant import value_of
 
-__all__ = ["exact_draws", "exact_log_z_of"]
+__all__ = ["exact_draws", "exact_log_z_of", "source_of"]
 
 
 def exact_draws(machine: Machine, chains: int, rng: np.random.Generator) -> np.ndarray | None:
@@ -17,13 +20,19 @@ def exact_draws(machine: Machine, chains: int, rng: np.random.Generator) -> np.n
 
     ValueError where too many hidden units have weights.
     """
+    draw = source_of(machine)
+    return None if draw is None else draw(rng, chains)
+
+
+def source_of(machine: Machine) -> Callable[[np.random.Generator, int], np.ndarray] | None:
+    """Return a function (rng, chains) -> `exact_draws`, prepared for many calls; None where there are none."""
     few = _with_weights(machine)
     if few is not None and not is_enumerable(few):
         raise ValueError(
             f"{len(few.layers[HIDDEN].bias)} hidden units have weights, but exact draws need a side of at most 16 "
             "binary units. Draw chains instead."
         )
-    return None if few is None else draw_visible(rng, chains, 0, few)
+    return None if few is None else exact_source(normalisable_machine(few))
 
 
 def exact_log_z_of(machine: Machine) -> float:

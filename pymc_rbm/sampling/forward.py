@@ -6,6 +6,7 @@ own. The drawing Op calls `draw_visible` whatever the back end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -23,7 +24,7 @@ from pymc_rbm.support.generators import advance
 from pymc_rbm.support.modes import INTERPRETED
 from pymc_rbm.support.work import parts_of
 
-__all__ = ["draw_visible"]
+__all__ = ["draw_visible", "exact_source"]
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -36,19 +37,31 @@ def draw_visible(rng: np.random.Generator, rows: int, n_sweeps: int, machine: Ma
     """
     machine = normalisable_machine(machine)
     check_states(machine, rows, f"Drawing {rows:,} rows", "Draw fewer at a time.")
-    template, parameters = machine.template, machine.parameters
-    shapes = tuple(p.shape for p in parameters)
     if is_enumerable(machine):
-        layer, cdf = _enumerated_cdf(template, shapes, *(p.tobytes() for p in parameters))
-        indices = np.searchsorted(cdf, rng.random(rows) * cdf[-1], side="right")
-        next_rng, v = _visible_of_index_function(template, shapes, layer)(rng, indices, *parameters)
-    else:
-        first, *others = parts_of(n_sweeps, sweeps_of_a_piece(machine, rows)) or [0]
-        next_rng, v = _chain_function(template)(rng, rows, first, *parameters)
-        for n in others:
-            next_rng, v = _further_function(template)(next_rng, v, n, *parameters)
+        return exact_source(machine)(rng, rows)
+    template, parameters = machine.template, machine.parameters
+    first, *others = parts_of(n_sweeps, sweeps_of_a_piece(machine, rows)) or [0]
+    next_rng, v = _chain_function(template)(rng, rows, first, *parameters)
+    for n in others:
+        next_rng, v = _further_function(template)(next_rng, v, n, *parameters)
     advance(rng, next_rng)
     return v
+
+
+def exact_source(machine: Machine) -> Callable[[np.random.Generator, int], np.ndarray]:
+    """Return a function (rng, rows) -> exact draws of the visible states, for a machine that can be enumerated."""
+    template, parameters = machine.template, machine.parameters
+    shapes = tuple(p.shape for p in parameters)
+    layer, cdf = _enumerated_cdf(template, shapes, *(p.tobytes() for p in parameters))
+    function = _visible_of_index_function(template, shapes, layer)
+
+    def draw(rng: np.random.Generator, rows: int) -> np.ndarray:
+        indices = np.searchsorted(cdf, rng.random(rows) * cdf[-1], side="right")
+        next_rng, v = function(rng, indices, *parameters)
+        advance(rng, next_rng)
+        return v
+
+    return draw
 
 
 @lru_cache(maxsize=4)

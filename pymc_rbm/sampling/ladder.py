@@ -27,7 +27,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_rbm.machine.machine import VISIBLE, Machine
-from pymc_rbm.sampling.bottom import exact_draws
+from pymc_rbm.sampling.bottom import source_of
 from pymc_rbm.sampling.dispersal import dispersed_states
 from pymc_rbm.sampling.rung_moves import form_of, free_energy, pair_function, swept
 from pymc_rbm.support.generators import advance
@@ -98,6 +98,7 @@ class Rung:
     held: np.ndarray | None = None
     _known: tuple[Any, ...] = (None,)
     _energies: tuple[Any, ...] = (None, None, None)
+    _source: tuple[Any, ...] = (None,)
 
     @property
     def known(self) -> tuple[Any, ...]:
@@ -113,6 +114,15 @@ class Rung:
         if machine is not self.machine or states is not self.states:
             self.keep(free_energy(self.machine, self.states))
         return self._energies[2]
+
+    def redraw(self, rng: np.random.Generator) -> None:
+        """Draw all states anew, exactly: of a machine without weights, or with those of few hidden units."""
+        if self._source[0] is not self.machine:
+            self._source = self.machine, source_of(self.machine) if self.held is None else None
+        draw = self._source[1]
+        self.states = (
+            swept(self.machine, self.states, rng, held=self.held) if draw is None else draw(rng, len(self.states))
+        )
 
     def keep(self, energies: np.ndarray) -> None:
         """Be told the free energies of the states, which are not to change in place any more."""
@@ -188,7 +198,7 @@ class Ladder:
     def _pair(self, k: int, rng: np.random.Generator, sweeps: int) -> list[np.ndarray]:
         low, high = self.rungs[k - 1], self.rungs[k]
         if k == 1:
-            low.states = _redrawn(low.machine, low.states, rng, low.held)
+            low.redraw(rng)
             low.born[:] = self.generation
             self.trips += low.seen == FROM_TOP
             low.seen[:] = FROM_BOTTOM
@@ -337,14 +347,9 @@ def independent(machine: Machine, bias: Any, chains: int, rng: np.random.Generat
 def bottom(machine: Machine, chains: int, rng: np.random.Generator) -> Rung:
     """Return a rung of exact draws: of a machine without weights, or with those of few hidden units only."""
     layer = machine.layers[VISIBLE]
-    return Rung.new(machine, _redrawn(machine, np.zeros((chains, len(layer.bias)), layer.unit.dtype), rng))
-
-
-def _redrawn(
-    machine: Machine, states: np.ndarray, rng: np.random.Generator, held: np.ndarray | None = None
-) -> np.ndarray:
-    drawn = exact_draws(machine, len(states), rng) if held is None else None
-    return swept(machine, states, rng, held=held) if drawn is None else drawn
+    rung = Rung.new(machine, np.zeros((chains, len(layer.bias)), layer.unit.dtype))
+    rung.redraw(rng)
+    return rung
 
 
 def between(a: Machine, b: Machine, t: float) -> Machine:

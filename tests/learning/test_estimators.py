@@ -17,6 +17,7 @@ import pymc_rbm as pmr
 from pymc_rbm.learning.estimators.coupled import unbiased
 from pymc_rbm.learning.estimators.parallel_tempering import tempered
 from pymc_rbm.learning.estimators.pcd import contrastive, fast_persistent, persistent
+from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
 from pymc_rbm.learning.history import History
 from pymc_rbm.learning.sweeps import MOST_SWEEPS, paced
 from pymc_rbm.machine.machine import Layer, Machine
@@ -122,7 +123,7 @@ def test_tempered_particles_visit_both_modes_and_plain_ones_do_not():
     for name, estimator in (("tempered", tempered), ("plain", persistent)):
         step = Compiled(estimator, TWO_MODES, np.zeros((1, 8)), chains=100)
         step.start(np.ones((100, 8), "int8"))
-        for _ in range(300):
+        for _ in range(1500):
             _, particles, report = step()
         share[name] = particles.mean()
         if name == "tempered":
@@ -137,14 +138,16 @@ def test_tempered_particles_visit_both_modes_and_plain_ones_do_not():
     assert share["plain"] > 0.8  # 3 of 100 are expected to have left
 
 
-def distance_after_swaps():
-    """Total variation of the particles from the machine, in Monte Carlo floors: the worst of four updates.
+def distance_after_swaps(moves):
+    """Total variation of the particles from the machine, in Monte Carlo floors: the worst of twelve moves' updates.
 
     All replicas start from exact draws of their own machines, so a right kernel keeps them there.
     """
     parameters = ref.machine(4, 3, scale=1.5, seed=3)
     temperatures, chains = 4, 20_000
-    step = Compiled(partial(tempered, temperatures=temperatures), parameters, np.zeros((1, 4)), chains=chains)
+    step = Compiled(
+        partial(tempered, temperatures=temperatures, moves=moves), parameters, np.zeros((1, 4)), chains=chains
+    )
     rng = np.random.default_rng(5)
 
     def draws(beta):
@@ -157,33 +160,52 @@ def distance_after_swaps():
     exact = np.exp(ref.log_p(*parameters))
     floor = ref.total_variation_floor(exact, chains)
     distances = []
-    for _ in range(4):
+    for _ in range(12 // moves):
         _, particles, report = step()
         distances.append(ref.total_variation(np.bincount(ref.index(particles), minlength=16), exact) / floor)
     assert report["swap_rate"].min() > 0
     return max(distances)
 
 
-def test_tempering_leaves_the_machine_invariant():
-    assert distance_after_swaps() < MOST
+@pytest.mark.parametrize("moves", [1, 2, 4])
+def test_tempering_leaves_the_machine_invariant(moves):
+    assert distance_after_swaps(moves) < MOST
 
 
 def test_swaps_that_ignore_the_energies_are_caught(monkeypatch):
     from pymc_rbm.learning.estimators import parallel_tempering
 
-    right = parallel_tempering._sweep_all
-
-    def always(*arguments):
-        x, gain, rng = right(*arguments)
-        return x, pt.zeros_like(gain), rng
-
-    monkeypatch.setattr(parallel_tempering, "_sweep_all", always)
-    assert distance_after_swaps() > 2 * MOST
+    monkeypatch.setattr(parallel_tempering, "_log_acceptance", lambda *_: pt.zeros(1))
+    assert distance_after_swaps(2) > 2 * MOST
 
 
-def test_tempered_needs_three_temperatures():
-    with model_of(BARS, 3), pytest.raises(ValueError, match="at least 3 temperatures"):
-        pmr.fit(1, method=partial(tempered, temperatures=2), progressbar=False)
+@pytest.mark.parametrize(("log_acceptance", "expected"), [(0.0, 1), (-np.inf, 0)])
+def test_exact_draws_are_counted_as_they_come_up(monkeypatch, log_acceptance, expected):
+    """A round of moves carries what is drawn at the bottom to the top where all swaps are accepted, and else nothing.
+
+    Births go with states: where there is no swap, what stays at the top was never drawn exactly.
+    """
+    from pymc_rbm.learning.estimators import parallel_tempering
+
+    monkeypatch.setattr(parallel_tempering, "_log_acceptance", lambda *_: pt.as_tensor(np.full(1, log_acceptance)))
+    estimator = partial(trajectory_tempered, temperatures=4, moves=4)
+    step = Compiled(estimator, ref.machine(4, 3, scale=1.5, seed=3), np.zeros((1, 4)), chains=50)
+    [born] = [x for x in step.updates if x.name == "v_particles_born"]
+    step()
+    assert (born.get_value()[-1] == expected).all()
+    assert (born.get_value()[0] == (0 if expected else 1)).all()  # what was at the top first has come down
+    first = born.get_value()
+    [generation] = [x for x in step.updates if x.name == "v_particles_generation"]
+    generation.set_value(np.asarray(7))
+    step()
+    assert (born.get_value()[-1] == (7 if expected else first[-1])).all()
+
+
+@pytest.mark.parametrize("estimator", [tempered, trajectory_tempered])
+@pytest.mark.parametrize(("option", "message"), [("temperatures", "at least 3, both"), ("moves", "at least 1, each")])
+def test_too_few_temperatures_or_moves_are_refused(estimator, option, message):
+    with model_of(BARS, 3), pytest.raises(ValueError, match=message):
+        pmr.fit(1, method=partial(estimator, **{option: 0}), progressbar=False)
 
 
 # ------------------------------------------------------------------------------------------------- fast PCD

@@ -269,7 +269,9 @@ def test_its_method_unless_told_otherwise(chosen):
     assert chosen(start="low rank") == ("trajectory_tempered", True)
     assert chosen(start="low rank", method="pt") == ("tempered", True)
     assert chosen(start="low rank", shares=(1.0,)) == ("persistent", True)  # nothing is strongly correlated
-    assert chosen(hidden=24) == ("tempered", False)
+    assert chosen(hidden=24) == ("trajectory_tempered", True)  # three groups
+    assert chosen(hidden=24, start={}) == ("tempered", False)
+    assert chosen(hidden=24, shares=(0.6, 0.4)) == ("tempered", False)
     assert chosen() == ("exact", False)  # log Z is summed
 
 

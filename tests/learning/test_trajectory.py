@@ -8,14 +8,16 @@ import pytest
 import reference as ref
 import xarray as xr
 from limits import in_errors
-from models import likelihood_of, model_of
+from models import groups, likelihood_of, model_of
 from options import MUTED, QUIET
 
 import pymc_rbm as pmr
 from pymc_rbm.learning import trust
+from pymc_rbm.learning.estimators import trajectory
 from pymc_rbm.learning.stiffness import StiffDirections
 from pymc_rbm.learning.trajectory import EVERY
 from pymc_rbm.machine.records import recorded_machine
+from pymc_rbm.sampling.bottom import exact_draws
 from pymc_rbm.sampling.ladder import TORN, Ladder, between, recorded_ladder
 
 BARS = pmr.datasets.bars_and_stripes(3).values
@@ -127,6 +129,33 @@ def test_resumed_learning_is_the_same_to_the_bit(tmp_path):
     np.testing.assert_array_equal(called["parameters"]["W"], whole["parameters"]["W"])
 
 
+def lost_groups(monkeypatch, replicas):
+    """Of twenty narrow groups of equal weight those whose weight, in exact draws of what was learned, is not a tenth.
+
+    Without ``replicas`` at higher temperatures the particles swap with earlier machines only.
+    """
+    lifted = trajectory.lifted
+
+    def stay(machine, base, particles, states, rng, temperatures, moves, births):
+        _, rng, _, report = lifted(machine, base, particles, states, rng, temperatures, moves, births)
+        return particles, rng, {x: x for x in (births.born, births.generation)}, report
+
+    monkeypatch.setattr(trajectory, "lifted", lifted if replicas else stay)
+    rows, _, centres = groups(100, 10_000, np.full(20, 0.05), 0.01)
+    with model_of(rows, 16, 1.0):
+        learned = pmr.fit(100, method="ptt", start="low rank", **MUTED, random_seed=1)
+    drawn = exact_draws(recorded_machine(learned).numeric(), 10_000, np.random.default_rng(0))
+    nearest = np.argmin([(drawn != x).sum(1) for x in centres], axis=0)
+    return int((np.bincount(nearest, minlength=20) < 0.005 * len(drawn)).sum())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Learning ended after", "ignore:What was learned")
+def test_replicas_at_higher_temperatures_find_modes_where_no_rung_is(monkeypatch):
+    assert lost_groups(monkeypatch, replicas=True) == 0
+    assert lost_groups(monkeypatch, replicas=False) > 10
+
+
 @pytest.mark.slow
 def test_two_groups_get_their_weights():
     rows, centre = clusters()
@@ -148,12 +177,12 @@ def test_two_groups_get_their_weights():
 def test_updates_that_tear_the_ladder_are_taken_back(monkeypatch):
     rows, _ = clusters(rows=500)
     with model_of(rows, 8, 1.0):
-        safe = pmr.fit(10, method="ptt", learning_rate=20.0, **QUIET)
+        safe = pmr.fit(10, method="ptt", learning_rate=200.0, **QUIET)
     assert safe["learning"]["v_rejected"][-1] == 0
     assert safe["learning"]["step_share"].min() < 0.1
     monkeypatch.setattr(trust, "LEAST", 0.0)
     with model_of(rows, 8, 1.0):
-        torn = pmr.fit(10, method="ptt", learning_rate=20.0, **QUIET)
+        torn = pmr.fit(10, method="ptt", learning_rate=200.0, **QUIET)
     assert torn["learning"]["v_rejected"][-1] > 0
     # Each halves all further steps.
     assert torn["learning"]["step_share"][-1] < 0.5

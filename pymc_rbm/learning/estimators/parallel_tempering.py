@@ -1,122 +1,176 @@
 """Persistent contrastive divergence with parallel tempering, in which hot replicas carry chains from mode to mode.
 
 Each chain has replicas ``x_0 … x_T`` of the machines with energies ``(1 - β_t) E_base + β_t E``, from independent
-units with the data's means (β = 0, where a sweep is an exact draw) to the machine (β = 1). After the sweeps neighbours
-swap with probability
+units with the data's means (β = 0, where a sweep is an exact draw) to the machine (β = 1). A *move* sweeps the replicas
+at one temperature, and then neighbours swap with probability
 
-    min(1, exp(F_t(x_t) + F_s(x_s) - F_t(x_s) - F_s(x_t))),        s = t + 1,
+    min(1, exp(F_t(x_t) + F_s(x_s) - F_t(x_s) - F_s(x_t))),        s = t - 1,
 
 which leaves the product of all tempered densities invariant (Geyer 1991; for RBMs Desjardins et al. 2010, Cho et al.
-2010). Even and odd pairs take turns, so that replicas travel instead of diffusing (Syed et al. 2022, JRSS B 84). The
-temperatures adapt until all neighbours swap equally often, which is where round trips are most frequent (ibid.).
+2010). Moves go up from β = 0 to β = 1, temperature by temperature, and begin again: what is drawn at β = 0 is carried
+up as far as swaps accept it, and an update costs a few moves, however many temperatures there are. The
+temperatures adapt until all neighbours swap equally often, which is where round trips are most frequent (Syed et al.
+2022, JRSS B 84).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
+from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.learning.estimators.pcd import NegativePhase, surrogate_log_partition
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 
-__all__ = ["tempered"]
+__all__ = ["TEMPERATURES", "Births", "check_moves", "lifted", "tempered"]
 
-MEMORY = 0.02
-"""The weight of a new iteration in the moving average of the swap rates."""
+TEMPERATURES = 10
+MEMORY = 0.1
+"""The weight of a new swap in the moving average of the swap rates."""
 ADAPTATION = 0.02
-"""The change of the log of a temperature gap, in each iteration, where the swap rate differs by 1 from the average."""
+"""The change of the log of a temperature gap, in each round of moves, where the swap rate differs by 1 from the
+average."""
 UNSEEN, FROM_COLD, FROM_HOT = 0, 1, 2
 
 
+@dataclass(frozen=True)
+class Births:
+    """Shared variables that tell when the state of each replica was last drawn exactly, as `sampling.ladder` counts.
+
+    Attributes
+    ----------
+    born : shape (temperatures, chains)
+        The generation of each state; the particles are the last row.
+    generation : scalar
+        What states that are drawn at β = 0 get.
+    """
+
+    born: Any
+    generation: Any
+
+    @classmethod
+    def of(cls, states: Any, temperatures: int) -> Births:
+        """Return those of replicas of the chains ``states``, a shared variable; none was drawn exactly yet."""
+        shape = temperatures, states.get_value(borrow=True).shape[0]
+        return cls(_own(states, "born", np.zeros(shape, "int64")), _own(states, "generation", np.asarray(1)))
+
+
 def tempered(
-    machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any, *, temperatures: int = 10
+    machine: Machine,
+    base: Machine,
+    batch: Any,
+    states: Any,
+    rng: Any,
+    sweeps: Any,
+    *,
+    temperatures: int = TEMPERATURES,
+    moves: int = 2,
 ) -> NegativePhase:
     """Return the negative phase of persistent contrastive divergence with parallel tempering, PT-PCD-k.
 
     The bias is as that of PCD, but the chains lag less: a mode that plain Gibbs cannot leave is left through the
-    replicas at higher temperatures. It costs ``temperatures`` times the sweeps of PCD. Only the replicas at β = 1 are
-    particles and enter any diagnostic.
+    replicas at higher temperatures. After the particles' sweeps come ``moves`` moves, each of the replicas at one
+    temperature, so that a round through all takes ``temperatures / moves`` updates. An update takes two to three times
+    as long as one of PCD with one sweep. Only the replicas at β = 1 are particles and enter any diagnostic.
 
     Reports, by iteration: ``swap_rate`` of neighbours (moving average), ``inverse_temperature`` and ``round_trips``,
     how often, over all chains so far, a replica went from β = 1 to β = 0 and back. Without round trips the replicas do
-    not carry chains anywhere: use more temperatures or sweeps.
+    not carry chains anywhere: use more temperatures, moves or sweeps.
     """
-    if temperatures < 3:
-        raise ValueError(f"tempered needs at least 3 temperatures, both ends included, got {temperatures}.")
+    check_moves(temperatures, moves)
+    (v, *_), rng = run_sweeps(machine, machine.at(states), rng, sweeps)
+    v, rng, updates, report = lifted(machine, base, v, states, rng, temperatures, moves)
+    return NegativePhase(surrogate_log_partition(machine, v), v, v, rng, updates, report)
+
+
+def lifted(
+    machine: Machine,
+    base: Machine,
+    particles: TensorVariable,
+    states: Any,
+    rng: Any,
+    temperatures: int,
+    moves: int,
+    births: Births | None = None,
+) -> tuple[TensorVariable, Any, dict[Any, TensorVariable], dict[str, TensorVariable]]:
+    """Return the particles after some moves, the generator, updates of what is kept for the replicas, and a report.
+
+    ``states`` is the shared variable of the particles before the update, where the replicas start.
+    """
     chains = states.get_value(borrow=True).shape[0]
     float_type = pt.as_tensor(machine.layers[0].bias).dtype
-
-    def own(name, value):
-        return pytensor.shared(value, name=f"{states.name}_{name}")
-
-    replicas = own("replicas", np.tile(states.get_value(), (temperatures - 1, 1, 1)))
-    seen = own("seen", np.full((temperatures, chains), UNSEEN, "int8"))
-    log_gaps = own("log_gaps", np.zeros(temperatures - 1, float_type))
-    swap_rate = own("swap_rate", np.full(temperatures - 1, 0.5, float_type))
-    round_trips = own("round_trips", np.asarray(0, "int64"))
-    parity = own("parity", np.asarray(0, "int8"))
+    replicas = _own(states, "replicas", np.tile(states.get_value(), (temperatures - 1, 1, 1)))
+    seen = _own(states, "seen", np.full((temperatures, chains), UNSEEN, "int8"))
+    log_gaps = _own(states, "log_gaps", np.zeros(temperatures - 1, float_type))
+    swap_rate = _own(states, "swap_rate", np.full(temperatures - 1, 0.5, float_type))
+    round_trips = _own(states, "round_trips", np.asarray(0, "int64"))
+    turn = _own(states, "turn", np.asarray(0, "int64"))
 
     gaps = pt.exp(log_gaps - pt.max(log_gaps))
     betas = pt.concatenate([pt.zeros(1, dtype=float_type), pt.cumsum(gaps / gaps.sum())])
     betas = betas[-1].set(1.0)  # exactly 1, whatever the sum of the gaps rounds to
-    index = pt.arange(temperatures)
-    partner = index + pt.where(pt.eq(index % 2, parity), 1, -1)
-    partner = pt.where((partner < 0) | (partner >= temperatures), index, partner)
-
-    x = pt.concatenate([replicas, states[None]])
-    x, gain, rng = _sweep_all(machine, base, x, betas, betas[partner], rng, sweeps)
-    log_accept = gain + gain[partner]
-    rng, u = pt.random.uniform(size=(temperatures, chains), rng=rng, return_next_rng=True)
-    u = u[pt.minimum(index, partner)]  # one random number for each pair
-    swap = pt.neq(index, partner)[:, None] & (pt.log(u) < log_accept)
-    x = pt.where(swap[..., None], x[partner], x)
-
-    flag = pt.where(swap, seen[partner], seen)
-    returned = pt.eq(flag[-1], FROM_HOT).sum()
-    flag = pt.set_subtensor(flag[0], pt.where(pt.neq(flag[0], UNSEEN), FROM_HOT, UNSEEN))
-    flag = pt.set_subtensor(flag[-1], FROM_COLD)
-
-    first = index[:-1]
-    tried = pt.eq(partner[:-1], first + 1)
-    accepted = pt.exp(pt.minimum(log_accept[:-1], 0)).mean(-1)
-    rate = pt.where(tried, (1 - MEMORY) * swap_rate + MEMORY * accepted, swap_rate)
+    cold, hot = (m.with_parameters([disconnected_grad(pt.as_tensor(p)) for p in m.parameters]) for m in (machine, base))
+    x, flags, rates, trips, t = pt.concatenate([replicas, particles[None]]), seen, swap_rate, round_trips, turn
+    born = None if births is None else births.born
+    for _ in range(moves):
+        low = pt.maximum(t - 1, 0)
+        here, below = (cold.interpolate(hot, betas[k]) for k in (t, low))
+        (high_x, *_), rng = run_sweeps(here, here.at(x[t]), rng, 1)
+        x, log_accept = x[t].set(high_x), _log_acceptance(here, below, high_x, x[low])
+        rng, u = pt.random.uniform(size=(chains,), rng=rng, return_next_rng=True)
+        swap = (pt.log(u) < log_accept) & (t > 0)
+        if births is not None:
+            born = born[0].set(pt.where(pt.eq(t, 0), births.generation, born[0]))
+            born = _swapped(born, t, low, swap)
+        x, flags = _swapped(x, t, low, swap), _swapped(flags, t, low, swap)
+        flags = flags[0].set(pt.where(pt.eq(flags[0], UNSEEN), UNSEEN, FROM_HOT).astype("int8"))
+        trips = trips + pt.eq(flags[-1], FROM_HOT).sum()
+        flags = flags[-1].set(FROM_COLD)
+        accepted = pt.exp(pt.minimum(log_accept, 0)).mean()
+        rates = pt.where(pt.eq(pt.arange(1, temperatures), t), rates + MEMORY * (accepted - rates), rates)
+        t = (t + 1) % temperatures
     updates = {
         replicas: x[:-1],
-        seen: flag,
-        log_gaps: log_gaps + ADAPTATION * (rate - rate.mean()),
-        swap_rate: rate,
-        round_trips: round_trips + returned,
-        parity: 1 - parity,
+        seen: flags,
+        log_gaps: log_gaps + ADAPTATION * moves / temperatures * (rates - rates.mean()),
+        swap_rate: rates,
+        round_trips: trips,
+        turn: t,
     }
-    updates = {shared: new.astype(shared.dtype) for shared, new in updates.items()}
-    report = {"swap_rate": rate, "inverse_temperature": betas, "round_trips": updates[round_trips]}
-    v = x[-1]
-    return NegativePhase(surrogate_log_partition(machine, v), v, v, rng, updates, report)
+    if births is not None:
+        updates |= {births.born: born, births.generation: births.generation}
+    updates = {shared: pt.as_tensor(new).astype(shared.dtype) for shared, new in updates.items()}
+    report = {"swap_rate": rates, "inverse_temperature": betas, "round_trips": updates[round_trips]}
+    return x[-1], rng, updates, report
 
 
-def _sweep_all(machine, base, x, betas, partners, rng, sweeps):
-    """Sweep the replicas of each temperature; return them, the gain of a move to the partner's, and the generator.
+def check_moves(temperatures: int, moves: int) -> None:
+    """ValueError if there are too few temperatures or moves."""
+    if temperatures < 3:
+        raise ValueError(f"temperatures must be at least 3, both ends included, got {temperatures}.")
+    if moves < 1:
+        raise ValueError(f"moves must be at least 1, each of the replicas at one temperature, got {moves}.")
 
-    The gain of state x at β for β' is ``F_β(x) - F_β'(x)``.
-    """
-    n = len(machine.parameters)
 
-    def one(beta, other, v, rng, *parameters):
-        inner, inner_base = machine.with_parameters(parameters[:n]), base.with_parameters(parameters[n:])
-        here, there = (inner.interpolate(inner_base, t) for t in (beta, other))
-        (v, *_), rng = run_sweeps(here, here.at(v), rng, sweeps)
-        return rng, v, here.free_energy(v) - there.free_energy(v)
+def _own(states: Any, name: str, value: np.ndarray) -> Any:
+    """Return a shared variable of the estimator; of its shape all is known but the chains, the second axis."""
+    shape = (value.shape[0], None, *value.shape[2:]) if value.ndim > 1 else value.shape
+    return pytensor.shared(value, name=f"{states.name}_{name}", shape=shape)
 
-    rng, x, gain = pytensor.scan(
-        one,
-        sequences=[betas, partners, x],
-        outputs_info=[rng, None, None],
-        non_sequences=[disconnected_grad(pt.as_tensor(p)) for p in (*machine.parameters, *base.parameters)],
-        return_updates=False,
-    )
-    return x, gain, rng
+
+def _log_acceptance(high: Machine, low: Machine, x: TensorVariable, y: TensorVariable) -> TensorVariable:
+    """Return the log of the acceptance, not capped, of swaps between states x of ``high`` and y of ``low``."""
+    return high.free_energy(x) + low.free_energy(y) - high.free_energy(y) - low.free_energy(x)
+
+
+def _swapped(values: TensorVariable, t: Any, low: Any, swap: TensorVariable) -> TensorVariable:
+    """Return the values with those at two temperatures swapped, in the chains in which they are."""
+    x, y = values[t], values[low]
+    moved = swap.reshape((-1, *[1] * (x.ndim - 1)))
+    return values[low].set(pt.where(moved, x, y))[t].set(pt.where(moved, y, x))

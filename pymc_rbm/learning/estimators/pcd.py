@@ -64,6 +64,8 @@ class NegativePhase:
         Where such shared variables start, if that is random: functions of a generator, evaluated once.
     ladder : bool
         Whether the chains swap with those of earlier machines between updates (`learning.trajectory`).
+    births : Births, optional
+        Where replicas that swap with the chains came from, for this ladder's renewals.
     """
 
     log_z: TensorVariable
@@ -74,6 +76,7 @@ class NegativePhase:
     report: dict[str, Any] = field(default_factory=dict)
     starts: dict[Any, Callable[[Any], TensorVariable]] = field(default_factory=dict)
     ladder: bool = False
+    births: Any = None
 
 
 def shared_rows(rows: np.ndarray, name: str) -> Any:
