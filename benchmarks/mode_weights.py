@@ -37,8 +37,9 @@ def learn(model, method, seed):
 
 
 def drawn_from(learned):
-    """Return draws along a ladder of temperatures, shape (400 chains, 50, units)."""
-    found = pmr.sample_gibbs(learned, method="pt", draws=50, tune=500, sweeps=20, chains=400, **QUIET)
+    """Return draws along the ladder of learning, or else one of temperatures, shape (400 chains, 50, units)."""
+    method = "ptt" if "ladder" in learned else "pt"
+    found = pmr.sample_gibbs(learned, method=method, draws=50, tune=500, sweeps=20, chains=400, **QUIET)
     return found["posterior"]["v"].values
 
 

@@ -206,7 +206,7 @@ def test_ladders_without_their_guards(monkeypatch):
     rows = clusters(500)
     monkeypatch.setattr(trust, "LEAST", 0.0)
     with model_of(rows, 8, 1.0):
-        taken_back = pmr.fit(10, method="ptt", learning_rate=20.0, **QUIET)
+        taken_back = pmr.fit(10, method="ptt", learning_rate=200.0, **QUIET)
         monkeypatch.setattr("pymc_rbm.learning.update.torn", lambda overlaps: False)
         monkeypatch.setattr("pymc_rbm.learning.update.LEAST", 0.0)
         torn = pmr.fit(60, method="ptt", learning_rate=1.0, horizon=1000, **QUIET)

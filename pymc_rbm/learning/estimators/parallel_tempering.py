@@ -117,7 +117,7 @@ def lifted(
     betas = betas[-1].set(1.0)  # exactly 1, whatever the sum of the gaps rounds to
     cold, hot = (m.with_parameters([disconnected_grad(pt.as_tensor(p)) for p in m.parameters]) for m in (machine, base))
     x, flags, rates, trips, t = pt.concatenate([replicas, particles[None]]), seen, swap_rate, round_trips, turn
-    born = None if births is None else births.born
+    born: Any = None if births is None else births.born
     for _ in range(moves):
         low = pt.maximum(t - 1, 0)
         here, below = (cold.interpolate(hot, betas[k]) for k in (t, low))
