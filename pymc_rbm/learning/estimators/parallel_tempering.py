@@ -76,7 +76,7 @@ def tempered(
 
     The bias is as that of PCD, but the chains lag less: a mode that plain Gibbs cannot leave is left through the
     replicas at higher temperatures. After the particles' sweeps come ``moves`` moves, each of the replicas at one
-    temperature, so that a round through all takes ``temperatures / moves`` updates. An update takes two to three times
+    temperature, so that a round through all takes ``temperatures / moves`` updates. An update takes two to five times
     as long as one of PCD with one sweep. Only the replicas at β = 1 are particles and enter any diagnostic.
 
     Reports, by iteration: ``swap_rate`` of neighbours (moving average), ``inverse_temperature`` and ``round_trips``,

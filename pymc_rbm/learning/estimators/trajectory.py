@@ -33,11 +33,11 @@ def trajectory_tempered(
 
     A mode that grows where no particle and no rung is would never be met so. Therefore the particles swap with replicas
     at higher ``temperatures``, too, of which each update makes ``moves`` moves (`tempered`). Of twenty narrow
-    groups, 100 units and 16 hidden ones, all are found so, and without it 1 or 2.
+    groups, 100 units and 16 hidden ones, all are found so, and without them 1 or 2.
 
     The bias is as that of PCD, but for modes the particles lag as long as a replica needs to come up from the bottom,
     not as long as a chain needs to leave a mode. It needs machines whose hidden units sum out, and the memory of one
-    machine and of the particles for each rung.
+    machine and of the particles for each rung. An update takes three to six times as long as one of PCD with one sweep.
 
     Reports, by iteration: ``rungs``, ``swap_rate`` of the pair that swaps least, ``round_trips`` and ``renewals``, how
     often all particles had become new ones from the bottom, ``rejected``, how often updates were taken back because
