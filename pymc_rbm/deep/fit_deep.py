@@ -126,18 +126,26 @@ def fit_deep(
         except KeyboardInterrupt:  # it came during compilation; `fit` itself returns what it has
             if network is None:
                 raise
-            warnings.warn(
-                f"Interrupted before machine {len(network) + 1} was learned; the network of the machines below it "
-                "is returned. Pass it as below= to go on.",
-                stacklevel=2,
-            )
+            _warn_of_the_rest(network)
             return network
         with DeferredInterrupt() as interrupt:  # what was just learned must not be lost while it is put on top
             network = DeepBeliefNetwork.of(*(network.layers if network is not None else ()), layer)
-            if layer.attrs["interrupted"] or interrupt.pending:
-                break
+            pressed = interrupt.pending
+        if layer.attrs["interrupted"]:
+            break
+        if pressed and own is not each[-1]:
+            _warn_of_the_rest(network)
+            break
     assert network is not None
     return network
+
+
+def _warn_of_the_rest(network: DeepBeliefNetwork) -> None:
+    warnings.warn(
+        f"Interrupted before machine {len(network) + 1} was learned; the network of the machines below it "
+        "is returned. Pass it as below= to go on.",
+        stacklevel=3,
+    )
 
 
 class Plan:

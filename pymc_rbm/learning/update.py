@@ -16,6 +16,7 @@ from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.learning.data import Observed, learned_variables
+from pymc_rbm.learning.estimators.parallel_tempering import Births
 from pymc_rbm.learning.estimators.pcd import shared_rows
 from pymc_rbm.learning.exact_sums import log_partition
 from pymc_rbm.learning.iteration import LastSwap, Part, Settings, iteration
@@ -31,7 +32,7 @@ from pymc_rbm.machine.rows import machine_of_rows
 from pymc_rbm.sampling.bottom import exact_draws
 from pymc_rbm.sampling.conditionals import log_conditional
 from pymc_rbm.sampling.dispersal import spread
-from pymc_rbm.sampling.ladder import bottom, independent
+from pymc_rbm.sampling.ladder import Ladder, bottom, independent
 from pymc_rbm.support.fast_calls import in_numba
 from pymc_rbm.support.memory import check_memory
 from pymc_rbm.support.modes import INTERPRETED, by_kernels
@@ -180,16 +181,22 @@ class Learner:
 
     def _tell_ladders(self) -> None:
         """Let the tops of the ladders know where the particles came from, which have swapped with other replicas."""
-        for trajectory, births in zip(self.trajectories, self._births, strict=False):
-            trajectory.ladder.top.born = births.born.get_value()[-1]
+        for ladder, births in self._with_births:
+            ladder.top.born = births.born.get_value()[-1]
 
     def _hear_of_ladders(self) -> None:
         """Keep what the ladders know of the particles for swaps with other replicas."""
-        for trajectory, births in zip(self.trajectories, self._births, strict=False):
-            births.generation.set_value(np.asarray(trajectory.ladder.generation))
+        for ladder, births in self._with_births:
+            births.generation.set_value(np.asarray(ladder.generation))
             born = births.born.get_value()
-            born[-1] = trajectory.ladder.top.born
+            born[-1] = ladder.top.born
             births.born.set_value(born)
+
+    @property
+    def _with_births(self) -> list[tuple[Ladder, Births]]:
+        """Return the ladders whose particles swap with other replicas, too, with the births of these."""
+        pairs = zip(self.trajectories, self._births, strict=False)
+        return [(trajectory.ladder, births) for trajectory, births in pairs if births is not None]
 
     @property
     def _ladders(self) -> list[tuple[Trajectory, Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 from pymc_rbm.machine.enumeration import independent_log_z, is_enumerable, symbolic_log_partition
 from pymc_rbm.machine.machine import HIDDEN, Layer, Machine, restricted
 from pymc_rbm.machine.validation import normalisable_machine
-from pymc_rbm.sampling.forward import exact_source
+from pymc_rbm.sampling.forward import draw_visible, exact_source
 from pymc_rbm.support.reentrant import value_of
 
 __all__ = ["exact_draws", "exact_log_z_of", "source_of"]
@@ -20,18 +20,13 @@ def exact_draws(machine: Machine, chains: int, rng: np.random.Generator) -> np.n
 
     ValueError where too many hidden units have weights.
     """
-    draw = source_of(machine)
-    return None if draw is None else draw(rng, chains)
+    few = _enumerable(machine)
+    return None if few is None else draw_visible(rng, chains, 0, few)
 
 
 def source_of(machine: Machine) -> Callable[[np.random.Generator, int], np.ndarray] | None:
     """Return a function (rng, chains) -> `exact_draws`, prepared for many calls; None where there are none."""
-    few = _with_weights(machine)
-    if few is not None and not is_enumerable(few):
-        raise ValueError(
-            f"{len(few.layers[HIDDEN].bias)} hidden units have weights, but exact draws need a side of at most 16 "
-            "binary units. Draw chains instead."
-        )
+    few = _enumerable(machine)
     return None if few is None else exact_source(normalisable_machine(few))
 
 
@@ -48,6 +43,17 @@ def exact_log_z_of(machine: Machine) -> float:
 def _has_weights(machine: Machine) -> np.ndarray:
     """Whether each hidden unit has weights."""
     return machine.couplings[0].weights.any(0)
+
+
+def _enumerable(machine: Machine) -> Machine | None:
+    """Return the same as `_with_weights`; ValueError where too many hidden units have weights."""
+    few = _with_weights(machine)
+    if few is not None and not is_enumerable(few):
+        raise ValueError(
+            f"{len(few.layers[HIDDEN].bias)} hidden units have weights, but exact draws need a side of at most 16 "
+            "binary units. Draw chains instead."
+        )
+    return few
 
 
 def _with_weights(machine: Machine) -> Machine | None:

@@ -380,6 +380,22 @@ def test_interrupts(learned):
         pmr.fit_deep(BARS, [4], prior=impatient, **MUTED)
 
 
+def test_a_press_while_machines_are_stacked_loses_nothing_and_is_said(monkeypatch):
+    """The first machine is learned already: it is returned, and a warning says that the second is not there."""
+    stacked = pmr.DeepBeliefNetwork.of
+
+    def pressed(*layers):
+        signal.raise_signal(signal.SIGINT)
+        return stacked(*layers)
+
+    monkeypatch.setattr(pmr.DeepBeliefNetwork, "of", pressed)
+    few = {"epochs": 1, "method": "pcd", "sweeps": 1, "random_seed": 1}
+    with pytest.warns(UserWarning, match="before machine 2 was learned"):
+        one = pmr.fit_deep(BARS, [4, 3], **few, **MUTED)
+    assert len(one) == 1
+    assert len(pmr.fit_deep(BARS, [4], **few, **MUTED)) == 1  # nothing is missing, and nothing is said
+
+
 def exact_mean_bound(dbn):
     """The bound of a network of two machines, by sums over all states of h¹, vectorised."""
     (first, top), data = dbn.machines, BARS.values

@@ -13,7 +13,7 @@ from options import MUTED, QUIET
 
 import pymc_rbm as pmr
 from pymc_rbm.learning import trust
-from pymc_rbm.learning.estimators import trajectory
+from pymc_rbm.learning.estimators import parallel_tempering
 from pymc_rbm.learning.stiffness import StiffDirections
 from pymc_rbm.learning.trajectory import EVERY
 from pymc_rbm.machine.records import recorded_machine
@@ -132,15 +132,10 @@ def test_resumed_learning_is_the_same_to_the_bit(tmp_path):
 def lost_groups(monkeypatch, replicas):
     """Of twenty narrow groups of equal weight those whose weight, in exact draws of what was learned, is not a tenth.
 
-    Without ``replicas`` at higher temperatures the particles swap with earlier machines only.
+    Without swaps with ``replicas`` at higher temperatures the particles swap with earlier machines only.
     """
-    lifted = trajectory.lifted
-
-    def stay(machine, base, particles, states, rng, temperatures, moves, births):
-        _, rng, _, report = lifted(machine, base, particles, states, rng, temperatures, moves, births)
-        return particles, rng, {x: x for x in (births.born, births.generation)}, report
-
-    monkeypatch.setattr(trajectory, "lifted", lifted if replicas else stay)
+    if not replicas:
+        monkeypatch.setattr(parallel_tempering, "_swapped", lambda values, t, low, swap: values)
     rows, _, centres = groups(100, 10_000, np.full(20, 0.05), 0.01)
     with model_of(rows, 16, 1.0):
         learned = pmr.fit(100, method="ptt", start="low rank", **MUTED, random_seed=1)

@@ -28,7 +28,7 @@ from pymc_rbm.learning.estimators.pcd import NegativePhase, surrogate_log_partit
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 
-__all__ = ["TEMPERATURES", "Births", "check_moves", "lifted", "tempered"]
+__all__ = ["TEMPERATURES", "Births", "lifted", "tempered"]
 
 TEMPERATURES = 10
 MEMORY = 0.1
@@ -83,26 +83,29 @@ def tempered(
     how often, over all chains so far, a replica went from β = 1 to β = 0 and back. Without round trips the replicas do
     not carry chains anywhere: use more temperatures, moves or sweeps.
     """
-    check_moves(temperatures, moves)
-    (v, *_), rng = run_sweeps(machine, machine.at(states), rng, sweeps)
-    v, rng, updates, report = lifted(machine, base, v, states, rng, temperatures, moves)
-    return NegativePhase(surrogate_log_partition(machine, v), v, v, rng, updates, report)
+    return lifted(machine, base, states, rng, sweeps, temperatures, moves)
 
 
 def lifted(
     machine: Machine,
     base: Machine,
-    particles: TensorVariable,
     states: Any,
     rng: Any,
+    sweeps: Any,
     temperatures: int,
     moves: int,
-    births: Births | None = None,
-) -> tuple[TensorVariable, Any, dict[Any, TensorVariable], dict[str, TensorVariable]]:
-    """Return the particles after some moves, the generator, updates of what is kept for the replicas, and a report.
+    ladder: bool = False,
+) -> NegativePhase:
+    """Return the negative phase of particles that are swept and then swap with replicas in some moves.
 
-    ``states`` is the shared variable of the particles before the update, where the replicas start.
+    With ``ladder`` they swap along learning's trajectory between updates, and births are counted for it.
     """
+    if temperatures < 3:
+        raise ValueError(f"temperatures must be at least 3, both ends included, got {temperatures}.")
+    if moves < 1:
+        raise ValueError(f"moves must be at least 1, each of the replicas at one temperature, got {moves}.")
+    (v, *_), rng = run_sweeps(machine, machine.at(states), rng, sweeps)
+    births = Births.of(states, temperatures) if ladder else None
     chains = states.get_value(borrow=True).shape[0]
     float_type = pt.as_tensor(machine.layers[0].bias).dtype
     replicas = _own(states, "replicas", np.tile(states.get_value(), (temperatures - 1, 1, 1)))
@@ -116,7 +119,7 @@ def lifted(
     betas = pt.concatenate([pt.zeros(1, dtype=float_type), pt.cumsum(gaps / gaps.sum())])
     betas = betas[-1].set(1.0)  # exactly 1, whatever the sum of the gaps rounds to
     cold, hot = (m.with_parameters([disconnected_grad(pt.as_tensor(p)) for p in m.parameters]) for m in (machine, base))
-    x, flags, rates, trips, t = pt.concatenate([replicas, particles[None]]), seen, swap_rate, round_trips, turn
+    x, flags, rates, trips, t = pt.concatenate([replicas, v[None]]), seen, swap_rate, round_trips, turn
     born: Any = None if births is None else births.born
     for _ in range(moves):
         low = pt.maximum(t - 1, 0)
@@ -147,15 +150,9 @@ def lifted(
         updates |= {births.born: born, births.generation: births.generation}
     updates = {shared: pt.as_tensor(new).astype(shared.dtype) for shared, new in updates.items()}
     report = {"swap_rate": rates, "inverse_temperature": betas, "round_trips": updates[round_trips]}
-    return x[-1], rng, updates, report
-
-
-def check_moves(temperatures: int, moves: int) -> None:
-    """ValueError if there are too few temperatures or moves."""
-    if temperatures < 3:
-        raise ValueError(f"temperatures must be at least 3, both ends included, got {temperatures}.")
-    if moves < 1:
-        raise ValueError(f"moves must be at least 1, each of the replicas at one temperature, got {moves}.")
+    v = x[-1]
+    log_z = surrogate_log_partition(machine, v)
+    return NegativePhase(log_z, v, v, rng, updates, report, ladder=ladder, births=births)
 
 
 def _own(states: Any, name: str, value: np.ndarray) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from pymc_rbm.learning.estimators.parallel_tempering import TEMPERATURES, Births, check_moves, lifted
-from pymc_rbm.learning.estimators.pcd import NegativePhase, surrogate_log_partition
+from pymc_rbm.learning.estimators.parallel_tempering import TEMPERATURES, lifted
+from pymc_rbm.learning.estimators.pcd import NegativePhase
 from pymc_rbm.machine.machine import Machine
-from pymc_rbm.sampling.sweep import sweeps as run_sweeps
 
 __all__ = ["trajectory_tempered"]
 
@@ -44,9 +44,6 @@ def trajectory_tempered(
     they had torn the ladder; ``step_share``, how much of its update the trust region left; and of the replicas
     ``tempered_swap_rate``, ``inverse_temperature`` and ``tempered_round_trips``.
     """
-    check_moves(temperatures, moves)
-    births = Births.of(states, temperatures)
-    (v, *_), rng = run_sweeps(machine, machine.at(states), rng, sweeps)
-    v, rng, updates, found = lifted(machine, base, v, states, rng, temperatures, moves, births)
-    report = {key if key == "inverse_temperature" else f"tempered_{key}": x for key, x in found.items()}
-    return NegativePhase(surrogate_log_partition(machine, v), v, v, rng, updates, report, ladder=True, births=births)
+    phase = lifted(machine, base, states, rng, sweeps, temperatures, moves, ladder=True)
+    own = {key if key == "inverse_temperature" else f"tempered_{key}": x for key, x in phase.report.items()}
+    return replace(phase, report=own)
