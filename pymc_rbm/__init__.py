@@ -8,6 +8,7 @@ from pymc_rbm import datasets
 from pymc_rbm.deep.fit_deep import fit_deep
 from pymc_rbm.deep.network import DeepBeliefNetwork
 from pymc_rbm.diagnostics.diagnose import diagnose
+from pymc_rbm.diagnostics.invariants import invariants
 from pymc_rbm.diagnostics.relabelling import relabel
 from pymc_rbm.diagnostics.verdict import Diagnosis
 from pymc_rbm.distributions.boltzmann import BoltzmannMachine
@@ -85,6 +86,7 @@ __all__ = [
     "generative",
     "hidden_mean",
     "inpaint",
+    "invariants",
     "log_conditional",
     "log_likelihood",
     "log_partition",

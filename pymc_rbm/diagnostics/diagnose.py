@@ -15,6 +15,7 @@ from pymc_rbm.diagnostics.laddered_draws import are_laddered, judge_laddered
 from pymc_rbm.diagnostics.learning_run import DATA_PROBES, diagnose_run
 from pymc_rbm.diagnostics.row_examination import examine_rows
 from pymc_rbm.diagnostics.verdict import NOT_MIXED, UNKNOWN, Diagnosis, Finding
+from pymc_rbm.diagnostics.weights import are_weights, diagnose_weights
 from pymc_rbm.machine.records import in_order
 from pymc_rbm.machine.validation import check_pair, normalisable_machine
 from pymc_rbm.support.arguments import generator
@@ -59,8 +60,10 @@ def diagnose(
     told from them. The report gives the weights of two groups, where the draws are two groups along one of
     these projections, with their Monte Carlo error, and how often chains were renewed from the bottom.
 
-    This is about states. For weights under NUTS R-hat is large although nothing is wrong, because hidden units can
-    change places: `relabel` first.
+    Draws of a posterior over weights, with the model as ``target``, are compared in statistics that do not change when
+    hidden units change places or signs (`invariants`), and in the model's other parameters that are numbers. R-hat
+    of W itself is large although nothing is wrong, until `relabel` has brought units into one order. There are no
+    probes for weights: "mixed" then means that R-hat, ESS and divergences say nothing against the draws.
 
     Parameters
     ----------
@@ -142,6 +145,8 @@ def diagnose(
             f"Expected draws (a group 'posterior') or what fit returned, got the groups {sorted(idata.children)}."
         )
     rng = generator(random_seed)
+    if not is_run and learned is None and are_weights(idata, target, name):
+        return diagnose_weights(idata, target, name)
     machine = machine_behind(idata, target, learned, name)
     if machine is not None:
         idata, learned = (in_order(x, machine.labels) for x in (idata, learned))

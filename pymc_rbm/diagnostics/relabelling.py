@@ -22,7 +22,7 @@ from pymc_rbm.machine.machine import HIDDEN, VISIBLE
 from pymc_rbm.support.reentrant import value_of
 from pymc_rbm.units.unit import Unit
 
-__all__ = ["relabel"]
+__all__ = ["model_and_machine", "relabel"]
 
 RANDOM = RandomVariable, SymbolicRandomVariable
 
@@ -83,7 +83,7 @@ def relabel(
             f"Expected a DataTree with draws (a group 'posterior'), got {type(idata).__name__}. Pass what pm.sample "
             "returned."
         )
-    model, rv = _model_and_machine(target, name)
+    model, rv = model_and_machine(target, name, "relabel")
     machine, posterior = rv.owner.op.template, idata["posterior"].dataset
     if len(machine.layers) != 2 or len(machine.couplings) != 1:
         raise ValueError(
@@ -121,14 +121,15 @@ class _Found:
     own: list[Any]
 
 
-def _model_and_machine(target: Any, name: str | None) -> tuple[pm.Model | None, Any]:
+def model_and_machine(target: Any, name: str | None, what: str) -> tuple[pm.Model | None, Any]:
+    """Return the model and the random variable of its RBM, for the public function ``what``."""
     model = target if isinstance(target, pm.Model) else model_of(target)
     if isinstance(target, Variable):
         return model, rbm_of(target)
     if model is None:
         raise TypeError(
-            f"relabel needs the model, or the RBM variable, to know which parameters are W and c, got {target!r}: pass "
-            "it as `target`, or call relabel within `with model`."
+            f"{what} needs the model, or the RBM variable, to know which parameters are W and c, got {target!r}: pass "
+            f"it as `target`, or call {what} within `with model`."
         )
     machines = named_machines(model)
     if name is None and len(machines) == 1:

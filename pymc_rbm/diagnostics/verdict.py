@@ -129,7 +129,8 @@ class Diagnosis:
         return rows
 
     def _needs(self) -> str:
-        needs = f'"mixed" needs R-hat up to {RHAT}, ESS of at least {ESS}, and probes that agree with the draws'
+        probes = ", and probes that agree with the draws" if self.measures.attrs.get("probes", True) else ""
+        needs = f'"mixed" needs R-hat up to {RHAT}, ESS of at least {ESS}{probes}'
         if self.learning is None or "rise_that_matters" not in self.measures:
             return f"{needs}."
         matters = float(self.measures["rise_that_matters"])
