@@ -1,0 +1,95 @@
+"""The documentation: its code runs, its messages are those of the package, and it leaves no public name out."""
+
+import doctest
+import inspect
+import re
+import warnings
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+import pymc_rbm as pmr
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+HOW_TO = {path.stem: path for path in sorted((DOCS / "how_to").glob("*.md")) if path.stem != "index"}
+QUICK: set[str] = set()
+"""Pages that take a few seconds; all others are slow."""
+
+
+def blocks(page, language="python"):
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.S | re.M)
+
+
+def run(code, namespace, page):
+    exec(compile(code, str(page), "exec"), namespace)
+
+
+def everything(name):
+    """The page ``name`` and all that is below it in the folder of the documentation, in one text."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted((DOCS / name).glob("*.md")))
+
+
+@pytest.mark.parametrize("name", [x if x in QUICK else pytest.param(x, marks=pytest.mark.slow) for x in HOW_TO])
+def test_how_to_pages_run(name, tmp_path, monkeypatch):
+    """Every python block of a page, in order, in one namespace."""
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    for block in blocks(HOW_TO[name].read_text(encoding="utf-8")):
+        run(block, namespace, HOW_TO[name])
+
+
+MESSAGES = (DOCS / "messages.md").read_text(encoding="utf-8")
+BEGINNING = blocks(MESSAGES)[0]
+SAID = {
+    title: (blocks(section)[0], blocks(section, "text")[0])
+    for title, section in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", MESSAGES, flags=re.S | re.M)
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", SAID)
+def test_messages_are_what_the_package_says(title):
+    code, text = SAID[title]
+    kind, words = text.split(":", 1)
+    pattern = ".*".join(re.escape(x.strip()) for x in words.split("…"))
+    namespace = {}
+    run(BEGINNING, namespace, "messages.md")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            run(code, namespace, "messages.md")
+            heard = [f"{x.category.__name__}: {x.message}" for x in caught]
+        except Exception as error:
+            heard = [f"{type(error).__name__}: {error}"]
+    assert [x for x in heard if re.match(rf"{kind}: {pattern}", x, flags=re.S)], heard
+
+
+def test_reference_has_every_public_name_with_an_example():
+    listed = everything("api")
+    names = [getattr(pmr, name) for name in pmr.__all__ if not inspect.ismodule(getattr(pmr, name))]
+    for module in (pmr.estimators, pmr.schedules, pmr.datasets):
+        names += [getattr(module, name) for name in module.__all__]
+    for x in names:
+        assert re.search(rf"^   {x.__name__}$", listed, flags=re.M), x.__name__
+        assert ">>>" in (inspect.getdoc(x) or "") or f"pmr.{x.__name__}(" in "".join(blocks(listed, "pycon")), x
+
+
+@pytest.mark.slow
+def test_examples_of_figures_run():
+    assert matplotlib.get_backend().lower() == "agg"
+    found = doctest.testfile(str(DOCS / "api" / "plots.md"), module_relative=False, encoding="utf-8")
+    assert found.attempted >= 8
+    assert not found.failed
+
+
+def test_links_between_pages_lead_somewhere():
+    found = 0
+    for page in [DOCS.parent / "README.md", *DOCS.rglob("*.md")]:
+        if {"_build", "notebooks", "generated"} & set(page.parts):
+            continue
+        for link in re.findall(r"\]\(([^)#:]+?\.(?:md|ipynb|png))[)#]", page.read_text(encoding="utf-8")):
+            places = (page.parent / link, DOCS.parent / "notebooks" / Path(link).name)  # notebooks are brought to docs/
+            assert any(place.exists() for place in places), f"{page.name}: {link}"
+            found += 1
+    assert found >= 20
