@@ -1,4 +1,4 @@
-"""How Sphinx builds the site: ``python -m sphinx -W --keep-going docs docs/_build``."""
+"""How Sphinx builds the site: ``python -m sphinx --fail-on-warning --keep-going docs docs/_build/html``."""
 
 import shutil
 from pathlib import Path
@@ -45,7 +45,7 @@ html_title = "pymc_rbm"
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_sidebars = {"index": [], "messages": [], "comparison": [], "changelog": []}
+html_sidebars = {name: [] for name in ("index", "messages", "comparison", "BENCHMARKS", "CONTRIBUTING", "CHANGELOG")}
 html_theme_options = {
     "show_prev_next": False,
     "header_links_before_dropdown": 6,

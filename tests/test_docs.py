@@ -1,20 +1,28 @@
 """The documentation: its code runs, its messages are those of the package, and it leaves no public name out."""
 
 import doctest
+import importlib.util
 import inspect
 import re
 import warnings
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 import pymc_rbm as pmr
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-HOW_TO = {path.stem: path for path in sorted((DOCS / "how_to").glob("*.md")) if path.stem != "index"}
-QUICK: set[str] = set()
-"""Pages that take a few seconds; all others are slow."""
+FILES = [*DOCS.glob("how_to/*.md"), *DOCS.glob("explanation/*.md"), DOCS / "index.md", DOCS / "tutorial.md"]
+PAGES = {
+    path.relative_to(DOCS).with_suffix("").as_posix(): path
+    for path in FILES
+    if "```python" in path.read_text(encoding="utf-8")
+}
+QUICK = {"explanation/energies", "how_to/gpu"}
+"""Pages that take a few seconds where nothing is compiled; all others are slow."""
 
 
 def blocks(page, language="python"):
@@ -30,13 +38,14 @@ def everything(name):
     return "\n".join(path.read_text(encoding="utf-8") for path in sorted((DOCS / name).glob("*.md")))
 
 
-@pytest.mark.parametrize("name", [x if x in QUICK else pytest.param(x, marks=pytest.mark.slow) for x in HOW_TO])
-def test_how_to_pages_run(name, tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning:arviz_stats")  # of units never on
+@pytest.mark.parametrize("name", [x if x in QUICK else pytest.param(x, marks=pytest.mark.slow) for x in sorted(PAGES)])
+def test_pages_run(name, tmp_path, monkeypatch):
     """Every python block of a page, in order, in one namespace."""
     monkeypatch.chdir(tmp_path)
     namespace = {}
-    for block in blocks(HOW_TO[name].read_text(encoding="utf-8")):
-        run(block, namespace, HOW_TO[name])
+    for block in blocks(PAGES[name].read_text(encoding="utf-8")):
+        run(block, namespace, PAGES[name])
 
 
 MESSAGES = (DOCS / "messages.md").read_text(encoding="utf-8")
@@ -81,6 +90,22 @@ def test_examples_of_figures_run():
     found = doctest.testfile(str(DOCS / "api" / "plots.md"), module_relative=False, encoding="utf-8")
     assert found.attempted >= 8
     assert not found.failed
+
+
+def test_figures_are_those_of_the_numbers(tmp_path):
+    """Drawn anew from the tables of BENCHMARKS.md they are what is in docs/figures."""
+    spec = importlib.util.spec_from_file_location("figures", DOCS / "figures.py")
+    figures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(figures)
+    figures.main(tmp_path)
+    drawn = {path.name: plt.imread(path) for path in tmp_path.iterdir()}
+    assert set(drawn) == {path.name for path in (DOCS / "figures").iterdir()}
+    for name, pixels in drawn.items():
+        known = plt.imread(DOCS / "figures" / name)
+        assert known.shape == pixels.shape, f"{name}: run python docs/figures.py"
+        assert np.abs(known - pixels).mean() < 0.02, f"{name}: run python docs/figures.py"
+    with pytest.raises(ValueError, match="no table with the first column 'nothing'"):
+        figures.table("", "nothing")
 
 
 def test_links_between_pages_lead_somewhere():

@@ -175,7 +175,7 @@ def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: A
 def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
     """Return the exact gradient of log Z, by enumeration of the smaller side, which has at most 16 units.
 
-    `Bernoulli` units and `Spin`s may be 20, in one layer or on the smaller side of two: 25 ms an iteration for 20x20.
+    `Bernoulli` and `Spin` units may be 20, in one layer or on the smaller side of two: 25 ms an iteration for 20x20.
 
     Where all units are Gaussian it is an integral. It has neither bias nor noise. The persistent chains run along, for
     diagnosis only.
