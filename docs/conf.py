@@ -46,9 +46,10 @@ html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_sidebars = {name: [] for name in ("index", "messages", "comparison", "BENCHMARKS", "CONTRIBUTING", "CHANGELOG")}
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "show_prev_next": False,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
