@@ -305,5 +305,5 @@ def test_nothing_names_this_machine():
 @pytest.mark.slow
 def test_examples_in_docstrings_run():
     found = [doctest.testmod(import_module(f"pymc_rbm.{name}")) for name in FILES if ">>>" in FILES[name].read_text()]
-    assert sum(x.attempted for x in found) >= 15
+    assert sum(x.attempted for x in found) >= 200
     assert not sum(x.failed for x in found)

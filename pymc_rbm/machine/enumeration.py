@@ -73,8 +73,8 @@ class IntractableError(ValueError):
     >>> try:
     ...     model.compile_logp()({"W": np.zeros((30, 30))})
     ... except pmr.IntractableError as error:
-    ...     print(str(error).split(": ")[0])
-    The log-density of this 30x30 machine needs its partition fu
+    ...     print(str(error).split(",")[0])
+    The log-density of this 30x30 machine needs its partition function
     """
 
 
