@@ -49,7 +49,7 @@ html_sidebars = {name: [] for name in ("index", "messages", "comparison", "BENCH
 html_context = {"default_mode": "auto"}
 html_theme_options = {
     "show_prev_next": False,
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 5,
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
