@@ -22,6 +22,7 @@ from pymc_rbm.learning.estimators.parallel_tempering import tempered
 from pymc_rbm.learning.estimators.pcd import NegativePhase, exact, persistent
 from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
 from pymc_rbm.learning.exact_sums import factors_of
+from pymc_rbm.learning.islands import islands
 from pymc_rbm.learning.objective import direct_names
 from pymc_rbm.machine.enumeration import cheapest_layer, is_summed_by_kernel, sizes_of
 from pymc_rbm.machine.machine import VISIBLE
@@ -145,8 +146,11 @@ def spreads(x: Observed) -> bool:
 
 
 def clustered(found: Correlation, x: Observed) -> bool:
-    """Whether binary rows are more than two groups: some split along the leading direction, and others along more."""
-    return found.splits and spreads(x)
+    """Whether binary rows are more than two groups: along more than one direction, and apart along the leading one.
+
+    Many groups need not look so along any direction. They are found by the distances between rows (`islands`).
+    """
+    return found.strong and spreads(x) and (found.splits or islands(x.at_means(x.spread)) > 2)
 
 
 def curvature(rows: np.ndarray) -> float:

@@ -1,9 +1,9 @@
 """A machine that is learned has a ladder: earlier machines are its rungs, and the particles are the chains at its top.
 
-Every `EVERY` updates the particles swap with the chains of the last rung, and some of the lower rungs swap, too. Where
-swaps between the machine and the last rung have become rarer than `sampling.ladder.LEAST`, the machine of this moment
-becomes a rung, and rungs that are not needed any more are left out. Where they are rarer than `sampling.ladder.TORN`,
-the updates since the last swap tore the machine off its ladder, and are taken back.
+Every `EVERY` updates the particles swap with the chains of the last rung, and some of the lower rungs are swept and
+swap, too. Where swaps between the machine and the last rung have become rarer than `sampling.ladder.LEAST`, the machine
+of this moment becomes a rung, and rungs that are not needed any more are left out. Where they are rarer than
+`sampling.ladder.TORN`, the updates since the last swap tore the machine off its ladder, and are taken back.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import numpy as np
 from pymc_rbm.machine.machine import Machine
 from pymc_rbm.partition.along import along
 from pymc_rbm.partition.estimate import LogPartitionEstimate
-from pymc_rbm.sampling.ladder import LEAST, MOST_RUNGS, TORN, Ladder, Rung, acceptance, with_prefix
+from pymc_rbm.sampling.ladder import LEAST, MOST_RUNGS, TORN, Energies, Ladder, Rung, with_prefix
 
 __all__ = ["EVERY", "LEAST", "Trajectory", "torn"]
 
 EVERY = 5
-"""The number of updates between two swaps with the last rung; at a swap at most twice as many lower rungs are swept."""
+"""The number of updates between two swaps with the last rung."""
+LOWER = 2
+"""The number of lower rungs that are swept and swap with those below at such a swap, in turn."""
 FEWEST_LIFTS, MOST_LIFTS = 50, 1000
 """The fewest and most lifts through all rungs from which log Z is found."""
 
@@ -41,22 +43,24 @@ class Trajectory:
 
     def __init__(self, name: str, machine: Machine, bottom: Rung, rng: np.random.Generator):
         self.name, self.rejected = name, 0
+        self._energies: Energies | None = None  # of the top and the last rung, if nothing has moved since
         self.log_z: LogPartitionEstimate | None = None
         self.ladder = Ladder([bottom])
         self.ladder.reach(machine, rng)
         self.add(1.0)
 
-    def overlap(self, machine: Machine, states: np.ndarray) -> float:
+    def overlap(self, machine: Machine, states: np.ndarray, rng: np.random.Generator) -> float:
         """Return how often swaps of the machine, which becomes the top, and the last rung would be accepted."""
         self._at(machine, states)
-        return acceptance(*self.ladder.rungs[-2:])
+        self._energies = self.ladder.energies_of_top(rng)
+        return float(self._energies.acceptances.mean())
 
     def _at(self, machine: Machine, states: np.ndarray) -> None:
-        self.ladder.top.machine, self.ladder.top.states = machine, states
+        self.ladder.top.machine, self.ladder.top.states, self._energies = machine, states, None
 
     def add(self, overlap: float) -> None:
         """Make the top a rung, given its overlap with the last rung, and leave out rungs that are not needed."""
-        ladder = self.ladder
+        ladder, self._energies = self.ladder, None
         ladder.top.acceptance = overlap
         ladder.rungs.append(ladder.top.copy())
         ladder.top.acceptance = 1.0
@@ -66,16 +70,17 @@ class Trajectory:
 
     def go_back(self) -> np.ndarray:
         """Go back to the last rung, and return its states."""
-        self.rejected += 1
+        self.rejected, self._energies = self.rejected + 1, None
         self.ladder.rungs[-1] = self.ladder.rungs[-2].copy()
         self.ladder.top.acceptance = 1.0
         return self.ladder.top.states
 
-    def swap(self, machine: Machine, states: np.ndarray, rng: np.random.Generator, sweeps: int) -> np.ndarray:
-        """Swap and sweep some rungs, and return the particles' states afterwards."""
-        self._at(machine, states)
+    def swap(self, rng: np.random.Generator, sweeps: int) -> np.ndarray:
+        """Swap with the last rung, sweep and swap some lower ones, and return the particles' states afterwards."""
+        self.ladder.swap_top(rng, self._energies)
+        self._energies = None
         self.ladder.mend(rng, moving=True)
-        self.ladder.lift(rng, sweeps, 2 * EVERY)
+        self.ladder.lift_lower(rng, sweeps, LOWER)
         return self.ladder.top.states
 
     def jump(self, machine: Machine, rng: np.random.Generator) -> np.ndarray:

@@ -125,16 +125,13 @@ class Learner:
         little, so that all of them count, and longer again where it is all. ``rate`` and ``rows`` are those of an
         update.
         """
-        numbers = self._numbers()
-        self._tell_ladders()
-        overlaps = [t.overlap(numbers[t.name], states.get_value()) for t, states in self._ladders]
+        overlaps = self._overlaps()
         if torn(overlaps):
             for shared, old in self._moved:
                 shared.set_value(old.get_value())
             for shared, first in self._memory:
                 shared.set_value(first)
             self._scale_steps(0.5)
-            numbers = self._numbers()
             for trajectory, states in self._ladders:
                 states.set_value(trajectory.go_back())
         else:
@@ -146,7 +143,7 @@ class Learner:
                 self._stiff.follow(rate, noise)
             left = shares.mean() / float(self._last_swap.factor.get_value())
             self._scale_steps(SHORTER if left < LITTLE_LEFT else LONGER if left > ALL_LEFT else 1.0)
-        self._swap(numbers, sweeps)
+        self._swap(sweeps)
         for shared, old in self._moved:
             old.set_value(shared.get_value())
 
@@ -174,9 +171,15 @@ class Learner:
         for trajectory, states in self._ladders:
             trajectory.measure(numbers[trajectory.name], states.get_value(), rng, updates, stop)
 
-    def _swap(self, numbers: dict[str, Machine], sweeps: int) -> None:
+    def _overlaps(self) -> list[float]:
+        """Put machines and particles as they are now at the tops of the ladders; return how these swaps would go."""
+        numbers = self._numbers()
+        self._tell_ladders()
+        return [t.overlap(numbers[t.name], states.get_value(), self.rng) for t, states in self._ladders]
+
+    def _swap(self, sweeps: int) -> None:
         for trajectory, states in self._ladders:
-            states.set_value(trajectory.swap(numbers[trajectory.name], states.get_value(), self.rng, sweeps))
+            states.set_value(trajectory.swap(self.rng, sweeps))
         self._hear_of_ladders()
 
     def _tell_ladders(self) -> None:
@@ -291,7 +294,8 @@ class Learner:
         """Move the particles, and nothing else."""
         self.update([np.zeros((1, 1), "int64") for _ in self.observed], [0.0], sweeps, [0.0])
         if self.trajectories:
-            self._swap(self._numbers(), sweeps)
+            self._overlaps()
+            self._swap(sweeps)
 
     def learned_values(self) -> list[np.ndarray]:
         """Return the parameters in the model's unconstrained space, where they are moved, without a copy."""

@@ -39,8 +39,9 @@ class Solution:
 
     @property
     def standard_error(self) -> float:
-        """The standard error of log Z, from the spread of the ensembles, which are independent."""
-        return float(self.influence.mean(0).std(ddof=1) / np.sqrt(self.ensembles))
+        """The standard error of log Z, from the spread of the ensembles, which are independent; infinite if unknown."""
+        found = float(self.influence.mean(0).std(ddof=1) / np.sqrt(self.ensembles))
+        return found if np.isfinite(found) else np.inf
 
     @property
     def _by_ensemble(self) -> np.ndarray:
@@ -77,10 +78,12 @@ def solution(up: np.ndarray, down: np.ndarray) -> Solution:
 
     At the root, draws of ensemble e move Δ_k by g_ek / g'_k, where g is the equation's left side minus its right side.
     This is the infinitesimal jackknife over ensembles, which are independent; it includes the autocorrelation of the
-    chains and the covariance of neighbouring steps.
+    chains and the covariance of neighbouring steps. It is NaN where g'_k is zero: no draw of one rung could be one of
+    the other, and the step is not known.
     """
     steps = np.array([root(*pair) for pair in zip(_by_pair(up), _by_pair(down), strict=True)])
     forward = scipy.special.expit(-steps[:, None] - up)
     backward = scipy.special.expit(steps[:, None] - down)
     slope = (forward * (1 - forward) + backward * (1 - backward)).mean((0, 2))
-    return Solution(steps, ((forward - backward) / slope[:, None]).sum(1), slope)
+    known = np.where(slope > 0, slope, np.nan)
+    return Solution(steps, ((forward - backward) / known[:, None]).sum(1), slope)

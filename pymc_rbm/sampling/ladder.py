@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ __all__ = [
     "SETTLE",
     "STEP",
     "TORN",
+    "Energies",
     "Ladder",
     "Rung",
     "acceptance",
@@ -140,6 +142,38 @@ class Rung:
 
 
 @dataclass
+class Energies:
+    """Free energies of the states x of a rung and y of the one above, each under both machines, as a swap needs them.
+
+    All have the shape (chains,) or (chains, rows).
+    """
+
+    low_at_x: np.ndarray
+    low_at_y: np.ndarray
+    high_at_x: np.ndarray
+    high_at_y: np.ndarray
+
+    @classmethod
+    def of(cls, low: Rung, high: Rung) -> Energies:
+        """Return those of the states of this moment."""
+        return cls(
+            low.energies, free_energy(low.machine, high.states), free_energy(high.machine, low.states), high.energies
+        )
+
+    @property
+    def steps(self) -> list[np.ndarray]:
+        """``F_upper - F_lower`` at x and at y, in float64."""
+        pairs = (self.high_at_x, self.low_at_x), (self.high_at_y, self.low_at_y)
+        return [(u - v).astype("float64") for u, v in pairs]
+
+    @cached_property
+    def acceptances(self) -> np.ndarray:
+        """The probability of each swap."""
+        at_x, at_y = self.steps
+        return np.exp(np.minimum(at_y - at_x, 0))
+
+
+@dataclass
 class Ladder:
     """Rungs from the bottom to the top.
 
@@ -178,51 +212,67 @@ class Ladder:
         """How often all states at the top, of each row, had become new ones from the bottom."""
         return self.generation - 1 if np.ndim(self.generation) else int(self.generation) - 1
 
-    def lift(self, rng: np.random.Generator, sweeps: int = 1, most: int | None = None) -> list[list[np.ndarray]]:
-        """Sweep and swap up to the top or, with ``most``, that many rungs from where the last lift ended, and the top.
+    def lift(self, rng: np.random.Generator, sweeps: int = 1) -> list[list[np.ndarray]]:
+        """Sweep and swap from the bottom to the top.
 
-        Returns, for each pair that was swapped, ``F_upper - F_lower`` at the states of the lower rung and at those of
-        the upper one, before the swap: two arrays of shape (chains,).
+        Returns, for each pair, ``F_upper - F_lower`` at the states of the lower rung and at those of the upper one,
+        before the swap: two arrays of shape (chains,).
         """
-        last = len(self.rungs) - 1
-        if most is None or most >= last:
-            pairs = list(range(1, last + 1))
-            self.turn = 1
-        else:
-            first = 1 if self.turn >= last else self.turn
-            pairs = list(range(first, min(first + most, last)))
-            self.turn = pairs[-1] + 1
-            pairs.append(last)
-        return [self._pair(k, rng, sweeps) for k in pairs]
+        self.turn = 1
+        return [self._pair(k, rng, sweeps) for k in range(1, len(self.rungs))]
+
+    def lift_lower(self, rng: np.random.Generator, sweeps: int, most: int) -> None:
+        """Sweep and swap ``most`` rungs from where the last lift ended, but not the top, and begin again below it."""
+        for _ in range(min(most, len(self.rungs) - 2)):
+            self.turn = self.turn if self.turn < len(self.rungs) - 1 else 1
+            self._pair(self.turn, rng, sweeps)
+            self.turn += 1
+
+    def swap_top(self, rng: np.random.Generator, energies: Energies | None = None) -> None:
+        """Swap the top, as it is, and the rung below; ``energies`` are those of these two if they are known."""
+        k = len(self.rungs) - 1
+        self._swap(k, rng, self.energies_of_top(rng) if energies is None else energies)
+
+    def energies_of_top(self, rng: np.random.Generator) -> Energies:
+        """Return the `Energies` of the top and the rung below, which is drawn anew if it is the bottom."""
+        if len(self.rungs) == 2:
+            self._draw_bottom(rng)
+        return Energies.of(*self.rungs[-2:])
+
+    def _draw_bottom(self, rng: np.random.Generator) -> None:
+        bottom = self.rungs[0]
+        bottom.redraw(rng)
+        bottom.born[:] = self.generation
+        self.trips += bottom.seen == FROM_TOP
+        bottom.seen[:] = FROM_BOTTOM
 
     def _pair(self, k: int, rng: np.random.Generator, sweeps: int) -> list[np.ndarray]:
         low, high = self.rungs[k - 1], self.rungs[k]
         if k == 1:
-            low.redraw(rng)
-            low.born[:] = self.generation
-            self.trips += low.seen == FROM_TOP
-            low.seen[:] = FROM_BOTTOM
+            self._draw_bottom(rng)
         held = [] if high.held is None else [high.held]
         (_, _, below), (_, form, above) = low.known, high.known
         low_at_x = low.energies
         arguments = low.states, high.states, np.asarray(sweeps), *held, *below, *above
         next_rng, high.states, high_at_x, high_at_y, low_at_y = pair_function(*form)(rng, *arguments)
         advance(rng, next_rng)
-        found = [(u - v).astype("float64") for u, v in ((high_at_x, low_at_x), (high_at_y, low_at_y))]
-        gain = found[1] - found[0]
-        high.acceptance = high.acceptance + MEMORY * (np.exp(np.minimum(gain, 0)).mean(0) - high.acceptance)
-        swap = rng.random(gain.shape) < np.exp(np.minimum(gain, 0))
+        return self._swap(k, rng, Energies(low_at_x, low_at_y, high_at_x, high_at_y))
+
+    def _swap(self, k: int, rng: np.random.Generator, energies: Energies) -> list[np.ndarray]:
+        low, high = self.rungs[k - 1], self.rungs[k]
+        high.acceptance = high.acceptance + MEMORY * (energies.acceptances.mean(0) - high.acceptance)
+        swap = rng.random(energies.acceptances.shape) < energies.acceptances
         for name in ("states", "born", "seen"):
             lower, upper = getattr(low, name), getattr(high, name)
             moved = swap if lower.ndim == swap.ndim else swap[..., None]
             setattr(low, name, np.where(moved, upper, lower))
             setattr(high, name, np.where(moved, lower, upper))
-        low.keep(np.where(swap, low_at_y, low_at_x))
-        high.keep(np.where(swap, high_at_x, high_at_y))
+        low.keep(np.where(swap, energies.low_at_y, energies.low_at_x))
+        high.keep(np.where(swap, energies.high_at_x, energies.high_at_y))
         if high is self.top:
             high.seen[high.seen == FROM_BOTTOM] = FROM_TOP
             self.generation = self.generation + (high.born.min(0) >= self.generation)
-        return found
+        return energies.steps
 
     def settle_acceptances(self) -> None:
         """Measure the acceptance of each pair at the states of this moment."""
@@ -360,9 +410,7 @@ def between(a: Machine, b: Machine, t: float) -> Machine:
 
 def acceptance(low: Rung, high: Rung) -> Any:
     """Return the mean acceptance of swaps between two rungs; one for each row where units are clamped."""
-    up = free_energy(high.machine, low.states) - low.energies
-    down = high.energies - free_energy(low.machine, high.states)
-    found = np.exp(np.minimum(down - up, 0)).mean(0)
+    found = Energies.of(low, high).acceptances.mean(0)
     return found if found.ndim else float(found)
 
 

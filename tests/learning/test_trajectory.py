@@ -173,15 +173,15 @@ def test_updates_that_tear_the_ladder_are_taken_back(monkeypatch):
     rows, _ = clusters(rows=500)
     with model_of(rows, 8, 1.0):
         safe = pmr.fit(10, method="ptt", learning_rate=200.0, **QUIET)
-    assert safe["learning"]["v_rejected"][-1] == 0
+    assert safe["learning"]["v_rejected"][-1] <= 1  # of ten swaps; two of eight other seeds have one, and none more
     assert safe["learning"]["step_share"].min() < 0.1
     monkeypatch.setattr(trust, "LEAST", 0.0)
     with model_of(rows, 8, 1.0):
         torn = pmr.fit(10, method="ptt", learning_rate=200.0, **QUIET)
-    assert torn["learning"]["v_rejected"][-1] > 0
+    assert torn["learning"]["v_rejected"][-1] >= 2  # five seeds have 2 to 7
     # Each halves all further steps.
     assert torn["learning"]["step_share"][-1] < 0.5
-    assert np.abs(torn["parameters"]["W"]).max() < 100
+    assert np.abs(torn["parameters"]["W"]).max() < 500  # 50 steps of 200 times a moment's error of ½ would be 5,000
 
 
 def test_the_trust_region_measures_acceptance():
