@@ -23,6 +23,13 @@ def digits() -> xr.DataArray:
     -------
     DataArray, dims ("image", "pixel"), int8
         1 where the grey value exceeds 8 of 16. The coordinate ``label`` is the digit; ``attrs["shape"]`` is (8, 8).
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> digits = pmr.datasets.digits()
+    >>> digits.shape, digits.dims, digits.attrs["shape"]
+    ((1797, 64), ('image', 'pixel'), (8, 8))
     """
     from sklearn.datasets import load_digits
 
@@ -45,6 +52,12 @@ def bars_and_stripes(n: int = 3, *, duplicates: bool = False) -> xr.DataArray:
     -------
     DataArray, dims ("image", "pixel"), int8
         ``attrs["shape"]`` is (n, n).
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> pmr.datasets.bars_and_stripes(3).shape, pmr.datasets.bars_and_stripes(3, duplicates=True).shape
+    ((14, 9), (16, 9))
     """
     n = whole_number("n", n, 2)
     lines = np.array(list(product([0, 1], repeat=n)), dtype="int8")
@@ -75,6 +88,17 @@ def from_npz(path: str | Path) -> xr.DataArray:
         If there is no such file.
     ValueError
         If it is not an .npz file, has no such array, or is not binary; the message lists what is there.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     np.savez(Path(folder) / "rows.npz", np.eye(4, dtype=int))
+    ...     rows = pmr.datasets.from_npz(Path(folder) / "rows.npz")
+    >>> rows.shape, rows.attrs["shape"]
+    ((4, 4), (2, 2))
     """
     if not isinstance(path, str | Path):
         raise TypeError(f"path must be a text or a Path, got {shown(path)}.")

@@ -133,6 +133,15 @@ def diagnose(
        localization: an improved R-hat for assessing convergence of MCMC. Bayesian Analysis 16, 667-718.
     .. [2] Decelle, A., Furtlehner, C., Seoane, B. (2021). Equilibrium and non-equilibrium regimes in the learning of
        restricted Boltzmann machines. NeurIPS 34.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> two_modes = pmr.boltzmann(np.where(np.eye(8), 0.0, 1.0), np.zeros(8), pmr.Spin())
+    >>> draws = pmr.sample_gibbs(two_modes, draws=500, random_seed=1, progressbar=False)
+    >>> found = pmr.diagnose(draws, random_seed=1, progressbar=False)
+    >>> found.verdict, len(found.reasons) > 0, len(found.advice) > 0
+    ('not mixed', True, True)
     """
     if not isinstance(idata, xr.DataTree):
         raise TypeError(

@@ -77,6 +77,18 @@ def relabel(
     ----------
     .. [1] Stephens, M. (2000). Dealing with label switching in mixture models. Journal of the Royal Statistical Society
        B 62, 795-809.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_rbm as pmr
+    >>> rows = np.random.default_rng(1).integers(0, 2, (40, 4))
+    >>> with pm.Model() as model:
+    ...     W, c = pm.Normal("W", 0, 1, shape=(4, 2)), pm.Normal("c", 0, 1, shape=2)
+    ...     v = pmr.RBM("v", W, np.zeros(4), c, observed=rows)
+    ...     idata = pm.sample(100, tune=100, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True)
+    >>> aligned = pmr.relabel(idata, model)
+    >>> aligned["posterior"]["W"].shape, "relabelling" in aligned.children
+    ((2, 100, 4, 2), True)
     """
     if not isinstance(idata, xr.DataTree) or "posterior" not in idata:
         raise TypeError(

@@ -74,6 +74,17 @@ class Diagnosis:
         Whether learning is done, that is, its objective no longer rises. None for draws.
     summary : str
         The verdicts in one line.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> machine = pmr.restricted(np.zeros((4, 2)), np.zeros(4), np.zeros(2))
+    >>> draws = pmr.sample_gibbs(machine, random_seed=1, progressbar=False)
+    >>> found = pmr.diagnose(draws, random_seed=1, progressbar=False)
+    >>> found.chains, found.learning, bool(found)
+    ('mixed', None, True)
+    >>> bool(found.measures["rhat"].max() < 1.01)
+    True
     """
 
     subject: str

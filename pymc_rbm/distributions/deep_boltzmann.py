@@ -90,6 +90,15 @@ def DeepBoltzmannMachine(  # noqa: N802  it is used as a distribution is
     References
     ----------
     .. [1] Salakhutdinov, R., Hinton, G. E. (2009). Deep Boltzmann machines. AISTATS.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_rbm as pmr
+    >>> weights = [np.ones((4, 3)), np.ones((3, 2))]
+    >>> with pm.Model():
+    ...     x = pmr.DeepBoltzmannMachine("x", weights, [np.zeros(4), np.zeros(3), np.zeros(2)])
+    >>> pm.draw(x, draws=5, random_seed=1).shape  # layers 0 and 2
+    (5, 6)
     """
     weights = listed("weights", weights, "a list with one matrix for each pair of neighbouring layers")
     biases = listed("biases", biases, "a list with one vector a layer")

@@ -57,6 +57,17 @@ def generative(model: pm.Model, learned: Any, *, size: int | tuple[int, ...] | N
         If ``model`` is not a PyMC model.
     ValueError
         If ``learned`` lacks a parameter of the model, or is a posterior.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model() as model:
+    ...     W = pm.Normal("W", 0, 1, shape=(4, 2))
+    ...     v = pmr.RBM("v", W, np.zeros(4), np.zeros(2), observed=[[1, 1, 0, 0], [0, 0, 1, 1]])
+    >>> with pmr.generative(model, {"W": np.zeros((4, 2))}) as machine:
+    ...     draws = pm.draw(machine["v"], draws=3, random_seed=1)
+    >>> draws.shape
+    (3, 4)
     """
     if not isinstance(model, pm.Model):
         raise TypeError(

@@ -50,6 +50,16 @@ class Hidden(pm.Distribution):
     ------
     ValueError
         If ``v`` is not an RBM variable, or the observed data are not states of its hidden units.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model():
+    ...     v = pmr.RBM("v", np.array([[5.0], [5.0]]), np.zeros(2), np.array([-5.0]), observed=[[1, 1], [0, 0]])
+    ...     h = pmr.Hidden("h", v)
+    >>> pm.draw(h, draws=100, random_seed=1).mean(0).round(1)
+    array([[1.],
+           [1.]])
     """
 
     rv_type = HiddenRV

@@ -30,6 +30,18 @@ class LearningStatus:
         Epochs and iterations done, those of ``resume`` included.
     monitors : dict
         The monitors of the last iteration, as in the groups ``learning`` and ``particles`` of the result.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> def stop(status):
+    ...     return status.epoch == 2
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 2)), pm.Flat("b", shape=9), pm.Flat("c", shape=2)
+    ...     v = pmr.RBM("v", W, b, c, observed=pmr.datasets.bars_and_stripes(3))
+    ...     learned = pmr.fit(20, method="pcd", on_epoch=stop, random_seed=1, progressbar=False)
+    >>> learned["learning"].sizes["epoch"]
+    2
     """
 
     epoch: int
@@ -126,6 +138,18 @@ class StopOnLikelihood(_Stop):
     Notes
     -----
     A maximum chosen on the held-out rows is too high for new rows: report the likelihood of a third set.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> lines = pmr.datasets.bars_and_stripes(3)
+    >>> stop = pmr.StopOnLikelihood(lines[10:], patience=2, every=2)
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 2)), pm.Flat("b", shape=9), pm.Flat("c", shape=2)
+    ...     v = pmr.RBM("v", W, b, c, observed=lines[:10])
+    ...     learned = pmr.fit(6, method="pcd", on_epoch=stop, random_seed=1, progressbar=False)
+    >>> stop.epochs, len(stop.values)
+    ([2, 4, 6], 3)
     """
 
     def __init__(self, held_out: Any, patience: int = 5, every: int = 10, temperatures: int = 1000):
@@ -166,6 +190,18 @@ class StopOnGap(_Stop):
     ----------
     epochs, values : list
         Epochs of the evaluations, and the gaps.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> lines = pmr.datasets.bars_and_stripes(3)
+    >>> stop = pmr.StopOnGap(lines[10:], largest=2.0, every=2)
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 2)), pm.Flat("b", shape=9), pm.Flat("c", shape=2)
+    ...     v = pmr.RBM("v", W, b, c, observed=lines[:10])
+    ...     learned = pmr.fit(6, method="pcd", on_epoch=stop, random_seed=1, progressbar=False)
+    >>> stop.epochs
+    [2, 4, 6]
     """
 
     def __init__(self, held_out: Any, largest: float = 1.0, every: int = 10):

@@ -300,6 +300,16 @@ def fit(
        restricted Boltzmann machines. ICLR. Theirs tabulates the density over the directions; this one sums exactly.
     .. [6] Côté, M.-A., Larochelle, H. (2016). An infinite restricted Boltzmann machine. Neural Computation 28,
        1265-1288. There units are added while chains learn.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model() as model:
+    ...     W, b, c = pm.Normal("W", 0, 3, shape=(9, 2)), pm.Flat("b", shape=9), pm.Flat("c", shape=2)
+    ...     v = pmr.RBM("v", W, b, c, observed=pmr.datasets.bars_and_stripes(3))
+    ...     learned = pmr.fit(random_seed=1, progressbar=False)  # so small a machine is climbed to its exact maximum
+    >>> learned["parameters"]["W"].shape, bool(learned.attrs["converged"])
+    ((9, 2), True)
     """
     model = _model(model, epochs)
     compile_kwargs = compile_arguments(compile_kwargs)

@@ -162,6 +162,17 @@ def averaged(learned: xr.DataTree) -> xr.DataTree:
     runs over the second half of learning, of which the k-th iterate counts as k³ (polynomial-decay averaging: Shamir &
     Zhang 2013, ICML): it has less noise than the last iterate, which follows that of the particles in directions such
     as the weights of modes, and is a fifteenth of the last half's way behind where the rate falls to zero.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 2)), pm.Flat("b", shape=9), pm.Flat("c", shape=2)
+    ...     v = pmr.RBM("v", W, b, c, observed=pmr.datasets.bars_and_stripes(3))
+    ...     learned = pmr.fit(20, method="pcd", random_seed=1, progressbar=False)
+    >>> mean = pmr.averaged(learned)
+    >>> bool((mean["parameters"]["W"] == learned["averaged_parameters"]["W"]).all())
+    True
     """
     if not isinstance(learned, xr.DataTree):
         raise TypeError(

@@ -68,6 +68,16 @@ def classify(v: Any, target: Any = None, learned: Any = None, *, part: str = "la
     References
     ----------
     .. [1] Larochelle, H., Bengio, Y. (2008). Classification using discriminative restricted Boltzmann machines. ICML.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> layer = pmr.Beside(pixel=(pmr.Bernoulli(), 2), label=(pmr.Categorical(2), 2))
+    >>> W = np.array([[4.0], [4.0], [-2.0], [2.0]])  # one hidden unit, on where pixels are; it speaks for label 1
+    >>> machine = pmr.restricted(W, np.zeros(4), np.array([-4.0]), visible=layer)
+    >>> pmr.classify([[0, 0], [1, 1]], machine).values.round(2)
+    array([[0.47, 0.53],
+           [0.02, 0.98]])
     """
     log_p, rows = _log_weights(v, target, learned, [part])
     p = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1)[:, None])
@@ -85,6 +95,14 @@ def marginal_free_energy(v: Any, target: Any = None, learned: Any = None, *, par
     -------
     ndarray, shape (rows,)
         A DataArray if ``v`` is one, or a data frame.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> layer = pmr.Beside(pixel=(pmr.Bernoulli(), 2), label=(pmr.Categorical(2), 2))
+    >>> machine = pmr.restricted(np.zeros((4, 1)), np.zeros(4), np.zeros(1), visible=layer)
+    >>> pmr.marginal_free_energy([[0, 0]], machine, parts=["label"]).round(4)  # two labels, two hidden states
+    array([-1.3863])
     """
     log_p, rows = _log_weights(v, target, learned, parts)
     found = -np.logaddexp.reduce(log_p, axis=1)

@@ -112,6 +112,15 @@ def log_likelihood(
 
     ``ais`` underestimates log Z in expectation, so that the mean is then too high in expectation; "reverse_ais" bounds
     it from the other side (see `log_partition`).
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> machine = pmr.restricted([[4.0], [4.0]], [-2.0, -2.0], [-4.0])
+    >>> states = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> found = pmr.log_likelihood(states, machine, progressbar=False)["log_likelihood"]["v"]
+    >>> np.exp(found.values[0, 0]).round(3), float(np.exp(found).sum().round(6))
+    (array([0.395, 0.105, 0.105, 0.395]), 1.0)
     """
     of_target = "" if isinstance(target, Machine) else labels_of(target, learned).name
     name = name or of_target or name_of(data) or "v"
@@ -208,6 +217,14 @@ def log_conditional(
     ------
     ValueError
         If data or ``units`` do not fit the machine.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> machine = pmr.restricted([[4.0], [4.0]], [-2.0, -2.0], [-4.0])
+    >>> found = pmr.log_conditional([[1, 1]], machine, units=[False, True])  # p(second | first)
+    >>> float(np.exp(found["log_conditional"][0]).round(3))
+    0.79
     """
     machine = normalisable_machine(machine_of(target, learned))
     labels = labels_of(target, learned)

@@ -55,6 +55,13 @@ def pseudo_log_likelihood(
     ------
     ValueError
         If the data do not fit the machine or have missing entries, or the visible units are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> machine = pmr.restricted(np.zeros((3, 2)), np.zeros(3), np.zeros(2))
+    >>> float(pmr.pseudo_log_likelihood([[0, 1, 1]], machine)[0].round(4)) == float((3 * np.log(0.5)).round(4))
+    True
     """
     one_of("method", method, ("exact", "stochastic"))
     machine = normalisable_machine(machine_of(target, learned))

@@ -62,7 +62,20 @@ ENUMERABLE_BY_KERNEL = 20
 
 
 class IntractableError(ValueError):
-    """The error raised where log Z is needed and the machine is too large to enumerate."""
+    """The error raised where log Z is needed and the machine is too large to enumerate.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model() as model:
+    ...     W = pm.Normal("W", 0, 1, shape=(30, 30))
+    ...     v = pmr.RBM("v", W, np.zeros(30), np.zeros(30), observed=np.zeros((5, 30), int))
+    >>> try:
+    ...     model.compile_logp()({"W": np.zeros((30, 30))})
+    ... except pmr.IntractableError as error:
+    ...     print(str(error).split(",")[0])
+    The log-density of this 30x30 machine needs its partition function
+    """
 
 
 def sizes_of(machine: Machine) -> list[int | None]:

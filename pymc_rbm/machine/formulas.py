@@ -84,6 +84,12 @@ def energy(
     ------
     ValueError
         If sizes or names do not fit, an array holds NaN, infinity or masked entries, or units are given for a machine.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> float(pmr.energy([1, 0], [1], [[2.0], [3.0]], [0.5, 0.5], [1.0]))
+    -3.5
     """
     posterior = posterior_of(b if learned is None else learned)
     if posterior is not None:
@@ -112,6 +118,13 @@ def free_energy(
 
     For other units the logarithm is the hidden unit's log-normaliser, and ``-log base(v)`` is added. Parameters,
     returns and errors as in `energy`; ``pmr.free_energy(v, model, learned)``.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> rows = [[0, 0], [1, 1]]
+    >>> pmr.free_energy(rows, [[2.0], [3.0]], [0.5, 0.5], [-1.0]).round(3)
+    array([-0.313, -5.018])
     """
     posterior = posterior_of(b if learned is None else learned)
     if posterior is not None:
@@ -132,6 +145,12 @@ def conditional_hidden(
 
     ``v`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`;
     ``pmr.conditional_hidden(v, model, learned)``, or with the dims and coords of ``v`` `hidden_mean`.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> pmr.conditional_hidden([1, 1], [[1.0], [1.0]], [-2.0])
+    array([0.5])
     """
     posterior = posterior_of(c if learned is None else learned)
     if posterior is not None:
@@ -153,6 +172,12 @@ def conditional_visible(
 
     ``h`` may hold probabilities instead of states (a mean-field pass). Otherwise as in `energy`;
     ``pmr.conditional_visible(h, model, learned)``.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> pmr.conditional_visible([1], [[1.0], [2.0]], [-1.0, -2.0])
+    array([0.5, 0.5])
     """
     posterior = posterior_of(b if learned is None else learned)
     if posterior is not None:
@@ -179,6 +204,14 @@ def hidden_mean(v: Any, target: Any = None, learned: Any = None, *, dim: str = "
     -------
     DataArray, shape (…, hidden)
         With the dims and coords of ``v``, if it has any.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> machine = pmr.restricted([[1.0], [1.0]], [0.0, 0.0], [-2.0])
+    >>> pmr.hidden_mean([[0, 0], [1, 1]], machine).round(2).values
+    array([[0.12],
+           [0.5 ]])
     """
     text("dim", dim, "the new dimension")
     posterior = posterior_of(learned)

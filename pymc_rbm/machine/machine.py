@@ -80,6 +80,13 @@ class Machine:
 
     Parameters and states may be arrays or symbolic; results are symbolic. Batch axes come first in states and
     parameters and broadcast against each other. Layer 0 is the visible one.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> machine = pmr.restricted(np.zeros((3, 2)), np.zeros(3), np.zeros(2))
+    >>> isinstance(machine, pmr.Machine), len(machine.layers), len(machine.couplings)
+    (True, 2, 1)
     """
 
     layers: tuple[Layer, ...]
@@ -361,6 +368,15 @@ def restricted(W: Any, b: Any, c: Any, visible: Unit | None = None, hidden: Unit
         If sizes or names do not fit, or numbers are not finite.
     TypeError
         If ``visible`` or ``hidden`` is not a unit.
+
+    Examples
+    --------
+    >>> import xarray as xr, pymc_rbm as pmr
+    >>> b = xr.DataArray([0.5, 1.5], dims="item", coords={"item": ["tired", "sad"]})
+    >>> W = xr.DataArray([[1.0], [2.0]], dims=("item", "unit"), coords={"item": ["sad", "tired"]})
+    >>> machine = pmr.restricted(W, b, [0.0])  # b is put in the order of W, by name
+    >>> pmr.conditional_visible([0], machine).round(2)
+    array([0.82, 0.62])
     """
     for name, unit in (("visible", visible), ("hidden", hidden)):
         check_unit(unit, name)
@@ -377,6 +393,13 @@ def boltzmann(U: Any, b: Any, unit: Unit | None = None, classes: Any = None) -> 
     are groups of entries that are not coupled inside, which a sweep updates one after the other; by default they follow
     from the zeros of U where U is an array, and are single units otherwise. DataArrays are put together by name, as in
     `restricted`.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> machine = pmr.boltzmann([[0.0, 1.0], [1.0, 0.0]], [0.0, 0.0])
+    >>> pmr.energy([1, 1], None, machine)
+    array(-1.)
     """
     check_unit(unit, "unit")
     U, b, unit, labels = of_boltzmann(U, b, unit or Bernoulli())

@@ -65,6 +65,14 @@ def mixture_parameters(target: Any, learned: Any = None) -> xr.Dataset:
     ------
     ValueError
         If the hidden layer is not a single unit that takes all of its entries.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> machine = pmr.mixture_machine([0.3, 0.7], [[-1.0], [2.0]], 0.5)
+    >>> found = pmr.mixture_parameters(machine)
+    >>> found["means"].values.round(3).ravel(), found["sigma"].values.round(3)
+    (array([-1.,  2.]), array([0.5]))
     """
     machine = normalisable_machine(check_pair(machine_of(target, learned)))
     hidden, visible = machine.layers[HIDDEN], machine.layers[VISIBLE].unit
@@ -101,6 +109,13 @@ def mixture_machine(weights: Any, means: Any, sigma: Any) -> Machine:
     Machine
         With the components' mean as b, so that W is centred. Its arrays are start values, too:
         ``fit(start={"W": …, "b": …, "c": …})``.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> machine = pmr.mixture_machine([0.3, 0.7], [[-1.0], [2.0]], 0.5)
+    >>> pmr.mixture_parameters(machine)["weights"].values.round(3)
+    array([0.3, 0.7])
     """
     given = {"weights": named(weights, "weights"), "means": named(means, "means"), "sigma": named(sigma, "sigma")}
     dims = {name: x.dim(-1) for name, x in given.items()}

@@ -83,6 +83,17 @@ def machine_of_row(target: Any, learned: Any = None, *, row: int) -> Machine:
     ------
     ValueError
         If all rows share their parameters, or ``row`` is not one of them.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_rbm as pmr
+    >>> X = np.array([[-1.0], [1.0]])  # a covariate of two rows
+    >>> with pm.Model() as model:
+    ...     A = pm.Normal("A", 0, 1, shape=(1, 3))
+    ...     v = pmr.RBM("v", np.zeros((3, 2)), X @ A, np.zeros(2), observed=[[0, 0, 1], [1, 1, 1]])
+    >>> machine = pmr.machine_of_row(model, {"A": np.ones((1, 3))}, row=1)
+    >>> pmr.conditional_visible([0, 0], machine).round(2)
+    array([0.73, 0.73, 0.73])
     """
     machine = machine_of(target, learned)
     row = whole_number("row", row, 0)

@@ -24,6 +24,14 @@ def machine_of(target: Any, learned: Any = None) -> Machine:
     learned : DataTree or dict, optional
         What `fit` returned, or values by name, as ``pm.find_MAP`` returns them; needed where the parameters of
         ``target`` are random variables.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_rbm as pmr
+    >>> v = pmr.RBM.dist(np.zeros((4, 2)), np.zeros(4), np.zeros(2))
+    >>> machine = pmr.machine_of(v)
+    >>> [parameter.shape for parameter in machine.parameters]
+    [(4,), (2,), (4, 2)]
     """
     hint = " Values of parameters need their model: pass target=model, learned=values." * is_given(target)
     raise TypeError(

@@ -56,6 +56,15 @@ class LogPartitionEstimate:
         How it was made: particles, sweeps, target error, whether it was interrupted.
     parts : mapping of str to LogPartitionEstimate
         The estimates that this one was made from or compared with.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> found = pmr.log_partition(pmr.restricted(np.zeros((3, 2)), np.zeros(3), np.zeros(2)))
+    >>> round(found.estimate, 4), found.standard_error, found.method, found.reliable
+    (3.4657, 0.0, 'exact', True)
+    >>> bool(np.isclose(found.estimate, np.log(2**5)))
+    True
     """
 
     estimate: float

@@ -148,6 +148,16 @@ def log_partition(
        scalable highly parallel MCMC scheme. JRSS B 84, 321-350.
     .. [6] Vehtari, A., Simpson, D., Gelman, A., Yao, Y., Gabry, J. (2024). Pareto smoothed importance sampling. JMLR
        25.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> rng = np.random.default_rng(1)
+    >>> machine = pmr.restricted(rng.normal(0, 0.5, (12, 10)), np.zeros(12), np.zeros(10))
+    >>> exact = pmr.log_partition(machine)
+    >>> annealed = pmr.log_partition(machine, method="ais", temperatures=500, random_seed=1, progressbar=False)
+    >>> exact.method, bool(abs(annealed.estimate - exact.estimate) < 4 * annealed.standard_error)
+    ('exact', True)
     """
     one_of("method", method, METHODS)
     finite_number("target_error", target_error, 0, " of nats")

@@ -60,6 +60,19 @@ class AnchorCheck:
         By ``machine`` and ``look``, at up to 200 draws: ``weights_ess``, the effective size of the anchor's weights,
         and ``khat``, NaN where the tail has fewer than 100 different weights. By ``parameter``: ``shift`` and
         ``log_factor``, each over √2, and their standard errors, ``shift_error`` and ``log_factor_error``.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_rbm as pmr
+    >>> rows = np.random.default_rng(1).integers(0, 2, (50, 4))
+    >>> with pm.Model() as model:
+    ...     v = pmr.RBM("v", pm.Normal("W", 0, 1, shape=(4, 1)), np.zeros(4), np.zeros(1), observed=rows)
+    >>> near = pmr.anchored(model, {"W": np.zeros((4, 1))}, names="v", random_seed=1, progressbar=False)
+    >>> with near:
+    ...     idata = pm.sample(200, chains=1, random_seed=1, progressbar=False, quiet=True)
+    >>> found = pmr.check_anchors(near, idata, random_seed=1, progressbar=False)
+    >>> found.reliable, found.shift < 0.2
+    (True, True)
     """
 
     reliable: bool
@@ -124,6 +137,19 @@ def check_anchors(
     -----
     It is about the anchors alone: whether NUTS mixed say ``az.summary`` and its R-hat. Shifts are found to first order,
     by covariances over at most 1,000 draws of the posterior, whose own noise is taken off on average.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_rbm as pmr
+    >>> rows = np.random.default_rng(1).integers(0, 2, (50, 4))
+    >>> with pm.Model() as model:
+    ...     v = pmr.RBM("v", pm.Normal("W", 0, 1, shape=(4, 1)), np.zeros(4), np.zeros(1), observed=rows)
+    >>> near = pmr.anchored(model, {"W": np.zeros((4, 1))}, names="v", random_seed=1, progressbar=False)
+    >>> with near:
+    ...     idata = pm.sample(200, chains=1, random_seed=1, progressbar=False, quiet=True)
+    >>> found = pmr.check_anchors(near, idata, random_seed=1, progressbar=False)
+    >>> bool(found)
+    True
     """
     anchors, posterior = anchors_of(model), posterior_of(idata)
     names = [rv.name for rv in model.free_RVs]

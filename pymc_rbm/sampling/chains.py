@@ -120,6 +120,14 @@ def sample_gibbs(
         Before any work, if what is to be returned needs more memory than there is.
     KeyboardInterrupt
         Ctrl-C before the first draw.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> two_modes = pmr.boltzmann(np.where(np.eye(8), 0.0, 1.0), np.zeros(8), pmr.Spin())
+    >>> draws = pmr.sample_gibbs(two_modes, draws=500, method="pt", random_seed=1, progressbar=False)
+    >>> draws["posterior"]["v"].shape, draws.attrs["renewals"] > 2
+    ((4, 500, 8), True)
     """
     draws, chains, sweeps = whole_numbers(draws=draws, chains=chains, sweeps=sweeps)
     tune = whole_number("tune", tune, 0)

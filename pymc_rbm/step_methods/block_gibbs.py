@@ -125,6 +125,16 @@ class BlockGibbs(BlockedStep):
        images. IEEE Transactions on Pattern Analysis and Machine Intelligence 6, 721-741.
     .. [2] Geyer, C. J. (1991). Markov chain Monte Carlo maximum likelihood. Computing Science and Statistics 23,
        156-163.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model():
+    ...     v = pmr.RBM("v", np.zeros((4, 2)), np.zeros(4), np.zeros(2))
+    ...     step = pmr.BlockGibbs([v], sweeps=5)
+    ...     idata = pm.sample(10, tune=0, chains=1, step=step, random_seed=1, progressbar=False, quiet=True)
+    >>> idata["posterior"]["v"].shape, int(idata["sample_stats"]["sweeps"][0, 0])
+    ((1, 10, 4), 5)
     """
 
     name = "block_gibbs"

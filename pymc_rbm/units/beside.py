@@ -32,6 +32,14 @@ class Beside(Unit):
     ------
     ValueError
         If a part is not a pair of a unit and a number of entries that is a multiple of its width.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> layer = pmr.Beside(pixel=(pmr.Bernoulli(), 2), label=(pmr.Categorical(3), 3))
+    >>> machine = pmr.restricted(np.ones((5, 1)), np.zeros(5), np.zeros(1), visible=layer)
+    >>> pmr.conditional_visible([1.0], machine).round(2)
+    array([0.73, 0.73, 0.33, 0.33, 0.33])
     """
 
     def __init__(self, *parts: Any, **named: Any):

@@ -51,7 +51,14 @@ class _Binary(Unit):
 
 @dataclass(frozen=True)
 class Bernoulli(_Binary):
-    """A binary unit with values 0 and 1: ``p(x = 1 | f) = 1 / (1 + exp(-f))``."""
+    """A binary unit with values 0 and 1: ``p(x = 1 | f) = 1 / (1 + exp(-f))``.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> pmr.conditional_visible([1.0], [[0.0], [2.0]], [0.0, 0.0], visible=pmr.Bernoulli()).round(2)
+    array([0.5 , 0.88])
+    """
 
     values: ClassVar[tuple[int, int]] = (0, 1)
     counts: ClassVar[bool] = True
@@ -82,6 +89,12 @@ class Spin(_Binary):
 
     The factor 2 is the distance of the two values. A spin is ``2·Bernoulli - 1``: with W for 0/1 units on both sides,
     spins have W/4 and biases of half the 0/1 ones plus a quarter of the sums of W's rows or columns.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> pmr.conditional_visible([1.0], [[0.0], [2.0]], [0.0, 0.0], visible=pmr.Spin()).round(2)
+    array([0.  , 0.96])
     """
 
     values: ClassVar[tuple[int, int]] = (-1, 1)

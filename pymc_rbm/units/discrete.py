@@ -30,6 +30,13 @@ class Categorical(Unit):
     ----------
     q : int
         Number of values, at least 2.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc_rbm as pmr
+    >>> W = [[0.0], [1.0], [2.0]]  # one visible unit with three values takes three rows of W
+    >>> pmr.conditional_visible([1.0], W, np.zeros(3), visible=pmr.Categorical(3)).round(2)
+    array([0.09, 0.24, 0.67])
     """
 
     q: int
@@ -128,6 +135,12 @@ class Binomial(Unit):
     ----------
     n : int
         Largest count, at least 1.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> pmr.conditional_visible([1.0], [[0.0], [2.0]], [0.0, 0.0], visible=pmr.Binomial(10)).round(1)
+    array([5. , 8.8])
     """
 
     n: int

@@ -45,6 +45,13 @@ class DReLU(Real):
     ----------
     .. [1] Tubiana, J., Cocco, S., Monasson, R. (2019). Learning protein constitutive motifs from sequence data. eLife
        8.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> unit = pmr.DReLU(gamma_plus=1.0, gamma_minus=1.0, theta=1.0)  # small fields change little
+    >>> pmr.conditional_visible([1.0], [[0.5], [4.0]], [0.0, 0.0], visible=unit).round(2)
+    array([0.24, 3.  ])
     """
 
     gamma_plus: Any = 1.0

@@ -102,6 +102,13 @@ class Gaussian(_Quadratic):
     ----------
     .. [1] Cho, K., Ilin, A., Raiko, T. (2011). Improved learning of Gaussian-Bernoulli restricted Boltzmann machines.
        ICANN.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> machine = pmr.restricted([[1.0], [-1.0]], [0.0, 3.0], [0.0], visible=pmr.Gaussian(0.5))
+    >>> pmr.conditional_visible([1.0], machine)
+    array([1., 2.])
     """
 
     sigma: Any = 1.0
@@ -145,6 +152,12 @@ class Rectified(_Quadratic):
     ----------
     sigma : float, array or variable, default 1
         As in `Gaussian`.
+
+    Examples
+    --------
+    >>> import pymc_rbm as pmr
+    >>> pmr.conditional_visible([1.0], [[-2.0], [2.0]], [0.0, 0.0], visible=pmr.Rectified(1.0)).round(2)
+    array([0.37, 2.06])
     """
 
     sigma: Any = 1.0

@@ -44,6 +44,16 @@ def unbiased(
 
     Reports, by iteration: ``meeting_time`` of each pair in sweeps, and ``unmet``, the share of pairs cut off. For units
     with finitely many states only: others never meet exactly.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 4)), pm.Flat("b", shape=9), pm.Flat("c", shape=4)
+    ...     v = pmr.RBM("v", W, b, c, observed=pmr.datasets.bars_and_stripes(3))
+    ...     learned = pmr.fit(20, method="ucd", random_seed=1, progressbar=False)
+    >>> float(learned["learning"]["v_unmet"].max())
+    0.0
     """
     if not all(layer.unit.finite for layer in machine.layers):
         raise ValueError(

@@ -82,6 +82,18 @@ def tempered(
     Reports, by iteration: ``swap_rate`` of neighbours (moving average), ``inverse_temperature`` and ``round_trips``,
     how often, over all chains so far, a replica went from β = 1 to β = 0 and back. Without round trips the replicas do
     not carry chains anywhere: use more temperatures, moves or sweeps.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 4)), pm.Flat("b", shape=9), pm.Flat("c", shape=4)
+    ...     v = pmr.RBM("v", W, b, c, observed=pmr.datasets.bars_and_stripes(3))
+    ...     five = partial(pmr.estimators.tempered, temperatures=5)
+    ...     learned = pmr.fit(20, method=five, random_seed=1, progressbar=False)
+    >>> learned["learning"]["v_round_trips"].sizes["iteration"]
+    20
     """
     return lifted(machine, base, states, rng, sweeps, temperatures, moves)
 

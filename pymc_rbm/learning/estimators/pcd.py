@@ -66,6 +66,18 @@ class NegativePhase:
         Whether the chains swap with those of earlier machines between updates (`learning.trajectory`).
     births : Births, optional
         Where replicas that swap with the chains came from, for this ladder's renewals.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> def two_sweeps(machine, base, batch, states, rng, sweeps):
+    ...     return pmr.estimators.persistent(machine, base, batch, states, rng, 2 * sweeps)
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 4)), pm.Flat("b", shape=9), pm.Flat("c", shape=4)
+    ...     v = pmr.RBM("v", W, b, c, observed=pmr.datasets.bars_and_stripes(3))
+    ...     learned = pmr.fit(20, method=two_sweeps, random_seed=1, progressbar=False)
+    >>> learned["parameters"]["W"].shape
+    (9, 4)
     """
 
     log_z: TensorVariable
@@ -110,6 +122,16 @@ def persistent(machine: Machine, base: Machine, batch: Any, states: Any, rng: An
     then one update older than the visible ones. Where fields are steep in what is learned that is too old (with the σ
     of Gaussian units, by which fields are divided twice, learning diverged): the chains of other machines go on from
     their visible states, and a sweep is under the parameters of one update.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 4)), pm.Flat("b", shape=9), pm.Flat("c", shape=4)
+    ...     v = pmr.RBM("v", W, b, c, observed=pmr.datasets.bars_and_stripes(3))
+    ...     learned = pmr.fit(20, method="pcd", random_seed=1, progressbar=False)
+    >>> dict(learned["particles"]["v_free_energy"].sizes)
+    {'chain': 100, 'draw': 20}
     """
     v, rng, updates, starts = _advanced(machine, states, rng, sweeps)
     return NegativePhase(surrogate_log_partition(machine, v), v, v, rng, updates, starts=starts)
@@ -135,6 +157,16 @@ def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: A
     It is biased for any finite number of sweeps, towards machines that reproduce the data locally: modes far from all
     data are never seen, their mass can grow, and the likelihood can fall while learning goes on (Hinton 2002; Fischer &
     Igel 2010). The particles do not form chains, so nothing can be diagnosed.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 4)), pm.Flat("b", shape=9), pm.Flat("c", shape=4)
+    ...     v = pmr.RBM("v", W, b, c, observed=pmr.datasets.bars_and_stripes(3))
+    ...     learned = pmr.fit(20, method="cd", random_seed=1, progressbar=False)
+    >>> "particles" in learned.children
+    False
     """
     (v, *_), rng = run_sweeps(machine, machine.at(batch), rng, sweeps)
     return NegativePhase(surrogate_log_partition(machine, v), v, None, rng)
@@ -143,7 +175,7 @@ def contrastive(machine: Machine, base: Machine, batch: Any, states: Any, rng: A
 def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sweeps: Any) -> NegativePhase:
     """Return the exact gradient of log Z, by enumeration of the smaller side, which has at most 16 units.
 
-    `Bernoulli` units and `Spin`s may be 20, in one layer or on the smaller side of two: 25 ms an iteration for 20x20.
+    `Bernoulli` and `Spin` units may be 20, in one layer or on the smaller side of two: 25 ms an iteration for 20x20.
 
     Where all units are Gaussian it is an integral. It has neither bias nor noise. The persistent chains run along, for
     diagnosis only.
@@ -152,6 +184,16 @@ def exact(machine: Machine, base: Machine, batch: Any, states: Any, rng: Any, sw
     ------
     ValueError
         If neither side has at most 16 binary units, or 20 where all units are.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 4)), pm.Flat("b", shape=9), pm.Flat("c", shape=4)
+    ...     v = pmr.RBM("v", W, b, c, observed=pmr.datasets.bars_and_stripes(3))
+    ...     learned = pmr.fit(20, method="exact", random_seed=1, progressbar=False)
+    >>> learned["parameters"]["W"].shape
+    (9, 4)
     """
     if not is_tractable(machine):
         raise ValueError(
@@ -181,6 +223,16 @@ def fast_persistent(
     It is biased even in the limit: the particles are draws from the machine at θ + φ, and φ does not vanish with the
     learning rate. It is good for getting near the optimum; finish with ``method="pcd"`` or "pt". The particles'
     diagnostics show the mixing of the pushed chains, not that of the machine.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 4)), pm.Flat("b", shape=9), pm.Flat("c", shape=4)
+    ...     v = pmr.RBM("v", W, b, c, observed=pmr.datasets.bars_and_stripes(3))
+    ...     learned = pmr.fit(20, method="fpcd", random_seed=1, progressbar=False)
+    >>> learned["parameters"]["W"].shape
+    (9, 4)
     """
     if any(c.first == c.second for c in machine.couplings):
         raise ValueError(

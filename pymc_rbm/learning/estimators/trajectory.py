@@ -43,6 +43,16 @@ def trajectory_tempered(
     often all particles had become new ones from the bottom, ``rejected``, how often updates were taken back because
     they had torn the ladder; ``step_share``, how much of its update the trust region left; and of the replicas
     ``tempered_swap_rate``, ``inverse_temperature`` and ``tempered_round_trips``.
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_rbm as pmr
+    >>> with pm.Model():
+    ...     W, b, c = pm.Normal("W", 0, 1, shape=(9, 4)), pm.Flat("b", shape=9), pm.Flat("c", shape=4)
+    ...     v = pmr.RBM("v", W, b, c, observed=pmr.datasets.bars_and_stripes(3))
+    ...     learned = pmr.fit(20, method="ptt", random_seed=1, progressbar=False)
+    >>> int(learned["learning"]["v_rungs"][0]) > 1, "ladder" in learned.children
+    (True, True)
     """
     phase = lifted(machine, base, states, rng, sweeps, temperatures, moves, ladder=True)
     own = {key if key == "inverse_temperature" else f"tempered_{key}": x for key, x in phase.report.items()}
