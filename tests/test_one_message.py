@@ -306,7 +306,7 @@ def test_the_tables_have_all_public_functions():
     functions = {name: getattr(pmr, name) for name in pmr.__all__ if inspect.isfunction(getattr(pmr, name))}
     taking = {name for name, f in functions.items() if {"target", "W"} & set(inspect.signature(f).parameters)}
     # These take a posterior of a model's W; or arrays, and are makers.
-    assert taking - {"relabel", "restricted"} == set(BY_MACHINE)
+    assert taking - {"invariants", "relabel", "restricted"} == set(BY_MACHINE)
     assert min(len(WRONG), len(BORN_WRONG), len(WRONG_STATES)) >= 20
 
 

@@ -20,6 +20,7 @@ import xarray as xr
 from pymc_rbm.machine.colouring import unit_numbers
 from pymc_rbm.machine.door import Data, data_of, named_units_last, units_in_order, whole
 from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, in_powers, joint_states
+from pymc_rbm.machine.given import by_draw, posterior_of
 from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import one_machine
@@ -50,7 +51,8 @@ def classify(v: Any, target: Any = None, learned: Any = None, *, part: str = "la
     target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned, optional
         Default: the model on the context stack.
     learned : DataTree, optional
-        What `fit` returned, if the parameters of ``target`` are random variables.
+        What `fit` returned, if the parameters of ``target`` are random variables; or a posterior over them, as
+        ``pm.sample`` returns it, which puts the dims chain and draw before all others.
     part : str, default "label"
         A name in the `Beside` of the visible units. It must have finitely many joint states, at most 2¹⁶.
 
@@ -79,6 +81,9 @@ def classify(v: Any, target: Any = None, learned: Any = None, *, part: str = "la
     array([[0.47, 0.53],
            [0.02, 0.98]])
     """
+    posterior = posterior_of(learned)
+    if posterior is not None:
+        return by_draw(lambda machine: classify(v, machine, part=part), target, posterior)
     log_p, rows = _log_weights(v, target, learned, [part])
     p = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1)[:, None])
     found = rows.by_row(p, {part: None}).rename(f"{part}_probability")
@@ -104,6 +109,9 @@ def marginal_free_energy(v: Any, target: Any = None, learned: Any = None, *, par
     >>> pmr.marginal_free_energy([[0, 0]], machine, parts=["label"]).round(4)  # two labels, two hidden states
     array([-1.3863])
     """
+    posterior = posterior_of(learned)
+    if posterior is not None:
+        return by_draw(lambda machine: marginal_free_energy(v, machine, parts=parts), target, posterior)
     log_p, rows = _log_weights(v, target, learned, parts)
     found = -np.logaddexp.reduce(log_p, axis=1)
     return rows.by_row(found) if rows.named else found

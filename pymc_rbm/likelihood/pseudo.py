@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from pymc_rbm.machine.door import data_of, whole
+from pymc_rbm.machine.given import by_draw, posterior_of
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import labels_of, machine_of
@@ -39,7 +40,7 @@ def pseudo_log_likelihood(
     target : Machine, RBM variable, PyMC model with one RBM, or what `fit` returned, optional
         Default: the model on the context stack. Its visible units must have finitely many states.
     learned : DataTree, optional
-        As in `log_likelihood`.
+        As in `log_likelihood`; a posterior puts the dims chain and draw before those of the rows.
     method : {"exact", "stochastic"}
         "exact" sums over all visible units (Besag 1975). "stochastic" takes one unit a row, at random, times the
         number of units: unbiased, ``visible`` times cheaper, and far noisier.
@@ -64,6 +65,13 @@ def pseudo_log_likelihood(
     True
     """
     one_of("method", method, ("exact", "stochastic"))
+    posterior = posterior_of(learned)
+    if posterior is not None:
+        rng = generator(random_seed)
+        found = by_draw(
+            lambda machine: pseudo_log_likelihood(data, machine, method=method, random_seed=rng), target, posterior
+        )
+        return found.rename("pseudo_log_likelihood")
     machine = normalisable_machine(machine_of(target, learned))
     unit = machine.layers[VISIBLE].unit
     if not unit.finite:

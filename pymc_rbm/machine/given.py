@@ -34,8 +34,8 @@ def values_of(learned: Any) -> Mapping[Any, Any]:
         return posterior.isel(chain=0, draw=0)
     if posterior is not None:
         raise ValueError(
-            "This is a posterior over the parameters, and one value of each is needed. hidden_mean, free_energy, "
-            "log_partition and log_likelihood take all draws; for anything else take one draw: "
+            "This is a posterior over the parameters, and one value of each is needed. Formulas and likelihoods (such "
+            "as hidden_mean, log_likelihood, classify) and diagnose take all draws; for anything else take one draw: "
             "learned=idata['posterior'].dataset.isel(chain=0, draw=0)."
         )
     if isinstance(learned, xr.DataTree):
@@ -79,9 +79,15 @@ def machines_of_draws(target: Any, posterior: xr.Dataset) -> Iterator[Machine]:
     )
 
 
-def by_draw(evaluate: Callable[[Machine], Any], target: Any, posterior: xr.Dataset) -> xr.DataArray:
-    """Return ``evaluate`` of the machine of each draw as a DataArray with dims (chain, draw, …)."""
+def by_draw(evaluate: Callable[[Machine], Any], target: Any, posterior: xr.Dataset) -> Any:
+    """Return ``evaluate`` of the machine of each draw, dims (chain, draw, …), as a DataArray or a Dataset of them."""
     results = [evaluate(machine) for machine in machines_of_draws(target, posterior)]
+    if isinstance(results[0], xr.Dataset):
+        return xr.Dataset({key: _stacked([x[key] for x in results], posterior) for key in results[0]})
+    return _stacked(results, posterior)
+
+
+def _stacked(results: list[Any], posterior: xr.Dataset) -> xr.DataArray:
     found, size = np.array([np.asarray(x) for x in results]), (posterior.sizes["chain"], posterior.sizes["draw"])
     coords = {str(x): posterior[x] for x in ("chain", "draw") if x in posterior.coords}
     coords |= getattr(results[0], "coords", {})

@@ -100,7 +100,32 @@ def test_the_values_of_a_draw_are_its_machine(model):
     np.testing.assert_array_equal(pmr.machine_of(model, alone).couplings[0].weights, DRAWS["W"][1, 2])
 
 
-TAKES_ONE = ["generative", "plot_filters", "log_conditional", "inpaint", "pseudo", "sample_gibbs"]
+@pytest.mark.parametrize("name", ["energy", "conditional_visible", "log_conditional", "pseudo"])
+def test_of_a_posterior_each_draw_is_what_that_draw_alone_would_be(model, name):
+    found, one = (WITH_ONE[name](model, x) for x in (posterior(), posterior().isel(chain=1, draw=2)))
+    if isinstance(found, xr.Dataset):
+        assert set(found) == set(one)
+        found, one = found["log_conditional"], one["log_conditional"]
+    assert found.dims[:2] == ("chain", "draw")
+    np.testing.assert_allclose(found[1, 2], one, atol=1e-12)
+    assert not np.allclose(found[0, 0], found[1, 2])
+
+
+def test_of_a_posterior_each_draw_classifies():
+    visible = pmr.Beside((pmr.Bernoulli(), 3), label=(pmr.Categorical(3), 3))
+    rng = np.random.default_rng(2)
+    draws = xr.Dataset({"W": (("chain", "draw", "i", "j"), rng.normal(size=(2, 2, 6, 2)))})
+    with pm.Model() as labelled:
+        pmr.RBM("v", pm.Normal("W", shape=(6, 2)), np.zeros(6), np.zeros(2), visible=visible)
+    found = pmr.classify(ROWS, labelled, draws)
+    assert found.sizes["chain"] == found.sizes["draw"] == 2
+    np.testing.assert_allclose(found[1, 0], pmr.classify(ROWS, labelled, {"W": draws["W"].values[1, 0]}))
+    energy = pmr.marginal_free_energy(ROWS, labelled, draws, parts=["label"])
+    alone = pmr.marginal_free_energy(ROWS, labelled, {"W": draws["W"].values[0, 1]}, parts=["label"])
+    np.testing.assert_allclose(energy[0, 1], alone)
+
+
+TAKES_ONE = ["generative", "plot_filters", "inpaint", "sample_gibbs"]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -123,7 +148,6 @@ def test_where_one_value_is_needed_a_posterior_is_refused_with_the_remedy(model,
         (lambda m, x: pmr.plot_mixing(x), "No variable of 'posterior' ends in 'free_energy'.*var_names="),
         (lambda m, x: pmr.plot_learning(x), "no group 'learning'"),
         (lambda m, x: pmr.averaged(x), "averaged takes what pymc_rbm.fit returned"),
-        (lambda m, x: pmr.diagnose(x, m, **QUIET), "without a value: .*one draw of a posterior"),
         (lambda m, x: pmr.diagnose(x, **QUIET), "no visible states"),
     ],
 )
