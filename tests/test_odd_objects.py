@@ -288,6 +288,7 @@ def calls(learned):
             {"idata": draws, "target": None, "learned": None, "name": None, "probes": 2} | QUIET,
         ),
         "relabel": (pmr.relabel, {"idata": POSTERIOR, "target": of_constants(), "name": None}),
+        "invariants": (pmr.invariants, {"idata": POSTERIOR, "target": of_constants(), "name": None}),
         "generative": (pmr.generative, {"model": a_model(), "learned": learned, "size": None}),
         "anchored": (
             pmr.anchored,
