@@ -110,8 +110,10 @@ def _pictures(
     images = {key: mosaic(x.astype("float64"), shape, columns) for key, (_, x) in panes.items()}
     height, width = images["draws"].shape
     axes = panels(ax, list(panes), (5.0, 4.9 * height / width + 0.5))
+    if ax is None:
+        axes["draws"].get_figure().get_layout_engine().set(wspace=0.06)
     for key, (title, _) in panes.items():
-        show(axes[key], images[key], cmap="gray_r", vmin=0, vmax=1)
+        show(axes[key], images[key], "gray_r", "0.8", 0, 1)
         axes[key].set_title(title)
     return collection(axes)
 
@@ -122,7 +124,7 @@ def _items(draws: xr.DataArray, data: Received | None, names: np.ndarray, ax: An
     of_draws = correlations(values.reshape(-1, values.shape[-1]))
     of_data = None if data is None else correlations(data.values)
     order = alike_together(of_draws if of_data is None else of_data, correlation=True)
-    side = min(max(0.24 * len(order) + 2.0, 3.6), 8.0)
+    side = min(max(0.2 * len(order) + 2.0, 3.4), 5.6)
     keys = ["draws"] if data is None else ["data", "draws", "means", "correlations"]
     axes = panels(ax, keys, (1.15 * side, side), columns=2)
     for key, matrix in (("data", of_data), ("draws", of_draws)):

@@ -81,7 +81,7 @@ def plot_filters(
     image, limit = mosaic(weights[:, order].T, shape, columns), np.abs(weights).max()
     rows = -(-len(order) // columns)
     axes = panels(ax, ["weights"], (0.75 * columns + 1.2, 0.75 * rows + 0.6))
-    drawn = show(axes["weights"], image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    drawn = show(axes["weights"], image, "RdBu_r", "white", -limit, limit)
     axes["weights"].figure.colorbar(drawn, ax=axes["weights"], shrink=0.6, label="weight")
     axes["weights"].set_title(f"{name}: weights of {len(order)} hidden units, largest first")
     return collection(axes)

@@ -35,7 +35,7 @@ def plot_learning(learned: xr.DataTree, *, ax: Any = None) -> Any:
     Returns
     -------
     PlotCollection
-        As ArviZ's plots return it; ``.savefig(path)`` writes it, and ``.viz["figure"].item()`` is the figure.
+        Everything is in nats. As ArviZ's plots return it; ``.savefig(path)`` writes it, and ``.viz["figure"].item()`` is the figure.
 
     Raises
     ------
@@ -70,19 +70,19 @@ def _exact(axes: list, history: xr.Dataset, name: str, grown: int) -> None:
     if grown:
         left.plot(epochs[:grown], values[:grown], "o", ms=3, color="0.6", label="while hidden units were added")
         left.legend(fontsize=8)
-    left.set(xlabel="iteration", ylabel="log-likelihood per row (nats), exact")
+    left.set(xlabel="iteration", ylabel="exact log-likelihood a row")
     below = np.nanmax(goal) - goal[grown:]
     right.semilogy(epochs[grown:], np.where(below > 0, below, np.nan))
-    right.set(xlabel="iteration", ylabel="objective: below the highest (nats)")
+    right.set(xlabel="iteration", ylabel="objective below its highest")
 
 
 def _sampled(axes: list, history: xr.Dataset, name: str) -> None:
     left, middle, right = axes
     left.plot(history["epoch"], history[f"{name}_pseudo_log_likelihood"])  # there may be no epochs
-    left.set(xlabel="epoch", ylabel="pseudo log-likelihood per row (nats)")
+    left.set(xlabel="epoch", ylabel="pseudo log-likelihood a row")
     for phase in ("data", "particles"):
         xr.plot.line(history[f"{name}_free_energy_{phase}"], ax=middle, label=phase, linewidth=0.8)
-    middle.set(xlabel="iteration", ylabel="mean free energy (nats)")
+    middle.set(xlabel="iteration", ylabel="mean free energy")
     middle.legend()
     swaps = history.get(f"{name}_swap_rate")
     right.plot(history["iteration"], history["sweeps"] if swaps is None else swaps, linewidth=0.8)

@@ -30,8 +30,13 @@ def mosaic(pictures: np.ndarray, shape: tuple[int, int] | None, columns: int) ->
     return image
 
 
-def show(ax: Any, image: np.ndarray, **options: Any) -> Any:
-    """Draw an image without axes; gaps have no colour."""
-    drawn = ax.imshow(np.ma.masked_invalid(image), interpolation="nearest", **options)
+def show(ax: Any, image: np.ndarray, colours: str, gaps: str, low: float, high: float) -> Any:
+    """Draw an image without axes, in a colour map of matplotlib from ``low`` to ``high`` and a colour for the gaps."""
+    from matplotlib import colormaps
+
+    shown = np.ma.masked_invalid(image)
+    cmap = colormaps[colours].with_extremes(bad=gaps)
+    drawn = ax.imshow(shown, interpolation="nearest", cmap=cmap, vmin=low, vmax=high)
+    ax.grid(False)
     ax.set_axis_off()
     return drawn
