@@ -35,7 +35,8 @@ def plot_learning(learned: xr.DataTree, *, ax: Any = None) -> Any:
     Returns
     -------
     PlotCollection
-        Everything is in nats. As ArviZ's plots return it; ``.savefig(path)`` writes it, and ``.viz["figure"].item()`` is the figure.
+        As ArviZ's plots return it; ``.savefig(path)`` writes it, and ``.viz["figure"].item()`` is the figure. All
+        likelihoods, energies and objectives are in nats.
 
     Raises
     ------
