@@ -62,13 +62,15 @@ def _path(ax: Axes, result: Any) -> None:
 def _barrier(ax: Axes, result: Any) -> None:
     ax.plot(result.betas, np.r_[0, np.cumsum(result.diagnostics["rejection"])], "o-", markersize=3)
     trips = result.diagnostics["round_trips"]
-    ax.set(xlabel="inverse temperature β", ylabel="summed rejection of swaps", ylim=(0, None))
-    ax.set_title(f"communication barrier (round trips: {trips:.0f})")
+    ax.set(xlabel="inverse temperature β", ylabel="summed rejection", ylim=(0, None))
+    ax.set_title("communication barrier")
+    ax.text(0.04, 0.96, f"{trips:,.0f} round trips", transform=ax.transAxes, va="top", fontsize="small")
 
 
 def _overlap(ax: Axes, result: Any) -> None:
     image = ax.imshow(result.diagnostics["overlap"], vmin=0, cmap="Blues")
     ax.figure.colorbar(image, ax=ax, shrink=0.8)
     ax.set(xlabel="temperature", ylabel="temperature", title="overlap")
+    ax.grid(False)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))

@@ -9,6 +9,7 @@ import pymc as pm
 import pytest
 import reference as ref
 from options import MASKED, SILENT
+from pytensor.scan.op import Scan
 
 import pymc_rbm as pmr
 from pymc_rbm.step_methods import swapping
@@ -305,3 +306,19 @@ def test_what_a_ladder_needs_is_said():
         pmr.Hidden("h", v)
         with pytest.raises(ValueError, match="here are none"):
             pmr.BlockGibbs(method="pt")
+
+
+@pytest.mark.compiled
+def test_the_bottom_of_a_ladder_is_found_without_a_loop_of_python():
+    """A loop that Python runs starts a C compiler, which takes seconds and warns where BLAS is not installed."""
+    with pm.Model() as model:
+        pmr.RBM("v", W, B, C)
+        step = pmr.BlockGibbs(model["v"], model=model, method="pt")
+    [functions] = step._rungs
+    loops = [x for x in functions.means.maker.fgraph.apply_nodes if isinstance(x.op, Scan)]
+    assert not loops
+    with pm.Model() as model:  # no kernels: there is one
+        pmr.RBM("v", W, B, C, hidden=pmr.Binomial(2))
+        step = pmr.BlockGibbs(model["v"], model=model, method="pt")
+    [functions] = step._rungs
+    assert [x for x in functions.means.maker.fgraph.apply_nodes if isinstance(x.op, Scan)]
