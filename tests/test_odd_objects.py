@@ -367,7 +367,7 @@ def calls(learned):
         "plot_mixing": (pmr.plot_mixing, {"idata": draws, "var_names": None, "group": "posterior", "ax": None}),
         "plot_learning": (pmr.plot_learning, {"learned": learned, "ax": None}),
         "predictive": (pmr.predictive, {"draws": draws, "data": V, "name": "v"}),
-        "plot_ppc": (pmr.plot_ppc, {"draws": draws, "data": V, "name": "v", "statistic": "mean"}),
+        "plot_ppc": (pmr.plot_ppc, {"draws": draws, "data": V, "name": "v", "statistic": "mean", "ax": None}),
         "plot_projections": (
             pmr.plot_projections,
             {"idata": draws, "target": MACHINE, "learned": None, "name": None, "data": None, "panels": 1, "points": 5}

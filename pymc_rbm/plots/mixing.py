@@ -9,7 +9,7 @@ import xarray as xr
 
 from pymc_rbm.plots.arguments import check_group
 from pymc_rbm.support.arguments import listed, shown
-from pymc_rbm.support.figures import collection, panels
+from pymc_rbm.support.figures import collection, into, panels
 from pymc_rbm.support.interrupts import arviz
 
 __all__ = ["plot_mixing"]
@@ -60,8 +60,10 @@ def plot_mixing(idata: xr.DataTree, var_names: Any = None, *, group: str = "post
     axes = panels(ax, keys, (5.5, 2.8), columns=2)
     for title, values in series.items():
         left, right = axes[f"{title}: trace"], axes[f"{title}: autocorrelation"]
-        az.plot_trace(_tree(values), plot_collection=_target(az, values, left))
-        az.plot_autocorr(_tree(values), plot_collection=_target(az, values, right))
+        values = values.reset_coords(drop=True)
+        tree = xr.DataTree.from_dict({"posterior": xr.Dataset({str(values.name): values})})
+        for draw, own in ((az.plot_trace, left), (az.plot_autocorr, right)):
+            draw(tree, plot_collection=into(own, values, {"color": ["chain"], "overlay": ["chain"]}))
         of_energy = title.split("[")[0].endswith("free_energy")
         left.set(title=title, xlabel="draw", ylabel="free energy (nats)" if of_energy else "value")
         right.set(title=title, xlabel="lag (draws)", ylabel="autocorrelation")
@@ -75,17 +77,3 @@ def _series(az: Any, values: xr.Dataset) -> dict[str, xr.DataArray]:
         at = ", ".join(str(np.asarray(x)) for x in selection.values())
         found[f"{name}[{at}]" if selection else str(name)] = values[name].sel(selection)
     return found
-
-
-def _tree(values: xr.DataArray) -> xr.DataTree:
-    return xr.DataTree.from_dict({"posterior": xr.Dataset({str(values.name): values.reset_coords(drop=True)})})
-
-
-def _target(az: Any, values: xr.DataArray, ax: Any) -> Any:
-    """Return a PlotCollection of ArviZ's that draws into these axes, one colour a chain."""
-    name, where = str(values.name), xr.DataArray(np.array(ax, dtype=object))
-    root = xr.Dataset({"figure": xr.DataArray(np.array(ax.get_figure(root=True), dtype=object))})
-    viz = xr.DataTree.from_dict({"/": root, "/plot": xr.Dataset({name: where})})
-    by_chain = {"color": ["chain"], "overlay": ["chain"]}
-    data = xr.Dataset({name: values.reset_coords(drop=True)})
-    return az.PlotCollection(data, viz, aes=by_chain, backend="matplotlib")

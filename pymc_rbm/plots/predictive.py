@@ -10,6 +10,7 @@ import xarray as xr
 from pymc_rbm.plots.arguments import check_tree, data_like, labels_of, states_variable
 from pymc_rbm.plots.items import MOST_NAMES, correlations
 from pymc_rbm.support.arguments import one_of
+from pymc_rbm.support.figures import into, panels
 from pymc_rbm.support.interrupts import arviz
 
 __all__ = ["plot_ppc", "predictive"]
@@ -96,7 +97,9 @@ def predictive(draws: xr.DataTree, data: Any, name: str | None = None) -> xr.Dat
     return xr.DataTree.from_dict({key: _statistics(x.rename(states.name)) for key, x in both.items()})
 
 
-def plot_ppc(draws: xr.DataTree, data: Any, name: str | None = None, *, statistic: str = "sum", **kwargs: Any) -> Any:
+def plot_ppc(
+    draws: xr.DataTree, data: Any, name: str | None = None, *, statistic: str = "sum", ax: Any = None, **kwargs: Any
+) -> Any:
     """Compare a statistic of draws with that of the data, by ArviZ's plots of predictive checks.
 
     Parameters
@@ -109,8 +112,10 @@ def plot_ppc(draws: xr.DataTree, data: Any, name: str | None = None, *, statisti
           sums are no counts by ``az.plot_ppc_dist``.
         - "mean": the mean of each unit, by ``az.plot_ppc_interval``.
         - "correlation": that of each pair of units, from the smallest in the data to the largest, by the same.
+    ax : Axes, optional
+        Where to draw. Default: a new figure.
     **kwargs
-        For ArviZ's function. To draw into axes of your own pass ``plot_collection=``.
+        For ArviZ's function.
 
     Returns
     -------
@@ -120,18 +125,21 @@ def plot_ppc(draws: xr.DataTree, data: Any, name: str | None = None, *, statisti
     Raises
     ------
     ValueError
-        As `predictive`.
+        As `predictive`, or if ``ax`` has several Axes.
     """
     one_of("statistic", statistic, STATISTICS)
+    axes = None if ax is None else panels(ax, [statistic], (0, 0))
     az, tree = arviz(), predictive(draws, data, name)
     variable = next(str(x) for x in tree["observed_data"].data_vars if str(x).endswith(f"_{statistic}"))
     seen = tree["observed_data"][variable]
+    if axes is not None:
+        kwargs = {"plot_collection": into(axes[statistic], tree["posterior_predictive"].dataset[variable], {})} | kwargs
     if statistic == "sum":
         counts = seen.dtype.kind in "iu"
         if not counts:
             kwargs = {"num_samples": min(50, tree["posterior_predictive"].sizes["draw"])} | kwargs
         plot = (az.plot_ppc_rootogram if counts else az.plot_ppc_dist)(tree, var_names=variable, **kwargs)
-        return _labelled(plot, variable, "sum over units", "rows" if counts else "density")
+        return _labelled(plot, axes is None, variable, "sum over units", "rows" if counts else "density")
     [dim] = map(str, seen.dims)
     order = np.argsort(seen.to_numpy(), kind="stable") if statistic == "correlation" else np.arange(len(seen))
     labels = np.asarray(tree["observed_data"][dim] if dim in tree["observed_data"].coords else order)[order]
@@ -142,15 +150,15 @@ def plot_ppc(draws: xr.DataTree, data: Any, name: str | None = None, *, statisti
     if not {"plot_collection", "figure_kwargs"} & set(kwargs):
         kwargs["figure_kwargs"] = {"figsize": (min(max(0.3 * len(order) + 1.5, 5), 12), 3.4)}
     plot = az.plot_ppc_interval(xr.DataTree.from_dict(narrow), var_names=variable, **kwargs)
-    return _labelled(plot, variable, "" if statistic == "mean" else "pairs of units", statistic, labels)
+    return _labelled(plot, axes is None, variable, "" if statistic == "mean" else "pairs of units", statistic, labels)
 
 
-def _labelled(plot: Any, variable: str, xlabel: str, ylabel: str, names: Any = None) -> Any:
-    """Return ArviZ's plot with what its axes and colours mean."""
+def _labelled(plot: Any, own: bool, variable: str, xlabel: str, ylabel: str, names: Any = None) -> Any:
+    """Return ArviZ's plot with what its axes and colours mean; ``own`` says whether the figure is one of its own."""
     if plot.backend != "matplotlib":
         return plot
     for ax in np.ravel(plot.viz["plot"][variable].values):
-        if ax.get_figure().get_layout_engine() is None:
+        if own and ax.get_figure().get_layout_engine() is None:
             ax.get_figure().set_layout_engine("constrained")
         ax.set(title=f"{variable}: data black, draws blue", xlabel=xlabel, ylabel=ylabel)
         if names is not None and len(names) <= MOST_NAMES:

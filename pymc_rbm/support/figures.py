@@ -18,7 +18,7 @@ from pymc_rbm.support.interrupts import arviz
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["collection", "panels"]
+__all__ = ["collection", "into", "panels"]
 
 
 def panels(ax: Any, names: Sequence[str], size: tuple[float, float], columns: int | None = None, **options: Any) -> Any:
@@ -87,3 +87,14 @@ def collection(axes: dict[str, Axes]) -> Any:
     figure = found[0].get_figure(root=True)
     viz = xr.Dataset({"figure": xr.DataArray(figure), "plot": ("panel", found)}, coords={"panel": list(axes)})
     return az.PlotCollection(xr.Dataset(), xr.DataTree(viz), backend="matplotlib")
+
+
+def into(ax: Axes, values: xr.DataArray, aes: dict[str, list[str]]) -> Any:
+    """Return a PlotCollection by which a plot of ArviZ's, of one variable, draws into ``ax``.
+
+    ``aes`` are its aesthetics, each with the dims that it stands for.
+    """
+    name, az = str(values.name), arviz()
+    figure, where = (xr.DataArray(np.array(x, dtype=object)) for x in (ax.get_figure(root=True), ax))
+    viz = xr.DataTree.from_dict({"/": xr.Dataset({"figure": figure}), "/plot": xr.Dataset({name: where})})
+    return az.PlotCollection(xr.Dataset({name: values}), viz, aes=aes, backend="matplotlib")

@@ -101,6 +101,18 @@ def test_arviz_draws_them(statistic, draws, data, tmp_path):
     assert (tmp_path / "plot.png").stat().st_size > 2000
 
 
+@pytest.mark.parametrize("statistic", ["sum", "mean", "correlation"])
+def test_it_draws_into_axes_that_are_given(statistic, draws, data):
+    figure, axes = plt.subplots(1, 2)
+    plot = pmr.plot_ppc(draws, data, statistic=statistic, ax=axes[0])
+    assert plt.get_fignums() == [figure.number]
+    assert plot.viz["figure"].item() is figure
+    assert axes[0].has_data()
+    assert not axes[1].has_data()
+    with pytest.raises(ValueError, match="ax must be 1 Axes"):
+        pmr.plot_ppc(draws, data, statistic=statistic, ax=axes)
+
+
 def test_other_plots_of_arviz_take_the_groups(draws, data):
     tree = pmr.predictive(draws, data)
     az.plot_ppc_tstat(tree, var_names="v_sum", t_stat="max")
