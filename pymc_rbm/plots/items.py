@@ -10,6 +10,8 @@ __all__ = ["alike_together", "correlations", "fitted_names", "heatmap"]
 
 MOST_NAMES = 40
 """More lines than that have no room for names."""
+MOST_ORDERED = 500
+"""Of more items a second and more would go into the best order of the leaves."""
 MOST_NUMBERS = 120
 """More cells than that have no room for numbers."""
 
@@ -17,8 +19,8 @@ MOST_NUMBERS = 120
 def alike_together(x: np.ndarray, correlation: bool = False) -> np.ndarray:
     """Return an order of the rows of ``x`` in which those that are alike stand together.
 
-    It is that of the leaves of SciPy's average-linkage clustering, optimally ordered (Bar-Joseph, Gifford & Jaakkola
-    2001), by Euclidean distances, or where ``x`` is a matrix of correlations by 1 - r.
+    It is that of the leaves of SciPy's average-linkage clustering, optimally ordered up to 500 (Bar-Joseph, Gifford &
+    Jaakkola 2001), by Euclidean distances, or where ``x`` is a matrix of correlations by 1 - r.
     """
     if len(x) < 3:
         return np.arange(len(x))
@@ -26,10 +28,11 @@ def alike_together(x: np.ndarray, correlation: bool = False) -> np.ndarray:
     from scipy.spatial.distance import squareform
 
     if not correlation:
-        return leaves_list(linkage(x, "average", optimal_ordering=True))
+        return leaves_list(linkage(x, "average", optimal_ordering=len(x) <= MOST_ORDERED))
     distance = np.clip(1 - np.nan_to_num(x), 0, 2)
     np.fill_diagonal(distance, 0)
-    return leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=True))
+    best = len(x) <= MOST_ORDERED
+    return leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=best))
 
 
 def correlations(rows: np.ndarray) -> np.ndarray:

@@ -65,36 +65,7 @@ def predictive(draws: xr.DataTree, data: Any, name: str | None = None) -> xr.Dat
     {'chain': 1, 'draw': 8, 'v_unit': 6}
     >>> plot = az.plot_ppc_tstat(tree, var_names="v_sum", t_stat="max")
     """
-    check_tree(draws, DRAWS)
-    groups = [group for group in ("posterior_predictive", "posterior") if group in draws]
-    if not groups:
-        have = sorted(draws.children)
-        raise ValueError(f"There is neither posterior_predictive nor posterior among the groups {have}: pass {DRAWS}.")
-    group = draws[groups[0]].to_dataset()
-    states = states_variable(group, name if name is not None or groups[0] == "posterior" else _only_states(group))
-    if states.dims[:2] != ("chain", "draw") or states.ndim not in (3, 4):
-        raise ValueError(
-            f"{states.name} must have dims (chain, draw, unit) or (chain, draw, row, unit), got {states.dims}. Pass "
-            f"name=, a variable of states, of {DRAWS}."
-        )
-    rows = data_like(data, states)
-    if np.ma.is_masked(rows.values):
-        raise ValueError(
-            f"data has missing entries ({int(np.ma.getmaskarray(rows.values).sum())} of {rows.values.size}), and draws "
-            "have none: leave out rows with missing entries, or complete them by pymc_rbm.inpaint."
-        )
-    seen = np.ma.getdata(rows.values)
-    found = _dealt(states, len(seen)) if states.ndim == 3 else states
-    if found.sizes[found.dims[2]] != len(seen):
-        raise ValueError(
-            f"data has {len(seen)} rows and each draw of {states.name} {found.sizes[found.dims[2]]}. Pass the "
-            "data that the model has observed."
-        )
-    observed = xr.DataArray(
-        seen, dims=found.dims[2:], coords={k: v for k, v in found.coords.items() if _inside(v, found)}
-    )
-    both = {"posterior_predictive": found, "observed_data": observed}
-    return xr.DataTree.from_dict({key: _statistics(x.rename(states.name)) for key, x in both.items()})
+    return _groups(draws, data, name, STATISTICS)
 
 
 def plot_ppc(
@@ -129,8 +100,8 @@ def plot_ppc(
     """
     one_of("statistic", statistic, STATISTICS)
     axes = None if ax is None else panels(ax, [statistic], (0, 0))
-    az, tree = arviz(), predictive(draws, data, name)
-    variable = next(str(x) for x in tree["observed_data"].data_vars if str(x).endswith(f"_{statistic}"))
+    az, tree = arviz(), _groups(draws, data, name, (statistic,))
+    variable = f"{next(iter(tree['observed_data'].data_vars))}_{statistic}"
     seen = tree["observed_data"][variable]
     if axes is not None:
         kwargs = {"plot_collection": into(axes[statistic], tree["posterior_predictive"].dataset[variable], {})} | kwargs
@@ -151,6 +122,40 @@ def plot_ppc(
         kwargs["figure_kwargs"] = {"figsize": (min(max(0.3 * len(order) + 1.5, 5), 12), 3.4)}
     plot = az.plot_ppc_interval(xr.DataTree.from_dict(narrow), var_names=variable, **kwargs)
     return _labelled(plot, axes is None, variable, "" if statistic == "mean" else "pairs of units", statistic, labels)
+
+
+def _groups(draws: xr.DataTree, data: Any, name: str | None, wanted: tuple[str, ...]) -> xr.DataTree:
+    """Return the groups of `predictive` with the statistics that are wanted."""
+    check_tree(draws, DRAWS)
+    groups = [group for group in ("posterior_predictive", "posterior") if group in draws]
+    if not groups:
+        have = sorted(draws.children)
+        raise ValueError(f"There is neither posterior_predictive nor posterior among the groups {have}: pass {DRAWS}.")
+    group = draws[groups[0]].to_dataset()
+    states = states_variable(group, name if name is not None or groups[0] == "posterior" else _only_states(group))
+    if states.dims[:2] != ("chain", "draw") or states.ndim not in (3, 4):
+        raise ValueError(
+            f"{states.name} must have dims (chain, draw, unit) or (chain, draw, row, unit), got {states.dims}. Pass "
+            f"name=, a variable of states, of {DRAWS}."
+        )
+    rows = data_like(data, states)
+    if np.ma.is_masked(rows.values):
+        raise ValueError(
+            f"data has missing entries ({int(np.ma.getmaskarray(rows.values).sum())} of {rows.values.size}), and draws "
+            "have none: leave out rows with missing entries, or complete them by pymc_rbm.inpaint."
+        )
+    seen = np.ma.getdata(rows.values)
+    found = _dealt(states, len(seen)) if states.ndim == 3 else states
+    if found.sizes[found.dims[2]] != len(seen):
+        raise ValueError(
+            f"data has {len(seen)} rows and each draw of {states.name} {found.sizes[found.dims[2]]}. Pass the "
+            "data that the model has observed."
+        )
+    observed = xr.DataArray(
+        seen, dims=found.dims[2:], coords={k: v for k, v in found.coords.items() if _inside(v, found)}
+    )
+    both = {"posterior_predictive": found, "observed_data": observed}
+    return xr.DataTree.from_dict({key: _statistics(x.rename(states.name), wanted) for key, x in both.items()})
 
 
 def _labelled(plot: Any, own: bool, variable: str, xlabel: str, ylabel: str, names: Any = None) -> Any:
@@ -193,20 +198,21 @@ def _dealt(states: xr.DataArray, rows: int) -> xr.DataArray:
     return xr.DataArray(dealt, dims=("chain", "draw", f"{states.name}_row", unit), coords=coords)
 
 
-def _statistics(x: xr.DataArray) -> xr.Dataset:
-    """Return states with their statistics."""
+def _statistics(x: xr.DataArray, wanted: tuple[str, ...]) -> xr.Dataset:
+    """Return states with the statistics that are wanted."""
     row, unit = map(str, x.dims[-2:])
+    name, found = str(x.name), xr.Dataset({str(x.name): x})
+    if "sum" in wanted:
+        found[f"{name}_sum"] = x.sum(unit, dtype="int64" if x.dtype.kind in "biu" else None)
+    if "mean" in wanted:
+        found[f"{name}_mean"] = x.mean(row)
+    if "correlation" not in wanted:
+        return found
     labels = labels_of(x, -1)
     labels = np.arange(x.shape[-1]) if labels is None else labels
     first, second = np.triu_indices(len(labels), 1)
-    pairs = [f"{labels[i]} - {labels[j]}" for i, j in zip(first, second, strict=True)]
     values = x.values.reshape(-1, *x.shape[-2:])
     of_pairs = np.array([np.nan_to_num(correlations(v))[first, second] for v in values])
-    name = str(x.name)
-    pair = f"{name}_pair"
-    return xr.Dataset({
-        name: x,
-        f"{name}_sum": x.sum(unit, dtype="int64" if x.dtype.kind in "biu" else None),
-        f"{name}_mean": x.mean(row),
-        f"{name}_correlation": ((*x.dims[:-2], pair), of_pairs.reshape(*x.shape[:-2], len(pairs))),
-    }, coords={pair: pairs})  # fmt: skip
+    found[f"{name}_correlation"] = (*x.dims[:-2], f"{name}_pair"), of_pairs.reshape(*x.shape[:-2], len(first))
+    pairs = [f"{labels[i]} - {labels[j]}" for i, j in zip(first, second, strict=True)]
+    return found.assign_coords({f"{name}_pair": pairs})
