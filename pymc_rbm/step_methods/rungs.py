@@ -31,7 +31,7 @@ from pymc_rbm.step_methods.blocks import Block
 from pymc_rbm.step_methods.effects import Effect
 from pymc_rbm.step_methods.transition import moved
 from pymc_rbm.support.fast_calls import Quick
-from pymc_rbm.support.modes import INTERPRETED, by_kernels
+from pymc_rbm.support.modes import INTERPRETED, by_python
 from pymc_rbm.support.reentrant import compiled
 
 __all__ = ["RungFunctions", "check_swaps", "rung_functions"]
@@ -123,7 +123,7 @@ def rung_functions(model: pm.Model, block: Block, cautions: slice, compile_kwarg
         cautions,
         together,
         None if held is None else rv.owner.inputs[1].data,
-        of([rng, chains, value], [means_rng, means], by=by_kernels, mode=INTERPRETED),
+        of([rng, chains, value], [means_rng, means], by=by_python, mode=INTERPRETED),
         unit.bias_of_mean,
         Quick(of([rng, base, value], [bottom_rng, bottom])),
         Quick(of([rng, theta, t_low, t, base, low, high], [next_rng, swept, *steps])),
