@@ -31,7 +31,12 @@ from pymc_rbm.machine.rows import machine_of_row
 from pymc_rbm.machine.targets import machine_of
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 from pymc_rbm.partition.log_partition import log_partition
-from pymc_rbm.plots.plots import plot_fantasies, plot_filters, plot_learning, plot_mixing, plot_projections
+from pymc_rbm.plots.fantasies import plot_fantasies
+from pymc_rbm.plots.filters import plot_filters
+from pymc_rbm.plots.learning import plot_learning
+from pymc_rbm.plots.mixing import plot_mixing
+from pymc_rbm.plots.predictive import plot_ppc, predictive
+from pymc_rbm.plots.projections import plot_projections
 from pymc_rbm.posteriors.anchored import anchored
 from pymc_rbm.posteriors.check import AnchorCheck, check_anchors
 from pymc_rbm.posteriors.pseudo import pseudo_likelihood
@@ -99,7 +104,9 @@ __all__ = [
     "plot_filters",
     "plot_learning",
     "plot_mixing",
+    "plot_ppc",
     "plot_projections",
+    "predictive",
     "pseudo_likelihood",
     "pseudo_log_likelihood",
     "relabel",

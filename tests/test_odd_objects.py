@@ -356,16 +356,23 @@ def calls(learned):
             {"vars": None, "sweeps": 1, "method": "gibbs", "model": None, "rng": 1, "compile_kwargs": None},
         ),
         "BlockGibbs of observed": (block_gibbs_of_observed, {"vars": None}),
-        "plot_filters": (pmr.plot_filters, {"learned": learned, "name": "W", "shape": None, "most": 2}),
+        "plot_filters": (
+            pmr.plot_filters,
+            {"learned": learned, "name": "W", "kind": "auto", "shape": None, "most": 2, "ax": None},
+        ),
         "plot_fantasies": (
             pmr.plot_fantasies,
-            {"fantasies": draws, "data": None, "name": "v", "shape": None, "rows": 2, "columns": 2},
+            {"fantasies": draws, "data": None, "name": "v", "kind": "pictures", "rows": 2, "columns": 2}
+            | {"shape": None, "ax": None},
         ),
-        "plot_mixing": (pmr.plot_mixing, {"idata": draws, "var_names": None, "group": "posterior"}),
-        "plot_learning": (pmr.plot_learning, {"learned": learned}),
+        "plot_mixing": (pmr.plot_mixing, {"idata": draws, "var_names": None, "group": "posterior", "ax": None}),
+        "plot_learning": (pmr.plot_learning, {"learned": learned, "ax": None}),
+        "predictive": (pmr.predictive, {"draws": draws, "data": V, "name": "v"}),
+        "plot_ppc": (pmr.plot_ppc, {"draws": draws, "data": V, "name": "v", "statistic": "mean", "ax": None}),
         "plot_projections": (
             pmr.plot_projections,
-            {"idata": draws, "target": MACHINE, "learned": None, "name": None, "data": None, "panels": 1, "points": 5},
+            {"idata": draws, "target": MACHINE, "learned": None, "name": None, "data": None, "panels": 1, "points": 5}
+            | {"ax": None},
         ),
         "DeepBeliefNetwork": (pmr.DeepBeliefNetwork, {"learned": net.learned}),
         "DeepBeliefNetwork.of": (

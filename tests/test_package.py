@@ -12,7 +12,6 @@ from importlib.metadata import requires, version
 from pathlib import Path
 
 import numpy as np
-import pymc as pm
 import pytest
 import xarray as xr
 from packaging.requirements import Requirement
@@ -178,50 +177,6 @@ def test_files(tmp_path):
 def test_files_of_the_reference_folder(shared_data):
     assert pmr.datasets.from_npz(shared_data / "mnist_bin127.npz").shape == (60_000, 784)
     assert pmr.datasets.from_npz(shared_data / "nade_dna.npz").shape[0] == 1400
-
-
-# --------------------------------------------------------------------------------------------------- figures
-
-
-@pytest.fixture(scope="module", params=[(8, 8), None], ids=["images", "not images"])
-def run(request):
-    data = pmr.datasets.digits()[:200] if request.param else pmr.datasets.digits()[:200, 10:43]
-    with pm.Model(coords={"pixel": data.pixel.values, "unit": range(5)}) as model:
-        W = pm.Normal("W", dims=("pixel", "unit"))
-        pmr.RBM("v", W, pm.Flat("b", dims="pixel"), pm.Flat("c", dims="unit"), observed=data)
-        learned = pmr.fit(3, method="pcd", random_seed=1, progressbar=False)
-    with pmr.generative(model, learned):
-        draws = pm.sample(60, tune=0, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True)
-    return learned, draws, data
-
-
-def test_figures(run, tmp_path):
-    learned, draws, data = run
-    figures = [
-        pmr.plot_filters(learned),
-        pmr.plot_fantasies(draws, data),
-        pmr.plot_fantasies(draws, rows=3, columns=4),
-        pmr.plot_mixing(draws),
-        pmr.plot_mixing(learned, group="particles"),
-        pmr.plot_learning(learned),
-        pmr.plot_projections(draws, pmr.restricted(*(learned["parameters"][x].values for x in "Wbc")), data=data),
-    ]
-    for i, figure in enumerate(figures):
-        figure.savefig(tmp_path / f"{i}.png")
-        assert (tmp_path / f"{i}.png").stat().st_size > 2000
-    assert len(figures[0].axes) >= 5
-    with pytest.raises(ValueError, match="Pass name=, the variable of states"):
-        pmr.plot_fantasies(xr.DataTree.from_dict({"posterior": xr.Dataset({"x": ("chain", [0.5])})}))
-
-
-def test_every_chain_is_shown():
-    draws = np.stack([np.full((50, 4), k % 2, "int8") for k in range(4)])
-    draws[..., 0] = [[0], [0], [1], [1]]
-    fantasies = xr.DataTree.from_dict({"posterior": xr.Dataset({"v": (("chain", "draw", "unit"), draws)})})
-    for rows in (4, 6, 8):
-        figure = pmr.plot_fantasies(fantasies, rows=rows, columns=5)
-        seen = {tuple(image.get_array().ravel()[:2]) for ax in figure.axes for image in ax.images}
-        assert len(seen) == 4
 
 
 # -------------------------------------------------------------------------------------------------- main job

@@ -62,8 +62,9 @@ class RBM(MachineDistribution):
     observed : array_like, DataArray, data frame or masked array, shape (visible,) or (rows, visible), optional
         States of the visible units; of units of several entries (`Categorical`) one number a unit will do. Masked
         entries are sampled, and so is NaN in DataArrays and frames. A DataArray brings its dims, and its coords where
-        the model has none; a frame's columns are coords of its units. Where names are known already (of W, b and c, or
-        the model's coords), the data are put in their order by name, or refused.
+        the model has none; a frame's columns are coords of its units, its index those of its rows, under the names of
+        both, or where they have none under the dim of W's rows or ``{name}_unit``, and ``{name}_row``. Where names
+        are known already (of W, b and c, or the model's coords), the data are put in their order by name, or refused.
     **kwargs
         ``dims``, ``shape``, ``size``, ``initval`` and the rest as in every PyMC distribution.
 

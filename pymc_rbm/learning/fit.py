@@ -227,7 +227,9 @@ def fit(
         climb gained, in nats a row.
         ``machines``: weights and biases of each RBM that these make. ``averaged_parameters``, ``averaged_machines``:
         the same at the average of the iterates over the second half of the horizon, see `averaged`.
-        ``learning``: monitors by ``iteration`` and ``epoch``, and what the method reports.
+        ``learning``: monitors by ``iteration`` and ``epoch``, and what the method reports. Where the exact objective is
+        climbed, an epoch is an iteration of the climb, with the ``objective`` and the mean log-likelihood of each
+        machine's rows, ``{name}_log_likelihood``, in nats a row.
         ``particles``: free energy and mean activations of the persistent chains as (chain, draw), one draw an
         iteration; ``az.rhat(learned, group="particles")`` and the like work.
         ``particle_states``: the last visible states; ``particle_history``: those of up to eight epochs.

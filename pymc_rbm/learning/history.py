@@ -13,6 +13,7 @@ from pymc_rbm.support.interrupts import arviz
 
 __all__ = ["AXES", "History"]
 
+PSEUDO = "_pseudo_log_likelihood"
 AXES = "chain", "draw", "iteration", "epoch", "snapshot"
 WINDOW = 500
 SECONDS_BETWEEN_DIAGNOSTICS = 1.0
@@ -35,10 +36,15 @@ class History:
         self._iterations.append(monitors)
         self._length += len(next(iter(monitors.values())))
 
-    def add_epoch(self, pseudo_log_likelihood: list[float]) -> None:
-        """Add the pseudo log-likelihoods of an epoch, one a machine."""
-        names = (f"{name}_pseudo_log_likelihood" for name in self.names)
-        self._epochs.append(dict(zip(names, pseudo_log_likelihood, strict=True)))
+    def add_epoch(self, pseudo: list[float], exact: list[float] | None = None) -> None:
+        """Add the pseudo log-likelihoods of an epoch, one a machine.
+
+        Where the exact objective is climbed, ``exact`` has it and the exact log-likelihood of each machine.
+        """
+        row = dict(zip((f"{name}{PSEUDO}" for name in self.names), pseudo, strict=True))
+        if exact is not None:
+            row |= dict(zip(["objective", *(f"{name}_log_likelihood" for name in self.names)], exact, strict=True))
+        self._epochs.append(row)
 
     def add_snapshot(self, epoch: int, horizon: int, states: dict[str, np.ndarray]) -> None:
         """Keep the particles' states if an eighth of the horizon has passed since the last ones."""
@@ -97,7 +103,7 @@ class History:
             self._shown_at = now
         swaps = [self.last[key].min() for key in self.last if key.endswith("_swap_rate")]
         return {
-            "pseudo_log_likelihood": sum(self._epochs[-1].values()),
+            "pseudo_log_likelihood": sum(x for key, x in self._epochs[-1].items() if key.endswith(PSEUDO)),
             "free_energy_gap": self.last_gap,
             **self._shown,
             "sweeps": int(self.last["sweeps"]),
@@ -135,7 +141,7 @@ class History:
             else:
                 values = self.series(key)
                 out[key] = (("iteration", *(f"{key}_dim_{i}" for i in range(values.ndim - 1))), values)
-        for key in self._epochs[0] if self._epochs else [f"{x}_pseudo_log_likelihood" for x in self.names]:
+        for key in self._epochs[0] if self._epochs else [f"{x}{PSEUDO}" for x in self.names]:
             out[key] = ("epoch", np.array([row[key] for row in self._epochs]))
         lengths = {"iteration": len(self), "epoch": len(self._epochs)}
         return xr.Dataset(out, coords={name: np.arange(n) for name, n in lengths.items()})

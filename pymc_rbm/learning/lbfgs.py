@@ -8,7 +8,7 @@ no Hessian, and stay orthogonal to the directions in which the objective is cons
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -82,6 +82,8 @@ class Ascent:
     """What compiles the objective."""
     interrupted: Callable[[], bool] = bool
     """A function that is called between the steps of Newton's method, and returns True to end them without result."""
+    also: Sequence[pt.TensorVariable] = ()
+    """Graphs of the parameters whose values `here` returns after that of the goal."""
 
     def __post_init__(self):
         slopes = pt.grad(self.goal, self.parameters, disconnected_inputs="ignore")
@@ -91,7 +93,8 @@ class Ascent:
         self._left = 0
         """How many evaluations Newton's method has left."""
         self._flattest: tuple[float, np.ndarray] = np.inf, np.empty(0)
-        self._function = compiled([], [self.goal, *slopes], by=self.by, **self.compile_kwargs)
+        self._last: tuple[np.ndarray, list[float]] = np.empty(0), []
+        self._function = compiled([], [self.goal, *self.also, *slopes], by=self.by, **self.compile_kwargs)
         self._function()
 
     @property
@@ -102,6 +105,13 @@ class Ascent:
     def value(self) -> float:
         """Return the objective where the parameters are, in nats a row."""
         return float(self._function()[0])
+
+    def here(self) -> list[float]:
+        """Return the goal and the values of ``also`` where the parameters are; the last evaluation may know them."""
+        x = self._joined([p.get_value(borrow=True) for p in self.parameters])
+        if not np.array_equal(x, self._last[0]):
+            self._last = x, [float(v) for v in self._function()[: 1 + len(self.also)]]
+        return self._last[1]
 
     def place(self, values: list[np.ndarray]) -> None:
         """Put the parameters there."""
@@ -217,7 +227,9 @@ class Ascent:
     def _descent(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Return minus the objective and its gradient; where it is not defined, a slope back to where it was."""
         self._put(x)
-        value, *slopes = self._function()
+        values = self._function()
+        told, slopes = values[: 1 + len(self.also)], values[1 + len(self.also) :]
+        self._last, value = (x.copy(), [float(v) for v in told]), told[0]
         slope = np.concatenate([np.ravel(s) for s in slopes]).astype("float64")
         if np.isfinite(value) and np.isfinite(slope).all():
             if self._lowest is None or -value <= self._lowest[0]:

@@ -163,6 +163,8 @@ class Run:
         self.budget.spent(0)  # the clock runs
         if self.growing is not None:
             stopped = self.growing(note)
+            if done > self.before:
+                self.attrs["growing_iterations"] = done
             self._record_ends()
             if stopped:
                 self.spent = self.spent or self.budget.spent(len(self.history) - self._already)
@@ -273,7 +275,8 @@ class Run:
         return paced(self.history, now) if len(self.history) % INTERVAL == 0 else now
 
     def _record(self, done: int) -> None:
-        self.history.add_epoch(self.learner.pseudo_log_likelihood(done))
+        exact = None if self.ascent is None else self.ascent.here()
+        self.history.add_epoch(self.learner.pseudo_log_likelihood(done), exact)
         if self.learner.persistent:
             self.history.add_snapshot(done, self.horizon, self.learner.particle_states())
 

@@ -383,16 +383,20 @@ class Learner:
         return compiled(inputs, graphs, by=pm.compile, on_unused_input="ignore", mode=INTERPRETED)
 
     def ascent(self, model: pm.Model) -> Ascent:
-        """Return the `Ascent` that climbs the objective of all rows by its exact value."""
+        """Return the `Ascent` that climbs the objective of all rows by its exact value, and tells the likelihoods."""
         energies = [_of_all_rows(x, machine) for x, machine in zip(self.observed, self._machines, strict=True)]
         log_z = [log_partition(machine) for machine in self._machines]
         goal = objective(model, self.observed, energies, log_z)
-        goal = graph_replace(goal, self._given, strict=False)
+        likelihoods = [
+            len(x.weights) / x.weights.sum() * -(weights * (energy + z)).mean()
+            for x, (energy, weights), z in zip(self.observed, energies, log_z, strict=True)
+        ]
+        goal, *likelihoods = graph_replace([goal, *likelihoods], self._given, strict=False)
         quick = all(is_summed_by_kernel(x.machine) or _is_little(x) for x in self.observed)
         options = ({"mode": INTERPRETED} if quick else {}) | self._settings.compile_kwargs
         many = quick and any(x.patterns is not None and x.patterns.states.size >= MANY_STATES for x in self.observed)
         by = by_kernels if many and not self._settings.compile_kwargs else pm.compile
-        return Ascent(goal, self._parameters, options, by)
+        return Ascent(goal, self._parameters, options, by, also=likelihoods)
 
     def _first_particles(self, i: int, chains: int):
         """Return shared start states of the chains: dispersed, draws of a low-rank start or, with one a row, the data.

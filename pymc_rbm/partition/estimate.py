@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy
 import xarray as xr
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["FEW_EFFECTIVE", "LogPartitionEstimate", "log_mean_exp", "weight_diagnostics"]
 
@@ -161,11 +158,14 @@ class LogPartitionEstimate:
             tree[name] = xr.DataTree(part.to_datatree()["estimate"].to_dataset())
         return tree
 
-    def plot(self) -> Figure:
-        """Draw the estimates with their intervals and, where the method has them, the weights and the path."""
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the estimates with their intervals and, where the method has them, the weights and the path.
+
+        Returns ArviZ's PlotCollection. ``ax`` are Axes to draw into, one for each panel.
+        """
         from pymc_rbm.partition.plots import plot_estimate
 
-        return plot_estimate(self)
+        return plot_estimate(self, ax)
 
 
 def _effective(log_weights: np.ndarray) -> float:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from pymc_rbm.support.figures import collection, panels
 
 __all__ = ["plot_estimate"]
 
 
-def plot_estimate(result: Any) -> Figure:
-    """Draw what a `LogPartitionEstimate` holds: estimates with intervals, log-weights, the path."""
+def plot_estimate(result: Any, ax: Any = None) -> Any:
+    """Draw what a `LogPartitionEstimate` holds: estimates with intervals, log-weights, the path; into ``ax``, if given.
+
+    Returns a PlotCollection with as many panels as there are things to show.
+    """
     with_path = next((x for x in (result, *result.parts.values()) if "increment_deviation" in x.diagnostics), None)
     with_weights = next((x for x in (result, *result.parts.values()) if x.log_weights.size), None)
     with_overlap = next((x for x in (result, *result.parts.values()) if "overlap" in x.diagnostics), None)
-    panels: list[tuple[Any, Any]] = [(_intervals, result)]
-    panels += [(_weights, with_weights)] if with_weights is not None else []
-    panels += [(_path, with_path)] if with_path is not None else []
-    panels += [(_barrier, with_overlap), (_overlap, with_overlap)] if with_overlap is not None else []
-    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.2), squeeze=False, layout="constrained")
-    for ax, (draw, x) in zip(axes.flat, panels, strict=True):
-        draw(ax, x)
-    return figure
+    shown: dict[str, tuple[Any, Any]] = {"intervals": (_intervals, result)}
+    shown |= {"weights": (_weights, with_weights)} if with_weights is not None else {}
+    shown |= {"path": (_path, with_path)} if with_path is not None else {}
+    shown |= (
+        {"barrier": (_barrier, with_overlap), "overlap": (_overlap, with_overlap)} if with_overlap is not None else {}
+    )
+    axes = panels(ax, list(shown), (4, 3.2))
+    for key, (draw, x) in shown.items():
+        draw(axes[key], x)
+    return collection(axes)
 
 
 def _intervals(ax: Axes, result: Any) -> None:
@@ -57,13 +62,15 @@ def _path(ax: Axes, result: Any) -> None:
 def _barrier(ax: Axes, result: Any) -> None:
     ax.plot(result.betas, np.r_[0, np.cumsum(result.diagnostics["rejection"])], "o-", markersize=3)
     trips = result.diagnostics["round_trips"]
-    ax.set(xlabel="inverse temperature β", ylabel="summed rejection of swaps", ylim=(0, None))
-    ax.set_title(f"communication barrier (round trips: {trips:.0f})")
+    ax.set(xlabel="inverse temperature β", ylabel="summed rejection", ylim=(0, None))
+    ax.set_title("communication barrier")
+    ax.text(0.04, 0.96, f"{trips:,.0f} round trips", transform=ax.transAxes, va="top", fontsize="small")
 
 
 def _overlap(ax: Axes, result: Any) -> None:
     image = ax.imshow(result.diagnostics["overlap"], vmin=0, cmap="Blues")
     ax.figure.colorbar(image, ax=ax, shrink=0.8)
     ax.set(xlabel="temperature", ylabel="temperature", title="overlap")
+    ax.grid(False)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))

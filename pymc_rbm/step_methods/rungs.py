@@ -31,7 +31,7 @@ from pymc_rbm.step_methods.blocks import Block
 from pymc_rbm.step_methods.effects import Effect
 from pymc_rbm.step_methods.transition import moved
 from pymc_rbm.support.fast_calls import Quick
-from pymc_rbm.support.modes import INTERPRETED
+from pymc_rbm.support.modes import INTERPRETED, by_python
 from pymc_rbm.support.reentrant import compiled
 
 __all__ = ["RungFunctions", "check_swaps", "rung_functions"]
@@ -112,10 +112,10 @@ def rung_functions(model: pm.Model, block: Block, cautions: slice, compile_kwarg
     outputs = [density, *steps, bottom, means]
     rest = [x for x in explicit_graph_inputs(outputs) if x in model.value_vars and x is not value]
 
-    def of(arguments: list[Any], results: list[Any], **more: Any) -> Any:
+    def of(arguments: list[Any], results: list[Any], by: Callable = pm.compile, **more: Any) -> Any:
         ins = [In(x, mutable=True) if x is rng else x for x in [*arguments, *rest]]
         outs = [Out(x, borrow=True) if x.type == rng.type else x for x in results]
-        return compiled(ins, outs, by=pm.compile, on_unused_input="ignore", **compile_kwargs | more).function
+        return compiled(ins, outs, by=by, on_unused_input="ignore", **compile_kwargs | more).function
 
     return RungFunctions(
         value.name,
@@ -123,7 +123,7 @@ def rung_functions(model: pm.Model, block: Block, cautions: slice, compile_kwarg
         cautions,
         together,
         None if held is None else rv.owner.inputs[1].data,
-        of([rng, chains, value], [means_rng, means], mode=INTERPRETED),
+        of([rng, chains, value], [means_rng, means], by=by_python, mode=INTERPRETED),
         unit.bias_of_mean,
         Quick(of([rng, base, value], [bottom_rng, bottom])),
         Quick(of([rng, theta, t_low, t, base, low, high], [next_rng, swept, *steps])),

@@ -28,7 +28,7 @@ from pytensor.scalar.math import Sigmoid, Softplus
 from pytensor.scan.op import Scan
 from pytensor.tensor.elemwise import Elemwise
 
-__all__ = ["INTERPRETED", "InOrder", "by_kernels", "first_call"]
+__all__ = ["INTERPRETED", "InOrder", "by_kernels", "by_python", "first_call"]
 
 BY_NUMPY = "rbm_by_numpy"
 """The tag of rewrites that put nodes in place which NumPy has."""
@@ -108,6 +108,16 @@ def by_kernels(inputs: Any, outputs: Any, mode: Any = None, **options: Any) -> A
         with suppress(_TooSlowError):
             return pytensor.function(inputs, outputs, mode=BY_KERNELS, **options)
     return pytensor.function(inputs, outputs, mode=mode, **options)
+
+
+def by_python(inputs: Any, outputs: Any, **options: Any) -> Any:
+    """Compile a function whose loops Python runs, for one that is called once.
+
+    Loops would start a C compiler, which takes seconds, and warns of BLAS where PyTensor was installed by pip. To be
+    called where only one thread compiles (`reentrant.compiled`): the setting is that of the whole process.
+    """
+    with config.change_flags(cxx=""):
+        return pytensor.function(inputs, outputs, **options)
 
 
 def _is_slow(node: Any) -> bool:

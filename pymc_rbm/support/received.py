@@ -73,6 +73,8 @@ def receive(data: Any, name: str = "data") -> Received:
         values = marked(_numbers(data.values, name))
         labels = tuple(data.coords[d].values if d in data.coords else None for d in data.dims)
         return Received(values, tuple(map(str, data.dims)), {str(k): x for k, x in data.coords.items()}, labels)
+    if type(data).__name__ == "LazyFrame":
+        raise ValueError(f"{name} must be rows of numbers, got a LazyFrame, which has none yet. Pass {name}.collect().")
     if hasattr(data, "columns") and hasattr(data, "to_numpy"):
         return _of_frame(data, name)
     if hasattr(data, "index") and hasattr(data, "to_numpy"):
@@ -160,11 +162,13 @@ def _of_frame(data: Any, name: str) -> Received:
     dims = tuple(str(getattr(getattr(data, axis, None), "name", None) or "") for axis in ("index", "columns"))
     labels = _labels(data.index) if hasattr(data, "index") else None, _labels(data.columns)
     kinds = {getattr(dtype, "kind", "O") if isinstance(dtype, np.dtype) else "O" for dtype in data.dtypes}
-    if (kinds <= set("biuf") and len(kinds) == 1) or not hasattr(data, "iloc"):
+    texts_of_polars = not hasattr(data, "iloc") and any(map(_is_category, data.dtypes))
+    if (kinds <= set("biuf") and len(kinds) == 1) or not (hasattr(data, "iloc") or texts_of_polars):
         return Received(marked(_numbers(np.asarray(data.to_numpy()), name)), dims, {}, labels)
     columns, categories = [], {}
-    for i in range(data.shape[1]):
-        values, texts = _column(data.iloc[:, i], f"column {data.columns[i]!r} of {name}")
+    for i, column in enumerate(data.columns):
+        own = data[column] if texts_of_polars else data.iloc[:, i]
+        values, texts = _column(own, f"column {column!r} of {name}")
         columns.append(marked(values))
         if texts is not None:
             categories[i] = texts
@@ -178,9 +182,28 @@ def _column(x: Any, name: str) -> tuple[np.ndarray, list[Any] | None]:
     """Return a column as numbers; where texts are categories, their codes and the texts."""
     if isinstance(x.dtype, np.dtype):
         return _numbers(np.asarray(x.to_numpy()), name), None
+    if _is_category(x.dtype) and hasattr(x, "to_list"):
+        return _category_of_polars(x)
+    if not hasattr(x, "iloc"):
+        return _numbers(np.asarray(x.to_numpy()), name), None
     if hasattr(x, "cat"):
         codes, texts = np.asarray(x.cat.codes), np.asarray(x.cat.categories)
         if texts.dtype.kind in "biuf":
             return np.ma.MaskedArray(texts[np.maximum(codes, 0)], codes < 0) if len(texts) else codes, None
         return np.ma.MaskedArray(np.maximum(codes, 0), codes < 0), texts.tolist()
     return _numbers(np.asarray(x.to_numpy(dtype=object)), name), None
+
+
+def _is_category(dtype: Any) -> bool:
+    """Whether a type of polars has texts that are categories; pandas' own has another name."""
+    return str(dtype).startswith(("Categorical", "Enum"))
+
+
+def _category_of_polars(x: Any) -> tuple[np.ndarray, list[Any]]:
+    """Return the codes of a column of polars, and the texts: an Enum's in its order, a Categorical's sorted."""
+    entries = x.to_list()
+    known = getattr(x.dtype, "categories", None) if str(x.dtype).startswith("Enum") else None
+    texts = sorted({t for t in entries if t is not None}) if known is None else list(known)
+    place = {t: i for i, t in enumerate(texts)}
+    codes = np.array([0 if t is None else place[t] for t in entries])
+    return np.ma.MaskedArray(codes, [t is None for t in entries]), texts

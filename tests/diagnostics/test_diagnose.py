@@ -362,8 +362,7 @@ def test_projections_of_draws():
     machine = pmr.restricted(rng.standard_normal((7, 3)), np.zeros(7), np.zeros(3))
     idata = pmr.sample_gibbs(machine, draws=30, chains=3, random_seed=1, **MUTED)
     data = rng.integers(0, 2, (50, 7))
-    figure = pmr.plot_projections(idata, data=data)
-    used = [ax for ax in figure.axes if ax.axison]
+    used = pmr.plot_projections(idata, data=data).viz["plot"].values
     assert [ax.get_title() for ax in used] == ["chain 0", "chain 1", "chain 2"]
     projection = idata["posterior"]["v_projection"].values[..., :2]
     for ax, own in zip(used, projection, strict=True):
@@ -371,18 +370,18 @@ def test_projections_of_draws():
         assert len(behind.get_offsets()) == 50
         np.testing.assert_allclose(front.get_offsets(), own, rtol=1e-12)
     one = pmr.plot_projections(one_mode(evenly_coupled(0.4), draws=30))  # a single direction: histograms
-    assert not one.axes[0].collections
+    assert not one.viz["plot"].values[0].collections
 
 
 def test_projections_of_particles():
     machine = evenly_coupled(0.15)
     particles, rows = last_states(machine, None), last_states(machine, None, 300, seed=2)
     run = learning_run(machine, particles, rows)
-    assert [ax.get_title() for ax in pmr.plot_projections(run).axes] == ["last"]
+    assert pmr.plot_projections(run).viz["panel"].values.tolist() == ["last"]
     snapshots = np.stack([particles] * 9)
     history = xr.Dataset({"v": (("snapshot", "chain", "unit"), snapshots)}, coords={"epoch": ("snapshot", range(9))})
     run["particle_history"] = xr.DataTree(history)
-    titles = [ax.get_title() for ax in pmr.plot_projections(run, panels=4).axes if ax.axison]
+    titles = [ax.get_title() for ax in pmr.plot_projections(run, panels=4).viz["plot"].values]
     assert titles == ["epoch 0", "epoch 3", "epoch 5", "epoch 8"]
 
 

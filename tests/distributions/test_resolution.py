@@ -51,8 +51,8 @@ def found(tree):
     return pmr.sample_gibbs(model_of(TABLE), tree, draws=50, **QUIET)
 
 
-def first_panel(figure):
-    return np.sort(figure.axes[0].collections[0].get_offsets().data, 0)
+def first_panel(plot):
+    return np.sort(plot.viz["plot"].values[0].collections[0].get_offsets().data, 0)
 
 
 FUNCTIONS = {

@@ -282,6 +282,57 @@ def test_frames_of_other_packages():
     np.testing.assert_allclose(pmr.log_likelihood(Polars(), MACHINE, **QUIET)["log_likelihood"]["v"], expected)
 
 
+class Column:
+    """A column of polars, as far as it is read: a type and its entries."""
+
+    def __init__(self, dtype, entries):
+        self.dtype, self.entries = dtype, entries
+
+    def to_list(self):
+        return self.entries
+
+    def to_numpy(self):
+        return np.array(self.entries, dtype=object)
+
+
+class Enum:
+    """A type of texts in an order of its own."""
+
+    categories = ("low", "high")
+
+    def __str__(self):
+        return "Enum(categories=['low', 'high'])"
+
+
+class PolarsOfTexts(dict):
+    """A frame of such columns."""
+
+    columns = property(list)
+    dtypes = property(lambda self: [x.dtype for x in self.values()])
+    shape = 3, 3
+
+    def to_numpy(self):
+        raise AssertionError("columns are read one by one")
+
+
+def test_categories_of_polars():
+    frame = PolarsOfTexts(
+        colour=Column("Categorical", ["red", "blue", None]),
+        level=Column(Enum(), ["high", "low", "high"]),
+        count=Column("Int64", [1, None, 0]),
+    )
+    got = receive(frame)
+    np.testing.assert_array_equal(np.ma.filled(got.values, -1), [[1, 1, 1], [0, 0, -1], [-1, 1, 0]])
+    assert got.categories == {0: ["blue", "red"], 1: ["low", "high"]}
+    assert got.labels[-1].tolist() == ["colour", "level", "count"]
+
+
+def test_a_lazy_frame_is_refused():
+    lazy = type("LazyFrame", (), {})()
+    with pytest.raises(ValueError, match=r"data must be rows of numbers, got a LazyFrame.*Pass data\.collect\(\)"):
+        receive(lazy)
+
+
 LABELS = np.array([[0, 2], [1, 1], [2, 0]])
 ONE_HOT = np.eye(3, dtype=int)[LABELS].reshape(3, -1)
 

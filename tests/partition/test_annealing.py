@@ -496,9 +496,9 @@ def test_the_result_prints_draws_and_becomes_a_datatree(tmp_path):
         with xr.open_datatree(tmp_path / f"{method}.nc") as read:
             assert float(read["estimate/estimate"]) == result.estimate
             assert read["estimate"].attrs["reliable"] == result.reliable
-        figure = result.plot()
-        figure.savefig(tmp_path / f"{method}.png")
-        plt.close(figure)
+        plot = result.plot()
+        plot.savefig(tmp_path / f"{method}.png")
+        plt.close(plot.viz["figure"].item())
     low, high = result.interval
     assert low < result.estimate < high
     matrix = result.parts["tempering"].diagnostics["overlap"]

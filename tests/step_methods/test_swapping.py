@@ -1,17 +1,22 @@
 """BlockGibbs along a ladder: the law of the variable and of every rung, two modes in pm.sample, what is refused."""
 
 import math
+import shutil
 
 import arviz as az
 import cloudpickle
 import numpy as np
 import pymc as pm
+import pytensor
+import pytensor.tensor as pt
 import pytest
 import reference as ref
 from options import MASKED, SILENT
+from pytensor.link.c import cmodule
 
 import pymc_rbm as pmr
 from pymc_rbm.step_methods import swapping
+from pymc_rbm.support.modes import INTERPRETED
 
 pytestmark = MASKED
 
@@ -305,3 +310,23 @@ def test_what_a_ladder_needs_is_said():
         pmr.Hidden("h", v)
         with pytest.raises(ValueError, match="here are none"):
             pmr.BlockGibbs(method="pt")
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C compiler here")
+def test_a_ladder_starts_no_c_compiler(monkeypatch):
+    """It would take seconds, for a loop that runs once, and warn where PyTensor was installed by pip."""
+
+    def started(*arguments, **options):
+        raise RuntimeError("it was started")
+
+    monkeypatch.setattr(cmodule.ModuleCache, "module_from_key", started)
+    with pm.Model() as model, pytensor.config.change_flags(cxx="g++"):
+        pmr.RBM("v", W, B, C)
+        step = pmr.BlockGibbs(model["v"], model=model, method="pt")
+    [functions] = step._rungs
+    _, means = functions.means(np.random.default_rng(1), np.asarray(50), np.zeros(4, "int8"))
+    assert means.shape == (4,)
+    xs = pytensor.scan(lambda x: x + 1, outputs_info=pt.zeros(3), n_steps=3, return_updates=False)
+    with pytensor.config.change_flags(cxx="g++"), pytest.raises(RuntimeError, match="it was started"):
+        pytensor.function([], xs, mode=INTERPRETED)
