@@ -115,8 +115,9 @@ def score(name: str, machine, seconds: float, train: np.ndarray, test: np.ndarra
     expected, alike = covariances(train, q), []
     for sweeps in (SWEEPS, 10 * SWEEPS):
         drawn = pmr.sample_gibbs(machine, chains=CHAINS, draws=1, tune=sweeps, **QUIET)["posterior"]
-        states = next(x for x in drawn.data_vars.values() if x.shape[-1] == test.shape[1]).values[:, 0]
-        alike.append(np.corrcoef(covariances(states, q), expected)[0, 1])
+        states = drawn["v"].values[:, 0]
+        letters = states.reshape(len(states), -1, q).argmax(-1)
+        alike.append(np.corrcoef(covariances(letters, q), expected)[0, 1])
     print(
         f"{name:28} {a_site[1]:9.4f} ± {log_z.standard_error / test.shape[1]:.4f} {a_site[0]:9.4f} "
         f"{alike[0]:9.3f} {alike[1]:9.3f} {seconds:8.0f}",
