@@ -111,7 +111,8 @@ def diagnose(
     With ``probes`` 128 chains from random starts and 32 from the data run as long as the particles did (256 to 4,096
     sweeps). "Learned out of equilibrium" where the former come near the data and leave them again [2]_, by a tenth of
     the squared correlations of the data and beyond chance. Where chains stay in modes, these are weighed in data,
-    particles and machine, exactly or along a ladder. Runs with ``method="ptt"`` go on along their ladder.
+    particles and machine, exactly or along a ladder. Runs with ``method="ptt"`` go on along their ladder, those with
+    ``method="pt"`` along one of temperatures where plain chains stay in modes.
 
     Chains that mix say nothing about what was learned: those of independent units mix best. So the objective is climbed
     on from what was returned, on the rows that `fit` kept (of large tables some, with the gradient of all), with

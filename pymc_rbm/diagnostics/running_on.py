@@ -9,9 +9,11 @@ import xarray as xr
 
 from pymc_rbm.diagnostics.chains import Watched
 from pymc_rbm.diagnostics.thresholds import DATA_DISTANCE
-from pymc_rbm.machine.machine import Machine
+from pymc_rbm.learning.estimators.parallel_tempering import tempered
+from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
+from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.sampling.chains import run_chains
-from pymc_rbm.sampling.ladder import recorded_ladder
+from pymc_rbm.sampling.ladder import Ladder, recorded_ladder
 from pymc_rbm.sampling.laddered import first_ladder, run_ladder
 from pymc_rbm.sampling.observables import functionals, leading_directions
 from pymc_rbm.support.convergence import ESS_PER_CHAIN, RHAT, columns, convergence, two_sample
@@ -21,6 +23,8 @@ __all__ = ["RUN_ON_CHAINS", "RUN_ON_DRAWS", "compare", "data_distance", "indepen
 RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
 RUN_ON_SWEEPS = 1, 4, 16, 64  # sweeps per draw, tried in turn until the chains agree
 MOST_SWEEPS = 100  # a draw, of a ladder: a lift has as many as there are rungs
+TEMPERED = tempered.__name__, trajectory_tempered.__name__
+"""Estimators whose particles are carried by replicas; those of the second, where the ladder has not been kept."""
 MORE_OF_SMALL, SMALL = 4, 2**13  # so many times that, where a machine has at most so many weights: some seconds
 
 
@@ -34,13 +38,33 @@ def run_on(
 ) -> tuple[Watched, dict[str, np.ndarray]]:
     """Continue the particles as chains, with more sweeps a draw until they agree; return their functionals before, too.
 
-    Where ``learned`` has a ladder to the machine they go on swapping along it, as they did while learning.
+    Where ``learned`` has a ladder to the machine they go on swapping along it, as they did while learning. Where
+    replicas at higher temperatures carried them while learning, and plain sweeps let them disagree, they swap along a
+    ladder of temperatures.
     """
     before = {key: x[0] for key, x in columns(functionals(machine, particles[None])).items()}
     v = particles[rng.permutation(len(particles))[:RUN_ON_CHAINS]]
-    ladder = None if recorded_ladder(learned, machine) is None else first_ladder(machine, learned, "ptt", v, rng)
+    if recorded_ladder(learned, machine) is not None:
+        found = _run(machine, name, v, rng, progressbar, first_ladder(machine, learned, "ptt", v, rng))[0]
+    else:
+        found, agree = _run(machine, name, v, rng, progressbar)
+        carried = learned is not None and learned.attrs.get("method") in TEMPERED
+        if not agree and carried and machine.others_sum_out(VISIBLE):
+            found = _run(machine, name, v, rng, progressbar, first_ladder(machine, None, "pt", v, rng))[0]
+    return found, before
+
+
+def _run(
+    machine: Machine,
+    name: str,
+    v: np.ndarray,
+    rng: np.random.Generator,
+    progressbar: bool,
+    ladder: Ladder | None = None,
+) -> tuple[Watched, bool]:
+    """Return chains from ``v``, along a ladder if there is one, and whether they agree."""
     small = sum(c.weights.size for c in machine.couplings) <= SMALL
-    most = MOST_SWEEPS * (MORE_OF_SMALL if small else 1)
+    most, agree = MOST_SWEEPS * (MORE_OF_SMALL if small else 1), False
     for sweeps in RUN_ON_SWEEPS:
         if ladder is not None and 1 < sweeps > most // len(ladder.rungs):
             break
@@ -50,9 +74,10 @@ def run_on(
             kept, last, _ = run_ladder(ladder, rng, RUN_ON_DRAWS, 0, sweeps, True, progressbar)
         states = kept.pop("states")
         table = convergence(kept)
-        if table["rhat"].max() <= RHAT and table["ess_bulk"].min() >= ESS_PER_CHAIN * len(v):
+        agree = bool(table["rhat"].max() <= RHAT and table["ess_bulk"].min() >= ESS_PER_CHAIN * len(v))
+        if agree:
             break
-    return Watched(name, machine, kept, states, last, sweeps, ladder is not None), before
+    return Watched(name, machine, kept, states, last, sweeps, ladder is not None), agree
 
 
 def independent_draws(watched: Watched, table: xr.Dataset) -> dict[str, np.ndarray]:
