@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import inspect
 import re
 import subprocess
 import sys
@@ -84,6 +85,13 @@ def test_one_file_knows_the_internals_of_pymc():
     assert [x for x in imports(inside) if x.startswith("pymc.")]
     for name in set(FILES) - {inside}:
         assert not [x for x in imports(name) if x.startswith("pymc.")], name
+        assert not attributes_of_modules(name), name
+
+
+def attributes_of_modules(name):
+    """Modules of PyMC, ``pm.model`` and the like, whose contents a file reaches from the root."""
+    reached = re.findall(r"\bpm\.(\w+)\.\w", FILES[name].read_text(encoding="utf-8"))
+    return {x for x in reached if inspect.ismodule(getattr(pm, x, None))} - {"math"}
 
 
 def test_internals_that_moved_are_named():
