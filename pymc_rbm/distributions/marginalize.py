@@ -56,8 +56,9 @@ def marginalize(model: pm.Model, names: str | list[str]) -> pm.Model:
     -------
     Model
         The same model without these variables. Draws of y, prior and posterior predictive ones, come from draws of v.
-        The log-density of all y together stands with the first of them. Where only Potentials depend on v, the first
-        of them stands for all; otherwise they are in the density of y. Deterministics that depend on v are left out.
+        Each y has its density given those before it, the observed ones given all that do not depend on them: one number
+        for all its entries, in ``pm.compute_log_likelihood``, too. Potentials of v are in that of the last y; without a
+        y the first of them stands for all. Deterministics that depend on v are left out.
 
     Raises
     ------
@@ -138,12 +139,16 @@ def _summed_out(outputs: list[TensorVariable], outside: list[TensorVariable], va
 
 
 def _together(model: pm.Model, direct: list[TensorVariable]) -> list[TensorVariable]:
-    """Return the variables that depend on v, and those between them, each after what it depends on; then Potentials."""
+    """Return the variables that depend on v, and those between them, each after what it depends on; then Potentials.
+
+    Observed ones come after all that do not depend on them, so that their density is given these.
+    """
     variables = set(direct) - set(model.potentials)
     above = set(ancestors(direct))
     between = [x for x in model.basic_RVs if x in above and variables & set(ancestors([x]))]
     order = {node: i for i, node in enumerate(io_toposort([], model.basic_RVs))}
-    ordered = sorted(variables | set(between), key=lambda x: order[x.owner])
+    observed = set(model.observed_RVs)
+    ordered = sorted(variables | set(between), key=lambda x: (bool(observed & set(ancestors([x]))), order[x.owner]))
     return [*ordered, *(x for x in model.potentials if x in direct)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,12 @@ def log_mean(rv: TensorVariable, v: TensorVariable, terms: TensorVariable) -> Te
     weights = log_weights_of_states(machine, VISIBLE, indices)
     log_z = op.log_z(*rv.owner.inputs[2:]) if op.knows_log_z else logsumexp(weights)
     states = joint_states(machine, VISIBLE, indices).astype(v.dtype)
-    return logsumexp(weights - log_z + vectorize_graph(terms, {v: states}))
+    return pt.logsumexp(weights - log_z + vectorize_graph(terms, {v: states}))
 
 
 @_logprob.register(SummedOut)
-def _joint_log_density(op, values, *inputs, **kwargs):
-    """Return the joint log-density of all variables, with v summed out, as that of the first; the others get zeros."""
+def _log_densities(op, values, *inputs, **kwargs):
+    """Return the log-density of each variable given those before it, v summed out; Potentials count with the last."""
     if len(values) != op.variables:
         raise NotImplementedError(
             f"{op.variables} variables depend on the states that were summed out, and only have a density together; "
@@ -71,12 +72,13 @@ def _joint_log_density(op, values, *inputs, **kwargs):
         )
     rv, variables, potentials = op.parts(inputs)
     v = rv.type()
-    (*variables,) = graph_replace([*variables, *potentials], {rv: v}, strict=False)
-    variables, potentials = variables[: op.variables], variables[op.variables :]
-    known = dict(zip(variables, values, strict=True))
+    given_v = graph_replace([*variables, *potentials], {rv: v}, strict=False)
+    known = dict(zip(given_v[: op.variables], values, strict=True))
     terms = [x.sum() for x in conditional_logp(known, **kwargs).values()]
-    terms += [x.sum() for x in graph_replace(potentials, known, strict=False)]
-    return log_mean(rv, v, sum(terms)), *(pt.zeros(()) for _ in values[1:])
+    terms[-1] += sum(x.sum() for x in graph_replace(given_v[op.variables :], known, strict=False))
+    together = [log_mean(rv, v, sum(terms[:k])) for k in range(1, len(terms) + 1)]
+    # What is impossible without the last variable stays so: the difference of two infinities is no number.
+    return together[0], *(pt.switch(pt.isinf(a), 0.0, b - a) for a, b in pairwise(together))
 
 
 @_support_point.register(SummedOut)

@@ -87,6 +87,28 @@ def test_its_slopes_are_those_of_the_plain_sum():
             assert next(found) == pytest.approx(by_hand, abs=1e-6), name
 
 
+def test_each_density_is_given_the_variables_before():
+    """So is the log-likelihood that PyMC reports of what is observed; what is impossible stays so."""
+    with pm.Model() as model:
+        v = pmr.RBM("v", np.ones((3, 2)), B, C)
+        x = pm.Normal("x", v @ A)
+        pm.HalfNormal("positive", 1 + v[0], default_transform=None)
+        pm.Normal("y", x + v[1], 1, observed=[0.5, 1.5])
+    found = pmr.marginalize(model, ["v"])
+    x, positive = -0.3, 0.8
+    states, log_p = ref.states(3), ref.log_p(np.ones((3, 2)), B, C)
+    of_x = [log_normal(x, float(A @ s), 1) for s in states]
+    of_positive = [log_normal(positive, 0, 1 + s[0]) + math.log(2) for s in states]
+    of_y = [sum(log_normal(y, x + s[1], 1) for y in (0.5, 1.5)) for s in states]
+    without = ref.log_sum(np.add(log_p, of_x) + of_positive)
+    posterior = az.from_dict({"posterior": {"x": np.array([[x]]), "positive": np.array([[positive]])}})
+    reported = pm.compute_log_likelihood(posterior, model=found, extend_inferencedata=False, progressbar=False)
+    by_hand = ref.log_sum(np.add(log_p, of_x) + of_positive + of_y) - without
+    np.testing.assert_allclose(reported["y"].values, [[by_hand]], rtol=1e-9)
+    assert found.compile_logp()({"x": x, "positive": positive}) == pytest.approx(without + by_hand, rel=1e-9)
+    assert found.compile_logp()({"x": x, "positive": -1.0}) == -np.inf
+
+
 @pytest.mark.compiled
 def test_numba_finds_the_same_density():
     model, point = pmr.marginalize(everything(), ["v"]), some_point()
