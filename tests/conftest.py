@@ -45,10 +45,9 @@ def back_end(request, back_end_of_module):
         yield
 
 
-@pytest.fixture(autouse=True)
-def has_numbas_kernels(request):
-    """Tests of numba's own code are left out where PYTENSOR_FLAGS names another back end."""
-    if request.node.get_closest_marker("numba") and pytensor.config.linker not in ("auto", "numba"):
+def pytest_runtest_setup(item):
+    """Tests of numba's own code are left out where PYTENSOR_FLAGS names another back end, before any fixture."""
+    if item.get_closest_marker("numba") and pytensor.config.linker not in ("auto", "numba"):
         pytest.skip(f"this is about numba's code, and the back end is {pytensor.config.linker}")
 
 
