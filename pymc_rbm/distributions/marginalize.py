@@ -113,18 +113,13 @@ def _without(model: pm.Model, name: Any) -> pm.Model:
     if variables:
         outside = [copies[x] for x in model.basic_RVs if copies[x] not in inside]
         node = _summed_out([drawn, *others], outside, len(variables)).owner
-        new = dict(zip(variables, node.outputs[1:], strict=False))
-        gone += potentials
+        for x, out in zip(variables, node.outputs[1:], strict=False):
+            graph.change_node_input(x.owner, 0, out, import_missing=True)
     elif potentials:
-        state = drawn.type()
+        state, first = drawn.type(), potentials[0].owner.op
         terms = sum(x.sum() for x in graph_replace(others, {drawn: state}, strict=False))
-        new = {potentials[0]: log_mean(drawn, state, terms)}
-        gone += potentials[1:]
-    else:
-        new = {}
-    for x, out in new.items():
-        graph.change_node_input(x.owner, 0, out, import_missing=True, check=False)
-    for x in gone:
+        graph.add_output(type(first)(first.name)(log_mean(drawn, state, terms)), import_missing=True)
+    for x in (*gone, *potentials):
         graph.remove_output(graph.outputs.index(x))
     return model_from_fgraph(graph, mutate_fgraph=True)
 
