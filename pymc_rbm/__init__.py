@@ -15,6 +15,7 @@ from pymc_rbm.distributions.boltzmann import BoltzmannMachine
 from pymc_rbm.distributions.deep_boltzmann import DeepBoltzmannMachine
 from pymc_rbm.distributions.generative import generative
 from pymc_rbm.distributions.hidden import Hidden
+from pymc_rbm.distributions.marginalize import marginalize
 from pymc_rbm.distributions.rbm import RBM
 from pymc_rbm.learning import estimators, schedules
 from pymc_rbm.learning.callbacks import LearningStatus, StopOnGap, StopOnLikelihood
@@ -98,6 +99,7 @@ __all__ = [
     "machine_of",
     "machine_of_row",
     "marginal_free_energy",
+    "marginalize",
     "mixture_machine",
     "mixture_parameters",
     "plot_fantasies",

@@ -45,6 +45,12 @@ def back_end(request, back_end_of_module):
         yield
 
 
+def pytest_runtest_setup(item):
+    """Tests of numba's own code are left out where PYTENSOR_FLAGS names another back end, before any fixture."""
+    if item.get_closest_marker("numba") and pytensor.config.linker not in ("auto", "numba"):
+        pytest.skip(f"this is about numba's code, and the back end is {pytensor.config.linker}")
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Folder of reference data beside the checkout; tests that need it are skipped where it is absent."""

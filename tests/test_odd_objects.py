@@ -304,6 +304,7 @@ def calls(learned):
             | QUIET,
         ),
         "check_anchors": (pmr.check_anchors, {"model": a_model(), "idata": POSTERIOR} | QUIET),
+        "marginalize": (pmr.marginalize, {"model": a_model(None), "names": ["v"]}),
         "pseudo_likelihood": (pmr.pseudo_likelihood, {"model": a_model(), "names": None}),
         "averaged": (pmr.averaged, {"learned": learned}),
         "fit": (

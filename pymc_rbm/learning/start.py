@@ -16,6 +16,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pymc_rbm.distributions.arguments import start_by_name
 from pymc_rbm.distributions.lookup import plain
+from pymc_rbm.distributions.pymc_internals import make_initial_point_fn
 from pymc_rbm.learning.data import Observed, learned_variables
 from pymc_rbm.learning.objective import direct_names, intercepts
 from pymc_rbm.machine.machine import VISIBLE, Machine
@@ -235,7 +236,7 @@ def as_value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarr
 def _value_point(model: pm.Model, start: dict[str, Any]) -> dict[str, np.ndarray]:
     """Return the transformed values; they are not finite where the variables cannot have them."""
     with one_compiles(), np.errstate(all="ignore"):
-        point = pm.model.core.make_initial_point_fn(model=model, overrides=dict(start))(0)
+        point = make_initial_point_fn(model=model, overrides=dict(start))(0)
     return {name: point[name] for name in (model.rvs_to_values[model[x]].name for x in start)}
 
 

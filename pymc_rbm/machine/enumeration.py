@@ -51,6 +51,7 @@ __all__ = [
     "log_weights_of_states",
     "sized",
     "sizes_of",
+    "state_count",
     "symbolic_log_partition",
     "widest_layer",
 ]
@@ -116,6 +117,11 @@ def _count(unit: Unit, size: int | None) -> float:
     if size is None or not unit.finite:
         return np.inf
     return math.prod(len(part.states or ()) ** (n // part.width) for part, n in unit.parts(size))
+
+
+def state_count(machine: Machine, layer: int) -> float:
+    """Return the number of joint states of a layer, infinite if it is not known to be finite."""
+    return _count(machine.layers[layer].unit, sizes_of(machine)[layer])
 
 
 def in_powers(count: float) -> str:

@@ -42,9 +42,9 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.conditional.op import ifelse
 from pytensor.tensor.variable import TensorVariable
 
+from pymc_rbm.distributions.pymc_internals import ifelse
 from pymc_rbm.machine.machine import Machine, State
 from pymc_rbm.step_methods.metropolis import accepts, where_proper
 from pymc_rbm.step_methods.slopes import own_slope

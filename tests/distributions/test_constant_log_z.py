@@ -12,12 +12,12 @@ import pytensor.tensor as pt
 import pytest
 import reference as ref
 import xarray as xr
-from pytensor.conditional.op import ifelse
 from scipy.special import logsumexp
 
 import pymc_rbm as pmr
 from pymc_rbm.distributions import constant_log_z
 from pymc_rbm.distributions.constant_log_z import constant_log_partition
+from pymc_rbm.distributions.pymc_internals import ifelse
 from pymc_rbm.machine.separate import separate
 from pymc_rbm.partition.estimate import LogPartitionEstimate
 

@@ -33,6 +33,7 @@ def ops(function):
     return [type(node.op) for node in function.maker.fgraph.toposort()]
 
 
+@pytest.mark.numba
 def test_the_same_draws_as_in_a_compiled_graph():
     parameters, v = numbers(6, 4), np.zeros((40, 6), "int8")
     rng, x = pt.random.rng("rng"), pt.matrix(dtype="int8")
@@ -49,6 +50,7 @@ def test_the_same_draws_as_in_a_compiled_graph():
     assert (v == 0).all()
 
 
+@pytest.mark.numba
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_conditionals_against_enumeration(dtype):
     """The other value of a unit has the rest of the probability; all rows of five units, each unit."""
@@ -94,6 +96,7 @@ def test_found_again_on_disk(monkeypatch):
     assert not found.stats.cache_misses
 
 
+@pytest.mark.numba
 def test_other_back_ends_and_loops_are_compiled_as_ever():
     x = pt.vector()
     with pytensor.config.change_flags(mode="FAST_COMPILE"):
@@ -102,6 +105,7 @@ def test_other_back_ends_and_loops_are_compiled_as_ever():
     assert isinstance(by_kernels([x], loop).maker.linker, NumbaLinker)
 
 
+@pytest.mark.numba
 def test_what_numba_compiles_for_a_first_fit(monkeypatch):
     """One graph, the update, without checks of shapes that are known and generic sums; all the rest is interpreted."""
     compiled, convert = [], NumbaLinker.fgraph_convert

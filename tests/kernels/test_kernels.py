@@ -19,6 +19,8 @@ from pymc_rbm.kernels.operations import BinaryDot, Means, RowSums, SoftplusSums,
 from pymc_rbm.sampling.sweep import sweeps
 from pymc_rbm.support.modes import by_kernels
 
+pytestmark = pytest.mark.numba
+
 FLOORS = 4
 LANES = lanes.LANES
 

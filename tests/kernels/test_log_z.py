@@ -53,6 +53,7 @@ def test_a_network_of_17_items_has_a_log_density_and_a_gradient():
     np.testing.assert_allclose(slopes, np.concatenate([by_theta, rows.sum(0) - 40 * p @ x]), rtol=0, atol=1e-10)
 
 
+@pytest.mark.numba
 @pytest.mark.parametrize(("unit", "swapped"), [("bernoulli", False), ("spin", True)])
 def test_a_pair_of_layers_by_kernel_and_by_halves(unit, swapped):
     """The layer that is summed is the smaller one, on either side; the other one's product is a sum over its units."""
@@ -76,6 +77,7 @@ def test_a_pair_of_layers_by_kernel_and_by_halves(unit, swapped):
             np.testing.assert_allclose(x, expected, atol=1e-12)
 
 
+@pytest.mark.numba
 @pytest.mark.parametrize("unit", UNITS)
 def test_one_layer_by_kernel_and_by_halves(unit):
     rng = np.random.default_rng(3)
@@ -102,6 +104,7 @@ TIED = {
 }
 
 
+@pytest.mark.numba
 @pytest.mark.parametrize("how", TIED)
 @pytest.mark.parametrize("mode", [None, INTERPRETED])
 def test_parameters_that_depend_on_each_other(how, mode):

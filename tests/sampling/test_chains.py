@@ -84,6 +84,7 @@ def test_thinning_leaves_out_draws(chains):
     )
 
 
+@pytest.mark.numba
 @pytest.mark.parametrize("chains", [3, 100])
 def test_draws_do_not_depend_on_the_number_of_threads(chains, monkeypatch):
     """Nor are the draws of one thread those of another."""

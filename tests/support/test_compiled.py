@@ -39,7 +39,9 @@ def test_a_function_serves_only_the_settings_under_which_it_was_asked_for():
     ]
 
 
-@pytest.mark.parametrize("linker", [VMLinker, pytest.param(NumbaLinker, marks=pytest.mark.compiled)])
+@pytest.mark.parametrize(
+    "linker", [VMLinker, pytest.param(NumbaLinker, marks=[pytest.mark.compiled, pytest.mark.numba])]
+)
 def test_marks_choose_the_back_end(linker):
     """Of functions that tests compile, and of those that the package has kept since an earlier test."""
     machine = pmr.restricted(np.ones((2, 1)), np.zeros(2), np.zeros(1), visible=pmr.Gaussian(1.0))
