@@ -57,6 +57,7 @@ def drawn_along_a_ladder(machine, **options):
     return pmr.sample_gibbs(machine, method="pt", chains=16, draws=2000, **QUIET, **options)
 
 
+@pytest.mark.slow
 def test_probes_of_draws_along_a_ladder_swap_along_another():
     """Two modes that plain chains do not leave; chains that swap do, and their draws are mixed."""
     W, b, c = ref.curie_weiss(20, 0.4)

@@ -354,6 +354,7 @@ def paired_model(hidden=3):
     return model
 
 
+@pytest.mark.slow
 def test_a_converged_climb_has_finished():
     """Whatever particles did: the gradient was exact."""
     found, learned = diagnosed(paired_model(), 500, method="exact", optimizer="lbfgs")

@@ -73,6 +73,7 @@ def test_the_posterior_weight_that_is_drawn():
     assert abs(float(drawn.mean()) - 0.5) < 4 * error < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_an_estimate_is_made_once_and_is_right(estimates):
     parameters, log_z = ref.curie_weiss(N, 0.1), ref.curie_weiss_log_z(N, 0.1)

@@ -219,6 +219,7 @@ def test_an_exact_climb_is_resumed_as_one():
     assert again.attrs["epochs_done"] > first.attrs["epochs_done"] == 5
 
 
+@pytest.mark.slow
 def test_a_run_that_was_left_ends_by_its_own_judgement(monkeypatch):
     """The rate, the looks and the choice of the iterate are those of a run that nobody left."""
     monkeypatch.setattr("pymc_rbm.learning.choices.UPDATES", 1000)

@@ -206,6 +206,7 @@ def test_new_covariates(learned, data):
     np.testing.assert_allclose(machine.layers[1].bias, c, rtol=1e-12)
 
 
+@pytest.mark.slow
 @MASKED
 def test_missing_entries_and_a_file(data, tmp_path):
     X, v = data

@@ -84,6 +84,7 @@ def weight_given(k, known_on, known, n, w, tilt):
     return p @ ((on > k) + (on == k) / 2)
 
 
+@pytest.mark.slow
 def test_rows_with_two_modes_get_their_weights_and_plain_chains_do_not():
     n, w, tilt = 20, 0.4, 0.05
     machine = pmr.restricted(*ref.curie_weiss(n, w, tilt))

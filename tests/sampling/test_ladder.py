@@ -153,6 +153,7 @@ def test_what_a_ladder_needs_is_said():
         pmr.sample_gibbs(MACHINE, method="ptt", **MUTED)
 
 
+@pytest.mark.slow
 def test_draws_along_a_ladder_are_not_condemned_for_what_plain_probes_do():
     """Of three machines with two modes each, no verdict is "not mixed"; plain chains of the same are."""
     for seed, w in enumerate((0.3, 0.35, 0.4)):

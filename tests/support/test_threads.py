@@ -404,8 +404,17 @@ def test_progress_bars_side_by_side(capfd):
     assert found == [expected] * 4
 
 
-COMPILERS = {"pytensor.function", "pm.compile", "by_kernels", "eval", "initial_point", "rewrite_graph", "pm.draw"}
-OF_BUILDERS = {("path_graphs", "_compile"), ("modes", "by_kernels")}
+COMPILERS = {
+    "pytensor.function",
+    "pm.compile",
+    "by_kernels",
+    "by_python",
+    "eval",
+    "initial_point",
+    "rewrite_graph",
+    "pm.draw",
+}
+OF_BUILDERS = {("path_graphs", "_compile"), ("modes", "by_kernels"), ("modes", "by_python")}
 """What only builders that are remembered call."""
 
 
