@@ -30,7 +30,7 @@ def ops(function):
     return {type(node.op) for node in function.maker.fgraph.apply_nodes}
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
+@pytest.fixture(scope="module", params=[pytest.param(x, marks=[pytest.mark.numba] * (x != "graph")) for x in KINDS])
 def case(request):
     """A path, and log p(v, h) of its machine at β; "graph" is compiled without the kernel."""
     dtype, units = KINDS[request.param]
