@@ -21,7 +21,7 @@ __all__ = ["EVERY", "LEAST", "Trajectory", "torn"]
 
 EVERY = 5
 """The number of updates between two swaps with the last rung."""
-LOWER = 2
+LOWER = 5
 """The number of lower rungs that are swept and swap with those below at such a swap, in turn."""
 FEWEST_LIFTS, MOST_LIFTS = 50, 1000
 """The fewest and most lifts through all rungs from which log Z is found."""

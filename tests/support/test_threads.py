@@ -9,7 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+import arviz as az
 import numpy as np
 import pymc as pm
 import pytensor
@@ -49,9 +49,10 @@ def as_bytes(found):
         return as_bytes(list(found.numeric().parameters))
     if isinstance(found, pmr.DeepBeliefNetwork):
         return as_bytes(found.machines)
-    if isinstance(found, plt.Figure):
-        found.canvas.draw()
-        return np.asarray(found.canvas.buffer_rgba()).tobytes()
+    if isinstance(found, az.PlotCollection):
+        canvas = found.viz["figure"].item().canvas
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba()).tobytes()
     if isinstance(found, list | tuple):
         return b"".join(map(as_bytes, found))
     if isinstance(found, str | pmr.Diagnosis):
