@@ -358,7 +358,6 @@ def test_ising_torus_with_a_hidden_unit_on_each_bond(n, log_z, temperatures):
     assert found.standard_error < 0.3
 
 
-@pytest.mark.slow
 def test_mixtures_and_five_binary_units_in_one_layer():
     """Two Gaussian and five binary units, or one of five values: the machines of two layers, written as one."""
     rng = np.random.default_rng(11)

@@ -213,7 +213,6 @@ def test_layers_that_do_not_fit(arguments, message):
         pmr.DeepBoltzmannMachine("x", *arguments)
 
 
-@pytest.mark.slow
 def test_the_monitor_of_many_nodes_is_compiled_once_it_was_called_often(monkeypatch):
     """Its values stay what they are, also where a resumed run begins after that."""
     monkeypatch.setattr(update, "OFTEN", 3)
