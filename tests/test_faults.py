@@ -202,7 +202,7 @@ def test_ctrl_c_ends_the_main_job(tmp_path):
         time.sleep(wait)
         seconds, code, shown = interrupted(process)
         assert (out / "learned.nc").exists()
-        if code == 0:  # it had ended before
+        if code in (0, -signal.SIGINT) and "projections.png to" in shown:  # it had ended, or Python was about to
             assert len(list(out.glob("*.png"))) == 5
             continue
         assert (code, seconds < LIMIT) == (130, True), (seconds, shown)
