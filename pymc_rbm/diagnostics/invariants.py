@@ -10,17 +10,18 @@ import xarray as xr
 
 from pymc_rbm.diagnostics.relabelling import model_and_machine
 from pymc_rbm.distributions.lookup import labels_in, named_machines
-from pymc_rbm.distributions.readings import readings
+from pymc_rbm.distributions.readings import Reading, readings
+from pymc_rbm.learning.data import evenly
 from pymc_rbm.likelihood.marginals import free_energies
 from pymc_rbm.machine.enumeration import is_enumerable
 from pymc_rbm.machine.given import machines_of_draws, posterior_of
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows
 from pymc_rbm.partition import exact
-from pymc_rbm.support.labels import SIDES
+from pymc_rbm.support.labels import SIDES, Labels
 from pymc_rbm.support.work import Work
 
-__all__ = ["MOST_DIRECTIONS", "invariants"]
+__all__ = ["invariants"]
 
 MOST_ROWS = 1000
 """The most rows of data, evenly spread, whose free energies are averaged."""
@@ -91,7 +92,7 @@ def invariants(idata: Any, target: Any = None, *, name: str | None = None) -> xr
             "returned."
         )
     model, rv = model_and_machine(target, name, "invariants")
-    rows, labels = _rows(model, rv), None if model is None else labels_in(model, _name(model, rv))
+    rows, labels = (None, None) if model is None else _data_and_labels(model, rv)
     found: dict[str, list[Any]] = {}
     with Work(False) as work:
         for machine in machines_of_draws(rv, posterior):
@@ -115,14 +116,13 @@ def invariants(idata: Any, target: Any = None, *, name: str | None = None) -> xr
     return xr.Dataset(values, coords)
 
 
-def _name(model: pm.Model, rv: Any) -> str:
-    return next(name for name, known in named_machines(model).items() if known is rv)
+def _data_and_labels(model: pm.Model, rv: Any) -> tuple[np.ndarray | None, Labels]:
+    """Return complete rows of the data of the RBM, None where it is not observed, and the names of its units."""
+    name = next(name for name, known in named_machines(model).items() if known is rv)
+    return _rows({x.name: reading for x, reading in readings(model).items()}, name), labels_in(model, name)
 
 
-def _rows(model: pm.Model | None, rv: Any) -> np.ndarray | None:
-    """Return complete rows of the data of the RBM; None where it is not observed."""
-    given = {} if model is None else {x.name: reading for x, reading in readings(model).items()}
-    name = "" if model is None else _name(model, rv)
+def _rows(given: dict[str, Reading], name: str) -> np.ndarray | None:
     reading = next((given[x] for x in (name, f"{name}_observed") if x in given), None)
     if reading is None:
         return None
@@ -130,7 +130,7 @@ def _rows(model: pm.Model | None, rv: Any) -> np.ndarray | None:
     whole = np.flatnonzero(~np.ma.getmaskarray(states).any(1))
     if not len(whole):
         return None
-    return np.ma.getdata(states)[whole[np.linspace(0, len(whole) - 1, min(MOST_ROWS, len(whole))).astype(int)]]
+    return np.ma.getdata(states)[whole[evenly(len(whole), MOST_ROWS)]]
 
 
 def _of_machine(machine: Machine, rows: np.ndarray | None, work: Work) -> dict[str, Any]:

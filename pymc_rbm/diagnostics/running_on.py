@@ -9,12 +9,11 @@ import xarray as xr
 
 from pymc_rbm.diagnostics.chains import Watched
 from pymc_rbm.diagnostics.thresholds import DATA_DISTANCE
-from pymc_rbm.learning.estimators.parallel_tempering import tempered
-from pymc_rbm.learning.estimators.trajectory import trajectory_tempered
+from pymc_rbm.learning.estimators.names import argument_of
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.sampling.chains import run_chains
 from pymc_rbm.sampling.ladder import Ladder, recorded_ladder
-from pymc_rbm.sampling.laddered import first_ladder, run_ladder
+from pymc_rbm.sampling.laddered import LADDERED, first_ladder, run_ladder
 from pymc_rbm.sampling.observables import functionals, leading_directions
 from pymc_rbm.support.convergence import ESS_PER_CHAIN, RHAT, columns, convergence, two_sample
 
@@ -23,8 +22,6 @@ __all__ = ["RUN_ON_CHAINS", "RUN_ON_DRAWS", "compare", "data_distance", "indepen
 RUN_ON_CHAINS, RUN_ON_DRAWS = 32, 200
 RUN_ON_SWEEPS = 1, 4, 16, 64  # sweeps per draw, tried in turn until the chains agree
 MOST_SWEEPS = 100  # a draw, of a ladder: a lift has as many as there are rungs
-TEMPERED = tempered.__name__, trajectory_tempered.__name__
-"""Estimators whose particles are carried by replicas; those of the second, where the ladder has not been kept."""
 MORE_OF_SMALL, SMALL = 4, 2**13  # so many times that, where a machine has at most so many weights: some seconds
 
 
@@ -48,7 +45,7 @@ def run_on(
         found = _run(machine, name, v, rng, progressbar, first_ladder(machine, learned, "ptt", v, rng))[0]
     else:
         found, agree = _run(machine, name, v, rng, progressbar)
-        carried = learned is not None and learned.attrs.get("method") in TEMPERED
+        carried = learned is not None and argument_of(learned.attrs.get("method", "")) in LADDERED
         if not agree and carried and machine.others_sum_out(VISIBLE):
             found = _run(machine, name, v, rng, progressbar, first_ladder(machine, None, "pt", v, rng))[0]
     return found, before

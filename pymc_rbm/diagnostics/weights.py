@@ -9,7 +9,7 @@ import pymc as pm
 import xarray as xr
 from pytensor.graph.basic import Variable
 
-from pymc_rbm.diagnostics.invariants import MOST_DIRECTIONS, invariants
+from pymc_rbm.diagnostics.invariants import invariants
 from pymc_rbm.diagnostics.relabelling import model_and_machine
 from pymc_rbm.diagnostics.verdict import MIXED, UNKNOWN, Diagnosis, Finding, judge_chains
 from pymc_rbm.distributions.lookup import model_of, named_machines
@@ -20,8 +20,8 @@ __all__ = ["are_weights", "diagnose_weights"]
 
 LONGER = "Draw more: pm.sample(draws=…, tune=…)."
 FORMS = (
-    "Draw more: pm.sample(draws=…, tune=…). Where that changes nothing, chains may have hidden units turned (0 for 1, "
-    "with other biases b): forms that a narrow prior of b weighs differently. A wider prior of b makes them alike."
+    f"{LONGER} Where that changes nothing, chains may have hidden units turned (0 for 1, with other biases b): forms "
+    "that a narrow prior of b weighs differently. A wider prior of b makes them alike."
 )
 
 
@@ -43,7 +43,7 @@ def diagnose_weights(idata: xr.DataTree, target: Any, name: str | None) -> Diagn
     _, rv = model_and_machine(target, name, "diagnose")
     posterior, found = idata["posterior"].dataset, invariants(idata, target, name=name)
     shown = [x for x in ("mean_log_likelihood", "free_energy_spread", "singular_value") if x in found]
-    watched = {x: found[x].values[..., :MOST_DIRECTIONS] if found[x].ndim > 2 else found[x].values for x in shown}
+    watched = {x: found[x].values for x in shown}
     watched |= {str(x): posterior[x].values for x in posterior.data_vars if posterior[x].ndim == 2}
     table = convergence(watched)
     chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
@@ -55,10 +55,10 @@ def diagnose_weights(idata: xr.DataTree, target: Any, name: str | None) -> Diagn
     if diverging:
         reason = f"{diverging} draws ended in a divergence: NUTS may have left out where the posterior curves most."
         findings.append(Finding(UNKNOWN, reason, "Raise target_accept, as in pm.sample(target_accept=0.95)."))
-    worst = max(
-        ((_rhat(posterior[x].values), str(x)) for x in posterior.data_vars if posterior[x].ndim > 2), default=None
-    )
-    if worst is not None and worst[0] > RHAT and findings[0].verdict == MIXED:
+    agree = findings[0].verdict == MIXED
+    arrays = [str(x) for x in posterior.data_vars if posterior[x].ndim > 2] if agree else []
+    worst = max(((_rhat(posterior[x].values), x) for x in arrays), default=(1.0, ""))
+    if worst[0] > RHAT:
         reason = (
             f"R-hat of {worst[1]} is up to {worst[0]:.2f} though p(v) agrees: hidden units have other places, or "
             "signs, in other draws, which changes nothing."

@@ -22,8 +22,8 @@ def islands(rows: np.ndarray) -> int:
     """Return in how many groups with nothing in between binary rows lie; 1 where they hang together.
 
     Rows are the points of a graph, and the number of entries in which they differ is the length of its edges, with the
-    square of the difference to the mean for an entry that is missing and stands at its mean. The
-    minimum spanning tree is cut where its edges, sorted by length, grow most (Zahn 1971, IEEE Trans. Comput. C-20).
+    square of the difference to the mean for an entry that is missing and stands at its mean. The minimum spanning tree
+    is cut where its edges, sorted by length, grow most (Zahn 1971, IEEE Trans. Comput. C-20).
     """
     chosen = np.random.default_rng(0).permutation(len(rows))[:ROWS]
     some = rows[chosen] / max(np.ptp(rows), 1)  # spins differ by 2

@@ -20,7 +20,7 @@ import xarray as xr
 from pymc_rbm.machine.colouring import unit_numbers
 from pymc_rbm.machine.door import Data, data_of, named_units_last, units_in_order, whole
 from pymc_rbm.machine.enumeration import ENUMERABLE, cheapest_layer, in_powers, joint_states
-from pymc_rbm.machine.given import by_draw, posterior_of
+from pymc_rbm.machine.given import draw_by_draw
 from pymc_rbm.machine.machine import VISIBLE, Layer, Machine
 from pymc_rbm.machine.targets import labels_of, machine_of
 from pymc_rbm.machine.validation import one_machine
@@ -38,6 +38,7 @@ __all__ = ["classify", "marginal_free_energy"]
 CHUNK_ENTRIES = 2**22
 
 
+@draw_by_draw
 def classify(v: Any, target: Any = None, learned: Any = None, *, part: str = "label") -> xr.DataArray:
     """Return the exact probabilities of the states of one part of the visible units, given all others.
 
@@ -81,15 +82,13 @@ def classify(v: Any, target: Any = None, learned: Any = None, *, part: str = "la
     array([[0.47, 0.53],
            [0.02, 0.98]])
     """
-    posterior = posterior_of(learned)
-    if posterior is not None:
-        return by_draw(lambda machine: classify(v, machine, part=part), target, posterior)
     log_p, rows = _log_weights(v, target, learned, [part])
     p = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1)[:, None])
     found = rows.by_row(p, {part: None}).rename(f"{part}_probability")
     return found if rows.named else found.rename({rows.dims[0]: "row"})
 
 
+@draw_by_draw
 def marginal_free_energy(v: Any, target: Any = None, learned: Any = None, *, parts: Sequence[str]) -> Any:
     """Return ``F(rest) = -log Σ exp(-F)`` over the joint states of ``parts``: ``log p(rest) = -F(rest) - log Z``.
 
@@ -109,9 +108,6 @@ def marginal_free_energy(v: Any, target: Any = None, learned: Any = None, *, par
     >>> pmr.marginal_free_energy([[0, 0]], machine, parts=["label"]).round(4)  # two labels, two hidden states
     array([-1.3863])
     """
-    posterior = posterior_of(learned)
-    if posterior is not None:
-        return by_draw(lambda machine: marginal_free_energy(v, machine, parts=parts), target, posterior)
     log_p, rows = _log_weights(v, target, learned, parts)
     found = -np.logaddexp.reduce(log_p, axis=1)
     return rows.by_row(found) if rows.named else found

@@ -14,7 +14,7 @@ from pymc_rbm.likelihood.marginals import Marginals, marginals
 from pymc_rbm.likelihood.posterior import log_likelihood_of_draws
 from pymc_rbm.machine.door import Data, aligned, data_of, whole
 from pymc_rbm.machine.enumeration import is_enumerable, symbolic_log_partition
-from pymc_rbm.machine.given import by_draw, posterior_of
+from pymc_rbm.machine.given import draw_by_draw, posterior_of
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.rows import has_rows, row_count
 from pymc_rbm.machine.spellings import data_first
@@ -186,6 +186,7 @@ def _tree(values: np.ndarray, by_log_z: float, name: str, rows: Data, log_z: xr.
 
 
 @data_first("units")
+@draw_by_draw
 def log_conditional(
     data: Any,
     target: Any = None,
@@ -227,12 +228,6 @@ def log_conditional(
     >>> float(np.exp(found["log_conditional"][0]).round(3))
     0.79
     """
-    posterior = posterior_of(learned)
-    if posterior is not None:
-        options: dict[str, Any] = {"particles": particles, "budget": budget, "random_seed": generator(random_seed)}
-        return by_draw(
-            lambda x: log_conditional(data, x, units=units, progressbar=progressbar, **options), target, posterior
-        )
     machine = normalisable_machine(machine_of(target, learned))
     labels = labels_of(target, learned)
     rows = data_of(data, machine.layers[VISIBLE], labels)

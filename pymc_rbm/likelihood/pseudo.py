@@ -9,7 +9,7 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from pymc_rbm.machine.door import data_of, whole
-from pymc_rbm.machine.given import by_draw, posterior_of
+from pymc_rbm.machine.given import draw_by_draw
 from pymc_rbm.machine.machine import VISIBLE, Machine
 from pymc_rbm.machine.spellings import data_first
 from pymc_rbm.machine.targets import labels_of, machine_of
@@ -23,6 +23,7 @@ __all__ = ["pseudo_log_likelihood"]
 
 
 @data_first()
+@draw_by_draw
 def pseudo_log_likelihood(
     data: Any,
     target: Any = None,
@@ -65,13 +66,6 @@ def pseudo_log_likelihood(
     True
     """
     one_of("method", method, ("exact", "stochastic"))
-    posterior = posterior_of(learned)
-    if posterior is not None:
-        rng = generator(random_seed)
-        found = by_draw(
-            lambda machine: pseudo_log_likelihood(data, machine, method=method, random_seed=rng), target, posterior
-        )
-        return found.rename("pseudo_log_likelihood")
     machine = normalisable_machine(machine_of(target, learned))
     unit = machine.layers[VISIBLE].unit
     if not unit.finite:

@@ -12,7 +12,7 @@ import xarray as xr
 from pytensor.graph.basic import Variable
 
 from pymc_rbm.machine.door import Data, data_of, named_units_last, rows_in_order, whole
-from pymc_rbm.machine.given import by_draw, is_given, posterior_of
+from pymc_rbm.machine.given import by_draw, draw_by_draw, is_given, posterior_of
 from pymc_rbm.machine.machine import HIDDEN, VISIBLE, Layer, Machine, restricted
 from pymc_rbm.machine.parameters import restricted_sizes
 from pymc_rbm.machine.targets import labels_of, machine_of
@@ -186,6 +186,7 @@ def conditional_visible(
     return _evaluate(_visible, _with_hidden(machine, VISIBLE), labels, VISIBLE, h=h)
 
 
+@draw_by_draw
 def hidden_mean(v: Any, target: Any = None, learned: Any = None, *, dim: str = "hidden") -> xr.DataArray:
     """Return the mean of the hidden units given visible ones: the features of an RBM.
 
@@ -214,9 +215,6 @@ def hidden_mean(v: Any, target: Any = None, learned: Any = None, *, dim: str = "
            [0.5 ]])
     """
     text("dim", dim, "the new dimension")
-    posterior = posterior_of(learned)
-    if posterior is not None:
-        return by_draw(lambda machine: hidden_mean(v, machine, dim=dim), target, posterior)
     machine = one_machine(_with_hidden(machine_of(target, learned), HIDDEN))
     data = data_of(v, machine.layers[VISIBLE], labels_of(target, learned), "v", ndim=None, states=False)
     if data.named and dim in data.rows:

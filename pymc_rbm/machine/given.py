@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import singledispatch
-from typing import Any
+from functools import singledispatch, wraps
+from inspect import signature
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
 
 from pymc_rbm.machine.machine import Machine
+from pymc_rbm.support.arguments import generator
 
-__all__ = ["by_draw", "check_values", "is_given", "machines_of_draws", "posterior_of", "values_of"]
+__all__ = ["by_draw", "check_values", "draw_by_draw", "is_given", "machines_of_draws", "posterior_of", "values_of"]
 
 
 def is_given(x: Any) -> bool:
@@ -87,9 +89,30 @@ def by_draw(evaluate: Callable[[Machine], Any], target: Any, posterior: xr.Datas
     return _stacked(results, posterior)
 
 
+def draw_by_draw[F: Callable[..., Any]](function: F) -> F:
+    """Let a function of data, target, learned, … take a posterior as ``learned``: it is called with each machine.
+
+    A seed makes one generator, with which the call for each draw goes on where the one before has ended.
+    """
+
+    @wraps(function)
+    def called(*arguments: Any, **named: Any) -> Any:
+        posterior = posterior_of(arguments[2] if len(arguments) > 2 else named.get("learned"))
+        if posterior is None:
+            return function(*arguments, **named)
+        given = signature(function).bind(*arguments, **named).arguments
+        target, _ = given.pop("target", None), given.pop("learned")
+        if "random_seed" in given:
+            given["random_seed"] = generator(given["random_seed"])
+        return by_draw(lambda machine: function(**given, target=machine), target, posterior)
+
+    return cast(F, called)
+
+
 def _stacked(results: list[Any], posterior: xr.Dataset) -> xr.DataArray:
     found, size = np.array([np.asarray(x) for x in results]), (posterior.sizes["chain"], posterior.sizes["draw"])
     coords = {str(x): posterior[x] for x in ("chain", "draw") if x in posterior.coords}
     coords |= getattr(results[0], "coords", {})
     dims = getattr(results[0], "dims", tuple(f"dim_{i}" for i in range(found.ndim - 1)))
-    return xr.DataArray(found.reshape(*size, *found.shape[1:]), dims=("chain", "draw", *dims), coords=coords)
+    values, name = found.reshape(*size, *found.shape[1:]), getattr(results[0], "name", None)
+    return xr.DataArray(values, dims=("chain", "draw", *dims), coords=coords, name=name)

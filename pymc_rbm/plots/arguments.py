@@ -18,7 +18,7 @@ __all__ = [
     "checked_shape",
     "data_like",
     "kind_of",
-    "labels_of",
+    "names_along",
     "numbers",
     "states_variable",
 ]
@@ -69,7 +69,7 @@ def kind_of(kind: str, shape: tuple[int, int] | None, units: int, labels: np.nda
     return "pictures" if shape is not None or (labels is None and round(units**0.5) ** 2 == units) else "items"
 
 
-def labels_of(x: Any, axis: int) -> np.ndarray | None:
+def names_along(x: Any, axis: int) -> np.ndarray | None:
     """Return the names along an axis of a DataArray; None where there are none, or where they only count."""
     if not isinstance(x, xr.DataArray) or x.dims[axis] not in x.coords:
         return None
@@ -108,7 +108,7 @@ def data_like(data: Any, draws: xr.DataArray) -> Received:
             f"data must be rows of {units} units, as draws are, got shape {got.values.shape}. Pass the rows that the "
             "machine was learned from, or others like them."
         )
-    own, wanted = got.labels[-1] if got.labels else None, labels_of(draws, -1)
+    own, wanted = got.labels[-1] if got.labels else None, names_along(draws, -1)
     if own is None or wanted is None:
         return got
     order = positions(own, wanted, "data", "the draws")

@@ -14,7 +14,7 @@ from pymc_rbm.plots.arguments import (
     checked_shape,
     data_like,
     kind_of,
-    labels_of,
+    names_along,
     states_variable,
 )
 from pymc_rbm.plots.items import alike_together, correlations, heatmap
@@ -87,7 +87,7 @@ def plot_fantasies(
         known = getattr(data, "attrs", {}).get("shape")
         shape = checked_shape(known) if known is not None and np.prod(known) == units else None
     received = None if data is None else data_like(data, draws)
-    labels = labels_of(draws, -1)
+    labels = names_along(draws, -1)
     if labels is None and received is not None and received.labels:
         labels = received.labels[-1]
     if kind_of(kind, shape, units, labels) == "items":

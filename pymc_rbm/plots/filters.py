@@ -10,7 +10,7 @@ import xarray as xr
 from pymc_rbm.machine.given import values_of
 from pymc_rbm.machine.records import recorded_names
 from pymc_rbm.machine.spellings import renamed
-from pymc_rbm.plots.arguments import KINDS, checked_shape, kind_of, labels_of, numbers
+from pymc_rbm.plots.arguments import KINDS, checked_shape, kind_of, names_along, numbers
 from pymc_rbm.plots.items import alike_together, heatmap
 from pymc_rbm.plots.pictures import mosaic, show
 from pymc_rbm.support.arguments import one_of, whole_number
@@ -117,7 +117,7 @@ def _weights(learned: Any, values: Any, name: str) -> Any:
 
 
 def _own_labels(W: Any) -> list[np.ndarray | None]:
-    return [labels_of(W, axis) for axis in (0, 1)]
+    return [names_along(W, axis) for axis in (0, 1)]
 
 
 def _recorded_labels(learned: Any, weights: np.ndarray) -> list[np.ndarray | None]:

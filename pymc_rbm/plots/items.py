@@ -24,15 +24,15 @@ def alike_together(x: np.ndarray, correlation: bool = False) -> np.ndarray:
     """
     if len(x) < 3:
         return np.arange(len(x))
+    best = len(x) <= MOST_ORDERED
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
-    if not correlation:
-        return leaves_list(linkage(x, "average", optimal_ordering=len(x) <= MOST_ORDERED))
-    distance = np.clip(1 - np.nan_to_num(x), 0, 2)
-    np.fill_diagonal(distance, 0)
-    best = len(x) <= MOST_ORDERED
-    return leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=best))
+    if correlation:
+        distance = np.clip(1 - np.nan_to_num(x), 0, 2)
+        np.fill_diagonal(distance, 0)
+        x = squareform(distance, checks=False)
+    return leaves_list(linkage(x, "average", optimal_ordering=best))
 
 
 def correlations(rows: np.ndarray) -> np.ndarray:

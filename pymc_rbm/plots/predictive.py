@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_rbm.plots.arguments import check_tree, data_like, labels_of, states_variable
+from pymc_rbm.plots.arguments import check_tree, data_like, names_along, states_variable
 from pymc_rbm.plots.items import MOST_NAMES, correlations
 from pymc_rbm.support.arguments import one_of
 from pymc_rbm.support.figures import into, panels
@@ -208,7 +208,7 @@ def _statistics(x: xr.DataArray, wanted: tuple[str, ...]) -> xr.Dataset:
         found[f"{name}_mean"] = x.mean(row)
     if "correlation" not in wanted:
         return found
-    labels = labels_of(x, -1)
+    labels = names_along(x, -1)
     labels = np.arange(x.shape[-1]) if labels is None else labels
     first, second = np.triu_indices(len(labels), 1)
     values = x.values.reshape(-1, *x.shape[-2:])

@@ -23,7 +23,7 @@ def test_a_ladder_stands_in_where_plain_chains_stay_in_modes(learned, monkeypatc
     found = pmr.diagnose(learned, **QUIET)
     assert "lift" in found.subject
     assert found.chains == "mixed"
-    monkeypatch.setattr(running_on, "TEMPERED", ())
+    monkeypatch.setattr(running_on, "LADDERED", ())
     plain = pmr.diagnose(learned, **QUIET)
     assert "lift" not in plain.subject
     assert plain.chains == "not mixed"
