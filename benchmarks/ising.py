@@ -61,12 +61,18 @@ def general(spins):
         return model, pmr.fit(15, random_seed=1, progressbar=False)
 
 
-def restricted(spins):
-    """Learn pair couplings through hidden units."""
+def restricted_model(spins):
+    """Return a model in which spins, as 0 and 1, are coupled through hidden units."""
     with pm.Model() as model:
         W = pm.Normal("W", 0, 0.4, shape=(UNITS, HIDDEN))
         b, c = pm.Flat("b", shape=UNITS), pm.Flat("c", shape=HIDDEN)
         pmr.RBM("v", W, b, c, observed=(spins + 1) // 2)
+    return model
+
+
+def restricted(spins):
+    """Learn pair couplings through hidden units."""
+    with restricted_model(spins) as model:
         return model, pmr.fit(200, random_seed=1, progressbar=False)
 
 

@@ -3,10 +3,10 @@
 ``python -m benchmarks.mode_weights ising FILE.npz [seeds] [method …]``: 7x7 periodic Ising spins (the file holds rows
 as packed bits, one array an inverse temperature), two modes. `BoltzmannMachine` with a Laplace(0, 0.1) prior on all
 pairs of 49 units, and `RBM` with 49 hidden units and Normal(0, 0.4) on W, each from 8,000 rows and the same for all
-temperatures. Half as many parameters as rows are lost in estimation, in nats a row, without a prior: .08 and .15.
-``below truth`` is how far the other 2,000 rows' mean log-likelihood is below that
-of the model that made them (95 % interval, the error of log Z in it); ``up`` is the share of rows whose spins have a
-positive sum, in all 10,000 rows and in draws of what was learned, and z their difference in standard errors.
+temperatures. Estimation loses about parameters / (2 · rows) nats a row without a prior, .08 and .15. ``below truth`` is
+how far the other 2,000 rows' mean log-likelihood is below that of the model that made them (95 % interval, the error of
+log Z in it); ``up`` is the share of rows whose spins have a positive sum, in all 10,000 rows and in draws of what was
+learned, and z their difference in standard errors.
 
 ``python -m benchmarks.mode_weights clusters [seeds] [method …]``: mixtures of 2, 5 and 20 groups of unequal weight in
 100 binary dimensions, 5 % (wide) or 1 % (narrow) of whose entries are flipped, 10,000 rows, 40 hidden units: nats a row
@@ -26,7 +26,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 import pymc_rbm as pmr
-from benchmarks.ising import UNITS, kaufman, neighbours
+from benchmarks.ising import UNITS, kaufman, neighbours, restricted_model
 from benchmarks.trajectory import QUIET, groups, model_of
 
 HIDDEN_OF_CLUSTERS = 40
@@ -57,13 +57,7 @@ def general(spins):
     return model
 
 
-def restricted(spins):
-    """Spins are coupled through hidden units."""
-    with pm.Model() as model:
-        W = pm.Normal("W", 0, 0.4, shape=(UNITS, UNITS))
-        b, c = pm.Flat("b", shape=UNITS), pm.Flat("c", shape=UNITS)
-        pmr.RBM("v", W, b, c, observed=(spins + 1) // 2)
-    return model
+FAMILIES = {"general": general, "restricted": restricted_model}
 
 
 def ising(path, seeds, methods):
@@ -72,25 +66,25 @@ def ising(path, seeds, methods):
         f"{'machine':>10} {'beta':>4} {'method':>22} {'seed':>4} {'below truth':>15} {'up: data':>9} {'learned':>8} "
         f"{'z':>6} seconds"
     )
-    for family, key, method in product((general, restricted), ("b0.4", "b0.5", "b0.6"), methods):
+    for family, key, method in product(FAMILIES, ("b0.4", "b0.5", "b0.6"), methods):
         beta = float(key[1:])
         with np.load(path) as file:
             spins = 2 * np.unpackbits(file[key], axis=1)[:, :UNITS].astype("int8") - 1
         up, held_out = spins.sum(1) > 0, spins[8000:]
         for seed in range(1, seeds + 1):
-            model = family(spins[:8000])
+            model = FAMILIES[family](spins[:8000])
             learned, seconds = learn(model, method, seed)
             log_z = pmr.log_partition(learned, target_error=0.02, budget=2_000_000, **QUIET)
-            states = held_out if family is general else (held_out + 1) // 2
+            states = held_out if family == "general" else (held_out + 1) // 2
             found = pmr.log_likelihood(states, model, learned, log_z=log_z)["log_likelihood"]["v"]
             below = beta * neighbours(held_out) - kaufman(beta) - found.values.ravel()
             error = 1.96 * np.hypot(below.std(ddof=1) / np.sqrt(len(below)), log_z.standard_error)
-            middle = 0 if family is general else UNITS / 2
+            middle = 0 if family == "general" else UNITS / 2
             of_chains = (drawn_from(learned).sum(-1) > middle).mean(1)
             share, spread = of_chains.mean(), of_chains.std(ddof=1) / np.sqrt(len(of_chains))
             z = (share - up.mean()) / np.hypot(spread, np.sqrt(up.mean() * (1 - up.mean()) / len(up)))
             print(
-                f"{family.__name__:>10} {beta:4.1f} {learned.attrs['method']:>22} {seed:4} {below.mean():7.3f} ± "
+                f"{family:>10} {beta:4.1f} {learned.attrs['method']:>22} {seed:4} {below.mean():7.3f} ± "
                 f"{error:5.3f} {up.mean():9.3f} {share:8.3f} {z:6.1f} {seconds:7.0f}",
                 flush=True,
             )
